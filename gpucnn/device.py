@@ -1,0 +1,280 @@
+"""Where arrays live: the CPU with NumPy, or one CUDA device with CuPy, which is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import re
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpucnn.errors import DeviceError
+
+INSTALL = "install it with `pip install 'gpucnn[cuda13]'` (with a driver older than 580: 'gpucnn[cuda12]')"
+DOCTOR = "run `gpucnn doctor`"
+
+
+@dataclass(frozen=True)
+class Device:
+    """One place to compute: `Device("cpu")`, or `Device("cuda", 1)` for the second CUDA device that is visible.
+
+    Making one checks the values only; `Device.parse` also checks that the device can be used.
+    """
+
+    kind: str = "cpu"
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("cpu", "cuda"):
+            raise DeviceError(f"Device: kind is {self.kind!r}, 'cpu' or 'cuda' was expected; use Device.parse for text")
+        if self.index < 0 or (self.kind == "cpu" and self.index != 0):
+            raise DeviceError(f"Device: {self.kind} has no index {self.index}; the CPU is 0, CUDA devices count from 0")
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """The device that `auto`, `cpu`, `cuda` or `cuda:N` names; DeviceError says why if it cannot be used."""
+        return select(text)[0]
+
+    def __str__(self) -> str:
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+
+    @property
+    def xp(self) -> Any:
+        """The array namespace, `numpy` or `cupy`; DeviceError if CuPy cannot be imported."""
+        return np if self.kind == "cpu" else import_cupy()
+
+    @property
+    def name(self) -> str:
+        """What the maker calls it, for example "NVIDIA H200"."""
+        if self.kind == "cpu":
+            return _cpu_name()
+        name = self.xp.cuda.runtime.getDeviceProperties(self.index)["name"]
+        return name.decode() if isinstance(name, bytes) else str(name)
+
+    def activate(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which CuPy allocates and launches on this device; on the CPU it does nothing."""
+        return contextlib.nullcontext() if self.kind == "cpu" else self.xp.cuda.Device(self.index)
+
+    def put(self, array: Any) -> Any:
+        """A host array on this device. NumPy arrays stay the same object on the CPU; a CUDA copy is asynchronous."""
+        with self.activate():
+            return self.xp.asarray(array)
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """A device array as a NumPy array; on CUDA this waits for the work that makes it."""
+        if self.kind == "cpu":
+            return np.asarray(array)
+        with self.activate():
+            return self.xp.asnumpy(array)
+
+    def synchronize(self) -> None:
+        """Wait until all work given to the device is done."""
+        if self.kind == "cuda":
+            self.xp.cuda.Device(self.index).synchronize()
+
+    def memory(self) -> tuple[int, int]:
+        """(free, total) in bytes; (0, 0) where the operating system does not tell.
+
+        On CUDA, blocks that CuPy's pool holds but does not use count as free: the next array gets them.
+        """
+        if self.kind == "cpu":
+            return _host_memory()
+        with self.activate():
+            free, total = self.xp.cuda.runtime.memGetInfo()
+            return free + self.xp.get_default_memory_pool().free_bytes(), total
+
+    def timer(self) -> Timer:
+        """`with device.timer() as timer: ...`, then `timer.seconds`."""
+        return Timer(self)
+
+    def out_of_memory_errors(self) -> tuple[type[BaseException], ...]:
+        """The exceptions to catch where an array may not fit."""
+        return (MemoryError,) if self.kind == "cpu" else (MemoryError, self.xp.cuda.memory.OutOfMemoryError)
+
+
+class Timer:
+    """Elapsed time of a block in seconds: CUDA events on the current stream, or the CPU's performance counter.
+
+    A host clock around asynchronous work would time the launches alone. `seconds` is NaN until the block has ended,
+    and stays so when it raised: waiting on a failed device would hide the first error behind a second one.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.seconds = float("nan")
+        self._start: Any = None
+
+    def __enter__(self) -> Timer:
+        self.seconds = float("nan")
+        self._start = self._mark()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.seconds = self._since_start(self._mark())
+
+    def _mark(self) -> Any:
+        if self.device.kind == "cpu":
+            return time.perf_counter()
+        with self.device.activate():
+            event = self.device.xp.cuda.Event()
+            event.record()
+            return event
+
+    def _since_start(self, end: Any) -> float:
+        if self.device.kind == "cpu":
+            return end - self._start
+        end.synchronize()
+        return self.device.xp.cuda.get_elapsed_time(self._start, end) / 1e3
+
+
+def select(text: str) -> tuple[Device, str]:
+    """The device for `auto | cpu | cuda | cuda:N`, and a sentence that says why it is this one.
+
+    `auto` takes the first CUDA device that can be used and the CPU otherwise; it imports CuPy only if it is installed.
+    Any other text that names no usable device is a DeviceError.
+    """
+    wanted = text.strip().lower()
+    if wanted == "cpu":
+        return Device("cpu"), "cpu: the CPU is used, as asked"
+    if wanted == "auto":
+        obstacle = _cuda_obstacle(0)
+        if obstacle is not None:
+            return Device("cpu"), f"auto: {obstacle.reason}, so the CPU is used"
+        return Device("cuda"), f"auto: {Device('cuda').name} is usable, so cuda:0 is used"
+    match = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", wanted)
+    if match is None:
+        raise DeviceError(
+            f"--device {text}: no such kind of device; give auto, cpu, cuda or cuda:N with N counted from 0"
+        )
+    device = Device("cuda", int(match[1] or 0))
+    obstacle = _cuda_obstacle(device.index)
+    if obstacle is not None:
+        raise DeviceError(f"--device {text}: {obstacle.reason}; {obstacle.remedy}, or use --device cpu")
+    return device, f"{wanted}: {device.name} is used, as asked"
+
+
+def device_of(array: Any) -> Device:
+    """The device that holds `array`, of any library that speaks DLPack; DeviceError if it is no such array."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return Device("cpu")
+    if not hasattr(array, "__dlpack_device__"):
+        raise DeviceError(f"device_of: {type(array).__name__} is not an array; an array of NumPy or CuPy was expected")
+    kind, index = (int(value) for value in array.__dlpack_device__())
+    # DLPack's numbers: 1 CPU, 2 CUDA, 3 pinned host memory, 13 CUDA managed memory
+    if kind in (1, 3):
+        return Device("cpu")
+    if kind in (2, 13):
+        return Device("cuda", index)
+    raise DeviceError(f"device_of: {type(array).__name__} lies on DLPack device kind {kind}; CPU or CUDA was expected")
+
+
+def import_cupy() -> Any:
+    """CuPy's module; DeviceError if it is not installed or cannot be imported. The only door to CuPy but one."""
+    found = _load_cupy()
+    if isinstance(found, _Obstacle):
+        raise DeviceError(f"cuda: {found.reason}; {found.remedy}, or use the CPU")
+    return found
+
+
+def reason_of(error: BaseException) -> str:
+    """The first cause of an error on one line, without the banner that CuPy draws around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-\t")]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+class _Obstacle(NamedTuple):
+    reason: str
+    remedy: str = DOCTOR
+
+
+def _load_cupy() -> Any:
+    """CuPy's module, or the obstacle."""
+    if sys.modules.get("cupy") is None and importlib.util.find_spec("cupy") is None:
+        return _Obstacle("CuPy is not installed", INSTALL)
+    try:
+        import cupy
+
+        # pip leaves an empty folder behind when one of two CuPy wheels is removed; it imports as a namespace package
+        if not hasattr(cupy, "ndarray"):
+            raise ImportError(f"the folder {list(cupy.__path__)[0]} holds no CuPy")
+    except Exception as error:
+        return _Obstacle(f"CuPy is installed but cannot be imported ({reason_of(error)})")
+    return cupy
+
+
+def _cuda_obstacle(index: int) -> _Obstacle | None:
+    """Why CUDA device `index` cannot be used, or None if it can."""
+    cupy = _load_cupy()
+    if isinstance(cupy, _Obstacle):
+        return cupy
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        return _driver_obstacle(cupy, error)
+    if count == 0:
+        return _no_device()
+    if index >= count:
+        there = "there is 1, cuda:0" if count == 1 else f"there are {count}, cuda:0 to cuda:{count - 1}"
+        return _Obstacle(f"no such CUDA device: {there}", "give one of these")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:
+        return _Obstacle(f"CuPy cannot load CUDA's run-time compiler NVRTC ({reason_of(error)})")
+    return None
+
+
+def _driver_obstacle(cupy: Any, error: Exception) -> _Obstacle:
+    """Put the refusal of `getDeviceCount` into words."""
+    if "cudaErrorNoDevice" in str(error):
+        return _no_device()
+    if "cudaErrorInsufficientDriver" not in str(error):
+        return _Obstacle(f"the CUDA driver refuses ({reason_of(error)})")
+    driver, built = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
+    if driver == 0:  # the CUDA run time calls a missing driver insufficient too
+        return _Obstacle("no NVIDIA driver is found")
+    # within one major version, CUDA runs on the driver of the first minor one
+    return _Obstacle(
+        f"the NVIDIA driver is too old: it supports CUDA {version_text(driver)}, "
+        f"and this CuPy was built for CUDA {version_text(built)} and needs {built // 1000}.0 or newer"
+    )
+
+
+def _no_device() -> _Obstacle:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return _Obstacle("no CUDA device is visible" + ("" if hidden is None else f" (CUDA_VISIBLE_DEVICES is {hidden!r})"))
+
+
+def version_text(number: int) -> str:
+    """CUDA's version number as text: 12040 is "12.4"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or "CPU"
+
+
+def _host_memory() -> tuple[int, int]:
+    """(available, total) bytes of host memory; available includes caches that the system gives up on demand."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/meminfo", encoding="ascii") as file:
+        kib = {key: int(rest.split()[0]) for key, _, rest in (line.partition(":") for line in file)}
+        if "MemAvailable" in kib and "MemTotal" in kib:
+            return kib["MemAvailable"] * 1024, kib["MemTotal"] * 1024
+    try:
+        page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+        free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else pages
+    except (AttributeError, OSError, ValueError):
+        return 0, 0
+    return free * page, pages * page

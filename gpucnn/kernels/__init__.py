@@ -1,0 +1,70 @@
+"""The verbs that layers are written in, and the table that says who carries them out.
+
+A table is coherent: it owns the memory layout of spatial arrays between `enter` and `leave`, and its pairs are swapped
+whole. An "image" below is such an array: four axes in an order that only the table knows. Everything else has one
+documented shape on every table: 2-D arrays are (N, features), kernels (I, J, C / groups, K), tied biases (K,), untied
+biases (P, Q, K). The memory order of a 2-D array is the table's affair too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .. import ops
+from . import reference
+
+
+class Pair(NamedTuple):
+    """An equation and its gradient: forward(...) -> result, residual; backward(residual, ...) -> gradients.
+
+    Only the backward of the same pair can read the residual, and it may read it any number of times.
+    """
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """One coherent table; the defaults are the equations of `ops`, on any array library. Arguments, in order:
+
+    enter, leave          (N, H, W, C) -> image; image -> (N, H, W, C). Arrays of two axes pass through both.
+    image_shape           image -> (H, W, C)
+    correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
+    bias                  (array, b), may overwrite the array;   (residual, dy) -> db
+    relu                  (array, slope_at_zero);                (residual, dy) -> dx
+    sigmoid, tanh         (array);                               (residual, dy) -> dx
+    max_pool              (image, window, ties);                 (residual, dy) -> dx
+    average_pool          (image, window, count_padding);        (residual, dy) -> dx
+    bias_relu_max_pool    (image, b, slope_at_zero, window, ties), may overwrite the image; (residual, dy) -> dx, db
+    reshape               (array, shape without the batch);      (residual, dy) -> dx
+    matmul                (a, b): the product of two 2-D arrays, in the memory order of a
+    """
+
+    name: str = "reference"
+    enter: Callable[[Any], Any] = reference.keep
+    leave: Callable[[Any], Any] = reference.keep
+    image_shape: Callable[[Any], tuple[int, int, int]] = reference.image_shape
+    correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
+    bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)
+    relu: Pair = Pair(reference.relu, reference.relu_backward)
+    sigmoid: Pair = Pair(reference.sigmoid, ops.sigmoid_backward)
+    tanh: Pair = Pair(reference.tanh, ops.tanh_backward)
+    max_pool: Pair = Pair(reference.max_pool, reference.max_pool_backward)
+    average_pool: Pair = Pair(reference.average_pool, reference.average_pool_backward)
+    bias_relu_max_pool: Pair = Pair(reference.bias_relu_max_pool, reference.bias_relu_max_pool_backward)
+    reshape: Pair = Pair(reference.reshape, reference.reshape_backward)
+    matmul: Callable[[Any, Any], Any] = reference.matmul
+
+
+REFERENCE = Kernels()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer is told beside its data. kernels: who computes; training: False for inference."""
+
+    kernels: Kernels = REFERENCE
+    training: bool = True

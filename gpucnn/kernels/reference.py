@@ -1,0 +1,111 @@
+"""The reference table's pairs: the equations of `ops` with their residuals, on any array library.
+
+Images are (N, H, W, C).
+
+Each forward returns (result, residual); the residual is what its own backward needs, and nobody else reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..ops.window import Window
+
+Array = Any
+
+
+def keep(x: Array) -> Array:
+    return x
+
+
+def image_shape(x: Array) -> tuple[int, int, int]:
+    return tuple(x.shape[1:])
+
+
+def _geometry(window: Window) -> dict[str, Any]:
+    return {"stride": window.stride, "padding": window.padding}
+
+
+def correlate(x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
+    y = ops.correlate(x, w, dilation=window.dilation, groups=groups, **_geometry(window))
+    return y, (x, window, groups)
+
+
+def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    x, window, groups = residual
+    options = {"dilation": window.dilation, "groups": groups, "need_dx": need_dx}
+    return ops.correlate_backward(x, w, dy, **_geometry(window), **options)
+
+
+def add_bias(y: Array, b: Array) -> tuple[Array, Any]:
+    return ops.add_bias(y, b), b.ndim
+
+
+def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
+    return ops.relu(x), (x, slope_at_zero)
+
+
+def relu_backward(residual: Any, dy: Array) -> Array:
+    x, slope_at_zero = residual
+    return ops.relu_backward(x, dy, slope_at_zero)
+
+
+def sigmoid(x: Array) -> tuple[Array, Any]:
+    y = ops.sigmoid(x)
+    return y, y
+
+
+def tanh(x: Array) -> tuple[Array, Any]:
+    y = ops.tanh(x)
+    return y, y
+
+
+def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
+    y = ops.max_pool(x, window.size, **_geometry(window))
+    return y, (x, y, window, ties)
+
+
+def max_pool_backward(residual: Any, dy: Array) -> Array:
+    x, y, window, ties = residual
+    return ops.max_pool_backward(x, y, dy, window.size, ties=ties, **_geometry(window))
+
+
+def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
+    y = ops.average_pool(x, window.size, count_padding=count_padding, **_geometry(window))
+    return y, (image_shape(x)[:2], window, count_padding)
+
+
+def average_pool_backward(residual: Any, dy: Array) -> Array:
+    shape, window, count_padding = residual
+    return ops.average_pool_backward(dy, shape, window.size, count_padding=count_padding, **_geometry(window))
+
+
+def bias_relu_max_pool(y: Array, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
+    y, for_bias = add_bias(y, b)
+    y, for_relu = relu(y, slope_at_zero)
+    y, for_pool = max_pool(y, window, ties)
+    return y, (for_bias, for_relu, for_pool)
+
+
+def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]:
+    for_bias, for_relu, for_pool = residual
+    dy = relu_backward(for_relu, max_pool_backward(for_pool, dy))
+    return dy, ops.add_bias_backward(dy, for_bias)
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
+    return ops.reshape(x, shape), tuple(x.shape[1:])
+
+
+def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
+    return ops.add_bias_backward(dy, bias_ndim)
+
+
+def reshape_backward(shape: tuple[int, ...], dy: Array) -> Array:
+    return ops.reshape(dy, shape)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """a (M, K) times b (K, N)."""
+    return ops.dense(a, b)

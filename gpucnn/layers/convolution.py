@@ -1,0 +1,107 @@
+"""The convolutional layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..errors import ShapeError
+from ..initializers import initializer, zeros
+from ..kernels import Context
+from ..ops.window import Padding, Window, convolution_window, padding_of, pair
+
+
+@dataclass(frozen=True)
+class Conv2D:
+    """y = cross-correlation of x with the kernel (true convolution with flip=True), plus a bias.
+
+    filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels.
+    padding: "valid", "same", "full", p, (rows, columns) or ((top, bottom), (left, right)) in pixels.
+    groups: channels in and out are cut into so many parts that do not see each other.
+    bias: "tied", one per filter; "untied", one per output position; or None.
+    Parameters: kernel (I, J, C / groups, K); bias (K,) or (P, Q, K), zeros at first.
+
+    two-conv eq. (1) with flip=True; its (17) adds an untied bias. single-filter, binary-sigmoid, avgpool-96.
+    """
+
+    filters: int
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int] = 1
+    padding: Padding = "valid"
+    dilation: int | tuple[int, int] = 1
+    groups: int = 1
+    bias: str | None = "tied"
+    flip: bool = False
+    initializer: str = "glorot_uniform"
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "dilation"):
+            object.__setattr__(self, name, pair(getattr(self, name), name))
+        object.__setattr__(self, "padding", padding_of(self.padding))
+        if self.bias not in ("tied", "untied", None):
+            raise ValueError(f'Conv2D: bias={self.bias!r}: "tied", "untied" or None was expected')
+        if self.filters < 1 or self.groups < 1 or self.filters % self.groups:
+            raise ShapeError(f"Conv2D: {self.filters} filters in {self.groups} group(s): groups must divide filters")
+        initializer(self.initializer)
+
+    def window(self, in_shape: tuple[int, ...]) -> Window:
+        return convolution_window(self.kernel, self.stride, self.padding, self.dilation, in_shape[0], in_shape[1])
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """(H, W, C) -> (P, Q, K)."""
+        if len(in_shape) != 3:
+            raise ShapeError(
+                f"input has shape {in_shape}, an image (H, W, C) was expected; put Reshape((H, W, C)) before it"
+            )
+        if in_shape[2] % self.groups:
+            raise ShapeError(f"{self.groups} groups do not divide the input's {in_shape[2]} channels")
+        return (*self.window(in_shape).outputs(in_shape[0], in_shape[1]), self.filters)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        out_shape = self.out_shape(in_shape)
+        I, J = self.kernel  # type: ignore[misc]
+        shape = (I, J, in_shape[2] // self.groups, self.filters)
+        fans = I * J * in_shape[2] // self.groups, I * J * self.filters // self.groups
+        params = {"kernel": initializer(self.initializer)(rng, shape, *fans)}
+        if self.bias:
+            params["bias"] = zeros(rng, out_shape if self.bias == "untied" else (self.filters,))
+        return params
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Multiplications, each with its addition, for one example."""
+        P, Q, K = self.out_shape(in_shape)
+        I, J = self.kernel  # type: ignore[misc]
+        return P * Q * K * I * J * in_shape[2] // self.groups
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, seen = self.correlate(params, x, context)
+        if not self.bias:
+            return y, (seen, None)
+        y, added = context.kernels.bias.forward(y, params["bias"])
+        return y, (seen, added)
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        seen, added = residual
+        dx, dparams = self.correlate_backward(params, seen, dy, context, need_dx=need_dx)
+        if self.bias:
+            dparams["bias"] = context.kernels.bias.backward(added, dy)
+        return dx, dparams
+
+    def correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        """`forward` without the bias."""
+        window = self.window(context.kernels.image_shape(x))
+        return context.kernels.correlation.forward(x, self._oriented(params["kernel"]), window, self.groups)
+
+    def correlate_backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool
+    ) -> tuple[Any, dict[str, Any]]:
+        dx, dkernel = context.kernels.correlation.backward(residual, self._oriented(params["kernel"]), dy, need_dx)
+        return dx, {"kernel": self._oriented(dkernel)}
+
+    def _oriented(self, kernel: Any) -> Any:
+        """The kernel as the correlation wants it; its own inverse, so gradients come back through it too."""
+        return array_namespace(kernel).flip(kernel, axis=(0, 1)) if self.flip else kernel

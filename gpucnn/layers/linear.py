@@ -1,0 +1,114 @@
+"""The fully connected layer, flatten and reshape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ShapeError
+from ..initializers import initializer, zeros
+from ..kernels import Context
+
+
+@dataclass(frozen=True)
+class Dense:
+    """y = x W + b, for vectors. Parameters: weights (features, units); bias (units,), zeros at first, or none.
+
+    two-conv eq. (6), layered eq. (12).
+    """
+
+    units: int
+    bias: bool = True
+    initializer: str = "glorot_uniform"
+
+    def __post_init__(self) -> None:
+        if self.units < 1:
+            raise ShapeError(f"Dense: {self.units} units: at least 1 was expected")
+        initializer(self.initializer)
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int]:
+        """(features,) -> (units,)."""
+        if len(in_shape) != 1:
+            raise ShapeError(
+                f"input has shape {in_shape}, one vector per example was expected; put Flatten() before it"
+            )
+        return (self.units,)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        self.out_shape(in_shape)
+        shape = (in_shape[0], self.units)
+        params = {"weights": initializer(self.initializer)(rng, shape, *shape)}
+        return params | ({"bias": zeros(rng, (self.units,))} if self.bias else {})
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Multiplications, each with its addition, for one example."""
+        return in_shape[0] * self.units
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y = context.kernels.matmul(x, params["weights"])
+        if not self.bias:
+            return y, (x, None)
+        y, added = context.kernels.bias.forward(y, params["bias"])
+        return y, (x, added)
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        x, added = residual
+        matmul = context.kernels.matmul
+        dparams = {"weights": matmul(x.T, dy)}
+        if self.bias:
+            dparams["bias"] = context.kernels.bias.backward(added, dy)
+        return (matmul(dy, params["weights"].T) if need_dx else None), dparams
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(H, W, C) -> (H W C,), in that order on every table. two-conv eq. (5), layered eq. (10)."""
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int]:
+        return (math.prod(in_shape),)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return {}
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        features = x.shape[1] if x.ndim == 2 else math.prod(context.kernels.image_shape(x))
+        return context.kernels.reshape.forward(x, (features,))
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        return context.kernels.reshape.backward(residual, dy), {}
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same elements, in the same order, as (features,) or (H, W, C). binary-sigmoid, "Reshape Layer"."""
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+        if len(self.shape) not in (1, 3):
+            raise ShapeError(f"Reshape: {self.shape}: a vector (features,) or an image (H, W, C) was expected")
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if math.prod(in_shape) != math.prod(self.shape):
+            raise ShapeError(
+                f"input has shape {in_shape}, {math.prod(in_shape)} elements, and cannot take the shape {self.shape}, "
+                f"{math.prod(self.shape)} elements"
+            )
+        return self.shape
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return {}
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        return context.kernels.reshape.forward(x, self.shape)
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        return context.kernels.reshape.backward(residual, dy), {}

@@ -1,0 +1,54 @@
+"""Losses own the output function: networks end in logits, and nothing is applied twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from array_api_compat import array_namespace
+
+from . import ops
+
+Array = Any
+
+
+class Loss(Protocol):
+    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        """logits (N, K), labels (N,) whole numbers below K -> losses (N,), d_logits (N, K) of their sum."""
+
+    def probabilities(self, logits: Array) -> Array:
+        """logits (N, K) -> (N, K)."""
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy:
+    """-log of the probability that softmax gives the right class. two-conv eq. (13) to (15), layered (24) to (26)."""
+
+    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        return ops.softmax_cross_entropy(logits, ops.one_hot(labels, logits.shape[1], logits.dtype))
+
+    def probabilities(self, logits: Array) -> Array:
+        return ops.softmax(logits)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """The mean over outputs of the binary cross-entropy of each sigmoid with 1 for the right class, 0 for the others.
+
+    binary-sigmoid, "Cross Entropy Loss". The class is the largest output; the outputs need not add up to 1.
+    """
+
+    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        return ops.sigmoid_cross_entropy(logits, ops.one_hot(labels, logits.shape[1], logits.dtype))
+
+    def probabilities(self, logits: Array) -> Array:
+        return ops.sigmoid(logits)
+
+
+LOSSES: dict[str, type] = {loss.__name__: loss for loss in (SoftmaxCrossEntropy, BinaryCrossEntropy)}
+
+
+def correct(logits: Array, labels: Array) -> Array:
+    """1 where the largest logit is the label's, else 0. logits (N, K), labels (N,) -> (N,) int64, on the device."""
+    xp = array_namespace(logits, labels)
+    return xp.astype(xp.argmax(logits, axis=1) == labels, xp.int64)

@@ -1,0 +1,144 @@
+"""A network is a tuple of layers and an input shape. It holds no parameters, and is itself a layer: networks nest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass
+from typing import Any
+
+from .errors import ShapeError
+from .initializers import generator
+from .kernels import Context
+from .layers import Layer
+from .parameters import Layout
+
+
+@dataclass(frozen=True)
+class Network:
+    """layers, applied in order to inputs of input_shape: (H, W, C) for images, (features,) for vectors.
+
+    Raises ShapeError, naming the layer, when one does not fit the output of the one before it.
+    """
+
+    input_shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        object.__setattr__(self, "layers", tuple(self.layers))
+        self.shapes()
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The input's shape, then each layer's output shape, without the batch."""
+        shapes = [self.input_shape]
+        for k, layer in enumerate(self.layers):
+            try:
+                shapes.append(tuple(layer.out_shape(shapes[-1])))
+            except ShapeError as error:
+                raise ShapeError(f"layer {k} ({type(layer).__name__}): {error}") from None
+        return shapes
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if tuple(in_shape) != self.input_shape:
+            raise ShapeError(f"input has shape {tuple(in_shape)}, {self.input_shape} was expected")
+        return self.shapes()[-1]
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        """Initial parameters, {"0": {"kernel": ...}, ...}: host arrays in float64, drawn layer by layer."""
+        self.out_shape(in_shape)
+        params = {str(k): layer.init(shape, rng) for k, (layer, shape) in enumerate(zip(self.layers, self.shapes()))}
+        return {k: of_layer for k, of_layer in params.items() if of_layer}
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, list[Any]]:
+        """x and the output in the layout of context.kernels -> output, one residual per layer."""
+        residuals = []
+        for k, layer in enumerate(self.layers):
+            x, residual = layer.forward(params.get(str(k), {}), x, context)
+            residuals.append(residual)
+        return x, residuals
+
+    def backward(
+        self, params: Any, residuals: list[Any], dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, dict[str, Any]]:
+        """The chain rule, last layer first: two-conv eq. (20) and (21), layered eq. (5) and (7), without their -eta.
+
+        Layers before the first one with parameters are skipped unless need_dx.
+        """
+        dparams: dict[str, Any] = {}
+        last = 0 if need_dx or not params else min(map(int, params))
+        for k in range(len(self.layers) - 1, last - 1, -1):
+            key, need = str(k), need_dx or k > last
+            dy, of_layer = self.layers[k].backward(params.get(key, {}), residuals[k], dy, context, need_dx=need)
+            if key in params:
+                dparams[key] = of_layer
+        return (dy if need_dx else None), dparams
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every parameter's shape by its path, such as {"0/kernel": (5, 5, 1, 8)}."""
+        return {slot.name: slot.shape for slot in Layout(self.init(self.input_shape, generator(0))).slots}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers there are to learn."""
+        return sum(map(math.prod, self.parameter_shapes().values()))
+
+    def multiply_adds(self, in_shape: tuple[int, ...] | None = None) -> int:
+        """Multiplications, each with its addition, of one forward pass of one example."""
+        return sum(cost(layer, shape) for layer, shape in zip(self.layers, self.shapes()))
+
+    def memory(self, batch: int, itemsize: int = 4) -> int:
+        """Estimated bytes that training on a batch holds at once, beside the data set.
+
+        Every layer's output and one gradient of the largest, for the whole batch; theta, its gradient and two
+        vectors of optimiser state. CPU threads that work on parts of the batch need less.
+        """
+        sizes = [math.prod(shape) for shape in self.shapes()]
+        return itemsize * (batch * (sum(sizes) + 2 * max(sizes)) + 4 * self.parameters)
+
+    def summary(self, batch: int = 128) -> str:
+        """A table of the layers: output shape, parameters, multiply-adds; and the totals."""
+        counts = [0] * len(self.layers)
+        for name, shape in self.parameter_shapes().items():
+            counts[int(name.split("/")[0])] += math.prod(shape)
+        shapes = self.shapes()
+        rows = [("", "layer", "output", "parameters", "multiply-adds"), ("", "input", _by(shapes[0]), "", "")]
+        for k, layer in enumerate(self.layers):
+            row = (str(k), describe(layer), _by(shapes[k + 1]), f"{counts[k]:,}", f"{cost(layer, shapes[k]):,}")
+            rows.append(row)
+        rows.append(("", "total", "", f"{sum(counts):,}", f"{self.multiply_adds():,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        lines = [
+            "  ".join(_aligned(cell, width, k) for k, (cell, width) in enumerate(zip(row, widths))) for row in rows
+        ]
+        megabytes = self.memory(batch) / 1e6
+        return "\n".join(
+            [*(line.rstrip() for line in lines), f"about {megabytes:,.1f} MB to train on {batch} examples"]
+        )
+
+
+def cost(layer: Any, in_shape: tuple[int, ...]) -> int:
+    """A layer's multiply-adds for one example; 0 where it declares none."""
+    return layer.multiply_adds(in_shape) if hasattr(layer, "multiply_adds") else 0
+
+
+def describe(layer: Any) -> str:
+    """A layer with its first argument and whatever differs from its defaults, as one would write it."""
+    if isinstance(layer, Network):
+        return f"Network of {len(layer.layers)} layers"
+    shown = []
+    for k, (name, field) in enumerate(getattr(layer, "__dataclass_fields__", {}).items()):
+        value = getattr(layer, name)
+        short = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+        if field.default is MISSING or (k == 0 and len(layer.__dataclass_fields__) > 1):
+            shown.append(repr(short))
+        elif field.default not in (value, short):
+            shown.append(f"{name}={short!r}")
+    return f"{type(layer).__name__}({', '.join(shown)})"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _aligned(cell: str, width: int, column: int) -> str:
+    return cell.rjust(width) if column in (0, 3, 4) else cell.ljust(width)

@@ -1,0 +1,196 @@
+"""The source documents' networks by name, and three larger ones; each with the recipe that trains it.
+
+Recipes were chosen on a validation split of MNIST's training set, never on its test set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import GpucnnError
+from .layers import AvgPool2D, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid, Tanh
+from .losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from .network import Network
+from .optimizers import SGD, Adam, Optimizer
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. lr: the base learning rate; schedule: a name in `schedules.SCHEDULES`."""
+
+    optimizer: Optimizer
+    lr: float
+    schedule: str = "constant"
+    batch_size: int = 128
+    epochs: int = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named network: its builder, its source document, the loss it is trained with, its recipe, its usual data."""
+
+    build: Callable[..., Network]
+    document: str
+    recipe: Recipe
+    loss: Loss = SoftmaxCrossEntropy()
+    input_shape: Shape = (28, 28, 1)
+    classes: int = 10
+
+    @property
+    def about(self) -> str:
+        return (inspect.getdoc(self.build) or "").split("\n")[0]
+
+
+ACTIVATIONS: dict[str, Callable[[], Any]] = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
+
+
+def softmax_regression(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
+    """One dense layer and the softmax of the loss: "one fully connected layer ... 92 % on the test set".
+
+    layered, part 1.
+    """
+    return Network(input_shape, (Flatten(), Dense(classes)))
+
+
+def single_filter(input_shape: Shape = (28, 28, 1), classes: int = 10, *, hidden: int = 70) -> Network:
+    """One 3x3 filter, ReLU, 2x2 max pooling with first ties, 169-70-10.
+
+    single-filter; 28 -> 26 -> 13 -> 169-70-10.
+    """
+    return Network(
+        input_shape,
+        (Conv2D(1, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(hidden), ReLU(), Dense(classes)),
+    )
+
+
+def two_conv(
+    input_shape: Shape = (28, 28, 1),
+    classes: int = 10,
+    *,
+    filters: tuple[int, int] = (8, 16),
+    hidden: int = 128,
+    bias: str | None = "tied",
+    padding: str = "valid",
+    ties: str = "first",
+) -> Network:
+    """Two true convolutions of 5x5 with ReLU and 2x2 max pooling, then two dense layers: C-R-P, C-R-P-F, D-R, D-S.
+
+    two-conv eq. (22) to (25); its widths are free. bias="untied" is its eq. (17) as written.
+    """
+    blocks = [
+        layer
+        for count in filters
+        for layer in (Conv2D(count, 5, padding=padding, bias=bias, flip=True), ReLU(), MaxPool2D(2, ties=ties))
+    ]
+    return Network(input_shape, (*blocks, Flatten(), Dense(hidden), ReLU(), Dense(classes)))
+
+
+def two_conv_wide(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
+    """two-conv with 32 and 64 filters, same padding, and 1024 hidden units.
+
+    two-conv eq. (22) to (25).
+    """
+    return two_conv(input_shape, classes, filters=(32, 64), hidden=1024, padding="same")
+
+
+def layered(input_shape: Shape = (28, 28, 1), classes: int = 10, *, bias: str | None = "tied") -> Network:
+    """two-conv as L = 7 layers C, P, C, P, F, D, D, with a max pool that sends the gradient to every tie.
+
+    layered eq. (27) to (30); its shifted layer functions in (30) are put in place.
+    """
+    return two_conv(input_shape, classes, bias=bias, ties="all")
+
+
+def binary_sigmoid(input_shape: Shape = (28, 28, 1), classes: int = 2) -> Network:
+    """5 filters of 3x3 with untied biases, sigmoid, reshape to 3380, 100, sigmoid, one sigmoid per class.
+
+    binary-sigmoid; trained with the binary cross-entropy as the mean over outputs. --classes 0,1 picks two digits.
+    """
+    return Network(
+        input_shape,
+        (Conv2D(5, 3, bias="untied"), Sigmoid(), Flatten(), Dense(100), Sigmoid(), Dense(classes)),
+    )
+
+
+def ten_sigmoid(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
+    """binary-sigmoid with ten outputs: "we want to classify more than 2 digits if we can".
+
+    binary-sigmoid, heading 4.
+    """
+    return binary_sigmoid(input_shape, classes)
+
+
+def avgpool_96(input_shape: Shape = (28, 28, 1), classes: int = 10, *, f: str = "tanh") -> Network:
+    """True convolutions 4@5x5 and 6@5x5, each with f and 2x2 average pooling, then 96-50-10 with f between.
+
+    avgpool-96; 28 -> 24 -> 12 -> 8 -> 4, 4 * 4 * 6 = 96. 6070 parameters (6170 is printed beside a sum that is 6070).
+    f: "tanh", "sigmoid" or "relu". Its kernels start Glorot uniform.
+    """
+    if f not in ACTIVATIONS:
+        raise GpucnnError(f"avgpool-96: f={f!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
+    activation = ACTIVATIONS[f]
+    blocks = [layer for count in (4, 6) for layer in (Conv2D(count, 5, flip=True), activation(), AvgPool2D(2))]
+    return Network(input_shape, (*blocks, Flatten(), Dense(50), activation(), Dense(classes)))
+
+
+def fast(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
+    """Conv 24@5x5, max pool, ReLU, conv 32@3x3, max pool, ReLU, 256, 10: 99 % on MNIST after one epoch."""
+    return Network(
+        input_shape,
+        (
+            *(Conv2D(24, 5), MaxPool2D(2), ReLU(), Conv2D(32, 3), MaxPool2D(2), ReLU()),
+            *(Flatten(), Dense(256), ReLU(), Dense(classes)),
+        ),
+    )
+
+
+def vgg_small(input_shape: Shape = (32, 32, 3), classes: int = 10) -> Network:
+    """For 32x32x3: conv 64@3x3 twice, max pool, conv 128@3x3 twice, max pool, 256, 10; same padding, ReLU."""
+    blocks: list[Layer] = []
+    for count in (64, 128):
+        for _ in range(2):
+            blocks += [Conv2D(count, 3, padding="same", initializer="he_normal"), ReLU()]
+        blocks.append(MaxPool2D(2))
+    return Network(input_shape, (*blocks, Flatten(), Dense(256, initializer="he_normal"), ReLU(), Dense(classes)))
+
+
+NETWORKS: dict[str, Entry] = {
+    "softmax-regression": Entry(softmax_regression, "layered, part 1", Recipe(Adam(), 0.003, "cosine")),
+    "single-filter": Entry(single_filter, "single-filter", Recipe(Adam(), 0.003, "cosine", 64, 10)),
+    "two-conv": Entry(two_conv, "two-conv", Recipe(Adam(), 0.003, "one-cycle", 64, 5)),
+    "two-conv-wide": Entry(two_conv_wide, "two-conv", Recipe(Adam(), 0.001, "one-cycle", 128, 5)),
+    "layered": Entry(layered, "layered", Recipe(Adam(), 0.003, "one-cycle", 64, 5)),
+    "binary-sigmoid": Entry(
+        binary_sigmoid, "binary-sigmoid", Recipe(Adam(), 0.002, "cosine", 64, 3), BinaryCrossEntropy(), classes=2
+    ),
+    "ten-sigmoid": Entry(
+        ten_sigmoid, "binary-sigmoid", Recipe(Adam(), 0.002, "cosine", 128, 20), BinaryCrossEntropy()
+    ),
+    "avgpool-96": Entry(avgpool_96, "avgpool-96", Recipe(Adam(), 0.005, "one-cycle", 64, 10)),
+    "fast": Entry(fast, "-", Recipe(Adam(0.7, 0.9), 0.01, "one-cycle", 128, 1)),
+    "vgg-small": Entry(
+        vgg_small, "-", Recipe(SGD(momentum=0.9, nesterov=True, weight_decay=5e-4), 0.05, "one-cycle", 128, 10),
+        input_shape=(32, 32, 3),
+    ),
+}  # fmt: skip
+
+
+def entry(name: str) -> Entry:
+    """The named network's entry. Raises GpucnnError with the nearest name and all of them."""
+    if name in NETWORKS:
+        return NETWORKS[name]
+    near = difflib.get_close_matches(name, NETWORKS, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise GpucnnError(f"network {name!r} is not known; {hint}choose one of {', '.join(NETWORKS)}")
+
+
+def build(name: str, input_shape: Shape | None = None, classes: int | None = None, **options: Any) -> Network:
+    """The named network for inputs of input_shape (H, W, C) and that many classes; options go to its function."""
+    found = entry(name)
+    return found.build(input_shape or found.input_shape, classes or found.classes, **options)

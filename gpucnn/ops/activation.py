@@ -1,0 +1,66 @@
+"""Activation functions and their gradients: each backward takes what its forward made, and dL/dy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+Array = Any
+
+
+def relu(x: Array) -> Array:
+    """R(x) = x where x >= 0, else 0. Any shape. two-conv eq. (9), layered eq. (20), single-filter "ReLU"."""
+    xp = array_namespace(x)
+    return xp.where(x > 0, x, xp.zeros_like(x))
+
+
+def relu_backward(x: Array, dy: Array, slope_at_zero: float = 0.5) -> Array:
+    """dx = dy where x > 0, slope_at_zero * dy where x = 0, else 0. two-conv eq. (10), layered eq. (21): 1/2 at 0."""
+    xp = array_namespace(x, dy)
+    slope = xp.astype(x > 0, dy.dtype)
+    if slope_at_zero:
+        slope = slope + slope_at_zero * xp.astype(x == 0, dy.dtype)
+    return dy * slope
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which never overflows. Any shape.
+
+    binary-sigmoid, "Sigmoid Activation".
+    """
+    return 0.5 * array_namespace(x).tanh(0.5 * x) + 0.5
+
+
+def sigmoid_backward(y: Array, dy: Array) -> Array:
+    """dx = dy y (1 - y), from the output y. binary-sigmoid, "Sigmoid Derivative"."""
+    return dy * y * (1 - y)
+
+
+def tanh(x: Array) -> Array:
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x)). Any shape. One choice for avgpool-96's f."""
+    return array_namespace(x).tanh(x)
+
+
+def tanh_backward(y: Array, dy: Array) -> Array:
+    """dx = dy (1 - y y), from the output y. avgpool-96, "derivative of activation function"."""
+    return dy * (1 - y * y)
+
+
+def softmax(z: Array) -> Array:
+    """S_i = exp(z_i) / sum over k of exp(z_k), over the last axis; the largest z is subtracted first, for range.
+
+    z (..., K) -> (..., K). two-conv eq. (11), layered eq. (22).
+    """
+    xp = array_namespace(z)
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def softmax_backward(s: Array, ds: Array) -> Array:
+    """dz_j = S_j (g_j - sum over i of g_i S_i): the whole Jacobian S_i (delta_ij - S_j), contracted with g = dL/dS.
+
+    s, ds (..., K) -> (..., K). two-conv eq. (12); layered eq. (23), whose backward form lacks the sum.
+    """
+    xp = array_namespace(s, ds)
+    return s * (ds - xp.sum(ds * s, axis=-1, keepdims=True))

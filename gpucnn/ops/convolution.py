@@ -1,0 +1,174 @@
+"""Cross-correlation, convolution and their gradients, as sums over kernel offsets.
+
+Axes: N batch, H W image, I J kernel, P Q output, C K channels in and out. Images are (N, H, W, C), kernels
+(I, J, C / groups, K): with G groups, outputs K/G g .. K/G (g+1) - 1 see channels C/G g .. C/G (g+1) - 1 only.
+Strides (s, t) and dilations (d, e) are pixels along (rows, columns); the image is 0 outside its borders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..errors import ShapeError
+from .window import Padding, Window, convolution_window
+
+Array = Any
+
+
+def correlate(
+    x: Array, w: Array, *, stride: Any = 1, padding: Padding = "valid", dilation: Any = 1, groups: int = 1
+) -> Array:
+    """y[n,p,q,k] = sum over i,j,c of x[n, s p + d i - top, t q + e j - left, c] w[i,j,c,k].
+
+    x (N, H, W, C), w (I, J, C/groups, K) -> y (N, P, Q, K).
+
+    binary-sigmoid, "Cross-correlation" and "Forward propagation" (valid: P = H - I + 1; its text says "minus the size
+    of the output", the input minus the kernel is meant); single-filter, "Feature Map[i, j]".
+    Raises ShapeError when channels, groups or sizes do not fit.
+    """
+    xp = array_namespace(x, w)
+    window = _fit(x, w, stride, padding, dilation, groups)
+    P, Q = window.outputs(x.shape[1], x.shape[2])
+    y = xp.zeros((x.shape[0], P, Q, w.shape[3]), dtype=x.dtype, device=x.device)
+    for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
+        for c, k in _groups(w, groups):
+            y[(*outputs[:3], k)] += _product(x[(*pixels[:3], c)], w[(*offset, slice(None), k)])
+    return y
+
+
+def correlate_backward(
+    x: Array,
+    w: Array,
+    dy: Array,
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    need_dx: bool = True,
+) -> tuple[Array | None, Array]:
+    """The gradient of `correlate`: every term of its sum, read backwards.
+
+    dw[i,j,c,k] = sum over n,p,q of x[n, s p + d i - top, t q + e j - left, c] dy[n,p,q,k]
+    dx[n, s p + d i - top, t q + e j - left, c] gains w[i,j,c,k] dy[n,p,q,k], for every i,j,k,p,q.
+
+    dy (N, P, Q, K) -> dx (N, H, W, C), or None without need_dx; dw (I, J, C/groups, K).
+
+    binary-sigmoid, "Backward Propagation" (1) and (3): dE/dK is the valid cross-correlation of X with dE/dY (printed
+    there with the star of a convolution), dE/dX the full convolution of dE/dY with K. single-filter, "fill_dw", whose
+    i and j run over the 26 x 26 feature map (28 is printed) and whose new_map is the one behind ReLU'.
+    """
+    xp = array_namespace(x, w, dy)
+    window = _fit(x, w, stride, padding, dilation, groups)
+    dw = xp.zeros_like(w)
+    dx = xp.zeros_like(x) if need_dx else None
+    for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
+        for c, k in _groups(w, groups):
+            seen = xp.reshape(x[(*pixels[:3], c)], (-1, w.shape[2]))
+            d = dy[(*outputs[:3], k)]
+            here = (*offset, slice(None), k)
+            dw[here] = xp.matmul(seen.T, xp.reshape(d, (-1, d.shape[3])))
+            if dx is not None:
+                dx[(*pixels[:3], c)] += _product(d, w[here].T)
+    return dx, dw
+
+
+def convolve(
+    x: Array, w: Array, *, stride: Any = 1, padding: Padding = "valid", dilation: Any = 1, groups: int = 1
+) -> Array:
+    """y[n,p,q,k] = sum over i,j,c of x[n, s p + d i - top, t q + e j - left, c] w[I-1-i, J-1-j, c, k].
+
+    The kernel is rotated by 180 degrees. Shapes and errors as `correlate`.
+
+    two-conv eq. (1), layered eq. (15), where P and Q are the last kernel index, not the size; avgpool-96, "Forward
+    pass", whose I(i-u, j-v) is I(i+2-u, j+2-v) for its valid convolution; binary-sigmoid, "Convolution" (whose
+    "I * K = I * rot180(K)" means: the convolution on the left is the cross-correlation on the right).
+    """
+    return correlate(x, rotate180(w), stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def convolve_backward(
+    x: Array,
+    w: Array,
+    dy: Array,
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    need_dx: bool = True,
+) -> tuple[Array | None, Array]:
+    """The gradient of `convolve`; shapes as `correlate_backward`.
+
+    two-conv eq. (2) and (3), layered eq. (16) and (17), with w = 0 outside the kernel: C_ijk depends on x_tuv through
+    w_(P+si-t)(Q+sj-u)vk, and on w_ctuv through x_(si+P-c)(sj+Q-t)u. avgpool-96: the kernel's gradient is the
+    correlation of the rotated image with delta. Without the documents' -eta, which belongs to the optimiser.
+    """
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "need_dx": need_dx}
+    dx, dw = correlate_backward(x, rotate180(w), dy, **options)
+    return dx, rotate180(dw)
+
+
+def rotate180(w: Array) -> Array:
+    """w[I-1-i, J-1-j, c, k]: the kernel turned upside down and left to right. Its gradient is itself.
+
+    binary-sigmoid, "rot180(K)".
+    """
+    return array_namespace(w).flip(w, axis=(0, 1))
+
+
+def add_bias(y: Array, b: Array) -> Array:
+    """y[..., k] + b[k]; or y[n,p,q,k] + b[p,q,k] when the bias is untied, one per output position.
+
+    y (N, ..., K), b (K,) or (P, Q, K) -> the shape of y.
+
+    two-conv eq. (17), layered eq. (2); binary-sigmoid, "Y_i = B_i + ..." (untied there: B_i is a matrix).
+    Raises ShapeError when b is neither.
+    """
+    if tuple(b.shape) not in (tuple(y.shape[-1:]), tuple(y.shape[1:])):
+        tied, untied = tuple(y.shape[-1:]), tuple(y.shape[1:])
+        raise ShapeError(
+            f"a bias of shape {tuple(b.shape)} fits no output of shape {untied}; {tied} or {untied} was expected"
+        )
+    return y + b
+
+
+def add_bias_backward(dy: Array, bias_ndim: int) -> Array:
+    """db: dy summed over the batch, and over all positions when the bias is tied (bias_ndim 1).
+
+    dy (N, ..., K) -> (K,) or (P, Q, K).
+
+    Tied: avgpool-96, "Delta b_n"; single-filter, where "d_filter_bias = sum(dw)" should be the sum of the feature map's
+    gradient. Untied: two-conv eq. (18) and (19), layered eq. (6), binary-sigmoid (2), dE/dB = dE/dY.
+    """
+    return array_namespace(dy).sum(dy, axis=tuple(range(dy.ndim - bias_ndim)))
+
+
+def _product(a: Array, b: Array) -> Array:
+    """(..., C) times (C, K), as one 2-D product."""
+    xp = array_namespace(a)
+    return xp.reshape(xp.matmul(xp.reshape(a, (-1, b.shape[0])), b), (*a.shape[:-1], b.shape[1]))
+
+
+def _groups(w: Array, groups: int) -> Iterator[tuple[slice, slice]]:
+    """The channels that each group sees, and those that it makes."""
+    C, K = w.shape[2], w.shape[3] // groups
+    return ((slice(g * C, (g + 1) * C), slice(g * K, (g + 1) * K)) for g in range(groups))
+
+
+def _fit(x: Array, w: Array, stride: Any, padding: Padding, dilation: Any, groups: int) -> Window:
+    """The window of this convolution, or a ShapeError that names what does not fit."""
+    if x.ndim != 4 or w.ndim != 4:
+        raise ShapeError(
+            f"an image batch (N, H, W, C) and a kernel (I, J, C / groups, K) were expected, found shapes "
+            f"{tuple(x.shape)} and {tuple(w.shape)}"
+        )
+    if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
+        raise ShapeError(
+            f"an image of {x.shape[3]} channels does not fit a kernel of shape {tuple(w.shape)} in {groups} group(s); "
+            f"{w.shape[2] * groups} channels, and filters that {groups} divides, were expected"
+        )
+    return convolution_window(tuple(w.shape[:2]), stride, padding, dilation, x.shape[1], x.shape[2])

@@ -1,0 +1,67 @@
+"""The fully connected layer, flatten and reshape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..errors import ShapeError
+
+Array = Any
+
+
+def dense(x: Array, w: Array) -> Array:
+    """y[n,j] = sum over i of x[n,i] w[i,j].
+
+    x (N, I), w (I, J) -> y (N, J).
+
+    two-conv eq. (6), layered eq. (12); avgpool-96, "flatten x W1"; single-filter, z = w a, whose sums over i and j
+    stand outside ReLU and softmax in the text: f(sum over i of w_ji a_i + b_j) is meant, and its w is our transpose.
+    Raises ShapeError when the features do not fit.
+    """
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
+        raise ShapeError(
+            f"vectors (N, features) and weights (features, units) were expected, found shapes {tuple(x.shape)} "
+            f"and {tuple(w.shape)}"
+        )
+    return array_namespace(x, w).matmul(x, w)
+
+
+def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True) -> tuple[Array | None, Array]:
+    """dx[n,k] = sum over j of dy[n,j] w[k,j] and dw[k,m] = sum over n of x[n,k] dy[n,m].
+
+    dy (N, J) -> dx (N, I) or None, dw (I, J).
+
+    two-conv eq. (7) and (8), layered eq. (13) and (14); single-filter: delta^2 a^1T, and w^T delta where it prints
+    delta . w^T.
+    """
+    xp = array_namespace(x, w, dy)
+    return (xp.matmul(dy, w.T) if need_dx else None), xp.matmul(x.T, dy)
+
+
+def flatten(x: Array) -> Array:
+    """F[n, i J K + j K + k] = x[n,i,j,k]: (N, ...) -> (N, product of the rest), last axis fastest.
+
+    two-conv eq. (5), layered eq. (10).
+    """
+    return reshape(x, (math.prod(x.shape[1:]),))
+
+
+def flatten_backward(dy: Array, shape: tuple[int, ...]) -> Array:
+    """The inverse of `flatten`: dy (N, features) -> (N, *shape). layered eq. (11)."""
+    return reshape(dy, shape)
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> Array:
+    """(N, ...) -> (N, *shape), elements in the same order. Its gradient is the reshape back.
+
+    binary-sigmoid, "Reshape Layer". Raises ShapeError when the number of elements differs.
+    """
+    if math.prod(x.shape[1:]) != math.prod(shape):
+        raise ShapeError(
+            f"{tuple(x.shape[1:])} has {math.prod(x.shape[1:])} elements and cannot be reshaped to {tuple(shape)}, "
+            f"which has {math.prod(shape)}"
+        )
+    return array_namespace(x).reshape(x, (x.shape[0], *shape))

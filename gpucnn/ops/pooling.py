@@ -1,0 +1,178 @@
+"""Max and average pooling. Images are (N, H, W, C); windows, strides and padding are pixels along (rows, columns)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..errors import ShapeError
+from .window import Padding, Window, pooling_window
+
+Array = Any
+
+
+def max_pool(x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid") -> Array:
+    """y[n,p,q,c] = max over i,j of x[n, s p + i - top, t q + j - left, c]; padding never wins: it counts as -inf.
+
+    x (N, H, W, C) -> y (N, P, Q, C). The stride defaults to the window.
+
+    two-conv eq. (4), layered eq. (18), single-filter "Pooling".
+    Raises ShapeError when the window does not fit, or the padding is as large as the window.
+    """
+    xp = array_namespace(x)
+    geometry = _fit(x, window, stride, padding)
+    P, Q = geometry.outputs(x.shape[1], x.shape[2])
+    y = xp.full((x.shape[0], P, Q, x.shape[3]), -math.inf, dtype=x.dtype, device=x.device)
+    for _, outputs, pixels in geometry.looks(x.shape[1], x.shape[2]):
+        y[outputs] = xp.maximum(y[outputs], x[pixels])
+    return y
+
+
+def max_pool_backward(
+    x: Array,
+    y: Array,
+    dy: Array,
+    window: Any = 2,
+    *,
+    stride: Any = None,
+    padding: Padding = "valid",
+    ties: str = "first",
+) -> Array:
+    """dx[n,h,w,c] = sum of dy[n,p,q,c] over the windows whose maximum y[n,p,q,c] is x[n,h,w,c].
+
+    ties="first": only the first largest pixel of a window, row by row, gets its dy (single-filter's argmax).
+    ties="all": every pixel equal to the maximum gets dy, undivided. layered eq. (19) as it is meant: dx_tu gets
+    dJ/dz_ij where (t, u) lies in window (i, j) and x_tu = P_ij, not only where t = i and u = j.
+
+    x (N, H, W, C), y and dy (N, P, Q, C) -> dx (N, H, W, C). Raises ValueError for another name in ties.
+    """
+    if ties not in ("first", "all"):
+        raise ValueError(f'ties={ties!r}: "first" or "all" was expected')
+    xp = array_namespace(x, dy)
+    dx = xp.zeros_like(x)
+    undecided = xp.ones(y.shape, dtype=xp.bool, device=x.device)
+    for _, outputs, pixels in _fit(x, window, stride, padding).looks(x.shape[1], x.shape[2]):
+        won = undecided[outputs] & (x[pixels] == y[outputs])
+        dx[pixels] += dy[outputs] * xp.astype(won, dy.dtype)
+        if ties == "first":
+            undecided[outputs] = undecided[outputs] & ~won
+    return dx
+
+
+def max_pool_with_indices(
+    x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid"
+) -> tuple[Array, Array]:
+    """`max_pool`, and where each maximum stands in its image: row * W + column of the first largest pixel.
+
+    x (N, H, W, C) -> y (N, P, Q, C), indices (N, P, Q, C) int64.
+
+    single-filter, "Pooling - Indices", which stores pairs (i_start + i_dash, j_start + j_dash) and means
+    indices[i, j] where it prints indices[i_start, j_start].
+    """
+    xp = array_namespace(x)
+    H, W = x.shape[1], x.shape[2]
+    y = max_pool(x, window, stride=stride, padding=padding)
+    indices = xp.full(y.shape, -1, dtype=xp.int64, device=x.device)
+    pixel = xp.reshape(xp.arange(H * W, dtype=xp.int64, device=x.device), (1, H, W, 1))
+    for _, outputs, pixels in _fit(x, window, stride, padding).looks(H, W):
+        won = (indices[outputs] < 0) & (x[pixels] == y[outputs])
+        indices[outputs] = xp.where(won, pixel[pixels], indices[outputs])
+    return y, indices
+
+
+def back_fill(
+    indices: Array,
+    dy: Array,
+    image_shape: tuple[int, int],
+    window: Any = 2,
+    *,
+    stride: Any = None,
+    padding: Padding = "valid",
+) -> Array:
+    """new_map[indices[p, q]] += dy[p, q]: the gradient goes back to where each maximum stood.
+
+    indices, dy (N, P, Q, C), image_shape (H, W) -> (N, H, W, C).
+
+    single-filter, "Back fill_map()"; its new_map has the shape of the feature map, 26 x 26 (28 x 28 is printed).
+    A gather over window offsets, not a scatter: repeatable on every device.
+    """
+    xp = array_namespace(indices, dy)
+    H, W = image_shape
+    new_map = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
+    pixel = xp.reshape(xp.arange(H * W, dtype=indices.dtype, device=dy.device), (1, H, W, 1))
+    for _, outputs, pixels in _fit(new_map, window, stride, padding).looks(H, W):
+        new_map[pixels] += dy[outputs] * xp.astype(indices[outputs] == pixel[pixels], dy.dtype)
+    return new_map
+
+
+def average_pool(
+    x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid", count_padding: bool = False
+) -> Array:
+    """y[n,p,q,c] = mean over the window's pixels of x; padding is left out of the mean, or counted as zeros.
+
+    x (N, H, W, C) -> y (N, P, Q, C).
+
+    avgpool-96, "CP_m(i, j) = 1/4 sum sum C_m(2i-u, 2j-v)". Raises ShapeError as `max_pool`.
+    """
+    xp = array_namespace(x)
+    geometry = _fit(x, window, stride, padding)
+    P, Q = geometry.outputs(x.shape[1], x.shape[2])
+    y = xp.zeros((x.shape[0], P, Q, x.shape[3]), dtype=x.dtype, device=x.device)
+    for _, outputs, pixels in geometry.looks(x.shape[1], x.shape[2]):
+        y[outputs] += x[pixels]
+    return y / _divisor(x, geometry, x.shape[1:3], count_padding)
+
+
+def average_pool_backward(
+    dy: Array,
+    image_shape: tuple[int, int],
+    window: Any = 2,
+    *,
+    stride: Any = None,
+    padding: Padding = "valid",
+    count_padding: bool = False,
+) -> Array:
+    """Every pixel of a window gets an equal share of its dy: dy / (pixels in the mean).
+
+    dy (N, P, Q, C), image_shape (H, W) -> dx (N, H, W, C).
+
+    avgpool-96, "delta C_n(i, j) = 1/4 delta S_n(ceil(i/2), ceil(j/2))", apart from f'.
+    """
+    xp = array_namespace(dy)
+    H, W = image_shape
+    dx = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
+    geometry = _fit(dx, window, stride, padding)
+    share = dy / _divisor(dy, geometry, image_shape, count_padding)
+    for _, outputs, pixels in geometry.looks(H, W):
+        dx[pixels] += share[outputs]
+    return dx
+
+
+def pixels_counted(window: Window, axis: int, length: int) -> list[int]:
+    """How many pixels, not padding, each output sees along one axis."""
+    counts = [0] * window.outputs(length, length)[axis]
+    for offset in range(window.size[axis]):
+        outputs, _ = window.reach(axis, offset, length)
+        for p in range(outputs.start, outputs.stop):
+            counts[p] += 1
+    return counts
+
+
+def _divisor(like: Array, window: Window, image_shape: tuple[int, ...], count_padding: bool) -> Any:
+    """What a sum over each window is divided by: one number, or (1, P, Q, 1) where borders count less."""
+    if count_padding or not window.is_padded:
+        return float(math.prod(window.size))
+    xp = array_namespace(like)
+    rows, columns = (
+        xp.asarray(pixels_counted(window, axis, image_shape[axis]), dtype=like.dtype, device=like.device)
+        for axis in (0, 1)
+    )
+    return xp.reshape(rows, (1, -1, 1, 1)) * xp.reshape(columns, (1, 1, -1, 1))
+
+
+def _fit(x: Array, window: Any, stride: Any, padding: Padding) -> Window:
+    if x.ndim != 4:
+        raise ShapeError(f"an image batch (N, H, W, C) was expected, found shape {tuple(x.shape)}")
+    return pooling_window(window, stride, padding, x.shape[1], x.shape[2])

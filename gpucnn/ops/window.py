@@ -1,0 +1,150 @@
+"""The geometry that convolution and pooling share: which output sees which pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..errors import ShapeError
+
+Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one output sees: a rectangle of the padded image, moved by a stride.
+
+    size, stride, dilation: (rows, columns) in pixels. padding: ((top, bottom), (left, right)) in pixels.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    dilation: tuple[int, int] = (1, 1)
+
+    def span(self, axis: int) -> int:
+        """Pixels from the first to the last that one output sees along an axis, both counted."""
+        return self.dilation[axis] * (self.size[axis] - 1) + 1
+
+    def outputs(self, height: int, width: int) -> tuple[int, int]:
+        """Output size (P, Q) of an image: floor((H + padding - span) / stride) + 1 per axis."""
+        return self._outputs_along(0, height), self._outputs_along(1, width)
+
+    def _outputs_along(self, axis: int, length: int) -> int:
+        return (length + sum(self.padding[axis]) - self.span(axis)) // self.stride[axis] + 1
+
+    def reach(self, axis: int, offset: int, length: int) -> tuple[slice, slice]:
+        """Which outputs see a pixel, not padding, at window offset `offset`, and which pixels those are.
+
+        Returns two slices of equal length along one axis (0 rows, 1 columns): of the outputs and of the image.
+        """
+        step, shift = self.stride[axis], offset * self.dilation[axis] - self.padding[axis][0]
+        start = max(0, -(shift // step))
+        stop = max(start, min(self._outputs_along(axis, length), (length - 1 - shift) // step + 1))
+        first = min(start * step + shift, length)
+        return slice(start, stop), slice(first, min(first + step * (stop - start), length), step)
+
+    def looks(self, height: int, width: int) -> Iterator[tuple[tuple[int, int], tuple, tuple]]:
+        """For every window offset: (i, j), the NHWC index of the outputs, and of the pixels they see there.
+
+        Offsets come row by row, the order that decides the first of ties; offsets that see only padding are left out.
+        """
+        for i in range(self.size[0]):
+            rows_out, rows_in = self.reach(0, i, height)
+            for j in range(self.size[1]):
+                columns_out, columns_in = self.reach(1, j, width)
+                if rows_out.stop > rows_out.start and columns_out.stop > columns_out.start:
+                    whole = slice(None)
+                    yield (i, j), (whole, rows_out, columns_out, whole), (whole, rows_in, columns_in, whole)
+
+    @property
+    def is_padded(self) -> bool:
+        return self.padding != ((0, 0), (0, 0))
+
+    @property
+    def is_dilated(self) -> bool:
+        return self.dilation != (1, 1)
+
+    @property
+    def is_tiling(self) -> bool:
+        """No two outputs see the same pixel."""
+        return all(self.stride[axis] >= self.span(axis) for axis in (0, 1))
+
+
+@lru_cache(maxsize=1024)
+def convolution_window(size: Any, stride: Any, padding: Padding, dilation: Any, height: int, width: int) -> Window:
+    """The window of a convolution on an image of (height, width) pixels.
+
+    padding: "valid" (none), "same" (ceil(H / stride) outputs, the odd pixel after), "full" (dilation (I - 1) on each
+    side: every output that sees at least one pixel), or pixels: p, (rows, columns), ((top, bottom), (left, right)).
+    Raises ShapeError when the kernel does not fit the padded image.
+    """
+    size, stride, dilation = pair(size, "kernel"), pair(stride, "stride"), pair(dilation, "dilation")
+    spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, size))
+    pads = tuple(_padding_along(padding, axis, spans[axis], stride[axis], (height, width)[axis]) for axis in (0, 1))
+    window = Window(size, stride, pads, dilation)  # type: ignore[arg-type]
+    if min(window.outputs(height, width)) < 1:
+        seen = " x ".join(map(str, spans))
+        raise ShapeError(
+            f"a kernel that spans {seen} pixels does not fit an image of {height} x {width} with padding {padding!r}; "
+            "use a smaller kernel or more padding"
+        )
+    return window
+
+
+@lru_cache(maxsize=1024)
+def pooling_window(size: Any, stride: Any, padding: Padding, height: int, width: int) -> Window:
+    """The window of a pool, as `convolution_window`; its stride defaults to its size. No output may see only padding.
+
+    Raises ShapeError when the window does not fit, or when the padding is as large as the window.
+    """
+    size = pair(size, "window")
+    window = convolution_window(size, size if stride is None else stride, padding, (1, 1), height, width)
+    for axis in (0, 1):
+        if max(window.padding[axis]) >= size[axis]:
+            raise ShapeError(
+                f"pool padding {window.padding} is as large as the window {size}: outputs would see only padding; "
+                f"use less than {size[axis]} pixels of padding"
+            )
+    return window
+
+
+def pair(value: Any, name: str) -> tuple[int, int]:
+    """n or (rows, columns) -> (rows, columns), positive whole numbers; ShapeError otherwise."""
+    both = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
+    if len(both) != 2 or not all(isinstance(n, int) and n >= 1 for n in both):
+        raise ShapeError(f"{name}={value!r}: a positive whole number or a pair (rows, columns) of them was expected")
+    return both
+
+
+def padding_of(value: Any) -> Any:
+    """Check a padding argument and give it its hashable form: a name, or ((top, bottom), (left, right))."""
+    if value in ("valid", "same", "full"):
+        return value
+    both: Any = (value, value) if isinstance(value, int) else value if _has_two(value) else (None, None)
+    sides: Any = tuple((side, side) if isinstance(side, int) else side if _has_two(side) else () for side in both)
+    if not all(side and all(isinstance(n, int) and n >= 0 for n in side) for side in sides):
+        raise ShapeError(
+            f'padding={value!r}: "valid", "same", "full", a number of pixels, (rows, columns) or '
+            "((top, bottom), (left, right)) was expected"
+        )
+    return tuple(map(tuple, sides))
+
+
+def _has_two(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
+def _padding_along(padding: Any, axis: int, span: int, stride: int, length: int) -> tuple[int, int]:
+    """(before, after) along one axis, in pixels."""
+    padding = padding_of(padding)
+    if padding == "valid":
+        return 0, 0
+    if padding == "full":
+        return span - 1, span - 1
+    if padding == "same":
+        total = max(0, (-(-length // stride) - 1) * stride + span - length)
+        return total // 2, total - total // 2
+    return padding[axis]
