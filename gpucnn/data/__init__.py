@@ -1,0 +1,22 @@
+"""Data sets: by name (digits, mnist, fashion-mnist, cifar10), from IDX and .npz files, and from folders of pictures."""
+
+from __future__ import annotations
+
+from .catalogue import NAMES
+from .dataset import Dataset
+from .loading import load
+from .named import fetch, verify, where
+from .pictures import read_pictures
+from .preprocessing import Preprocessing, parse_size
+
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Preprocessing",
+    "fetch",
+    "load",
+    "parse_size",
+    "read_pictures",
+    "verify",
+    "where",
+]

@@ -1,0 +1,168 @@
+"""A data set in memory: pictures as uint8, labels as int64, checked once when it is made."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .preprocessing import Preprocessing
+from .split import permutation
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Training and test pictures (N, H, W, C) uint8 with labels (N,) in 0..len(class_names)-1.
+
+    `preprocessing` says how picture files become such images, None if they cannot. Labels of any integer type are
+    taken and kept as int64. DataError, naming the data set and the array, for everything that does not fit.
+    """
+
+    name: str
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
+        if len(self.class_names) < 2:
+            raise DataError(
+                f"{self.name}: only one class ({', '.join(self.class_names) or 'none'}); "
+                "a classifier needs at least two, add examples of another"
+            )
+        for part in ("train", "test"):
+            images = checked_images(getattr(self, f"{part}_images"), f"{self.name}: {part}_images")
+            labels = checked_labels(getattr(self, f"{part}_labels"), f"{self.name}: {part}_labels")
+            check_pair(images, labels, len(self.class_names), f"{self.name}: {part}")
+            object.__setattr__(self, f"{part}_labels", labels)
+        self._check_parts_together()
+
+    def _check_parts_together(self) -> None:
+        if self.test_images.shape[1:] != self.train_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: test_images have shape {self.test_images.shape[1:]}, train_images "
+                f"{self.train_images.shape[1:]}; give both the same height, width and channels"
+            )
+        if self.train_labels.min() == self.train_labels.max():
+            raise DataError(
+                f"{self.name}: train_labels hold only one class ({self.class_names[self.train_labels[0]]}); "
+                "a classifier needs at least two, add examples of another"
+            )
+
+    def __repr__(self) -> str:
+        height, width, channels = self.input_shape
+        return (
+            f"Dataset({self.name!r}: {len(self.train_labels)} training and {len(self.test_labels)} test pictures "
+            f"of {height}x{width}x{channels}, {len(self.class_names)} classes)"
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one picture."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+    def select_classes(self, labels: Sequence[int]) -> Dataset:
+        """The data set of these classes only, relabelled 0..len(labels)-1 in the order given.
+
+        DataError for a class that is unknown or repeated, or if fewer than two are named.
+        """
+        chosen = [self._known_label(label) for label in labels]
+        if len(set(chosen)) != len(chosen) or len(chosen) < 2:
+            raise DataError(
+                f"{self.name}: classes {list(labels)} were asked for, two or more different ones were expected; "
+                f"choose from {self._valid_labels()}"
+            )
+        table = np.full(len(self.class_names), -1, np.int64)
+        table[chosen] = np.arange(len(chosen))
+        parts: dict[str, Any] = {}
+        for part in ("train", "test"):
+            new = table[getattr(self, f"{part}_labels")]
+            parts[f"{part}_images"] = getattr(self, f"{part}_images")[new >= 0]
+            parts[f"{part}_labels"] = new[new >= 0]
+        return replace(self, class_names=tuple(self.class_names[label] for label in chosen), **parts)
+
+    def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
+        """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
+        training part, drawn by `seed`, become the validation part; both keep the order of the training part.
+
+        The arrays are the data set's own where fraction is 0. DataError unless 0 <= fraction < 1.
+        """
+        if not 0 <= fraction < 1:
+            raise DataError(
+                f"{self.name}: validation fraction {fraction!r}, a number in [0, 1) was expected; use for example 0.1"
+            )
+        total = len(self.train_labels)
+        count = min(round(fraction * total), total - 1)
+        if count == 0:
+            return self.train_images, self.train_labels, self.train_images[:0], self.train_labels[:0]
+        held_out = np.zeros(total, bool)
+        held_out[permutation(total, seed)[:count]] = True
+        kept = ~held_out
+        return (
+            self.train_images[kept],
+            self.train_labels[kept],
+            self.train_images[held_out],
+            self.train_labels[held_out],
+        )
+
+    def _known_label(self, label: int) -> int:
+        try:
+            index = operator.index(label)
+        except TypeError:
+            index = -1
+        if isinstance(label, bool) or not 0 <= index < len(self.class_names):
+            raise DataError(f"{self.name}: there is no class {label!r}; choose from {self._valid_labels()}")
+        return index
+
+    def _valid_labels(self) -> str:
+        return ", ".join(
+            str(label) if name == str(label) else f"{label} ({name})" for label, name in enumerate(self.class_names)
+        )
+
+
+def checked_images(images: Any, where: str) -> Images:
+    """`images` itself, if it is a uint8 array (N, H, W, C) that is not empty; else DataError."""
+    if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype != np.uint8:
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise DataError(f"{where}: found {found}, a uint8 array (N, H, W, C) was expected; convert it first")
+    if images.size == 0:
+        raise DataError(f"{where}: shape {images.shape} holds no pictures; give at least one")
+    return images
+
+
+def checked_labels(labels: Any, where: str) -> Labels:
+    """`labels` as int64 (N,); DataError if they are not one integer per example."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise DataError(
+            f"{where}: found {array.dtype} {array.shape}, one integer per picture, shape (N,), was expected; "
+            "turn one-hot rows into labels with argmax(axis=1), and floats with astype(int)"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None:
+    """DataError unless there is one label in 0..classes-1 for every picture."""
+    if len(images) != len(labels):
+        raise DataError(
+            f"{where}: {len(images)} pictures but {len(labels)} labels; one label per picture was expected, "
+            "check that both belong together"
+        )
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= classes:
+        raise DataError(
+            f"{where}: labels run from {lowest} to {highest}, 0..{classes - 1} was expected for {classes} classes; "
+            "number the classes from 0, or correct the class names"
+        )

@@ -1,0 +1,75 @@
+"""IDX, the format of MNIST: a magic number 0x0000 TYPE NDIM, NDIM big-endian 32-bit sizes, then the values."""
+
+from __future__ import annotations
+
+import struct
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .dataset import Dataset, Images, Labels, check_pair
+from .files import AGAIN, find_files, read_content
+from .preprocessing import Preprocessing
+
+NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IMAGES_MAGIC = 0x0803
+LABELS_MAGIC = 0x0801
+
+
+def parse(content: bytes, magic: int, where: object) -> NDArray[np.uint8]:
+    """The unsigned bytes of an IDX file as an array of its sizes; DataError for another magic number or length."""
+    header = 4 + 4 * (magic & 0xFF)
+    if len(content) < header:
+        raise DataError(f"{where}: truncated, {len(content)} bytes are less than an IDX header of {header}; {AGAIN}")
+    found, *sizes = struct.unpack(f">{header // 4}I", content[:header])
+    if found != magic:
+        kind = "images" if magic == IMAGES_MAGIC else "labels"
+        raise DataError(
+            f"{where}: magic number {found}, {magic} (IDX {kind} of unsigned bytes) was expected; "
+            f"check that the file is what its name says, or {AGAIN}"
+        )
+    expected = header + prod(sizes)
+    if len(content) != expected:
+        problem = "truncated" if len(content) < expected else "too long"
+        shape = "x".join(map(str, sizes))
+        raise DataError(
+            f"{where}: {problem}, {len(content)} bytes were found, {expected} expected for {shape} values; {AGAIN}"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
+
+
+def parse_images(content: bytes, where: object) -> Images:
+    """Pictures (N, H, W, 1) of an IDX file with magic number 2051."""
+    return parse(content, IMAGES_MAGIC, where)[..., None]
+
+
+def parse_labels(content: bytes, where: object) -> Labels:
+    """Labels (N,) of an IDX file with magic number 2049."""
+    return parse(content, LABELS_MAGIC, where).astype(np.int64)
+
+
+def has_idx_files(folder: Path) -> bool:
+    """Whether any of the four IDX files lies in `folder`, plain or as .gz."""
+    return bool(find_files(NAMES, folder)[0])
+
+
+def read_folder(folder: Path) -> Dataset:
+    """The data set of four IDX files named as MNIST's, plain or .gz; the classes are 0..the largest label."""
+    paths, missing = find_files(NAMES, folder)
+    if missing:
+        raise DataError(
+            f"{folder}: no file {missing[0]} or {missing[0]}.gz; all of {', '.join(NAMES)} were expected; "
+            "put the missing files there"
+        )
+    train_images, test_images = (parse_images(read_content(path), path) for path in paths[::2])
+    train_labels, test_labels = (parse_labels(read_content(path), path) for path in paths[1::2])
+    classes = 1 + int(max(train_labels.max(initial=0), test_labels.max(initial=0)))
+    for images, labels, path in ((train_images, train_labels, paths[1]), (test_images, test_labels, paths[3])):
+        if len(labels):
+            check_pair(images, labels, classes, str(path))
+    names = tuple(str(label) for label in range(classes))
+    preprocessing = Preprocessing.of_arrays(train_images.shape) if train_images.size else None
+    return Dataset(str(folder), train_images, train_labels, test_images, test_labels, names, preprocessing)

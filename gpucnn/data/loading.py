@@ -1,0 +1,62 @@
+"""`load`: a data set by its name or by its path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import DataError
+from . import idx, pictures
+from .catalogue import NAMES, did_you_mean, resolve
+from .dataset import Dataset
+from .named import load_named
+from .npz import read_npz
+
+ACCEPTED = (
+    "an .npz file, a folder with the four IDX files (train-images-idx3-ubyte, ...), "
+    "or a folder with one sub-folder of pictures per class"
+)
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    invert: bool = False,
+) -> Dataset:
+    """The data set `digits`, `mnist`, `fashion-mnist` or `cifar10`, or that of a path.
+
+    A path is an .npz file, a folder with four IDX files, or a folder with one sub-folder of pictures per class; a
+    name wins over a folder of the same name, for which write ./mnist. `size` (H, W), `channels` (1 or 3) and
+    `invert` (dark on light becomes light on dark) are for folders of pictures only.
+    DataError, saying what to do, for everything that cannot be read.
+    """
+    text = os.fspath(name_or_path)
+    name = resolve(text) if isinstance(name_or_path, str) else None
+    path = Path(text).expanduser()
+    if name is None and not path.exists():
+        raise DataError(
+            f"{text}: no data set has this name and no such path exists; the names are {', '.join(NAMES)}, "
+            f"a path must be {ACCEPTED}{did_you_mean(text)}"
+        )
+    if name is None and path.is_dir() and not idx.has_idx_files(path):
+        return named_after(path, pictures.read_folder(path, size, channels, invert))
+    if size is not None or channels is not None or invert:
+        raise DataError(
+            f"{text}: size, channels and invert are for picture folders only, the arrays here have theirs; "
+            "leave these options out"
+        )
+    if name is not None:
+        return load_named(name)
+    if path.is_dir():
+        return named_after(path, idx.read_folder(path))
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{text}: this kind of file cannot be read; a path must be {ACCEPTED}")
+    return named_after(path, read_npz(path))
+
+
+def named_after(path: Path, dataset: Dataset) -> Dataset:
+    """The same data under the short name of its path; until here, messages needed the whole path."""
+    return replace(dataset, name=path.resolve().stem if path.is_file() else path.resolve().name)

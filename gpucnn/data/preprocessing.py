@@ -1,0 +1,74 @@
+"""How picture files become the arrays that a network was trained on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DataError
+
+LARGEST_SIDE = 4096
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(H, W) of a text such as `28x28` or `32x24`; DataError for anything else."""
+    match = re.fullmatch(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", str(text), re.IGNORECASE)
+    if match is None:
+        raise DataError(f"size {text!r}: two whole numbers, HEIGHTxWIDTH, were expected; write for example 28x28")
+    size = int(match[1]), int(match[2])
+    check_size(size)
+    return size
+
+
+def check_size(size: Any) -> None:
+    """DataError unless `size` is a pair (H, W) of whole numbers in 1..4096."""
+    pair = isinstance(size, tuple) and len(size) == 2 and all(type(side) is int for side in size)
+    if not pair or not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise DataError(
+            f"size {size!r}: (height, width) in pixels, each 1..{LARGEST_SIDE}, was expected; use for example (28, 28)"
+        )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Picture file -> uint8 array (H, W, C): resized to cover `size` = (H, W), cropped at the centre, C = `channels`.
+
+    `invert` turns every value v into 255 - v, for dark strokes on light paper shown to a network that was trained on
+    light strokes on a dark ground, as MNIST is. DataError if size or channels make no sense.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        check_size(self.size)
+        if type(self.channels) is not int or self.channels not in (1, 3):
+            raise DataError(f"channels {self.channels!r}: 1 (grey) or 3 (red, green, blue) was expected")
+        if type(self.invert) is not bool:
+            raise DataError(f"invert {self.invert!r}: True or False was expected")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold; `from_dict` reads it back."""
+        return {"size": list(self.size), "channels": self.channels, "invert": self.invert}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_dict`; DataError for missing, unknown or senseless entries."""
+        if not isinstance(values, Mapping) or not {"size", "channels"} <= set(values) <= {"size", "channels", "invert"}:
+            raise DataError(
+                f"preprocessing {values!r}: a dictionary with size, channels and, if wanted, invert was expected"
+            )
+        size = values["size"]
+        return cls(
+            tuple(size) if isinstance(size, (list, tuple)) else size, values["channels"], values.get("invert", False)
+        )
+
+    @classmethod
+    def of_arrays(cls, shape: tuple[int, ...]) -> Preprocessing | None:
+        """What brings picture files to images of `shape` (..., H, W, C); None if no picture file has C channels."""
+        height, width, channels = shape[-3:]
+        fits = channels in (1, 3) and max(height, width) <= LARGEST_SIDE
+        return cls((height, width), channels) if fits else None

@@ -1,0 +1,41 @@
+"""Splits that are the same in every run, on every machine, with every NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+
+SPLIT_SEED = 20240229
+TEST_FRACTION = 0.2
+
+
+def permutation(count: int, seed: int) -> NDArray[np.int64]:
+    """A permutation of 0..count-1 that depends on `seed` only.
+
+    NumPy promises the raw stream of a bit generator for ever, but not that of Generator.permutation.
+    """
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)
+
+
+def stratified_split(
+    labels: NDArray[np.int64], where: str, class_names: tuple[str, ...] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices (train, test): a fifth of every class, and at least one example of it, for the test; both mixed.
+
+    The seed is the constant SPLIT_SEED, so the split belongs to the data and not to a run.
+    DataError if a class has a single example.
+    """
+    order = permutation(len(labels), SPLIT_SEED)
+    test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        if len(members) < 2:
+            name = class_names[label] if class_names else label
+            raise DataError(
+                f"{where}: class {name} has 1 example, at least 2 are needed to split it into train and test; "
+                "add examples, or give a train and a test part yourself"
+            )
+        test[members[: max(1, round(TEST_FRACTION * len(members)))]] = True
+    return order[~test[order]], order[test[order]]

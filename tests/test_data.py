@@ -1,0 +1,784 @@
+"""Data sets: what is read, what is split, and the sentence for everything that can be wrong with a file."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn import data
+from gpucnn.data import catalogue, cifar, digits, download, idx, sources, split
+from gpucnn.errors import DataError
+
+REAL = os.environ.get("GPUCNN_DATA_DIR", "")
+GREY = data.Preprocessing((4, 4), 1)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    """Every test starts without GPUCNN_DATA_DIR, with an empty cache, and with mirrors that refuse connections."""
+    monkeypatch.delenv("GPUCNN_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    for name, source in list(catalogue.SOURCES.items()):
+        monkeypatch.setitem(catalogue.SOURCES, name, replace(source, mirrors=("http://127.0.0.1:1/",)))
+
+
+def arrays(count=6, shape=(4, 5), classes=3, seed=0):
+    images = np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+    return images, np.arange(count) % classes
+
+
+def idx_bytes(array):
+    array = np.asarray(array)
+    return struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def idx_files(shape=(4, 5), counts=(6, 4), classes=3):
+    """The contents of four IDX files by name, and the arrays in them."""
+    parts = [arrays(count, shape, classes, seed) for seed, count in enumerate(counts)]
+    contents = [idx_bytes(array) for part in parts for array in part]
+    return dict(zip(idx.NAMES, contents, strict=True)), parts
+
+
+def write_files(folder, contents, compress=False):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        path = folder / (f"{name}.gz" if compress else name)
+        path.write_bytes(gzip.compress(content) if compress else content)
+    return folder
+
+
+def small_source(monkeypatch, name="mnist", contents=None, known=True, mirrors=("http://127.0.0.1:1/",)):
+    """Puts a source of 6 + 4 pictures of 4x5 into the catalogue, with the digests of its contents."""
+    contents = idx_files()[0] if contents is None else contents
+    files = tuple(
+        catalogue.RemoteFile(
+            file,
+            hashlib.md5(gzip.compress(content, mtime=0)).hexdigest(),
+            hashlib.sha256(content).hexdigest() if known else None,
+        )
+        for file, content in contents.items()
+    )
+    source = replace(catalogue.SOURCES[name], files=files, mirrors=mirrors, counts=(6, 4), shape=(4, 5, 1))
+    monkeypatch.setitem(catalogue.SOURCES, name, source)
+    return contents
+
+
+def save_picture(path, values, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, np.uint8)).save(path, **options)
+    return path
+
+
+def picture_folder(root, classes=("cat", "dog"), count=5, shape=(8, 8)):
+    for index, name in enumerate(classes):
+        for number in range(count):
+            save_picture(root / name / f"{number}.png", np.full(shape, 40 * index + number))
+    return root
+
+
+def make(**changes):
+    images, labels = arrays(6, (4, 5, 1))
+    values = {
+        "name": "toy",
+        "train_images": images,
+        "train_labels": labels,
+        "test_images": images[:3],
+        "test_labels": labels[:3],
+    }
+    return data.Dataset(**{**values, "class_names": ("a", "b", "c"), **changes})
+
+
+def test_dataset_keeps_images_and_widens_labels():
+    toy = make(train_labels=np.array([0, 1, 2, 0, 1, 2], np.uint8))
+    assert toy.train_images.dtype == np.uint8
+    assert toy.train_labels.dtype == np.int64
+    assert toy.input_shape == (4, 5, 1)
+    assert repr(toy) == "Dataset('toy': 6 training and 3 test pictures of 4x5x1, 3 classes)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train_images": np.zeros((6, 4, 5), np.uint8)},
+            r"toy: train_images: found uint8 \(6, 4, 5\), a uint8 array",
+        ),
+        ({"train_images": np.zeros((6, 4, 5, 1))}, r"toy: train_images: found float64 .* convert it first"),
+        ({"test_images": [[1]]}, "toy: test_images: found list"),
+        ({"test_images": np.zeros((0, 4, 5, 1), np.uint8)}, "holds no pictures; give at least one"),
+        ({"test_images": np.zeros((3, 5, 5, 1), np.uint8)}, r"test_images have shape \(5, 5, 1\), train_images"),
+        ({"train_labels": np.zeros(6)}, "train_labels: found float64 .* one integer per picture"),
+        ({"train_labels": np.eye(6, dtype=int)}, r"found int64 \(6, 6\).*argmax"),
+        ({"train_labels": np.array([0, 1])}, "toy: train: 6 pictures but 2 labels"),
+        ({"train_labels": np.array([0, 1, 2, 3, 0, 1])}, r"labels run from 0 to 3, 0\.\.2 was expected"),
+        ({"train_labels": np.array([0, -1, 2, 1, 0, 1])}, "labels run from -1 to 2"),
+        ({"train_labels": np.ones(6, int)}, r"train_labels hold only one class \(b\)"),
+        ({"class_names": ("a",)}, r"toy: only one class \(a\); a classifier needs at least two"),
+    ],
+)
+def test_dataset_refuses(changes, message):
+    with pytest.raises(DataError, match=message):
+        make(**changes)
+
+
+def test_select_classes_relabels_in_the_order_given():
+    toy = make()
+    chosen = toy.select_classes([2, 0])
+    assert chosen.class_names == ("c", "a")
+    np.testing.assert_array_equal(chosen.train_labels, [1, 0, 1, 0])
+    np.testing.assert_array_equal(chosen.train_images, toy.train_images[[0, 2, 3, 5]])
+    np.testing.assert_array_equal(chosen.test_labels, [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 3], r"toy: there is no class 3; choose from 0 \(a\), 1 \(b\), 2 \(c\)"),
+        ([0, -1], "no class -1"),
+        ([0, "b"], "no class 'b'"),
+        ([True, 2], "no class True"),
+        ([1, 1], r"classes \[1, 1\] were asked for, two or more different ones .* choose from 0 \(a\)"),
+        ([1], "two or more different ones"),
+    ],
+)
+def test_select_classes_refuses(labels, message):
+    with pytest.raises(DataError, match=message):
+        make().select_classes(labels)
+
+
+def test_split_validation_is_a_seeded_partition():
+    toy = make()
+    one, again, other = (toy.split_validation(0.34, seed) for seed in (1, 1, 2))
+    assert [len(part) for part in one] == [4, 4, 2, 2]
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not np.array_equal(one[2], other[2])
+    rows = {image.tobytes() for image in (*one[0], *one[2])}
+    assert rows == {image.tobytes() for image in toy.train_images}
+    assert toy.split_validation(0, 1)[0] is toy.train_images
+    assert len(toy.split_validation(0.999, 1)[0]) == 1
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
+def test_split_validation_refuses(fraction):
+    with pytest.raises(DataError, match=r"toy: validation fraction .* a number in \[0, 1\)"):
+        make().split_validation(fraction, 0)
+
+
+def test_stratified_split_takes_a_fifth_of_every_class():
+    labels = np.repeat([0, 1, 2], [50, 5, 2])
+    train, test = split.stratified_split(labels, "toy")
+    assert sorted([*train, *test]) == list(range(57))
+    np.testing.assert_array_equal(np.bincount(labels[test]), [10, 1, 1])
+    with pytest.raises(DataError, match="toy: class lone has 1 example, at least 2"):
+        split.stratified_split(np.array([0, 0, 1]), "toy", ("many", "lone"))
+
+
+def test_permutation_is_recorded():
+    np.testing.assert_array_equal(split.permutation(8, 0), [3, 2, 1, 6, 0, 7, 4, 5])
+
+
+def test_preprocessing_survives_json():
+    wanted = data.Preprocessing((28, 20), 3, invert=True)
+    assert data.Preprocessing.from_dict(json.loads(json.dumps(wanted.to_dict()))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"size": [28, 28], "channels": 2}, r"channels 2: 1 \(grey\) or 3"),
+        ({"size": [28, 0], "channels": 1}, r"size \(28, 0\): \(height, width\)"),
+        ({"size": "28x28", "channels": 1}, "size '28x28': "),
+        ({"size": [28, 28], "channels": 1, "invert": 1}, "invert 1: True or False"),
+        ({"size": [28, 28]}, "a dictionary with size, channels"),
+        ({"size": [28, 28], "channels": 1, "scale": 2}, "a dictionary with size, channels"),
+        (None, "preprocessing None"),
+    ],
+)
+def test_preprocessing_refuses(values, message):
+    with pytest.raises(DataError, match=message):
+        data.Preprocessing.from_dict(values)
+
+
+def test_parse_size():
+    assert data.parse_size("28x20") == (28, 20)
+    assert data.parse_size(" 32 X 32 ") == (32, 32)
+
+
+@pytest.mark.parametrize("text", ["28", "28x", "axb", "0x4", "-3x4", "1x2x3", "99999x9", ""])
+def test_parse_size_refuses(text):
+    with pytest.raises(DataError, match=r"size .* expected; (write|use) for example"):
+        data.parse_size(text)
+
+
+def test_digits_are_the_same_everywhere():
+    loaded = data.load("digits")
+    assert loaded.train_images.shape == (1438, 28, 28, 1)
+    assert loaded.test_images.shape == (359, 28, 28, 1)
+    assert (loaded.train_images.min(), loaded.train_images.max()) == (0, 255)
+    np.testing.assert_array_equal(np.bincount(loaded.test_labels), [36, 36, 35, 37, 36, 36, 36, 36, 35, 36])
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    recorded = [hashlib.sha256(getattr(loaded, name).tobytes()).hexdigest()[:16] for name in names]
+    assert recorded == ["ca37e0a1d1a599a1", "86f2d2d34c11f827", "09806eda55b5618e", "b954eee19a84c8f6"]
+    assert loaded.class_names == tuple("0123456789")
+    assert loaded.preprocessing == data.Preprocessing((28, 28), 1)
+
+
+def test_digits_are_bilinear():
+    ramp = np.tile(np.arange(8.0) * 2, (8, 1))
+    centres = np.clip((np.arange(28) + 0.5) * 8 / 28 - 0.5, 0, 7) * 2
+    expected = np.floor(centres * 255 / 16 + 0.5)
+    np.testing.assert_array_equal(digits.enlarge(ramp[None])[0, 13, :, 0], expected)
+    assert (digits.enlarge(np.full((1, 8, 8), 8.0)) == 128).all()
+
+
+def test_digits_need_no_download(monkeypatch, tmp_path):
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    assert data.fetch("digits") == data.where("digits")
+    assert data.where("digits").is_file()
+    assert data.verify("digits") == [(data.where("digits"), "bundled with scikit-learn: 1797 digits as expected")]
+
+
+def test_digits_without_scikit_learn(monkeypatch):
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="scikit-learn, which holds them, is not installed; run `pip install"):
+        data.load("digits")
+
+
+@pytest.mark.parametrize("name", ["mnist", "MNIST", "fashion_mnist", "fashion-mnist", "Fashion-MNIST", "cifar-10"])
+def test_names_are_forgiving(name):
+    assert catalogue.known_name(name) in data.NAMES
+
+
+def test_unknown_name(tmp_path):
+    with pytest.raises(DataError, match=r"minst: no data set .* no such path .*digits, mnist, .*did you mean mnist\?"):
+        data.load("minst")
+    with pytest.raises(DataError, match=r"an \.npz file, a folder with the four IDX files"):
+        data.load(tmp_path / "nothing")
+    for function in (data.fetch, data.verify, data.where):
+        with pytest.raises(DataError, match=r"digitz: no data set has this name; .*did you mean digits\?"):
+            function("digitz")
+
+
+def test_unknown_kind_of_file(tmp_path):
+    (tmp_path / "table.csv").write_text("1,2")
+    with pytest.raises(DataError, match=r"table\.csv: this kind of file cannot be read; a path must be an \.npz"):
+        data.load(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("options", [{"size": (8, 8)}, {"channels": 1}, {"invert": True}])
+def test_picture_options_belong_to_picture_folders(options):
+    with pytest.raises(DataError, match="digits: size, channels and invert are for picture folders only"):
+        data.load("digits", **options)
+
+
+def test_importing_is_light():
+    code = "import sys, gpucnn.data; print([m for m in ('sklearn', 'PIL', 'pooch', 'requests') if m in sys.modules])"
+    root = Path(data.__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_idx_folder(tmp_path, compress):
+    contents, ((train_images, train_labels), (test_images, test_labels)) = idx_files()
+    loaded = data.load(write_files(tmp_path / "own", contents, compress))
+    np.testing.assert_array_equal(loaded.train_images[..., 0], train_images)
+    np.testing.assert_array_equal(loaded.train_labels, train_labels)
+    np.testing.assert_array_equal(loaded.test_images[..., 0], test_images)
+    np.testing.assert_array_equal(loaded.test_labels, test_labels)
+    assert (loaded.name, loaded.class_names) == ("own", ("0", "1", "2"))
+    assert loaded.preprocessing == data.Preprocessing((4, 5), 1)
+
+
+IMAGES, LABELS = idx.NAMES[:2]
+PAGE = b"<!DOCTYPE html><html>Please log in</html>"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        (IMAGES, lambda c: c[:-1], r"train-images-idx3-ubyte: truncated, 135 bytes were found, 136 expected for 6x4x5"),
+        (IMAGES, lambda c: c[:7], "truncated, 7 bytes are less than an IDX header of 16"),
+        (IMAGES, lambda c: c + b"x", "too long, 137 bytes were found, 136 expected"),
+        (IMAGES, lambda c: b"", "train-images-idx3-ubyte: is empty; delete this file and fetch it again"),
+        (IMAGES, lambda c: PAGE, r"train-images-idx3-ubyte: is a web page \(HTML\), data was expected"),
+        (IMAGES, lambda c: b"\0\0\x0d\3" + c[4:], r"magic number 3331, 2051 \(IDX images of unsigned bytes\)"),
+        (LABELS, lambda c: b"\0\0\x08\3" + c[4:] + bytes(8), "labels-idx1-ubyte: magic number 2051, 2049 "),
+        (LABELS, lambda c: idx_bytes([0, 1]), "labels-idx1-ubyte: 6 pictures but 2 labels"),
+        (LABELS, lambda c: idx_bytes([0] * 6), "train_labels hold only one class"),
+        (LABELS, lambda c: gzip.compress(c)[:-9], "the gzip file is truncated"),
+        (LABELS, lambda c: gzip.compress(c)[:-8] + bytes(8), r"the gzip file is damaged \(CRC"),
+    ],
+)
+def test_damaged_idx(tmp_path, name, damage, message):
+    contents = idx_files()[0]
+    contents[name] = damage(contents[name])
+    with pytest.raises(DataError, match=message):
+        data.load(write_files(tmp_path, contents))
+
+
+def test_idx_folder_with_a_missing_or_false_file(tmp_path):
+    contents = idx_files()[0]
+    del contents[LABELS]
+    write_files(tmp_path, contents)
+    with pytest.raises(DataError, match=r"no file train-labels-idx1-ubyte or train-labels-idx1-ubyte\.gz; all of"):
+        data.load(tmp_path)
+    (tmp_path / f"{LABELS}.gz").write_bytes(b"plain")
+    with pytest.raises(DataError, match=r"ubyte\.gz: begins with b'plai', a gzip file was expected"):
+        data.load(tmp_path)
+
+
+def test_unreadable_file(tmp_path):
+    with pytest.raises(DataError, match=r"cannot be read .*; check that it is a file"):
+        sources.read_content(tmp_path)
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("downloaded although GPUCNN_DATA_DIR is set")
+
+    monkeypatch.setattr(sources, "download", refuse)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("inner", ["mnist", "."])
+def test_local_mnist(tmp_path, monkeypatch, no_download, inner, compress):
+    folder = write_files(tmp_path / inner, small_source(monkeypatch), compress)
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    loaded = data.load("mnist")
+    assert (loaded.name, len(loaded.train_labels), loaded.input_shape) == ("mnist", 6, (4, 5, 1))
+    assert loaded.class_names == tuple("0123456789")
+    assert data.fetch("mnist") == data.where("mnist") == folder
+    checked = data.verify("mnist")
+    assert [path.name.removesuffix(".gz") for path, _ in checked] == list(idx.NAMES)
+    assert {text for _, text in checked} == {"sha256 of the content is as published"}
+
+
+def test_local_mnist_is_missing(tmp_path, monkeypatch, no_download):
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    message = (
+        rf"mnist: no file {IMAGES} or {IMAGES}\.gz; tried {tmp_path}/mnist, {tmp_path}; "
+        "put the four IDX files there, or unset GPUCNN_DATA_DIR to download them"
+    )
+    for function in (data.load, data.fetch, data.verify):
+        with pytest.raises(DataError, match=message):
+            function("mnist")
+    assert data.where("mnist") == tmp_path / "mnist"
+    write_files(tmp_path, {IMAGES: b"x"})
+    with pytest.raises(DataError, match=rf"mnist: no file {LABELS} or .*; tried {tmp_path}; put"):
+        data.load("mnist")
+
+
+def test_local_folder_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path / "no"))
+    with pytest.raises(DataError, match=r"GPUCNN_DATA_DIR=.*/no: there is no such folder; correct it, or unset it"):
+        data.load("mnist")
+
+
+def test_local_mnist_with_another_content(tmp_path, monkeypatch, no_download):
+    contents = small_source(monkeypatch)
+    expected = hashlib.sha256(contents[LABELS]).hexdigest()
+    contents[LABELS] = contents[LABELS][:-1] + b"\1"
+    found = hashlib.sha256(contents[LABELS]).hexdigest()
+    write_files(tmp_path, contents)
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    message = rf"{LABELS}: the sha256 of the content is {found}, {expected} was expected for mnist; delete this file"
+    with pytest.raises(DataError, match=message):
+        data.verify("mnist")
+
+
+def test_local_fashion_is_held_to_its_structure(tmp_path, monkeypatch, no_download):
+    contents = small_source(monkeypatch, "fashion-mnist", known=False)
+    write_files(tmp_path, contents)
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    assert {text for _, text in data.verify("fashion_mnist")} == {sources.STRUCTURE_ONLY}
+    (tmp_path / f"{IMAGES}.gz").write_bytes(gzip.compress(contents[IMAGES], mtime=0))
+    (tmp_path / IMAGES).unlink()
+    assert data.verify("fashion_mnist")[0][1] == "md5 of the compressed file is as published"
+    (tmp_path / LABELS).write_bytes(idx_bytes([0, 1, 2, 3, 4, 10]))
+    with pytest.raises(DataError, match=rf"{LABELS}: labels run from 0 to 10, 0\.\.9 was expected"):
+        data.load("fashion-mnist")
+    (tmp_path / f"{IMAGES}.gz").write_bytes(gzip.compress(idx_bytes(arrays(5)[0])))
+    with pytest.raises(DataError, match=r"pictures of shape \(5, 4, 5, 1\), \(6, 4, 5, 1\) was expected for fashion"):
+        data.load("fashion-mnist")
+
+
+def test_mnist_is_not_taken_for_fashion(tmp_path, monkeypatch, no_download):
+    contents = small_source(monkeypatch)
+    small_source(monkeypatch, "fashion-mnist", known=False)
+    write_files(tmp_path, contents)
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    with pytest.raises(
+        DataError, match="this is a file of mnist, one of fashion-mnist was expected; put each data set"
+    ):
+        data.load("fashion-mnist")
+
+
+@pytest.mark.skipif(not (Path(REAL) / "mnist").is_dir() or not REAL, reason="no mnist folder in GPUCNN_DATA_DIR")
+def test_real_mnist(monkeypatch):
+    monkeypatch.setenv("GPUCNN_DATA_DIR", REAL)
+    loaded = data.load("mnist")
+    assert (loaded.train_images.shape, loaded.test_images.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
+    np.testing.assert_array_equal(loaded.train_labels[:5], [5, 0, 4, 1, 9])
+    np.testing.assert_array_equal(np.bincount(loaded.test_labels)[:3], [980, 1135, 1032])
+
+
+def cifar_contents(records=2):
+    """Six batches by name; record n of batch b has label n and the bytes b, b + 10, b + 20 in its three planes."""
+    planes = np.repeat(np.arange(3) * 10, 1024)
+    return {
+        name: b"".join(bytes([n]) + (planes + batch).astype(np.uint8).tobytes() for n in range(records))
+        for batch, name in enumerate(cifar.NAMES)
+    }
+
+
+def cifar_archive(contents):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(f"{cifar.FOLDER}/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def cifar_dir(tmp_path, monkeypatch, no_download):
+    source = replace(catalogue.SOURCES["cifar10"], counts=(10, 2))
+    monkeypatch.setitem(catalogue.SOURCES, "cifar10", source)
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_cifar_archive_and_folder_hold_the_same(cifar_dir):
+    (cifar_dir / "cifar-10-binary.tar.gz").write_bytes(cifar_archive(cifar_contents()))
+    packed = data.load("cifar10")
+    assert data.verify("cifar10") == [(cifar_dir / "cifar-10-binary.tar.gz", sources.STRUCTURE_ONLY)]
+    (cifar_dir / "cifar-10-binary.tar.gz").unlink()
+    folder = write_files(cifar_dir / "cifar10" / cifar.FOLDER, cifar_contents())
+    unpacked = data.load("cifar10")
+    assert data.where("cifar10") == folder
+    for loaded in (packed, unpacked):
+        assert loaded.input_shape == (32, 32, 3)
+        np.testing.assert_array_equal(
+            loaded.train_images[:, 3, 4], [[b, b + 10, b + 20] for b in range(5) for _ in "ab"]
+        )
+        np.testing.assert_array_equal(loaded.train_labels, [0, 1] * 5)
+        np.testing.assert_array_equal(loaded.test_images[0, 0, 0], [5, 15, 25])
+    assert packed.class_names[:2] == ("airplane", "automobile")
+
+
+def test_damaged_cifar(cifar_dir):
+    path, contents = cifar_dir / "cifar-10-binary.tar.gz", cifar_contents()
+    whole = cifar_archive(contents)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"tar\.gz: the archive is truncated or damaged"):
+        data.load("cifar10")
+    path.write_bytes(PAGE)
+    with pytest.raises(DataError, match=r"tar\.gz: is a web page"):
+        data.load("cifar10")
+    path.write_bytes(cifar_archive({cifar.NAMES[0]: b""}))
+    with pytest.raises(DataError, match=r"the archive has no data_batch_2\.bin, data_batch_3\.bin"):
+        data.load("cifar10")
+    path.write_bytes(cifar_archive({**contents, "test_batch.bin": contents["test_batch.bin"][:-1]}))
+    with pytest.raises(DataError, match=r"test_batch\.bin: 6145 bytes, whole records of 3073 bytes"):
+        data.load("cifar10")
+    path.write_bytes(cifar_archive({**contents, "data_batch_2.bin": b"\x0a" + contents["data_batch_2.bin"][1:]}))
+    with pytest.raises(DataError, match=r"data_batch_2\.bin: label 10, 0\.\.9 was expected"):
+        data.load("cifar10")
+    path.write_bytes(cifar_archive(cifar_contents(3)))
+    with pytest.raises(DataError, match=r"data_batch_1\.bin: pictures of shape \(3, 32, 32, 3\), \(2, 32, 32, 3\)"):
+        data.load("cifar10")
+
+
+def test_cifar_record_is_not_mistaken_for_a_page(tmp_path):
+    path = tmp_path / "batch.bin"
+    path.write_bytes(b"\t<<<<")
+    sources.refuse_web_page(path)
+
+
+def test_cifar_is_missing(cifar_dir):
+    with pytest.raises(
+        DataError, match=r"cifar10: no file .*tried .*/cifar-10-batches-bin; put cifar-10-binary\.tar\.gz"
+    ):
+        data.load("cifar10")
+
+
+@pytest.fixture
+def server():
+    """A web server on this machine; `pages` maps paths to bytes, everything else is answered with 404."""
+    pages, asked = {}, []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            body = pages.get(self.path)
+            self.send_response(200 if body is not None else 404)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *arguments):
+            pass
+
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{web.server_port}", pages, asked
+    web.shutdown()
+    thread.join()
+    web.server_close()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_download_tries_the_next_mirror_and_keeps_the_files(server, monkeypatch, tmp_path, capsys, terminal):
+    address, pages, asked = server
+    contents = small_source(monkeypatch, mirrors=(f"{address}/bad/", f"{address}/good/"))
+    for name, content in contents.items():
+        pages[f"/good/{name}.gz"] = gzip.compress(content, mtime=0)
+    pages[f"/bad/{IMAGES}.gz"] = PAGE
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert data.fetch("mnist") == data.where("mnist") == tmp_path / "cache" / "gpucnn" / "mnist"
+    assert (f"mnist: {IMAGES}.gz" in capsys.readouterr().err) == terminal
+    assert len(asked) == 8
+    assert len(data.load("mnist").train_labels) == 6
+    assert len(asked) == 8, "the cache was not used"
+
+
+def test_a_damaged_cache_is_fetched_again(server, monkeypatch, tmp_path):
+    address, pages, _ = server
+    contents = small_source(monkeypatch, mirrors=(f"{address}/",))
+    pages.update({f"/{name}.gz": gzip.compress(content, mtime=0) for name, content in contents.items()})
+    folder = data.fetch("mnist")
+    (folder / f"{IMAGES}.gz").write_bytes(PAGE)
+    assert len(data.load("mnist").train_labels) == 6
+
+
+def test_every_failing_mirror_is_told(server, monkeypatch):
+    address, pages, _ = server
+    mirrors = tuple(f"{address}/{name}/" for name in ("page", "none", "other"))
+    small_source(monkeypatch, mirrors=(*mirrors, "http://127.0.0.1:1/"))
+    pages[f"/page/{IMAGES}.gz"] = PAGE
+    pages[f"/other/{IMAGES}.gz"] = gzip.compress(b"something else")
+    message = (
+        rf"mnist: {IMAGES}\.gz could not be downloaded to .*: {mirrors[0]} sent a web page \(HTML\).*; "
+        rf"{mirrors[1]} failed \(404.*; {mirrors[2]} failed \(.*hash.*; http://127\.0\.0\.1:1/ failed .*"
+        "put the four IDX files into a folder and set GPUCNN_DATA_DIR to it"
+    )
+    with pytest.raises(DataError, match=message):
+        data.load("mnist")
+
+
+def test_long_errors_are_shortened():
+    assert download.shortened(ValueError("x" * 500 + "\nmore")) == "x" * 157 + "..."
+    assert download.shortened(TimeoutError()) == "TimeoutError"
+
+
+def save_npz(path, **values):
+    np.savez(path, **values)
+    return path
+
+
+@pytest.fixture
+def npz(tmp_path):
+    return tmp_path / "own.npz"
+
+
+@pytest.mark.parametrize(
+    "keys", [("train_images", "train_labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test")]
+)
+def test_npz(npz, keys):
+    images, labels = arrays()
+    loaded = data.load(save_npz(npz, **dict(zip(keys, (images, labels[:, None], images[:3], labels[:3]), strict=True))))
+    np.testing.assert_array_equal(loaded.train_images[..., 0], images)
+    np.testing.assert_array_equal(loaded.train_labels, labels)
+    assert (loaded.name, loaded.input_shape, loaded.class_names) == ("own", (4, 5, 1), ("0", "1", "2"))
+    assert loaded.preprocessing == data.Preprocessing((4, 5), 1)
+
+
+def test_npz_without_a_test_part_is_split(npz):
+    images, labels = arrays(30, (4, 5, 2))
+    floats = (images / 255).astype(np.float32)
+    loaded = data.load(save_npz(npz, images=floats, labels=labels, class_names=["x", "y", "z"]))
+    assert loaded.class_names == ("x", "y", "z")
+    assert loaded.preprocessing is None
+    np.testing.assert_array_equal(np.bincount(loaded.test_labels), [2, 2, 2])
+    kept = {image.tobytes() for image in (*loaded.train_images, *loaded.test_images)}
+    assert kept == {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.full((6, 4, 5), np.nan)}, r"own\.npz: images: holds NaN or infinite values"),
+        ({"images": np.full((6, 4, 5), 255.0)}, r"images: floats from 255 to 255, 0\.\.1 was expected; scale them"),
+        ({"images": np.zeros((6, 4, 5), int)}, "images: dtype int64, uint8 or floats .* astype"),
+        ({"images": np.zeros((6, 4), np.uint8)}, r"images: found uint8 \(6, 4\)"),
+        ({"images": np.zeros((0, 4, 5), np.uint8)}, "holds no pictures"),
+        ({"labels": np.arange(5)}, "own.npz: images, labels: 6 pictures but 5 labels"),
+        ({"labels": np.array([0, 1, -1, 0, 1, 0])}, "labels run from -1 to 1"),
+        ({"labels": np.eye(6)}, r"labels: found float64 \(6, 6\)"),
+        ({"labels": np.array([0, 1, 10**9, 0, 1, 0])}, "the largest label is 1000000000; number the classes"),
+        ({"labels": np.zeros(6, int)}, "only one class"),
+        ({"labels": np.array([0, 0, 0, 1, 1, 2])}, "class 2 has 1 example"),
+        ({"class_names": ["x", "y"]}, r"labels run from 0 to 2, 0\.\.1 was expected for 2 classes"),
+        ({"class_names": np.arange(3)}, "class_names is int64"),
+        ({"labels": np.array([object()] * 6)}, "own.npz: holds Python objects, which are not opened"),
+    ],
+)
+def test_npz_refuses(npz, changes, message):
+    images, labels = arrays()
+    with pytest.raises(DataError, match=message):
+        data.load(save_npz(npz, **{"images": images, "labels": labels, **changes}))
+
+
+def test_npz_names_the_missing_keys(npz):
+    images, labels = arrays()
+    with pytest.raises(DataError, match=r"found the keys x_train, y_train, expected .*; add x_test, y_test"):
+        data.load(save_npz(npz, x_train=images, y_train=labels))
+    with pytest.raises(DataError, match=r"found the keys a, expected \(train_images, .* or \(images, labels\)"):
+        data.load(save_npz(npz, a=images))
+
+
+def test_npz_that_is_something_else(npz):
+    whole = save_npz(npz, images=arrays()[0], labels=arrays()[1]).read_bytes()
+    npy = io.BytesIO()
+    np.save(npy, np.zeros(3))
+    broken = whole.replace(arrays()[0].tobytes()[:40], bytes(40))
+    for content, message in (
+        (whole[: len(whole) // 2], r"own\.npz: is truncated or damaged"),
+        (broken, r"is truncated or damaged \(Bad CRC"),
+        (PAGE, "is a web page"),
+        (whole.replace(b"PK\x01\x02-\x03-", b"PK\x01\x02-\x03\xff"), r"is truncated or damaged \(zip file version"),
+        (b"nonsense", r"is no \.npz file; write it again with numpy\.savez"),
+        (npy.getvalue(), r"is no \.npz file"),
+        (b"", "is empty"),
+    ):
+        npz.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            data.load(npz)
+
+
+def test_read_pictures_crops_the_centre(tmp_path):
+    wide = np.zeros((4, 12), np.uint8)
+    wide[:, 4:8] = 200
+    path = save_picture(tmp_path / "wide.png", wide)
+    assert (data.read_pictures([path], GREY) == 200).all()
+    assert (data.read_pictures(str(path), replace(GREY, invert=True)) == 55).all()
+    assert data.read_pictures([path, path], data.Preprocessing((6, 3), 3)).shape == (2, 6, 3, 3)
+
+
+def test_read_pictures_turns_by_exif(tmp_path):
+    picture = Image.fromarray(np.repeat([[0, 255]], [8], axis=0).repeat(4, axis=1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    (image,) = data.read_pictures([tmp_path / "turned.png"], data.Preprocessing((8, 8), 1))
+    assert image[0].max() == 0, "orientation 6: the left side of the stored picture is its top"
+    assert image[-1].min() == 255
+
+
+def test_read_pictures_modes(tmp_path):
+    clear = np.zeros((4, 4, 4), np.uint8)
+    clear[:2, :, 3] = 255
+    save_picture(tmp_path / "clear.png", clear)
+    (image,) = data.read_pictures([tmp_path / "clear.png"], GREY)
+    assert (image[0].max(), image[-1].min()) == (0, 255)
+    Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)).save(tmp_path / "deep.png")
+    assert (data.read_pictures([tmp_path / "deep.png"], GREY) == 100).all()
+    Image.fromarray(np.eye(4, dtype=bool)).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(data.read_pictures([tmp_path / "bits.png"], GREY)[0, :, :, 0], 255 * np.eye(4))
+    red = np.zeros((4, 4, 3), np.uint8) + np.array([200, 10, 30], np.uint8)
+    save_picture(tmp_path / "red.bmp", red)
+    assert (data.read_pictures([tmp_path / "red.bmp"], data.Preprocessing((4, 4), 3)) == [200, 10, 30]).all()
+
+
+def test_read_pictures_refuses(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    whole = save_picture(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 256, (64, 64))).read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((4, 4), -1, np.int32)).save(tmp_path / "long.tif")
+    for name, message in (
+        ("text.png", r"text\.png: cannot be read as a picture .* save it again as PNG"),
+        ("half.png", r"half\.png: cannot be read as a picture"),
+        ("none.png", r"none\.png: there is no such file; check the path"),
+        ("float.tif", "holds floating-point values"),
+        ("long.tif", "holds 32-bit values"),
+        (".", "cannot be read as a picture"),
+    ):
+        with pytest.raises(DataError, match=message):
+            data.read_pictures([tmp_path / name], GREY)
+    with pytest.raises(DataError, match="no picture files were given"):
+        data.read_pictures([], GREY)
+
+
+def test_picture_folder_is_split(tmp_path):
+    root = picture_folder(tmp_path / "pets")
+    (root / "cat" / "notes.txt").write_text("other files are passed over")
+    (root / "cat" / ".hidden.png").write_text("so are hidden ones")
+    (root / ".cache").mkdir()
+    loaded = data.load(str(root))
+    assert (loaded.name, loaded.class_names) == ("pets", ("cat", "dog"))
+    assert (len(loaded.train_labels), len(loaded.test_labels)) == (8, 2)
+    assert loaded.preprocessing == data.Preprocessing((28, 28), 1)
+    assert (loaded.train_images[:, 5, 5, 0] // 40 == loaded.train_labels).all()
+    dark = data.load(root, size=(4, 6), channels=3, invert=True)
+    assert dark.preprocessing == data.Preprocessing((4, 6), 3, invert=True)
+    np.testing.assert_array_equal(dark.train_images[:, 0, 0, 2], 255 - loaded.train_images[:, 0, 0, 0])
+
+
+def test_picture_folder_with_train_and_test(tmp_path):
+    picture_folder(tmp_path / "train", count=3, shape=(8, 8, 3))
+    picture_folder(tmp_path / "test", count=1)
+    loaded = data.load(tmp_path, size=(8, 8))
+    assert loaded.input_shape == (8, 8, 3), "one picture in colour makes all colour"
+    np.testing.assert_array_equal(loaded.train_labels, [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(loaded.test_labels, [0, 1])
+    save_picture(tmp_path / "test" / "cow" / "1.png", np.zeros((8, 8)))
+    with pytest.raises(DataError, match="train and test must have the same classes; cow is in one of them only"):
+        data.load(tmp_path)
+
+
+def test_picture_folder_refuses(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path}: no sub-folders; one sub-folder per class, at least two"):
+        data.load(tmp_path)
+    picture_folder(tmp_path, classes=("cat",))
+    with pytest.raises(DataError, match=r"only one class \(cat\); one sub-folder per class"):
+        data.load(tmp_path)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(DataError, match=r"/dog: no pictures \(png, jpg, .* in this class folder; put some there"):
+        data.load(tmp_path)
+    save_picture(tmp_path / "dog" / "1.png", np.zeros((4, 4)))
+    with pytest.raises(DataError, match="class dog has 1 example, at least 2 are needed"):
+        data.load(tmp_path)
+    (tmp_path / "dog" / "2.jpg").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"/dog/2\.jpg: cannot be read as a picture"):
+        data.load(tmp_path)
+    with pytest.raises(DataError, match=r"size \(0, 3\)"):
+        data.load(tmp_path, size=(0, 3), channels=1)
+    with pytest.raises(DataError, match="channels 4"):
+        data.load(tmp_path, channels=4)
+
+
+def test_named_preprocessing_reads_pictures(tmp_path):
+    path = save_picture(tmp_path / "seven.png", np.zeros((50, 40)))
+    preprocessing = data.load("digits").preprocessing
+    assert data.read_pictures([path], preprocessing).shape == (1, 28, 28, 1)
