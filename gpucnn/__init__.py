@@ -1,3 +1,32 @@
-"""Convolutional neural networks with hand-derived gradients, written once for NumPy and CuPy."""
+"""Convolutional neural networks with hand-derived gradients, written once for NumPy and CuPy.
+
+import gpucnn
+
+digits = gpucnn.data.load("digits")
+model = gpucnn.Model("two-conv")
+model.fit(digits.train_images, digits.train_labels, epochs=10)
+print(model.evaluate(digits.test_images, digits.test_labels))
+"""
+
+from . import data, errors, layers, losses, networks, ops, optimizers, schedules
+from .device import Device
+from .model import Model, load
+from .network import Network
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Device",
+    "Model",
+    "Network",
+    "__version__",
+    "data",
+    "errors",
+    "layers",
+    "load",
+    "losses",
+    "networks",
+    "ops",
+    "optimizers",
+    "schedules",
+]

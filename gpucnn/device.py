@@ -140,24 +140,28 @@ def select(text: str) -> tuple[Device, str]:
     `auto` takes the first CUDA device that can be used and the CPU otherwise; it imports CuPy only if it is installed.
     Any other text that names no usable device is a DeviceError.
     """
-    wanted = text.strip().lower()
-    if wanted == "cpu":
-        return Device("cpu"), "cpu: the CPU is used, as asked"
-    if wanted == "auto":
+    device = named(text)
+    if device is None:
         obstacle = _cuda_obstacle(0)
         if obstacle is not None:
             return Device("cpu"), f"auto: {obstacle.reason}, so the CPU is used"
         return Device("cuda"), f"auto: {Device('cuda').name} is usable, so cuda:0 is used"
-    match = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", wanted)
-    if match is None:
-        raise DeviceError(
-            f"--device {text}: no such kind of device; give auto, cpu, cuda or cuda:N with N counted from 0"
-        )
-    device = Device("cuda", int(match[1] or 0))
+    if device.kind == "cpu":
+        return device, "cpu: the CPU is used, as asked"
     obstacle = _cuda_obstacle(device.index)
     if obstacle is not None:
         raise DeviceError(f"--device {text}: {obstacle.reason}; {obstacle.remedy}, or use --device cpu")
-    return device, f"{wanted}: {device.name} is used, as asked"
+    return device, f"{device}: {device.name} is used, as asked"
+
+
+def named(text: str) -> Device | None:
+    """The device that `cpu | cuda | cuda:N` names, whether or not it can be used; None for `auto`."""
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:([0-9]{1,4})", text.strip().lower())
+    if match is None:
+        raise DeviceError(f"--device {text}: no such device; give auto, cpu, cuda or cuda:N with N counted from 0")
+    if match[1] == "auto":
+        return None
+    return Device(match[1] or "cuda", int(match[2] or 0))
 
 
 def device_of(array: Any) -> Device:
@@ -179,7 +183,7 @@ def import_cupy() -> Any:
     """CuPy's module; DeviceError if it is not installed or cannot be imported. The only door to CuPy but one."""
     found = _load_cupy()
     if isinstance(found, _Obstacle):
-        raise DeviceError(f"cuda: {found.reason}; {found.remedy}, or use the CPU")
+        raise DeviceError(f"cuda: {found.reason}; {found.remedy}, or use the CPU") from found.cause
     return found
 
 
@@ -194,6 +198,7 @@ def reason_of(error: BaseException) -> str:
 class _Obstacle(NamedTuple):
     reason: str
     remedy: str = DOCTOR
+    cause: Exception | None = None
 
 
 def _load_cupy() -> Any:
@@ -205,9 +210,9 @@ def _load_cupy() -> Any:
 
         # pip leaves an empty folder behind when one of two CuPy wheels is removed; it imports as a namespace package
         if not hasattr(cupy, "ndarray"):
-            raise ImportError(f"the folder {list(cupy.__path__)[0]} holds no CuPy")
+            raise ImportError(f"the folder {next(iter(cupy.__path__))} holds no CuPy")
     except Exception as error:
-        return _Obstacle(f"CuPy is installed but cannot be imported ({reason_of(error)})")
+        return _Obstacle(f"CuPy is installed but cannot be imported ({reason_of(error)})", cause=error)
     return cupy
 
 

@@ -7,6 +7,10 @@ class GpucnnError(Exception):
     """The base of all errors that this library raises on purpose; the command prints the sentence and exits with 1."""
 
 
+class SettingError(GpucnnError, ValueError):
+    """A setting has a name or a value that does not exist or makes no sense."""
+
+
 class ShapeError(GpucnnError, ValueError):
     """An array or a layer does not fit where it was put."""
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .errors import SettingError
+
 Initializer = Callable[[np.random.Generator, tuple[int, ...], int, int], np.ndarray]
 
 
@@ -82,7 +84,7 @@ BY_NAME: dict[str, Initializer] = {
 
 
 def initializer(name: str) -> Initializer:
-    """The initializer of that name. Raises ValueError with the names there are."""
+    """The initializer of that name. Raises SettingError with the names there are."""
     if name not in BY_NAME:
-        raise ValueError(f"initializer {name!r} is not known; choose one of {', '.join(BY_NAME)}")
+        raise SettingError(f"initializer {name!r} is not known; choose one of {', '.join(BY_NAME)}")
     return BY_NAME[name]

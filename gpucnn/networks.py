@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import GpucnnError
+from .errors import SettingError
 from .layers import AvgPool2D, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid, Tanh
 from .losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from .network import Network
@@ -22,13 +23,21 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. lr: the base learning rate; schedule: a name in `schedules.SCHEDULES`."""
+    """How a network is trained. lr: the base learning rate; schedule: a name in `schedules.SCHEDULES`.
+
+    epochs are for data sets of MNIST's size; a small one gets as many as it takes to make `updates` updates.
+    """
 
     optimizer: Optimizer
     lr: float
     schedule: str = "constant"
     batch_size: int = 128
     epochs: int = 5
+    updates: int = 600
+
+    def epochs_for(self, examples: int) -> int:
+        """The number of epochs on so many training examples."""
+        return max(self.epochs, math.ceil(self.updates / math.ceil(examples / self.batch_size)))
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,7 @@ def avgpool_96(input_shape: Shape = (28, 28, 1), classes: int = 10, *, f: str = 
     f: "tanh", "sigmoid" or "relu". Its kernels start Glorot uniform.
     """
     if f not in ACTIVATIONS:
-        raise GpucnnError(f"avgpool-96: f={f!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
+        raise SettingError(f"avgpool-96: f={f!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
     activation = ACTIVATIONS[f]
     blocks = [layer for count in (4, 6) for layer in (Conv2D(count, 5, flip=True), activation(), AvgPool2D(2))]
     return Network(input_shape, (*blocks, Flatten(), Dense(50), activation(), Dense(classes)))
@@ -182,12 +191,12 @@ NETWORKS: dict[str, Entry] = {
 
 
 def entry(name: str) -> Entry:
-    """The named network's entry. Raises GpucnnError with the nearest name and all of them."""
+    """The named network's entry. Raises SettingError with the nearest name and all of them."""
     if name in NETWORKS:
         return NETWORKS[name]
     near = difflib.get_close_matches(name, NETWORKS, 1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise GpucnnError(f"network {name!r} is not known; {hint}choose one of {', '.join(NETWORKS)}")
+    raise SettingError(f"network {name!r} is not known; {hint}choose one of {', '.join(NETWORKS)}")
 
 
 def build(name: str, input_shape: Shape | None = None, classes: int | None = None, **options: Any) -> Network:

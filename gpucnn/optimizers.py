@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
+from .errors import SettingError
+
 Array = Any
 State = dict[str, Array]
 
@@ -35,9 +37,11 @@ class SGD:
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise ValueError(f"SGD: momentum {self.momentum} must be in [0, 1), weight decay {self.weight_decay} >= 0")
+            raise SettingError(
+                f"SGD: momentum {self.momentum} must be in [0, 1), weight decay {self.weight_decay} >= 0"
+            )
         if self.nesterov and not self.momentum:
-            raise ValueError("SGD: nesterov=True needs a momentum above 0")
+            raise SettingError("SGD: nesterov=True needs a momentum above 0")
 
     def init(self, theta: Array) -> State:
         return {"velocity": array_namespace(theta).zeros_like(theta)} if self.momentum else {}
@@ -67,7 +71,7 @@ class Adam:
 
     def __post_init__(self) -> None:
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0 and self.weight_decay >= 0):
-            raise ValueError(f"{self}: betas must be in [0, 1), epsilon > 0, weight decay >= 0")
+            raise SettingError(f"{self}: betas must be in [0, 1), epsilon > 0, weight decay >= 0")
 
     def init(self, theta: Array) -> State:
         xp = array_namespace(theta)
@@ -113,7 +117,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def optimizer(name: str) -> Optimizer:
-    """The optimiser of that name with its usual settings. Raises ValueError with the names there are."""
+    """The optimiser of that name with its usual settings. Raises SettingError with the names there are."""
     if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer {name!r} is not known; choose one of {', '.join(OPTIMIZERS)}")
+        raise SettingError(f"optimizer {name!r} is not known; choose one of {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[name]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from .errors import SettingError
+
 Schedule = Callable[[int, int], float]
 
 
@@ -43,7 +45,7 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "step": step, "cosine": 
 
 
 def schedule(name: str) -> Schedule:
-    """The schedule of that name. Raises ValueError with the names there are."""
+    """The schedule of that name. Raises SettingError with the names there are."""
     if name not in SCHEDULES:
-        raise ValueError(f"schedule {name!r} is not known; choose one of {', '.join(SCHEDULES)}")
+        raise SettingError(f"schedule {name!r} is not known; choose one of {', '.join(SCHEDULES)}")
     return SCHEDULES[name]

@@ -68,3 +68,12 @@ class Context:
 
     kernels: Kernels = REFERENCE
     training: bool = True
+
+
+def choose(kind: str) -> Kernels:
+    """The table for a kind of device, "cpu" or "cuda"."""
+    if kind == "cpu":
+        from .cpu import NUMPY
+
+        return NUMPY
+    return REFERENCE

@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..errors import ShapeError
+from ..errors import SettingError, ShapeError
 from ..initializers import initializer, zeros
 from ..kernels import Context
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair
@@ -41,7 +41,7 @@ class Conv2D:
             object.__setattr__(self, name, pair(getattr(self, name), name))
         object.__setattr__(self, "padding", padding_of(self.padding))
         if self.bias not in ("tied", "untied", None):
-            raise ValueError(f'Conv2D: bias={self.bias!r}: "tied", "untied" or None was expected')
+            raise SettingError(f'Conv2D: bias={self.bias!r}: "tied", "untied" or None was expected')
         if self.filters < 1 or self.groups < 1 or self.filters % self.groups:
             raise ShapeError(f"Conv2D: {self.filters} filters in {self.groups} group(s): groups must divide filters")
         initializer(self.initializer)

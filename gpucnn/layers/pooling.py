@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import SettingError, ShapeError
 from ..kernels import Context
 from ..ops.window import Padding, Window, padding_of, pair, pooling_window
 
@@ -41,7 +41,7 @@ class MaxPool2D:
     def __post_init__(self) -> None:
         _check(self)
         if self.ties not in ("first", "all"):
-            raise ValueError(f'MaxPool2D: ties={self.ties!r}: "first" or "all" was expected')
+            raise SettingError(f'MaxPool2D: ties={self.ties!r}: "first" or "all" was expected')
 
     def geometry(self, in_shape: tuple[int, ...]) -> Window:
         return pooling_window(self.window, self.stride, self.padding, in_shape[0], in_shape[1])

@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..errors import ShapeError
+from ..errors import SettingError, ShapeError
 from .window import Padding, Window, pooling_window
 
 Array = Any
@@ -46,10 +46,10 @@ def max_pool_backward(
     ties="all": every pixel equal to the maximum gets dy, undivided. layered eq. (19) as it is meant: dx_tu gets
     dJ/dz_ij where (t, u) lies in window (i, j) and x_tu = P_ij, not only where t = i and u = j.
 
-    x (N, H, W, C), y and dy (N, P, Q, C) -> dx (N, H, W, C). Raises ValueError for another name in ties.
+    x (N, H, W, C), y and dy (N, P, Q, C) -> dx (N, H, W, C). Raises SettingError for another name in ties.
     """
     if ties not in ("first", "all"):
-        raise ValueError(f'ties={ties!r}: "first" or "all" was expected')
+        raise SettingError(f'ties={ties!r}: "first" or "all" was expected')
     xp = array_namespace(x, dy)
     dx = xp.zeros_like(x)
     undecided = xp.ones(y.shape, dtype=xp.bool, device=x.device)

@@ -1,0 +1,117 @@
+"""Checkpoints: safetensors, with the description of the model as JSON in the header. Reading one never runs code.
+
+Layer names resolve in the registry, or in the layers that the caller names; nothing is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import CheckpointError, GpucnnError
+from .layers import REGISTRY
+from .network import Network
+
+FORMAT = 1
+KEY = "gpucnn"
+
+
+def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
+    """Save tensors with the description. The file appears whole or not at all. Raises CheckpointError."""
+    from safetensors.numpy import save
+
+    path = Path(path)
+    header = {KEY: json.dumps({"format": FORMAT, **description})}
+    contents = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=header)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: the model cannot be saved: {error.strerror or error}") from None
+    return path
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The description and the tensors of a checkpoint.
+
+    Raises CheckpointError for a file that is missing, truncated, not safetensors, or not gpucnn's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; a model saved by `gpucnn train` (model.safetensors) was expected")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}); it may be truncated, copy or train it again"
+        ) from None
+    if KEY not in metadata:
+        raise CheckpointError(f"{path}: a safetensors file, but not one of gpucnn: its header has no {KEY!r} entry")
+    try:
+        description = json.loads(metadata[KEY])
+        newer = description["format"] > FORMAT
+    except (ValueError, TypeError, KeyError):
+        raise CheckpointError(
+            f"{path}: the {KEY!r} entry of its header cannot be read; train or export it again"
+        ) from None
+    if newer:
+        raise CheckpointError(f"{path}: written by a newer gpucnn (format {description['format']}); upgrade gpucnn")
+    return description, tensors
+
+
+def layer_to_dict(layer: Any) -> dict[str, Any]:
+    """{"type": class name, hyperparameter: value, ...}; networks nest."""
+    fields: dict[str, Any] = {"type": type(layer).__name__}
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        is_layers = isinstance(layer, Network) and field.name == "layers"
+        fields[field.name] = [layer_to_dict(inner) for inner in value] if is_layers else value
+    return fields
+
+
+def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None = None) -> Any:
+    """The inverse of `layer_to_dict`. layers: classes by name, beside the registry's. Raises CheckpointError."""
+    known = {**REGISTRY, **(layers or {}), "Network": Network}
+    kind = fields.get("type") if isinstance(fields, Mapping) else None
+    if not isinstance(kind, str) or kind not in known:
+        raise CheckpointError(
+            f"layer {kind!r} is none of {', '.join(sorted(known))}; hand its class to load(path, layers=...)"
+        )
+    values = {name: _tuples(value) for name, value in fields.items() if name != "type"}
+    if kind == "Network":
+        values["layers"] = tuple(layer_from_dict(inner, layers) for inner in fields.get("layers", ()))
+    try:
+        return known[kind](**values)
+    except (TypeError, ValueError, GpucnnError) as error:
+        raise CheckpointError(f"layer {kind} with {values}: {error}") from None
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,356 @@
+"""The command `gpucnn`. Each command parses, calls the library and prints; heavy imports wait until one runs.
+
+Exit status: 0; 1 for an error, with one sentence on standard error; 2 for wrong usage; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from . import __version__
+from .errors import GpucnnError
+
+app = typer.Typer(
+    name="gpucnn",
+    help="Train convolutional neural networks whose gradients are derived by hand, on the CPU or on a CUDA GPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="digits, mnist, fashion-mnist, cifar10, an .npz file, a folder of IDX files or of pictures.",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. All by default.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+SizeOption = Annotated[
+    str | None, typer.Option(metavar="HxW", help="Of pictures from a folder: resized, centre-cropped.")
+]
+ChannelsOption = Annotated[int | None, typer.Option(help="Of pictures from a folder: 1 (grey) or 3 (colour).")]
+InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help="A network's name; `gpucnn networks` lists them.")] = "two-conv",
+    data: DataOption = "digits",
+    device: DeviceOption = "auto",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per update.")] = None,
+    optimizer: Annotated[
+        Literal["sgd", "momentum", "nesterov", "adam", "adamw"] | None, typer.Option(help="How theta is updated.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Base learning rate.")] = None,
+    schedule: Annotated[
+        Literal["constant", "step", "cosine", "one-cycle"] | None, typer.Option(help="Of the learning rate.")
+    ] = None,
+    validation: Annotated[
+        float, typer.Option(help="Part of the training images held out for the learning curve.")
+    ] = 0.1,
+    classes: Annotated[str | None, typer.Option(metavar="A,B,...", help="Train on these labels only.")] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the network, such as f=sigmoid."),
+    ] = None,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    invert: InvertOption = False,
+    threads: ThreadsOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and the batch order.")] = 0,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where the run is saved; runs/NETWORK-DATA by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a finished run in --out.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network, save it, and show its accuracy on the test images.
+
+    What is not given comes from the network's recipe. The run leaves model.safetensors, metrics.jsonl and curves.png.
+    """
+    from . import networks, runs
+    from .progress import reporter
+
+    networks.entry(network)
+    settings = runs.Settings(
+        network, device, epochs, batch_size, optimizer, lr, schedule, validation, seed, threads, _options(options)
+    )
+    dataset = _load(data, size, channels, invert)
+    if classes is not None:
+        dataset = dataset.select_classes(_whole_numbers(classes, "--classes"))
+    model = runs.new_model(settings, dataset)
+    path = runs.folder(out, network, dataset.name, force=force)
+    trained = len(dataset.train_labels) - round(validation * len(dataset.train_labels))
+    chosen, _ = runs.recipe(settings, trained)
+    _say(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({len(dataset.train_labels):,} images)")
+    _say(_device_line(device, model))
+    with reporter(chosen.epochs) as shown:
+        history = runs.run(settings, dataset, model, path, (shown,))
+    result = runs.result(model, dataset, history, path)
+    if history.interrupted:
+        _say(f"interrupted after {len(history.epochs)} epochs; what was learnt is in {path}")
+    if as_json:
+        print(json.dumps(result))
+    else:
+        print(
+            f"test accuracy {100 * result['test_accuracy']:.2f} %, loss {result['test_loss']:.4f}, "
+            f"on {len(dataset.test_labels):,} images\n"
+            f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; saved in {path}"
+        )
+    if history.interrupted:
+        raise typer.Exit(130)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model.safetensors file.")],
+    data: DataOption = "digits",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a saved model on a data set's test images."""
+    from . import runs
+    from .model import load
+
+    loaded = load(model, device=device, threads=threads)
+    dataset = runs.fitting(loaded, _load_as(data, loaded))
+    found = loaded.evaluate(dataset.test_images, dataset.test_labels)
+    if as_json:
+        print(json.dumps({"data": dataset.name, **found}))
+    else:
+        accuracy, loss = 100 * found["accuracy"], found["loss"]
+        print(f"{dataset.name}: accuracy {accuracy:.2f} %, loss {loss:.4f}, {found['examples']:,} images")
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model.safetensors file.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Picture files.")],
+    invert: Annotated[
+        bool, typer.Option("--invert", help="The pictures are dark on light, the training images were not.")
+    ] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is on pictures, with the preprocessing that was saved with the model."""
+    from dataclasses import replace
+
+    from .data import read_pictures
+    from .model import load
+
+    loaded = load(model, device=device)
+    if loaded.preprocessing is None:
+        raise GpucnnError(
+            f"{model}: it was not saved with a way to read pictures (its input is {loaded.network.input_shape})"
+        )
+    how = replace(loaded.preprocessing, invert=loaded.preprocessing.invert != invert)
+    chances = loaded.predict_proba(read_pictures(images, how))
+    rows = [
+        {"file": file, "label": loaded.class_names[k], "probability": float(p[k])}
+        for file, p, k in zip(images, chances, chances.argmax(axis=1))
+    ]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            print(f"{row['file']}: {row['label']} ({100 * row['probability']:.1f} %)")
+
+
+@app.command()
+def networks(
+    name: Annotated[str | None, typer.Argument(help="Show this one's layers.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the networks, or show one with its recipe."""
+    from . import networks as catalogue
+
+    if name is not None:
+        found = catalogue.entry(name)
+        print(
+            f"{name}: {found.about}\nsource: {found.document}\nrecipe: {found.recipe}\nset: {_arguments(found.build)}\n"
+        )
+        print(catalogue.build(name).summary(found.recipe.batch_size))
+        return
+    rows = [
+        {"name": key, "parameters": catalogue.build(key).parameters, "document": entry.document, "about": entry.about}
+        for key, entry in catalogue.NETWORKS.items()
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<16} {row['about']}")
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A network's name, or module:factory of a network or layer of your own.")],
+    input_shape: Annotated[
+        str | None, typer.Option("--input", metavar="H,W,C", help="The input's shape without the batch.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Check hand-derived gradients against central differences, in float64, away from kinks."""
+    from dataclasses import asdict
+
+    from .report import gradient_check
+
+    shape = None if input_shape is None else tuple(_whole_numbers(input_shape, "--input"))
+    rows = gradient_check.check(gradient_check.find(name, shape), seed=seed)
+    if as_json:
+        print(json.dumps([asdict(row) | {"right": row.right} for row in rows]))
+    else:
+        width = max(len(row.name) for row in rows)
+        for row in rows:
+            shown = " x ".join(map(str, row.shape))
+            verdict = (
+                "right" if row.right else "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
+            )
+            print(
+                f"{row.name:<{width}}  {shown:<18} relative error {row.error:.1e}  "
+                f"{row.directions} directions, {row.kinks} kinks avoided  {verdict}"
+            )
+    wrong = [row.name for row in rows if not row.right]
+    if wrong:
+        raise GpucnnError(f"{name}: the gradient of {', '.join(wrong)} differs from the central difference")
+
+
+@data_app.command()
+def fetch(name: Annotated[str, typer.Argument(help="digits, mnist, fashion-mnist or cifar10.")]) -> None:
+    """Download a data set, or check the local copy in GPUCNN_DATA_DIR."""
+    from . import data
+
+    print(data.fetch(name))
+
+
+@data_app.command()
+def verify(name: Annotated[str, typer.Argument(help="digits, mnist, fashion-mnist or cifar10.")]) -> None:
+    """Check every file of a data set."""
+    from . import data
+
+    for path, evidence in data.verify(name):
+        print(f"{path}: {evidence}")
+
+
+@data_app.command()
+def path(name: Annotated[str, typer.Argument(help="digits, mnist, fashion-mnist or cifar10.")]) -> None:
+    """Say where a data set is read from."""
+    from . import data
+
+    print(data.where(name))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"gpucnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _device_line(asked: str, model: Any) -> str:
+    from .device import select
+
+    threads = f", {model.threads} threads" if model.device.kind == "cpu" else ""
+    why = f" ({select(asked)[1]})" if asked == "auto" and model.device.kind == "cpu" else ""
+    return f"on {model.device}: {model.device.name}{threads}{why}"
+
+
+def _load(data: str, size: str | None, channels: int | None, invert: bool) -> Any:
+    from .data import load, parse_size
+
+    return load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
+
+
+def _load_as(data: str, model: Any) -> Any:
+    """A data set, picture folders read as the model's own pictures were."""
+    import os
+
+    from .data import load
+
+    how = model.preprocessing
+    if how is not None and os.path.isdir(data):
+        try:
+            return load(data, size=how.size, channels=how.channels, invert=how.invert)
+        except GpucnnError:
+            if how.invert:
+                raise
+    return load(data)
+
+
+def _options(texts: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE texts: numbers, comma-separated numbers, none, or words."""
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or name in ("input_shape", "classes"):
+            raise typer.BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    parts = text.split(",")
+    if all(part.strip().isdigit() for part in parts):
+        numbers = tuple(map(int, parts))
+        return numbers if len(numbers) > 1 else numbers[0]
+    return None if text.lower() == "none" else text
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}: whole numbers with commas between were expected", param_hint=option
+        ) from None
+
+
+def _arguments(build: Any) -> str:
+    import inspect
+
+    shown = [
+        f"{name}={parameter.default!r}"
+        for name, parameter in inspect.signature(build).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    return ", ".join(shown) or "nothing"
+
+
+def main() -> int:
+    """Run the command on sys.argv and return its exit status."""
+    try:
+        app(standalone_mode=True)
+    except GpucnnError as error:
+        _say(f"gpucnn: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say("gpucnn: interrupted")
+        return 130
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    return 0

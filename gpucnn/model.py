@@ -1,0 +1,281 @@
+"""Model: a network with its parameters on a device, the loss, and the description of its input. What a user holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checkpoint, networks
+from .data.preprocessing import Preprocessing
+from .device import Device
+from .errors import CheckpointError, DataError
+from .initializers import generator
+from .kernels import Context, choose
+from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
+from .network import Network
+from .optimizers import Optimizer, optimizer
+from .parameters import Layout
+from .schedules import schedule
+from .step import Scaling, Step, Workers, default_threads, forward_in_chunks
+from .training import Callback, History, Plan, train
+
+CHUNK = 256  # images per chunk when nothing is trained
+
+
+class Model:
+    """network + loss + parameters on a device + what the input is.
+
+    network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: of the initial
+    weights, the same on every device. class_names: one text per class, "0", "1", ... by default.
+    threads: CPU threads to train with, all the process may use by default.
+    """
+
+    def __init__(
+        self,
+        network: Network | str,
+        *,
+        loss: Loss | None = None,
+        device: str | Device = "auto",
+        seed: int = 0,
+        class_names: Sequence[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        scaling: Scaling | None = None,
+        dtype: str = "float32",
+        threads: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(network, str):
+            entry = networks.entry(network)
+            name, loss, network = name or network, loss or entry.loss, networks.build(network)
+        self.network, self.name, self.loss = network, name or "network", loss or SoftmaxCrossEntropy()
+        self.device = device if isinstance(device, Device) else Device.parse(device)
+        self.class_names = tuple(class_names or map(str, range(self._classes())))
+        self.preprocessing, self.scaling = preprocessing, scaling or Scaling()
+        if len(self.class_names) != self._classes():
+            raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
+        self._context = Context(choose(self.device.kind), training=False)
+        self._workers = Workers(threads or default_threads() if self.device.kind == "cpu" else 1)
+        weights, _ = np.random.SeedSequence(seed).spawn(2)
+        params = network.init(network.input_shape, generator(weights))
+        self.layout = Layout(params)
+        self.theta = self.device.put(self.layout.pack(params, np.empty(self.layout.size, dtype)))
+        from .peephole import fuse
+
+        self._running = fuse(network) if self._context.kernels.name == "numpy" else network
+        self._running_layout = Layout(self._running.init(network.input_shape, generator(0)))
+
+    def _classes(self) -> int:
+        shape = self.network.shapes()[-1]
+        if len(shape) != 1:
+            raise DataError(
+                f"the network ends in {shape}, one vector of logits was expected; end it with Flatten(), Dense(K)"
+            )
+        return shape[0]
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that training may use."""
+        return self._workers.threads
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model."""
+        theta = self.device.fetch(self.theta)
+        return {slot.name: theta[slot.place].reshape(slot.shape).copy() for slot in self.layout.slots}
+
+    def summary(self, batch: int = 128) -> str:
+        return self.network.summary(batch)
+
+    def fit(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        epochs: int = 5,
+        batch_size: int = 128,
+        optimizer: Optimizer | str = "adam",
+        lr: float = 1e-3,
+        schedule: str = "constant",
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+    ) -> History:
+        """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
+
+        seed: of the batch order. lr: the base rate, in units of the loss's mean over a batch. Training goes on from
+        the parameters as they are. Raises DataError, SettingError, TrainingError.
+        """
+        images, labels = self._images(images), self._labels(labels, len(images))
+        if not len(images):
+            raise DataError("there are no images to train on; give at least one")
+        plan = Plan(epochs, batch_size, lr, _schedule(schedule))
+        step = self._step(_optimizer(optimizer))
+        held = None if validation is None else (self._images(validation[0]), validation[1])
+        _, order = np.random.SeedSequence(seed).spawn(2)
+        with self.device.activate(), self._workers.limited():
+            return train(
+                step,
+                self.device.put(images),
+                self.device.put(labels),
+                plan,
+                device=self.device,
+                rng=generator(order),
+                evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
+                callbacks=callbacks,
+            )
+
+    def _step(self, chosen: Optimizer) -> Step:
+        return Step(
+            self._running,
+            self.loss,
+            self.theta,
+            chosen,
+            layout=self._running_layout,
+            scaling=self.scaling,
+            context=self._context,
+            workers=self._workers,
+        )
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
+        return self._over_chunks(self._images(images), lambda logits: logits)
+
+    def predict_proba(self, images: np.ndarray) -> np.ndarray:
+        """images (N, H, W, C) -> probabilities (N, classes)."""
+        return self._over_chunks(self._images(images), self.loss.probabilities)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """images (N, H, W, C) -> the most probable class of each (N,), as a number."""
+        return self.logits(images).argmax(axis=1)
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples."""
+        loss, accuracy = self._loss_and_accuracy(self._images(images), labels)
+        return {"loss": loss, "accuracy": accuracy, "examples": len(images)}
+
+    def _loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+        labels = self._labels(labels, len(images))
+        logits = self.device.put(self._over_chunks(images, lambda logits: logits))
+        with self.device.activate():
+            targets = self.device.put(labels)
+            losses, _ = self.loss(logits, targets)
+            return float(losses.mean()), float(correct(logits, targets).sum()) / len(labels)
+
+    def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
+        made = [np.empty((0, self._classes()), self.theta.dtype)]
+        with self.device.activate(), self._workers.limited():
+            params = self._running_layout.unpack(self.theta)
+            stored = self.device.put(images)
+            for logits in forward_in_chunks(
+                self._running, params, stored, self.scaling, self.theta.dtype, self._context, self._workers, CHUNK
+            ):
+                made.append(self.device.fetch(finish(logits)))
+        return np.concatenate(made)
+
+    def _images(self, images: Any) -> np.ndarray:
+        images = np.asarray(images)
+        shape = self.network.input_shape
+        if images.ndim == 3 and len(shape) == 3 and shape[2] == 1:
+            images = images[..., None]
+        if tuple(images.shape[1:]) != shape or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
+            raise DataError(
+                f"images of shape {images.shape} and type {images.dtype}: (N, {', '.join(map(str, shape))}) as uint8, "
+                "or as floats in 0..1, was expected"
+            )
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            raise DataError("the images hold NaN or infinite values; replace them first")
+        return images
+
+    def _labels(self, labels: Any, examples: int) -> np.ndarray:
+        labels = np.asarray(labels)
+        if labels.shape != (examples,) or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"labels of shape {labels.shape} and type {labels.dtype}: one whole number for each of the {examples} "
+                "images was expected"
+            )
+        if examples and not 0 <= labels.min() <= labels.max() < self._classes():
+            raise DataError(
+                f"labels run from {labels.min()} to {labels.max()}; 0 to {self._classes() - 1} was expected"
+            )
+        return labels.astype(np.int64, copy=False)
+
+    def save(self, path: str | os.PathLike[str], **more: Any) -> Path:
+        """Write a safetensors checkpoint; more: entries for its description. Raises CheckpointError."""
+        return checkpoint.write(path, self.describe() | more, self.parameters)
+
+    def describe(self) -> dict[str, Any]:
+        """All of the model but its parameters and device, as JSON-able values."""
+        return {
+            "name": self.name,
+            "network": checkpoint.layer_to_dict(self.network),
+            "loss": type(self.loss).__name__,
+            "scaling": {"scale": self.scaling.scale, "shift": self.scaling.shift},
+            "class_names": list(self.class_names),
+            "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
+            "dtype": str(self.theta.dtype),
+        }
+
+    def load_parameters(self, path: str | os.PathLike[str]) -> None:
+        """Take the parameters of a checkpoint of the same network. Raises CheckpointError for another network's."""
+        _, tensors = checkpoint.read(path)
+        self._take(tensors, str(path))
+
+    def _take(self, tensors: Mapping[str, np.ndarray], path: str) -> None:
+        expected = {slot.name: slot.shape for slot in self.layout.slots}
+        found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or "/" in name}
+        if found != expected:
+            wrong = next(n for n in [*expected, *found] if found.get(n) != expected.get(n))
+            raise CheckpointError(
+                f"{path}: belongs to another network: {wrong} has shape {found.get(wrong, 'none')}, "
+                f"{expected.get(wrong, 'none')} was expected; load it with gpucnn.load(path)"
+            )
+        theta = np.empty(self.layout.size, self.theta.dtype)
+        for slot in self.layout.slots:
+            theta[slot.place] = tensors[slot.name].ravel()
+        if not np.isfinite(theta).all():
+            raise CheckpointError(f"{path}: its parameters hold NaN or infinite values; train again with a lower rate")
+        self.theta[...] = self.device.put(theta)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str | Device = "auto",
+    layers: Mapping[str, type] | None = None,
+    threads: int | None = None,
+) -> Model:
+    """The model saved at path, on that device. layers: the classes of layers of your own, by name.
+
+    Raises CheckpointError, with a sentence, for everything that is not a whole checkpoint of gpucnn.
+    """
+    description, tensors = checkpoint.read(path)
+    try:
+        preprocessing = description["preprocessing"]
+        model = Model(
+            checkpoint.layer_from_dict(description["network"], layers),
+            loss=LOSSES[description["loss"]](),
+            device=device,
+            class_names=description["class_names"],
+            preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
+            scaling=Scaling(**description["scaling"]),
+            dtype=description["dtype"],
+            threads=threads,
+            name=description["name"],
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its description cannot be read ({error}); train it again") from None
+    model._take(tensors, str(path))
+    return model
+
+
+def _optimizer(chosen: Optimizer | str) -> Optimizer:
+    return optimizer(chosen) if isinstance(chosen, str) else chosen
+
+
+_schedule = schedule

@@ -1,0 +1,74 @@
+"""How a run shows itself: a progress bar on a terminal, a plain line per epoch elsewhere. Always on standard error."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from .training import Epoch
+
+
+def line(epoch: Epoch, epochs: int) -> str:
+    """Such as "epoch 2/5  loss 0.1034  validation loss 0.0711  accuracy 97.90 %  3.2 s"."""
+    parts = [f"epoch {epoch.epoch}/{epochs}", f"loss {epoch.train_loss:.4f}"]
+    if epoch.validation_loss is not None:
+        parts.append(f"validation loss {epoch.validation_loss:.4f}")
+        parts.append(f"accuracy {100 * (epoch.validation_accuracy or 0):.2f} %")
+    return "  ".join([*parts, f"{epoch.seconds:.1f} s"])
+
+
+class Lines:
+    """A line per epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        pass
+
+    def epoch(self, epoch: Epoch) -> None:
+        print(line(epoch, self.epochs), file=sys.stderr, flush=True)
+
+
+class Bars:
+    """A bar for the epoch that runs, and a line for each that is done."""
+
+    def __init__(self, epochs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeRemainingColumn(),
+        )
+        self.epochs, self.progress = epochs, Progress(*columns, console=Console(stderr=True), transient=True)
+        self.task: Any = self.progress.add_task("", loss="", total=None)
+
+    def __enter__(self) -> Bars:
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.__exit__(kind, error, trace)
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        text = f"epoch {epoch}/{self.epochs}"
+        self.progress.update(self.task, description=text, completed=done, total=examples)
+        if loss is not None:
+            self.progress.update(self.task, loss=f"loss {loss:.4f}")
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.progress.console.print(line(epoch, self.epochs), highlight=False)
+
+
+def reporter(epochs: int) -> Lines | Bars:
+    return Bars(epochs) if sys.stderr.isatty() else Lines(epochs)

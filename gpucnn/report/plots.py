@@ -1,0 +1,39 @@
+"""Pictures of what happened. Matplotlib is imported when one is drawn, and never touches a screen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..training import Epoch
+
+
+def learning_curves(epochs: Sequence[Epoch], path: str | os.PathLike[str], title: str = "") -> None:
+    """Loss per epoch, and accuracy where a validation part was held out, as an image file at path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    held_out = [epoch for epoch in epochs if epoch.validation_loss is not None]
+    figure = Figure(figsize=(9.0, 3.6) if held_out else (5.0, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2 if held_out else 1, squeeze=False)[0]
+    numbers = [epoch.epoch for epoch in epochs]
+    axes[0].plot(numbers, [epoch.train_loss for epoch in epochs], "o-", label="training, while theta moves")
+    if held_out:
+        numbers = [epoch.epoch for epoch in held_out]
+        axes[0].plot(numbers, [epoch.validation_loss for epoch in held_out], "s-", label="validation")
+        axes[1].plot(numbers, [100 * (epoch.validation_accuracy or 0) for epoch in held_out], "s-", color="C1")
+        _label(axes[1], "validation accuracy, %")
+    axes[0].legend()
+    axes[0].set_ylim(bottom=0)
+    _label(axes[0], "mean loss per example")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
+def _label(axis: Any, text: str) -> None:
+    axis.set_xlabel("epoch")
+    axis.set_ylabel(text)
+    axis.grid(alpha=0.3)
+    axis.xaxis.get_major_locator().set_params(integer=True)

@@ -1,0 +1,165 @@
+"""A training run on disk: its folder, a line of metrics per epoch, the model, and the learning curve."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import networks
+from .data import Dataset
+from .errors import GpucnnError
+from .model import Model
+from .networks import Recipe
+from .training import Callback, Epoch, History
+
+MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
+
+DEFAULT_RATES = {"sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adam": 1e-3, "adamw": 1e-3}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run's user may set; None is the network's recipe."""
+
+    network: str = "two-conv"
+    device: str = "auto"
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    schedule: str | None = None
+    validation: float = 0.1
+    seed: int = 0
+    threads: int | None = None
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def folder(out: str | None, network: str, data: str, *, force: bool = False) -> Path:
+    """A free folder for the run: out, or runs/NETWORK-DATA, then -2, -3. Raises GpucnnError for a finished run's."""
+    if out is not None:
+        path = Path(out)
+        if path.exists() and not path.is_dir():
+            raise GpucnnError(f"--out {out}: a file of that name is in the way; choose another folder")
+        if (path / MODEL).exists() and not force:
+            raise GpucnnError(f"--out {out}: it holds a finished run ({MODEL}); choose another folder, or say --force")
+        return path
+    base = Path("runs") / f"{network}-{data}"
+    number = 2
+    path = base
+    while path.exists():
+        path = base.with_name(f"{base.name}-{number}")
+        number += 1
+    return path
+
+
+def recipe(settings: Settings, examples: int) -> tuple[Recipe, Any]:
+    """The recipe for so many training examples with the settings over it; its optimiser, or another's name."""
+    base = networks.entry(settings.network).recipe
+    lr = settings.lr
+    if lr is None:
+        lr = base.lr if settings.optimizer is None else DEFAULT_RATES.get(settings.optimizer, base.lr)
+    batch_size = base.batch_size if settings.batch_size is None else settings.batch_size
+    changed = dataclasses.replace(base, lr=lr, schedule=settings.schedule or base.schedule, batch_size=batch_size)
+    epochs = changed.epochs_for(examples) if settings.epochs is None else settings.epochs
+    return dataclasses.replace(changed, epochs=epochs), settings.optimizer or base.optimizer
+
+
+def new_model(settings: Settings, dataset: Dataset) -> Model:
+    """The named network for this data set's images and classes."""
+    entry = networks.entry(settings.network)
+    classes = len(dataset.class_names)
+    try:
+        network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
+    except TypeError as error:
+        raise GpucnnError(f"network {settings.network}: {error}; `gpucnn networks` lists what can be set") from None
+    return Model(
+        network,
+        loss=entry.loss,
+        device=settings.device,
+        seed=settings.seed,
+        class_names=dataset.class_names,
+        preprocessing=dataset.preprocessing,
+        threads=settings.threads,
+        name=settings.network,
+    )
+
+
+class Recorder:
+    """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.write_text("", encoding="utf-8")
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        pass
+
+    def epoch(self, epoch: Epoch) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
+
+
+def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callbacks: Sequence[Callback] = ()) -> History:
+    """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
+    images, labels, held_images, held_labels = dataset.split_validation(settings.validation, settings.seed)
+    chosen, optimizer = recipe(settings, len(labels))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        recorder = Recorder(path / METRICS)
+    except OSError as error:
+        raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
+    history = model.fit(
+        images,
+        labels,
+        epochs=chosen.epochs,
+        batch_size=chosen.batch_size,
+        optimizer=optimizer,
+        lr=chosen.lr,
+        schedule=chosen.schedule,
+        validation=(held_images, held_labels) if len(held_labels) else None,
+        seed=settings.seed,
+        callbacks=(recorder, *callbacks),
+    )
+    model.save(path / MODEL, trained_on=dataset.name, epochs=len(history.epochs))
+    if history.epochs:
+        from .report.plots import learning_curves
+
+        learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
+    return history
+
+
+def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
+    """What `gpucnn train --json` prints. seconds: of training; losses and accuracy: of the test images."""
+    found = model.evaluate(dataset.test_images, dataset.test_labels)
+    return {
+        "network": model.name,
+        "data": dataset.name,
+        "device": str(model.device),
+        "parameters": model.layout.size,
+        "epochs": len(history.epochs),
+        "train_loss": history.epochs[-1].train_loss if history.epochs else None,
+        "test_loss": found["loss"],
+        "test_accuracy": found["accuracy"],
+        "seconds": history.seconds,
+        "images_per_second": history.images_per_second,
+        "model": str(path / MODEL),
+    }
+
+
+def fitting(model: Model, dataset: Dataset) -> Dataset:
+    """The part of a data set that a model can be evaluated on: its classes, by name. Raises GpucnnError."""
+    names = list(dataset.class_names)
+    if model.network.input_shape != dataset.input_shape:
+        raise GpucnnError(
+            f"{dataset.name} has images of shape {dataset.input_shape}, this model takes {model.network.input_shape}"
+        )
+    missing = [name for name in model.class_names if name not in names]
+    if missing:
+        raise GpucnnError(f"{dataset.name} has no class {missing[0]!r}; its classes are {', '.join(names)}")
+    if names == list(model.class_names):
+        return dataset
+    return dataset.select_classes([names.index(name) for name in model.class_names])

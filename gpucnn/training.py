@@ -1,0 +1,159 @@
+"""Training: epochs of shuffled batches, the schedule, what is measured, and how a run ends."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from .device import Device
+from .errors import SettingError, TrainingError
+from .schedules import Schedule
+from .step import Step
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed. epoch counts from 1; losses are means per example, train_loss while theta was moving.
+
+    lr: of the epoch's last step. seconds: of training, without validation.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    lr: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """The epochs of one run. interrupted: Ctrl-C ended it, the last epoch is not in the list."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    examples: int = 0
+    interrupted: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.epochs) * self.examples / self.seconds if self.seconds else 0.0
+
+
+class Callback(Protocol):
+    """Told of progress; both methods may do nothing."""
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        """done of the epoch's examples are trained; loss: the mean of the latest batch that was fetched."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+
+
+Evaluate = Callable[[], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast: epochs, examples per batch, the base learning rate and its schedule."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.lr < math.inf:
+            raise SettingError(
+                f"epochs {self.epochs} and batch size {self.batch_size} must be at least 1, the learning rate "
+                f"{self.lr} above 0"
+            )
+
+
+def train(
+    step: Step,
+    images: Array,
+    labels: Array,
+    plan: Plan,
+    *,
+    device: Device,
+    rng: np.random.Generator,
+    evaluate: Evaluate | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> History:
+    """Run the plan. images (N, H, W, C) and labels (N,) are on the device.
+
+    The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
+    smaller. Ctrl-C ends the run after the step it is in. Raises TrainingError when the loss is not finite.
+    """
+    history = History(examples=images.shape[0])
+    steps = plan.epochs * math.ceil(images.shape[0] / plan.batch_size)
+    try:
+        for number in range(1, plan.epochs + 1):
+            order = device.put(rng.permutation(images.shape[0]))
+            run = _Run(step, plan, steps, number, device, callbacks)
+            loss, lr, seconds = run.epoch(images, labels, order)
+            held_out = evaluate() if evaluate else (None, None)
+            history.epochs.append(Epoch(number, loss, held_out[0], held_out[1], lr, seconds))
+            for callback in callbacks:
+                callback.epoch(history.epochs[-1])
+    except KeyboardInterrupt:
+        history.interrupted = True
+    return history
+
+
+class _Run:
+    """One epoch. Losses stay on a CUDA device and are fetched every FETCH steps: a fetch waits for the device."""
+
+    FETCH = 50
+
+    def __init__(
+        self, step: Step, plan: Plan, steps: int, number: int, device: Device, callbacks: Iterable[Callback]
+    ) -> None:
+        self.step, self.plan, self.steps, self.number = step, plan, steps, number
+        self.device, self.callbacks = device, callbacks
+        self.every = 1 if device.kind == "cpu" else self.FETCH
+        self.pending: list[tuple[Array, int]] = []
+        self.total = 0.0
+
+    def epoch(self, images: Array, labels: Array, order: Array) -> tuple[float, float, float]:
+        """-> mean loss, last learning rate, seconds."""
+        examples, size = order.shape[0], self.plan.batch_size
+        lr, started, latest = 0.0, time.perf_counter(), None
+        for first in range(0, examples, size):
+            batch = order[first : first + size]
+            lr = self.plan.lr * self.plan.schedule(self.step.steps, self.steps)
+            losses = self.step(images, labels, batch, lr)
+            self.pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
+            if len(self.pending) >= self.every:
+                latest = self._fetch(first // size + 1)
+            for callback in self.callbacks:
+                callback.batch(self.number, min(first + size, examples), examples, latest)
+        self._fetch(math.ceil(examples / size))
+        return self.total / examples, lr, time.perf_counter() - started
+
+    def _fetch(self, batch: int) -> float | None:
+        """Add up the pending losses; the mean loss of the last of their batches."""
+        latest = None
+        for loss, examples in self.pending:
+            latest = float(loss)
+            self.total += latest
+            latest /= examples
+            if not math.isfinite(latest):
+                raise TrainingError(
+                    f"epoch {self.number}, batch {batch}: the loss is {latest}, so training stopped; a lower learning "
+                    f"rate than {self.plan.lr:g}, such as --lr {self.plan.lr / 10:g}, usually mends it"
+                )
+        self.pending.clear()
+        return latest
