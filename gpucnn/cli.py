@@ -228,6 +228,17 @@ def check(
         raise GpucnnError(f"{name}: the gradient of {', '.join(wrong)} differs from the central difference")
 
 
+@app.command()
+def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
+    """Say what keeps the CPU or a GPU from working, and the command that mends it."""
+    from .report.doctor import examine, render
+
+    report = examine(device)
+    print(json.dumps(report.to_dict()) if as_json else render(report))
+    if report.exit_status:
+        raise typer.Exit(report.exit_status)
+
+
 @data_app.command()
 def fetch(name: Annotated[str, typer.Argument(help="digits, mnist, fashion-mnist or cifar10.")]) -> None:
     """Download a data set, or check the local copy in GPUCNN_DATA_DIR."""
