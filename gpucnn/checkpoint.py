@@ -28,7 +28,10 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
     from safetensors.numpy import save
 
     path = Path(path)
-    header = {KEY: json.dumps({"format": FORMAT, **description})}
+    try:
+        header = {KEY: json.dumps({"format": FORMAT, **description}, default=_number)}
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the model cannot be saved: {error}") from None
     contents = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=header)
     temporary = None
     try:
@@ -41,9 +44,10 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
+        raise CheckpointError(f"{path}: the model cannot be saved: {error.strerror or error}") from None
+    finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: the model cannot be saved: {error.strerror or error}") from None
     return path
 
 
@@ -55,13 +59,15 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder; name the file in it, such as {path / 'model.safetensors'}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a model saved by `gpucnn train` (model.safetensors) was expected")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); it may be truncated, copy or train it again"
         ) from None
@@ -70,7 +76,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     try:
         description = json.loads(metadata[KEY])
         newer = description["format"] > FORMAT
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise CheckpointError(
             f"{path}: the {KEY!r} entry of its header cannot be read; train or export it again"
         ) from None
@@ -80,13 +86,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
 
 
 def layer_to_dict(layer: Any) -> dict[str, Any]:
-    """{"type": class name, hyperparameter: value, ...}; networks nest."""
-    fields: dict[str, Any] = {"type": type(layer).__name__}
-    for field in dataclasses.fields(layer):
-        value = getattr(layer, field.name)
-        is_layers = isinstance(layer, Network) and field.name == "layers"
-        fields[field.name] = [layer_to_dict(inner) for inner in value] if is_layers else value
-    return fields
+    """{"type": class name, hyperparameter: value, ...}; networks, and other layers that hold layers, nest."""
+    values = {field.name: _plain(getattr(layer, field.name)) for field in dataclasses.fields(layer) if field.init}
+    return {"type": type(layer).__name__, **values}
 
 
 def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None = None) -> Any:
@@ -97,18 +99,32 @@ def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None
         raise CheckpointError(
             f"layer {kind!r} is none of {', '.join(sorted(known))}; hand its class to load(path, layers=...)"
         )
-    values = {name: _tuples(value) for name, value in fields.items() if name != "type"}
-    if kind == "Network":
-        values["layers"] = tuple(layer_from_dict(inner, layers) for inner in fields.get("layers", ()))
+    values = {name: _value(value, layers) for name, value in fields.items() if name != "type"}
     try:
         return known[kind](**values)
     except (TypeError, ValueError, GpucnnError) as error:
         raise CheckpointError(f"layer {kind} with {values}: {error}") from None
 
 
-def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _plain(value: Any) -> Any:
+    """A hyperparameter for JSON."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return layer_to_dict(value) if dataclasses.is_dataclass(value) else value
+
+
+def _value(plain: Any, layers: Mapping[str, type] | None) -> Any:
+    """The inverse of `_plain`; JSON's lists were tuples."""
+    if isinstance(plain, list):
+        return tuple(_value(inner, layers) for inner in plain)
+    return layer_from_dict(plain, layers) if isinstance(plain, dict) and "type" in plain else plain
+
+
+def _number(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} is no number, text, tuple or dataclass")
 
 
 def _umask() -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import __version__
+from . import __version__, arguments
 from .errors import GpucnnError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
 
 DataOption = Annotated[
     str,
@@ -44,7 +45,9 @@ InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a fo
 
 @app.command()
 def train(
-    network: Annotated[str, typer.Argument(help="A network's name; `gpucnn networks` lists them.")] = "two-conv",
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A network's name; `gpucnn networks` lists them.")
+    ] = "two-conv",
     data: DataOption = "digits",
     device: DeviceOption = "auto",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
@@ -52,14 +55,17 @@ def train(
     optimizer: Annotated[
         Literal["sgd", "momentum", "nesterov", "adam", "adamw"] | None, typer.Option(help="How theta is updated.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Base learning rate.")] = None,
+    lr: Annotated[float | None, typer.Option(callback=arguments.positive, help="Base learning rate.")] = None,
     schedule: Annotated[
         Literal["constant", "step", "cosine", "one-cycle"] | None, typer.Option(help="Of the learning rate.")
     ] = None,
     validation: Annotated[
-        float, typer.Option(help="Part of the training images held out for the learning curve.")
-    ] = 0.1,
-    classes: Annotated[str | None, typer.Option(metavar="A,B,...", help="Train on these labels only.")] = None,
+        float | None,
+        typer.Option(callback=arguments.part, help="Part of the training images held out for the learning curve."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Train on these classes only, by name or number.")
+    ] = None,
     options: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An argument of the network, such as f=sigmoid."),
@@ -84,15 +90,24 @@ def train(
 
     networks.entry(network)
     settings = runs.Settings(
-        network, device, epochs, batch_size, optimizer, lr, schedule, validation, seed, threads, _options(options)
+        network,
+        device,
+        epochs,
+        batch_size,
+        optimizer,
+        lr,
+        schedule,
+        validation,
+        seed,
+        threads,
+        arguments.options(options),
     )
     dataset = _load(data, size, channels, invert)
     if classes is not None:
-        dataset = dataset.select_classes(_whole_numbers(classes, "--classes"))
+        dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
     model = runs.new_model(settings, dataset)
     path = runs.folder(out, network, dataset.name, force=force)
-    trained = len(dataset.train_labels) - round(validation * len(dataset.train_labels))
-    chosen, _ = runs.recipe(settings, trained)
+    chosen, _ = runs.recipe(settings, len(dataset.train_labels))
     _say(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({len(dataset.train_labels):,} images)")
     _say(_device_line(device, model))
     with reporter(chosen.epochs) as shown:
@@ -137,7 +152,7 @@ def evaluate(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model.safetensors file.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Picture files.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Picture files.")],
     invert: Annotated[
         bool, typer.Option("--invert", help="The pictures are dark on light, the training images were not.")
     ] = False,
@@ -170,37 +185,35 @@ def predict(
 
 @app.command()
 def networks(
-    name: Annotated[str | None, typer.Argument(help="Show this one's layers.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NETWORK", help="Show this one's layers.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the networks, or show one with its recipe."""
     from . import networks as catalogue
 
-    if name is not None:
-        found = catalogue.entry(name)
-        print(
-            f"{name}: {found.about}\nsource: {found.document}\nrecipe: {found.recipe}\nset: {_arguments(found.build)}\n"
-        )
-        print(catalogue.build(name).summary(found.recipe.batch_size))
-        return
-    rows = [
+    entries = catalogue.NETWORKS if name is None else {name: catalogue.entry(name)}
+    rows: list[dict[str, Any]] = [
         {"name": key, "parameters": catalogue.build(key).parameters, "document": entry.document, "about": entry.about}
-        for key, entry in catalogue.NETWORKS.items()
+        for key, entry in entries.items()
     ]
     if as_json:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<16} {row['about']}")
+        print(json.dumps(rows if name is None else rows[0]))
+    elif name is not None:
+        print(_described(name))
+    else:
+        for row in rows:
+            print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<16} {row['about']}")
 
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A network's name, or module:factory of a network or layer of your own.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A name, or module:factory of a network or layer of your own.")
+    ],
     input_shape: Annotated[
         str | None, typer.Option("--input", metavar="H,W,C", help="The input's shape without the batch.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn: input, parameters, directions.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Check hand-derived gradients against central differences, in float64, away from kinks."""
@@ -208,8 +221,10 @@ def check(
 
     from .report import gradient_check
 
-    shape = None if input_shape is None else tuple(_whole_numbers(input_shape, "--input"))
-    rows = gradient_check.check(gradient_check.find(name, shape), seed=seed)
+    shape = None if input_shape is None else tuple(arguments.whole_numbers(input_shape, "--input"))
+    network = gradient_check.find(name, shape)
+    with gradient_check.explained(name):
+        rows = gradient_check.check(network, seed=seed)
     if as_json:
         print(json.dumps([asdict(row) | {"right": row.right} for row in rows]))
     else:
@@ -286,7 +301,7 @@ def _say(text: str) -> None:
 def _device_line(asked: str, model: Any) -> str:
     from .device import select
 
-    threads = f", {model.threads} threads" if model.device.kind == "cpu" else ""
+    threads = f", {model.threads} thread{'s' * (model.threads > 1)}" if model.device.kind == "cpu" else ""
     why = f" ({select(asked)[1]})" if asked == "auto" and model.device.kind == "cpu" else ""
     return f"on {model.device}: {model.device.name}{threads}{why}"
 
@@ -313,43 +328,21 @@ def _load_as(data: str, model: Any) -> Any:
     return load(data)
 
 
-def _options(texts: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE texts: numbers, comma-separated numbers, none, or words."""
-    found: dict[str, Any] = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier() or name in ("input_shape", "classes"):
-            raise typer.BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
-        found[name] = _value(value)
-    return found
+def _described(name: str) -> str:
+    """A network's source, recipe, settings and layers."""
+    from . import networks, runs
+    from .network import describe
 
-
-def _value(text: str) -> Any:
-    parts = text.split(",")
-    if all(part.strip().isdigit() for part in parts):
-        numbers = tuple(map(int, parts))
-        return numbers if len(numbers) > 1 else numbers[0]
-    return None if text.lower() == "none" else text
-
-
-def _whole_numbers(text: str, option: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r}: whole numbers with commas between were expected", param_hint=option
-        ) from None
-
-
-def _arguments(build: Any) -> str:
-    import inspect
-
-    shown = [
-        f"{name}={parameter.default!r}"
-        for name, parameter in inspect.signature(build).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    return ", ".join(shown) or "nothing"
+    found = networks.entry(name)
+    recipe = found.recipe
+    return (
+        f"{name}: {found.about}\n"
+        f"source: {found.document}\n"
+        f"recipe: {describe(recipe.optimizer)}, learning rate {recipe.lr:g}, {recipe.schedule}, "
+        f"batches of {recipe.batch_size}, {recipe.epochs} epochs of MNIST\n"
+        f"--set: {runs.shown(runs.options_of(name)) or 'nothing'}\n\n"
+        f"{networks.build(name).summary(recipe.batch_size)}"
+    )
 
 
 def main() -> int:
@@ -358,6 +351,9 @@ def main() -> int:
         app(standalone_mode=True)
     except GpucnnError as error:
         _say(f"gpucnn: {error}")
+        return 1
+    except (OSError, MemoryError) as error:
+        _say(f"gpucnn: {error or 'out of memory'}")
         return 1
     except KeyboardInterrupt:
         _say("gpucnn: interrupted")

@@ -12,7 +12,7 @@ import numpy as np
 from . import checkpoint, networks
 from .data.preprocessing import Preprocessing
 from .device import Device
-from .errors import CheckpointError, DataError
+from .errors import CheckpointError, DataError, SettingError
 from .initializers import generator
 from .kernels import Context, choose
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
@@ -24,6 +24,7 @@ from .step import Scaling, Step, Workers, default_threads, forward_in_chunks
 from .training import Callback, History, Plan, train
 
 CHUNK = 256  # images per chunk when nothing is trained
+DTYPES = ("float32", "float64")
 
 
 class Model:
@@ -55,6 +56,8 @@ class Model:
         self.device = device if isinstance(device, Device) else Device.parse(device)
         self.class_names = tuple(class_names or map(str, range(self._classes())))
         self.preprocessing, self.scaling = preprocessing, scaling or Scaling()
+        if dtype not in DTYPES:
+            raise SettingError(f"dtype {dtype!r}: one of {', '.join(DTYPES)} was expected")
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
         self._context = Context(choose(self.device.kind), training=False)
@@ -109,12 +112,10 @@ class Model:
         seed: of the batch order. lr: the base rate, in units of the loss's mean over a batch. Training goes on from
         the parameters as they are. Raises DataError, SettingError, TrainingError.
         """
-        images, labels = self._images(images), self._labels(labels, len(images))
-        if not len(images):
-            raise DataError("there are no images to train on; give at least one")
+        images, labels = self._examples(images, labels)
         plan = Plan(epochs, batch_size, lr, _schedule(schedule))
         step = self._step(_optimizer(optimizer))
-        held = None if validation is None else (self._images(validation[0]), validation[1])
+        held = None if validation is None else self._examples(*validation)
         _, order = np.random.SeedSequence(seed).spawn(2)
         with self.device.activate(), self._workers.limited():
             return train(
@@ -154,16 +155,16 @@ class Model:
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples."""
-        loss, accuracy = self._loss_and_accuracy(self._images(images), labels)
+        images, labels = self._examples(images, labels)
+        loss, accuracy = self._loss_and_accuracy(images, labels)
         return {"loss": loss, "accuracy": accuracy, "examples": len(images)}
 
     def _loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-        labels = self._labels(labels, len(images))
         logits = self.device.put(self._over_chunks(images, lambda logits: logits))
-        with self.device.activate():
+        with self.device.activate(), self._workers.limited():
             targets = self.device.put(labels)
             losses, _ = self.loss(logits, targets)
-            return float(losses.mean()), float(correct(logits, targets).sum()) / len(labels)
+            return float(losses.mean(dtype="float64")), float(correct(logits, targets).sum()) / len(labels)
 
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
         made = [np.empty((0, self._classes()), self.theta.dtype)]
@@ -190,6 +191,12 @@ class Model:
             raise DataError("the images hold NaN or infinite values; replace them first")
         return images
 
+    def _examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+        images = self._images(images)
+        if not len(images):
+            raise DataError("there are no images; give at least one")
+        return images, self._labels(labels, len(images))
+
     def _labels(self, labels: Any, examples: int) -> np.ndarray:
         labels = np.asarray(labels)
         if labels.shape != (examples,) or labels.dtype.kind not in "iu":
@@ -197,7 +204,7 @@ class Model:
                 f"labels of shape {labels.shape} and type {labels.dtype}: one whole number for each of the {examples} "
                 "images was expected"
             )
-        if examples and not 0 <= labels.min() <= labels.max() < self._classes():
+        if not 0 <= labels.min() <= labels.max() < self._classes():
             raise DataError(
                 f"labels run from {labels.min()} to {labels.max()}; 0 to {self._classes() - 1} was expected"
             )
@@ -222,22 +229,28 @@ class Model:
     def load_parameters(self, path: str | os.PathLike[str]) -> None:
         """Take the parameters of a checkpoint of the same network. Raises CheckpointError for another network's."""
         _, tensors = checkpoint.read(path)
-        self._take(tensors, str(path))
+        self._take(tensors, f"{path}: belongs to another network", "load it with gpucnn.load(path)")
 
-    def _take(self, tensors: Mapping[str, np.ndarray], path: str) -> None:
+    def _take(self, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
         expected = {slot.name: slot.shape for slot in self.layout.slots}
         found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or "/" in name}
         if found != expected:
             wrong = next(n for n in [*expected, *found] if found.get(n) != expected.get(n))
             raise CheckpointError(
-                f"{path}: belongs to another network: {wrong} has shape {found.get(wrong, 'none')}, "
-                f"{expected.get(wrong, 'none')} was expected; load it with gpucnn.load(path)"
+                f"{where}: {wrong} has shape {found.get(wrong, 'none')}, {expected.get(wrong, 'none')} was expected; "
+                f"{remedy}"
             )
         theta = np.empty(self.layout.size, self.theta.dtype)
         for slot in self.layout.slots:
-            theta[slot.place] = tensors[slot.name].ravel()
-        if not np.isfinite(theta).all():
-            raise CheckpointError(f"{path}: its parameters hold NaN or infinite values; train again with a lower rate")
+            tensor = tensors[slot.name]
+            if tensor.dtype.name not in DTYPES:
+                raise CheckpointError(f"{where}: {slot.name} is {tensor.dtype}, {theta.dtype} was expected; {remedy}")
+            with np.errstate(over="ignore"):
+                theta[slot.place] = tensor.ravel()
+            if not np.isfinite(theta[slot.place]).all():
+                raise CheckpointError(
+                    f"{where}: {slot.name} holds NaN or infinite values; train it again with a lower learning rate"
+                )
         self.theta[...] = self.device.put(theta)
 
 
@@ -248,16 +261,20 @@ def load(
     layers: Mapping[str, type] | None = None,
     threads: int | None = None,
 ) -> Model:
-    """The model saved at path, on that device. layers: the classes of layers of your own, by name.
+    """The model saved at path, on that device. layers: the classes of layers, or of a loss, of your own, by name.
 
     Raises CheckpointError, with a sentence, for everything that is not a whole checkpoint of gpucnn.
     """
     description, tensors = checkpoint.read(path)
+    device = device if isinstance(device, Device) else Device.parse(device)
     try:
         preprocessing = description["preprocessing"]
+        network = checkpoint.layer_from_dict(description["network"], layers)
+        if not isinstance(network, Network):
+            raise CheckpointError(f"its description holds a {type(network).__name__}, a Network was expected")
         model = Model(
-            checkpoint.layer_from_dict(description["network"], layers),
-            loss=LOSSES[description["loss"]](),
+            network,
+            loss={**LOSSES, **(layers or {})}[description["loss"]](),
             device=device,
             class_names=description["class_names"],
             preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
@@ -268,9 +285,10 @@ def load(
         )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its description cannot be read ({error}); train it again") from None
-    model._take(tensors, str(path))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
+    model._take(tensors, f"{path}: damaged", "train or copy it again")
     return model
 
 

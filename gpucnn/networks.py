@@ -26,6 +26,7 @@ class Recipe:
     """How a network is trained. lr: the base learning rate; schedule: a name in `schedules.SCHEDULES`.
 
     epochs are for data sets of MNIST's size; a small one gets as many as it takes to make `updates` updates.
+    validation: the part of the training images that is held out for the learning curve.
     """
 
     optimizer: Optimizer
@@ -33,7 +34,8 @@ class Recipe:
     schedule: str = "constant"
     batch_size: int = 128
     epochs: int = 5
-    updates: int = 600
+    updates: int = 400
+    validation: float = 0.1
 
     def epochs_for(self, examples: int) -> int:
         """The number of epochs on so many training examples."""
@@ -182,7 +184,7 @@ NETWORKS: dict[str, Entry] = {
         ten_sigmoid, "binary-sigmoid", Recipe(Adam(), 0.002, "cosine", 128, 20), BinaryCrossEntropy()
     ),
     "avgpool-96": Entry(avgpool_96, "avgpool-96", Recipe(Adam(), 0.005, "one-cycle", 64, 10)),
-    "fast": Entry(fast, "-", Recipe(Adam(0.7, 0.9), 0.01, "one-cycle", 128, 1)),
+    "fast": Entry(fast, "-", Recipe(Adam(0.7, 0.9), 0.005, "one-cycle", 64, 1, validation=0.0)),
     "vgg-small": Entry(
         vgg_small, "-", Recipe(SGD(momentum=0.9, nesterov=True, weight_decay=5e-4), 0.05, "one-cycle", 128, 10),
         input_shape=(32, 32, 3),

@@ -38,7 +38,7 @@ class Lines:
 
 
 class Bars:
-    """A bar for the epoch that runs, and a line for each that is done."""
+    """A bar for the whole run, and above it a line for each epoch that is done."""
 
     def __init__(self, epochs: int) -> None:
         from rich.console import Console
@@ -49,6 +49,7 @@ class Bars:
             BarColumn(),
             TextColumn("{task.fields[loss]}"),
             TimeRemainingColumn(),
+            TextColumn("left"),
         )
         self.epochs, self.progress = epochs, Progress(*columns, console=Console(stderr=True), transient=True)
         self.task: Any = self.progress.add_task("", loss="", total=None)
@@ -62,7 +63,8 @@ class Bars:
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         text = f"epoch {epoch}/{self.epochs}"
-        self.progress.update(self.task, description=text, completed=done, total=examples)
+        so_far, all_epochs = (epoch - 1) * examples + done, self.epochs * examples
+        self.progress.update(self.task, description=text, completed=so_far, total=all_epochs)
         if loss is not None:
             self.progress.update(self.task, loss=f"loss {loss:.4f}")
 

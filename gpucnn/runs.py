@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import networks
 from .data import Dataset
-from .errors import GpucnnError
+from .errors import GpucnnError, SettingError
 from .model import Model
 from .networks import Recipe
 from .training import Callback, Epoch, History
@@ -32,7 +33,7 @@ class Settings:
     optimizer: str | None = None
     lr: float | None = None
     schedule: str | None = None
-    validation: float = 0.1
+    validation: float | None = None
     seed: int = 0
     threads: int | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -57,14 +58,20 @@ def folder(out: str | None, network: str, data: str, *, force: bool = False) -> 
 
 
 def recipe(settings: Settings, examples: int) -> tuple[Recipe, Any]:
-    """The recipe for so many training examples with the settings over it; its optimiser, or another's name."""
+    """The recipe for a data set of so many training images, settings over it; its optimiser, or another's name."""
     base = networks.entry(settings.network).recipe
     lr = settings.lr
     if lr is None:
         lr = base.lr if settings.optimizer is None else DEFAULT_RATES.get(settings.optimizer, base.lr)
-    batch_size = base.batch_size if settings.batch_size is None else settings.batch_size
-    changed = dataclasses.replace(base, lr=lr, schedule=settings.schedule or base.schedule, batch_size=batch_size)
-    epochs = changed.epochs_for(examples) if settings.epochs is None else settings.epochs
+    changed = dataclasses.replace(
+        base,
+        lr=lr,
+        schedule=settings.schedule or base.schedule,
+        batch_size=base.batch_size if settings.batch_size is None else settings.batch_size,
+        validation=base.validation if settings.validation is None else settings.validation,
+    )
+    trained = max(1, examples - round(changed.validation * examples))
+    epochs = changed.epochs_for(trained) if settings.epochs is None else settings.epochs
     return dataclasses.replace(changed, epochs=epochs), settings.optimizer or base.optimizer
 
 
@@ -72,10 +79,17 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     """The named network for this data set's images and classes."""
     entry = networks.entry(settings.network)
     classes = len(dataset.class_names)
+    for name in settings.options:
+        if name not in options_of(settings.network):
+            there = shown(options_of(settings.network)) or "none"
+            raise SettingError(f"network {settings.network} has no setting {name!r}; it has {there}")
     try:
         network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
     except TypeError as error:
-        raise GpucnnError(f"network {settings.network}: {error}; `gpucnn networks` lists what can be set") from None
+        raise SettingError(
+            f"network {settings.network} cannot be built with {shown(settings.options)} ({error}); "
+            f"settings such as {shown(options_of(settings.network))} were expected"
+        ) from None
     return Model(
         network,
         loss=entry.loss,
@@ -85,6 +99,19 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
         preprocessing=dataset.preprocessing,
         threads=settings.threads,
         name=settings.network,
+    )
+
+
+def options_of(network: str) -> dict[str, Any]:
+    """What can be set of a named network, with the defaults."""
+    parameters = inspect.signature(networks.entry(network).build).parameters
+    return {name: each.default for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
+
+
+def shown(options: Mapping[str, Any]) -> str:
+    """As --set takes them, such as "filters=8,16, hidden=128"."""
+    return ", ".join(
+        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()
     )
 
 
@@ -105,8 +132,8 @@ class Recorder:
 
 def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callbacks: Sequence[Callback] = ()) -> History:
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
-    images, labels, held_images, held_labels = dataset.split_validation(settings.validation, settings.seed)
-    chosen, optimizer = recipe(settings, len(labels))
+    chosen, optimizer = recipe(settings, len(dataset.train_labels))
+    images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
     try:
         path.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(path / METRICS)

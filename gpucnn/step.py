@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from .errors import SettingError
@@ -32,6 +34,10 @@ class Scaling:
 
     scale: float = 1 / 255
     shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and math.isfinite(self.shift)):
+            raise SettingError(f"{self}: finite numbers were expected")
 
     def __call__(self, images: Array, dtype: Any, context: Context) -> Array:
         """images (N, H, W, C) -> the same in dtype, in the layout of context.kernels."""
@@ -61,14 +67,15 @@ def gradient(
 class Workers:
     """Threads that share out numbered pieces of work; with one, everything runs in the caller.
 
-    Use it as a context: inside, each thread's BLAS is held to one thread of its own.
+    Use it as a context, `with workers.limited()`: inside, each thread's BLAS is held to one thread of its own, and
+    NumPy does not warn of overflow, because training looks at the loss itself.
     """
 
     def __init__(self, threads: int = 1) -> None:
         if threads < 1:
             raise SettingError(f"threads={threads}: at least 1 was expected")
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1, initializer=_quiet) if threads > 1 else None
 
     def map(self, work: Callable[[int], Any], count: int) -> list[Any]:
         """[work(0), ..., work(count - 1)]; the caller takes the last one itself."""
@@ -82,8 +89,12 @@ class Workers:
     def limited(self) -> Iterator[None]:
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, "blas"):
+        with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
             yield
+
+
+def _quiet() -> None:
+    np.seterr(all="ignore")
 
 
 def default_threads() -> int:

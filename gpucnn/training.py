@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +20,8 @@ from .schedules import Schedule
 from .step import Step
 
 Array = Any
+
+DIVERGED = 1e18  # a loss above it: the squares that Adam keeps no longer fit float32
 
 
 @dataclass(frozen=True)
@@ -95,22 +100,55 @@ def train(
     """Run the plan. images (N, H, W, C) and labels (N,) are on the device.
 
     The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
-    smaller. Ctrl-C ends the run after the step it is in. Raises TrainingError when the loss is not finite.
+    smaller. Ctrl-C ends the run after the step it is in, a second one at once. Raises TrainingError when the loss, or
+    a parameter at the end of an epoch, is not finite.
     """
     history = History(examples=images.shape[0])
     steps = plan.epochs * math.ceil(images.shape[0] / plan.batch_size)
     try:
-        for number in range(1, plan.epochs + 1):
-            order = device.put(rng.permutation(images.shape[0]))
-            run = _Run(step, plan, steps, number, device, callbacks)
-            loss, lr, seconds = run.epoch(images, labels, order)
-            held_out = evaluate() if evaluate else (None, None)
-            history.epochs.append(Epoch(number, loss, held_out[0], held_out[1], lr, seconds))
-            for callback in callbacks:
-                callback.epoch(history.epochs[-1])
+        with _interruptible() as stop:
+            for number in range(1, plan.epochs + 1):
+                order = device.put(rng.permutation(images.shape[0]))
+                run = _Run(step, plan, steps, number, device, callbacks)
+                loss, lr, seconds = run.epoch(images, labels, order, stop)
+                held_out = evaluate() if evaluate else (None, None)
+                history.epochs.append(Epoch(number, loss, held_out[0], held_out[1], lr, seconds))
+                for callback in callbacks:
+                    callback.epoch(history.epochs[-1])
+                if number < plan.epochs:
+                    stop()
     except KeyboardInterrupt:
         history.interrupted = True
     return history
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Holds the first Ctrl-C back until the function that this gives is called, so that no update is cut in two.
+
+    A second one is raised at once. Where SIGINT has a handler of its own, and outside the main thread, nothing changes.
+    """
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def stop() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield stop
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Run:
@@ -127,11 +165,12 @@ class _Run:
         self.pending: list[tuple[Array, int]] = []
         self.total = 0.0
 
-    def epoch(self, images: Array, labels: Array, order: Array) -> tuple[float, float, float]:
-        """-> mean loss, last learning rate, seconds."""
+    def epoch(self, images: Array, labels: Array, order: Array, stop: Callable[[], None]) -> tuple[float, float, float]:
+        """-> mean loss, last learning rate, seconds. stop is called between steps."""
         examples, size = order.shape[0], self.plan.batch_size
         lr, started, latest = 0.0, time.perf_counter(), None
         for first in range(0, examples, size):
+            stop()
             batch = order[first : first + size]
             lr = self.plan.lr * self.plan.schedule(self.step.steps, self.steps)
             losses = self.step(images, labels, batch, lr)
@@ -141,6 +180,9 @@ class _Run:
             for callback in self.callbacks:
                 callback.batch(self.number, min(first + size, examples), examples, latest)
         self._fetch(math.ceil(examples / size))
+        theta, xp = self.step.theta, array_namespace(self.step.theta)
+        if not bool(xp.all(xp.isfinite(theta))):
+            raise self._diverged(f"epoch {self.number}: a parameter is no longer finite")
         return self.total / examples, lr, time.perf_counter() - started
 
     def _fetch(self, batch: int) -> float | None:
@@ -150,10 +192,13 @@ class _Run:
             latest = float(loss)
             self.total += latest
             latest /= examples
-            if not math.isfinite(latest):
-                raise TrainingError(
-                    f"epoch {self.number}, batch {batch}: the loss is {latest}, so training stopped; a lower learning "
-                    f"rate than {self.plan.lr:g}, such as --lr {self.plan.lr / 10:g}, usually mends it"
-                )
+            if not latest <= DIVERGED:
+                raise self._diverged(f"epoch {self.number}, batch {batch}: the loss is {latest:g}")
         self.pending.clear()
         return latest
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what}, so training stopped; a lower learning rate than {self.plan.lr:g}, such as "
+            f"{self.plan.lr / 10:g} (--lr), usually mends it"
+        )

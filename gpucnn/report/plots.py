@@ -19,21 +19,23 @@ def learning_curves(epochs: Sequence[Epoch], path: str | os.PathLike[str], title
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2 if held_out else 1, squeeze=False)[0]
     numbers = [epoch.epoch for epoch in epochs]
-    axes[0].plot(numbers, [epoch.train_loss for epoch in epochs], "o-", label="training, while theta moves")
+    dot, square = ("o-", "s-") if len(epochs) <= 40 else ("-", "-")
+    axes[0].plot(numbers, [epoch.train_loss for epoch in epochs], dot, label="training, while theta moves")
     if held_out:
         numbers = [epoch.epoch for epoch in held_out]
-        axes[0].plot(numbers, [epoch.validation_loss for epoch in held_out], "s-", label="validation")
-        axes[1].plot(numbers, [100 * (epoch.validation_accuracy or 0) for epoch in held_out], "s-", color="C1")
-        _label(axes[1], "validation accuracy, %")
+        axes[0].plot(numbers, [epoch.validation_loss for epoch in held_out], square, label="validation")
+        axes[1].plot(numbers, [100 * (epoch.validation_accuracy or 0) for epoch in held_out], square, color="C1")
+        _label(axes[1], "validation accuracy, %", len(epochs))
     axes[0].legend()
     axes[0].set_ylim(bottom=0)
-    _label(axes[0], "mean loss per example")
+    _label(axes[0], "mean loss per example", len(epochs))
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
 
 
-def _label(axis: Any, text: str) -> None:
+def _label(axis: Any, text: str, epochs: int) -> None:
     axis.set_xlabel("epoch")
+    axis.set_xlim(0.5, epochs + 0.5)
     axis.set_ylabel(text)
     axis.grid(alpha=0.3)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)

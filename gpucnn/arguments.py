@@ -1,0 +1,61 @@
+"""What the options of the command `gpucnn` mean: texts in, values out, and a sentence where that cannot be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from .errors import GpucnnError
+
+
+def positive(value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value}: a number above 0 was expected")
+    return value
+
+
+def part(value: float | None) -> float | None:
+    if value is not None and not 0 <= value < 1:
+        raise typer.BadParameter(f"{value}: 0, or a part of 1 such as 0.1, was expected")
+    return value
+
+
+def options(texts: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE texts: numbers, comma-separated numbers, none, or words."""
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    parts = text.split(",")
+    if all(part.strip().isdecimal() for part in parts):
+        numbers = tuple(map(int, parts))
+        return numbers if len(numbers) > 1 else numbers[0]
+    return None if text.lower() == "none" else text
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}: whole numbers with commas between were expected", param_hint=option
+        ) from None
+
+
+def labels(text: str, names: Sequence[str]) -> list[int]:
+    """Classes by name or, where none has that name, by number."""
+    parts = [part.strip() for part in text.split(",")]
+    known = {name: label for label, name in enumerate(names)}
+    wrong = [part for part in parts if part not in known and not part.isdecimal()]
+    if wrong:
+        raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; choose from {', '.join(names)}")
+    return [known[part] if part in known else int(part) for part in parts]

@@ -1,0 +1,193 @@
+"""The NumPy table: the reference equations on images stored (H, C, W, N), the batch innermost.
+
+In this layout a convolution copies J shifted images instead of I J patches, its matrix products need no transposes, and
+all other work runs over long contiguous rows. A 2-D array is (N, features) in shape and feature-major in memory, so
+that flatten only exchanges C and W.
+Axes: N batch, H W image, I J kernel, P Q output, C K channels in and out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..ops.window import Window
+from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd
+from .memory import empty
+
+Array = np.ndarray
+
+
+def enter(x: Array) -> Array:
+    """(N, H, W, C) -> (H, C, W, N). Arrays of two axes become feature-major."""
+    return np.ascontiguousarray(x.transpose(1, 3, 2, 0)) if x.ndim == 4 else np.asfortranarray(x)
+
+
+def leave(x: Array) -> Array:
+    """(H, C, W, N) -> (N, H, W, C). Arrays of two axes stay what they are."""
+    return np.ascontiguousarray(x.transpose(3, 0, 2, 1)) if x.ndim == 4 else x
+
+
+def image_shape(x: Array) -> tuple[int, int, int]:
+    H, C, width, _ = x.shape
+    return H, width, C
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """a (M, K) times b (K, N), in the memory order of a: activations stay feature-major, weight gradients row-major."""
+    if a.flags.f_contiguous:
+        return np.matmul(b.T, a.T, out=empty((b.shape[1], a.shape[0]), a.dtype)).T
+    return np.matmul(a, b, out=empty((a.shape[0], b.shape[1]), a.dtype))
+
+
+def correlate(x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
+    if not cpu_correlation.is_fast(window, groups):
+        y, residual = reference.correlate(leave(x), w, window, groups)
+        return enter(y), residual
+    x = np.ascontiguousarray(x)
+    way = winograd if winograd.is_worthwhile(x.shape[0], w, window) else cpu_correlation
+    return way.correlate(x, w, window), (x, window, groups)
+
+
+def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    x, window, groups = residual
+    if not cpu_correlation.is_fast(window, groups):
+        dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
+        return (enter(dx) if dx is not None else None), dw
+    dy = np.ascontiguousarray(dy)
+    way = winograd if winograd.is_worthwhile(x.shape[0], w, window) else cpu_correlation
+    dw = way.kernel_gradient(x, w, dy, window)
+    return (way.image_gradient(x.shape, w, dy, window) if need_dx else None), dw
+
+
+def add_bias(y: Array, b: Array) -> tuple[Array, int]:
+    """Adds in place: whoever calls has just made y, and keeps no other use of it."""
+    if y.ndim == 4:
+        y += b[:, None, None] if b.ndim == 1 else b.transpose(0, 2, 1)[..., None]
+    else:
+        y += b
+    return y, b.ndim
+
+
+def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
+    if dy.ndim == 2:
+        return dy.sum(axis=0)
+    if bias_ndim == 3:
+        return dy.sum(axis=3).transpose(0, 2, 1)
+    P, K, Q, N = dy.shape
+    ones = np.ones(Q * N, dy.dtype)
+    return np.matmul(dy.reshape(P, K, Q * N), ones).sum(axis=0)  # several times faster than a sum over three axes
+
+
+def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
+    return _positive_part(x), (x, slope_at_zero)
+
+
+def relu_backward(residual: Any, dy: Array) -> Array:
+    x, slope_at_zero = residual
+    dx = np.multiply(dy, x > 0, out=_like(x, dy.dtype))
+    if slope_at_zero:
+        zeros = x == 0
+        if zeros.any():  # rare: a look costs less than two more passes
+            dx += slope_at_zero * dy * zeros
+    return dx
+
+
+def sigmoid(x: Array) -> tuple[Array, Array]:
+    y = np.multiply(x, x.dtype.type(0.5), out=_like(x))
+    np.tanh(y, out=y)
+    y *= 0.5
+    y += 0.5
+    return y, y
+
+
+def sigmoid_backward(y: Array, dy: Array) -> Array:
+    dx = np.subtract(y.dtype.type(1), y, out=_like(y))
+    dx *= y
+    dx *= dy
+    return dx
+
+
+def tanh(x: Array) -> tuple[Array, Array]:
+    y = np.tanh(x, out=_like(x))
+    return y, y
+
+
+def tanh_backward(y: Array, dy: Array) -> Array:
+    dx = np.multiply(y, y, out=_like(y))
+    np.subtract(y.dtype.type(1), dx, out=dx)
+    dx *= dy
+    return dx
+
+
+def bias_relu_max_pool(x: Array, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
+    """Pool first: max commutes with adding a tied bias and with ReLU, and leaves a quarter of the work to them."""
+    pooled, for_pool = cpu_pooling.max_pool(x, window, ties)
+    before = pooled + b[:, None, None]
+    return _positive_part(before), (for_pool, before, slope_at_zero, ties)
+
+
+def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]:
+    for_pool, before, slope_at_zero, ties = residual
+    d_pooled = np.multiply(dy, before > 0, out=_like(before, dy.dtype))
+    if slope_at_zero:
+        at_zero = before == 0
+        if at_zero.any():
+            # After ReLU such a window is all zeros: its first pixel wins, and has a slope only if it was 0 before too.
+            if ties == "first":
+                at_zero &= cpu_pooling.first_pixel_won(for_pool)
+            d_pooled += slope_at_zero * dy * at_zero
+    dx = cpu_pooling.max_pool_backward(for_pool, d_pooled)
+    return dx, add_bias_backward(1, d_pooled if ties == "first" else dx)
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
+    """Elements keep the order of (N, H, W, C); from image to vector and back whole runs of N are copied."""
+    before = image_shape(x) if x.ndim == 4 else x.shape[1:]
+    if math.prod(before) != math.prod(shape):
+        ops.reshape(leave(x), shape)  # raises the error that says so
+    if len(before) == len(shape) == 3:
+        return enter(ops.reshape(leave(x), shape)), before
+    if len(before) == 3:
+        return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(-1, x.shape[3]).T, before
+    if len(shape) == 3:
+        H, width, C = shape
+        return np.ascontiguousarray(x.T.reshape(H, width, C, x.shape[0]).transpose(0, 2, 1, 3)), before
+    return x, before
+
+
+def reshape_backward(before: tuple[int, ...], dy: Array) -> Array:
+    return reshape(dy, before)[0]
+
+
+def _like(x: Array, dtype: Any = None) -> Array:
+    """An empty array of the shape and memory order of x."""
+    dtype = dtype or x.dtype
+    return empty(x.shape[::-1], dtype).T if x.ndim == 2 and x.flags.f_contiguous else empty(x.shape, dtype)
+
+
+def _positive_part(x: Array) -> Array:
+    # an array of zeros: maximum with a number is 2.5 times slower
+    zeros = np.zeros(x.shape[-2:], x.dtype) if x.ndim == 4 else np.zeros_like(x)
+    return np.maximum(x, zeros, out=_like(x))
+
+
+NUMPY = Kernels(
+    name="numpy",
+    enter=enter,
+    leave=leave,
+    image_shape=image_shape,
+    correlation=Pair(correlate, correlate_backward),
+    bias=Pair(add_bias, add_bias_backward),
+    relu=Pair(relu, relu_backward),
+    sigmoid=Pair(sigmoid, sigmoid_backward),
+    tanh=Pair(tanh, tanh_backward),
+    max_pool=Pair(cpu_pooling.max_pool, cpu_pooling.max_pool_backward),
+    average_pool=Pair(cpu_pooling.average_pool, cpu_pooling.average_pool_backward),
+    bias_relu_max_pool=Pair(bias_relu_max_pool, bias_relu_max_pool_backward),
+    reshape=Pair(reshape, reshape_backward),
+    matmul=matmul,
+)

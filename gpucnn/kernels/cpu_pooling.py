@@ -1,0 +1,153 @@
+"""Pooling on images stored (H, C, W, N)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ops.pooling import pixels_counted
+from ..ops.window import Window
+from .memory import empty
+
+Array = np.ndarray
+
+
+class Winners(NamedTuple):
+    """The residual of 2 x 2 windows: in every pair of columns, then of rows, whether the first is at least as large."""
+
+    left: Array
+    upper: Array
+    x_shape: tuple[int, ...]
+
+
+def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
+    if ties == "first" and window.size == window.stride == (2, 2) and not window.is_padded:
+        return _max_of_four(x)
+    H, C, width, N = x.shape
+    P, Q = window.outputs(H, width)
+    y = empty((P, C, Q, N), x.dtype)
+    y[...] = -math.inf
+    for outputs, pixels in _looks(window, x.shape):
+        np.maximum(y[outputs], x[pixels], out=y[outputs])
+    return y, (x, y, window, ties)
+
+
+def max_pool_backward(residual: Any, dy: Array) -> Array:
+    if isinstance(residual, Winners):
+        return _max_of_four_backward(residual, dy)
+    x, y, window, ties = residual
+    dx = empty(x.shape, dy.dtype)
+    dx[...] = 0
+    undecided = np.ones(y.shape, bool)
+    for outputs, pixels in _looks(window, x.shape):
+        won = x[pixels] == y[outputs]
+        if ties == "first":
+            won &= undecided[outputs]
+            undecided[outputs] ^= won
+        dx[pixels] += dy[outputs] * won
+    return dx
+
+
+def first_pixel_won(residual: Any) -> Array:
+    """For every window, whether its first pixel, padding left out, is a largest one."""
+    if isinstance(residual, Winners):
+        return residual.left[0::2] & residual.upper
+    x, y, window, _ = residual
+    won, unseen = np.zeros(y.shape, bool), np.ones(y.shape, bool)
+    for outputs, pixels in _looks(window, x.shape):
+        won[outputs] |= unseen[outputs] & (x[pixels] == y[outputs])
+        unseen[outputs] = False
+    return won
+
+
+def _max_of_four(x: Array) -> tuple[Array, Winners]:
+    """2 x 2 windows as two rounds, columns and then rows: where the first of a pair wins ties, so does the first of all."""
+    P, C, Q, N = x.shape[0] // 2, x.shape[1], x.shape[2] // 2, x.shape[3]
+    first, second = x[: 2 * P, :, 0 : 2 * Q : 2], x[: 2 * P, :, 1 : 2 * Q : 2]
+    best, left = empty(first.shape, x.dtype), empty(first.shape, bool)
+    np.greater_equal(first, second, out=left)
+    np.maximum(first, second, out=best)
+    y, upper = empty((P, C, Q, N), x.dtype), empty((P, C, Q, N), bool)
+    np.greater_equal(best[0::2], best[1::2], out=upper)
+    np.maximum(best[0::2], best[1::2], out=y)
+    return y, Winners(left, upper, x.shape)
+
+
+def _max_of_four_backward(winners: Winners, dy: Array) -> Array:
+    left, upper, x_shape = winners
+    P, Q = dy.shape[0], dy.shape[2]
+    rows, dx = empty(left.shape, dy.dtype), empty(x_shape, dy.dtype)
+    np.multiply(dy, upper, out=rows[0::2])
+    np.subtract(dy, rows[0::2], out=rows[1::2])
+    first, second = dx[: 2 * P, :, 0 : 2 * Q : 2], dx[: 2 * P, :, 1 : 2 * Q : 2]
+    np.multiply(rows, left, out=first)
+    np.subtract(rows, first, out=second)
+    dx[2 * P :] = 0
+    dx[: 2 * P, :, 2 * Q :] = 0
+    return dx
+
+
+def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
+    """Sums over rows, then over columns."""
+    H, C, width, N = x.shape
+    P, Q = window.outputs(H, width)
+    rows = _sum_of_looks(x, window, 0, P)
+    y = _sum_of_looks(rows, window, 1, Q)
+    y *= _share(window, x.shape, count_padding, x.dtype)
+    return y, (x.shape, window, count_padding)
+
+
+def average_pool_backward(residual: Any, dy: Array) -> Array:
+    x_shape, window, count_padding = residual
+    share = dy * _share(window, x_shape, count_padding, dy.dtype)
+    return _spread_looks(_spread_looks(share, window, 1, x_shape[2]), window, 0, x_shape[0])
+
+
+def _sum_of_looks(x: Array, window: Window, axis: int, count: int) -> Array:
+    """Along rows (axis 0) or columns (1): every output's sum of the pixels it sees."""
+    place = 2 * axis
+    y = empty((*x.shape[:place], count, *x.shape[place + 1 :]), x.dtype)
+    before = (slice(None),) * place
+    looks = [window.reach(axis, offset, x.shape[place]) for offset in range(window.size[axis])]
+    if len(looks) > 1 and looks[0][0] == looks[1][0] == slice(0, count):
+        np.add(x[(*before, looks[0][1])], x[(*before, looks[1][1])], out=y)
+        looks = looks[2:]
+    else:
+        y[...] = 0
+    for outputs, pixels in looks:
+        y[(*before, outputs)] += x[(*before, pixels)]
+    return y
+
+
+def _spread_looks(dy: Array, window: Window, axis: int, length: int) -> Array:
+    """The gradient of `_sum_of_looks`: every pixel gets the sum of the outputs that saw it."""
+    place = 2 * axis
+    dx = empty((*dy.shape[:place], length, *dy.shape[place + 1 :]), dy.dtype)
+    before = (slice(None),) * place
+    once = window.stride[axis] >= window.size[axis]
+    if not (once and window.stride[axis] == window.size[axis] and dy.shape[place] * window.size[axis] == length):
+        dx[...] = 0
+    for offset in range(window.size[axis]):
+        outputs, pixels = window.reach(axis, offset, length)
+        if once:
+            dx[(*before, pixels)] = dy[(*before, outputs)]
+        else:
+            dx[(*before, pixels)] += dy[(*before, outputs)]
+    return dx
+
+
+def _share(window: Window, x_shape: tuple[int, ...], count_padding: bool, dtype: Any) -> Any:
+    """What a window's sum is multiplied by: one number, or (P, 1, Q, 1) where borders count less."""
+    if count_padding or not window.is_padded:
+        return dtype.type(1 / math.prod(window.size))
+    rows, columns = (np.asarray(pixels_counted(window, axis, x_shape[2 * axis]), dtype) for axis in (0, 1))
+    return 1 / (rows[:, None, None, None] * columns[:, None])
+
+
+def _looks(window: Window, x_shape: tuple[int, ...]) -> Iterator[tuple[tuple, tuple]]:
+    """For every window offset, row by row: the index of the outputs, and of the pixels that they see there."""
+    for _, (_, rows_out, columns_out, _), (_, rows_in, columns_in, _) in window.looks(x_shape[0], x_shape[2]):
+        yield (rows_out, slice(None), columns_out), (rows_in, slice(None), columns_in)
