@@ -348,12 +348,12 @@ def _described(name: str) -> str:
 def main() -> int:
     """Run the command on sys.argv and return its exit status."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="gpucnn")
     except GpucnnError as error:
         _say(f"gpucnn: {error}")
         return 1
     except (OSError, MemoryError) as error:
-        _say(f"gpucnn: {error or 'out of memory'}")
+        _say(f"gpucnn: {str(error) or 'out of memory'}")
         return 1
     except KeyboardInterrupt:
         _say("gpucnn: interrupted")

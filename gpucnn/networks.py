@@ -181,7 +181,7 @@ NETWORKS: dict[str, Entry] = {
         binary_sigmoid, "binary-sigmoid", Recipe(Adam(), 0.002, "cosine", 64, 3), BinaryCrossEntropy(), classes=2
     ),
     "ten-sigmoid": Entry(
-        ten_sigmoid, "binary-sigmoid", Recipe(Adam(), 0.002, "cosine", 128, 20), BinaryCrossEntropy()
+        ten_sigmoid, "binary-sigmoid", Recipe(SGD(momentum=0.9), 0.3, "cosine", 32, 20), BinaryCrossEntropy()
     ),
     "avgpool-96": Entry(avgpool_96, "avgpool-96", Recipe(Adam(), 0.005, "one-cycle", 64, 10)),
     "fast": Entry(fast, "-", Recipe(Adam(0.7, 0.9), 0.005, "one-cycle", 64, 1, validation=0.0)),

@@ -1,0 +1,77 @@
+"""The array libraries that every law is put to."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@dataclass(frozen=True)
+class Library:
+    """put: a host array -> one of this library, on a device that is not its default where there is one."""
+
+    name: str
+    put: Callable[[np.ndarray], Any]
+    fetch: Callable[[Any], np.ndarray]
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@functools.cache
+def usable_gpu() -> bool:
+    from gpucnn.device import Device
+    from gpucnn.errors import DeviceError
+
+    try:
+        Device.parse("cuda")
+    except DeviceError:
+        return False
+    return True
+
+
+def _strict() -> Library:
+    strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    device = strict.Device("device1")
+    cpu = strict.Device("CPU_DEVICE")
+    return Library(
+        "strict", lambda a: strict.asarray(a, device=device), lambda a: np.asarray(strict.asarray(a, device=cpu))
+    )
+
+
+def _torch() -> Library:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = importlib.import_module("array_api_compat.torch")
+    return Library("torch", lambda a: torch.asarray(a, copy=True), lambda a: a.numpy())
+
+
+def _cupy() -> Library:
+    if not usable_gpu():
+        pytest.skip("no CUDA device can be used here")
+    import cupy
+
+    return Library("cupy", cupy.asarray, cupy.asnumpy)
+
+
+LIBRARIES = {
+    "numpy": lambda: Library("numpy", np.array, np.asarray),
+    "read-only": lambda: Library("read-only", read_only, np.asarray),
+    "strict": _strict,
+    "torch": _torch,
+    "cupy": _cupy,
+}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.gpu if name == "cupy" else ()) for name in LIBRARIES])
+def library(request: pytest.FixtureRequest) -> Library:
+    """Each array library at hand; the others are skipped with a reason."""
+    return LIBRARIES[request.param]()

@@ -1,0 +1,451 @@
+"""Checkpoints: what is written comes back bit for bit, and whatever is no checkpoint is refused with a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import gpucnn
+from gpucnn import Model, Network, checkpoint, networks
+from gpucnn.data import Preprocessing
+from gpucnn.errors import CheckpointError, DeviceError
+from gpucnn.layers import REGISTRY, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
+from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.step import Scaling
+
+TINY = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
+NESTED = Network(
+    (8, 8, 1),
+    (
+        Network((8, 8, 1), (Conv2D(2, 3, bias="untied"), Tanh(), Network((6, 6, 2), (AvgPool2D(2, 1), Sigmoid())))),
+        Flatten(),
+        Reshape((5, 5, 2)),
+        Conv2D(2, (3, 2), (1, 2), padding=((1, 0), (0, 2)), groups=2, bias=None, flip=True, initializer="he_normal"),
+        MaxPool2D((2, 1), ties="all"),
+        ReLU(0.0),
+        Flatten(),
+        Dense(3, bias=False),
+    ),
+)
+
+
+def tiny(**options):
+    return Model(TINY, **{"device": "cpu", "threads": 1, "class_names": ("a", "b", "ü"), **options})
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A layer of a user's own: y = a x."""
+
+    start: float = 1.0
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return in_shape
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return {"a": np.full(in_shape, self.start)}
+
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return params["a"] * x, x
+
+    def backward(self, params: Any, x: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return params["a"] * dy, {"a": (dy * x).sum(axis=0)}
+
+
+@dataclass(frozen=True)
+class Around:
+    """A layer of a user's own that holds another one, and nothing else."""
+
+    inner: Any
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.inner.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.inner.init(in_shape, rng)
+
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return self.inner.forward(params, x, context)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return self.inner.backward(params, residual, dy, context, need_dx=need_dx)
+
+
+class Careless:
+    """A layer of a user's own that is no dataclass."""
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return in_shape
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Halved(SoftmaxCrossEntropy):
+    """A loss of a user's own."""
+
+
+def split(path):
+    """The header of a safetensors file as a dict, and the bytes after it."""
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
+
+
+def join(path, header, rest):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + rest)
+    return path
+
+
+def rewritten(path, **changes):
+    """The checkpoint with entries of its description changed, or removed where they are None."""
+    header, rest = split(path)
+    description = json.loads(header["__metadata__"]["gpucnn"]) | changes
+    kept = {key: value for key, value in description.items() if value is not Ellipsis}
+    header["__metadata__"]["gpucnn"] = json.dumps(kept)
+    return join(path, header, rest)
+
+
+def with_tensors(path, **changes):
+    """The checkpoint with tensors changed, added, or left out where they are None; names have _ for /."""
+    description, tensors = checkpoint.read(path)
+    tensors |= {name.replace("_", "/"): tensor for name, tensor in changes.items()}
+    metadata = {"gpucnn": json.dumps(description)}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path, metadata)
+    return path
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return tiny(preprocessing=Preprocessing((8, 8), 1, True)).save(tmp_path / "model.safetensors")
+
+
+def refuse(path, message, **options):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        gpucnn.load(path, device="cpu", **options)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- what is written comes back
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_model_comes_back_bit_for_bit(tmp_path, dtype):
+    model = tiny(
+        dtype=dtype,
+        loss=BinaryCrossEntropy(),
+        scaling=Scaling(0.01, -1.5),
+        preprocessing=Preprocessing((8, 8), 1, True),
+    )
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+    model.fit(images, np.arange(20) % 3, epochs=2)
+    path = model.save(tmp_path / "deep" / "er" / "model.safetensors")
+    back = gpucnn.load(path, device="cpu")
+    assert back.theta.tobytes() == model.theta.tobytes()
+    assert back.theta.dtype == dtype
+    assert back.describe() == model.describe()
+    assert back.network == model.network
+    assert (back.loss, back.scaling, back.preprocessing) == (model.loss, model.scaling, model.preprocessing)
+    assert back.class_names == ("a", "b", "ü")
+    np.testing.assert_array_equal(back.predict_proba(images), model.predict_proba(images))
+
+
+def test_nested_networks_and_every_hyperparameter_come_back(tmp_path):
+    model = Model(NESTED, device="cpu", seed=3)
+    back = gpucnn.load(model.save(tmp_path / "m.safetensors"), device="cpu")
+    assert back.network == NESTED
+    assert back.parameters.keys() == model.parameters.keys() == {"0/0/kernel", "0/0/bias", "3/kernel", "7/weights"}
+    assert back.theta.tobytes() == model.theta.tobytes()
+
+
+@pytest.mark.parametrize("name", ["softmax-regression", "single-filter", "two-conv", "layered", "avgpool-96"])
+def test_named_networks_come_back(tmp_path, name):
+    model = Model(name, device="cpu")
+    back = gpucnn.load(model.save(tmp_path / "m.safetensors"), device="cpu")
+    assert (back.name, back.network) == (name, networks.build(name))
+    assert back.theta.tobytes() == model.theta.tobytes()
+
+
+def test_every_layer_of_the_registry_can_be_described():
+    arguments = {"AvgPool2D": (2,), "Conv2D": (2, 3), "Dense": (3,), "MaxPool2D": (2,), "Reshape": ((5,),)}
+    for name, layer in REGISTRY.items():
+        made = layer(*arguments.get(name, ()))
+        assert checkpoint.layer_from_dict(json.loads(json.dumps(checkpoint.layer_to_dict(made)))) == made
+
+
+def test_layers_and_a_loss_of_ones_own(tmp_path):
+    network = Network((8, 8, 1), (Around(Conv2D(1, 3)), Flatten(), Scale(0.5), Around(Network((36,), (Dense(2),)))))
+    model = Model(network, device="cpu", loss=Halved())
+    path = model.save(tmp_path / "m.safetensors")
+    own = {"Scale": Scale, "Around": Around, "Halved": Halved}
+    back = gpucnn.load(path, device="cpu", layers=own)
+    assert back.network == network
+    assert back.loss == Halved()
+    assert back.theta.tobytes() == model.theta.tobytes()
+    refuse(path, r"layer 'Around' is none of AvgPool2D, .*; hand its class to load\(path, layers=\.\.\.\)")
+    refuse(path, "no 'Halved'", layers={"Scale": Scale, "Around": Around})
+
+
+def test_numbers_of_numpy_in_a_layer(tmp_path):
+    model = Model(Network((4,), (Dense(np.int64(3)), Scale(np.float32(0.5)))), device="cpu")
+    back = gpucnn.load(model.save(tmp_path / "m.safetensors"), device="cpu", layers={"Scale": Scale})
+    assert back.network == model.network
+
+
+@pytest.mark.parametrize(
+    ("layer", "found"), [(Careless(), "Careless"), (Scale(1j), "complex")], ids=["no dataclass", "no JSON"]
+)
+def test_layers_that_cannot_be_saved(tmp_path, layer, found):
+    model = Model(Network((4,), (Dense(3),)), device="cpu")
+    model.network = Network((4,), (Dense(3), layer))
+    with pytest.raises(CheckpointError, match=f"saved: a {found} is no number, text, tuple or dataclass"):
+        model.save(tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_entries_of_the_description(tmp_path):
+    path = tiny().save(tmp_path / "m.safetensors", trained_on="digits", epochs=3)
+    description, _ = checkpoint.read(path)
+    assert (description["trained_on"], description["epochs"], description["format"]) == ("digits", 3, checkpoint.FORMAT)
+    gpucnn.load(path, device="cpu")
+
+
+def test_any_reader_of_safetensors_finds_the_tensors(saved):
+    from safetensors.numpy import load_file
+
+    tensors = load_file(saved)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        name: tensor.shape for name, tensor in tiny().parameters.items()
+    }
+
+
+# --- writing
+
+
+def test_writing_replaces_the_file_as_a_whole_and_leaves_nothing_else(saved):
+    tiny(seed=9).save(saved)
+    assert [entry.name for entry in saved.parent.iterdir()] == [saved.name]
+    assert gpucnn.load(saved, device="cpu").theta.tobytes() == tiny(seed=9).theta.tobytes()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_keeps_the_old_file(saved, monkeypatch, error):
+    before = saved.read_bytes()
+
+    def fail(descriptor):
+        raise error
+
+    monkeypatch.setattr(checkpoint.os, "fsync", fail)
+    expected = CheckpointError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected, match="cannot be saved: No space left" if expected is CheckpointError else None):
+        tiny(seed=9).save(saved)
+    assert saved.read_bytes() == before
+    assert [entry.name for entry in saved.parent.iterdir()] == [saved.name]
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder" / "m.safetensors").mkdir(parents=True)
+    for path in (tmp_path / "file" / "m.safetensors", tmp_path / "folder" / "m.safetensors"):
+        with pytest.raises(CheckpointError, match=r"the model cannot be saved: (File exists|.* directory)"):
+            tiny().save(path)
+
+
+# --- files that are no checkpoint
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    refuse(tmp_path / "none.safetensors", "no such file; a model saved by `gpucnn train`")
+    refuse(tmp_path, "a folder; name the file in it, such as .*model.safetensors")
+
+
+def test_truncated_at_any_length(saved):
+    content = saved.read_bytes()
+    header = 8 + struct.unpack("<Q", content[:8])[0]
+    for length in {0, 1, 7, 8, 9, header - 1, header, header + 1, *range(0, len(content), 37), len(content) - 1}:
+        saved.write_bytes(content[:length])
+        refuse(saved, "not a whole safetensors file .*; it may be truncated, copy or train it again")
+
+
+def test_bytes_too_many(saved):
+    saved.write_bytes(saved.read_bytes() + b"x")
+    refuse(saved, "not a whole safetensors file")
+
+
+def test_flipped_bits_give_a_model_or_a_sentence(saved):
+    content = saved.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.integers(0, len(content), 150):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(damaged)
+        try:
+            gpucnn.load(saved, device="cpu")
+        except CheckpointError:
+            refused += 1
+    assert refused > 50
+
+
+FOREIGN = {
+    "empty": b"",
+    "text": b"once upon a time there was a model",
+    "zip": b"PK\x03\x04" + bytes(100),
+    "pickle": b"\x80\x04\x95" + bytes(100),
+    "zeros": bytes(1000),
+    "header longer than memory": struct.pack("<Q", 2**63) + b"{}",
+    "header longer than the file": struct.pack("<Q", 10**6) + b"{}",
+    "header that is no JSON": struct.pack("<Q", 5) + b"{nope",
+    "header that is a list": struct.pack("<Q", 2) + b"[]",
+    "header that is no text": struct.pack("<Q", 4) + b"\xff\xfe\xfd\xfc",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_files(tmp_path, content):
+    (tmp_path / "m.safetensors").write_bytes(content)
+    refuse(tmp_path / "m.safetensors", "not a whole safetensors file")
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_safetensors_of_others(tmp_path, metadata):
+    save_file({"weight": np.zeros((2, 3), np.float32)}, tmp_path / "m.safetensors", metadata)
+    refuse(tmp_path / "m.safetensors", "not one of gpucnn: its header has no 'gpucnn' entry")
+
+
+def test_a_type_that_numpy_does_not_have(saved):
+    header, rest = split(saved)
+    name = next(name for name in header if name != "__metadata__")
+    header[name]["dtype"] = "BF16"
+    header[name]["shape"] = [2 * n for n in header[name]["shape"][:1]] + header[name]["shape"][1:]
+    refuse(join(saved, header, rest), "not a whole safetensors file")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", "null", '"text"', "{}", '{"format": null}', '{"format": "1"}', "[" * 100_000]
+)
+def test_an_entry_that_is_nonsense(saved, text):
+    header, rest = split(saved)
+    header["__metadata__"]["gpucnn"] = text
+    refuse(join(saved, header, rest), "the 'gpucnn' entry of its header cannot be read")
+
+
+def test_a_newer_format(saved):
+    refuse(rewritten(saved, format=checkpoint.FORMAT + 1), r"written by a newer gpucnn \(format 2\); upgrade gpucnn")
+
+
+DENSE = {"type": "Dense", "units": 3}
+NONSENSE = {
+    "no network": {"network": ...},
+    "network of nothing": {"network": None},
+    "a layer for a network": {"network": DENSE},
+    "layers that are none": {"network": {"type": "Network", "input_shape": [8, 8, 1], "layers": 5}},
+    "a number for a layer": {"network": {"type": "Network", "input_shape": [8, 8, 1], "layers": [5]}},
+    "a layer without a type": {"network": {"type": "Network", "input_shape": [8, 8, 1], "layers": [{"units": 3}]}},
+    "shapes that are none": {"network": {"type": "Network", "input_shape": ["a"], "layers": [DENSE]}},
+    "shapes below zero": {"network": {"type": "Network", "input_shape": [-4], "layers": [DENSE]}},
+    "layers that do not fit": {"network": {"type": "Network", "input_shape": [8, 8, 1], "layers": [DENSE]}},
+    "unknown layer": {"network": {"type": "Network", "input_shape": [4], "layers": [{"type": "os.system"}]}},
+    "unknown field": {"network": {"type": "Network", "input_shape": [4], "layers": [DENSE | {"colour": 1}]}},
+    "wrong field": {"network": {"type": "Network", "input_shape": [4], "layers": [DENSE | {"units": "many"}]}},
+    "too large": {
+        "network": {"type": "Network", "input_shape": [10**9, 10**9], "layers": [{"type": "Flatten"}, DENSE]}
+    },
+    "unknown loss": {"loss": "Hinge"},
+    "loss of nothing": {"loss": [1]},
+    "no class names": {"class_names": ...},
+    "too few class names": {"class_names": ["a"]},
+    "class names that are none": {"class_names": 5},
+    "no scaling": {"scaling": ...},
+    "scaling that is none": {"scaling": {"scale": "large"}},
+    "scaling without end": {"scaling": {"scale": 1e999, "shift": 0}},
+    "strange scaling": {"scaling": {"gamma": 1}},
+    "preprocessing that is none": {"preprocessing": {"size": 8}},
+    "strange type": {"dtype": "int8"},
+    "type that is none": {"dtype": {"a": 1}},
+    "other type": {"network": {"type": "Network", "input_shape": [4], "layers": [DENSE]}},
+}
+
+
+@pytest.mark.parametrize("changes", NONSENSE.values(), ids=NONSENSE)
+def test_descriptions_that_are_nonsense(saved, changes):
+    refuse(rewritten(saved, **changes), "its description|layer|network|damaged")
+
+
+def test_networks_nested_beyond_measure(saved):
+    network = DENSE
+    for _ in range(300):
+        network = {"type": "Network", "input_shape": [3], "layers": [network]}
+    with contextlib.suppress(CheckpointError):
+        gpucnn.load(rewritten(saved, network=network), device="cpu")
+
+
+def test_tensors_that_do_not_belong(saved):
+    refuse(
+        with_tensors(saved, **{"0_bias": None}), r"damaged: 0/bias has shape none, \(2,\) was expected; train or copy"
+    )
+    tiny().save(saved)
+    refuse(with_tensors(saved, **{"9_bias": np.zeros(3, np.float32)}), r"9/bias has shape \(3,\), none was expected")
+    tiny().save(saved)
+    refuse(with_tensors(saved, **{"0_bias": np.zeros(3, np.float32)}), r"0/bias has shape \(3,\), \(2,\) was expected")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_not_finite(saved, value):
+    broken = with_tensors(saved, **{"4_bias": np.array([0, value, 0], np.float32)})
+    refuse(broken, "4/bias holds NaN or infinite values; train it again with a lower learning rate")
+
+
+def test_parameters_too_large_for_their_type(saved):
+    refuse(with_tensors(saved, **{"4_bias": np.full(3, 1e200)}), "4/bias holds NaN or infinite values")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool", "float16"])
+def test_parameters_of_another_type(saved, dtype):
+    refuse(with_tensors(saved, **{"4_bias": np.zeros(3, dtype)}), f"4/bias is {dtype}, float32 was expected")
+
+
+# --- on the way in
+
+
+def test_the_device_is_not_the_files_fault(saved):
+    with pytest.raises(DeviceError, match="--device tpu"):
+        gpucnn.load(saved, device="tpu")
+
+
+def test_load_takes_threads(saved):
+    assert gpucnn.load(saved, device="cpu", threads=2).threads == 2
+
+
+def test_load_parameters(saved):
+    model = tiny(seed=9)
+    model.load_parameters(saved)
+    assert model.theta.tobytes() == tiny().theta.tobytes()
+
+
+def test_load_parameters_of_another_network(saved):
+    other = Model(Network((8, 8, 1), (Conv2D(3, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3))), device="cpu")
+    before = other.theta.copy()
+    message = (
+        r"belongs to another network: 0/kernel has shape \(3, 3, 1, 2\), \(3, 3, 1, 3\) was expected; "
+        r"load it with gpucnn.load\(path\)"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        other.load_parameters(saved)
+    np.testing.assert_array_equal(other.theta, before)
+
+
+def test_load_parameters_into_another_type(saved):
+    model = tiny(seed=9, dtype="float64")
+    model.load_parameters(saved)
+    np.testing.assert_array_equal(model.theta, tiny().theta.astype(np.float64))

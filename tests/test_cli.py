@@ -1,0 +1,763 @@
+"""The command `gpucnn`, from its arguments to what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gpucnn
+from gpucnn import cli, data, networks, progress, runs
+from gpucnn.data import Preprocessing
+from gpucnn.errors import GpucnnError
+from gpucnn.training import Epoch
+
+FAST = ("--device", "cpu", "--threads", "1", "--epochs", "1")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(gpucnn.__file__).parents[1]), "COLUMNS": "100"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Every test runs in a folder of its own, without data sets, at a terminal of 100 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GPUCNN_DATA_DIR", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def gpucnn_(monkeypatch, capsys):
+    """gpucnn_("train", ...) -> exit status, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpucnn", *map(str, arguments)])
+        status = cli.main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(gpucnn_):
+    """refused("train", ..., says=...): status 1, nothing on standard output, and one sentence as the last line."""
+
+    def run(*arguments, says):
+        status, out, err = gpucnn_(*arguments)
+        assert status == 1
+        assert out == ""
+        assert "Traceback" not in err
+        last = err.splitlines()[-1]
+        assert last.startswith("gpucnn: ")
+        assert says in last
+
+    return run
+
+
+@pytest.fixture
+def misused(gpucnn_):
+    """misused("train", ..., says=...): status 2 and the usage."""
+
+    def run(*arguments, says):
+        status, out, err = gpucnn_(*arguments)
+        assert status == 2
+        assert out == ""
+        assert "Usage: " in err
+        assert says in " ".join(err.replace("│", " ").split())
+
+    return run
+
+
+def halves(count=12, shape=(8, 8, 1), classes=3, seed=0):
+    """Noisy pictures: class 0 is bright on the left, 1 on the right, 2 above."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    images = rng.integers(0, 60, (count, *shape), dtype=np.uint8)
+    H, W, _ = shape
+    parts = [np.s_[:, : W // 2], np.s_[:, W // 2 :], np.s_[: H // 2]]
+    for image, label in zip(images, labels):
+        image[parts[label]] += 180
+    return images, labels
+
+
+def npz(path="tiny.npz", classes=3, **options):
+    images, labels = halves(30, classes=classes, **options)
+    np.savez(path, images=images, labels=labels)
+    return path
+
+
+def pictures(root, count=8, dark=False, names=("left", "right"), size=(16, 12), seed=0):
+    """A folder of PNG files in one sub-folder per class."""
+    images, labels = halves(count * len(names), (*size, 1), len(names), seed)
+    for k, (image, label) in enumerate(zip(images[..., 0], labels)):
+        folder = Path(root) / names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - image if dark else image).save(folder / f"{k:03}.png")
+    return root
+
+
+def idx(folder, count=30, classes=3):
+    Path(folder).mkdir()
+    for part, seed in (("train", 0), ("t10k", 1)):
+        images, labels = halves(count, classes=classes, seed=seed)
+        for kind, array in (("images-idx3", images[..., 0]), ("labels-idx1", labels)):
+            head = struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape)
+            (Path(folder) / f"{part}-{kind}-ubyte").write_bytes(head + array.astype(np.uint8).tobytes())
+    return folder
+
+
+def last_json(text):
+    return json.loads(text.splitlines()[-1])
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (Path(folder) / runs.METRICS).read_text().splitlines()]
+
+
+# --- start-up and help
+
+
+def run_python(*arguments, **options):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, **options)
+
+
+@pytest.mark.parametrize("module", ["gpucnn", "gpucnn.cli"])
+def test_importing_leaves_the_heavy_libraries_alone(module):
+    heavy = ("cupy", "matplotlib", "sklearn", "scipy", "torch", "onnx", "PIL", "pooch", "safetensors", "threadpoolctl")
+    done = run_python("-c", f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])")
+    assert done.stdout == "[]\n"
+
+
+def test_help_of_every_command(gpucnn_):
+    for command in (
+        (),
+        ("train",),
+        ("evaluate",),
+        ("predict",),
+        ("networks",),
+        ("check",),
+        ("data",),
+        ("data", "fetch"),
+    ):
+        for flag in ("--help", "-h"):
+            status, out, err = gpucnn_(*command, flag)
+            assert (status, err) == (0, "")
+            assert "Usage: gpucnn" in out
+
+
+def test_help_of_train_says_everything(gpucnn_):
+    _, out, _ = gpucnn_("train", "--help")
+    for option in (
+        *("--data", "--device", "--epochs", "--batch-size", "--optimizer", "--lr", "--schedule", "--validation"),
+        *("--classes", "--set", "--seed", "--out", "--force", "--json", "--threads"),
+        *("NAME|PATH", "auto|cpu|cuda|cuda:N", "A,B,...", "two-conv", "digits"),
+    ):
+        assert option in out
+
+
+def test_version(gpucnn_):
+    assert gpucnn_("--version") == (0, f"gpucnn {gpucnn.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [(), ("data",)])
+def test_no_command_shows_the_help(gpucnn_, arguments):
+    status, out, err = gpucnn_(*arguments)
+    assert status == 2
+    assert "Usage: gpucnn" in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("frobnicate",), "No such command 'frobnicate'"),
+        (("train", "--frobnicate"), "No such option: --frobnicate"),
+        (("train", "--epochs", "0"), "--epochs"),
+        (("train", "--epochs", "many"), "--epochs"),
+        (("train", "--batch-size", "0"), "--batch-size"),
+        (("train", "--threads", "0"), "--threads"),
+        (("train", "--seed", "-1"), "--seed"),
+        (("train", "--optimizer", "newton"), "--optimizer"),
+        (("train", "--schedule", "slow"), "--schedule"),
+        (("train", "--lr", "0"), "0.0: a number above 0 was expected"),
+        (("train", "--lr", "-1"), "-1.0: a number above 0 was expected"),
+        (("train", "--lr", "nan"), "nan: a number above 0 was expected"),
+        (("train", "--lr", "inf"), "inf: a number above 0 was expected"),
+        (("train", "--validation", "1"), "1.0: 0, or a part of 1 such as 0.1, was expected"),
+        (("train", "--validation", "-0.1"), "-0.1: 0, or a part of 1"),
+        (("train", "--validation", "nan"), "nan: 0, or a part of 1"),
+        (("train", "--set", "f"), "'f': NAME=VALUE was expected, such as f=sigmoid"),
+        (("train", "--set", "=3"), "'=3': NAME=VALUE was expected"),
+        (("check", "two-conv", "--input", "28,x,1"), "'28,x,1': whole numbers with commas between were expected"),
+        (("evaluate",), "Missing argument 'MODEL'"),
+        (("predict", "model.safetensors"), "Missing argument 'IMAGE'"),
+        (("data", "fetch"), "Missing argument"),
+    ],
+)
+def test_wrong_usage(misused, arguments, says):
+    misused(*arguments, says=says)
+
+
+# --- train
+
+
+def test_train_digits(gpucnn_):
+    status, out, err = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 3, "--json")
+    assert status == 0
+    found = last_json(out)
+    assert list(found) == [
+        *("network", "data", "device", "parameters", "epochs", "train_loss", "test_loss", "test_accuracy", "seconds"),
+        *("images_per_second", "model"),
+    ]
+    assert (found["network"], found["data"], found["device"]) == ("softmax-regression", "digits", "cpu")
+    assert (found["parameters"], found["epochs"]) == (7850, 3)
+    assert found["test_accuracy"] > 0.7
+    assert found["images_per_second"] == pytest.approx(3 * 1294 / found["seconds"], rel=1e-6)
+    assert "softmax-regression, 7,850 parameters, on digits (1,438 images)" in err
+    assert "on cpu: " in err
+    assert ", 1 thread" in err
+
+    folder = Path("runs/softmax-regression-digits")
+    assert found["model"] == str(folder / "model.safetensors")
+    assert sorted(entry.name for entry in folder.iterdir()) == ["curves.png", "metrics.jsonl", "model.safetensors"]
+    lines = metrics(folder)
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert all(
+        list(line) == ["epoch", "train_loss", "validation_loss", "validation_accuracy", "lr", "seconds"]
+        for line in lines
+    )
+    assert found["train_loss"] == lines[-1]["train_loss"]
+    with Image.open(folder / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 800
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+    model = gpucnn.load(found["model"], device="cpu")
+    digits = data.load("digits")
+    assert model.evaluate(digits.test_images, digits.test_labels)["accuracy"] == found["test_accuracy"]
+    assert model.preprocessing == Preprocessing((28, 28), 1)
+
+
+def test_two_conv_and_digits_are_the_defaults(gpucnn_):
+    status, out, _ = gpucnn_("train", *FAST)
+    assert status == 0
+    assert "test accuracy " in out
+    assert "saved in runs/two-conv-digits" in out
+    assert gpucnn.load("runs/two-conv-digits/model.safetensors").network == networks.build("two-conv")
+
+
+def test_one_line_per_epoch_where_the_output_is_no_terminal(gpucnn_):
+    _, out, err = gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--epochs", 2)
+    lines = [line for line in err.splitlines() if line.startswith("epoch ")]
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all("validation loss" in line and line.endswith(" s") for line in lines)
+    assert "\x1b" not in err + out
+    assert len(out.splitlines()) == 2
+
+
+def test_json_is_the_only_line_of_standard_output(gpucnn_):
+    _, out, _ = gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--json")
+    assert len(out.splitlines()) == 1
+
+
+def test_runs_are_numbered(gpucnn_):
+    found = [last_json(gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--json")[1]) for _ in range(3)]
+    base = "runs/softmax-regression-tiny"
+    assert [each["model"] for each in found] == [f"{base}{end}/model.safetensors" for end in ("", "-2", "-3")]
+
+
+def test_an_explicit_folder_with_a_finished_run_needs_force(gpucnn_, refused):
+    train = ("train", "softmax-regression", "--data", npz(), "--out", "deep/er", *FAST)
+    assert gpucnn_(*train)[0] == 0
+    before = Path("deep/er/model.safetensors").read_bytes()
+    refused(
+        *train, says="--out deep/er: it holds a finished run (model.safetensors); choose another folder, or say --force"
+    )
+    assert Path("deep/er/model.safetensors").read_bytes() == before
+    assert gpucnn_(*train, "--force", "--seed", 1)[0] == 0
+    assert Path("deep/er/model.safetensors").read_bytes() != before
+    assert len(metrics("deep/er")) == 1
+
+
+def test_an_explicit_folder_without_a_finished_run_is_used(gpucnn_):
+    Path("mine").mkdir()
+    Path("mine/metrics.jsonl").write_text("left behind\n")
+    assert gpucnn_("train", "softmax-regression", "--data", npz(), "--out", "mine", *FAST)[0] == 0
+    assert len(metrics("mine")) == 1
+
+
+def test_the_same_command_gives_the_same_bits(gpucnn_):
+    for out in ("a", "b"):
+        assert gpucnn_("train", "two-conv", "--set", "filters=2,3", *FAST, "--threads", 2, "--out", out)[0] == 0
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+
+
+def test_options_override_the_recipe(gpucnn_):
+    train = ("train", "softmax-regression", "--data", npz(), *FAST)
+    assert gpucnn_(*train, "--lr", 0.02, "--schedule", "constant", "--epochs", 2, "--out", "a")[0] == 0
+    assert [line["lr"] for line in metrics("a")] == [0.02, 0.02]
+    assert gpucnn_(*train, "--optimizer", "sgd", "--schedule", "constant", "--out", "b")[0] == 0
+    assert metrics("b")[0]["lr"] == runs.DEFAULT_RATES["sgd"]
+    assert gpucnn_(*train, "--optimizer", "sgd", "--schedule", "constant", "--batch-size", 3, "--out", "c")[0] == 0
+    assert metrics("c")[0]["train_loss"] != metrics("b")[0]["train_loss"]
+
+
+def test_the_recipe_makes_more_epochs_of_a_small_data_set():
+    usual = networks.entry("two-conv").recipe
+    recipe, optimizer = runs.recipe(runs.Settings("two-conv", validation=0.5), 1280)
+    assert (recipe.epochs, optimizer) == (usual.epochs_for(640), usual.optimizer)
+    assert recipe.epochs > usual.epochs
+    assert runs.recipe(runs.Settings("two-conv", validation=0.999), 10)[0].epochs == usual.updates
+    assert runs.recipe(runs.Settings("two-conv"), 60000)[0].epochs == usual.epochs
+    assert runs.recipe(runs.Settings("two-conv", epochs=2), 640)[0].epochs == 2
+
+
+@pytest.mark.parametrize("part", [0, 0.5, 0.99])
+def test_validation(gpucnn_, part):
+    arguments = ("train", "softmax-regression", "--data", npz(), *FAST, "--validation", part, "--out", "v")
+    assert gpucnn_(*arguments)[0] == 0
+    assert (metrics("v")[0]["validation_loss"] is None) == (part == 0)
+    assert Path("v/curves.png").exists()
+
+
+def test_classes_by_number_and_by_name(gpucnn_, refused):
+    train = ("train", "binary-sigmoid", *FAST, "--classes")
+    status, out, err = gpucnn_(*train, "3,8", "--json")
+    assert status == 0
+    assert "on digits (2" in err
+    model = gpucnn.load(last_json(out)["model"], device="cpu")
+    assert model.class_names == ("3", "8")
+
+    folder = pictures("shapes", names=("left", "right", "top"))
+    train = ("train", "softmax-regression", "--data", folder, *FAST, "--classes")
+    status, out, _ = gpucnn_(*train, "top, left", "--json")
+    assert gpucnn.load(last_json(out)["model"], device="cpu").class_names == ("top", "left")
+    refused(*train, "top,bottom", says="--classes top,bottom: there is no class 'bottom'; choose from left, right, top")
+    refused(*train, "0,3", says="there is no class 3; choose from 0 (left), 1 (right), 2 (top)")
+    refused(*train, "1,1", says="two or more different ones were expected")
+    refused(*train, "", says="there is no class ''")
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "expected"),
+    [
+        ("avgpool-96", ("f=sigmoid",), {"f": "sigmoid"}),
+        ("two-conv", ("filters=4,8", "hidden=9"), {"filters": (4, 8), "hidden": 9}),
+        ("two-conv", ("bias=untied", "padding=same"), {"bias": "untied", "padding": "same"}),
+        ("two-conv", ("bias=none", "ties=all", "padding=1"), {"bias": None, "ties": "all", "padding": 1}),
+        ("layered", ("bias=untied",), {"bias": "untied"}),
+    ],
+)
+def test_set(gpucnn_, network, options, expected):
+    given = [part for option in options for part in ("--set", option)]
+    status, out, _ = gpucnn_("train", network, *FAST, "--batch-size", 256, *given, "--json")
+    assert status == 0
+    model = gpucnn.load(last_json(out)["model"], device="cpu")
+    assert model.network == networks.build(network, (28, 28, 1), 10, **expected)
+
+
+@pytest.mark.parametrize(
+    ("network", "option", "says"),
+    [
+        (
+            "two-conv",
+            "colour=red",
+            "network two-conv has no setting 'colour'; it has filters=8,16, hidden=128, bias=tied",
+        ),
+        ("two-conv", "classes=3", "network two-conv has no setting 'classes'"),
+        ("softmax-regression", "hidden=3", "network softmax-regression has no setting 'hidden'; it has none"),
+        ("two-conv", "filters=4", "network two-conv cannot be built with filters=4 ('int' object is not iterable)"),
+        ("two-conv", "hidden=many", "network two-conv cannot be built with hidden=many"),
+        ("two-conv", "hidden=²", "cannot be built with hidden=²"),
+        ("two-conv", "hidden=0", "0 units: at least 1 was expected"),
+        ("two-conv", "bias=maybe", "bias='maybe'"),
+        ("avgpool-96", "f=cosine", "avgpool-96: f='cosine' is not known; choose one of relu, sigmoid, tanh"),
+        ("two-conv", "hidden=1000000000000000", "Unable to allocate"),
+    ],
+)
+def test_set_what_cannot_be_set(refused, network, option, says):
+    refused("train", network, *FAST, "--set", option, says=says)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("tow-conv",), "network 'tow-conv' is not known; did you mean two-conv? choose one of softmax-regression"),
+        (("two-conv", "--device", "tpu"), "--device tpu: no such device; give auto, cpu, cuda or cuda:N"),
+        (("two-conv", "--device", "cuda:99"), "--device cuda:99: "),
+        (("two-conv", "--data", "nowhere"), "nowhere: no data set has this name and no such path exists"),
+        (("two-conv", "--size", "28"), "size '28': two whole numbers, HEIGHTxWIDTH, were expected"),
+        (("two-conv", "--invert"), "size, channels and invert are for picture folders only"),
+        (("vgg-small", "--data", "tiny.npz", "--set", "a=1"), "network vgg-small has no setting 'a'"),
+        (("two-conv", "--data", "tiny.npz"), "layer 3 (Conv2D): a kernel that spans 5 x 5 pixels does not fit"),
+    ],
+)
+def test_train_what_cannot_be_trained(refused, arguments, says):
+    npz()
+    refused("train", *arguments, says=says)
+    assert not Path("runs").exists()
+
+
+def test_places_that_cannot_be_written(refused):
+    Path("file").write_text("in the way")
+    train = ("train", "softmax-regression", "--data", npz(), *FAST, "--out")
+    refused(*train, "file", says="--out file: a file of that name is in the way; choose another folder")
+    refused(*train, "file/run", says="file/run: the run cannot be written there: Not a directory")
+    Path("taken/metrics.jsonl").mkdir(parents=True)
+    refused(*train, "taken", says="taken: the run cannot be written there: Is a directory")
+    Path("full/model.safetensors").mkdir(parents=True)
+    refused(*train, "full", "--force", says="full/model.safetensors: the model cannot be saved: Is a directory")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(refused):
+    Path("closed").mkdir(mode=0o500)
+    train = ("train", "softmax-regression", "--data", npz(), *FAST, "--out")
+    refused(*train, "closed", says="closed: the run cannot be written there: Permission denied")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk(refused):
+    Path("out").mkdir()
+    Path("out/metrics.jsonl").symlink_to("/dev/full")
+    refused("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out", says="No space left on device")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_loss_that_is_not_finite(refused, optimizer):
+    arguments = ("train", "two-conv", *FAST, "--lr", "1e9", "--optimizer", optimizer, "--out", "out")
+    refused(*arguments, says="so training stopped; a lower learning rate than 1e+09, such as 1e+08 (--lr), usually")
+    assert not Path("out/model.safetensors").exists()
+    assert metrics("out") == []
+
+
+def test_train_from_npz_and_idx(gpucnn_):
+    for source in (npz(), idx("mnist-like")):
+        status, out, _ = gpucnn_("train", "softmax-regression", "--data", source, *FAST, "--epochs", 30, "--json")
+        found = last_json(out)
+        assert (status, found["data"]) == (0, Path(source).stem)
+        assert found["test_accuracy"] == 1
+        assert gpucnn_("evaluate", found["model"], "--data", source)[0] == 0
+
+
+def test_named_data_from_a_folder_of_files(refused, monkeypatch):
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(Path("data").absolute()))
+    Path("data").mkdir()
+    idx("data/mnist")
+    refused("train", *FAST, "--data", "mnist", says="the sha256 of the content is")
+    refused("data", "verify", "mnist", says="the sha256 of the content is")
+    refused("data", "fetch", "mnist", says="the sha256 of the content is")
+    refused("train", *FAST, "--data", "fashion-mnist", says="fashion-mnist: no file train-images-idx3-ubyte")
+
+
+# --- pictures: train, evaluate, predict
+
+
+def some_pictures(root="shapes", **options):
+    """The folder, and one picture of each class that is not in it."""
+    pictures(root, **options)
+    pictures("other", count=1, seed=7, **options)
+    return root, [str(next(Path("other", name).iterdir())) for name in ("left", "right")]
+
+
+def test_pictures_from_training_to_prediction(gpucnn_):
+    folder, files = some_pictures()
+    train = ("train", "softmax-regression", "--data", folder, "--size", "8x8", *FAST, "--epochs", 40)
+    status, out, _ = gpucnn_(*train, "--batch-size", 4, "--json")
+    assert status == 0
+    path = last_json(out)["model"]
+    assert last_json(out)["test_accuracy"] == 1
+
+    status, out, err = gpucnn_("predict", path, *files, "--json")
+    assert (status, err) == (0, "")
+    rows = last_json(out)
+    assert [list(row) for row in rows] == [["file", "label", "probability"]] * 2
+    assert [(row["file"], row["label"]) for row in rows] == [(files[0], "left"), (files[1], "right")]
+
+    model = gpucnn.load(path, device="cpu")
+    assert model.preprocessing == Preprocessing((8, 8), 1)
+    chances = model.predict_proba(data.read_pictures(files, Preprocessing((8, 8), 1)))
+    assert [row["probability"] for row in rows] == chances.max(axis=1).tolist()
+
+    status, out, _ = gpucnn_("predict", path, *files)
+    assert out.splitlines() == [
+        f"{file}: {label} ({100 * chance:.1f} %)"
+        for file, label, chance in zip(files, ("left", "right"), chances.max(axis=1))
+    ]
+    status, out, _ = gpucnn_("evaluate", path, "--data", folder, "--json")
+    assert (status, last_json(out)["accuracy"]) == (0, 1)
+
+
+def test_inverted_pictures(gpucnn_):
+    folder, files = some_pictures(dark=True)
+    train = ("train", "softmax-regression", "--data", folder, "--size", "8x8", *FAST, "--epochs", 40)
+    path = last_json(gpucnn_(*train, "--batch-size", 4, "--invert", "--json")[1])["model"]
+    assert gpucnn.load(path, device="cpu").preprocessing == Preprocessing((8, 8), 1, invert=True)
+    assert [row["label"] for row in last_json(gpucnn_("predict", path, *files, "--json")[1])] == ["left", "right"]
+    assert last_json(gpucnn_("evaluate", path, "--data", folder, "--json")[1])["accuracy"] == 1
+
+    pictures("bright", count=1)
+    files = [str(next(Path("bright", name).iterdir())) for name in ("left", "right")]
+    assert [row["label"] for row in last_json(gpucnn_("predict", path, *files, "--json")[1])] != ["left", "right"]
+    rows = last_json(gpucnn_("predict", path, *files, "--invert", "--json")[1])
+    assert [row["label"] for row in rows] == ["left", "right"]
+
+
+def test_a_folder_with_train_and_test_in_colour(gpucnn_):
+    pictures("split/train", count=8)
+    pictures("split/test", count=3, seed=1)
+    train = ("train", "softmax-regression", "--data", "split", "--size", "8x6", "--channels", 3, *FAST, "--epochs", 40)
+    status, out, err = gpucnn_(*train, "--batch-size", 4)
+    assert status == 0
+    assert "on 6 images" in out
+    assert "on split (16 images)" in err
+    model = gpucnn.load("runs/softmax-regression-split/model.safetensors", device="cpu")
+    assert model.network.input_shape == (8, 6, 3)
+
+
+def test_predict_what_cannot_be_predicted(gpucnn_, refused):
+    gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--out", "run")
+    model = "run/model.safetensors"
+    Path("no.png").write_text("no picture")
+    refused("predict", model, "nowhere.png", says="nowhere.png: there is no such file; check the path")
+    refused("predict", model, "no.png", says="no.png: cannot be read as a picture")
+    refused("predict", "nowhere", "no.png", says="nowhere: no such file; a model saved by `gpucnn train`")
+    refused("predict", "no.png", "no.png", says="no.png: not a whole safetensors file")
+    refused("predict", "run", "no.png", says="run: a folder; name the file in it, such as run/model.safetensors")
+    refused("predict", model, "no.png", "--device", "tpu", says="--device tpu: no such device")
+    bare = gpucnn.load(model, device="cpu")
+    bare.preprocessing = None
+    bare.save("bare.safetensors")
+    refused("predict", "bare.safetensors", "no.png", says="it was not saved with a way to read pictures")
+
+
+# --- evaluate
+
+
+def test_evaluate(gpucnn_):
+    trained = last_json(gpucnn_("train", "softmax-regression", *FAST, "--json")[1])
+    status, out, err = gpucnn_("evaluate", trained["model"], "--json")
+    assert (status, err) == (0, "")
+    found = last_json(out)
+    assert list(found) == ["data", "loss", "accuracy", "examples"]
+    assert (found["data"], found["examples"]) == ("digits", 359)
+    assert found["accuracy"] == trained["test_accuracy"]
+    assert found["loss"] == pytest.approx(trained["test_loss"], rel=1e-6)
+    status, out, _ = gpucnn_("evaluate", trained["model"], "--data", "digits")
+    assert out == f"digits: accuracy {100 * found['accuracy']:.2f} %, loss {found['loss']:.4f}, 359 images\n"
+
+
+def test_evaluate_a_model_of_some_classes(gpucnn_):
+    train = ("train", "softmax-regression", *FAST, "--epochs", 5, "--classes", "8,3", "--json")
+    trained = last_json(gpucnn_(*train)[1])
+    found = last_json(gpucnn_("evaluate", trained["model"], "--data", "digits", "--json")[1])
+    digits = data.load("digits")
+    assert found["examples"] == np.isin(digits.test_labels, (3, 8)).sum()
+    assert found["accuracy"] == trained["test_accuracy"] > 0.7
+
+
+def test_evaluate_on_data_that_do_not_fit(gpucnn_, refused):
+    gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--out", "run")
+    model = "run/model.safetensors"
+    refused("evaluate", model, "--data", npz("two.npz", classes=2), says="two has no class '2'; its classes are 0, 1")
+    refused("evaluate", model, says="digits has images of shape (28, 28, 1), this model takes (8, 8, 1)")
+    refused("evaluate", model, "--data", "nowhere", says="nowhere: no data set has this name")
+    refused("evaluate", "nowhere", says="nowhere: no such file")
+
+
+# --- networks, data, check
+
+
+def test_networks(gpucnn_):
+    status, out, _ = gpucnn_("networks")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(networks.NETWORKS)
+    rows = last_json(gpucnn_("networks", "--json")[1])
+    assert [row["name"] for row in rows] == list(networks.NETWORKS)
+    assert all(row["parameters"] == networks.build(row["name"]).parameters for row in rows)
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_one_network(gpucnn_, name):
+    status, out, _ = gpucnn_("networks", name)
+    assert status == 0
+    assert out.startswith(f"{name}: ")
+    assert networks.build(name).summary(networks.entry(name).recipe.batch_size) in out
+
+
+def test_one_network_says_what_can_be_set(gpucnn_, refused):
+    _, out, _ = gpucnn_("networks", "two-conv")
+    assert "--set: filters=8,16, hidden=128, bias=tied, padding=valid, ties=first\n" in out
+    assert "recipe: Adam(0.9), learning rate 0.003, one-cycle, batches of 64, 5 epochs of MNIST\n" in out
+    assert last_json(gpucnn_("networks", "two-conv", "--json")[1])["parameters"] == 37610
+    refused("networks", "tree", says="network 'tree' is not known; choose one of")
+
+
+def test_data_commands(gpucnn_, refused):
+    for command in ("path", "fetch"):
+        status, out, _ = gpucnn_("data", command, "digits")
+        assert (status, out) == (0, f"{data.where('digits')}\n")
+    status, out, _ = gpucnn_("data", "verify", "digits")
+    assert (status, out.startswith(str(data.where("digits")))) == (0, True)
+    for command in ("path", "fetch", "verify"):
+        refused("data", command, "minst", says="minst: no data set has this name; the names are digits, mnist")
+
+
+def test_check_a_network(gpucnn_):
+    status, out, err = gpucnn_("check", "avgpool-96")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == ["input", *networks.build("avgpool-96").parameter_shapes()]
+    assert all(line.endswith("right") and "kinks avoided" in line for line in lines)
+
+
+OWN = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Twice:
+    factor: float = 2.0
+
+    def out_shape(self, in_shape): return in_shape
+    def init(self, in_shape, rng): return {}
+    def forward(self, params, x, context): return 2 * x, None
+    def backward(self, params, residual, dy, context, *, need_dx=True): return self.factor * dy, {}
+
+def wrong(): return Twice(3.0)
+
+class Raises(Twice):
+    def forward(self, params, x, context): raise IndexError("out of range")
+"""
+
+
+@pytest.fixture
+def own_layers(tmp_path, monkeypatch):
+    (tmp_path / "own_twice.py").write_text(OWN)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    sys.modules.pop("own_twice", None)
+
+
+def test_check_a_layer_of_ones_own(gpucnn_, refused, own_layers):
+    status, out, _ = gpucnn_("check", "own_twice:Twice", "--input", "5,5,2")
+    assert status == 0
+    assert out.split()[:8] == ["input", "2", "x", "5", "x", "5", "x", "2"]
+    assert out.endswith("right\n")
+    status, out, _ = gpucnn_("check", "own_twice:Twice", "--input", "4", "--json")
+    assert [(row["name"], row["shape"], row["right"]) for row in last_json(out)] == [("input", [2, 4], True)]
+    refused("check", "own_twice:Twice", says="own_twice:Twice is a layer: say the shape of its input")
+    refused("check", "own_twice:Thrice", "--input", "4", says="module own_twice has no 'Thrice'")
+    refused("check", "own_twice:Raises", "--input", "4", says="own_twice:Raises: IndexError: out of range (")
+    refused("check", "tree", says="network 'tree' is not known")
+
+
+def test_check_a_wrong_layer(gpucnn_, own_layers):
+    status, out, err = gpucnn_("check", "own_twice:wrong", "--input", "4")
+    assert status == 1
+    assert out.endswith("WRONG\n")
+    assert err == "gpucnn: own_twice:wrong: the gradient of input differs from the central difference\n"
+    status, out, _ = gpucnn_("check", "own_twice:wrong", "--input", "4", "--json")
+    assert (status, last_json(out)[0]["right"]) == (1, False)
+
+
+# --- what main makes of what is raised
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (GpucnnError("a sentence"), 1, "gpucnn: a sentence\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(28, "No space left on device"), 1, "gpucnn: [Errno 28] No space left on device\n"),
+        (MemoryError(), 1, "gpucnn: out of memory\n"),
+    ],
+)
+def test_exit_status(gpucnn_, monkeypatch, error, status, says):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(data, "where", fail)
+    found, _, err = gpucnn_("data", "path", "digits")
+    assert found == status
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_mistake_of_the_library_keeps_its_traceback(gpucnn_, monkeypatch):
+    monkeypatch.setattr(data, "where", lambda name: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        gpucnn_("data", "path", "digits")
+
+
+# --- progress
+
+
+def test_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.reporter(2) as shown:
+        assert isinstance(shown, progress.Bars)
+        shown.batch(1, 5, 10, None)
+        shown.batch(2, 5, 10, 0.25)
+        task = shown.progress.tasks[0]
+        assert (task.completed, task.total, task.description) == (15, 20, "epoch 2/2")
+        assert task.fields["loss"] == "loss 0.2500"
+        shown.epoch(Epoch(2, 0.25, 0.5, 0.875, 0.1, 1.25))
+    assert "epoch 2/2  loss 0.2500  validation loss 0.5000  accuracy 87.50 %  1.2 s" in capsys.readouterr().err
+
+
+def test_a_line_without_validation():
+    assert progress.line(Epoch(1, 0.25, None, None, 0.1, 1.0), 3) == "epoch 1/3  loss 0.2500  1.0 s"
+
+
+# --- a real process
+
+
+def test_a_real_process_from_end_to_end():
+    npz()
+    train = ("-m", "gpucnn", "train", "softmax-regression", "--data", "tiny.npz", *FAST, "--json")
+    done = run_python(*train)
+    assert (done.returncode, last_json(done.stdout)["epochs"]) == (0, 1)
+    done = run_python(*train, "--out", "runs/softmax-regression-tiny")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("gpucnn: --out runs/softmax-regression-tiny: it holds a finished run")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+def test_ctrl_c_in_the_middle_of_training_saves_what_was_learnt():
+    command = [sys.executable, "-m", "gpucnn", "train", "softmax-regression", "--data", npz(), *FAST]
+    process = subprocess.Popen(
+        [*command, "--epochs", "1000000", "--json", "--out", "run"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if Path("run/metrics.jsonl").exists() and Path("run/metrics.jsonl").stat().st_size > 200:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    found = last_json(out)
+    assert f"interrupted after {found['epochs']} epochs; what was learnt is in run" in err
+    lines = metrics("run")
+    assert [line["epoch"] for line in lines] == list(range(1, found["epochs"] + 1))
+    assert Path("run/curves.png").exists()
+    assert gpucnn.load("run/model.safetensors", device="cpu").parameters

@@ -1,0 +1,324 @@
+"""The gradient check: right for every network there is, wrong for gradients that are wrong, undeceived by kinks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import Network, networks
+from gpucnn.errors import GpucnnError, ShapeError
+from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
+from gpucnn.report.gradient_check import TOLERANCE, check, explained, find
+
+SLOW = ("two-conv-wide", "vgg-small")
+
+EVERY_LAYER = (
+    Conv2D(3, (3, 2), (1, 2), padding="same", bias="untied", flip=True),
+    ReLU(),
+    MaxPool2D(2, 1, ties="all"),
+    Conv2D(3, 2, dilation=2, padding="full", groups=3, bias=None),
+    Tanh(),
+    AvgPool2D((2, 1), padding=((1, 0), (0, 0))),
+    Flatten(),
+    Dense(12),
+    Sigmoid(),
+    Reshape((2, 3, 2)),
+    Flatten(),
+    Dense(4, bias=False),
+    Softmax(),
+)
+
+
+def rows_of(*layers, input_shape=(4,), **options):
+    return {row.name: row for row in check(Network(input_shape, layers), **options)}
+
+
+@dataclass(frozen=True)
+class Affine:
+    """y = a x + b with gradients that may be wrong: each is multiplied by a factor."""
+
+    dx: float = 1.0
+    da: float = 1.0
+    db: float = 1.0
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return in_shape
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return {"a": np.ones(in_shape), "b": np.zeros(in_shape)}
+
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return params["a"] * x + params["b"], x
+
+    def backward(self, params: Any, x: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return self.dx * params["a"] * dy, {"a": self.da * (dy * x).sum(axis=0), "b": self.db * dy.sum(axis=0)}
+
+
+class OneElementWrong(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        dparams["b"][1] *= 1.001
+        return dx, dparams
+
+
+class Transposed(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        return dx, dparams | {"a": dparams["a"].T}
+
+
+class Unused(Affine):
+    """Parameters without effect have the gradient 0."""
+
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return x * 1.0, x
+
+    def backward(self, params: Any, x: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return dy, {name: np.zeros_like(array) for name, array in params.items()}
+
+
+class NotANumber(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return x * np.nan, x
+
+
+@dataclass(frozen=True)
+class Zigzag(Affine):
+    """A wave of straight lines with a kink every `width`: y' is 1 or -1."""
+
+    width: float = 1e-4
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return {}
+
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return abs(x % (2 * self.width) - self.width), np.where(x % (2 * self.width) < self.width, -1, 1)
+
+    def backward(self, params: Any, slope: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return slope * dy, {}
+
+
+class WrongZigzag(Zigzag):
+    def backward(self, params: Any, slope: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return 1.0001 * slope * dy, {}
+
+
+# --- right
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in networks.NETWORKS]
+)
+def test_named_networks_are_right(name):
+    network = networks.build(name)
+    rows = check(network, batch=1, directions=2)
+    assert {row.name: row.shape for row in rows} == {"input": (1, *network.input_shape)} | network.parameter_shapes()
+    assert all(row.right and row.directions == 2 for row in rows), rows
+    assert max(row.error for row in rows) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("two-conv", {"filters": (2, 3), "hidden": 5, "bias": "untied"}), ("avgpool-96", {"f": "relu"})],
+)
+def test_options_of_named_networks_are_right(name, options):
+    assert all(row.right for row in check(networks.build(name, (16, 16, 1), 3, **options)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_layer_is_right(seed):
+    rows = rows_of(*EVERY_LAYER, input_shape=(7, 6, 2), seed=seed, batch=3)
+    assert all(row.right for row in rows.values()), rows
+
+
+def test_nested_networks_have_rows_by_path():
+    inner = Network((4,), (Dense(3), Tanh()))
+    rows = rows_of(Affine(), inner, Dense(2))
+    assert list(rows) == ["input", "0/a", "0/b", "1/0/weights", "1/0/bias", "2/weights", "2/bias"]
+    assert all(row.right for row in rows.values())
+
+
+def test_a_gradient_of_zero_is_right():
+    assert all(row.right for row in rows_of(Unused()).values())
+
+
+def test_the_same_seed_gives_the_same_rows():
+    network = Network((4,), (Dense(3), Tanh()))
+    assert check(network, seed=3) == check(network, seed=3) != check(network, seed=4)
+
+
+# --- wrong
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 2.0, 1.0001])
+@pytest.mark.parametrize(("gradient", "row"), [("dx", "input"), ("da", "0/a"), ("db", "0/b")])
+def test_a_wrong_gradient_is_found_and_named(gradient, row, factor):
+    rows = rows_of(Affine(**{gradient: factor}), input_shape=(3, 4, 2))
+    assert [name for name, found in rows.items() if not found.right] == [row]
+    assert rows[row].error == pytest.approx(abs(1 - factor) / max(1, abs(factor)), rel=1e-3)
+
+
+def test_a_wrong_dx_reaches_the_parameters_before_it():
+    rows = rows_of(Dense(3), Affine(dx=2.0))
+    assert [name for name, row in rows.items() if not row.right] == ["input", "0/weights", "0/bias"]
+
+
+@pytest.mark.parametrize(("layer", "row"), [(OneElementWrong(), "0/b"), (Transposed(), "0/a")])
+def test_a_gradient_that_is_wrong_in_places(layer, row):
+    rows = rows_of(layer, input_shape=(4, 4))
+    assert [name for name, found in rows.items() if not found.right] == [row]
+
+
+def test_a_network_that_gives_nan_is_not_right():
+    assert not any(row.right for row in rows_of(NotANumber()).values())
+
+
+# --- kinks
+
+
+def test_kinks_of_a_relu_network_are_avoided():
+    network = Network((16, 16, 1), (Conv2D(64, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(2)))
+    rows = check(network, batch=16, seed=0)
+    assert all(row.right and row.directions == 4 for row in rows), rows
+    assert sum(row.kinks for row in rows) > 0
+
+
+def test_kinks_are_avoided_where_some_directions_cross_none():
+    rows = [rows_of(Zigzag(), input_shape=(12,), batch=1, seed=seed)["input"] for seed in range(12)]
+    assert all(row.error < TOLERANCE for row in rows if row.directions)
+    assert any(row.right and row.kinks for row in rows)
+
+
+def test_a_wrong_gradient_does_not_hide_behind_kinks():
+    rows = [rows_of(WrongZigzag(), input_shape=(12,), batch=1, seed=seed)["input"] for seed in range(12)]
+    assert not any(row.right for row in rows)
+    assert any(row.directions for row in rows)
+
+
+def test_nothing_but_kinks_is_undecided():
+    row = rows_of(Zigzag(width=1e-7))["input"]
+    assert not row.right
+    assert row.directions == 0
+    assert np.isnan(row.error)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+def test_the_slope_at_the_kink_itself_does_not_matter(slope):
+    """Padding makes windows of zeros, whose maximum sits on a kink."""
+    rows = rows_of(ReLU(slope), Conv2D(2, 3, padding="full"), ReLU(slope), MaxPool2D(2), input_shape=(4, 4, 1))
+    assert all(row.right for row in rows.values()), rows
+
+
+# --- shapes
+
+
+class ForgetsA(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        return dx, {"b": dparams["b"]}
+
+
+class ForgetsDx(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        return None, super().backward(*arguments, **options)[1]
+
+
+class SumsTooMuch(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        return dx, dparams | {"a": dparams["a"].sum()}
+
+
+class PromisesMore(Affine):
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*in_shape[:-1], in_shape[-1] + 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (ForgetsA(), r"backward: the gradient of 0/a is None, an array of shape \(4,\) was expected"),
+        (ForgetsDx(), r"backward: dx is None, an array of shape \(2, 4\) was expected"),
+        (SumsTooMuch(), r"backward: the gradient of 0/a has shape \(\), an array of shape \(4,\) was expected"),
+        (PromisesMore(), r"the output has shape \(2, 4\), an array of shape \(2, 5\) was expected"),
+    ],
+)
+def test_shapes_that_do_not_fit(layer, message):
+    with pytest.raises(ShapeError, match=message):
+        rows_of(layer)
+
+
+# --- layers of a user's own
+
+MODULE = """
+from gpucnn import Network
+from gpucnn.layers import Dense, Tanh
+
+tanh = Tanh()
+def layer(): return Tanh()
+def network(): return Network((4,), (Dense(3),))
+def nothing(): return None
+def asks(units): return Dense(units)
+def raises(): raise LookupError("no such thing")
+def does_not_fit(): return Dense(3)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with modules that no other test has imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    (tmp_path / "own_layers.py").write_text(MODULE)
+    (tmp_path / "broken_layers.py").write_text("def layer(:\n")
+    (tmp_path / "needy_layers.py").write_text("import no_such_module_at_all\n")
+    yield tmp_path
+    for name in ("own_layers", "broken_layers", "needy_layers"):
+        sys.modules.pop(name, None)
+
+
+def test_names_and_factories(folder):
+    assert find("two-conv", None) == networks.build("two-conv")
+    assert find("two-conv", (32, 32, 3)).input_shape == (32, 32, 3)
+    assert find("own_layers:network", None) == Network((4,), (Dense(3),))
+    assert find("own_layers:layer", (3, 3, 2)) == find("own_layers:tanh", (3, 3, 2)) == Network((3, 3, 2), (Tanh(),))
+    assert str(folder) in sys.path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("two_conv", "network 'two_conv' is not known; did you mean two-conv"),
+        ("own_layers:", "module:factory was expected, such as my_layers:Swish"),
+        (":layer", "module:factory was expected"),
+        ("no_layers:layer", "No module named 'no_layers'; the working directory, .*, is on the import path"),
+        ("needy_layers:layer", "No module named 'no_such_module_at_all'"),
+        ("own_layers:swish", "module own_layers has no 'swish'"),
+        ("own_layers:asks", r"it cannot be called without arguments \(missing a required argument: 'units'\)"),
+        ("own_layers:nothing", "gave None; a Network, or a layer with out_shape, init, forward, backward was expected"),
+        ("own_layers:raises", r"own_layers:raises: LookupError: no such thing \(.*own_layers.py, line 10\)"),
+        ("broken_layers:layer", r"SyntaxError: .*\(broken_layers.py, line 1\)"),
+        ("own_layers:does_not_fit", "Dense.*one vector per example was expected"),
+    ],
+)
+def test_factories_that_give_no_network(folder, name, message):
+    with pytest.raises(GpucnnError, match=message) as caught:
+        find(name, (3, 3, 2))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layer_needs_the_shape_of_its_input(folder):
+    with pytest.raises(GpucnnError, match=r"own_layers:layer is a layer: say the shape .* such as --input 28,28,1"):
+        find("own_layers:layer", None)
+
+
+def test_what_a_users_code_raises_is_explained_with_its_place():
+    message = r"mine: LookupError: oh \(.*test_gradient_check.py, line \d+\)"
+    with pytest.raises(GpucnnError, match=message), explained("mine"):
+        raise LookupError("oh")
+    with pytest.raises(ShapeError, match=r"^as it is$"), explained("mine"):
+        raise ShapeError("as it is")

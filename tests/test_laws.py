@@ -1,0 +1,171 @@
+"""What holds for every layer configuration in cases.py, on every array library and every kernel table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES
+from conftest import Library, read_only
+
+from gpucnn.errors import ShapeError
+from gpucnn.kernels import REFERENCE, Context, Kernels
+from gpucnn.kernels.cpu import NUMPY
+from gpucnn.network import Network
+from gpucnn.parameters import Layout
+from gpucnn.peephole import fuse
+from gpucnn.report.gradient_check import check
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+class Example:
+    """A case with parameters, an input and an output gradient, all in float64 on the host."""
+
+    def __init__(self, case: str, batch: int = 3, draw: str = "reals", dtype: str = "float64") -> None:
+        layers, shape = CASES[case]
+        self.network = Network(shape, layers)
+        rng = np.random.default_rng(11)
+
+        def drawn(shape: tuple[int, ...]) -> np.ndarray:
+            made = rng.standard_normal(shape) if draw == "reals" else rng.integers(-1, 2, shape)
+            return made.astype(dtype)
+
+        self.layout = Layout(self.network.init(shape, rng))
+        self.theta = drawn((self.layout.size,))
+        self.x = drawn((batch, *shape))
+        self.dy = drawn((batch, *self.network.shapes()[-1]))
+
+    def run(
+        self, put: Any = np.array, kernels: Kernels = REFERENCE, network: Network | None = None, **options: Any
+    ) -> Any:
+        """Output, input gradient and the flat parameter gradient, in the library of put."""
+        network, context = network or self.network, Context(kernels)
+        layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
+        theta = put(self.theta)
+        params = layout.unpack(theta)
+        y, residuals = network.forward(params, kernels.enter(put(self.x)), context)
+        dy = kernels.enter(put(self.dy))
+        dx, dparams = network.backward(params, residuals, dy, context, **options)
+        again, more = network.backward(params, residuals, dy, context, **options)
+        g, g_again = (layout.pack(d, put(np.zeros(layout.size, self.theta.dtype)) + 0) for d in (dparams, more))
+        found = kernels.leave(y), None if dx is None else kernels.leave(dx), g
+        repeated = found[0], None if again is None else kernels.leave(again), g_again
+        return found, repeated
+
+
+def close(found: Any, expected: Any, rtol: float = 1e-11, atol: float = 1e-11) -> None:
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(CASES) >= 60
+
+
+@every_case
+@pytest.mark.parametrize("batch", [1, 3])
+def test_declared_shapes_are_the_computed_ones(case: str, batch: int) -> None:
+    example = Example(case, batch)
+    (y, dx, g), _ = example.run()
+    assert y.shape == example.dy.shape
+    assert dx.shape == example.x.shape
+    assert g.shape == example.theta.shape
+
+
+@every_case
+def test_the_gradient_is_the_central_difference(case: str) -> None:
+    layers, shape = CASES[case]
+    for row in check(Network(shape, layers), batch=2, directions=4, seed=5):
+        assert row.directions == 4, f"{row.name}: every direction crosses a kink"
+        assert row.error < 1e-6, row
+
+
+@every_case
+def test_backward_is_linear_in_dy(case: str) -> None:
+    example = Example(case)
+    (_, dx, g), _ = example.run()
+    example.dy = -2.5 * example.dy
+    (_, dx_scaled, g_scaled), _ = example.run()
+    close((dx_scaled, g_scaled), (-2.5 * dx, -2.5 * g))
+
+
+@every_case
+def test_the_gradient_of_a_batch_is_the_sum_over_its_shards(case: str) -> None:
+    example = Example(case, batch=5)
+    (y, dx, g), _ = example.run()
+    x, dy, parts = example.x, example.dy, []
+    for part in (slice(0, 2), slice(2, 5)):
+        example.x, example.dy = x[part], dy[part]
+        parts.append(example.run()[0])
+    close((np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])), (y, dx))
+    close((parts[0][2] + parts[1][2],), (g,))
+
+
+@every_case
+def test_without_dx_the_parameters_get_the_same_gradient(case: str) -> None:
+    example = Example(case)
+    (_, _, g), _ = example.run()
+    (_, nothing, alone), _ = example.run(need_dx=False)
+    assert nothing is None
+    close((alone,), (g,))
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_array_library_gives_the_same_numbers_in_kind(case: str, dtype: str, library: Library) -> None:
+    example = Example(case, dtype=dtype)
+    expected, _ = Example(case).run() if dtype == "float64" else example.run()
+    found, again = example.run(library.put)
+    sample = library.put(example.x)
+    for array in found:
+        assert type(array) is type(sample)
+        assert array.dtype == sample.dtype
+        assert array.device == sample.device
+    tolerance = 1e-11 if dtype == "float64" else 1e-4
+    close(map(library.fetch, found), expected, tolerance, tolerance)
+    close(map(library.fetch, again), map(library.fetch, found), 0, 0)
+
+
+@every_case
+@pytest.mark.parametrize("draw", ["reals", "small integers"])
+@pytest.mark.parametrize(("batch", "dtype"), [(1, "float64"), (5, "float64"), (40, "float32")])
+def test_the_numpy_table_is_the_reference(case: str, draw: str, batch: int, dtype: str) -> None:
+    example = Example(case, batch, draw, dtype)
+    expected, _ = example.run()
+    found, again = example.run(read_only, NUMPY)
+    tolerance = 1e-10 if dtype == "float64" else 1e-4 * max(1.0, float(np.abs(expected[2]).max(initial=0)))
+    close(found, expected, 1e-10 if dtype == "float64" else 1e-4, tolerance)
+    close(again, found, 0, 0)
+
+
+@every_case
+@pytest.mark.parametrize("kernels", [REFERENCE, NUMPY], ids=lambda kernels: kernels.name)
+@pytest.mark.parametrize("draw", ["reals", "small integers"])
+def test_the_peephole_changes_no_number(case: str, kernels: Kernels, draw: str) -> None:
+    example = Example(case, 4, draw)
+    fused = fuse(example.network)
+    assert [slot[1:] for slot in Layout(fused.init(fused.input_shape, np.random.default_rng(0))).slots] == [
+        slot[1:] for slot in example.layout.slots
+    ]
+    close(example.run(np.array, kernels, fused)[0], example.run()[0], 1e-10, 1e-10)
+
+
+@every_case
+def test_inputs_are_left_as_they_were(case: str) -> None:
+    example = Example(case)
+    before = [array.copy() for array in (example.x, example.theta, example.dy)]
+    for kernels in (REFERENCE, NUMPY):
+        example.run(lambda array: array, kernels)
+        close((example.x, example.theta, example.dy), before, 0, 0)
+
+
+@every_case
+def test_layers_refuse_what_they_do_not_fit(case: str) -> None:
+    layers, shape = CASES[case]
+    if type(layers[0]).__name__ in ("ReLU", "Sigmoid", "Tanh", "Flatten"):
+        pytest.skip("takes any shape")
+    wrong = (3,) if len(shape) == 3 and type(layers[0]).__name__ != "Reshape" else (1, 1, 1)
+    with pytest.raises(ShapeError, match=r"layer 0 \(\w+\): "):
+        Network(wrong, layers)

@@ -1,0 +1,374 @@
+"""Training: what a step computes, in which order, what ends a run, and what stays the same bit for bit."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from gpucnn import Model, Network, step
+from gpucnn.errors import SettingError, TrainingError
+from gpucnn.initializers import generator
+from gpucnn.kernels import REFERENCE, Context, choose
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.optimizers import SGD
+from gpucnn.parameters import Layout
+from gpucnn.schedules import SCHEDULES
+from gpucnn.step import Scaling, Step, Workers, forward_in_chunks, gradient
+from gpucnn.training import DIVERGED, History
+
+TINY = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
+
+
+def examples(count=10, seed=0, shape=(8, 8, 1), classes=3):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, *shape), dtype=np.uint8), rng.integers(0, classes, count)
+
+
+def tiny(**options):
+    return Model(TINY, device="cpu", **{"threads": 1, **options})
+
+
+def theta_after(model, count=10, **options):
+    model.fit(*examples(count), **{"batch_size": 4, "epochs": 2, **options})
+    return model.theta.copy()
+
+
+def whole_gradient(theta, images, labels):
+    """Losses, and the gradient of their sum as a vector, by the equations of `ops` on the whole batch in float64."""
+    layout = Layout(TINY.init(TINY.input_shape, generator(0)))
+    params = layout.unpack(theta.astype(np.float64))
+    losses, dparams = gradient(TINY, SoftmaxCrossEntropy(), params, images / 255, labels, Context(REFERENCE))
+    return losses, layout.pack(dparams, np.empty(layout.size))
+
+
+@pytest.fixture
+def many_shards(monkeypatch):
+    """Shards of at most 5 examples, and threads however small the work."""
+    monkeypatch.setattr(step, "SHARD", 5)
+    monkeypatch.setattr(step, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(step, "CHUNK", 17)
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT raises KeyboardInterrupt, whatever started the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class Recording:
+    """A callback that keeps what it is told, and does something at one moment of the run."""
+
+    def __init__(self, at=(), act=lambda: None):
+        self.batches, self.epochs, self.at, self.act = [], [], at, act
+
+    def batch(self, epoch, done, examples, loss):
+        self.batches.append((epoch, done, examples, loss))
+        if (epoch, done) in self.at:
+            self.act()
+
+    def epoch(self, epoch):
+        self.epochs.append(epoch)
+
+
+class Enough(Exception):
+    pass
+
+
+def enough():
+    raise Enough
+
+
+# --- one step
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 5, 23])
+def test_shards_add_up_to_the_gradient_of_the_whole_batch(many_shards, threads, count):
+    images, labels = examples(30)
+    batch = np.random.default_rng(1).permutation(30)[:count]
+    workers = Workers(threads)
+    theta = tiny(dtype="float64").theta
+    before = theta.copy()
+    layout = Layout(TINY.init(TINY.input_shape, generator(0)))
+    one = Step(
+        TINY,
+        SoftmaxCrossEntropy(),
+        theta,
+        SGD(),
+        layout=layout,
+        scaling=Scaling(),
+        context=Context(choose("cpu")),
+        workers=workers,
+    )
+    losses = one(images, labels, batch, 1.0)
+    expected_losses, g = whole_gradient(before, images[batch], labels[batch])
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-10)
+    np.testing.assert_allclose(before - theta, g / count, rtol=1e-9, atol=1e-12)
+    assert one.steps == 1
+
+
+def test_a_step_leaves_images_and_labels_alone(many_shards):
+    images, labels = examples(10)
+    images.flags.writeable = labels.flags.writeable = False
+    tiny(threads=2).fit(images, labels, epochs=1, batch_size=7)
+
+
+def test_the_last_batch_is_smaller_and_divided_by_its_own_size():
+    images, labels = examples(10)
+    model = tiny(dtype="float64")
+    theta = model.theta.copy()
+    seen = Recording()
+    history = model.fit(images, labels, epochs=1, batch_size=4, optimizer="sgd", lr=0.5, seed=3, callbacks=[seen])
+
+    _, order_seed = np.random.SeedSequence(3).spawn(2)
+    order = generator(order_seed).permutation(10)
+    losses = []
+    for first in (0, 4, 8):
+        batch = order[first : first + 4]
+        of_batch, g = whole_gradient(theta, images[batch], labels[batch])
+        theta -= 0.5 * g / len(batch)
+        losses.extend(of_batch)
+
+    np.testing.assert_allclose(model.theta, theta, rtol=1e-9, atol=1e-12)
+    assert [batch[:3] for batch in seen.batches] == [(1, 4, 10), (1, 8, 10), (1, 10, 10)]
+    np.testing.assert_allclose([batch[3] for batch in seen.batches[:1]], [np.mean(losses[:4])], rtol=1e-9)
+    assert history.epochs[0].train_loss == pytest.approx(np.mean(losses), rel=1e-9)
+
+
+def test_every_example_is_trained_once_per_epoch_in_a_new_order(monkeypatch):
+    batches = []
+    original = Step.__call__
+
+    def spy(self, images, labels, batch, lr):
+        batches.append(batch.copy())
+        return original(self, images, labels, batch, lr)
+
+    monkeypatch.setattr(Step, "__call__", spy)
+    theta_after(tiny(), epochs=2, batch_size=4)
+    first, second = np.concatenate(batches[:3]), np.concatenate(batches[3:])
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first.tolist() != second.tolist()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_chunks_of_a_forward_pass_come_in_order(threads):
+    images, _ = examples(23)
+    model = tiny(dtype="float64", threads=threads)
+    params = Layout(TINY.init(TINY.input_shape, generator(0))).unpack(model.theta)
+    context, workers = Context(choose("cpu")), Workers(threads)
+    found = [
+        np.concatenate(
+            list(forward_in_chunks(TINY, params, images, Scaling(), model.theta.dtype, context, workers, chunk))
+        )
+        for chunk in (1, 4, 100)
+    ]
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-9)
+    np.testing.assert_allclose(found[1], found[2], rtol=1e-9)
+
+
+# --- workers and scaling
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_workers_return_in_order_and_use_other_threads(threads):
+    workers = Workers(threads)
+    assert workers.map(lambda k: k * k, 7) == [0, 1, 4, 9, 16, 25, 36]
+    seen = set(workers.map(lambda k: threading.get_ident(), 50))
+    assert (seen == {threading.get_ident()}) == (threads == 1)
+
+
+def test_workers_pass_errors_on():
+    def fail(k):
+        raise ZeroDivisionError(k)
+
+    for threads in (1, 2):
+        with pytest.raises(ZeroDivisionError):
+            Workers(threads).map(fail, 3)
+
+
+def test_workers_need_a_thread():
+    with pytest.raises(SettingError, match="threads=0: at least 1"):
+        Workers(0)
+
+
+def test_scaling_touches_bytes_only():
+    context, scaling = Context(REFERENCE), Scaling(1 / 255, -0.5)
+    pixels = np.array([0, 51, 255], np.uint8).reshape(1, 1, 3, 1)
+    np.testing.assert_allclose(scaling(pixels, np.float64, context).ravel(), [-0.5, -0.3, 0.5])
+    floats = np.array([0.25, 0.75]).reshape(1, 1, 2, 1)
+    scaled = scaling(floats, np.float64, context)
+    np.testing.assert_array_equal(scaled, floats)
+    assert not np.shares_memory(scaled, floats)
+
+
+@pytest.mark.parametrize("scaling", [{"scale": math.nan}, {"shift": math.inf}])
+def test_scaling_must_be_finite(scaling):
+    with pytest.raises(SettingError, match="finite numbers were expected"):
+        Scaling(**scaling)
+
+
+# --- the same run again
+
+
+def test_the_same_seed_gives_the_same_bits():
+    assert theta_after(tiny(seed=1), seed=2).tobytes() == theta_after(tiny(seed=1), seed=2).tobytes()
+    assert theta_after(tiny(seed=1), seed=2).tobytes() != theta_after(tiny(seed=1), seed=3).tobytes()
+    assert theta_after(tiny(seed=1), seed=2).tobytes() != theta_after(tiny(seed=4), seed=2).tobytes()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_same_number_of_threads_gives_the_same_bits(many_shards, threads):
+    runs = {theta_after(tiny(threads=threads), 40, batch_size=30, optimizer="adam").tobytes() for _ in range(4)}
+    assert len(runs) == 1
+
+
+def test_numbers_of_threads_agree_to_rounding(many_shards):
+    one, two, three = (theta_after(tiny(threads=threads, dtype="float64"), 40, batch_size=30) for threads in (1, 2, 3))
+    np.testing.assert_allclose(two, one, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(three, one, rtol=1e-9, atol=1e-11)
+
+
+def test_training_goes_on_from_the_parameters_as_they_are():
+    model = tiny()
+    first = theta_after(model)
+    assert theta_after(model).tobytes() != first.tobytes()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw"])
+def test_every_optimizer_lowers_the_loss(optimizer):
+    images, labels = examples(60)
+    model = tiny()
+    before = model.evaluate(images, labels)["loss"]
+    model.fit(images, labels, epochs=5, batch_size=20, optimizer=optimizer, lr=0.02)
+    assert model.evaluate(images, labels)["loss"] < before
+
+
+# --- what a run tells
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_epochs_tell_the_rate_of_their_last_step(name):
+    history = tiny().fit(*examples(10), epochs=3, batch_size=4, lr=0.01, schedule=name)
+    expected = [0.01 * SCHEDULES[name](3 * epoch - 1, 9) for epoch in (1, 2, 3)]
+    assert [epoch.lr for epoch in history.epochs] == pytest.approx(expected)
+
+
+def test_history_of_a_run_with_validation():
+    seen = Recording()
+    model = tiny()
+    held = examples(6, seed=9)
+    history = model.fit(*examples(10), epochs=2, batch_size=4, validation=held, callbacks=[seen])
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2]
+    assert history.epochs == seen.epochs
+    found = model.evaluate(*held)
+    assert (history.epochs[-1].validation_loss, history.epochs[-1].validation_accuracy) == (
+        found["loss"],
+        found["accuracy"],
+    )
+    assert history.examples == 10
+    assert history.seconds == sum(epoch.seconds for epoch in history.epochs) > 0
+    assert history.images_per_second == pytest.approx(20 / history.seconds)
+    assert not history.interrupted
+
+
+def test_history_without_validation_or_epochs():
+    history = tiny().fit(*examples(10), epochs=1)
+    assert history.epochs[0].validation_loss is None
+    assert history.epochs[0].validation_accuracy is None
+    assert History().images_per_second == 0
+
+
+@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0}, {"lr": math.nan}, {"lr": math.inf}])
+def test_a_plan_that_makes_no_sense(options):
+    with pytest.raises(SettingError, match="must be at least 1, the learning rate"):
+        tiny().fit(*examples(10), **options)
+
+
+@pytest.mark.parametrize(("option", "first"), [("optimizer", "sgd"), ("schedule", "constant")])
+def test_names_that_do_not_exist(option, first):
+    with pytest.raises(SettingError, match=f"{option} 'fast' is not known; choose one of {first}"):
+        tiny().fit(*examples(10), **{option: "fast"})
+
+
+# --- how a run ends
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_sentence(many_shards, threads):
+    with pytest.raises(TrainingError, match=r"epoch \d, batch \d: the loss is .*a lower learning rate than 1e\+30"):
+        tiny(threads=threads).fit(*examples(20), epochs=3, batch_size=12, lr=1e30, optimizer="sgd")
+
+
+def test_a_loss_that_is_absurd_stops_the_run_too():
+    with pytest.raises(TrainingError, match=r"the loss is [0-9.e+]+, so training stopped"):
+        tiny().fit(*examples(20), epochs=3, batch_size=10, lr=1e12)
+    assert math.isfinite(np.float32(DIVERGED) ** 2)
+
+
+def test_a_parameter_that_overflows_in_the_last_step_stops_the_run():
+    with pytest.raises(TrainingError, match="epoch 1: a parameter is no longer finite"):
+        tiny().fit(*examples(20), epochs=1, batch_size=20, lr=1e39)
+
+
+def test_an_interrupt_keeps_the_epochs_before_it():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    history = tiny().fit(*examples(10), epochs=5, batch_size=4, callbacks=[Recording([(3, 4)], interrupt)])
+    assert history.interrupted
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2]
+
+
+def test_ctrl_c_ends_the_run_after_the_step_it_is_in(ctrl_c, many_shards):
+    seen = Recording([(2, 8)], lambda: signal.raise_signal(signal.SIGINT))
+    model = tiny(threads=2)
+    history = model.fit(*examples(10), epochs=5, batch_size=4, callbacks=[seen])
+    assert history.interrupted
+    assert [epoch.epoch for epoch in history.epochs] == [1]
+    assert seen.batches[-1][:2] == (2, 8)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    again = tiny(threads=2)
+    with pytest.raises(Enough):
+        again.fit(*examples(10), epochs=5, batch_size=4, callbacks=[Recording([(2, 8)], enough)])
+    assert model.theta.tobytes() == again.theta.tobytes()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait(ctrl_c):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the second one was held back too")
+
+    assert tiny().fit(*examples(10), epochs=5, batch_size=4, callbacks=[Recording([(1, 4)], twice)]).interrupted
+
+
+def test_ctrl_c_in_the_last_step_interrupts_nothing(ctrl_c):
+    seen = Recording([(2, 10)], lambda: signal.raise_signal(signal.SIGINT))
+    history = tiny().fit(*examples(10), epochs=2, batch_size=4, callbacks=[seen])
+    assert not history.interrupted
+    assert len(history.epochs) == 2
+
+
+def test_a_handler_of_the_users_own_stays(ctrl_c):
+    calls = []
+    signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
+    seen = Recording([(1, 4)], lambda: signal.raise_signal(signal.SIGINT))
+    assert not tiny().fit(*examples(10), epochs=2, batch_size=4, callbacks=[seen]).interrupted
+    assert calls == [signal.SIGINT]
+
+
+def test_training_in_another_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(theta_after(tiny())))
+    thread.start()
+    thread.join()
+    assert found[0].tobytes() == theta_after(tiny()).tobytes()
