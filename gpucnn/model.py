@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from . import checkpoint, networks
 from .data.preprocessing import Preprocessing
 from .device import Device
-from .errors import CheckpointError, DataError, SettingError
+from .errors import CheckpointError, DataError, DeviceError, SettingError
 from .initializers import generator
 from .kernels import Context, choose
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
@@ -110,14 +111,15 @@ class Model:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
         seed: of the batch order. lr: the base rate, in units of the loss's mean over a batch. Training goes on from
-        the parameters as they are. Raises DataError, SettingError, TrainingError.
+        the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError, with the batch size
+        that should fit, when the device's memory is too small.
         """
         images, labels = self._examples(images, labels)
         plan = Plan(epochs, batch_size, lr, _schedule(schedule))
         step = self._step(_optimizer(optimizer))
         held = None if validation is None else self._examples(*validation)
         _, order = np.random.SeedSequence(seed).spawn(2)
-        with self.device.activate(), self._workers.limited():
+        with self._fitting(batch_size), self.device.activate(), self._workers.limited():
             return train(
                 step,
                 self.device.put(images),
@@ -128,6 +130,22 @@ class Model:
                 evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
                 callbacks=callbacks,
             )
+
+    @contextmanager
+    def _fitting(self, batch_size: int) -> Iterator[None]:
+        """Turns the device's out-of-memory errors into a sentence."""
+        try:
+            yield
+        except self.device.out_of_memory_errors():
+            free, _ = self.device.memory()
+            smaller = batch_size // 2
+            while smaller > 1 and self.network.memory(smaller) > 0.8 * free > 0:
+                smaller //= 2
+            estimate = self.network.memory(batch_size) / 1e6
+            raise DeviceError(
+                f"{self.device}: out of memory with {batch_size} examples per batch (about {estimate:,.0f} MB beside "
+                f"the data set, {free / 1e6:,.0f} MB free); --batch-size {max(1, smaller)} should fit"
+            ) from None
 
     def _step(self, chosen: Optimizer) -> Step:
         return Step(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpucnn import Model, Network, step
-from gpucnn.errors import SettingError, TrainingError
+from gpucnn.errors import DeviceError, SettingError, TrainingError
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -372,3 +372,16 @@ def test_training_in_another_thread():
     thread.start()
     thread.join()
     assert found[0].tobytes() == theta_after(tiny()).tobytes()
+
+
+def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*arguments: object) -> None:
+        raise MemoryError
+
+    model = Model("softmax-regression", device="cpu")
+    monkeypatch.setattr("gpucnn.step.Step.__call__", too_large)
+    monkeypatch.setattr("gpucnn.device.Device.memory", lambda self: (1_000_000, 2_000_000))
+    with pytest.raises(
+        DeviceError, match=r"cpu: out of memory with 512 examples per batch .*; --batch-size 32 should fit"
+    ):
+        model.fit(np.zeros((600, 28, 28, 1), np.uint8), np.zeros(600, int), batch_size=512)
