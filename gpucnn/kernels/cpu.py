@@ -9,7 +9,7 @@ Axes: N batch, H W image, I J kernel, P Q output, C K channels in and out.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd
 from .memory import empty
 
 Array = np.ndarray
+
+CHANNELS = 8  # in and out, from which on Winograd's sums cost less than the products they save
+CHANNELS_BACK = 4  # the same for the gradient of the image
 
 
 def enter(x: Array) -> Array:
@@ -43,24 +46,39 @@ def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b, out=empty((a.shape[0], b.shape[1]), a.dtype))
 
 
+class _Seen(NamedTuple):
+    """The residual of a correlation on the fast ways; other geometries keep the reference's."""
+
+    x: Array
+    window: Window
+    copies: Array | None
+
+
 def correlate(x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
     if not cpu_correlation.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
     x = np.ascontiguousarray(x)
-    way = winograd if winograd.is_worthwhile(x.shape[0], w, window) else cpu_correlation
-    return way.correlate(x, w, window), (x, window, groups)
+    if winograd.is_worthwhile(x.shape[0], w, window, CHANNELS):
+        return winograd.correlate(x, w, window), _Seen(x, window, None)
+    y, copies = cpu_correlation.correlate(x, w, window)
+    return y, _Seen(x, window, copies)
 
 
 def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-    x, window, groups = residual
-    if not cpu_correlation.is_fast(window, groups):
+    if not isinstance(residual, _Seen):
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
+    x, window, copies = residual
     dy = np.ascontiguousarray(dy)
-    way = winograd if winograd.is_worthwhile(x.shape[0], w, window) else cpu_correlation
-    dw = way.kernel_gradient(x, w, dy, window)
-    return (way.image_gradient(x.shape, w, dy, window) if need_dx else None), dw
+    if winograd.is_worthwhile(x.shape[0], w, window, CHANNELS):
+        dw = winograd.kernel_gradient(x, w, dy, window)
+    else:
+        dw = cpu_correlation.kernel_gradient(x, w, dy, window, copies)
+    if not need_dx:
+        return None, dw
+    way = winograd if winograd.is_worthwhile(x.shape[0], w, window, CHANNELS_BACK) else cpu_correlation
+    return way.image_gradient(x.shape, w, dy, window), dw
 
 
 def add_bias(y: Array, b: Array) -> tuple[Array, int]:
@@ -124,7 +142,7 @@ def tanh_backward(y: Array, dy: Array) -> Array:
 
 
 def bias_relu_max_pool(x: Array, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
-    """Pool first: max commutes with adding a tied bias and with ReLU, and leaves a quarter of the work to them."""
+    """b is tied, (K,). Pool first: max commutes with bias and ReLU, and leaves fewer elements to them."""
     pooled, for_pool = cpu_pooling.max_pool(x, window, ties)
     before = pooled + b[:, None, None]
     return _positive_part(before), (for_pool, before, slope_at_zero, ties)

@@ -1,20 +1,19 @@
 """Correlation on images stored (H, C, W, N), as matrix products of a few output rows at a time.
 
 J copies of the image, each shifted by one column, are all that has to be copied, not I J patches: I consecutive rows of
-the copies already are the operand of a matrix product, seen through an overlapping view. The copies of a few rows fit
-the cache, and are made again for the gradient: that costs less than to keep them.
+the copies already are the operand of a matrix product, seen through an overlapping view. Large copies are made some
+rows at a time, and made again for the gradient: that costs less than the memory to keep them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..ops.window import Window
-from .memory import empty
+from .memory import empty, parts
 
 Array = np.ndarray
 
@@ -27,48 +26,52 @@ def is_fast(window: Window, groups: int) -> bool:
     return groups == 1 and not window.is_dilated
 
 
-def correlate(x: Array, w: Array, window: Window) -> Array:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N)."""
+def correlate(x: Array, w: Array, window: Window) -> tuple[Array, Array | None]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N); the shifted copies if they are few, else None."""
     I, J, C, K = w.shape
     P, Q = window.outputs(x.shape[0], x.shape[2])
     L = Q * x.shape[3]
     y = empty((P, K, Q, x.shape[3]), x.dtype)
     kernel = np.ascontiguousarray(w.reshape(I * J * C, K).T)
-    for rows in blocks(P, J * C * L * x.itemsize, BLOCK):
-        seen = _stack_rows(_seen_columns(x, window, rows), I, window.stride[0])
-        _multiply(kernel, seen, y[rows].reshape(-1, K, L))
-    return y
+    for rows in parts(P, J * C * L * x.itemsize, BLOCK):
+        copies = _seen_columns(x, window, rows)
+        _multiply(kernel, _stack_rows(copies, I, window.stride[0]), y[rows].reshape(-1, K, L))
+    return y, copies if rows.stop - rows.start == P else None
 
 
-def kernel_gradient(x: Array, w: Array, dy: Array, window: Window) -> Array:
-    """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n]."""
+def kernel_gradient(x: Array, w: Array, dy: Array, window: Window, copies: Array | None = None) -> Array:
+    """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n]. copies: from `correlate`."""
     I, J, C, K = w.shape
     P, _, Q, N = dy.shape
     dw = np.zeros((I * J * C, K), dy.dtype)
-    for rows in blocks(P, J * C * Q * N * x.itemsize, BLOCK):
-        seen = _stack_rows(_seen_columns(x, window, rows), I, window.stride[0])
-        parts = empty((seen.shape[0], I * J * C, K), dy.dtype)
-        np.matmul(seen, dy[rows].reshape(-1, K, Q * N).transpose(0, 2, 1), out=parts)
-        dw += parts.sum(axis=0)
+    dy = dy.reshape(P, K, Q * N)
+    pieces = _pieces(dw.size, Q * N)
+    for rows in parts(P, J * C * Q * N * x.itemsize, BLOCK):
+        of_rows = _seen_columns(x, window, rows) if copies is None else copies
+        seen = _column_blocks(_stack_rows(of_rows, I, window.stride[0]), pieces)
+        products = empty((*seen.shape[:-1], K), dy.dtype)
+        np.matmul(seen, _column_blocks(dy[rows], pieces).swapaxes(-1, -2), out=products)
+        dw += products.reshape(-1, *dw.shape).sum(axis=0)
     return dw.reshape(w.shape)
 
 
 def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window) -> Array:
     """dx (H, C, W, N) = x_shape: for some image rows all that the output rows saw of them, then J shifted sums."""
-    I, J, C, K = w.shape
-    H, _, _, N = x_shape
-    P, _, Q, _ = dy.shape
+    _, J, C, K = w.shape
+    P, _, Q, N = dy.shape
     dx = empty(x_shape, dy.dtype)
     most = max(1, BLOCK // (J * C * Q * N * dy.itemsize))
-    for rows, seen_by, offsets in _rows_seen(H, P, window, most):
-        if not offsets:
+    step = window.stride[0]
+    kernels = [w[phase::step][::-1].transpose(1, 2, 0, 3).reshape(J * C, -1) for phase in range(step)]
+    for rows, seen_by, phase, taps in _rows_seen(x_shape[0], P, window, most):
+        if taps.stop == taps.start:
             dx[rows] = 0
             continue
-        kernel = w[list(offsets)].transpose(1, 2, 0, 3).reshape(J * C, len(offsets) * K)
-        seen = _stack_rows(dy[seen_by], len(offsets))
-        spread = empty((len(seen), J, C, Q, N), dy.dtype)
-        _multiply(kernel, seen, spread.reshape(len(seen), J * C, Q * N))
-        _sum_shifted(spread, window, dx[rows])
+        seen = _stack_rows(dy[seen_by], taps.stop - taps.start)
+        spread = empty_spread(len(seen), J, C, Q, window, dx)
+        kernel = kernels[phase][:, K * taps.start : K * taps.stop]
+        _multiply(kernel, seen, spread.reshape(len(seen), J * C, -1)[:, :, : Q * N])
+        sum_shifted(spread, window, dx[rows])
     return dx
 
 
@@ -116,17 +119,20 @@ def _stack_rows(a: Array, height: int, step: int = 1) -> Array:
 
 
 def _multiply(a: Array, stack: Array, out: Array) -> None:
-    """out (rows, M, L) = a (M, K) times every matrix of stack (rows, K, L).
+    """out (rows, M, L) = a (M, K) times every matrix of stack (rows, K, L)."""
+    pieces = _pieces(a.size, stack.shape[2])
+    np.matmul(a, _column_blocks(stack, pieces), out=_column_blocks(out, pieces))
 
-    Columns go in blocks that OpenBLAS multiplies without packing them first: M K L under a million.
+
+def _pieces(size: int, L: int) -> int:
+    """Into how many pieces to cut L columns, for products of size * L / pieces multiplications.
+
+    OpenBLAS copies the operands of products of more than a million before it starts, and then is up to twice as slow.
     """
-    L = stack.shape[2]
-    blocks = 1
-    while a.size * L > SMALL_PRODUCT * blocks and L % (2 * blocks) == 0 and L // blocks >= 256:
-        blocks *= 2
-    if a.size * L > SMALL_PRODUCT * blocks:
-        blocks = 1
-    np.matmul(a, _column_blocks(stack, blocks), out=_column_blocks(out, blocks))
+    pieces = 1
+    while size * L > SMALL_PRODUCT * pieces and L % (2 * pieces) == 0 and L // pieces >= 256:
+        pieces *= 2
+    return pieces if size * L <= SMALL_PRODUCT * pieces else 1
 
 
 def _column_blocks(stack: Array, blocks: int) -> Array:
@@ -134,49 +140,61 @@ def _column_blocks(stack: Array, blocks: int) -> Array:
     if blocks == 1:
         return stack
     rows, K, L = stack.shape
-    return stack.reshape(rows, K, blocks, L // blocks).transpose(0, 2, 1, 3)
+    return stack.reshape(rows, K, blocks, L // blocks).swapaxes(1, 2)
 
 
-def _sum_shifted(spread: Array, window: Window, dx: Array) -> None:
-    """dx[h, c, t q + j - left, n] = sum over j of spread[h, j, c, q, n]."""
-    width = dx.shape[2]
-    reaches = [(j, *window.reach(1, j, width)) for j in range(window.size[1])]
-    reaches.sort(key=lambda reach: reach[1].start - reach[1].stop)  # a shift that writes every pixel saves the zeros
-    if window.stride[1] > 1 or reaches[0][2] != slice(0, width, 1):
+def empty_spread(count: int, J: int, C: int, Q: int, window: Window, dx: Array) -> Array:
+    """Room for `sum_shifted`: (rows, J, C, Q or more columns, N), as wide as the image where that helps."""
+    width, N = dx.shape[2:]
+    pitch = width if window.stride[1] == 1 and width > Q else Q
+    return empty((count, J, C, pitch, N), dx.dtype)
+
+
+def sum_shifted(spread: Array, window: Window, dx: Array) -> None:
+    """dx[h, c, t q + j - left, n] = sum over j of spread[h, j, c, q, n]. Overwrites spread."""
+    width, left = dx.shape[2], window.padding[1][0]
+    Q = window.outputs(window.size[0], width)[1]
+    if window.stride[1] > 1 or width < Q or left >= window.size[1]:
         dx[...] = 0
-    else:
-        j, seen, _ = reaches.pop(0)
-        dx[...] = spread[:, j, :, seen]
-    for j, seen, pixels in reaches:
-        dx[:, :, pixels] += spread[:, j, :, seen]
-
-
-def blocks(count: int, item_bytes: int, most_bytes: int) -> Iterator[slice]:
-    """`count` items in equal parts of at most `most_bytes`, or one by one."""
-    parts = -(-count // max(1, most_bytes // item_bytes))
-    for k in range(parts):
-        yield slice(count * k // parts, count * (k + 1) // parts)
+        for j in range(window.size[1]):
+            seen, pixels = window.reach(1, j, width)
+            dx[:, :, pixels] += spread[:, j, :, seen]
+        return
+    # As wide as the image, a shift by columns is one by N numbers per column in a whole row of the image.
+    flat, N = dx.reshape(len(dx), -1), dx.shape[3]
+    for j in sorted(range(window.size[1]), key=lambda j: j != left):
+        seen, _ = window.reach(1, j, width)
+        spread[:, j, :, : seen.start] = 0
+        spread[:, j, :, seen.stop :] = 0
+        shifted, by = spread[:, j].reshape(len(dx), -1), (j - left) * N
+        if by == 0:
+            flat[...] = shifted
+        elif by > 0:
+            flat[:, by:] += shifted[:, :-by]
+        else:
+            flat[:, :by] += shifted[:, -by:]
 
 
 @lru_cache(maxsize=256)
-def _rows_seen(H: int, P: int, window: Window, most: int) -> list[tuple[slice, slice, tuple[int, ...]]]:
-    """Image rows in groups of at most `most` that the same kernel rows saw; the output rows that saw them; those kernel rows.
+def _rows_seen(H: int, P: int, window: Window, most: int) -> list[tuple[slice, slice, int, slice]]:
+    """Image rows in groups that the same kernel rows saw: those rows, the output rows, the phase, the kernel rows.
 
-    Image row h was seen by output row p through kernel row i = h + top - s p: by consecutive output rows, the first
-    through the last kernel row. Rows at the borders were seen by fewer, and get smaller products.
+    Output row p saw image row h = s p + i - top through kernel row i: phase is i modulo the stride s. The kernel rows
+    of one phase count backwards, since the next output row saw h through the one before. Rows at the borders were seen
+    by fewer, and get smaller products. A group has at most `most` rows.
     """
     step, top, I = window.stride[0], window.padding[0][0], window.size[0]
-    groups: list[tuple[slice, slice, tuple[int, ...]]] = []
-    for phase in range(step):
-        fresh = True
-        for h in range((phase - top) % step, H, step):
-            last = (h + top - phase) // step
-            first = max(0, last + 1 - len(range(phase, I, step)))
-            offsets = tuple(h + top - step * p for p in range(first, min(P, last + 1)))
-            if not fresh and groups[-1][2] == offsets and len(range(H)[groups[-1][0]]) < most:
-                rows, seen_by, _ = groups[-1]
-                groups[-1] = slice(rows.start, h + 1, step), slice(seen_by.start, seen_by.stop + 1), offsets
-            else:
-                groups.append((slice(h, h + 1, step), slice(first, first + len(offsets)), offsets))
-                fresh = False
+    groups: list[tuple[slice, slice, int, slice]] = []
+    for h in sorted(range(H), key=lambda h: (h + top) % step):
+        phase = (h + top) % step
+        last = (h + top) // step  # the output row that saw h through the first kernel row of its phase
+        count = len(range(phase, I, step))
+        first = last + 1 - count
+        start, stop = max(0, first), min(P, last + 1)
+        taps = slice(start - first, max(start, stop) - first)
+        if groups and groups[-1][2:] == (phase, taps) and len(range(H)[groups[-1][0]]) < most:
+            rows, seen_by, _, _ = groups[-1]
+            groups[-1] = slice(rows.start, h + 1, step), slice(seen_by.start, seen_by.stop + 1), phase, taps
+        else:
+            groups.append((slice(h, h + 1, step), slice(start, max(start, stop)), phase, taps))
     return groups

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ops.pooling import pixels_counted
 from ..ops.window import Window
-from .memory import empty
+from .memory import empty, parts
 
 Array = np.ndarray
 
@@ -64,36 +64,42 @@ def first_pixel_won(residual: Any) -> Array:
 
 
 def _max_of_four(x: Array) -> tuple[Array, Winners]:
-    """2 x 2 windows as two rounds, columns and then rows: where the first of a pair wins ties, so does the first of all."""
+    """2 x 2 windows as two rounds, columns and then rows.
+
+    Where the first of a pair wins ties, the first of all four does.
+    """
     P, C, Q, N = x.shape[0] // 2, x.shape[1], x.shape[2] // 2, x.shape[3]
-    first, second = x[: 2 * P, :, 0 : 2 * Q : 2], x[: 2 * P, :, 1 : 2 * Q : 2]
-    best, left = empty(first.shape, x.dtype), empty(first.shape, bool)
-    np.greater_equal(first, second, out=left)
-    np.maximum(first, second, out=best)
-    y, upper = empty((P, C, Q, N), x.dtype), empty((P, C, Q, N), bool)
-    np.greater_equal(best[0::2], best[1::2], out=upper)
-    np.maximum(best[0::2], best[1::2], out=y)
+    y, upper, left = empty((P, C, Q, N), x.dtype), empty((P, C, Q, N), bool), empty((2 * P, C, Q, N), bool)
+    for rows in parts(P, 2 * x[0].nbytes):
+        pixels = x[2 * rows.start : 2 * rows.stop, :, : 2 * Q]
+        first, second = pixels[:, :, 0::2], pixels[:, :, 1::2]
+        np.greater_equal(first, second, out=left[2 * rows.start : 2 * rows.stop])
+        best = np.maximum(first, second, out=empty(first.shape, x.dtype))
+        np.greater_equal(best[0::2], best[1::2], out=upper[rows])
+        np.maximum(best[0::2], best[1::2], out=y[rows])
     return y, Winners(left, upper, x.shape)
 
 
 def _max_of_four_backward(winners: Winners, dy: Array) -> Array:
     left, upper, x_shape = winners
     P, Q = dy.shape[0], dy.shape[2]
-    rows, dx = empty(left.shape, dy.dtype), empty(x_shape, dy.dtype)
-    np.multiply(dy, upper, out=rows[0::2])
-    np.subtract(dy, rows[0::2], out=rows[1::2])
-    first, second = dx[: 2 * P, :, 0 : 2 * Q : 2], dx[: 2 * P, :, 1 : 2 * Q : 2]
-    np.multiply(rows, left, out=first)
-    np.subtract(rows, first, out=second)
+    dx = empty(x_shape, dy.dtype)
     dx[2 * P :] = 0
-    dx[: 2 * P, :, 2 * Q :] = 0
+    dx[:, :, 2 * Q :] = 0
+    for rows in parts(P, 2 * dx[0].nbytes):
+        pixels = slice(2 * rows.start, 2 * rows.stop)
+        best = empty(left[pixels].shape, dy.dtype)
+        np.multiply(dy[rows], upper[rows], out=best[0::2])
+        np.subtract(dy[rows], best[0::2], out=best[1::2])
+        first, second = dx[pixels, :, 0 : 2 * Q : 2], dx[pixels, :, 1 : 2 * Q : 2]
+        np.multiply(best, left[pixels], out=first)
+        np.subtract(best, first, out=second)
     return dx
 
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
     """Sums over rows, then over columns."""
-    H, C, width, N = x.shape
-    P, Q = window.outputs(H, width)
+    P, Q = window.outputs(x.shape[0], x.shape[2])
     rows = _sum_of_looks(x, window, 0, P)
     y = _sum_of_looks(rows, window, 1, Q)
     y *= _share(window, x.shape, count_padding, x.dtype)

@@ -18,21 +18,20 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..ops.window import Window
-from .cpu_correlation import BLOCK, blocks, shifted_columns
-from .memory import empty
+from .cpu_correlation import BLOCK, empty_spread, shifted_columns, sum_shifted
+from .memory import empty, parts
 
 Array = np.ndarray
 
-# Where polynomials are evaluated, beside infinity: the best conditioned first. More would cost digits.
+# Where polynomials are evaluated, beside infinity: the best conditioned first. A further one would cost a digit.
 POINTS = (0, 1, -1, 2, -1 / 2, 1 / 2, -2)
-CHANNELS = 8  # in and out, from which on the products outweigh the sums
 
 
-def is_worthwhile(height: int, w: Array, window: Window) -> bool:
-    """Whether a correlation of an image of so many rows with this kernel (I, J, C, K) gains."""
+def is_worthwhile(height: int, w: Array, window: Window, channels: int) -> bool:
+    """Whether this saves a fourth of the products, for an image of so many rows and that many channels in and out."""
     I, _, C, K = w.shape
-    padded_like_a_correlation = all(max(window.padding[axis]) < window.size[axis] for axis in (0, 1))
-    if window.stride != (1, 1) or not padded_like_a_correlation or min(C, K) < CHANNELS:
+    padding_fits = all(max(window.padding[axis]) < window.size[axis] for axis in (0, 1))
+    if window.stride != (1, 1) or not padding_fits or min(C, K) < channels:
         return False
     P = window.outputs(height, window.size[1])[0]
     R = _tile(P, I)
@@ -47,7 +46,7 @@ def correlate(x: Array, w: Array, window: Window) -> Array:
     R = _tile(P, I)
     of_image, of_kernel, of_output = _transforms(R, I, x.dtype)
     kernels = np.matmul(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K).transpose(0, 2, 1)
-    tiles = _tiles(x, window, R, P)
+    tiles = _tiles(x, I, window.padding[0][0], R, P)
     y = empty((R * len(tiles), K, Q, x.shape[3]), x.dtype)
     for block, columns in _columns(of_image, tiles, x.shape, window, L):
         products = empty((*columns.shape[:2], K, L), x.dtype)
@@ -63,23 +62,37 @@ def kernel_gradient(x: Array, w: Array, dy: Array, window: Window) -> Array:
     P, _, Q, N = dy.shape
     R = _tile(P, I)
     of_image, of_kernel, of_output = _transforms(R, I, x.dtype)
-    tiles = _tiles(x, window, R, P)
+    tiles = _tiles(x, I, window.padding[0][0], R, P)
     dy = _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, K * Q * N)
     total = np.zeros((len(of_kernel), J * C, K), dy.dtype)
     for block, columns in _columns(of_image, tiles, x.shape, window, Q * N):
-        d_products = empty((*columns.shape[:2], K, Q * N), dy.dtype)
-        np.matmul(of_output.T, dy[block], out=d_products.reshape(*columns.shape[:2], K * Q * N))
-        parts = empty((*columns.shape[:2], J * C, K), dy.dtype)
-        np.matmul(columns, d_products.transpose(0, 1, 3, 2), out=parts)
-        total += parts.sum(axis=0)
+        d_products = _sums(of_output.T, dy[block]).reshape(*columns.shape[:2], K, Q * N)
+        products = empty((*columns.shape[:2], J * C, K), dy.dtype)
+        np.matmul(columns, d_products.transpose(0, 1, 3, 2), out=products)
+        total += products.sum(axis=0)
     return np.matmul(of_kernel.T, total.reshape(len(total), -1)).reshape(w.shape)
 
 
 def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window) -> Array:
-    """dx is the correlation of dy with the kernel turned by 180 degrees, padded so that it is as large as x."""
-    padding = tuple(tuple(window.size[axis] - 1 - pixels for pixels in window.padding[axis]) for axis in (0, 1))
-    turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))
-    return correlate(dy, turned, Window(window.size, padding=padding))  # type: ignore[arg-type]
+    """A correlation of dy with the kernel's rows turned upside down; its columns are J shifted sums."""
+    I, J, C, K = w.shape
+    H, _, width, N = x_shape
+    Q = dy.shape[2]
+    R = _tile(H, I)
+    of_image, of_kernel, of_output = _transforms(R, I, dy.dtype)
+    kernels = np.matmul(of_kernel, w[::-1].reshape(I, -1)).reshape(-1, J * C, K)
+    n = len(kernels)
+    tiles = _tiles(dy, I, I - 1 - window.padding[0][0], R, H)
+    dx = empty((R * len(tiles), C, width, N), dy.dtype)
+    for block in parts(len(tiles), n * J * C * Q * N * dy.itemsize, BLOCK):
+        rows = _sums(of_image, tiles[block]).reshape(-1, n, K, Q * N)
+        spread = empty_spread(len(rows) * n, J, C, Q, window, dx)
+        np.matmul(kernels, rows, out=spread.reshape(-1, n, J * C, spread[0, 0, 0].size)[..., : Q * N])
+        d_sums = empty((len(rows) * n, C, width, N), dy.dtype)
+        sum_shifted(spread, window, d_sums)
+        out = dx[R * block.start : R * block.stop].reshape(-1, R, C * width * N)
+        np.matmul(of_output, d_sums.reshape(-1, n, C * width * N), out=out)
+    return dx[:H]
 
 
 def _tile(P: int, I: int) -> int:
@@ -107,13 +120,19 @@ def _values(n: int, coefficients: int) -> Array:
     return np.vstack([powers, np.eye(coefficients)[-1:]])
 
 
-def _tiles(x: Array, window: Window, R: int, P: int) -> Array:
-    """Overlapping views of the image with its zero rows: (tiles, n, C W N), one tile for every R output rows."""
-    I, count = window.size[0], -(-P // R)
-    padded = _with_rows(x, window.padding[0][0], R * count + I - 1)
+def _tiles(x: Array, I: int, above: int, R: int, P: int) -> Array:
+    """Overlapping views of x below rows of zeros: (tiles, n, C W N), one tile for every R of P output rows."""
+    count = -(-P // R)
+    padded = _with_rows(x, above, R * count + I - 1)
     row = x[0].size
     strides = (R * row * x.itemsize, row * x.itemsize, x.itemsize)
     return as_strided(padded, (count, R + I - 1, row), strides, writeable=False)
+
+
+def _sums(a: Array, rows: Array) -> Array:
+    """a (M, n) times every matrix of rows (tiles, n, L)."""
+    out = empty((len(rows), len(a), rows.shape[2]), rows.dtype)
+    return np.matmul(a, rows, out=out)
 
 
 def _with_rows(x: Array, above: int, count: int) -> Array:
@@ -133,7 +152,6 @@ def _columns(
     """A few tiles at a time: which, and J copies of their transformed rows, shifted by a column: (tiles, n, J C, L)."""
     _, C, width, N = x_shape
     n, features = tiles.shape[1], window.size[1] * C
-    for block in blocks(len(tiles), n * features * L * tiles.itemsize, BLOCK):
-        rows = empty((block.stop - block.start, n, C * width * N), tiles.dtype)
-        np.matmul(of_image, tiles[block], out=rows)
-        yield block, shifted_columns(rows.reshape(-1, C, width, N), window).reshape(-1, n, features, L)
+    for block in parts(len(tiles), n * features * L * tiles.itemsize, BLOCK):
+        rows = _sums(of_image, tiles[block]).reshape(-1, C, width, N)
+        yield block, shifted_columns(rows, window).reshape(-1, n, features, L)

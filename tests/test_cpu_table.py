@@ -1,0 +1,274 @@
+"""The NumPy table gives the reference's numbers, takes its fast ways, and never lends memory that is still seen."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from gpucnn import networks
+from gpucnn.errors import ShapeError
+from gpucnn.kernels import REFERENCE, Context, cpu, cpu_correlation, memory, reference, winograd
+from gpucnn.kernels.cpu import NUMPY
+from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
+from gpucnn.network import Network
+from gpucnn.ops.window import convolution_window
+from gpucnn.peephole import fuse
+
+CASES = {
+    "conv": ((7, 9, 2), Conv2D(3, 3)),
+    "conv non-square": ((7, 9, 2), Conv2D(3, (2, 4))),
+    "conv 1x1": ((3, 1, 2), Conv2D(4, 1)),
+    "conv 1x1 strided": ((7, 9, 2), Conv2D(4, 1, stride=3)),
+    "conv column": ((7, 5, 2), Conv2D(3, (3, 1), padding=(1, 0))),
+    "conv one output": ((5, 6, 1), Conv2D(4, (5, 6))),
+    "conv strided": ((8, 9, 2), Conv2D(3, (3, 2), stride=(2, 3))),
+    "conv stride > kernel": ((8, 9, 2), Conv2D(2, (1, 2), stride=(3, 4))),
+    "conv same": ((6, 5, 2), Conv2D(3, (3, 4), padding="same")),
+    "conv same strided": ((7, 6, 2), Conv2D(3, 3, stride=2, padding="same")),
+    "conv full": ((4, 5, 2), Conv2D(3, (3, 2), padding="full")),
+    "conv full strided": ((5, 4, 2), Conv2D(3, (5, 4), stride=(2, 3), padding="full")),
+    "conv padded strided": ((9, 8, 3), Conv2D(2, (4, 3), stride=(3, 2), padding=(2, 1))),
+    "conv padding > kernel": ((4, 3, 2), Conv2D(3, 3, padding=7)),
+    "conv padding > kernel, one side": ((7, 9, 2), Conv2D(3, 3, stride=(3, 2), padding=((9, 0), (0, 9)))),
+    "conv padding > kernel, strided": ((7, 9, 2), Conv2D(3, 3, stride=4, padding=((0, 12), (12, 0)))),
+    "conv image of one pixel": ((1, 1, 2), Conv2D(3, 5, padding="same")),
+    "conv untied": ((6, 7, 2), Conv2D(3, (3, 2), bias="untied")),
+    "conv no bias": ((6, 6, 2), Conv2D(3, 3, bias=None)),
+    "conv flipped": ((6, 7, 2), Conv2D(3, (3, 2), flip=True, bias="untied", padding="same")),
+    "conv dilated": ((9, 8, 2), Conv2D(3, 3, dilation=(2, 1), padding="same")),
+    "conv groups": ((6, 6, 4), Conv2D(6, 3, groups=2)),
+    "conv winograd valid": ((9, 7, 8), Conv2D(9, 5)),
+    "conv winograd same": ((14, 6, 8), Conv2D(8, 3, padding="same", flip=True)),
+    "conv winograd full": ((3, 3, 8), Conv2D(10, 4, padding="full")),
+    "conv winograd uneven": ((7, 5, 9), Conv2D(8, (3, 2), padding=((2, 0), (1, 0)))),
+    "conv winograd backward only": ((8, 5, 4), Conv2D(5, (5, 3), padding=(0, 1))),
+    "max pool": ((6, 8, 3), MaxPool2D()),
+    "max pool odd": ((7, 5, 3), MaxPool2D()),
+    "max pool all ties": ((6, 8, 3), MaxPool2D(ties="all")),
+    "max pool overlap": ((8, 7, 2), MaxPool2D((3, 2), (2, 1))),
+    "max pool padded": ((6, 7, 2), MaxPool2D(3, 2, 1)),
+    "max pool same": ((6, 7, 2), MaxPool2D(3, 1, "same", ties="all")),
+    "max pool stride > window": ((8, 9, 2), MaxPool2D((2, 3), (4, 5))),
+    "average pool": ((6, 8, 3), AvgPool2D()),
+    "average pool odd": ((7, 5, 3), AvgPool2D((1, 2))),
+    "average pool overlap": ((6, 7, 2), AvgPool2D((3, 2), (1, 2), 1)),
+    "average pool counts padding": ((6, 7, 2), AvgPool2D(3, 2, "same", count_padding=True)),
+    "average pool stride > window": ((8, 8, 2), AvgPool2D(2, 3)),
+    "average pool whole image": ((4, 6, 3), AvgPool2D((4, 6))),
+    "relu": ((3, 4, 2), ReLU()),
+    "relu slope 0": ((3, 4, 2), ReLU(0.0)),
+    "sigmoid": ((3, 4, 2), Sigmoid()),
+    "tanh": ((3, 4, 2), Tanh()),
+    "flatten": ((3, 4, 2), Flatten()),
+    "image to image": ((3, 4, 2), Reshape((2, 3, 4))),
+    "vector to image": ((24,), Reshape((4, 3, 2)), Conv2D(2, 2)),
+    "vector to vector": ((24,), Reshape((24,)), Dense(2)),
+    "dense": (
+        (4, 3, 2),
+        Flatten(),
+        Dense(5),
+        ReLU(),
+        Reshape((1, 5, 1)),
+        Tanh(),
+        Flatten(),
+        Sigmoid(),
+        Dense(3, False),
+    ),
+    "block": ((8, 9, 2), Conv2D(3, (2, 3)), ReLU(), MaxPool2D()),
+}
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+
+def reals(rng, shape):
+    return rng.standard_normal(shape)
+
+
+def small_integers(rng, shape):
+    """Full of ties and exact zeros."""
+    return rng.integers(-1, 2, shape)
+
+
+def readonly(a):
+    a.flags.writeable = False
+    return a
+
+
+def example(name, batch, draw, dtype):
+    """A network, its parameters, an input and an output gradient, all read-only."""
+    shape, *layers = CASES[name]
+    network, rng = Network(shape, tuple(layers)), np.random.default_rng(7)
+    params = {
+        k: {name: readonly(draw(rng, a.shape).astype(dtype)) for name, a in of_layer.items()}
+        for k, of_layer in network.init(shape, rng).items()
+    }
+    x = readonly(draw(rng, (batch, *shape)).astype(dtype))
+    dy = readonly(reals(rng, (batch, *network.out_shape(shape))).astype(dtype))
+    return network, params, x, dy
+
+
+def run(network, kernels, params, x, dy):
+    context = Context(kernels)
+    y, residuals = network.forward(params, kernels.enter(x), context)
+    dx, dparams = network.backward(params, residuals, kernels.enter(dy), context)
+    of_params = {f"{k}/{name}": a for k, of_layer in dparams.items() for name, a in of_layer.items()}
+    return {"y": kernels.leave(y), "dx": kernels.leave(dx)} | of_params
+
+
+def assert_same(found, expected, tolerance):
+    assert found.keys() == expected.keys()
+    for name, a in expected.items():
+        assert found[name].shape == a.shape
+        assert found[name].dtype == a.dtype
+        np.testing.assert_allclose(found[name], a, rtol=tolerance, atol=tolerance * np.abs(a).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("batch", [1, 5, 40])
+@pytest.mark.parametrize("draw", [reals, small_integers])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_verb_gives_the_references_numbers(name, batch, draw, dtype):
+    made = example(name, batch, draw, dtype)
+    assert_same(run(made[0], NUMPY, *made[1:]), run(made[0], REFERENCE, *made[1:]), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("conv")])
+def test_images_larger_than_a_block_give_the_same_numbers(name, monkeypatch):
+    made = example(name, 5, reals, "float64")
+    for module in (cpu_correlation, winograd):
+        monkeypatch.setattr(module, "BLOCK", 1 << 11)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    assert_same(run(made[0], NUMPY, *made[1:]), run(made[0], REFERENCE, *made[1:]), 1e-10)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_residuals_may_be_read_twice(name):
+    network, params, x, dy = example(name, 3, reals, "float64")
+    context, dy = Context(NUMPY), NUMPY.enter(dy)
+    _, residuals = network.forward(params, NUMPY.enter(x), context)
+    once, of_once = network.backward(params, residuals, dy, context)
+    twice, of_twice = network.backward(params, residuals, 2 * dy, context)
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-12)
+    for k, of_layer in of_once.items():
+        for parameter, a in of_layer.items():
+            np.testing.assert_allclose(of_twice[k][parameter], 2 * a, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_named_networks_never_fall_back_to_the_reference(name, monkeypatch):
+    def fall_back(*_):
+        raise AssertionError("the reference was called")
+
+    for function in ("correlate", "correlate_backward"):
+        monkeypatch.setattr(reference, function, fall_back)
+    network = fuse(networks.build(name))
+    rng = np.random.default_rng(0)
+    params, context = network.init(network.input_shape, rng), Context(NUMPY)
+    y, residuals = network.forward(params, NUMPY.enter(rng.random((2, *network.input_shape))), context)
+    network.backward(params, residuals, y, context, need_dx=False)
+
+
+def test_wide_layers_take_winograds_way():
+    taken = {
+        (height, channels): winograd.is_worthwhile(
+            height, np.empty((k, k, *channels)), convolution_window(k, 1, padding, 1, height, height), cpu.CHANNELS
+        )
+        for height, k, padding, channels in (
+            *((28, 5, "same", (1, 32)), (14, 5, "same", (32, 64))),
+            *((32, 3, "same", (3, 64)), (32, 3, "same", (64, 64)), (16, 3, "same", (64, 128))),
+        )
+    }
+    assert [channels for (_, channels), worthwhile in taken.items() if worthwhile] == [(32, 64), (64, 64), (64, 128)]
+
+
+@pytest.mark.parametrize("rows", [3, 4, 5])
+def test_winograd_is_as_exact_as_the_direct_sum(rows):
+    rng = np.random.default_rng(1)
+    x, w = rng.random((14, 32, 6, 16)), rng.standard_normal((rows, 3, 32, 16))
+    window = convolution_window((rows, 3), 1, "same", 1, 14, 6)
+    exact = winograd.correlate(x, w, window)
+    np.testing.assert_allclose(exact, cpu_correlation.correlate(x, w, window)[0], rtol=1e-10, atol=1e-11)
+    x, w = x.astype(np.float32), w.astype(np.float32)
+    direct = cpu_correlation.correlate(x, w, window)[0]
+    assert np.abs(winograd.correlate(x, w, window) - exact).max() < 10 * np.abs(direct - exact).max()
+
+
+def test_the_wrong_number_of_elements_is_a_shape_error():
+    with pytest.raises(ShapeError, match="cannot be reshaped"):
+        NUMPY.reshape.forward(NUMPY.enter(np.zeros((2, 3, 4, 1))), (5,))
+
+
+def test_two_axes_pass_through_and_images_come_back():
+    vectors, images = np.arange(6.0).reshape(2, 3), np.arange(48, dtype=np.uint8).reshape(2, 3, 4, 2)
+    assert np.array_equal(NUMPY.leave(NUMPY.enter(vectors)), vectors)
+    assert NUMPY.image_shape(NUMPY.enter(images)) == (3, 4, 2)
+    assert np.array_equal(NUMPY.leave(NUMPY.enter(images)), images)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_matmul_keeps_the_memory_order_of_its_first_factor(order):
+    a = np.asarray(np.random.default_rng(0).random((3, 4)), order=order)
+    b = np.random.default_rng(1).random((4, 5))
+    product = NUMPY.matmul(a, b)
+    np.testing.assert_allclose(product, a @ b)
+    assert product.flags[f"{order}_CONTIGUOUS"]
+
+
+def test_living_residuals_share_no_memory_with_new_calls(monkeypatch):
+    monkeypatch.setattr(memory, "SMALL", 0)  # every array comes from the reused blocks
+    network = fuse(Network((12, 12, 8), (Conv2D(8, 5, padding="same"), ReLU(), MaxPool2D(), Conv2D(4, 3), Tanh())))
+    rng, context = np.random.default_rng(3), Context(NUMPY)
+    params = network.init(network.input_shape, rng)
+    kept, expected = [], []
+    for _ in range(3):
+        x, dy = rng.random((5, 12, 12, 8)), rng.random((5, *network.out_shape(network.input_shape)))
+        y, residuals = network.forward(params, NUMPY.enter(x), context)
+        kept.append((y, residuals, dy))
+        expected.append(run(network, REFERENCE, params, x, dy))
+    for (y, residuals, dy), numbers in zip(kept, expected):
+        dx, _ = network.backward(params, residuals, NUMPY.enter(dy), context)
+        np.testing.assert_allclose(NUMPY.leave(y), numbers["y"], rtol=1e-10)
+        np.testing.assert_allclose(NUMPY.leave(dx), numbers["dx"], rtol=1e-9, atol=1e-12)
+
+
+def test_memory_comes_back_when_its_last_view_is_gone():
+    size = 3 * memory.SMALL
+    a = memory.empty((size,), np.uint8)
+    address, view = a.ctypes.data, a[5:].reshape(-1, 1).view(np.int8)
+    assert address % memory.LINE == 0
+    del a
+    assert not np.shares_memory(memory.empty((size,), np.uint8), view)
+    del view
+    gc.collect()
+    lent = [memory.empty((size,), np.uint8) for _ in range(3)]
+    assert address in [b.ctypes.data for b in lent]
+    assert not any(np.shares_memory(lent[i], lent[j]) for i in range(3) for j in range(i))
+
+
+def test_threads_that_free_each_others_memory_never_share_it():
+    size, failures, boxes = memory.SMALL // 4, [], [[], []]
+
+    def work(me):
+        for round_ in range(300):
+            mine = [memory.empty((size,), np.float32) for _ in range(3)]
+            for k, a in enumerate(mine):
+                a[...] = 1000 * me + k
+            boxes[me].append(mine.pop())
+            if round_ % 2:
+                boxes[1 - me].clear()
+            failures.extend(k for k, a in enumerate(mine) if not (a == 1000 * me + k).all())
+
+    threads = [threading.Thread(target=work, args=(me,)) for me in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_parts_cover_everything_once():
+    for count, item, most in ((7, 100, 250), (1, 100, 10), (8, 0, 10), (5, 1, 100)):
+        covered = [k for part in memory.parts(count, item, most) for k in range(part.start, part.stop)]
+        assert covered == list(range(count))

@@ -1,0 +1,124 @@
+"""The peephole changes no number, keeps theta, and leaves alone what it may not touch."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from gpucnn import networks
+from gpucnn.kernels import REFERENCE, Context
+from gpucnn.kernels.cpu import NUMPY
+from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
+from gpucnn.network import Network
+from gpucnn.parameters import Layout
+from gpucnn.peephole import ConvReLUMaxPool, fuse
+
+both_tables = pytest.mark.parametrize("kernels", [REFERENCE, NUMPY], ids=lambda kernels: kernels.name)
+every_rule = pytest.mark.parametrize(("slope", "ties"), list(itertools.product((0.0, 0.5), ("first", "all"))))
+
+
+def run(network, kernels, theta, x, dy):
+    """y, dx and the flat gradient."""
+    layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
+    params, context = layout.unpack(theta), Context(kernels)
+    y, residuals = network.forward(params, kernels.enter(x), context)
+    dx, dparams = network.backward(params, residuals, kernels.enter(dy), context)
+    return kernels.leave(y), kernels.leave(dx), layout.pack(dparams, np.empty(layout.size))
+
+
+def size_of(network):
+    return Layout(network.init(network.input_shape, np.random.default_rng(0))).size
+
+
+@both_tables
+@every_rule
+@pytest.mark.parametrize("bias", [-1.0, 0.0, 1.0])
+def test_every_window_of_minus_one_zero_and_one(kernels, slope, ties, bias):
+    windows = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=4))).reshape(81, 2, 2, 1)
+    network = Network((2, 2, 1), (Conv2D(1, 1), ReLU(slope), MaxPool2D(ties=ties)))
+    assert [type(layer) for layer in fuse(network).layers] == [ConvReLUMaxPool]
+    dy = np.arange(1.0, 82.0).reshape(81, 1, 1, 1)
+    theta = np.array([1.0, bias])
+    for found, expected in zip(
+        run(fuse(network), kernels, theta, windows, dy), run(network, REFERENCE, theta, windows, dy)
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@both_tables
+@every_rule
+@pytest.mark.parametrize("pool", [(2,), ((3, 2), (1, 2)), ((2, 3), (3, 4)), (2, None, 0)], ids=str)
+@pytest.mark.parametrize("batch", [1, 40])
+def test_blocks_with_ties_and_zeros_give_the_plain_numbers(kernels, slope, ties, pool, batch):
+    network = Network((9, 8, 2), (Conv2D(3, (2, 3), flip=True), ReLU(slope), MaxPool2D(*pool, ties=ties)))
+    rng = np.random.default_rng(5)
+    theta = rng.integers(-1, 2, size_of(network)).astype(float)
+    x = rng.integers(-1, 2, (batch, 9, 8, 2)).astype(float)
+    dy = rng.standard_normal((batch, *network.out_shape((9, 8, 2))))
+    for found, expected in zip(run(fuse(network), kernels, theta, x, dy), run(network, REFERENCE, theta, x, dy)):
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_theta_stays_as_it_is(name):
+    network = networks.build(name)
+    fused = fuse(network)
+    params, of_fused = (net.init(net.input_shape, np.random.default_rng(1)) for net in (network, fused))
+    layout, layout_of_fused = Layout(params), Layout(of_fused)
+    assert [slot[1:] for slot in layout_of_fused.slots] == [slot[1:] for slot in layout.slots]
+    theta, theta_of_fused = (
+        found.pack(tree, np.empty(found.size)) for found, tree in ((layout, params), (layout_of_fused, of_fused))
+    )
+    np.testing.assert_array_equal(theta_of_fused, theta)
+    assert fused.multiply_adds() == network.multiply_adds()
+    assert fused.shapes()[-1] == network.shapes()[-1]
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("single-filter", 1), ("two-conv", 2), ("layered", 2), ("vgg-small", 2)])
+def test_named_networks_are_fused(name, blocks):
+    assert sum(isinstance(layer, ConvReLUMaxPool) for layer in fuse(networks.build(name)).layers) == blocks
+
+
+@pytest.mark.parametrize("name", ["two-conv", "layered"])
+@both_tables
+def test_whole_networks_give_the_plain_numbers(name, kernels):
+    network, rng = networks.build(name), np.random.default_rng(2)
+    theta = 0.2 * rng.standard_normal(size_of(network))
+    x = rng.random((3, *network.input_shape)) * (rng.random((3, *network.input_shape)) < 0.3)
+    dy = rng.standard_normal((3, 10))
+    for found, expected in zip(run(fuse(network), kernels, theta, x, dy), run(network, REFERENCE, theta, x, dy)):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Conv2D(2, 3, bias="untied"), ReLU(), MaxPool2D()),
+        (Conv2D(2, 3, bias=None), ReLU(), MaxPool2D()),
+        (Conv2D(2, 3), ReLU(), MaxPool2D(3, 2, 1)),
+        (Conv2D(2, 3), ReLU(), MaxPool2D(2, padding="same", stride=1)),
+        (Conv2D(2, 3), Tanh(), MaxPool2D()),
+        (Conv2D(2, 3), ReLU(), AvgPool2D()),
+        (Conv2D(2, 3), MaxPool2D(), ReLU()),
+        (Conv2D(2, 3), ReLU()),
+    ],
+    ids=str,
+)
+def test_other_layers_are_left_alone(layers):
+    network = Network((8, 8, 1), layers)
+    assert fuse(network) == network
+
+
+def test_same_padding_that_pads_nothing_is_fused():
+    network = Network((8, 8, 1), (Conv2D(2, 3, padding="same"), ReLU(), MaxPool2D(2, padding="same")))
+    assert len(fuse(network).layers) == 1
+
+
+def test_networks_inside_networks_are_fused_too():
+    inner = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D()))
+    network = Network((8, 8, 1), (inner, Flatten(), Dense(3)))
+    fused = fuse(network)
+    assert isinstance(fused.layers[0].layers[0], ConvReLUMaxPool)
+    assert size_of(fused) == size_of(network)
