@@ -17,11 +17,11 @@ from .errors import CheckpointError, DataError, DeviceError, SettingError
 from .initializers import generator
 from .kernels import Context, choose
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
-from .network import Network
+from .network import Network, shares_ties
 from .optimizers import Optimizer, optimizer
 from .parameters import Layout
 from .schedules import schedule
-from .step import Scaling, Step, Workers, default_threads, forward_in_chunks
+from .step import Scaling, Step, Workers, default_threads, forward_in_chunks, shard_size
 from .training import Callback, History, Plan, train
 
 CHUNK = 256  # images per chunk when nothing is trained
@@ -61,7 +61,7 @@ class Model:
             raise SettingError(f"dtype {dtype!r}: one of {', '.join(DTYPES)} was expected")
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
-        self._context = Context(choose(self.device.kind), training=False)
+        self._context = Context(choose(self.device.kind, exact_ties=shares_ties(network)), training=False)
         self._workers = Workers(threads or default_threads() if self.device.kind == "cpu" else 1)
         weights, _ = np.random.SeedSequence(seed).spawn(2)
         params = network.init(network.input_shape, generator(weights))
@@ -157,6 +157,7 @@ class Model:
             scaling=self.scaling,
             context=self._context,
             workers=self._workers,
+            shard=shard_size(self.network, self.layout.size),
         )
 
     def logits(self, images: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from .errors import ShapeError
 from .initializers import generator
 from .kernels import Context
-from .layers import Layer
+from .layers import Layer, MaxPool2D
 from .parameters import Layout
 
 
@@ -134,6 +134,13 @@ def describe(layer: Any) -> str:
         elif field.default not in (value, short):
             shown.append(f"{name}={short!r}")
     return f"{type(layer).__name__}({', '.join(shown)})"
+
+
+def shares_ties(layer: Any) -> bool:
+    """Whether a max pool in the network sends the gradient to all ties."""
+    if isinstance(layer, Network):
+        return any(map(shares_ties, layer.layers))
+    return isinstance(layer, MaxPool2D) and layer.ties == "all"
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -24,7 +24,7 @@ from .parameters import Layout
 Array = Any
 
 CHUNK = 1 << 16  # numbers of theta updated at a time on a CPU: theta, gradients and state stay in the cache
-SHARD = 64  # examples per shard at most: activations stay in the cache
+CACHE = 1 << 22  # bytes of activations that a shard of examples may have
 WORTH_A_THREAD = 2e7  # multiply-adds of a step below which a second thread costs more than it gains
 
 
@@ -42,13 +42,9 @@ class Scaling:
     def __call__(self, images: Array, dtype: Any, context: Context) -> Array:
         """images (N, H, W, C) -> the same in dtype, in the layout of context.kernels."""
         xp = array_namespace(images)
-        stored_as_bytes = images.dtype == xp.uint8
-        x = xp.astype(context.kernels.enter(images), dtype)
-        if stored_as_bytes:
-            x *= self.scale
-            if self.shift:
-                x += self.shift
-        return x
+        if images.dtype == xp.uint8:
+            return context.kernels.pixels(images, dtype, self.scale, self.shift)
+        return context.kernels.enter(xp.astype(images, dtype))
 
 
 def gradient(
@@ -120,6 +116,7 @@ class Step:
         scaling: Scaling,
         context: Context,
         workers: Workers,
+        shard: int | None = None,
     ) -> None:
         self.network, self.loss, self.theta, self.optimizer = network, loss, theta, optimizer
         self.layout, self.scaling, self.workers = layout, scaling, workers
@@ -128,6 +125,7 @@ class Step:
         self.state: State = optimizer.init(theta)
         self.steps = 0
         self._cost = 3 * network.multiply_adds()
+        self._shard = shard or shard_size(network, theta.shape[0])
         self._parts = [array_namespace(theta).empty_like(theta)]
 
     def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
@@ -145,11 +143,11 @@ class Step:
         return array_namespace(self.theta).concat(in_order)
 
     def _shards(self, batch: Array) -> list[Array]:
-        """The batch in equal parts of at most SHARD on the CPU's own table; whole elsewhere."""
+        """The batch in equal parts on the CPU's own table; whole elsewhere."""
         count = batch.shape[0]
         if self.context.kernels.name != "numpy":
             return [batch]
-        size = min(SHARD, -(-count // self._threads_for(count)))
+        size = min(self._shard, -(-count // self._threads_for(count)))
         return [batch[start : start + size] for start in range(0, count, size)]
 
     def _threads_for(self, count: int) -> int:
@@ -184,6 +182,16 @@ class Step:
                 self.optimizer.update(self.theta[here], g, state, lr, self.steps)
 
         self.workers.map(of_thread, min(threads, len(starts)))
+
+
+def shard_size(network: Network, parameters: int) -> int:
+    """Examples per shard on a CPU: a power of two from 16 to 128 whose activations fit the cache.
+
+    But as many as weigh more than the parameters, which every shard reads once.
+    """
+    numbers = sum(map(math.prod, network.shapes()))
+    wanted = max(CACHE // 4, 1.5 * parameters) / numbers
+    return min(128, max(16, 1 << round(math.log2(wanted))))
 
 
 def forward_in_chunks(

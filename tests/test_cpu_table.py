@@ -10,10 +10,10 @@ import pytest
 
 from gpucnn import networks
 from gpucnn.errors import ShapeError
-from gpucnn.kernels import REFERENCE, Context, cpu, cpu_correlation, memory, reference, winograd
+from gpucnn.kernels import REFERENCE, Context, Kernels, choose, cpu, cpu_correlation, memory, reference, winograd
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
-from gpucnn.network import Network
+from gpucnn.network import Network, shares_ties
 from gpucnn.ops.window import convolution_window
 from gpucnn.peephole import fuse
 
@@ -272,3 +272,32 @@ def test_parts_cover_everything_once():
     for count, item, most in ((7, 100, 250), (1, 100, 10), (8, 0, 10), (5, 1, 100)):
         covered = [k for part in memory.parts(count, item, most) for k in range(part.start, part.stop)]
         assert covered == list(range(count))
+
+
+def test_ties_between_equal_surroundings_stay_ties_where_a_pool_shares_the_gradient() -> None:
+    network = Network((14, 14, 8), (Conv2D(16, 5), ReLU(), MaxPool2D(ties="all"), Flatten(), Dense(2)))
+    rng = np.random.default_rng(0)
+    params = {
+        "0": {"kernel": rng.standard_normal((5, 5, 8, 16)), "bias": rng.standard_normal(16)},
+        "4": {"weights": rng.standard_normal((400, 2)), "bias": np.zeros(2)},
+    }
+    x = np.zeros((3, 14, 14, 8)) + rng.random(8)  # every patch is the same, so every window is full of ties
+    assert shares_ties(network)
+    found = [gradients(network, kernels, params, x) for kernels in (REFERENCE, choose("cpu", exact_ties=True))]
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-10)
+
+
+def gradients(network: Network, kernels: Kernels, params: dict, x: np.ndarray) -> list[np.ndarray]:
+    y, residuals = network.forward(params, kernels.enter(x), Context(kernels))
+    dx, dparams = network.backward(params, residuals, kernels.enter(np.ones_like(y)), Context(kernels))
+    return [kernels.leave(dx), dparams["0"]["kernel"], dparams["0"]["bias"]]
+
+
+def test_pixels_become_scaled_images_in_one_pass() -> None:
+    images = np.arange(2 * 3 * 4 * 2, dtype=np.uint8).reshape(2, 3, 4, 2)
+    for dtype in ("float32", "float64"):
+        made = NUMPY.leave(NUMPY.pixels(images, np.dtype(dtype), 1 / 255, -0.5))
+        expected = REFERENCE.pixels(images, np.dtype(dtype), 1 / 255, -0.5)
+        assert made.dtype == expected.dtype == dtype
+        np.testing.assert_allclose(made, expected, rtol=1e-6)

@@ -49,7 +49,8 @@ def whole_gradient(theta, images, labels):
 @pytest.fixture
 def many_shards(monkeypatch):
     """Shards of at most 5 examples, and threads however small the work."""
-    monkeypatch.setattr(step, "SHARD", 5)
+    monkeypatch.setattr("gpucnn.step.shard_size", lambda network, parameters: 5)
+    monkeypatch.setattr("gpucnn.model.shard_size", lambda network, parameters: 5)
     monkeypatch.setattr(step, "WORTH_A_THREAD", 0)
     monkeypatch.setattr(step, "CHUNK", 17)
 

@@ -31,6 +31,7 @@ class Kernels:
     """One coherent table; the defaults are the equations of `ops`, on any array library. Arguments, in order:
 
     enter, leave          (N, H, W, C) -> image; image -> (N, H, W, C). Arrays of two axes pass through both.
+    pixels                (uint8 (N, H, W, C), dtype, scale, shift) -> image, pixel * scale + shift
     image_shape           image -> (H, W, C)
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
     bias                  (array, b), may overwrite the array;   (residual, dy) -> db
@@ -46,6 +47,7 @@ class Kernels:
     name: str = "reference"
     enter: Callable[[Any], Any] = reference.keep
     leave: Callable[[Any], Any] = reference.keep
+    pixels: Callable[..., Any] = reference.pixels
     image_shape: Callable[[Any], tuple[int, int, int]] = reference.image_shape
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
     bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)
@@ -70,10 +72,14 @@ class Context:
     training: bool = True
 
 
-def choose(kind: str) -> Kernels:
-    """The table for a kind of device, "cpu" or "cuda"."""
-    if kind == "cpu":
-        from .cpu import NUMPY
+def choose(kind: str, *, exact_ties: bool = False) -> Kernels:
+    """The table for a kind of device, "cpu" or "cuda".
 
-        return NUMPY
+    exact_ties: outputs of a convolution with equal surroundings must be equal to the last bit, because a pool sends
+    the gradient to all that are (`MaxPool2D(ties="all")`). The reference is always so.
+    """
+    if kind == "cpu":
+        from .cpu import EXACT_TIES, NUMPY
+
+        return EXACT_TIES if exact_ties else NUMPY
     return REFERENCE

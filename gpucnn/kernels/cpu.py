@@ -9,6 +9,8 @@ Axes: N batch, H W image, I J kernel, P Q output, C K channels in and out.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ Array = np.ndarray
 
 CHANNELS = 8  # in and out, from which on Winograd's sums cost less than the products they save
 CHANNELS_BACK = 4  # the same for the gradient of the image
+NEVER = 1 << 62
 
 
 def enter(x: Array) -> Array:
@@ -32,6 +35,16 @@ def enter(x: Array) -> Array:
 def leave(x: Array) -> Array:
     """(H, C, W, N) -> (N, H, W, C). Arrays of two axes stay what they are."""
     return np.ascontiguousarray(x.transpose(3, 0, 2, 1)) if x.ndim == 4 else x
+
+
+def pixels(images: Array, dtype: Any, scale: float, shift: float) -> Array:
+    """uint8 (N, H, W, C) -> images of dtype: bytes are moved, and become numbers where they stay."""
+    stored = enter(images)
+    dtype = np.dtype(dtype).type
+    x = np.multiply(stored, dtype(scale), out=empty(stored.shape, dtype), dtype=dtype)
+    if shift:
+        x += dtype(shift)
+    return x
 
 
 def image_shape(x: Array) -> tuple[int, int, int]:
@@ -54,30 +67,33 @@ class _Seen(NamedTuple):
     copies: Array | None
 
 
-def correlate(x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
+def correlate(x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS) -> tuple[Array, Any]:
+    """least: channels from which on Winograd's way is taken."""
     if not cpu_correlation.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
     x = np.ascontiguousarray(x)
-    if winograd.is_worthwhile(x.shape[0], w, window, CHANNELS):
+    if winograd.is_worthwhile(x.shape[0], w, window, least):
         return winograd.correlate(x, w, window), _Seen(x, window, None)
     y, copies = cpu_correlation.correlate(x, w, window)
     return y, _Seen(x, window, copies)
 
 
-def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+def correlate_backward(
+    residual: Any, w: Array, dy: Array, need_dx: bool, least: int = CHANNELS, least_back: int = CHANNELS_BACK
+) -> tuple[Array | None, Array]:
     if not isinstance(residual, _Seen):
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
     x, window, copies = residual
     dy = np.ascontiguousarray(dy)
-    if winograd.is_worthwhile(x.shape[0], w, window, CHANNELS):
+    if winograd.is_worthwhile(x.shape[0], w, window, least):
         dw = winograd.kernel_gradient(x, w, dy, window)
     else:
         dw = cpu_correlation.kernel_gradient(x, w, dy, window, copies)
     if not need_dx:
         return None, dw
-    way = winograd if winograd.is_worthwhile(x.shape[0], w, window, CHANNELS_BACK) else cpu_correlation
+    way = winograd if winograd.is_worthwhile(x.shape[0], w, window, least_back) else cpu_correlation
     return way.image_gradient(x.shape, w, dy, window), dw
 
 
@@ -197,6 +213,7 @@ NUMPY = Kernels(
     name="numpy",
     enter=enter,
     leave=leave,
+    pixels=pixels,
     image_shape=image_shape,
     correlation=Pair(correlate, correlate_backward),
     bias=Pair(add_bias, add_bias_backward),
@@ -208,4 +225,10 @@ NUMPY = Kernels(
     bias_relu_max_pool=Pair(bias_relu_max_pool, bias_relu_max_pool_backward),
     reshape=Pair(reshape, reshape_backward),
     matmul=matmul,
+)
+
+# Outputs with equal surroundings are equal to the last bit here: a pool that shares gradients among ties needs that.
+EXACT_TIES = replace(
+    NUMPY,
+    correlation=Pair(partial(correlate, least=NEVER), partial(correlate_backward, least=NEVER, least_back=NEVER)),
 )
