@@ -85,6 +85,6 @@ BY_NAME: dict[str, Initializer] = {
 
 def initializer(name: str) -> Initializer:
     """The initializer of that name. Raises SettingError with the names there are."""
-    if name not in BY_NAME:
+    if not isinstance(name, str) or name not in BY_NAME:
         raise SettingError(f"initializer {name!r} is not known; choose one of {', '.join(BY_NAME)}")
     return BY_NAME[name]

@@ -89,7 +89,7 @@ class Network:
     def memory(self, batch: int, itemsize: int = 4) -> int:
         """Estimated bytes that training on a batch holds at once, beside the data set.
 
-        Every layer's output and one gradient of the largest, for the whole batch; theta, its gradient and two
+        Every layer's output and two gradients as large as the largest, for the whole batch; theta, its gradient and two
         vectors of optimiser state. CPU threads that work on parts of the batch need less.
         """
         sizes = [math.prod(shape) for shape in self.shapes()]
@@ -128,7 +128,7 @@ def describe(layer: Any) -> str:
     shown = []
     for k, (name, field) in enumerate(getattr(layer, "__dataclass_fields__", {}).items()):
         value = getattr(layer, name)
-        short = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+        short = value[0] if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1] else value
         if field.default is MISSING or (k == 0 and len(layer.__dataclass_fields__) > 1):
             shown.append(repr(short))
         elif field.default not in (value, short):

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 from ..errors import SettingError, ShapeError
 from ..initializers import initializer, zeros
 from ..kernels import Context
-from ..ops.window import Padding, Window, convolution_window, padding_of, pair
+from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Conv2D:
         object.__setattr__(self, "padding", padding_of(self.padding))
         if self.bias not in ("tied", "untied", None):
             raise SettingError(f'Conv2D: bias={self.bias!r}: "tied", "untied" or None was expected')
-        if self.filters < 1 or self.groups < 1 or self.filters % self.groups:
+        if positive(self.filters, "Conv2D: filters") % positive(self.groups, "Conv2D: groups"):
             raise ShapeError(f"Conv2D: {self.filters} filters in {self.groups} group(s): groups must divide filters")
         initializer(self.initializer)
 

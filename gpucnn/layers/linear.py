@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import ShapeError
 from ..initializers import initializer, zeros
 from ..kernels import Context
+from ..ops.window import positive
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,7 @@ class Dense:
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
-        if self.units < 1:
-            raise ShapeError(f"Dense: {self.units} units: at least 1 was expected")
+        positive(self.units, "Dense: units")
         initializer(self.initializer)
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int]:
@@ -93,6 +93,8 @@ class Reshape:
         object.__setattr__(self, "shape", tuple(self.shape))
         if len(self.shape) not in (1, 3):
             raise ShapeError(f"Reshape: {self.shape}: a vector (features,) or an image (H, W, C) was expected")
+        for length in self.shape:
+            positive(length, "Reshape: length")
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         if math.prod(in_shape) != math.prod(self.shape):

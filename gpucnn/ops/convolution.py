@@ -105,7 +105,7 @@ def convolve_backward(
 
     two-conv eq. (2) and (3), layered eq. (16) and (17), with w = 0 outside the kernel: C_ijk depends on x_tuv through
     w_(P+si-t)(Q+sj-u)vk, and on w_ctuv through x_(si+P-c)(sj+Q-t)u. avgpool-96: the kernel's gradient is the
-    correlation of the rotated image with delta. Without the documents' -eta, which belongs to the optimiser.
+    convolution of the rotated image with delta. Without the documents' -eta, which belongs to the optimiser.
     """
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "need_dx": need_dx}
     dx, dw = correlate_backward(x, rotate180(w), dy, **options)

@@ -73,7 +73,6 @@ class Window:
         return all(self.stride[axis] >= self.span(axis) for axis in (0, 1))
 
 
-@lru_cache(maxsize=1024)
 def convolution_window(size: Any, stride: Any, padding: Padding, dilation: Any, height: int, width: int) -> Window:
     """The window of a convolution on an image of (height, width) pixels.
 
@@ -82,6 +81,11 @@ def convolution_window(size: Any, stride: Any, padding: Padding, dilation: Any, 
     Raises ShapeError when the kernel does not fit the padded image.
     """
     size, stride, dilation = pair(size, "kernel"), pair(stride, "stride"), pair(dilation, "dilation")
+    return _window(size, stride, padding_of(padding), dilation, height, width)
+
+
+@lru_cache(maxsize=1024)
+def _window(size: Any, stride: Any, padding: Any, dilation: Any, height: int, width: int) -> Window:
     spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, size))
     pads = tuple(_padding_along(padding, axis, spans[axis], stride[axis], (height, width)[axis]) for axis in (0, 1))
     window = Window(size, stride, pads, dilation)  # type: ignore[arg-type]
@@ -94,7 +98,6 @@ def convolution_window(size: Any, stride: Any, padding: Padding, dilation: Any, 
     return window
 
 
-@lru_cache(maxsize=1024)
 def pooling_window(size: Any, stride: Any, padding: Padding, height: int, width: int) -> Window:
     """The window of a pool, as `convolution_window`; its stride defaults to its size. No output may see only padding.
 
@@ -119,9 +122,16 @@ def pair(value: Any, name: str) -> tuple[int, int]:
     return both
 
 
+def positive(value: Any, name: str) -> int:
+    """A whole number of at least 1; ShapeError otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ShapeError(f"{name}={value!r}: a whole number of at least 1 was expected")
+    return value
+
+
 def padding_of(value: Any) -> Any:
     """Check a padding argument and give it its hashable form: a name, or ((top, bottom), (left, right))."""
-    if value in ("valid", "same", "full"):
+    if isinstance(value, str) and value in ("valid", "same", "full"):
         return value
     both: Any = (value, value) if isinstance(value, int) else value if _has_two(value) else (None, None)
     sides: Any = tuple((side, side) if isinstance(side, int) else side if _has_two(side) else () for side in both)
@@ -139,7 +149,6 @@ def _has_two(value: Any) -> bool:
 
 def _padding_along(padding: Any, axis: int, span: int, stride: int, length: int) -> tuple[int, int]:
     """(before, after) along one axis, in pixels."""
-    padding = padding_of(padding)
     if padding == "valid":
         return 0, 0
     if padding == "full":
