@@ -1,6 +1,7 @@
 # docker build -t gpucnn . && docker run --rm --gpus all gpucnn            (CUDA 13: driver 580 or newer)
 # docker build -t gpucnn:cpu --target cpu . && docker run --rm gpucnn:cpu  (without a GPU)
 # docker run --rm --gpus all gpucnn doctor                                 (what keeps the GPU from working)
+# docker run --rm --gpus all -v gpucnn-runs:/home/gpucnn/runs gpucnn       (keeps the results; unnamed, --rm drops them)
 
 FROM python:3.12-slim AS wheel
 WORKDIR /src

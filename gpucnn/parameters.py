@@ -48,19 +48,21 @@ class Layout:
             inner[path[-1]] = xp.reshape(theta[place], shape, copy=False)
         return params
 
-    def pack(self, params: Mapping[str, Any], out: Array) -> Array:
-        """Copy params into the flat vector out, and return it."""
-        xp = array_namespace(out)
-        for path, place, shape in self.slots:
-            xp.reshape(out[place], shape, copy=False)[...] = _at(params, path)
+    def views(self, vector: Array) -> list[Array]:
+        """The pieces of a flat vector in the order of slots, in their shapes: writing them writes the vector."""
+        xp = array_namespace(vector)
+        return [xp.reshape(vector[place], shape, copy=False) for _, place, shape in self.slots]
+
+    def pack(self, params: Mapping[str, Any], out: Array, views: list[Array] | None = None) -> Array:
+        """Copy params into the flat vector out, and return it. views: those of out, where they are at hand."""
+        for slot, target in zip(self.slots, views or self.views(out)):
+            target[...] = _at(params, slot.path)
         return out
 
-    def add(self, params: Mapping[str, Any], out: Array) -> Array:
-        """Add params to the flat vector out, and return it."""
-        xp = array_namespace(out)
-        for path, place, shape in self.slots:
-            target = xp.reshape(out[place], shape, copy=False)
-            target += _at(params, path)
+    def add(self, params: Mapping[str, Any], out: Array, views: list[Array] | None = None) -> Array:
+        """Add params to the flat vector out, and return it. views: those of out, where they are at hand."""
+        for slot, target in zip(self.slots, views or self.views(out)):
+            target += _at(params, slot.path)
         return out
 
 

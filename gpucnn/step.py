@@ -126,21 +126,24 @@ class Step:
         self.steps = 0
         self._cost = 3 * network.multiply_adds()
         self._shard = shard or shard_size(network, theta.shape[0])
-        self._parts = [array_namespace(theta).empty_like(theta)]
+        self._xp = array_namespace(theta)
+        self._parts: list[Array] = []
+        self._views: list[list[Array]] = []
 
     def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
         """Update theta by the examples `batch` (indices) of images and labels; their losses, on the device."""
         shards = self._shards(batch)
         used = min(len(shards), self._threads_for(batch.shape[0]))
         while len(self._parts) < used:
-            self._parts.append(array_namespace(self.theta).empty_like(self.theta))
-        done = self.workers.map(lambda w: self._accumulate(images, labels, shards[w::used], self._parts[w]), used)
+            self._parts.append(self._xp.empty_like(self.theta))
+            self._views.append(self.layout.views(self._parts[-1]))
+        done = self.workers.map(lambda w: self._accumulate(images, labels, shards[w::used], w), used)
         self.steps += 1
         self._update(self._parts[:used], batch.shape[0], lr, used)
         if used == 1 and len(shards) == 1:
             return done[0][0]
         in_order = [done[k % used][k // used] for k in range(len(shards))]
-        return array_namespace(self.theta).concat(in_order)
+        return self._xp.concat(in_order)
 
     def _shards(self, batch: Array) -> list[Array]:
         """The batch in equal parts on the CPU's own table; whole elsewhere."""
@@ -153,15 +156,15 @@ class Step:
     def _threads_for(self, count: int) -> int:
         return self.workers.threads if self._cost * count >= WORTH_A_THREAD else 1
 
-    def _accumulate(self, images: Array, labels: Array, shards: list[Array], out: Array) -> list[Array]:
-        """The summed gradient of some shards, written to out; their losses."""
-        xp = array_namespace(self.theta)
+    def _accumulate(self, images: Array, labels: Array, shards: list[Array], w: int) -> list[Array]:
+        """The summed gradient of some shards, written to the vector of thread w; their losses."""
+        xp = self._xp
         losses: list[Array] = []
         for shard in shards:
             x = self.scaling(xp.take(images, shard, axis=0), self.theta.dtype, self.context)
             y = xp.take(labels, shard, axis=0)
             of_shard, dparams = gradient(self.network, self.loss, self.params, x, y, self.context)
-            (self.layout.add if losses else self.layout.pack)(dparams, out)
+            (self.layout.add if losses else self.layout.pack)(dparams, self._parts[w], self._views[w])
             losses.append(of_shard)
         return losses
 

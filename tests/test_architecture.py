@@ -1,0 +1,172 @@
+"""Who may import whom, what `import gpucnn` leaves alone, and that every equation says where it comes from."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gpucnn
+from gpucnn import ops
+
+ROOT = Path(gpucnn.__file__).parent
+FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+
+ORDER = ["errors", "ops", "kernels", "layers", "network", "step", "training", "model", "runs", "cli"]
+PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) or name == "network.py"]
+CUPY = {"device.py", "kernels/cuda.py"}
+CORE = {*ORDER[:6], "initializers", "losses", "networks", "optimizers", "parameters", "peephole", "schedules"}
+AROUND = {"arguments", "checkpoint", "cli", "data", "model", "progress", "report", "runs", "training"}
+LATE = ("cupy", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich")
+
+DOCUMENTS = ("single-filter", "two-conv", "binary-sigmoid", "avgpool-96", "layered")
+HELPERS = {"Window", "convolution_window", "pooling_window", "one_hot", "reshape"}
+
+
+@functools.cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+
+
+def absolute(name: str, node: ast.ImportFrom) -> str:
+    """The dotted module that `from ... import` in the file `name` means."""
+    if not node.level:
+        return node.module or ""
+    package = ["gpucnn", *name.split("/")[:-1]]
+    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+
+
+def imports(name: str, nodes: Iterator[ast.AST] | None = None) -> Iterator[tuple[str, str]]:
+    """(module, imported name or "") for each import in a file, those inside functions too, and import_module("...")."""
+    for node in nodes or ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((absolute(name, node), alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield from ((arg.value, "") for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+
+def unit(name: str) -> str:
+    """The module or package right below gpucnn that a file belongs to."""
+    return name.split("/")[0].removesuffix(".py")
+
+
+def used_units(name: str) -> set[str]:
+    """Which of gpucnn's own units a file imports; `from . import x` in the package's root means x."""
+    found = set()
+    for module, imported in imports(name):
+        parts = module.split(".")
+        if parts[0] == "gpucnn":
+            found.add(parts[1] if len(parts) > 1 else imported)
+    return found & {unit(other) for other in FILES}
+
+
+def test_the_files_are_found() -> None:
+    assert {"ops/convolution.py", "layers/linear.py", "network.py", "device.py", "kernels/reference.py"} <= set(FILES)
+    assert set(ORDER) <= {unit(name) for name in FILES}
+    assert used_units("ops/pooling.py") == {"errors", "ops"}
+    assert used_units("layers/convolution.py") == {"errors", "initializers", "kernels", "ops"}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_equations_and_layers_import_no_array_library(name: str) -> None:
+    """The standard library, array_api_compat's array_namespace, array_api_extra, and gpucnn itself."""
+    for module, imported in imports(name):
+        root = module.split(".")[0]
+        if root == "array_api_compat":
+            assert (module, imported) == ("array_api_compat", "array_namespace")
+        else:
+            assert root in sys.stdlib_module_names or root in ("array_api_extra", "gpucnn"), f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_no_product_goes_past_the_kernel_table(name: str) -> None:
+    """A matmul is an entry of the table, or the equation itself in ops: never the operator @."""
+    assert not [node.lineno for node in ast.walk(tree(name)) if isinstance(getattr(node, "op", None), ast.MatMult)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_the_device_and_its_kernels_import_cupy(name: str) -> None:
+    roots = {part for module, _ in imports(name) for part in module.split(".")}
+    assert name in CUPY or not {"cupy", "cupyx", "cupy_backends"} & roots
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if unit(name) in ORDER])
+def test_imports_go_one_way(name: str) -> None:
+    """ops <- kernels <- layers <- network <- step <- training <- model <- cli."""
+    later = set(ORDER[ORDER.index(unit(name)) + 1 :])
+    assert not used_units(name) & later
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if unit(name) in CORE])
+def test_the_mathematics_knows_nothing_around_it(name: str) -> None:
+    """No layer, loss or step imports data sets, files, reports, training, the model or the command."""
+    assert not used_units(name) & AROUND
+
+
+def top_level(name: str) -> set[str]:
+    """The files of gpucnn that a file imports when it is imported itself."""
+    found = set()
+    for module, imported in imports(name, iter(tree(name).body)):
+        for dotted in (f"{module}.{imported}", module):
+            path = dotted.removeprefix("gpucnn").strip(".").replace(".", "/")
+            match = [file for file in (f"{path}.py", f"{path}/__init__.py".lstrip("/")) if file in FILES]
+            if dotted.split(".")[0] == "gpucnn" and match:
+                found.add(match[0])
+                break
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    waiting = {name: top_level(name) - {name} for name in FILES}
+    while ready := {name for name, needed in waiting.items() if not needed & set(waiting)}:
+        waiting = {name: needed for name, needed in waiting.items() if name not in ready}
+    assert not waiting
+
+
+def test_importing_gpucnn_leaves_the_rest_alone() -> None:
+    program = (
+        "import sys; before = set(sys.modules); import gpucnn; new = set(sys.modules) - before; "
+        f"print(*({LATE} & {{name.split('.')[0] for name in new}}))"
+    )
+    program = program.replace(str(LATE), repr(set(LATE)))
+    path = os.pathsep.join(filter(None, [str(ROOT.parent), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def cites(name: str) -> bool:
+    return any(document in (inspect.getdoc(getattr(ops, name)) or "") for document in DOCUMENTS)
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_every_equation_names_its_source(name: str) -> None:
+    """A document, or a function of ops in backquotes that names one; helpers are counted above."""
+    text = inspect.getdoc(getattr(ops, name)) or ""
+    referred = [other for other in re.findall(r"`(\w+)`", text) if other in ops.__all__]
+    assert len(text) > 30
+    assert name in HELPERS or cites(name) or any(map(cites, referred))
+
+
+def test_helpers_are_functions_of_ops() -> None:
+    assert set(ops.__all__) >= HELPERS
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("ops/") and "__init__" not in name])
+def test_every_gradient_stands_right_below_its_function(name: str) -> None:
+    public = [node.name for node in tree(name).body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+    for before, function in zip([None, *public], public):
+        if function.endswith("_backward"):
+            assert before == function.removesuffix("_backward")
