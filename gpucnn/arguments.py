@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from .errors import GpucnnError
+
+DataOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="digits, mnist, fashion-mnist, cifar10, an .npz file, a folder of IDX files or of pictures.",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. All by default.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+SizeOption = Annotated[
+    str | None, typer.Option(metavar="HxW", help="Of pictures from a folder: resized, centre-cropped.")
+]
+ChannelsOption = Annotated[int | None, typer.Option(help="Of pictures from a folder: 1 (grey) or 3 (colour).")]
+InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
 
 
 def positive(value: float | None) -> float | None:

@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import __version__, arguments
+from . import __version__, arguments, cli_reports
+from .arguments import (
+    ChannelsOption,
+    DataOption,
+    DeviceOption,
+    InvertOption,
+    JsonOption,
+    SizeOption,
+    ThreadsOption,
+)
 from .errors import GpucnnError
 
 app = typer.Typer(
@@ -24,23 +33,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-
-DataOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|PATH",
-        help="digits, mnist, fashion-mnist, cifar10, an .npz file, a folder of IDX files or of pictures.",
-    ),
-]
-DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. All by default.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
-SizeOption = Annotated[
-    str | None, typer.Option(metavar="HxW", help="Of pictures from a folder: resized, centre-cropped.")
-]
-ChannelsOption = Annotated[int | None, typer.Option(help="Of pictures from a folder: 1 (grey) or 3 (colour).")]
-InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
+app.add_typer(cli_reports.app)
 
 
 @app.command()
@@ -203,55 +196,6 @@ def networks(
     else:
         for row in rows:
             print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<16} {row['about']}")
-
-
-@app.command()
-def check(
-    name: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A name, or module:factory of a network or layer of your own.")
-    ],
-    input_shape: Annotated[
-        str | None, typer.Option("--input", metavar="H,W,C", help="The input's shape without the batch.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn: input, parameters, directions.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Check hand-derived gradients against central differences, in float64, away from kinks."""
-    from dataclasses import asdict
-
-    from .report import gradient_check
-
-    shape = None if input_shape is None else tuple(arguments.whole_numbers(input_shape, "--input"))
-    network = gradient_check.find(name, shape)
-    with gradient_check.explained(name):
-        rows = gradient_check.check(network, seed=seed)
-    if as_json:
-        print(json.dumps([asdict(row) | {"right": row.right} for row in rows]))
-    else:
-        width = max(len(row.name) for row in rows)
-        for row in rows:
-            shown = " x ".join(map(str, row.shape))
-            verdict = (
-                "right" if row.right else "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
-            )
-            print(
-                f"{row.name:<{width}}  {shown:<18} relative error {row.error:.1e}  "
-                f"{row.directions} directions, {row.kinks} kinks avoided  {verdict}"
-            )
-    wrong = [row.name for row in rows if not row.right]
-    if wrong:
-        raise GpucnnError(f"{name}: the gradient of {', '.join(wrong)} differs from the central difference")
-
-
-@app.command()
-def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
-    """Say what keeps the CPU or a GPU from working, and the command that mends it."""
-    from .report.doctor import examine, render
-
-    report = examine(device)
-    print(json.dumps(report.to_dict()) if as_json else render(report))
-    if report.exit_status:
-        raise typer.Exit(report.exit_status)
 
 
 @data_app.command()

@@ -124,7 +124,8 @@ def pair(value: Any, name: str) -> tuple[int, int]:
 
 def positive(value: Any, name: str) -> int:
     """A whole number of at least 1; ShapeError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or value < 1:
         raise ShapeError(f"{name}={value!r}: a whole number of at least 1 was expected")
     return value
 

@@ -1,0 +1,103 @@
+"""The commands that examine rather than train: check, doctor, bench."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from . import arguments
+from .arguments import DeviceOption, JsonOption, ThreadsOption
+from .errors import GpucnnError
+
+app = typer.Typer()
+
+
+@app.command()
+def check(
+    name: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A name, or module:factory of a network or layer of your own.")
+    ],
+    input_shape: Annotated[
+        str | None, typer.Option("--input", metavar="H,W,C", help="The input's shape without the batch.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn: input, parameters, directions.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Check hand-derived gradients against central differences, in float64, away from kinks."""
+    from dataclasses import asdict
+
+    from .report import gradient_check
+
+    shape = None if input_shape is None else tuple(arguments.whole_numbers(input_shape, "--input"))
+    network = gradient_check.find(name, shape)
+    with gradient_check.explained(name):
+        rows = gradient_check.check(network, seed=seed)
+    if as_json:
+        print(json.dumps([asdict(row) | {"right": row.right} for row in rows]))
+    else:
+        width = max(len(row.name) for row in rows)
+        for row in rows:
+            shown = " x ".join(map(str, row.shape))
+            verdict = (
+                "right" if row.right else "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
+            )
+            print(
+                f"{row.name:<{width}}  {shown:<18} relative error {row.error:.1e}  "
+                f"{row.directions} directions, {row.kinks} kinks avoided  {verdict}"
+            )
+    wrong = [row.name for row in rows if not row.right]
+    if wrong:
+        raise GpucnnError(f"{name}: the gradient of {', '.join(wrong)} differs from the central difference")
+
+
+@app.command()
+def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
+    """Say what keeps the CPU or a GPU from working, and the command that mends it."""
+    from .report.doctor import examine, render
+
+    report = examine(device)
+    print(json.dumps(report.to_dict()) if as_json else render(report))
+    if report.exit_status:
+        raise typer.Exit(report.exit_status)
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NETWORK]...", help="Networks by name; the five of the README's table by default."),
+    ] = None,
+    batch: Annotated[str, typer.Option(metavar="N,...", help="Images per step.")] = "32,128,512",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each library has its turn.")] = 7,
+    time_to: Annotated[
+        float | None, typer.Option(metavar="ACCURACY", help="Time whole processes until this test accuracy instead.")
+    ] = None,
+    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="The data set of --time-to.")] = "mnist",
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Time per image against batch size and pixels instead.")
+    ] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Peak memory of a step in own processes instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Time training steps and inference beside PyTorch (and, on CUDA, JAX) where they are installed."""
+    from .report import bench as steps
+    from .report import processes
+
+    settings = steps.Settings(device=device, threads=threads, rounds=rounds)
+    sizes = arguments.whole_numbers(batch, "--batch")
+    if sum((time_to is not None, scaling, memory)) > 1:
+        raise typer.BadParameter("--time-to, --scaling and --memory exclude each other; give one of them")
+    if time_to is not None:
+        found = processes.time_to(time_to, data, (names or ["fast"])[0], settings)
+    elif scaling:
+        found = steps.scaling((names or ["two-conv"])[0], settings=settings)
+    elif memory:
+        found = processes.memory((names or ["two-conv-wide"])[0], sizes[-1], settings)
+    else:
+        found = steps.compare(names or steps.NETWORKS, sizes, settings)
+    if as_json:
+        print(json.dumps(found))

@@ -1,0 +1,330 @@
+"""The bench: translations that are equal in numbers, rounds that are fair, tasks that answer. No time is asserted."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from gpucnn import Model, Network, networks
+from gpucnn.errors import GpucnnError, SettingError
+from gpucnn.initializers import generator
+from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape
+from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.optimizers import OPTIMIZERS, SGD
+from gpucnn.report import bench, jax_peer, processes, tasks, timing, torch_peer
+from gpucnn.report.timing import Candidate
+
+needs_torch = pytest.mark.skipif(not torch_peer.installed(), reason="PyTorch is not installed")
+needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+
+QUICK = bench.Settings(threads=1, rounds=1, images=6, needed=0, budget=0)
+BOXES = {
+    "same, stride 2": (Conv2D(3, 3, stride=2, padding="same"),),
+    "same, even kernel": (Conv2D(3, (2, 4), padding="same"),),
+    "unequal sides, dilation": (Conv2D(3, 3, padding=((1, 0), (2, 1)), dilation=2, flip=True),),
+    "groups, no bias": (Conv2D(4, 1, bias=None), Conv2D(6, 3, groups=2, flip=True)),
+    "untied": (Conv2D(2, 3, bias="untied"),),
+    "padded max pool": (MaxPool2D(3, 2, padding=1),),
+    "max pool, one side": (MaxPool2D(3, 2, padding=((0, 1), (2, 0))),),
+    "padded average pool": (AvgPool2D(3, 2, padding=1),),
+    "average pool, zeros count": (AvgPool2D(3, 2, padding=((0, 1), (1, 0)), count_padding=True),),
+}
+
+
+def boxed(name, shape=(8, 7, 2)):
+    return Network(shape, (*BOXES[name], Flatten(), Dense(4), ReLU(), Dense(3)))
+
+
+def examples(network, count=5):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, *network.input_shape), dtype=np.uint8)
+    return images, rng.integers(0, network.shapes()[-1][0], count)
+
+
+def model_of(network, loss):
+    """A model whose biases are not all zero."""
+    model = Model(network, loss=loss, device="cpu", threads=1)
+    model.theta += np.random.default_rng(1).normal(0, 0.02, model.theta.size).astype(np.float32)
+    return model
+
+
+def parameters_of(model):
+    return model.layout.unpack(model.theta)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_a_translation_has_as_many_parameters(name):
+    network = networks.build(name)
+    assert sum(each.numel() for each in torch_peer.translate(network).parameters()) == network.parameters
+
+
+@needs_torch
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_a_named_network_takes_the_same_step_in_torch(name, channels_last):
+    """Logits, and every parameter after an update."""
+    import torch
+
+    entry, network = networks.entry(name), networks.build(name)
+    images, labels = examples(network)
+    model = model_of(network, entry.loss)
+    peer = torch_peer.Peer(network, entry.loss, parameters_of(model), lr=0.01, channels_last=channels_last)
+    x = peer.put(images)
+    np.testing.assert_allclose(peer.logits(x, 2).numpy(), model.logits(images), rtol=1e-3, atol=1e-4)
+    peer.step(x, torch.from_numpy(labels))
+    before = model.theta.copy()
+    model.fit(images, labels, epochs=1, batch_size=len(labels), optimizer="sgd", lr=0.01)
+    assert not np.array_equal(before, model.theta)
+    for ours, theirs in zip(torch_peer.arrays(network, parameters_of(model)), peer.module.parameters(), strict=True):
+        np.testing.assert_allclose(theirs.detach().numpy(), ours, rtol=1e-3, atol=1e-5)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", BOXES)
+def test_every_geometry_is_equal_in_torch(name):
+    network = boxed(name)
+    images, _ = examples(network)
+    model = model_of(network, SoftmaxCrossEntropy())
+    peer = torch_peer.Peer(network, model.loss, parameters_of(model))
+    np.testing.assert_allclose(peer.logits(peer.put(images), 2).numpy(), model.logits(images), rtol=1e-3, atol=1e-5)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "decayed"])
+def test_optimisers_are_equal_in_torch(name):
+    import torch
+
+    chosen = OPTIMIZERS.get(name, SGD(momentum=0.9, nesterov=True, weight_decay=0.01))
+    theta = np.linspace(-1, 1, 7)
+    start = torch.tensor(theta, requires_grad=True)
+    theirs, state = torch_peer.optimizer_of(chosen, [start], 0.05), chosen.init(theta)
+    for step in range(1, 5):
+        theirs.zero_grad()
+        (start**3).sum().backward()
+        theirs.step()
+        chosen.update(theta, 3 * theta**2, state, 0.05, step)
+    np.testing.assert_allclose(start.detach().numpy(), theta, rtol=1e-9)
+
+
+@needs_torch
+def test_what_torch_cannot_do_is_said():
+    with pytest.raises(SettingError, match=r"layer 0: Reshape.* has no equal in PyTorch"):
+        torch_peer.translate(Network((4,), (Reshape((2, 2, 1)), Flatten(), Dense(2))))
+    with pytest.raises(SettingError, match="out of the mean"):
+        torch_peer.translate(Network((5, 5, 1), (AvgPool2D(3, 2, padding=((0, 1), (0, 1))),)))
+
+
+@needs_jax
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_a_named_network_takes_the_same_step_in_jax(name):
+    entry, network = networks.entry(name), networks.build(name)
+    images, labels = examples(network)
+    model = Model(network, loss=entry.loss, device="cpu", threads=1)
+    step = jax_peer.Training(network, entry.loss, images, labels, 0.01)
+    step.params = model.layout.unpack(model.theta.copy())
+    logits = jax_peer.logits(network, step.params, images.astype(np.float32) / 255)
+    np.testing.assert_allclose(logits, model.logits(images), rtol=1e-3, atol=1e-4)
+    step()
+    step.wait()
+    model.fit(images, labels, epochs=1, batch_size=len(labels), optimizer="sgd", lr=0.01)
+    for path, array in model.parameters.items():
+        layer, part = path.split("/")
+        np.testing.assert_allclose(step.params[layer][part], array, rtol=1e-3, atol=1e-5)
+
+
+def test_a_block_is_waited_for_only_on_a_device():
+    calls = []
+    on_cpu = Candidate(lambda: calls.append("call"))
+    on_device = Candidate(lambda: calls.append("call"), wait=lambda: calls.append("wait"))
+    found = timing.interleave({"a": on_cpu, "b": on_device}, 2, budget=0)
+    assert len(found.of("a")) == len(found.of("b")) == 2
+    assert min(found.of("a") + found.of("b")) >= 0
+    assert calls[-1] == "wait"
+
+
+def test_rounds_without_two_processors_are_discarded_for_all(monkeypatch):
+    gains = iter([1.9, 1.2, 1.9, 1.9, 1.0, 1.9, 1.7])
+    monkeypatch.setattr(timing, "gain", lambda: next(gains))
+    monkeypatch.setattr(timing, "PAUSE", 0)
+    measured = []
+
+    def measure(k):
+        measured.append(k)
+        return {"a": 1.0, "b": 2.0}
+
+    found = timing.rounds(measure, 2, threads=2)
+    assert measured == [0, 0, 1]  # 1.9 to 1.2: again; 1.9 to 1.9: kept; 1.0: not begun; 1.9 to 1.7: kept
+    assert (len(found.figures), found.discarded) == (2, 2)
+    assert found.ratios("a", "b") == [0.5, 0.5]
+
+
+def test_a_machine_that_is_never_idle_ends_the_wait(monkeypatch):
+    monkeypatch.setattr(timing, "gain", lambda: 1.0)
+    monkeypatch.setattr(timing, "PAUSE", 0)
+    found = timing.rounds(lambda k: {"gpucnn": 1.0}, 2, threads=2)
+    assert (found.figures, found.discarded) == ([], timing.WAITS)
+    row = {"network": "n", "what": "w", "batch": 1} | bench.summary(found, ["gpucnn"], 1.0, "seconds")
+    assert "--threads 1" in bench.line(row, "seconds", "s")
+
+
+def test_rounds_that_are_spoilt_every_time_end_too(monkeypatch):
+    gains = itertools.cycle([1.9, 1.0])
+    monkeypatch.setattr(timing, "gain", lambda: next(gains))
+    found = timing.rounds(lambda k: {"gpucnn": 1.0}, 2, threads=2)
+    assert (found.figures, found.discarded) == ([], 2 * timing.SPOILT)
+
+
+def test_gain_is_a_ratio_of_times():
+    assert 0.1 < timing.gain(size=50, products=2) < 100
+
+
+def test_runs_that_missed_are_never_and_have_no_ratio():
+    found = timing.Rounds([{"gpucnn": 2.0, "b": 4.0}, {"gpucnn": 3.0, "b": math.inf}, {"gpucnn": 1.0, "b": math.inf}])
+    row = bench.summary(found, ["gpucnn", "b"], 1.0, "seconds")
+    assert row["ratio"] == {"median": 0.5, "min": 0.5, "max": 0.5}
+    assert row["seconds"]["b"] == {"median": None, "min": 4.0, "max": None}
+    row |= {"network": "n", "what": "w", "batch": 1}
+    assert "gpucnn 2 [1..3] s" in bench.line(row, "seconds", "s")
+    assert "never" in bench.line(row, "seconds", "s")
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    monkeypatch.setattr(torch_peer, "installed", lambda: False)
+
+
+def test_without_torch_there_are_our_figures_and_a_sentence(alone):
+    shown = []
+    found = bench.compare(["single-filter"], [2, 4], QUICK, shown.append)
+    assert any("PyTorch is not installed" in each for each in found["notes"])
+    assert any("PyTorch is not installed" in each for each in shown)
+    assert [(row["what"], row["batch"]) for row in found["rows"]] == [
+        ("training step", 2),
+        ("training step", 4),
+        ("inference", 6),
+    ]
+    assert all(row["ratio"] is None and list(row["milliseconds"]) == ["gpucnn"] for row in found["rows"])
+    assert found["environment"]["blas"]
+    json.dumps(found, allow_nan=False)
+
+
+@needs_torch
+def test_beside_torch_both_memory_formats_are_timed():
+    found = bench.compare(["avgpool-96"], [3], QUICK, lambda text: None)
+    for row in found["rows"]:
+        assert set(row["milliseconds"]) == {"gpucnn", *torch_peer.VARIANTS}
+        assert row["peer"] in torch_peer.VARIANTS
+        assert row["ratio"]["min"] <= row["ratio"]["median"] <= row["ratio"]["max"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_scaling_goes_over_batches_and_then_over_pixels(alone):
+    found = bench.scaling("single-filter", [2, 3], [8, 12], QUICK, lambda text: None)
+    assert [(row["batch"], row["input"]) for row in found["rows"]] == [
+        (2, [28, 28, 1]),
+        (3, [28, 28, 1]),
+        (bench.PIXEL_BATCH, [8, 8, 1]),
+        (bench.PIXEL_BATCH, [12, 12, 1]),
+    ]
+    row = found["rows"][-1]
+    expected = 1e6 * row["milliseconds"]["gpucnn"]["median"] / (bench.PIXEL_BATCH * 144)
+    assert row["nanoseconds_per_pixel"]["gpucnn"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: bench.compare(["no-such"], [2], QUICK),
+        lambda: bench.compare(["fast"], [0], QUICK),
+        lambda: bench.scaling("fast", [], [28], QUICK),
+        lambda: bench.Settings(rounds=0),
+        lambda: processes.time_to(1.5),
+        lambda: processes.memory(batch=0),
+    ],
+)
+def test_wrong_settings_are_refused_before_the_work(call):
+    with pytest.raises(SettingError):
+        call()
+
+
+def test_a_goal_begins_its_schedule_again_and_knows_a_miss():
+    cycles = []
+
+    def cycle(epochs, number):
+        cycles.append((epochs, number))
+        for _ in range(epochs):
+            goal.seen(0.1 * (goal.epochs + 1))
+
+    goal = tasks.Goal(0.4)
+    assert goal.pursue(cycle, 3, 5) == {"reached": True, "epochs": 4, "accuracy": pytest.approx(0.4)}
+    assert cycles == [(3, 0), (2, 1)]
+    goal = tasks.Goal(0.9)
+    assert goal.pursue(cycle, 2, 3) == {"reached": False, "epochs": 3, "accuracy": pytest.approx(0.3)}
+
+
+COMMON = {"network": "softmax-regression", "data": "digits", "seed": 0, "device": "cpu", "threads": 1}
+
+
+def test_our_training_task_reaches_or_misses():
+    found = tasks.train_ours(**COMMON, accuracy=0.3, epochs=4)
+    assert found["reached"]
+    assert found["epochs"] <= 4
+    missed = tasks.train_ours(**COMMON, accuracy=1.0, epochs=1)
+    assert (missed["reached"], missed["epochs"]) == (False, 1)
+
+
+@needs_torch
+def test_torch_trains_as_we_do():
+    """From the same weights, one epoch apart in nothing but the batch order."""
+    theirs = tasks.train_torch(**COMMON, accuracy=1.0, epochs=2, channels_last=True)
+    ours = tasks.train_ours(**COMMON, accuracy=1.0, epochs=2)
+    assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=0.1)
+
+
+def test_time_to_counts_misses_and_reruns(monkeypatch, alone):
+    def run(task, *, seed, **arguments):
+        assert task == "train_ours"
+        return {"reached": seed != 1, "epochs": 1, "accuracy": 0.5}, 2.0 + seed
+
+    monkeypatch.setattr(processes, "run", run)
+    shown = []
+    found = processes.time_to(0.4, "digits", "fast", QUICK, shown.append, seeds=3)
+    (row,) = found["rows"]
+    assert row["misses"] == {"gpucnn": 1}
+    assert row["seconds"]["gpucnn"] == {"median": 4.0, "min": 2.0, "max": None}
+    assert [each["seconds"] for each in row["runs"]["gpucnn"]] == [2.0, 3.0, 4.0]
+    assert "gpucnn missed 40.00% in 1 of 3 runs" in shown
+    json.dumps(found, allow_nan=False)
+
+
+def test_memory_is_read_in_a_process_of_its_own(alone):
+    found = processes.memory("single-filter", 64, QUICK, lambda text: None, repeats=1)
+    size = found["rows"][0]["megabytes"]["gpucnn"]["median"]
+    assert 1 < size < 200
+
+
+@needs_torch
+def test_torch_memory_task_answers():
+    found, seconds = processes.run("memory_torch", network="single-filter", batch=8, threads=1, channels_last=True)
+    assert found["bytes"] >= tasks.LEAST
+    assert seconds > 0
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(GpucnnError, match=r"train_ours for fast failed: .*no-such-data"):
+        processes.run("train_ours", **{**COMMON, "network": "fast", "data": "no-such-data"}, accuracy=0.5, epochs=1)
+
+
+def test_equal_seeds_start_both_sides_from_the_same_weights():
+    network = networks.build("fast")
+    weights, _ = np.random.SeedSequence(3).spawn(2)
+    params = network.init(network.input_shape, generator(weights))
+    np.testing.assert_allclose(
+        Model("fast", device="cpu", seed=3).parameters["0/kernel"], params["0"]["kernel"], rtol=1e-6
+    )
