@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ from gpucnn.peephole import fuse
 from gpucnn.report.gradient_check import check
 
 every_case = pytest.mark.parametrize("case", CASES)
+
+
+def leaves(params: Any) -> Iterator[Any]:
+    """The arrays of a parameter dict, as they are: before a copy into a flat vector could change their kind."""
+    for value in params.values():
+        if isinstance(value, dict):
+            yield from leaves(value)
+        else:
+            yield value
 
 
 class Example:
@@ -49,6 +59,7 @@ class Example:
         dy = kernels.enter(put(self.dy))
         dx, dparams = network.backward(params, residuals, dy, context, **options)
         again, more = network.backward(params, residuals, dy, context, **options)
+        self.gradients = list(leaves(dparams))
         g, g_again = (layout.pack(d, put(np.zeros(layout.size, self.theta.dtype)) + 0) for d in (dparams, more))
         found = kernels.leave(y), None if dx is None else kernels.leave(dx), g
         repeated = found[0], None if again is None else kernels.leave(again), g_again
@@ -83,12 +94,17 @@ def test_the_gradient_is_the_central_difference(case: str) -> None:
 
 
 @every_case
-def test_backward_is_linear_in_dy(case: str) -> None:
+@pytest.mark.parametrize("kernels", [REFERENCE, NUMPY], ids=lambda kernels: kernels.name)
+def test_backward_is_linear_in_dy(case: str, kernels: Kernels) -> None:
+    """Twice one dy minus half another gives the same of their gradients."""
     example = Example(case)
-    (_, dx, g), _ = example.run()
-    example.dy = -2.5 * example.dy
-    (_, dx_scaled, g_scaled), _ = example.run()
-    close((dx_scaled, g_scaled), (-2.5 * dx, -2.5 * g))
+    one, other = example.dy, np.random.default_rng(12).standard_normal(example.dy.shape)
+    found = []
+    for dy in (one, other, 2 * one - other / 2):
+        example.dy = dy
+        (_, dx, g), _ = example.run(kernels=kernels)
+        found.append((dx, g))
+    close(found[2], [2 * a - b / 2 for a, b in zip(found[0], found[1])])
 
 
 @every_case
@@ -119,7 +135,7 @@ def test_every_array_library_gives_the_same_numbers_in_kind(case: str, dtype: st
     expected, _ = Example(case).run() if dtype == "float64" else example.run()
     found, again = example.run(library.put)
     sample = library.put(example.x)
-    for array in found:
+    for array in (*found, *example.gradients):
         assert type(array) is type(sample)
         assert array.dtype == sample.dtype
         assert array.device == sample.device
@@ -138,6 +154,7 @@ def test_the_numpy_table_is_the_reference(case: str, draw: str, batch: int, dtyp
     tolerance = 1e-10 if dtype == "float64" else 1e-4 * max(1.0, float(np.abs(expected[2]).max(initial=0)))
     close(found, expected, 1e-10 if dtype == "float64" else 1e-4, tolerance)
     close(again, found, 0, 0)
+    assert {array.dtype for array in (*found, *example.gradients)} == {np.dtype(dtype)}
 
 
 @every_case

@@ -84,6 +84,7 @@ def torch_convolution(x: Any, w: Any, options: dict[str, Any]) -> Any:
     return channels_last(F.conv2d(image, kernel, padding=padding, **rest))
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("flip", [False, True], ids=["correlation", "convolution"])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name: str, flip: bool) -> None:

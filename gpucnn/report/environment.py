@@ -1,0 +1,54 @@
+"""What measured figures depend on: versions, the processor, threads, and which kernels the BLAS chose."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+from threadpoolctl import threadpool_info
+
+from .. import __version__
+from ..device import Device
+
+
+def environment(device: Device, threads: int) -> dict[str, Any]:
+    """What the figures depend on: versions, the processor, and which kernels the BLAS chose."""
+    blas = [
+        {key: each.get(key) for key in ("internal_api", "version", "architecture", "filepath")}
+        for each in threadpool_info()
+        if each.get("user_api") == "blas"
+    ]
+    return {
+        "gpucnn": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("numpy", "cupy", "torch", "jax")},
+        "device": str(device),
+        "name": device.name,
+        "threads": threads,
+        "blas": [each | {"filepath": os.path.basename(each["filepath"] or "")} for each in blas],
+        "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
+    }
+
+
+def described(found: dict[str, Any]) -> str:
+    """An environment as two lines."""
+    versions = [
+        f"{name} {found[name]}" for name in ("gpucnn", "python", "numpy", "cupy", "torch", "jax") if found[name]
+    ]
+    blas = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in found["blas"]]
+    forced = found["openblas_coretype"]
+    pinned = f" (forced by OPENBLAS_CORETYPE={forced}; unset it for full speed)" if forced else ""
+    where = f"{found['device']}: {found['name']}, {found['threads']} CPU threads"
+    return f"{', '.join(versions)}\n{where}; BLAS: {', '.join(blas) or 'unknown'}{pinned}"
+
+
+def _version(name: str) -> str | None:
+    candidates = {"cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy")}.get(name, (name,))
+    for candidate in candidates:
+        try:
+            return metadata.version(candidate)
+        except metadata.PackageNotFoundError:
+            continue
+    return None

@@ -1,0 +1,128 @@
+"""The same networks in JAX, to be timed against on a GPU. JAX is imported by the functions that need it, never here."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import SettingError
+from ..initializers import generator
+from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ..losses import BinaryCrossEntropy, Loss
+from ..network import Network, describe
+from .timing import Candidate
+
+NAME = "JAX jit"
+AXES = ("NHWC", "HWIO", "NHWC")
+
+
+def obstacle() -> str | None:
+    """Why JAX cannot be compared with on a GPU, or None."""
+    if importlib.util.find_spec("jax") is None:
+        return "JAX is not installed, so it is left out; `pip install 'jax[cuda12]'` adds it"
+    import jax
+
+    return None if jax.default_backend() == "gpu" else "this JAX sees no GPU, so it is left out"
+
+
+def logits(network: Network, params: Mapping[str, Any], x: Any) -> Any:
+    """x (N, H, W, C) -> (N, K). params as `Network.init` gives them. Raises SettingError where JAX has no equal."""
+    for k, layer in enumerate(network.layers):
+        x = _apply(layer, params.get(str(k), {}), x)
+    return x
+
+
+def _apply(layer: Any, params: Mapping[str, Any], x: Any) -> Any:
+    import jax
+
+    match layer:
+        case Conv2D():
+            kernel = params["kernel"][::-1, ::-1] if layer.flip else params["kernel"]
+            window = layer.window(x.shape[1:])
+            y = jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                window.stride,
+                window.padding,
+                rhs_dilation=window.dilation,
+                dimension_numbers=AXES,
+                feature_group_count=layer.groups,
+            )
+            return y + params["bias"] if layer.bias else y
+        case MaxPool2D():
+            return _pool(layer, x, -np.inf, jax.lax.max)
+        case AvgPool2D() if layer.count_padding or not layer.geometry(x.shape[1:]).is_padded:
+            return _pool(layer, x, 0.0, jax.lax.add) / np.prod(layer.window)
+        case Dense():
+            y = x @ params["weights"]
+            return y + params["bias"] if layer.bias else y
+        case Flatten():
+            return x.reshape(len(x), -1)
+        case ReLU():
+            return jax.nn.relu(x)
+        case Sigmoid():
+            return jax.nn.sigmoid(x)
+        case Tanh():
+            return jax.numpy.tanh(x)
+    raise SettingError(f"{describe(layer)} has no equal in JAX here; leave the network out")
+
+
+def _pool(layer: MaxPool2D | AvgPool2D, x: Any, start: float, combine: Any) -> Any:
+    import jax
+
+    window = layer.geometry(x.shape[1:])
+    sides = ((0, 0), *window.padding, (0, 0))
+    return jax.lax.reduce_window(x, start, combine, (1, *window.size, 1), (1, *window.stride, 1), sides)
+
+
+def mean_loss(network: Network, loss: Loss, params: Mapping[str, Any], x: Any, labels: Any) -> Any:
+    import jax
+
+    z = logits(network, params, x)
+    right = jax.nn.one_hot(labels, z.shape[1])
+    if isinstance(loss, BinaryCrossEntropy):
+        return -(right * jax.nn.log_sigmoid(z) + (1 - right) * jax.nn.log_sigmoid(-z)).mean()
+    return -(right * jax.nn.log_softmax(z)).sum(axis=1).mean()
+
+
+def parameters(network: Network) -> Any:
+    import jax
+
+    drawn = network.init(network.input_shape, generator(0))
+    return jax.tree.map(lambda array: jax.numpy.asarray(array, "float32"), drawn)
+
+
+class Training:
+    """SGD on images that are float32 on the device before a step begins; the whole step is one compiled function."""
+
+    def __init__(self, network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")  # plain float32, as on the other sides
+
+        def updated(params: Any, x: Any, y: Any) -> Any:
+            gradient = jax.grad(functools.partial(mean_loss, network, loss))(params, x, y)
+            return jax.tree.map(lambda value, slope: value - lr * slope, params, gradient)
+
+        self.params = parameters(network)
+        self.data = jax.device_put(images.astype(np.float32) / 255), jax.device_put(labels)
+        self.step = jax.jit(updated, donate_argnums=0)
+
+    def __call__(self) -> None:
+        self.params = self.step(self.params, *self.data)
+
+    def wait(self) -> None:
+        import jax
+
+        jax.block_until_ready(self.params)
+
+
+def training(
+    network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
+) -> dict[str, Candidate]:
+    step = Training(network, loss, images, labels, lr)
+    return {NAME: Candidate(step, wait=step.wait)}

@@ -1,0 +1,174 @@
+"""Timing side by side: rounds in which all candidates run in turn, kept only while the machine gives its CPUs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+NEEDED = 1.6  # what two threads must gain over one
+SPOILT = 3  # times the rounds that are asked for: so many may be discarded at their end
+PAUSE = 0.5  # seconds to wait when two threads do not gain enough to begin a round
+WAITS = 60  # pauses in a row before giving up
+BUDGET = 0.1  # seconds of a candidate's block in a round, where one call takes less
+SETTLE = 0.005  # seconds of untimed work at the start of a block: another library's threads may still be spinning
+MOST = 200  # calls in a block
+
+
+class Candidate(NamedTuple):
+    """One way to do the work. around: a context for a block of calls.
+
+    wait: where calls only start work on a device, what waits for its end; a block is then timed as a whole.
+    """
+
+    call: Callable[[], Any]
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    wait: Callable[[], Any] | None = None
+
+
+@dataclass
+class Rounds:
+    """What was measured: per kept round a figure of each candidate, and how many rounds were thrown away."""
+
+    figures: list[dict[str, float]] = field(default_factory=list)
+    discarded: int = 0
+
+    def of(self, name: str) -> list[float]:
+        return [figures[name] for figures in self.figures]
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.of(name)) if self.figures else math.nan
+
+    def ratios(self, name: str, other: str) -> list[float]:
+        """name over other, round by round, where both have a figure."""
+        pairs = zip(self.of(name), self.of(other))
+        return [one / two for one, two in pairs if math.isfinite(one) and math.isfinite(two)]
+
+
+def spread(values: list[float], unit: float = 1.0) -> dict[str, float | None] | None:
+    """Median and range in multiples of unit; None for what is not finite, or when there are no values."""
+    if not values:
+        return None
+    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: value / unit if math.isfinite(value) else None for name, value in found.items()}
+
+
+def gain(size: int = 500, products: int = 12) -> float:
+    """How much faster two threads are than one here and now: a virtual machine's two CPUs are at times only one."""
+    matrix = np.ones((size, size), np.float32)
+
+    def work(_: int) -> None:
+        for _ in range(products):
+            matrix @ matrix
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(2) as pool:
+        start = time.perf_counter()
+        work(0)
+        work(1)
+        middle = time.perf_counter()
+        list(pool.map(work, range(2)))
+        return (middle - start) / (time.perf_counter() - middle)
+
+
+def rounds(
+    measure: Callable[[int], dict[str, float] | None], count: int, *, threads: int = 1, needed: float = NEEDED
+) -> Rounds:
+    """measure(0), ..., measure(count - 1), each a figure per candidate, or None where it saw that the round is spoilt.
+
+    With two threads or more, a round counts only if two threads gain `needed` both before and after it; others are
+    discarded as a whole and measured again, so all candidates are treated alike. One that cannot begin counts so too.
+    """
+    found, spoilt, waits = Rounds(), 0, 0
+    while len(found.figures) < count and spoilt < SPOILT * count and waits < WAITS:
+        if not _enough(threads, needed):
+            waits += 1
+            time.sleep(PAUSE)
+            continue
+        figures = measure(len(found.figures))
+        if figures is not None and _enough(threads, needed):
+            found.figures.append(figures)
+            found.discarded, waits = found.discarded + waits, 0
+        else:
+            spoilt += 1
+    found.discarded += spoilt + waits
+    return found
+
+
+def interleave(
+    candidates: Mapping[str, Candidate],
+    count: int,
+    *,
+    threads: int = 1,
+    needed: float = NEEDED,
+    budget: float = BUDGET,
+) -> Rounds:
+    """Seconds per call of each candidate in each round. In a round each has one block of calls, in turn.
+
+    Two threads must gain `needed` between the blocks too; while that is tried, another library's threads go to sleep.
+    """
+    repeats = {name: _repeats(each, budget) for name, each in candidates.items()}
+
+    def measure(_: int) -> dict[str, float] | None:
+        found: dict[str, float] = {}
+        for name, each in candidates.items():
+            if found and not _enough(threads, needed):
+                return None
+            found[name] = _block(each, repeats[name])
+        return found
+
+    return rounds(measure, count, threads=threads, needed=needed)
+
+
+def seconds(call: Callable[[], Any], wait: Callable[[], Any] | None = None) -> float:
+    """Of one call, after one that is not timed."""
+    done = wait or _nothing
+    call()
+    done()
+    start = time.perf_counter()
+    call()
+    done()
+    return time.perf_counter() - start
+
+
+def _enough(threads: int, needed: float) -> bool:
+    return threads < 2 or needed <= 0 or gain() >= needed
+
+
+def _repeats(each: Candidate, budget: float) -> int:
+    with each.around():
+        each.call()
+        return max(1, min(MOST, int(budget / max(seconds(each.call, each.wait), 1e-9))))
+
+
+def _block(each: Candidate, repeats: int) -> float:
+    """Seconds per call: the median on the CPU; of a whole block on a device, for waiting after each call would add."""
+    with each.around():
+        start = time.perf_counter()
+        each.call()
+        while time.perf_counter() - start < SETTLE:
+            each.call()
+        if each.wait is not None:
+            each.wait()
+            start = time.perf_counter()
+            for _ in range(repeats):
+                each.call()
+            each.wait()
+            return (time.perf_counter() - start) / repeats
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            each.call()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,271 @@
+"""The same networks in PyTorch, to be timed against. PyTorch is imported by the functions that need it, never here."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..device import reason_of
+from ..errors import SettingError
+from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ..network import Network, describe
+from ..ops.window import Window
+from ..optimizers import SGD, Adam, AdamW, Optimizer
+from .timing import Candidate, seconds
+
+NAME = "PyTorch"
+VARIANTS: dict[str, dict[str, Any]] = {NAME: {}, f"{NAME} channels_last": {"channels_last": True}}
+COMPILED: dict[str, dict[str, Any]] = {f"{NAME} compiled": {"compiled": True}}
+INFERENCE_BATCHES = (256, 512, 1000)  # the fastest is taken
+TRIAL = 2000  # images on which they are compared
+
+
+def installed() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def obstacle(device: str) -> str | None:
+    """Why PyTorch cannot be compared with on "cpu" or "cuda:N", or None."""
+    if not installed():
+        return "PyTorch is not installed, so these are gpucnn's figures alone; `pip install torch` adds its own"
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return f"PyTorch cannot be imported ({reason_of(error)}), so these are gpucnn's figures alone"
+    if device != "cpu" and not torch.cuda.is_available():
+        return "this PyTorch sees no CUDA device, so it is left out"
+    return None
+
+
+def set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def translate(network: Network) -> Any:
+    """The equal torch.nn.Sequential, of (N, C, H, W). Ties in a max pool always go to one pixel there.
+
+    Raises SettingError for a layer that has no equal.
+    """
+    from torch import nn
+
+    return nn.Sequential(*(each for k, layer in enumerate(network.layers) for each in _modules(layer, network, k)))
+
+
+def _modules(layer: Any, network: Network, k: int) -> list[Any]:
+    from torch import nn
+
+    in_shape = network.shapes()[k]
+    match layer:
+        case Conv2D():
+            return _convolution(layer, in_shape)
+        case MaxPool2D() | AvgPool2D():
+            return _pool(layer, in_shape)
+        case Dense():
+            return [nn.Linear(in_shape[0], layer.units, layer.bias)]
+        case ReLU() | Sigmoid() | Tanh() | Flatten():
+            return [getattr(nn, type(layer).__name__)()]
+    raise _no_equal(layer, k)
+
+
+def _no_equal(layer: Any, k: int) -> SettingError:
+    return SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+
+
+def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
+    from torch import nn
+
+    window = layer.window(in_shape)
+    tied = layer.bias == "tied"
+    padded, padding = _padded(window, 0.0)
+    convolution = nn.Conv2d(
+        in_shape[2], layer.filters, window.size, window.stride, padding, window.dilation, layer.groups, tied
+    )
+    return [*padded, convolution, *([_untied_bias(layer.out_shape(in_shape))] if layer.bias == "untied" else [])]
+
+
+def _pool(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
+    from torch import nn
+
+    window = layer.geometry(in_shape)
+    if isinstance(layer, MaxPool2D):
+        padded, padding = _padded(window, -math.inf, most=2)
+        return [*padded, nn.MaxPool2d(window.size, window.stride, padding)]
+    padded, padding = _padded(window, 0.0, most=2)
+    if padded and not layer.count_padding:
+        raise SettingError(f"{describe(layer)}: PyTorch cannot leave this padding out of the mean")
+    return [*padded, nn.AvgPool2d(window.size, window.stride, padding, count_include_pad=layer.count_padding)]
+
+
+def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tuple[int, int]]:
+    """A padding layer where the sides differ (or exceed size / most), else the padding of the layer itself."""
+    from torch import nn
+
+    (top, bottom), (left, right) = window.padding
+    within = not most or (top <= window.size[0] // most and left <= window.size[1] // most)
+    if top == bottom and left == right and within:
+        return [], (top, left)
+    return [nn.ConstantPad2d((left, right, top, bottom), value)], (0, 0)
+
+
+def _untied_bias(shape: tuple[int, int, int]) -> Any:
+    import torch
+
+    class UntiedBias(torch.nn.Module):
+        """One number per output position."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(shape[2], shape[0], shape[1]))
+
+        def forward(self, x: Any) -> Any:
+            return x + self.bias
+
+    return UntiedBias()
+
+
+def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
+    """params, as `Network.init` gives them, in the order, orientation and axes of the translation's parameters()."""
+    image: tuple[int, ...] | None = None
+    for k, (layer, shape) in enumerate(zip(network.layers, network.shapes())):
+        of_layer = params.get(str(k), {})
+        if isinstance(layer, Conv2D):
+            kernel = of_layer["kernel"]
+            yield (kernel[::-1, ::-1] if layer.flip else kernel).transpose(3, 2, 0, 1)
+            if layer.bias:
+                yield of_layer["bias"].transpose(2, 0, 1) if layer.bias == "untied" else of_layer["bias"]
+        elif isinstance(layer, Dense):
+            weights = of_layer["weights"]
+            if image is not None:  # gpucnn flattens (H, W, C), PyTorch (C, H, W)
+                weights = weights.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weights.shape)
+            image = None
+            yield weights.T
+            if layer.bias:
+                yield of_layer["bias"]
+        elif isinstance(layer, Flatten) and len(shape) == 3:
+            image = shape
+
+
+class Peer:
+    """A network in PyTorch with its loss and its optimiser, ready to take steps. params: the initial ones."""
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        params: Mapping[str, Any] | None = None,
+        *,
+        optimizer: Optimizer | None = None,
+        lr: float = 0.01,
+        device: str = "cpu",
+        channels_last: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        import torch
+
+        self.device, self.compiled = device, compiled
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        module = translate(network)
+        if params is not None:
+            with torch.no_grad():
+                for into, array in zip(module.parameters(), arrays(network, params), strict=True):
+                    into.copy_(torch.from_numpy(np.array(array)))
+        module = module.to(device=device, memory_format=self.format)
+        self.module: Any = torch.compile(module, mode="reduce-overhead") if compiled else module
+        self.loss = _loss(loss)
+        self.optimizer = optimizer_of(optimizer or SGD(), module.parameters(), lr)
+
+    def put(self, images: np.ndarray) -> Any:
+        """images (N, H, W, C) uint8 -> float32 (N, C, H, W) in 0..1, in this peer's memory format, on its device."""
+        import torch
+
+        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        return x.contiguous(memory_format=self.format)
+
+    def step(self, x: Any, labels: Any) -> Any:
+        self.optimizer.zero_grad()
+        loss = self.loss(self.module(x), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def logits(self, x: Any, batch: int) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            # a compiled module replays a CUDA graph, which writes over its last output
+            made = [self.module(part).clone() if self.compiled else self.module(part) for part in x.split(batch)]
+            return torch.cat(made)
+
+
+def _loss(loss: Loss) -> Callable[[Any, Any], Any]:
+    from torch.nn import functional as F
+
+    if isinstance(loss, SoftmaxCrossEntropy):
+        return F.cross_entropy
+    if isinstance(loss, BinaryCrossEntropy):
+        return lambda logits, labels: F.binary_cross_entropy_with_logits(
+            logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        )
+    raise SettingError(f"{loss} has no equal in PyTorch here")
+
+
+def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
+    from torch import optim
+
+    if isinstance(chosen, SGD):
+        return optim.SGD(
+            parameters, lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay, nesterov=chosen.nesterov
+        )
+    if isinstance(chosen, Adam):
+        kind = optim.AdamW if isinstance(chosen, AdamW) else optim.Adam
+        return kind(parameters, lr, (chosen.beta1, chosen.beta2), chosen.epsilon, chosen.weight_decay)
+    raise SettingError(f"{chosen} has no equal in PyTorch here")
+
+
+def _variants(device: str) -> dict[str, dict[str, Any]]:
+    return VARIANTS if device == "cpu" else VARIANTS | COMPILED
+
+
+def _waiting(device: str) -> Callable[[], Any] | None:
+    """What waits for the device; and plain float32 on both sides: TF32 keeps 10 bits of the mantissa only."""
+    if device == "cpu":
+        return None
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return functools.partial(torch.cuda.synchronize, device)
+
+
+def training(
+    network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
+) -> dict[str, Candidate]:
+    """A step on these images, which are float32 tensors on the device before it begins; per memory format."""
+    import torch
+
+    wait, found = _waiting(device), {}
+    for name, options in _variants(device).items():
+        peer = Peer(network, loss, device=device, lr=lr, **options)
+        x, y = peer.put(images), torch.from_numpy(labels).to(device)
+        found[name] = Candidate(functools.partial(peer.step, x, y), wait=wait)
+    return found
+
+
+def inference(network: Network, loss: Loss, images: np.ndarray, device: str) -> dict[str, Candidate]:
+    """Logits of these images, float32 tensors on the device beforehand, in the best of some batch sizes."""
+    wait, found = _waiting(device), {}
+    for name, options in _variants(device).items():
+        peer = Peer(network, loss, device=device, **options)
+        x = peer.put(images)
+        sizes = INFERENCE_BATCHES[-1:] if peer.compiled else INFERENCE_BATCHES
+        trials = {size: seconds(functools.partial(peer.logits, x[:TRIAL], size), wait) for size in sizes}
+        best = min(trials, key=lambda size: trials[size])
+        found[name] = Candidate(functools.partial(peer.logits, x, best), wait=wait)
+    return found
