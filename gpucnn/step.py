@@ -6,7 +6,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,7 +78,10 @@ class Workers:
         if count == 1 or self._pool is None:
             return [work(k) for k in range(count)]
         others = [self._pool.submit(work, k) for k in range(count - 1)]
-        last = work(count - 1)
+        try:
+            last = work(count - 1)
+        finally:
+            wait(others)  # after an error too: nobody writes behind the caller's back
         return [*(other.result() for other in others), last]
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -386,3 +387,17 @@ def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypat
         DeviceError, match=r"cpu: out of memory with 512 examples per batch .*; --batch-size 32 should fit"
     ):
         model.fit(np.zeros((600, 28, 28, 1), np.uint8), np.zeros(600, int), batch_size=512)
+
+
+def test_an_error_is_raised_after_all_workers_are_done() -> None:
+    done = []
+
+    def work(k: int) -> None:
+        if k == 2:
+            raise RuntimeError("the last one")
+        time.sleep(0.05)
+        done.append(k)
+
+    with pytest.raises(RuntimeError, match="the last one"):
+        Workers(3).map(work, 3)
+    assert sorted(done) == [0, 1]
