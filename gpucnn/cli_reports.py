@@ -1,4 +1,4 @@
-"""The commands that examine rather than train: check, doctor, bench."""
+"""The commands that examine rather than train: check, doctor, bench, compare."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import arguments
-from .arguments import DeviceOption, JsonOption, ThreadsOption
+from .arguments import DataOption, DeviceOption, JsonOption, ThreadsOption
 from .errors import GpucnnError
 
 app = typer.Typer()
@@ -101,3 +101,37 @@ def bench(
         found = steps.compare(names or steps.NETWORKS, sizes, settings)
     if as_json:
         print(json.dumps(found))
+
+
+@app.command()
+def compare(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A network's name; `gpucnn networks` lists them.")
+    ] = "two-conv",
+    data: DataOption = "digits",
+    devices: Annotated[str, typer.Option(metavar="D,...", help="What is set beside the CPU.")] = "cpu,cuda",
+    steps: Annotated[int, typer.Option(min=1, help="Updates of theta.")] = 100,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per update; the recipe's by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and the batch order.")] = 0,
+    threads: ThreadsOption = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw it, as .png, .svg or .pdf.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set the CPU and a GPU side by side: the same seed, how closely they agree, how fast each is.
+
+    Without a GPU, the array libraries at hand are compared instead.
+    """
+    from .data import load
+    from .report import compare_text
+    from .report.compare import compare as run
+    from .report.compare_result import Settings
+
+    settings = Settings(network, devices.split(","), steps, batch_size, seed=seed, threads=threads)
+    found = run(load(data), settings)
+    print(compare_text.render(found))
+    if plot is not None:
+        from .report.compare_plots import overview
+
+        overview(found, plot)
+    if as_json:
+        print(json.dumps(found.to_dict()))

@@ -1,0 +1,161 @@
+"""`gpucnn compare`: the same network from the same seed on the CPU and on a GPU: do they agree, and when does it pay?
+
+float32 training is chaotic: where a rounding decides which of two values is the larger, runs part at once. So the
+distance between CPU and GPU stands beside that between CPU runs that differ in the order of their sums only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from .. import runs
+from ..data import Dataset
+from ..initializers import generator
+from ..network import describe
+from ..networks import Recipe
+from ..optimizers import State
+from ..schedules import schedule
+from ..step import default_threads
+from .backends import CPU, YARDSTICKS, Backend, Problem, Runner, held_to_one_thread, selected
+from .compare_result import Agreement, Comparison, Row, Settings
+from .compare_speed import speeds
+
+Array = Any
+
+DTYPES = ("float32", "float64")
+
+
+def compare(dataset: Dataset, settings: Settings | None = None) -> Comparison:
+    """Run the comparison on a data set's training images. Raises SettingError and DeviceError."""
+    settings = settings or Settings()
+    others, sentence = selected(settings.devices)
+    chosen = runs.Settings(
+        settings.network, "cpu", batch_size=settings.batch_size, seed=settings.seed, threads=settings.threads
+    )
+    model = runs.new_model(chosen, dataset)
+    recipe, _ = runs.recipe(chosen, len(dataset.train_labels))
+    problem = Problem(
+        settings.network,
+        model.network,
+        model.loss,
+        dataset.train_images,
+        dataset.train_labels,
+        settings.seed,
+        settings.threads,
+    )
+    backends = [CPU, *YARDSTICKS, *others]
+    timed = [CPU, *(YARDSTICKS if sentence else ()), *others]
+    with held_to_one_thread():
+        agreements = [agreement(problem, backends, dtype, recipe, settings.steps) for dtype in DTYPES]
+        measured = speeds(
+            problem,
+            timed,
+            recipe.optimizer,
+            recipe.lr,
+            settings.batches,
+            rounds=settings.rounds,
+            budget=settings.budget,
+        )
+    return Comparison(
+        settings.network,
+        dataset.name,
+        model.layout.size,
+        settings,
+        recipe.batch_size,
+        settings.threads or default_threads(),
+        describe(recipe.optimizer),
+        sentence,
+        {each.name: each.about for each in backends},
+        agreements,
+        measured,
+    )
+
+
+def agreement(problem: Problem, backends: Sequence[Backend], dtype: str, recipe: Recipe, steps: int) -> Agreement:
+    """Compare all backends with the first one: one pass, then so many steps of the recipe from the same start."""
+    runners = [Runner(problem, backend, dtype) for backend in backends]
+    names = [backend.name for backend in backends]
+    order = _batches(problem, recipe.batch_size)
+    passes = [one_pass(runner, next(_batches(problem, recipe.batch_size))) for runner in runners]
+    rows = [
+        Row(
+            name,
+            "gradient" if "/" in name else "output",
+            expected.shape if "/" in name else expected.shape[1:],
+            {other: relative(found[name], expected) for other, found in zip(names[1:], passes[1:])},
+        )
+        for name, expected in passes[0].items()
+    ]
+    return Agreement(dtype, rows, *_trained(dict(zip(names, runners)), order, recipe, steps))
+
+
+def _trained(
+    runners: dict[str, Runner], batches: Iterator[np.ndarray], recipe: Recipe, steps: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """All runners step by step: the distance of each theta from the first one's, and each batch's mean loss."""
+    theta: dict[str, list[float]] = {name: [] for name in list(runners)[1:]}
+    losses: dict[str, list[float]] = {name: [] for name in runners}
+    works = {name: runner.step(recipe.optimizer, recipe.batch_size) for name, runner in runners.items()}
+    for k in range(steps):
+        batch, lr = next(batches), recipe.lr * schedule(recipe.schedule)(k, steps)
+        now = {}
+        for name, runner in runners.items():
+            with runner.device.activate():
+                of_batch = works[name](runner.images, runner.labels, runner.batch(batch), lr)
+                losses[name].append(float(runner.fetch(of_batch).mean(dtype=np.float64)))
+                now[name] = runner.fetch(works[name].theta)
+        first, *others = now
+        for name in others:
+            theta[name].append(relative(now[name], now[first]))
+    return theta, losses
+
+
+def one_pass(runner: Runner, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Each layer's output ("0 Conv2D", (N, ...)) and each parameter's gradient ("0/kernel"), copies on the host.
+
+    Outputs come from the network's layers one by one, gradients from the update that training does.
+    """
+    found = {}
+    with runner.device.activate():
+        batch, params = runner.batch(indices), runner.layout.unpack(runner.start())
+        x = array_namespace(runner.images).take(runner.images, batch, axis=0)
+        x = runner.scaling(x, runner.start().dtype, runner.context)
+        for k, layer in enumerate(runner.network.layers):
+            x, _ = layer.forward(params.get(str(k), {}), x, runner.context)
+            # a copy: the next layer may write over its input
+            y = np.array(runner.fetch(runner.context.kernels.leave(x)))
+            found[f"{k} {type(layer).__name__}"] = y[::-1] if runner.backend.reversed else y
+        step = runner.step(_Kept(), len(indices))
+        step(runner.images, runner.labels, batch, 0.0)
+        gradient = np.array(runner.fetch(step.state["gradient"]))
+    return found | {slot.name: gradient[slot.place].reshape(slot.shape) for slot in runner.layout.slots}
+
+
+class _Kept:
+    """An optimiser that keeps the mean gradient and leaves theta as it is."""
+
+    def init(self, theta: Array) -> State:
+        return {"gradient": array_namespace(theta).zeros_like(theta)}
+
+    def update(self, theta: Array, g: Array, state: State, lr: float, step: int) -> None:
+        state["gradient"][...] = g
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """norm(found - expected) / norm(expected); where expected is 0, the norm of found."""
+    expected = np.asarray(expected, np.float64)
+    norm = float(np.linalg.norm(expected.ravel()))
+    return float(np.linalg.norm((np.asarray(found, np.float64) - expected).ravel())) / (norm or 1.0)
+
+
+def _batches(problem: Problem, size: int) -> Iterator[np.ndarray]:
+    """Indices of examples, epoch after epoch in the order that Model.fit has; the last ones of an epoch are fewer."""
+    _, seed = np.random.SeedSequence(problem.seed).spawn(2)
+    rng = generator(seed)
+    while True:
+        order = rng.permutation(len(problem.labels))
+        yield from (order[first : first + size] for first in range(0, len(order), size))

@@ -1,0 +1,185 @@
+"""Pictures of a comparison. Matplotlib is imported when one is drawn, and never touches a screen."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+from .backends import CPU, YARDSTICKS
+from .compare_result import CHAOS_LIMIT, LAYER_LIMIT, THETA_LIMIT, Agreement, Comparison
+
+Figure = Any
+
+FLOOR = {"float32": 1e-9, "float64": 1e-18}  # where a difference of exactly 0 is drawn
+GREYS = {each.name: grey for each, grey in zip(YARDSTICKS, ("0.6", "0.35"))}
+MARKS = "osD^v"
+
+
+def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
+    """All four pictures in an image file at path."""
+    figure = _figure((12.0, 16.5))
+    parts = figure.subfigures(4, 1, height_ratios=(1.45, 1, 1, 1), hspace=0.03)
+    for part, draw in zip(parts, (_layers, _drift, _losses, _speed)):
+        draw(part, found)
+    figure.suptitle(f"{found.network} on {found.data}, batches of {found.batch_size}, seed {found.settings.seed}")
+    figure.savefig(path, dpi=110)
+
+
+def layers(found: Comparison) -> Figure:
+    """The relative difference of each layer's output and each parameter's gradient, one batch."""
+    return _alone(_layers, found, (11.0, 0.27 * len(found.agreements[0].rows) + 1.8))
+
+
+def drift(found: Comparison) -> Figure:
+    """The relative difference of theta, step by step."""
+    return _alone(_drift, found, (11.0, 3.8))
+
+
+def losses(found: Comparison) -> Figure:
+    """The loss of each step's batch."""
+    return _alone(_losses, found, (11.0, 3.6))
+
+
+def speed(found: Comparison) -> Figure:
+    """Images per second, and what a step consists of, by batch size."""
+    return _alone(_speed, found, (11.0, 4.0))
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _alone(draw: Callable[[Figure, Comparison], None], found: Comparison, size: tuple[float, float]) -> Figure:
+    figure = _figure(size)
+    draw(figure, found)
+    return figure
+
+
+def _layers(figure: Figure, found: Comparison) -> None:
+    panels = figure.subplots(1, len(found.agreements), sharey=True, squeeze=False)[0]
+    names = [f"{row.what} {row.name}" for row in found.agreements[0].rows]
+    outputs = sum(row.what == "output" for row in found.agreements[0].rows)
+    for axis, each in zip(panels, found.agreements):
+        floor = FLOOR[each.dtype]
+        for name in list(found.devices)[1:]:
+            values = [max(row.differences[name], floor) for row in each.rows]
+            axis.plot(values, range(len(names)), linestyle="none", label=name, **_dots(found, name), clip_on=False)
+        axis.axhline(outputs - 0.5, color="0.8", linewidth=0.8)
+        if each.dtype == "float32":
+            axis.axvline(LAYER_LIMIT, color="C3", linestyle="--", linewidth=1, label=f"target {LAYER_LIMIT:.0e}")
+        axis.set_xscale("log")
+        largest = [value for row in each.rows for value in row.differences.values() if math.isfinite(value)]
+        axis.set_xlim(floor, max(1e5 * floor, 3 * max(largest, default=0.0)))
+        axis.set_xlabel("relative difference from the CPU (left edge: none)")
+        axis.set_title(each.dtype, fontsize="medium")
+        axis.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(names)), names, fontsize="small")
+    panels[0].tick_params(axis="y", pad=8)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    _legend(figure, panels[0])
+
+
+def _drift(figure: Figure, found: Comparison) -> None:
+    panels = figure.subplots(1, len(found.agreements), squeeze=False)[0]
+    for axis, each in zip(panels, found.agreements):
+        for name, curve in each.theta.items():
+            steps = range(1, len(curve) + 1)
+            axis.plot(steps, [max(value, FLOOR[each.dtype]) for value in curve], label=name, **_line(found, name))
+        limit = _limit(each)
+        axis.axhline(limit, color="C3", linestyle="--", linewidth=1, label="target at the last step")
+        axis.set_yscale("log")
+        axis.set_xlabel("training step")
+        axis.set_ylabel("relative difference of theta")
+        axis.set_title(f"{each.dtype}, target {limit:.1e}", fontsize="medium")
+        axis.grid(alpha=0.3)
+    _legend(figure, panels[0])
+
+
+def _losses(figure: Figure, found: Comparison) -> None:
+    panels = figure.subplots(1, len(found.agreements), sharey=True, squeeze=False)[0]
+    for axis, each in zip(panels, found.agreements):
+        for name, curve in each.losses.items():
+            axis.plot(range(1, len(curve) + 1), curve, label=name, **_line(found, name))
+        axis.set_xlabel("training step")
+        axis.set_title(each.dtype, fontsize="medium")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    panels[0].set_ylabel("mean loss of the batch, nats")
+    _legend(figure, panels[0])
+
+
+def _speed(figure: Figure, found: Comparison) -> None:
+    rates, times = figure.subplots(1, 2)
+    for name in dict.fromkeys(each.device for each in found.speeds):
+        rows = [each for each in found.speeds if each.device == name and each.compute]
+        batches, look = [each.batch for each in rows], {"color": _colour(found, name), "marker": "o", "markersize": 4}
+        rates.plot(batches, [each.resident for each in rows], label=f"{name}, images on the device", **look)
+        times.plot(batches, _milliseconds([each.compute for each in rows]), label=f"{name}, compute", **look)
+        if name.startswith("cuda"):
+            rates.plot(batches, [each.transferred for each in rows], "--", label=f"{name}, images sent first", **look)
+            times.plot(batches, _milliseconds([each.transfer for each in rows]), "--", label="transfer", **look)
+        look |= {"marker": "x", "alpha": 0.6}
+        times.plot(batches, _milliseconds([each.first for each in rows]), ":", label=f"{name}, first step", **look)
+        pays = found.break_even.get(name, {}).get("resident")
+        if pays is not None:
+            rates.axvline(pays, color=_colour(found, name), linestyle=":", label=f"{name} pays from {pays}")
+    for axis, label in ((rates, "training images per second"), (times, "milliseconds per step")):
+        _by_batch(axis, sorted({each.batch for each in found.speeds}), label)
+
+
+def _by_batch(axis: Any, batches: list[int], label: str) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(batches, list(map(str, batches)))
+    axis.set_xlabel("images per batch")
+    axis.set_ylabel(label)
+    axis.set_title("float32", fontsize="medium")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+
+
+def _milliseconds(seconds: list[float | None]) -> list[float]:
+    return [float("nan") if each is None else 1e3 * each for each in seconds]
+
+
+def _limit(each: Agreement) -> float:
+    return CHAOS_LIMIT * each.yardstick if each.dtype == "float32" else THETA_LIMIT
+
+
+def _legend(figure: Figure, axis: Any) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", frameon=False)
+
+
+def _colour(found: Comparison, name: str) -> str:
+    """Grey for the CPU and its reorderings, a colour for each of the others."""
+    if name == CPU.name:
+        return "0.1"
+    return GREYS.get(name) or f"C{found.others.index(name)}"
+
+
+def _dots(found: Comparison, name: str) -> dict[str, Any]:
+    """Larger and hollow for what comes first, so that what lies on top of each other stays visible."""
+    place = list(found.devices).index(name) - 1
+    colour = _colour(found, name)
+    return {
+        **{"marker": MARKS[place % len(MARKS)], "markersize": max(4, 10 - 2 * place), "markeredgecolor": colour},
+        "markerfacecolor": "none" if name in GREYS else colour,
+    }
+
+
+def _line(found: Comparison, name: str) -> dict[str, Any]:
+    """Wide and pale for the CPU, dashes in turn for the others."""
+    if name == CPU.name:
+        return {"color": "0.8", "linewidth": 6}
+    if name in GREYS:
+        return {"color": GREYS[name], "linewidth": 3}
+    place = found.others.index(name)
+    return {"color": f"C{place}", "linewidth": 1.5, "linestyle": (3 * place, (4, 2 + 2 * place))}

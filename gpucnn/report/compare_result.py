@@ -1,0 +1,178 @@
+"""What `gpucnn compare` finds: differences, targets, times; and the same as JSON-able values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import SettingError
+from .backends import CPU, YARDSTICKS
+from .compare_speed import Speed, break_even
+
+BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
+LAYER_LIMIT = 1e-5  # float32, each layer's output and gradient
+THETA_LIMIT = 1e-9  # float64, theta after the steps
+CHAOS_LIMIT = 3  # float32, theta after the steps: times the distance between two CPU runs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """devices: texts as --device takes them; the CPU is always one. batch_size: None is the recipe's.
+
+    batches: the sizes that are timed, in blocks of `budget` seconds in so many rounds. threads: of the CPU.
+    """
+
+    network: str = "two-conv"
+    devices: Sequence[str] = ("cpu", "cuda")
+    steps: int = 100
+    batch_size: int | None = None
+    batches: Sequence[int] = BATCHES
+    seed: int = 0
+    threads: int | None = None
+    rounds: int = 5
+    budget: float = 0.1
+
+    def __post_init__(self) -> None:
+        sizes = [self.steps, self.rounds, *self.batches, *([] if self.batch_size is None else [self.batch_size])]
+        if not self.batches or min(sizes) < 1:
+            raise SettingError(
+                f"compare: {self.steps} steps, batches {', '.join(map(str, self.batches)) or 'none'}, "
+                f"{self.rounds} rounds: at least 1 of each was expected"
+            )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One array of one pass: a layer's "output" or a parameter's "gradient", without the batch.
+
+    differences: by backend, norm(theirs - the CPU's) / norm(the CPU's).
+    """
+
+    name: str
+    what: str
+    shape: tuple[int, ...]
+    differences: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """In one precision: rows of one forward and backward pass; theta: the relative difference after 1, 2, ... steps.
+
+    losses: the mean loss of each step's batch, "cpu" included. Everything by backend.
+    """
+
+    dtype: str
+    rows: list[Row]
+    theta: dict[str, list[float]]
+    losses: dict[str, list[float]]
+
+    def worst(self, name: str) -> float:
+        """The largest difference of a backend in one pass; NaN if any is."""
+        return float(np.max([row.differences[name] for row in self.rows]))
+
+    @property
+    def yardstick(self) -> float:
+        """The largest distance between two CPU runs after the last step."""
+        return float(np.max([self.theta[each.name][-1] for each in YARDSTICKS]))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What agreement is held to: found at most limit."""
+
+    device: str
+    dtype: str
+    what: str
+    found: float
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        return self.found <= self.limit
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found. devices: what each backend is, by name, the CPU first. sentence: why no GPU is among them."""
+
+    network: str
+    data: str
+    parameters: int
+    settings: Settings
+    batch_size: int
+    threads: int
+    optimizer: str
+    sentence: str | None
+    devices: dict[str, str]
+    agreements: list[Agreement]
+    speeds: list[Speed] = field(default_factory=list)
+
+    @property
+    def others(self) -> list[str]:
+        """The backends that are compared with the CPU, without the yardsticks."""
+        own = {CPU.name, *(each.name for each in YARDSTICKS)}
+        return [name for name in self.devices if name not in own]
+
+    @property
+    def targets(self) -> list[Target]:
+        return [target for found in self.agreements for name in self.others for target in _targets(found, name)]
+
+    @property
+    def break_even(self) -> dict[str, dict[str, int | None]]:
+        """By GPU: the batch size from which it is faster than the CPU, "resident" and "transferred"; None is never."""
+        gpus = dict.fromkeys(each.device for each in self.speeds if each.device.startswith("cuda"))
+        return {
+            name: {
+                "resident": break_even(self.speeds, CPU.name, name),
+                "transferred": break_even(self.speeds, CPU.name, name, transferred=True),
+            }
+            for name in gpus
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: numbers that are not finite become None."""
+        settings = self.settings
+        return {
+            **{"network": self.network, "data": self.data, "parameters": self.parameters, "seed": settings.seed},
+            **{"steps": settings.steps, "batch_size": self.batch_size, "threads": self.threads},
+            **{"optimizer": self.optimizer, "devices": self.devices, "sentence": self.sentence},
+            "precisions": {found.dtype: _agreement_dict(found) for found in self.agreements},
+            "targets": [
+                {"device": each.device, "dtype": each.dtype, "what": each.what, "found": _finite(each.found)}
+                | {"limit": _finite(each.limit), "met": each.met}
+                for each in self.targets
+            ],
+            "speeds": [each.to_dict() for each in self.speeds],
+            "break_even": self.break_even,
+        }
+
+
+def _targets(found: Agreement, name: str) -> list[Target]:
+    steps, last = len(found.theta[name]), found.theta[name][-1]
+    after = f"theta after {steps} step{'s' * (steps > 1)}"
+    if found.dtype == "float64":
+        return [Target(name, found.dtype, after, last, THETA_LIMIT)]
+    return [
+        Target(name, found.dtype, "worst of one pass", found.worst(name), LAYER_LIMIT),
+        Target(name, found.dtype, after, last, CHAOS_LIMIT * found.yardstick),
+    ]
+
+
+def _agreement_dict(found: Agreement) -> dict[str, Any]:
+    def finite(values: dict[str, list[float]]) -> dict[str, list[float | None]]:
+        return {name: [_finite(value) for value in curve] for name, curve in values.items()}
+
+    rows = [
+        {"name": row.name, "what": row.what, "shape": list(row.shape)}
+        | {"differences": {name: _finite(value) for name, value in row.differences.items()}}
+        for row in found.rows
+    ]
+    return {"layers": rows, "theta": finite(found.theta), "losses": finite(found.losses)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,111 @@
+"""A comparison as tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .backends import CPU
+from .compare_result import Comparison
+from .compare_speed import Speed
+
+
+def render(found: Comparison) -> str:
+    """All of a comparison."""
+    return "\n\n".join([heading(found), agreement(found), targets(found), speed(found)])
+
+
+def heading(found: Comparison) -> str:
+    """What was compared, and why no GPU is among it."""
+    width = max(map(len, found.devices))
+    lines = [
+        f"{found.network}, {found.parameters:,} parameters, on {found.data}: batches of {found.batch_size}, "
+        f"{found.optimizer}, seed {found.settings.seed}, {found.threads} CPU thread{'s' * (found.threads > 1)}",
+        *(f"  {name:<{width}}  {about}" for name, about in found.devices.items()),
+    ]
+    return "\n".join(lines + ([found.sentence] if found.sentence else []))
+
+
+def agreement(found: Comparison) -> str:
+    """Relative differences of one forward and backward pass by layer, then of theta along the steps."""
+    names = list(found.devices)[1:]
+    pairs = [(each, name) for each in found.agreements for name in names]
+    rows = [["", "", *(name for _, name in pairs)]]
+    for k, row in enumerate(found.agreements[0].rows):
+        cells = [_small(each.rows[k].differences[name]) for each, name in pairs]
+        rows.append([f"{row.what} {row.name}", " x ".join(map(str, row.shape)), *cells])
+    for step in _milestones(found.settings.steps):
+        cells = [_small(each.theta[name][step - 1]) for each, name in pairs]
+        rows.append([f"theta after {step} step{'s' * (step > 1)}", "", *cells])
+    table = _table(rows, left=2)
+    widths = [max(len(row[k]) for row in rows) + 2 for k in range(2 + len(names))]
+    above = " " * sum(widths[:2]) + "".join(f"{each.dtype:<{sum(widths[2:])}}" for each in found.agreements).rstrip()
+    return "\n".join(
+        [f"norm(theirs - {CPU.name}'s) / norm({CPU.name}'s), one batch forward and backward", above, *table]
+    )
+
+
+def targets(found: Comparison) -> str:
+    """What agreement is held to, and whether it was reached."""
+    if not found.targets:
+        return "No device or library to hold to the targets."
+    rows = []
+    for each in found.targets:
+        limit, verdict = f"at most {_small(each.limit)}", "met" if each.met else "MISSED"
+        rows.append([each.device, each.dtype, each.what, _small(each.found), limit, verdict])
+    chaos = "float32 drift: at most 3 times the larger distance between cpu and its two reorderings"
+    return "\n".join([f"targets ({chaos})", *_table(rows, left=3)])
+
+
+def speed(found: Comparison) -> str:
+    """A training step's times by batch size, and the batch size from which each device is faster than the CPU."""
+    head = ["", "batch", "first step", "transfer", "compute", "images/s", "with transfer"]
+    table = _table([head, *(_speed_row(each) for each in found.speeds)], left=1)
+    title = "a training step in float32, medians; first step: with all that is prepared once; transfer: of its images"
+    return "\n".join([title, *table, *break_even(found)])
+
+
+def break_even(found: Comparison) -> list[str]:
+    """For each GPU, from which batch size on it pays; where there is none, that this is unknown."""
+    largest = max((each.batch for each in found.speeds), default=0)
+    lines = []
+    for name, pays in found.break_even.items():
+        alone, sent = pays["resident"], pays["transferred"]
+        if alone is None:
+            lines.append(f"{name} does not pay up to batches of {largest}: {CPU.name} is faster.")
+        else:
+            also = "never so" if sent is None else f"from {sent} on"
+            lines.append(f"{name} pays from batches of {alone} on ({also} when each batch is sent to it first).")
+    return lines or ["From which batch size a GPU pays can be said where there is one."]
+
+
+def _speed_row(each: Speed) -> list[str]:
+    if each.compute is None or each.first is None or each.resident is None or each.transferred is None:
+        return [each.device, str(each.batch), "out of memory", "", "", "", ""]
+    transfer, rate = (_time(each.transfer), f"{each.transferred:,.0f}") if each.transfer else ("-", "-")
+    times = [_time(each.first), transfer, _time(each.compute)]
+    return [each.device, str(each.batch), *times, f"{each.resident:,.0f}", rate]
+
+
+def _milestones(steps: int) -> list[int]:
+    """1, 10, 100, ... and the last step."""
+    found = [10**k for k in range(len(str(steps))) if 10**k < steps]
+    return [*found, steps]
+
+
+def _small(value: float) -> str:
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:,.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"
+
+
+def _table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Aligned columns, the first `left` of them to the left."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:left], widths)]
+        cells += [cell.rjust(width) for cell, width in zip(row[left:], widths[left:])]
+        lines.append("  ".join(cells).rstrip())
+    return lines
