@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -69,10 +70,12 @@ def bench(
         list[str] | None,
         typer.Argument(metavar="[NETWORK]...", help="Networks by name; the five of the README's table by default."),
     ] = None,
-    batch: Annotated[str, typer.Option(metavar="N,...", help="Images per step.")] = "32,128,512",
+    batch: Annotated[str | None, typer.Option(metavar="N,...", help="Images per step; 32,128,512 by default.")] = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each library has its turn.")] = 7,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of each library: 7; seeds of --time-to: 5; of --memory: 3.")
+    ] = None,
     time_to: Annotated[
         float | None, typer.Option(metavar="ACCURACY", help="Time whole processes until this test accuracy instead.")
     ] = None,
@@ -87,18 +90,25 @@ def bench(
     from .report import bench as steps
     from .report import processes
 
-    settings = steps.Settings(device=device, threads=threads, rounds=rounds)
-    sizes = arguments.whole_numbers(batch, "--batch")
+    def show(text: str) -> None:
+        print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+
     if sum((time_to is not None, scaling, memory)) > 1:
         raise typer.BadParameter("--time-to, --scaling and --memory exclude each other; give one of them")
+    settings = steps.Settings(device=device, threads=threads, rounds=rounds or steps.Settings.rounds)
+    sizes = None if batch is None else arguments.whole_numbers(batch, "--batch")
     if time_to is not None:
-        found = processes.time_to(time_to, data, (names or ["fast"])[0], settings)
-    elif scaling:
-        found = steps.scaling((names or ["two-conv"])[0], settings=settings)
+        seeds = rounds or processes.SEEDS
+        found = processes.time_to(time_to, data, (names or ["fast"])[0], settings, show, seeds=seeds)
     elif memory:
-        found = processes.memory((names or ["two-conv-wide"])[0], sizes[-1], settings)
+        largest = max(sizes or [512])
+        repeats = rounds or processes.REPEATS
+        found = processes.memory((names or ["two-conv-wide"])[0], largest, settings, show, repeats=repeats)
+    elif scaling:
+        batches = sizes or steps.SCALING_BATCHES
+        found = steps.scaling((names or ["two-conv"])[0], batches, settings=settings, show=show)
     else:
-        found = steps.compare(names or steps.NETWORKS, sizes, settings)
+        found = steps.compare(names or steps.NETWORKS, sizes or steps.BATCHES, settings, show)
     if as_json:
         print(json.dumps(found))
 

@@ -40,7 +40,7 @@ def described(found: dict[str, Any]) -> str:
     blas = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in found["blas"]]
     forced = found["openblas_coretype"]
     pinned = f" (forced by OPENBLAS_CORETYPE={forced}; unset it for full speed)" if forced else ""
-    where = f"{found['device']}: {found['name']}, {found['threads']} CPU threads"
+    where = f"{found['device']}: {found['name']}, CPU threads: {found['threads']}"
     return f"{', '.join(versions)}\n{where}; BLAS: {', '.join(blas) or 'unknown'}{pinned}"
 
 
