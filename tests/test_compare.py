@@ -259,3 +259,11 @@ def test_numbers_that_are_not_finite_stay_out_of_json(on_cpu):
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(SettingError, match="at least 1 of each"):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(("path", "says"), [("compare", "no kind of picture"), ("nowhere/compare.png", "no folder")])
+def test_files_that_cannot_be_drawn(path, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match=says):
+        compare_plots.check_format(path)
+    compare_plots.check_format(tmp_path / "compare.svg")

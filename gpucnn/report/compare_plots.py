@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import SettingError
 from .backends import CPU, YARDSTICKS
 from .compare_result import CHAOS_LIMIT, LAYER_LIMIT, THETA_LIMIT, Agreement, Comparison
 
@@ -15,6 +16,17 @@ Figure = Any
 FLOOR = {"float32": 1e-9, "float64": 1e-18}  # where a difference of exactly 0 is drawn
 GREYS = {each.name: grey for each, grey in zip(YARDSTICKS, ("0.6", "0.35"))}
 MARKS = "osD^v"
+
+
+def check_format(path: str | os.PathLike[str]) -> None:
+    """Raises SettingError, before any work, for a file that cannot be drawn: its ending or its folder."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    ending = os.path.splitext(path)[1][1:].lower()
+    if ending not in FigureCanvasBase.get_supported_filetypes():
+        raise SettingError(f"--plot {path}: the ending names no kind of picture; .png, .svg or .pdf was expected")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise SettingError(f"--plot {path}: there is no folder {os.path.dirname(path)}; make it first")
 
 
 def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
@@ -44,7 +56,7 @@ def losses(found: Comparison) -> Figure:
 
 def speed(found: Comparison) -> Figure:
     """Images per second, and what a step consists of, by batch size."""
-    return _alone(_speed, found, (11.0, 4.0))
+    return _alone(_speed, found, (11.0, 4.6))
 
 
 def _figure(size: tuple[float, float]) -> Figure:
@@ -142,7 +154,7 @@ def _by_batch(axis: Any, batches: list[int], label: str) -> None:
     axis.set_ylabel(label)
     axis.set_title("float32", fontsize="medium")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize="small")
+    axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
 
 
 def _milliseconds(seconds: list[float | None]) -> list[float]:
@@ -155,7 +167,9 @@ def _limit(each: Agreement) -> float:
 
 def _legend(figure: Figure, axis: Any) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", frameon=False)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", frameon=False, handlelength=3
+    )
 
 
 def _colour(found: Comparison, name: str) -> str:
