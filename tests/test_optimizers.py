@@ -13,6 +13,7 @@ from conftest import Library
 from gpucnn import initializers
 from gpucnn.errors import SettingError
 from gpucnn.layers import Conv2D, Dense
+from gpucnn.losses import correct
 from gpucnn.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, optimizer
 from gpucnn.schedules import SCHEDULES, constant, cosine, one_cycle, schedule, step
 
@@ -336,3 +337,9 @@ def test_layers_count_their_fans(layer: Any, in_shape: tuple[int, ...], fans: tu
     limit = math.sqrt(6 / sum(fans))
     assert 0.99 * limit < np.abs(drawn).max() <= limit
     assert not params["bias"].any()
+
+
+def test_correct_counts_the_largest_logit() -> None:
+    found = correct(np.array([[0.1, 2.0], [3.0, -1.0], [0.5, 0.5]]), np.array([1, 1, 0]))
+    assert found.tolist() == [1, 0, 1]
+    assert found.dtype == np.int64
