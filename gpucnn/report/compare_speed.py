@@ -13,6 +13,7 @@ from ..optimizers import Optimizer
 from .backends import Backend, Problem, Runner
 
 MOST = 200  # steps in a block
+SLOW = 1.0  # seconds of a step that is timed in one round only
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class _Work:
             self.failed = True
 
     def block(self) -> None:
-        if self.failed:
+        if self.failed or (self.computes and self.computes[0] > SLOW):
             return
         try:
             with self.runner.device.activate():
@@ -115,7 +116,8 @@ def speeds(
 ) -> list[Speed]:
     """Each batch size on each backend that is timed. In a round each has one block of about `budget` seconds, in turn.
 
-    Figures are medians over rounds. Parameters go on moving from step to step, which does not change the work.
+    Figures are medians over rounds; steps of over a second have one only. Parameters go on moving from step to step,
+    which does not change the work.
     """
     runners = [Runner(problem, backend, "float32") for backend in backends if backend.timed]
     found = []
