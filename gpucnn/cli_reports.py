@@ -122,6 +122,9 @@ def compare(
     devices: Annotated[str, typer.Option(metavar="D,...", help="What is set beside the CPU.")] = "cpu,cuda",
     steps: Annotated[int, typer.Option(min=1, help="Updates of theta.")] = 100,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per update; the recipe's by default.")] = None,
+    batches: Annotated[
+        str, typer.Option(metavar="N,...", help="Batch sizes that are timed.")
+    ] = "32,64,128,256,512,1024,2048",
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and the batch order.")] = 0,
     threads: ThreadsOption = None,
     plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw it, as .png, .svg or .pdf.")] = None,
@@ -131,17 +134,17 @@ def compare(
 
     Without a GPU, the array libraries at hand are compared instead.
     """
+    from . import networks
     from .data import load
-    from .report import compare_text
+    from .report import compare_plots, compare_text
     from .report.compare import compare as run
     from .report.compare_result import Settings
 
-    settings = Settings(network, devices.split(","), steps, batch_size, seed=seed, threads=threads)
-    found = run(load(data), settings)
-    print(compare_text.render(found))
+    networks.entry(network)
     if plot is not None:
-        from .report.compare_plots import overview
-
-        overview(found, plot)
-    if as_json:
-        print(json.dumps(found.to_dict()))
+        compare_plots.check_format(plot)
+    sizes = arguments.whole_numbers(batches, "--batches")
+    found = run(load(data), Settings(network, devices.split(","), steps, batch_size, sizes, seed, threads))
+    if plot is not None:
+        compare_plots.overview(found, plot)
+    print(json.dumps(found.to_dict()) if as_json else compare_text.render(found))
