@@ -21,8 +21,9 @@ from .network import Network, shares_ties
 from .optimizers import Optimizer, optimizer
 from .parameters import Layout
 from .schedules import schedule
-from .step import Scaling, Step, Workers, default_threads, forward_in_chunks, shard_size
+from .step import Forward, Scaling, Step, forward_in_chunks, shard_size
 from .training import Callback, History, Plan, train
+from .workers import Workers, default_threads
 
 CHUNK = 1024  # images per chunk on a GPU when nothing is trained
 DTYPES = ("float32", "float64")
@@ -66,7 +67,8 @@ class Model:
         weights, _ = np.random.SeedSequence(seed).spawn(2)
         params = network.init(network.input_shape, generator(weights))
         self.layout = Layout(params)
-        self.theta = self.device.put(self.layout.pack(params, np.empty(self.layout.size, dtype)))
+        theta = self.layout.pack(params, np.empty(self.layout.size, dtype))
+        self.theta = self._workers.share(self.device.put(theta))
         from .peephole import fuse
 
         self._running = fuse(network) if self._context.kernels.name == "numpy" else network
@@ -190,11 +192,8 @@ class Model:
         made = [np.empty((0, self._classes()), self.theta.dtype)]
         chunk = self._shard if self.device.kind == "cpu" else CHUNK
         with self.device.activate(), self._workers.limited():
-            params = self._running_layout.unpack(self.theta)
-            stored = self.device.put(images)
-            for logits in forward_in_chunks(
-                self._running, params, stored, self.scaling, self.theta.dtype, self._context, self._workers, chunk
-            ):
+            forward = Forward(self._running, self._running_layout, self.scaling, self._context, self.theta)
+            for logits in forward_in_chunks(forward, self.device.put(images), self._workers, chunk):
                 made.append(self.device.fetch(finish(logits)))
         return np.concatenate(made)
 

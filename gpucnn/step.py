@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from .errors import SettingError
@@ -20,6 +16,7 @@ from .losses import Loss
 from .network import Network
 from .optimizers import Optimizer, State
 from .parameters import Layout
+from .workers import Task, Workers
 
 Array = Any
 
@@ -60,45 +57,57 @@ def gradient(
     return losses, dparams
 
 
-class Workers:
-    """Threads that share out numbered pieces of work; with one, everything runs in the caller.
+@dataclass(frozen=True, eq=False)
+class ShardGradients(Task):
+    """The work of one step that shards share: what `Workers.map` runs, here or in a helper process."""
 
-    Use it as a context, `with workers.limited()`: inside, each thread's BLAS is held to one thread of its own, and
-    NumPy does not warn of overflow, because training looks at the loss itself.
-    """
+    network: Network
+    loss: Loss
+    layout: Layout
+    scaling: Scaling
+    context: Context
+    theta: Array
+    parts: list[Array]
 
-    def __init__(self, threads: int = 1) -> None:
-        if threads < 1:
-            raise SettingError(f"threads={threads}: at least 1 was expected")
-        self.threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1, initializer=_quiet) if threads > 1 else None
+    def __call__(self, w: int, shards: Iterable[tuple[Array, Array]]) -> list[Array]:
+        """The summed gradient of some (images, labels), written to parts[w]; their losses."""
+        losses: list[Array] = []
+        for images, labels in shards:
+            x = self.scaling(images, self.theta.dtype, self.context)
+            of_shard, dparams = gradient(self.network, self.loss, self._params, x, labels, self.context)
+            (self.layout.add if losses else self.layout.pack)(dparams, self.parts[w], self._views[w])
+            losses.append(of_shard)
+        return losses
 
-    def map(self, work: Callable[[int], Any], count: int) -> list[Any]:
-        """[work(0), ..., work(count - 1)]; the caller takes the last one itself."""
-        if count == 1 or self._pool is None:
-            return [work(k) for k in range(count)]
-        others = [self._pool.submit(work, k) for k in range(count - 1)]
-        try:
-            last = work(count - 1)
-        finally:
-            wait(others)  # after an error too: nobody writes behind the caller's back
-        return [*(other.result() for other in others), last]
+    @functools.cached_property
+    def _params(self) -> Any:
+        return self.layout.unpack(self.theta)
 
-    @contextmanager
-    def limited(self) -> Iterator[None]:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
-            yield
-
-
-def _quiet() -> None:
-    np.seterr(all="ignore")
+    @functools.cached_property
+    def _views(self) -> list[list[Array]]:
+        return [self.layout.views(part) for part in self.parts]
 
 
-def default_threads() -> int:
-    """The CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True, eq=False)
+class Update(Task):
+    """Add the parts, take the mean over the examples, and let the optimiser write theta, in chunks."""
+
+    optimizer: Optimizer
+    theta: Array
+    parts: list[Array]
+    state: State
+    chunk: int
+
+    def __call__(self, w: int, threads: int, used: int, examples: int, lr: float, step: int) -> None:
+        """The chunks w, w + threads, ...; used: how many of the parts hold a gradient."""
+        for start in range(w * self.chunk, self.theta.shape[0], threads * self.chunk):
+            here = slice(start, start + self.chunk)
+            g = self.parts[0][here]
+            for part in self.parts[1:used]:
+                g += part[here]
+            g *= 1 / examples
+            state = {name: vector[here] for name, vector in self.state.items()}
+            self.optimizer.update(self.theta[here], g, state, lr, step)
 
 
 class Step:
@@ -121,73 +130,44 @@ class Step:
         workers: Workers,
         shard: int | None = None,
     ) -> None:
-        self.network, self.loss, self.theta, self.optimizer = network, loss, theta, optimizer
-        self.layout, self.scaling, self.workers = layout, scaling, workers
-        self.context = replace(context, training=True)
-        self.params = layout.unpack(theta)
-        self.state: State = optimizer.init(theta)
+        self._xp = array_namespace(theta)
+        self.theta, self.workers = theta, workers
         self.steps = 0
+        self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
         self._cost = 3 * network.multiply_adds()
         self._shard = shard or shard_size(network, theta.shape[0])
-        self._xp = array_namespace(theta)
-        self._parts: list[Array] = []
-        self._views: list[list[Array]] = []
+        self._sharded = context.kernels.name == "numpy"
+        self._parts = [workers.share(self._xp.zeros_like(theta)) for _ in range(workers.threads)]
+        self._gradients = ShardGradients(
+            network, loss, layout, scaling, replace(context, training=True), theta, self._parts
+        )
+        self._update = Update(optimizer, theta, self._parts, self.state, CHUNK if self._sharded else theta.shape[0])
 
     def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
         """Update theta by the examples `batch` (indices) of images and labels; their losses, on the device."""
+        take = self._xp.take
         shards = self._shards(batch)
         used = min(len(shards), self._threads_for(batch.shape[0]))
-        while len(self._parts) < used:
-            self._parts.append(self._xp.empty_like(self.theta))
-            self._views.append(self.layout.views(self._parts[-1]))
-        done = self.workers.map(lambda w: self._accumulate(images, labels, shards[w::used], w), used)
+        of_worker = [[(take(images, s, axis=0), take(labels, s, axis=0)) for s in shards[w::used]] for w in range(used)]
+        done = self.workers.map(self._gradients, list(enumerate(of_worker)))
         self.steps += 1
-        self._update(self._parts[:used], batch.shape[0], lr, used)
-        if used == 1 and len(shards) == 1:
+        threads = min(used, -(-self.theta.shape[0] // self._update.chunk))
+        settings = (threads, used, batch.shape[0], lr, self.steps)
+        self.workers.map(self._update, [(w, *settings) for w in range(threads)])
+        if len(shards) == 1:
             return done[0][0]
-        in_order = [done[k % used][k // used] for k in range(len(shards))]
-        return self._xp.concat(in_order)
+        return self._xp.concat([done[k % used][k // used] for k in range(len(shards))])
 
     def _shards(self, batch: Array) -> list[Array]:
         """The batch in equal parts on the CPU's own table; whole elsewhere."""
         count = batch.shape[0]
-        if self.context.kernels.name != "numpy":
+        if not self._sharded:
             return [batch]
         size = min(self._shard, -(-count // self._threads_for(count)))
         return [batch[start : start + size] for start in range(0, count, size)]
 
     def _threads_for(self, count: int) -> int:
         return self.workers.threads if self._cost * count >= WORTH_A_THREAD else 1
-
-    def _accumulate(self, images: Array, labels: Array, shards: list[Array], w: int) -> list[Array]:
-        """The summed gradient of some shards, written to the vector of thread w; their losses."""
-        xp = self._xp
-        losses: list[Array] = []
-        for shard in shards:
-            x = self.scaling(xp.take(images, shard, axis=0), self.theta.dtype, self.context)
-            y = xp.take(labels, shard, axis=0)
-            of_shard, dparams = gradient(self.network, self.loss, self.params, x, y, self.context)
-            (self.layout.add if losses else self.layout.pack)(dparams, self._parts[w], self._views[w])
-            losses.append(of_shard)
-        return losses
-
-    def _update(self, parts: list[Array], examples: int, lr: float, threads: int) -> None:
-        """Add the parts, take the mean over the examples, and let the optimiser write theta: in chunks on a CPU."""
-        size = self.theta.shape[0]
-        chunk = CHUNK if self.context.kernels.name == "numpy" else size
-        starts = range(0, size, chunk)
-
-        def of_thread(w: int) -> None:
-            for start in starts[w::threads]:
-                here = slice(start, start + chunk)
-                g = parts[0][here]
-                for part in parts[1:]:
-                    g += part[here]
-                g *= 1 / examples
-                state = {name: vector[here] for name, vector in self.state.items()}
-                self.optimizer.update(self.theta[here], g, state, lr, self.steps)
-
-        self.workers.map(of_thread, min(threads, len(starts)))
 
 
 def shard_size(network: Network, parameters: int) -> int:
@@ -200,29 +180,29 @@ def shard_size(network: Network, parameters: int) -> int:
     return min(128, max(16, 1 << round(math.log2(wanted))))
 
 
-def forward_in_chunks(
-    network: Network,
-    params: Any,
-    images: Array,
-    scaling: Scaling,
-    dtype: Any,
-    context: Context,
-    workers: Workers,
-    chunk: int,
-) -> Iterator[Array]:
-    """Logits (n, K) of consecutive chunks of images, in order; CPU threads compute some of them side by side."""
-    context = replace(context, training=False)
-    starts = range(0, images.shape[0], chunk)
+@dataclass(frozen=True, eq=False)
+class Forward(Task):
+    """The logits of some images: what `Workers.map` runs when nothing is trained."""
 
-    def of_chunk(k: int) -> Array:
-        x = scaling(images[starts[k] : starts[k] + chunk], dtype, context)
-        logits, _ = network.forward(params, x, context)
-        return context.kernels.leave(logits)
+    network: Network
+    layout: Layout
+    scaling: Scaling
+    context: Context
+    theta: Array
 
-    for first in range(0, len(starts), workers.threads):
-        count = min(workers.threads, len(starts) - first)
-        yield from workers.map(functools.partial(_shifted, of_chunk, first), count)
+    def __call__(self, images: Array) -> Array:
+        """images (n, H, W, C) -> (n, K)."""
+        x = self.scaling(images, self.theta.dtype, self.context)
+        logits, _ = self.network.forward(self._params, x, self.context)
+        return self.context.kernels.leave(logits)
+
+    @functools.cached_property
+    def _params(self) -> Any:
+        return self.layout.unpack(self.theta)
 
 
-def _shifted(work: Callable[[int], Any], first: int, k: int) -> Any:
-    return work(first + k)
+def forward_in_chunks(forward: Forward, images: Array, workers: Workers, chunk: int) -> Iterator[Array]:
+    """Logits (n, K) of consecutive chunks of images, in order; the workers compute some of them side by side."""
+    chunks = [images[start : start + chunk] for start in range(0, images.shape[0], chunk)]
+    for first in range(0, len(chunks), workers.threads):
+        yield from workers.map(forward, [(part,) for part in chunks[first : first + workers.threads]])

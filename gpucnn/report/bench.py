@@ -25,7 +25,7 @@ from ..losses import Loss
 from ..model import Model
 from ..network import Network
 from ..optimizers import SGD
-from ..step import default_threads
+from ..workers import default_threads
 from . import jax_peer, torch_peer
 from .environment import described, environment
 from .timing import BUDGET, NEEDED, Candidate, Rounds, interleave, spread

@@ -19,7 +19,7 @@ from ..network import describe
 from ..networks import Recipe
 from ..optimizers import State
 from ..schedules import schedule
-from ..step import default_threads
+from ..workers import default_threads
 from .backends import CPU, YARDSTICKS, Backend, Problem, Runner, held_to_one_thread, selected
 from .compare_result import Agreement, Comparison, Row, Settings
 from .compare_speed import speeds

@@ -1,0 +1,302 @@
+"""Processes that compute beside this one.
+
+Python's lock lets one thread at a time run Python; NumPy gives it up during a call, but a step of a small network is
+hundreds of calls of a few microseconds, and threads that wake each other up for each gain nothing. A process has a lock
+of its own. Parameters and gradients lie in memory that all map (`shared`); batches and losses travel through a socket.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import itertools
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, Pipe
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import shared
+from .errors import DeviceError
+
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+START = "import sys; sys.path[:] = {path!r}; from gpucnn.helpers import serve; serve({file})"
+PATIENCE = 5e-4  # seconds
+
+Task = Callable[..., Any]
+
+
+class Unshareable(Exception):
+    """A task holds something that another process cannot get."""
+
+
+class _Pickler(pickle.Pickler):
+    """Arrays go as files, in the order of `files`: a copy would miss what is written later."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.files: list[int] = []
+
+    def persistent_id(self, value: Any) -> tuple[int, int, str] | None:
+        if not isinstance(value, np.ndarray):
+            return None
+        file = shared.descriptor(value)
+        if file is None:
+            raise Unshareable
+        self.files.append(file)
+        return len(self.files) - 1, value.shape[0], value.dtype.str
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, files: list[int]) -> None:
+        super().__init__(io.BytesIO(data))
+        self.files = files
+
+    def persistent_load(self, saved: tuple[int, int, str]) -> np.ndarray:
+        number, size, dtype = saved
+        return shared.attach(self.files[number], size, dtype)
+
+
+class Packed(NamedTuple):
+    """A task as it travels: its number, its pickle, and the open files of its arrays."""
+
+    number: int
+    data: bytes
+    files: list[int]
+
+
+class Helper:
+    """One process. It starts in the background; `ready` says when it can be used."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", START.format(path=sys.path, file=theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=os.environ | dict.fromkeys(ONE_THREAD, "1"),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is this process's affair
+            )
+        self.tasks: set[int] = set()
+        self.forgotten: list[int] = []
+        self.started = False
+        self.awaited = 1  # answers; the first says that it has started
+
+    def ready(self) -> bool:
+        if not self.started and select.select([self.connection], [], [], 0)[0]:
+            self.receive()
+            self.started = True
+        return self.started
+
+    def send(self, *message: Any) -> None:
+        try:
+            self.connection.send_bytes(pickle.dumps(message, protocol=5))
+        except OSError:
+            raise self._lost() from None
+        self.awaited += 1
+
+    def receive(self) -> Any:
+        """The answer to the oldest message that has none yet; the error of its task is raised here."""
+        try:
+            answer, error = pickle.loads(_received(self.connection))
+        except (EOFError, OSError):
+            raise self._lost() from None
+        self.awaited -= 1
+        if error is not None:
+            raise error
+        return answer
+
+    def keep(self, task: Packed) -> None:
+        """Give it a task to keep. Raises Unshareable where it cannot be read there."""
+        if task.number not in self.tasks:
+            self.send("keep", task.number, task.data, len(task.files))
+            for file in task.files:
+                send_handle(self.connection, file, self.process.pid)
+            self.receive()
+            self.tasks.add(task.number)
+
+    def run(self, number: int, arguments: tuple[Any, ...]) -> None:
+        """Start a task that it keeps; `receive` waits for the result."""
+        forgotten = [self.forgotten.pop() for _ in range(len(self.forgotten))]
+        self.send("run", number, arguments, forgotten)
+
+    def close(self) -> None:
+        self.connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1)
+        if self.process.returncode is None:
+            self.process.kill()
+            self.process.wait()
+
+    def _lost(self) -> DeviceError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1)
+        return DeviceError(
+            f"a process that computed beside this one ended (status {self.process.returncode}; -9 is most often a lack "
+            "of memory); try fewer --threads, or a smaller --batch-size"
+        )
+
+
+class Team:
+    """The helpers of this process: one set, whoever computes in it."""
+
+    def __init__(self) -> None:
+        self.helpers: list[Helper] = []
+        self._owner = os.getpid()
+        self._busy = threading.Lock()
+        self._tasks: weakref.WeakKeyDictionary[Task, Packed] = weakref.WeakKeyDictionary()
+        self._numbers = itertools.count()
+        self._hopeless = False
+
+    def map(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any] | None:
+        """[task(*a) for a in arguments], the last one here; None while helpers are starting, or at work for others.
+
+        Raises Unshareable for a task that other processes cannot have, DeviceError when one ends, and what the task
+        raises, after all are done.
+        """
+        if os.getpid() != self._owner or not self._busy.acquire(blocking=False):
+            return None
+        try:
+            packed = self._packed(task)
+            used = self._staffed(len(arguments) - 1)
+            if not all([helper.ready() for helper in used]):
+                return None
+            for helper in used:
+                helper.keep(packed)
+            return self._run(used, packed.number, task, arguments)
+        finally:
+            self._busy.release()
+
+    def _packed(self, task: Task) -> Packed:
+        if task not in self._tasks:
+            self._tasks[task] = Packed(next(self._numbers), *_pickled(task))
+            weakref.finalize(task, self._forget, self._tasks[task].number)
+        return self._tasks[task]
+
+    def _forget(self, number: int) -> None:
+        for helper in self.helpers:
+            if number in helper.tasks:
+                helper.forgotten.append(number)
+
+    def _staffed(self, count: int) -> list[Helper]:
+        """That many helpers. One that died, or still works on what was interrupted, is replaced."""
+        for helper in list(self.helpers):
+            if helper.process.poll() is not None or (helper.started and helper.awaited):
+                self._hopeless |= not helper.started  # here they cannot even start
+                helper.close()
+                self.helpers.remove(helper)
+        if self._hopeless:
+            raise Unshareable
+        while len(self.helpers) < count:
+            self.helpers.append(Helper())
+        return self.helpers[:count]
+
+    def _run(self, used: list[Helper], number: int, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        for helper, own in zip(used, arguments):
+            helper.run(number, own)
+        results: list[Any] = []
+        failed: Exception | None = None
+        try:
+            last = task(*arguments[-1])
+        finally:  # after an error too: nobody writes behind the caller's back
+            for helper in used:
+                try:
+                    results.append(helper.receive())
+                except Exception as error:
+                    failed = failed or error
+        if failed:
+            raise failed
+        return [*results, last]
+
+    def close(self) -> None:
+        """End the helpers; the next `map` starts new ones."""
+        if os.getpid() == self._owner:
+            for helper in self.helpers:
+                helper.close()
+        self.helpers.clear()
+
+
+team = Team()
+atexit.register(team.close)
+
+
+def possible() -> bool:
+    """Whether helpers can be had here, and are of use: without a global lock threads are simpler and as fast."""
+    locked = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return locked and shared.possible() and bool(sys.executable)
+
+
+def _pickled(task: Task) -> tuple[bytes, list[int]]:
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer)
+    try:
+        pickler.dump(task)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:  # all three mean "cannot pickle"
+        raise Unshareable from error
+    return buffer.getvalue(), pickler.files
+
+
+def serve(file: int) -> None:
+    """What a helper does until the other end of its socket closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    np.seterr(all="ignore")
+    connection = Connection(file)
+    tasks: dict[int, Task] = {}
+    answer: tuple[Any, Exception | None] = ("ready", None)
+    while True:
+        try:
+            connection.send_bytes(_answer(*answer))
+            message = _received(connection)
+            answer = _obey(pickle.loads(message), connection, tasks), None
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # at once: there is nothing to tidy up
+        except Exception as error:
+            error.add_note("".join(traceback.format_tb(error.__traceback__)))
+            answer = None, error
+
+
+def _obey(message: tuple[Any, ...], connection: Connection, tasks: dict[int, Task]) -> Any:
+    match message:
+        case ("keep", number, data, count):
+            files = [recv_handle(connection) for _ in range(count)]
+            try:
+                tasks[number] = _Unpickler(data, files).load()
+            except Exception as error:  # a class that this process cannot import, most often
+                raise Unshareable from error
+            finally:
+                for file in files:
+                    os.close(file)
+        case ("run", number, arguments, forgotten):
+            for old in forgotten:
+                del tasks[old]
+            return tasks[number](*arguments)
+    return None
+
+
+def _received(connection: Connection) -> bytes:
+    """The next message. Looked for without pause at first: to be woken takes longer than a short step's work."""
+    until = time.perf_counter() + PATIENCE
+    waiting = [connection.fileno()]
+    while time.perf_counter() < until and not select.select(waiting, (), (), 0)[0]:
+        pass
+    return connection.recv_bytes()
+
+
+def _answer(result: Any, error: Exception | None) -> bytes:
+    try:
+        return pickle.dumps((result, error), protocol=5)
+    except Exception:
+        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))

@@ -1,0 +1,59 @@
+"""Vectors in memory that other processes of this machine can map: theta, gradients, optimiser state.
+
+The memory is a file without a name: nothing is left behind when a process is killed, and a container's small /dev/shm
+does not limit it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import weakref
+from typing import Any
+
+import numpy as np
+
+_files: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}
+
+
+def possible() -> bool:
+    """Whether this system can hand open files to another process."""
+    return os.name == "posix"
+
+
+def share(vector: np.ndarray) -> np.ndarray:
+    """A copy of vector (size,) in memory that `descriptor` knows. Freed with the copy and the views of it."""
+    file = _open(vector.nbytes)
+    shared = attach(file, vector.shape[0], vector.dtype)
+    shared[...] = vector
+    _files[id(shared)] = weakref.ref(shared), file
+    weakref.finalize(shared, _close, id(shared), file)
+    return shared
+
+
+def attach(file: int, size: int, dtype: Any) -> np.ndarray:
+    """The vector (size,) in an open file; the file may be closed afterwards."""
+    dtype = np.dtype(dtype)
+    return np.frombuffer(mmap.mmap(file, max(1, size * dtype.itemsize)), dtype, size)
+
+
+def descriptor(array: np.ndarray) -> int | None:
+    """The open file behind an array that `share` returned; None for every other array, views of one too."""
+    found, file = _files.get(id(array), (None, 0))
+    return file if found is not None and found() is array else None
+
+
+def _open(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("gpucnn", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as named:
+            file = os.dup(named.fileno())
+    os.ftruncate(file, max(1, size))
+    return file
+
+
+def _close(key: int, file: int) -> None:
+    del _files[key]
+    os.close(file)

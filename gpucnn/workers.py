@@ -1,0 +1,89 @@
+"""Share out pieces of work among the CPUs: processes where Python's lock would make threads wait for one another."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import helpers, shared
+from .errors import SettingError
+
+Array = Any
+
+
+class Task:
+    """A base for dataclasses that `Workers.map` can send to another process: what they derive and keep stays here."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
+class Workers:
+    """`threads` CPUs that share out numbered pieces of work; with one, everything runs in the caller.
+
+    Who computes a piece never changes its result. Use it as a context, `with workers.limited()`: inside, BLAS is held
+    to one thread for each piece, and NumPy does not warn of overflow, because training looks at the loss itself.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        if threads < 1:
+            raise SettingError(f"threads={threads}: at least 1 was expected")
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._kept_here: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def map(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """[task(*a) for a in arguments]; the caller takes the last one itself.
+
+        task: an object that keeps its arrays in vectors from `share`, so that helper processes see what it writes; it
+        is sent to them once. Any other callable runs on threads.
+        """
+        if len(arguments) == 1 or self.threads == 1:
+            return [task(*own) for own in arguments]
+        if not helpers.possible() or task in self._kept_here:
+            return self._on_threads(task, arguments)
+        try:
+            done = helpers.team.map(task, arguments)
+        except helpers.Unshareable:
+            self._kept_here.add(task)
+            return self._on_threads(task, arguments)
+        return [task(*own) for own in arguments] if done is None else done
+
+    def share(self, vector: Array) -> Array:
+        """vector, or a copy of it that helper processes can see, where there may be any."""
+        if self.threads == 1 or not (isinstance(vector, np.ndarray) and helpers.possible()):
+            return vector
+        return vector if shared.descriptor(vector) is not None else shared.share(vector)
+
+    def _on_threads(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads - 1, initializer=_quiet)
+        others = [self._pool.submit(task, *own) for own in arguments[:-1]]
+        try:
+            last = task(*arguments[-1])
+        finally:
+            wait(others)  # after an error too: nobody writes behind the caller's back
+        return [*(other.result() for other in others), last]
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
+            yield
+
+
+def _quiet() -> None:
+    np.seterr(all="ignore")
+
+
+def default_threads() -> int:
+    """The CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
