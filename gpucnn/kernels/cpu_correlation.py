@@ -8,9 +8,9 @@ rows at a time, and made again for the gradient: that costs less than the memory
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ..ops.window import Window
 from .memory import empty, parts
@@ -68,10 +68,9 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
             dx[rows] = 0
             continue
         seen = _stack_rows(dy[seen_by], taps.stop - taps.start)
-        spread = empty_spread(len(seen), J, C, Q, window, dx)
-        kernel = kernels[phase][:, K * taps.start : K * taps.stop]
-        _multiply(kernel, seen, spread.reshape(len(seen), J * C, -1)[:, :, : Q * N])
-        sum_shifted(spread, window, dx[rows])
+        spread = Spread(len(seen), J, Q, window, x_shape, dx.dtype)
+        _multiply(kernels[phase][:, K * taps.start : K * taps.stop], seen, spread.products)
+        spread.sum(dx[rows])
     return dx
 
 
@@ -87,16 +86,23 @@ def _seen_columns(x: Array, window: Window, rows: slice) -> Array:
 
 
 def shifted_columns(x: Array, window: Window, count: int | None = None, above: int = 0) -> Array:
-    """copies[above + h, j, c, q, n] = x[h, c, t q + j - left, n], zeros outside the image; `count` rows in all."""
+    """copies[above + h, j, c, q, n] = x[h, c, t q + j - left, n], zeros outside the image; `count` rows in all.
+
+    x is contiguous, or some rows of an array that is.
+    """
     H, C, width, N = x.shape
     count = H if count is None else count
     J, Q = window.size[1], window.outputs(window.size[0], width)[1]
     if J == 1 and width == Q and count == H and not any(window.padding[1]):
         return x[:, None]
     copies = empty((count, J, C, Q, N), x.dtype)
-    copies[:above] = 0
-    copies[above + H :] = 0
+    if count > H:
+        copies[:above] = 0
+        copies[above + H :] = 0
     of_image = copies[above : above + H]
+    if window.padding[1] == (0, 0):
+        of_image[...] = _shifted_views(x, J, Q, window.stride[1])
+        return copies
     for j in range(J):
         seen, pixels = window.reach(1, j, width)
         of_image[:, j, :, : seen.start] = 0
@@ -105,17 +111,24 @@ def shifted_columns(x: Array, window: Window, count: int | None = None, above: i
     return copies
 
 
+def _shifted_views(x: Array, J: int, Q: int, step: int) -> Array:
+    """views[h, j, c, q, n] = x[h, c, step q + j, n], all inside the image."""
+    H, C, width, N = x.shape
+    pixel = N * x.itemsize
+    strides = (C * width * pixel, pixel, width * pixel, step * pixel, x.itemsize)
+    return np.ndarray((H, J, C, Q, N), x.dtype, x, 0, strides)
+
+
 def _stack_rows(a: Array, height: int, step: int = 1) -> Array:
     """View every `height` consecutive rows of a, `step` apart, as one matrix: (rows, features, L).
 
-    a is contiguous, (rows, ..., width, N); L = width N. Strides come from shapes: those of an axis of length 1, and so
-    those of a batch of 1, may be anything.
+    a is contiguous, (rows, ..., width, N); L = width N.
     """
     L = a.shape[-2] * a.shape[-1]
     features = a.size // (a.shape[0] * L)
-    count = (a.shape[0] - height) // step + 1
     line = L * a.itemsize
-    return as_strided(a, (count, height * features, L), (step * features * line, line, a.itemsize), writeable=False)
+    shape = (a.shape[0] - height) // step + 1, height * features, L
+    return np.ndarray(shape, a.dtype, a, 0, (step * features * line, line, a.itemsize))
 
 
 def _multiply(a: Array, stack: Array, out: Array) -> None:
@@ -124,6 +137,7 @@ def _multiply(a: Array, stack: Array, out: Array) -> None:
     np.matmul(a, _column_blocks(stack, pieces), out=_column_blocks(out, pieces))
 
 
+@lru_cache(maxsize=256)
 def _pieces(size: int, L: int) -> int:
     """Into how many pieces to cut L columns, for products of size * L / pieces multiplications.
 
@@ -143,36 +157,41 @@ def _column_blocks(stack: Array, blocks: int) -> Array:
     return stack.reshape(rows, K, blocks, L // blocks).swapaxes(1, 2)
 
 
-def empty_spread(count: int, J: int, C: int, Q: int, window: Window, dx: Array) -> Array:
-    """Room for `sum_shifted`: (rows, J, C, Q or more columns, N), as wide as the image where that helps."""
-    width, N = dx.shape[2:]
-    pitch = width if window.stride[1] == 1 and width > Q else Q
-    return empty((count, J, C, pitch, N), dx.dtype)
+class Spread:
+    """What every output row contributes to image rows: J sums of columns, before they are shifted and added up.
 
+    products (rows, J C, Q N) is where to write them. With columns one apart, each row of products ends in J - 1 columns
+    of zeros, so that a shifted row reads zeros wherever it leaves the image: then one call adds up all J.
+    """
 
-def sum_shifted(spread: Array, window: Window, dx: Array) -> None:
-    """dx[h, c, t q + j - left, n] = sum over j of spread[h, j, c, q, n]. Overwrites spread."""
-    width, left = dx.shape[2], window.padding[1][0]
-    Q = window.outputs(window.size[0], width)[1]
-    if window.stride[1] > 1 or width < Q or left >= window.size[1]:
+    def __init__(self, rows: int, J: int, Q: int, window: Window, x_shape: tuple[int, ...], dtype: Any) -> None:
+        _, C, width, N = x_shape
+        left = window.padding[1][0]
+        self.window, self.width = window, width
+        self.aligned = window.stride[1] == 1 and left < J
+        pitch = (Q + J - 1) * N if self.aligned else Q * N
+        before = (J - 1) * N  # the first row's zeros
+        memory = empty((before + rows * J * C * pitch,), dtype)
+        memory[:before] = 0
+        every = memory[before:].reshape(rows, J * C, pitch)
+        every[:, :, Q * N :] = 0
+        self.products = every[:, :, : Q * N]
+        self._columns = every.reshape(rows, J, C, -1, N)
+        if self.aligned:
+            item = memory.itemsize
+            strides = (J * C * pitch * item, (C * pitch - N) * item, pitch * item, N * item, item)
+            shifted = (before + left * N) * item
+            self._shifted = np.ndarray((rows, J, C, width, N), dtype, memory, shifted, strides)
+
+    def sum(self, dx: Array) -> None:
+        """dx[h, c, t q + j - left, n] = sum over j of products[h, j c, q n]."""
+        if self.aligned:
+            np.add.reduce(self._shifted, axis=1, out=dx)
+            return
         dx[...] = 0
-        for j in range(window.size[1]):
-            seen, pixels = window.reach(1, j, width)
-            dx[:, :, pixels] += spread[:, j, :, seen]
-        return
-    # As wide as the image, a shift by columns is one by N numbers per column in a whole row of the image.
-    flat, N = dx.reshape(len(dx), -1), dx.shape[3]
-    for j in sorted(range(window.size[1]), key=lambda j: j != left):
-        seen, _ = window.reach(1, j, width)
-        spread[:, j, :, : seen.start] = 0
-        spread[:, j, :, seen.stop :] = 0
-        shifted, by = spread[:, j].reshape(len(dx), -1), (j - left) * N
-        if by == 0:
-            flat[...] = shifted
-        elif by > 0:
-            flat[:, by:] += shifted[:, :-by]
-        else:
-            flat[:, :by] += shifted[:, -by:]
+        for j in range(self.window.size[1]):
+            seen, pixels = self.window.reach(1, j, self.width)
+            dx[:, :, pixels] += self._columns[:, j, :, seen]
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
+SMALL = 1 << 22  # bytes below which NumPy's own allocator reuses memory well enough
 KEPT = 1 << 28  # bytes of free blocks that one thread keeps at most
 CACHE = 1 << 19  # bytes of a part of an array that stays in the cache over several passes
 LINE = 64  # bytes of a cache line, and of the widest vector register

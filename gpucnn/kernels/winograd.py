@@ -15,10 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ..ops.window import Window
-from .cpu_correlation import BLOCK, empty_spread, shifted_columns, sum_shifted
+from .cpu_correlation import BLOCK, Spread, shifted_columns
 from .memory import empty, parts
 
 Array = np.ndarray
@@ -86,10 +85,11 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
     dx = empty((R * len(tiles), C, width, N), dy.dtype)
     for block in parts(len(tiles), n * J * C * Q * N * dy.itemsize, BLOCK):
         rows = _sums(of_image, tiles[block]).reshape(-1, n, K, Q * N)
-        spread = empty_spread(len(rows) * n, J, C, Q, window, dx)
-        np.matmul(kernels, rows, out=spread.reshape(-1, n, J * C, spread[0, 0, 0].size)[..., : Q * N])
+        spread = Spread(len(rows) * n, J, Q, window, x_shape, dx.dtype)
+        products = spread.products
+        np.matmul(kernels, rows, out=products.reshape(-1, n, *products.shape[1:]))
         d_sums = empty((len(rows) * n, C, width, N), dy.dtype)
-        sum_shifted(spread, window, d_sums)
+        spread.sum(d_sums)
         out = dx[R * block.start : R * block.stop].reshape(-1, R, C * width * N)
         np.matmul(of_output, d_sums.reshape(-1, n, C * width * N), out=out)
     return dx[:H]
@@ -126,7 +126,7 @@ def _tiles(x: Array, I: int, above: int, R: int, P: int) -> Array:
     padded = _with_rows(x, above, R * count + I - 1)
     row = x[0].size
     strides = (R * row * x.itemsize, row * x.itemsize, x.itemsize)
-    return as_strided(padded, (count, R + I - 1, row), strides, writeable=False)
+    return np.ndarray((count, R + I - 1, row), x.dtype, padded, 0, strides)
 
 
 def _sums(a: Array, rows: Array) -> Array:
