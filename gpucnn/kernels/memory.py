@@ -8,69 +8,56 @@ array sees them.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-SMALL = 1 << 22  # bytes below which NumPy's own allocator reuses memory well enough
-KEPT = 1 << 28  # bytes of free blocks that one thread keeps at most
+SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
+KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
 CACHE = 1 << 19  # bytes of a part of an array that stays in the cache over several passes
 LINE = 64  # bytes of a cache line, and of the widest vector register
 
 
 class _Block(NamedTuple):
     memory: np.ndarray
-    address: int
-    size: int
+    offset: int  # bytes to the first cache line
 
 
-class _Shelf:
-    """Free blocks by size. list.append and list.pop are atomic: a block may come back from another thread."""
+class _Shelf(threading.local):
+    """The blocks of one thread, by size. A block is free while nothing but its list refers to it."""
 
     def __init__(self) -> None:
         self.blocks: dict[int, list[_Block]] = {}
-        self.free = 0  # bytes, roughly: two threads may change it at once
+        self.total = 0  # bytes, of free blocks and of others
 
     def take(self, size: int) -> _Block:
-        try:
-            block = self.blocks.setdefault(size, []).pop()  # the last one back is the likeliest to be in the cache
-        except IndexError:
-            memory = np.empty(size + LINE, np.uint8)
-            return _Block(memory, memory.ctypes.data + -memory.ctypes.data % LINE, size)
-        self.free -= size
-        return block
+        blocks = self.blocks.setdefault(size, [])
+        for k in range(len(blocks)):
+            if _references(blocks, k) == FREE:
+                return blocks[k]
+        if self.total + size > KEPT:
+            self._forget()
+        memory = np.empty(size + LINE, np.uint8)
+        blocks.append(_Block(memory, -memory.ctypes.data % LINE))
+        self.total += size
+        return blocks[-1]
 
-    def give_back(self, block: _Block) -> None:
-        if self.free + block.size > KEPT:
-            for free in list(self.blocks.values()):
-                free.clear()  # sizes still in use come back, those of another batch size do not
-            self.free = 0
-        self.free += block.size
-        self.blocks[block.size].append(block)
-
-
-class _Loan:
-    """Stands between a block and the arrays on it: they keep the loan alive, and its end gives the block back."""
-
-    __slots__ = ("__array_interface__", "block", "shelf")
-
-    def __init__(self, block: _Block, shelf: _Shelf, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        data = (block.address, False)
-        self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": data, "version": 3}
-        self.block, self.shelf = block, shelf
-
-    def __del__(self) -> None:
-        self.shelf.give_back(self.block)
+    def _forget(self) -> None:
+        """Let go of all blocks: those in use live on with their arrays."""
+        self.total = 0
+        for blocks in self.blocks.values():
+            blocks.clear()
 
 
-class _PerThread(threading.local):
-    def __init__(self) -> None:
-        self.shelf = _Shelf()
+def _references(blocks: list[_Block], k: int) -> int:
+    return sys.getrefcount(blocks[k].memory)
 
 
-_here = _PerThread()
+FREE = _references([_Block(np.empty(1), 0)], 0)
+_here = _Shelf()
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -80,8 +67,8 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     if size < SMALL:
         return np.empty(shape, dtype)
     step = 1 << (size.bit_length() - 4)  # sizes are rounded up by at most an eighth, so that blocks fit again
-    shelf = _here.shelf
-    return np.asarray(_Loan(shelf.take(-(-size // step) * step), shelf, shape, dtype))
+    memory, offset = _here.take(-(-size // step) * step)
+    return np.ndarray(shape, dtype, memory, offset)  # it, and every view of it, refers to memory
 
 
 def parts(count: int, item_bytes: int, most_bytes: int = CACHE) -> Iterator[slice]:
