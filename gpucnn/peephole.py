@@ -29,8 +29,8 @@ class ConvReLUMaxPool:
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         kernels = context.kernels
-        y, seen = self.convolution.correlate(params, x, context)
-        window = self.pool.geometry(kernels.image_shape(y))
+        window = self.pool.geometry(self.convolution.out_shape(kernels.image_shape(x)))
+        y, seen = self.convolution.correlate_for_pool(params, x, context, window, self.pool.ties)
         y, pooled = kernels.bias_relu_max_pool.forward(
             y, params["bias"], self.activation.slope_at_zero, window, self.pool.ties
         )

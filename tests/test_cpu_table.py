@@ -173,7 +173,7 @@ def test_named_networks_never_fall_back_to_the_reference(name, monkeypatch):
 def test_wide_layers_take_winograds_way():
     taken = {
         (height, channels): winograd.is_worthwhile(
-            height, np.empty((k, k, *channels)), convolution_window(k, 1, padding, 1, height, height), cpu.CHANNELS
+            height, (k, k, *channels), convolution_window(k, 1, padding, 1, height, height), cpu.CHANNELS
         )
         for height, k, padding, channels in (
             *((28, 5, "same", (1, 32)), (14, 5, "same", (32, 64))),

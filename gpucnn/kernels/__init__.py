@@ -34,6 +34,8 @@ class Kernels:
     pixels                (uint8 (N, H, W, C), dtype, scale, shift) -> image, pixel * scale + shift
     image_shape           image -> (H, W, C)
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
+    correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
+                          bias_relu_max_pool; the image's columns may be in any order that this pair and that agree on
     bias                  (array, b), may overwrite the array;   (residual, dy) -> db
     relu                  (array, slope_at_zero);                (residual, dy) -> dx
     sigmoid, tanh         (array);                               (residual, dy) -> dx
@@ -50,6 +52,7 @@ class Kernels:
     pixels: Callable[..., Any] = reference.pixels
     image_shape: Callable[[Any], tuple[int, int, int]] = reference.image_shape
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
+    correlation_for_pool: Callable[..., Any] = reference.correlate_for_pool
     bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)
     relu: Pair = Pair(reference.relu, reference.relu_backward)
     sigmoid: Pair = Pair(reference.sigmoid, ops.sigmoid_backward)

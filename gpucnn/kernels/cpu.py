@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,8 +48,8 @@ def pixels(images: Array, dtype: Any, scale: float, shift: float) -> Array:
 
 
 def image_shape(x: Array) -> tuple[int, int, int]:
-    H, C, width, _ = x.shape
-    return H, width, C
+    H, *parities, C, width, _ = x.shape
+    return H, width * math.prod(parities), C
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -67,16 +67,26 @@ class _Seen(NamedTuple):
     copies: Array | None
 
 
-def correlate(x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS) -> tuple[Array, Any]:
-    """least: channels from which on Winograd's way is taken."""
+def correlate(
+    x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS, halves: bool = False
+) -> tuple[Array, Any]:
+    """least: channels from which on Winograd's way is taken. halves: even columns and then odd ones."""
     if not cpu_correlation.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
     x = np.ascontiguousarray(x)
-    if winograd.is_worthwhile(x.shape[0], w, window, least):
-        return winograd.correlate(x, w, window), _Seen(x, window, None)
-    y, copies = cpu_correlation.correlate(x, w, window)
+    if winograd.is_worthwhile(x.shape[0], w.shape, window, least):
+        return winograd.correlate(x, w, window, halves), _Seen(x, window, None)
+    y, copies = cpu_correlation.correlate(x, w, window, halves)
     return y, _Seen(x, window, copies)
+
+
+def correlate_for_pool(
+    x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str, least: int = CHANNELS
+) -> tuple[Array, Any]:
+    """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too."""
+    halves = cpu_pooling.is_of_four(pool, ties) and cpu_correlation.is_fast(window, groups)
+    return correlate(x, w, window, groups, least, halves)
 
 
 def correlate_backward(
@@ -87,14 +97,25 @@ def correlate_backward(
         return (enter(dx) if dx is not None else None), dw
     x, window, copies = residual
     dy = np.ascontiguousarray(dy)
-    if winograd.is_worthwhile(x.shape[0], w, window, least):
+    if winograd.is_worthwhile(x.shape[0], w.shape, window, least):
         dw = winograd.kernel_gradient(x, w, dy, window)
     else:
         dw = cpu_correlation.kernel_gradient(x, w, dy, window, copies)
     if not need_dx:
         return None, dw
-    way = winograd if winograd.is_worthwhile(x.shape[0], w, window, least_back) else cpu_correlation
+    if dy.ndim == 5:
+        dy = _interleaved(dy, window.outputs(x.shape[0], x.shape[2])[1])
+    way = winograd if winograd.is_worthwhile(x.shape[0], w.shape, window, least_back) else cpu_correlation
     return way.image_gradient(x.shape, w, dy, window), dw
+
+
+def _interleaved(halves: Array, Q: int) -> Array:
+    """(P, 2, K, Q // 2, N), even columns and then odd ones -> (P, K, Q, N); a last column that has no pair is zero."""
+    P, _, K, half, N = halves.shape
+    columns = empty((P, K, Q, N), halves.dtype)
+    columns[:, :, 2 * half :] = 0
+    columns[:, :, : 2 * half].reshape(P, K, half, 2, N)[...] = halves.transpose(0, 2, 3, 1, 4)
+    return columns
 
 
 def add_bias(y: Array, b: Array) -> tuple[Array, int]:
@@ -111,9 +132,9 @@ def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
         return dy.sum(axis=0)
     if bias_ndim == 3:
         return dy.sum(axis=3).transpose(0, 2, 1)
-    P, K, Q, N = dy.shape
-    ones = np.ones(Q * N, dy.dtype)
-    return np.matmul(dy.reshape(P, K, Q * N), ones).sum(axis=0)  # several times faster than a sum over three axes
+    *rows, K, Q, N = dy.shape
+    of_rows = np.matmul(dy.reshape(-1, K, Q * N), _ones(Q * N, dy.dtype))
+    return of_rows.sum(axis=0)  # several times faster than a sum over three axes
 
 
 def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
@@ -205,8 +226,21 @@ def _like(x: Array, dtype: Any = None) -> Array:
 
 def _positive_part(x: Array) -> Array:
     # an array of zeros: maximum with a number is 2.5 times slower
-    zeros = np.zeros(x.shape[-2:], x.dtype) if x.ndim == 4 else np.zeros_like(x)
+    if x.ndim == 4:
+        zeros = _zeros(x.shape[-2:], x.dtype)
+    else:
+        zeros = np.zeros(x.shape[::-1], x.dtype).T if x.flags.f_contiguous else np.zeros(x.shape, x.dtype)
     return np.maximum(x, zeros, out=_like(x))
+
+
+@lru_cache(maxsize=256)
+def _zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+    return np.zeros(shape, dtype)
+
+
+@lru_cache(maxsize=256)
+def _ones(size: int, dtype: Any) -> Array:
+    return np.ones(size, dtype)
 
 
 NUMPY = Kernels(
@@ -216,6 +250,7 @@ NUMPY = Kernels(
     pixels=pixels,
     image_shape=image_shape,
     correlation=Pair(correlate, correlate_backward),
+    correlation_for_pool=correlate_for_pool,
     bias=Pair(add_bias, add_bias_backward),
     relu=Pair(relu, relu_backward),
     sigmoid=Pair(sigmoid, sigmoid_backward),
@@ -231,4 +266,5 @@ NUMPY = Kernels(
 EXACT_TIES = replace(
     NUMPY,
     correlation=Pair(partial(correlate, least=NEVER), partial(correlate_backward, least=NEVER, least_back=NEVER)),
+    correlation_for_pool=partial(correlate_for_pool, least=NEVER),
 )

@@ -7,6 +7,7 @@ rows at a time, and made again for the gradient: that costs less than the memory
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -26,31 +27,39 @@ def is_fast(window: Window, groups: int) -> bool:
     return groups == 1 and not window.is_dilated
 
 
-def correlate(x: Array, w: Array, window: Window) -> tuple[Array, Array | None]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N); the shifted copies if they are few, else None."""
+def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Array | None]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N); the shifted copies if they are few, else None.
+
+    halves: y (P, 2, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
+    """
     I, J, C, K = w.shape
-    P, Q = window.outputs(x.shape[0], x.shape[2])
-    L = Q * x.shape[3]
-    y = empty((P, K, Q, x.shape[3]), x.dtype)
+    P, parities, columns = _outputs(x, window, halves)
+    L = parities * columns * x.shape[3]
+    y = empty(output_shape(x, window, K, halves), x.dtype)
     kernel = np.ascontiguousarray(w.reshape(I * J * C, K).T)
     for rows in parts(P, J * C * L * x.itemsize, BLOCK):
-        copies = _seen_columns(x, window, rows)
-        _multiply(kernel, _stack_rows(copies, I, window.stride[0]), y[rows].reshape(-1, K, L))
+        copies = _seen_columns(x, window, rows, halves)
+        stack = _stack_rows(copies, I, window.stride[0])
+        _multiply(kernel, column_blocks(stack, parities), y[rows].reshape(-1, parities, K, L // parities))
     return y, copies if rows.stop - rows.start == P else None
 
 
 def kernel_gradient(x: Array, w: Array, dy: Array, window: Window, copies: Array | None = None) -> Array:
-    """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n]. copies: from `correlate`."""
+    """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n]. copies: from `correlate`.
+
+    dy may be in halves.
+    """
     I, J, C, K = w.shape
-    P, _, Q, N = dy.shape
+    halves, P, L = dy.ndim == 5, len(dy), dy[0].size // K
+    parities = 2 if halves else 1
     dw = np.zeros((I * J * C, K), dy.dtype)
-    dy = dy.reshape(P, K, Q * N)
-    pieces = _pieces(dw.size, Q * N)
-    for rows in parts(P, J * C * Q * N * x.itemsize, BLOCK):
-        of_rows = _seen_columns(x, window, rows) if copies is None else copies
-        seen = _column_blocks(_stack_rows(of_rows, I, window.stride[0]), pieces)
+    dy = dy.reshape(P, parities, K, L // parities)
+    pieces = _pieces(dw.size, L // parities)
+    for rows in parts(P, J * C * L * x.itemsize, BLOCK):
+        of_rows = _seen_columns(x, window, rows, halves) if copies is None else copies
+        seen = column_blocks(column_blocks(_stack_rows(of_rows, I, window.stride[0]), parities), pieces)
         products = empty((*seen.shape[:-1], K), dy.dtype)
-        np.matmul(seen, _column_blocks(dy[rows], pieces).swapaxes(-1, -2), out=products)
+        np.matmul(seen, column_blocks(dy[rows], pieces).swapaxes(-1, -2), out=products)
         dw += products.reshape(-1, *dw.shape).sum(axis=0)
     return dw.reshape(w.shape)
 
@@ -67,74 +76,87 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
         if taps.stop == taps.start:
             dx[rows] = 0
             continue
-        seen = _stack_rows(dy[seen_by], taps.stop - taps.start)
+        seen = _stack_rows(dy[seen_by, None], taps.stop - taps.start)
         spread = Spread(len(seen), J, Q, window, x_shape, dx.dtype)
         _multiply(kernels[phase][:, K * taps.start : K * taps.stop], seen, spread.products)
         spread.sum(dx[rows])
     return dx
 
 
-def _seen_columns(x: Array, window: Window, rows: slice) -> Array:
+def output_shape(x: Array, window: Window, K: int, halves: bool) -> tuple[int, ...]:
+    """(P, K, Q, N), or in halves (P, 2, K, Q // 2, N), for x (H, C, W, N)."""
+    P, parities, columns = _outputs(x, window, halves)
+    return (P, *(2,) * halves, K, columns, x.shape[3])
+
+
+def _outputs(x: Array, window: Window, halves: bool) -> tuple[int, int, int]:
+    """(P, 1, Q), or in halves (P, 2, Q // 2)."""
+    P, Q = window.outputs(x.shape[0], x.shape[2])
+    return (P, 2, Q // 2) if halves else (P, 1, Q)
+
+
+def _seen_columns(x: Array, window: Window, rows: slice, halves: bool) -> Array:
     """`shifted_columns` of the image rows that the output rows see, zeros where they see padding."""
     H = x.shape[0]
     step, top = window.stride[0], window.padding[0][0]
     first, stop = step * rows.start - top, step * (rows.stop - 1) + window.size[0] - top
     low, high = min(max(first, 0), H), max(min(stop, H), 0)
     if (low, high) == (first, stop):
-        return shifted_columns(x[low:high], window)
-    return shifted_columns(x[low:high], window, stop - first, max(low - first, 0))
+        return shifted_columns(x[low:high], window, halves)
+    return shifted_columns(x[low:high], window, halves, stop - first, max(low - first, 0))
 
 
-def shifted_columns(x: Array, window: Window, count: int | None = None, above: int = 0) -> Array:
+def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = None, above: int = 0) -> Array:
     """copies[above + h, j, c, q, n] = x[h, c, t q + j - left, n], zeros outside the image; `count` rows in all.
 
-    x is contiguous, or some rows of an array that is.
+    x is contiguous, or some rows of an array that is. halves: (..., c, 2, q // 2, n), even q and then odd ones.
     """
     H, C, width, N = x.shape
     count = H if count is None else count
-    J, Q = window.size[1], window.outputs(window.size[0], width)[1]
-    if J == 1 and width == Q and count == H and not any(window.padding[1]):
+    J, (_, *columns) = window.size[1], _outputs(x, window, halves)
+    if J == 1 and columns == [1, width] and count == H and not any(window.padding[1]):
         return x[:, None]
-    copies = empty((count, J, C, Q, N), x.dtype)
+    copies = empty((count, J, C, *columns, N), x.dtype)
     if count > H:
         copies[:above] = 0
         copies[above + H :] = 0
-    of_image = copies[above : above + H]
-    if window.padding[1] == (0, 0):
-        of_image[...] = _shifted_views(x, J, Q, window.stride[1])
-        return copies
-    for j in range(J):
-        seen, pixels = window.reach(1, j, width)
-        of_image[:, j, :, : seen.start] = 0
-        of_image[:, j, :, seen.stop :] = 0
-        of_image[:, j, :, seen] = x[:, :, pixels]
+    padded = _with_columns(x, window.padding[1])
+    pixel, channel = N * x.itemsize, padded.shape[2] * N * x.itemsize
+    step = window.stride[1] * pixel
+    strides = (C * channel, pixel, channel, step, step * columns[0], x.itemsize)
+    copies[above : above + H] = np.ndarray((H, J, C, *columns, N), x.dtype, padded, 0, strides)
     return copies
 
 
-def _shifted_views(x: Array, J: int, Q: int, step: int) -> Array:
-    """views[h, j, c, q, n] = x[h, c, step q + j, n], all inside the image."""
+def _with_columns(x: Array, padding: tuple[int, int]) -> Array:
+    """x with columns of zeros on the left and on the right."""
+    left, right = padding
+    if not left + right:
+        return x
     H, C, width, N = x.shape
-    pixel = N * x.itemsize
-    strides = (C * width * pixel, pixel, width * pixel, step * pixel, x.itemsize)
-    return np.ndarray((H, J, C, Q, N), x.dtype, x, 0, strides)
+    padded = empty((H, C, left + width + right, N), x.dtype)
+    padded[:, :, :left] = 0
+    padded[:, :, left : left + width] = x
+    padded[:, :, left + width :] = 0
+    return padded
 
 
 def _stack_rows(a: Array, height: int, step: int = 1) -> Array:
     """View every `height` consecutive rows of a, `step` apart, as one matrix: (rows, features, L).
 
-    a is contiguous, (rows, ..., width, N); L = width N.
+    a is contiguous, (rows, J, C, L) or more axes for L.
     """
-    L = a.shape[-2] * a.shape[-1]
-    features = a.size // (a.shape[0] * L)
+    L = math.prod(a.shape[3:])
+    features = math.prod(a.shape[1:3])
     line = L * a.itemsize
     shape = (a.shape[0] - height) // step + 1, height * features, L
     return np.ndarray(shape, a.dtype, a, 0, (step * features * line, line, a.itemsize))
 
 
 def _multiply(a: Array, stack: Array, out: Array) -> None:
-    """out (rows, M, L) = a (M, K) times every matrix of stack (rows, K, L)."""
-    pieces = _pieces(a.size, stack.shape[2])
-    np.matmul(a, _column_blocks(stack, pieces), out=_column_blocks(out, pieces))
+    """out (..., M, L) = a (M, K) times every matrix of stack (..., K, L)."""
+    pieces = _pieces(a.size, stack.shape[-1])
+    np.matmul(a, column_blocks(stack, pieces), out=column_blocks(out, pieces))
 
 
 @lru_cache(maxsize=256)
@@ -149,12 +171,12 @@ def _pieces(size: int, L: int) -> int:
     return pieces if size * L <= SMALL_PRODUCT * pieces else 1
 
 
-def _column_blocks(stack: Array, blocks: int) -> Array:
-    """(rows, K, L) -> (rows, blocks, K, L / blocks), a view."""
+def column_blocks(stack: Array, blocks: int) -> Array:
+    """(..., K, L) -> (..., blocks, K, L / blocks), a view."""
     if blocks == 1:
-        return stack
-    rows, K, L = stack.shape
-    return stack.reshape(rows, K, blocks, L // blocks).swapaxes(1, 2)
+        return stack[..., None, :, :]
+    *rows, K, L = stack.shape
+    return stack.reshape(*rows, K, blocks, L // blocks).swapaxes(-2, -3)
 
 
 class Spread:

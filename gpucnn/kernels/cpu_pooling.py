@@ -23,8 +23,14 @@ class Winners(NamedTuple):
     x_shape: tuple[int, ...]
 
 
+def is_of_four(window: Window, ties: str) -> bool:
+    """Whether windows are 2 x 2 and tile the image, and the first of ties wins: the fast way."""
+    return ties == "first" and window.size == window.stride == (2, 2) and not window.is_padded
+
+
 def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
-    if ties == "first" and window.size == window.stride == (2, 2) and not window.is_padded:
+    """x may be in halves where `is_of_four`."""
+    if is_of_four(window, ties):
         return _max_of_four(x)
     H, C, width, N = x.shape
     P, Q = window.outputs(H, width)
@@ -68,32 +74,42 @@ def _max_of_four(x: Array) -> tuple[Array, Winners]:
 
     Where the first of a pair wins ties, the first of all four does.
     """
-    P, C, Q, N = x.shape[0] // 2, x.shape[1], x.shape[2] // 2, x.shape[3]
+    P, (even, odd) = x.shape[0] // 2, _halves(x)
+    _, C, Q, N = even.shape
     y, upper, left = empty((P, C, Q, N), x.dtype), empty((P, C, Q, N), bool), empty((2 * P, C, Q, N), bool)
     for rows in parts(P, 2 * x[0].nbytes):
-        pixels = x[2 * rows.start : 2 * rows.stop, :, : 2 * Q]
-        first, second = pixels[:, :, 0::2], pixels[:, :, 1::2]
-        np.greater_equal(first, second, out=left[2 * rows.start : 2 * rows.stop])
+        pixels = slice(2 * rows.start, 2 * rows.stop)
+        first, second = even[pixels], odd[pixels]
+        np.greater_equal(first, second, out=left[pixels])
         best = np.maximum(first, second, out=empty(first.shape, x.dtype))
         np.greater_equal(best[0::2], best[1::2], out=upper[rows])
         np.maximum(best[0::2], best[1::2], out=y[rows])
     return y, Winners(left, upper, x.shape)
 
 
+def _halves(x: Array) -> tuple[Array, Array]:
+    """The even columns of x and as many odd ones, (H, C, W // 2, N), views."""
+    if x.ndim == 5:
+        return x[:, 0], x[:, 1]
+    even = 2 * (x.shape[2] // 2)
+    return x[:, :, 0:even:2], x[:, :, 1:even:2]
+
+
 def _max_of_four_backward(winners: Winners, dy: Array) -> Array:
     left, upper, x_shape = winners
-    P, Q = dy.shape[0], dy.shape[2]
+    P = dy.shape[0]
     dx = empty(x_shape, dy.dtype)
     dx[2 * P :] = 0
-    dx[:, :, 2 * Q :] = 0
+    if len(x_shape) == 4:
+        dx[:, :, 2 * dy.shape[2] :] = 0
+    even, odd = _halves(dx)
     for rows in parts(P, 2 * dx[0].nbytes):
         pixels = slice(2 * rows.start, 2 * rows.stop)
         best = empty(left[pixels].shape, dy.dtype)
         np.multiply(dy[rows], upper[rows], out=best[0::2])
         np.subtract(dy[rows], best[0::2], out=best[1::2])
-        first, second = dx[pixels, :, 0 : 2 * Q : 2], dx[pixels, :, 1 : 2 * Q : 2]
-        np.multiply(best, left[pixels], out=first)
-        np.subtract(best, first, out=second)
+        np.multiply(best, left[pixels], out=even[pixels])
+        np.subtract(best, even[pixels], out=odd[pixels])
     return dx
 
 

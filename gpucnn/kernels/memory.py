@@ -66,7 +66,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    step = 1 << (size.bit_length() - 4)  # sizes are rounded up by at most an eighth, so that blocks fit again
+    step = 1 << max(0, size.bit_length() - 4)  # sizes are rounded up by at most an eighth, so that blocks fit again
     memory, offset = _here.take(-(-size // step) * step)
     return np.ndarray(shape, dtype, memory, offset)  # it, and every view of it, refers to memory
 

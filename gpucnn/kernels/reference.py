@@ -43,6 +43,12 @@ def correlate(x: Array, w: Array, window: Window, groups: int) -> tuple[Array, A
     return y, (x, window, groups)
 
 
+def correlate_for_pool(
+    x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
+) -> tuple[Array, Any]:
+    return correlate(x, w, window, groups)
+
+
 def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
     x, window, groups = residual
     options = {"dilation": window.dilation, "groups": groups, "need_dx": need_dx}

@@ -10,6 +10,7 @@ surroundings are equal may differ in the last bit, since they are not the same s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import BLOCK, Spread, shifted_columns
+from .cpu_correlation import BLOCK, Spread, column_blocks, output_shape, shifted_columns
 from .memory import empty, parts
 
 Array = np.ndarray
@@ -26,9 +27,10 @@ Array = np.ndarray
 POINTS = (0, 1, -1, 2, -1 / 2, 1 / 2, -2)
 
 
-def is_worthwhile(height: int, w: Array, window: Window, channels: int) -> bool:
-    """Whether this saves a fourth of the products, for an image of so many rows and that many channels in and out."""
-    I, _, C, K = w.shape
+@lru_cache(maxsize=256)
+def is_worthwhile(height: int, kernel: tuple[int, ...], window: Window, channels: int) -> bool:
+    """Whether this saves a fourth of the products: height, of the image; kernel, (I, J, C, K); C and K >= channels."""
+    I, _, C, K = kernel
     padding_fits = all(max(window.padding[axis]) < window.size[axis] for axis in (0, 1))
     if window.stride != (1, 1) or not padding_fits or min(C, K) < channels:
         return False
@@ -37,38 +39,37 @@ def is_worthwhile(height: int, w: Array, window: Window, channels: int) -> bool:
     return -(-P // R) * (R + I - 1) < 0.75 * P * I
 
 
-def correlate(x: Array, w: Array, window: Window) -> Array:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N)."""
+def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> Array:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves."""
     I, J, C, K = w.shape
-    P, Q = window.outputs(x.shape[0], x.shape[2])
-    L = Q * x.shape[3]
+    P, *row = output_shape(x, window, K, halves)
     R = _tile(P, I)
     of_image, of_kernel, of_output = _transforms(R, I, x.dtype)
     kernels = np.matmul(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K).transpose(0, 2, 1)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
-    y = empty((R * len(tiles), K, Q, x.shape[3]), x.dtype)
-    for block, columns in _columns(of_image, tiles, x.shape, window, L):
-        products = empty((*columns.shape[:2], K, L), x.dtype)
-        np.matmul(kernels, columns, out=products)
-        rows = y[R * block.start : R * block.stop].reshape(-1, R, K * L)
-        np.matmul(of_output, products.reshape(*products.shape[:2], K * L), out=rows)
+    y = empty((R * len(tiles), *row), x.dtype)
+    for block, seen in _columns(of_image, tiles, x.shape, window, halves):
+        products = empty((*seen.shape[:3], K, seen.shape[4]), x.dtype)
+        np.matmul(kernels[:, None], seen, out=products)
+        rows = y[R * block.start : R * block.stop].reshape(-1, R, math.prod(row))
+        np.matmul(of_output, products.reshape(*products.shape[:2], -1), out=rows)
     return y[:P]
 
 
 def kernel_gradient(x: Array, w: Array, dy: Array, window: Window) -> Array:
     """The sums of `correlate`, transposed: the columns it makes times sums of rows of dy, then sums to kernel rows."""
     I, J, C, K = w.shape
-    P, _, Q, N = dy.shape
+    P, row = len(dy), dy[0].size
     R = _tile(P, I)
     of_image, of_kernel, of_output = _transforms(R, I, x.dtype)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
-    dy = _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, K * Q * N)
+    halves, dy = dy.ndim == 5, _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, row)
     total = np.zeros((len(of_kernel), J * C, K), dy.dtype)
-    for block, columns in _columns(of_image, tiles, x.shape, window, Q * N):
-        d_products = _sums(of_output.T, dy[block]).reshape(*columns.shape[:2], K, Q * N)
-        products = empty((*columns.shape[:2], J * C, K), dy.dtype)
-        np.matmul(columns, d_products.transpose(0, 1, 3, 2), out=products)
-        total += products.sum(axis=0)
+    for block, seen in _columns(of_image, tiles, x.shape, window, halves):
+        d_products = _sums(of_output.T, dy[block]).reshape(*seen.shape[:3], K, seen.shape[4])
+        products = empty((*seen.shape[:4], K), dy.dtype)
+        np.matmul(seen, d_products.swapaxes(-1, -2), out=products)
+        total += products.sum(axis=(0, 2))
     return np.matmul(of_kernel.T, total.reshape(len(total), -1)).reshape(w.shape)
 
 
@@ -147,11 +148,15 @@ def _with_rows(x: Array, above: int, count: int) -> Array:
 
 
 def _columns(
-    of_image: Array, tiles: Array, x_shape: tuple[int, ...], window: Window, L: int
+    of_image: Array, tiles: Array, x_shape: tuple[int, ...], window: Window, halves: bool
 ) -> Iterator[tuple[slice, Array]]:
-    """A few tiles at a time: which, and J copies of their transformed rows, shifted by a column: (tiles, n, J C, L)."""
+    """A few tiles at a time: which, and J copies of their transformed rows, shifted by a column.
+
+    (tiles, n, 1, J C, Q N), or in halves (tiles, n, 2, J C, Q // 2 N).
+    """
     _, C, width, N = x_shape
     n, features = tiles.shape[1], window.size[1] * C
-    for block in parts(len(tiles), n * features * L * tiles.itemsize, BLOCK):
+    for block in parts(len(tiles), n * window.size[1] * tiles[0, 0].nbytes, BLOCK):
         rows = _sums(of_image, tiles[block]).reshape(-1, C, width, N)
-        yield block, shifted_columns(rows, window).reshape(-1, n, features, L)
+        copies = shifted_columns(rows, window, halves).reshape(len(rows) // n, n, features, -1)
+        yield block, column_blocks(copies, 2 if halves else 1)

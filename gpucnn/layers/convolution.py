@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -11,6 +12,9 @@ from ..errors import SettingError, ShapeError
 from ..initializers import initializer, zeros
 from ..kernels import Context
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
+
+
+_window = lru_cache(maxsize=1024)(convolution_window)  # of arguments that __post_init__ has checked
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Conv2D:
         initializer(self.initializer)
 
     def window(self, in_shape: tuple[int, ...]) -> Window:
-        return convolution_window(self.kernel, self.stride, self.padding, self.dilation, in_shape[0], in_shape[1])
+        return _window(self.kernel, self.stride, self.padding, self.dilation, in_shape[0], in_shape[1])
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(H, W, C) -> (P, Q, K)."""
@@ -95,6 +99,12 @@ class Conv2D:
         """`forward` without the bias."""
         window = self.window(context.kernels.image_shape(x))
         return context.kernels.correlation.forward(x, self._oriented(params["kernel"]), window, self.groups)
+
+    def correlate_for_pool(self, params: Any, x: Any, context: Context, pool: Window, ties: str) -> tuple[Any, Any]:
+        """`correlate`, for `bias_relu_max_pool` with that window. `correlate_backward` is the gradient of both."""
+        kernels, kernel = context.kernels, self._oriented(params["kernel"])
+        window = self.window(kernels.image_shape(x))
+        return kernels.correlation_for_pool(x, kernel, window, self.groups, pool, ties)
 
     def correlate_backward(
         self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
 from ..ops.window import Padding, Window, padding_of, pair, pooling_window
+
+_window = lru_cache(maxsize=1024)(pooling_window)  # of arguments that _check has seen
 
 
 def _pooled_shape(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -44,7 +47,7 @@ class MaxPool2D:
             raise SettingError(f'MaxPool2D: ties={self.ties!r}: "first" or "all" was expected')
 
     def geometry(self, in_shape: tuple[int, ...]) -> Window:
-        return pooling_window(self.window, self.stride, self.padding, in_shape[0], in_shape[1])
+        return _window(self.window, self.stride, self.padding, in_shape[0], in_shape[1])
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(H, W, C) -> (P, Q, C)."""
@@ -79,7 +82,7 @@ class AvgPool2D:
         _check(self)
 
     def geometry(self, in_shape: tuple[int, ...]) -> Window:
-        return pooling_window(self.window, self.stride, self.padding, in_shape[0], in_shape[1])
+        return _window(self.window, self.stride, self.padding, in_shape[0], in_shape[1])
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(H, W, C) -> (P, Q, C)."""
