@@ -13,28 +13,24 @@ import io
 import itertools
 import os
 import pickle
-import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import time
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, Pipe
-from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import shared
+from .channel import Channel
 from .errors import DeviceError
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 START = "import sys; sys.path[:] = {path!r}; from gpucnn.helpers import serve; serve({file})"
-PATIENCE = 5e-4  # seconds
-
 Task = Callable[..., Any]
 
 
@@ -81,7 +77,7 @@ class Helper:
     """One process. It starts in the background; `ready` says when it can be used."""
 
     def __init__(self) -> None:
-        self.connection, theirs = Pipe()
+        self.channel, theirs = Channel.pair()
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START.format(path=sys.path, file=theirs.fileno())],
@@ -96,14 +92,15 @@ class Helper:
         self.awaited = 1  # answers; the first says that it has started
 
     def ready(self) -> bool:
-        if not self.started and select.select([self.connection], [], [], 0)[0]:
-            self.receive()
-            self.started = True
+        if not self.started and self.channel.arrived():
+            with contextlib.suppress(DeviceError):  # its end is seen when the next work is given out
+                self.receive()
+                self.started = True
         return self.started
 
     def send(self, *message: Any) -> None:
         try:
-            self.connection.send_bytes(pickle.dumps(message, protocol=5))
+            self.channel.send(message)
         except OSError:
             raise self._lost() from None
         self.awaited += 1
@@ -111,7 +108,7 @@ class Helper:
     def receive(self) -> Any:
         """The answer to the oldest message that has none yet; the error of its task is raised here."""
         try:
-            answer, error = pickle.loads(_received(self.connection))
+            answer, error = self.channel.receive()
         except (EOFError, OSError):
             raise self._lost() from None
         self.awaited -= 1
@@ -123,8 +120,7 @@ class Helper:
         """Give it a task to keep. Raises Unshareable where it cannot be read there."""
         if task.number not in self.tasks:
             self.send("keep", task.number, task.data, len(task.files))
-            for file in task.files:
-                send_handle(self.connection, file, self.process.pid)
+            self.channel.send_files(task.files)
             self.receive()
             self.tasks.add(task.number)
 
@@ -134,7 +130,7 @@ class Helper:
         self.send("run", number, arguments, forgotten)
 
     def close(self) -> None:
-        self.connection.close()
+        self.channel.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1)
         if self.process.returncode is None:
@@ -172,7 +168,7 @@ class Team:
         try:
             packed = self._packed(task)
             used = self._staffed(len(arguments) - 1)
-            if not all([helper.ready() for helper in used]):
+            if not all(helper.ready() for helper in used):
                 return None
             for helper in used:
                 helper.keep(packed)
@@ -253,14 +249,13 @@ def serve(file: int) -> None:
     """What a helper does until the other end of its socket closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     np.seterr(all="ignore")
-    connection = Connection(file)
+    channel = Channel(socket.socket(fileno=file))
     tasks: dict[int, Task] = {}
-    answer: tuple[Any, Exception | None] = ("ready", None)
+    answer: tuple[Any, Exception | None] = None, None
     while True:
         try:
-            connection.send_bytes(_answer(*answer))
-            message = _received(connection)
-            answer = _obey(pickle.loads(message), connection, tasks), None
+            _answer(channel, *answer)
+            answer = _obey(channel.receive(), channel, tasks), None
         except (EOFError, BrokenPipeError, ConnectionResetError):
             os._exit(0)  # at once: there is nothing to tidy up
         except Exception as error:
@@ -268,10 +263,10 @@ def serve(file: int) -> None:
             answer = None, error
 
 
-def _obey(message: tuple[Any, ...], connection: Connection, tasks: dict[int, Task]) -> Any:
+def _obey(message: tuple[Any, ...], channel: Channel, tasks: dict[int, Task]) -> Any:
     match message:
         case ("keep", number, data, count):
-            files = [recv_handle(connection) for _ in range(count)]
+            files = channel.receive_files(count)
             try:
                 tasks[number] = _Unpickler(data, files).load()
             except Exception as error:  # a class that this process cannot import, most often
@@ -286,17 +281,8 @@ def _obey(message: tuple[Any, ...], connection: Connection, tasks: dict[int, Tas
     return None
 
 
-def _received(connection: Connection) -> bytes:
-    """The next message. Looked for without pause at first: to be woken takes longer than a short step's work."""
-    until = time.perf_counter() + PATIENCE
-    waiting = [connection.fileno()]
-    while time.perf_counter() < until and not select.select(waiting, (), (), 0)[0]:
-        pass
-    return connection.recv_bytes()
-
-
-def _answer(result: Any, error: Exception | None) -> bytes:
+def _answer(channel: Channel, result: Any, error: Exception | None) -> None:
     try:
-        return pickle.dumps((result, error), protocol=5)
-    except Exception:
-        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
+        channel.send((result, error))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        channel.send((None, RuntimeError(f"{type(error).__name__}: {error}")))

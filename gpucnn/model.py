@@ -62,7 +62,9 @@ class Model:
             raise SettingError(f"dtype {dtype!r}: one of {', '.join(DTYPES)} was expected")
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
-        self._context = Context(choose(self.device.kind, exact_ties=shares_ties(network)), training=False)
+        kind, exact = self.device.kind, shares_ties(network)
+        self._context = Context(choose(kind, exact_ties=exact))
+        self._inference = Context(choose(kind, exact_ties=exact, training=False), training=False)
         self._workers = Workers(threads or default_threads() if self.device.kind == "cpu" else 1)
         weights, _ = np.random.SeedSequence(seed).spawn(2)
         params = network.init(network.input_shape, generator(weights))
@@ -192,8 +194,8 @@ class Model:
         made = [np.empty((0, self._classes()), self.theta.dtype)]
         chunk = self._shard if self.device.kind == "cpu" else CHUNK
         with self.device.activate(), self._workers.limited():
-            forward = Forward(self._running, self._running_layout, self.scaling, self._context, self.theta)
-            for logits in forward_in_chunks(forward, self.device.put(images), self._workers, chunk):
+            forward = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, chunk)
+            for logits in forward_in_chunks(forward, self.device.put(images), self._workers):
                 made.append(self.device.fetch(finish(logits)))
         return np.concatenate(made)
 

@@ -22,14 +22,14 @@ def possible() -> bool:
     return os.name == "posix"
 
 
-def share(vector: np.ndarray) -> np.ndarray:
-    """A copy of vector (size,) in memory that `descriptor` knows. Freed with the copy and the views of it."""
-    file = _open(vector.nbytes)
-    shared = attach(file, vector.shape[0], vector.dtype)
-    shared[...] = vector
-    _files[id(shared)] = weakref.ref(shared), file
-    weakref.finalize(shared, _close, id(shared), file)
-    return shared
+def zeros(size: int, dtype: Any) -> np.ndarray:
+    """A vector (size,) of zeros, in memory that `descriptor` knows. It is freed with the vector and its views."""
+    dtype = np.dtype(dtype)
+    file = _open(size * dtype.itemsize)
+    vector = attach(file, size, dtype)
+    _files[id(vector)] = weakref.ref(vector), file
+    weakref.finalize(vector, _close, id(vector), file)
+    return vector
 
 
 def attach(file: int, size: int, dtype: Any) -> np.ndarray:
@@ -39,7 +39,7 @@ def attach(file: int, size: int, dtype: Any) -> np.ndarray:
 
 
 def descriptor(array: np.ndarray) -> int | None:
-    """The open file behind an array that `share` returned; None for every other array, views of one too."""
+    """The open file behind an array that `zeros` returned; None for every other array, views of one too."""
     found, file = _files.get(id(array), (None, 0))
     return file if found is not None and found() is array else None
 

@@ -22,7 +22,8 @@ Array = Any
 
 CHUNK = 1 << 16  # numbers of theta updated at a time on a CPU: theta, gradients and state stay in the cache
 CACHE = 1 << 22  # bytes of activations that a shard of examples may have
-WORTH_A_THREAD = 2e7  # multiply-adds of a step below which a second thread costs more than it gains
+CHUNKS = 8  # of images that a worker computes before it hands over the logits
+WORTH_A_WORKER = 3e6  # multiply-adds below which a worker costs more than it gains
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ class Update(Task):
 class Step:
     """The update of theta by one batch.
 
-    theta is written in place. With several threads, thread w takes shards w, w + threads, ... in order and adds them
-    into a vector of its own; these are added in the order of w: the same number of threads gives the same bits.
+    theta is written in place. With several workers, worker w takes shards w, w + workers, ... in order and adds them
+    into a vector of its own; these are added in the order of w: the same number of workers gives the same bits.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class Step:
         self._cost = 3 * network.multiply_adds()
         self._shard = shard or shard_size(network, theta.shape[0])
         self._sharded = context.kernels.name == "numpy"
-        self._parts = [workers.share(self._xp.zeros_like(theta)) for _ in range(workers.threads)]
+        self._parts = [workers.zeros_like(theta) for _ in range(workers.threads)]
         self._gradients = ShardGradients(
             network, loss, layout, scaling, replace(context, training=True), theta, self._parts
         )
@@ -167,7 +168,7 @@ class Step:
         return [batch[start : start + size] for start in range(0, count, size)]
 
     def _threads_for(self, count: int) -> int:
-        return self.workers.threads if self._cost * count >= WORTH_A_THREAD else 1
+        return max(1, min(self.workers.threads, int(self._cost * count / WORTH_A_WORKER)))
 
 
 def shard_size(network: Network, parameters: int) -> int:
@@ -182,16 +183,20 @@ def shard_size(network: Network, parameters: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Forward(Task):
-    """The logits of some images: what `Workers.map` runs when nothing is trained."""
+    """The logits of images, `chunk` of them at a time: what `Workers.map` runs when nothing is trained."""
 
     network: Network
     layout: Layout
     scaling: Scaling
     context: Context
     theta: Array
+    chunk: int
 
-    def __call__(self, images: Array) -> Array:
-        """images (n, H, W, C) -> (n, K)."""
+    def __call__(self, images: Array) -> list[Array]:
+        """images (n, H, W, C) -> chunks of logits (at most chunk, K), in order."""
+        return [self._logits(images[k : k + self.chunk]) for k in range(0, images.shape[0], self.chunk)]
+
+    def _logits(self, images: Array) -> Array:
         x = self.scaling(images, self.theta.dtype, self.context)
         logits, _ = self.network.forward(self._params, x, self.context)
         return self.context.kernels.leave(logits)
@@ -201,8 +206,10 @@ class Forward(Task):
         return self.layout.unpack(self.theta)
 
 
-def forward_in_chunks(forward: Forward, images: Array, workers: Workers, chunk: int) -> Iterator[Array]:
-    """Logits (n, K) of consecutive chunks of images, in order; the workers compute some of them side by side."""
-    chunks = [images[start : start + chunk] for start in range(0, images.shape[0], chunk)]
-    for first in range(0, len(chunks), workers.threads):
-        yield from workers.map(forward, [(part,) for part in chunks[first : first + workers.threads]])
+def forward_in_chunks(forward: Forward, images: Array, workers: Workers) -> Iterator[Array]:
+    """Chunks of logits, in order; the workers compute some of them side by side."""
+    span = forward.chunk * min(CHUNKS, max(1, images.shape[0] // (forward.chunk * workers.threads)))
+    spans = [images[start : start + span] for start in range(0, images.shape[0], span)]
+    for first in range(0, len(spans), workers.threads):
+        for chunks in workers.map(forward, [(part,) for part in spans[first : first + workers.threads]]):
+            yield from chunks

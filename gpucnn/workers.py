@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from . import helpers, shared
 from .errors import SettingError
@@ -26,7 +27,7 @@ class Task:
 
 
 class Workers:
-    """`threads` CPUs that share out numbered pieces of work; with one, everything runs in the caller.
+    """`threads` CPUs that share out pieces of work; with one, everything runs in the caller.
 
     Who computes a piece never changes its result. Use it as a context, `with workers.limited()`: inside, BLAS is held
     to one thread for each piece, and NumPy does not warn of overflow, because training looks at the loss itself.
@@ -58,9 +59,20 @@ class Workers:
 
     def share(self, vector: Array) -> Array:
         """vector, or a copy of it that helper processes can see, where there may be any."""
-        if self.threads == 1 or not (isinstance(vector, np.ndarray) and helpers.possible()):
+        if not self._helped(vector) or shared.descriptor(vector) is not None:
             return vector
-        return vector if shared.descriptor(vector) is not None else shared.share(vector)
+        copy = shared.zeros(vector.shape[0], vector.dtype)
+        copy[...] = vector
+        return copy
+
+    def zeros_like(self, vector: Array) -> Array:
+        """Zeros that helper processes can see, where there may be any."""
+        if self._helped(vector):
+            return shared.zeros(vector.shape[0], vector.dtype)
+        return array_namespace(vector).zeros_like(vector)
+
+    def _helped(self, vector: Array) -> bool:
+        return self.threads > 1 and isinstance(vector, np.ndarray) and helpers.possible()
 
     def _on_threads(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         if self._pool is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -19,8 +18,9 @@ from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
 from gpucnn.parameters import Layout
 from gpucnn.schedules import SCHEDULES
-from gpucnn.step import Scaling, Step, Workers, forward_in_chunks, gradient
+from gpucnn.step import Forward, Scaling, Step, forward_in_chunks, gradient
 from gpucnn.training import DIVERGED, History
+from gpucnn.workers import Workers
 
 TINY = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
 
@@ -52,7 +52,7 @@ def many_shards(monkeypatch):
     """Shards of at most 5 examples, and threads however small the work."""
     monkeypatch.setattr("gpucnn.step.shard_size", lambda network, parameters: 5)
     monkeypatch.setattr("gpucnn.model.shard_size", lambda network, parameters: 5)
-    monkeypatch.setattr(step, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(step, "WORTH_A_WORKER", 1e-9)
     monkeypatch.setattr(step, "CHUNK", 17)
 
 
@@ -163,11 +163,14 @@ def test_every_example_is_trained_once_per_epoch_in_a_new_order(monkeypatch):
 def test_chunks_of_a_forward_pass_come_in_order(threads):
     images, _ = examples(23)
     model = tiny(dtype="float64", threads=threads)
-    params = Layout(TINY.init(TINY.input_shape, generator(0))).unpack(model.theta)
-    context, workers = Context(choose("cpu")), Workers(threads)
+    layout, context, workers = (
+        Layout(TINY.init(TINY.input_shape, generator(0))),
+        Context(choose("cpu")),
+        Workers(threads),
+    )
     found = [
         np.concatenate(
-            list(forward_in_chunks(TINY, params, images, Scaling(), model.theta.dtype, context, workers, chunk))
+            list(forward_in_chunks(Forward(TINY, layout, Scaling(), context, model.theta, chunk), images, workers))
         )
         for chunk in (1, 4, 100)
     ]
@@ -175,29 +178,7 @@ def test_chunks_of_a_forward_pass_come_in_order(threads):
     np.testing.assert_allclose(found[1], found[2], rtol=1e-9)
 
 
-# --- workers and scaling
-
-
-@pytest.mark.parametrize("threads", [1, 2, 4])
-def test_workers_return_in_order_and_use_other_threads(threads):
-    workers = Workers(threads)
-    assert workers.map(lambda k: k * k, 7) == [0, 1, 4, 9, 16, 25, 36]
-    seen = set(workers.map(lambda k: threading.get_ident(), 50))
-    assert (seen == {threading.get_ident()}) == (threads == 1)
-
-
-def test_workers_pass_errors_on():
-    def fail(k):
-        raise ZeroDivisionError(k)
-
-    for threads in (1, 2):
-        with pytest.raises(ZeroDivisionError):
-            Workers(threads).map(fail, 3)
-
-
-def test_workers_need_a_thread():
-    with pytest.raises(SettingError, match="threads=0: at least 1"):
-        Workers(0)
+# --- scaling
 
 
 def test_scaling_touches_bytes_only():
@@ -387,17 +368,3 @@ def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypat
         DeviceError, match=r"cpu: out of memory with 512 examples per batch .*; --batch-size 32 should fit"
     ):
         model.fit(np.zeros((600, 28, 28, 1), np.uint8), np.zeros(600, int), batch_size=512)
-
-
-def test_an_error_is_raised_after_all_workers_are_done() -> None:
-    done = []
-
-    def work(k: int) -> None:
-        if k == 2:
-            raise RuntimeError("the last one")
-        time.sleep(0.05)
-        done.append(k)
-
-    with pytest.raises(RuntimeError, match="the last one"):
-        Workers(3).map(work, 3)
-    assert sorted(done) == [0, 1]

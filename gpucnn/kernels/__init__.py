@@ -75,14 +75,16 @@ class Context:
     training: bool = True
 
 
-def choose(kind: str, *, exact_ties: bool = False) -> Kernels:
+def choose(kind: str, *, exact_ties: bool = False, training: bool = True) -> Kernels:
     """The table for a kind of device, "cpu" or "cuda".
 
     exact_ties: outputs of a convolution with equal surroundings must be equal to the last bit, because a pool sends
     the gradient to all that are (`MaxPool2D(ties="all")`). The reference is always so.
+    training: False where nobody will ask for gradients.
     """
     if kind == "cpu":
-        from .cpu import EXACT_TIES, NUMPY
+        from . import cpu
 
-        return EXACT_TIES if exact_ties else NUMPY
+        table = cpu.EXACT_TIES if exact_ties else cpu.NUMPY
+        return table if training else cpu.for_inference(table)
     return REFERENCE

@@ -132,8 +132,8 @@ def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
         return dy.sum(axis=0)
     if bias_ndim == 3:
         return dy.sum(axis=3).transpose(0, 2, 1)
-    *rows, K, Q, N = dy.shape
-    of_rows = np.matmul(dy.reshape(-1, K, Q * N), _ones(Q * N, dy.dtype))
+    K, L = dy.shape[-3], dy.shape[-2] * dy.shape[-1]
+    of_rows = np.matmul(dy.reshape(-1, K, L), _ones(L, dy.dtype))
     return of_rows.sum(axis=0)  # several times faster than a sum over three axes
 
 
@@ -178,9 +178,11 @@ def tanh_backward(y: Array, dy: Array) -> Array:
     return dx
 
 
-def bias_relu_max_pool(x: Array, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
+def bias_relu_max_pool(
+    x: Array, b: Array, slope_at_zero: float, window: Window, ties: str, *, backward: bool = True
+) -> tuple[Array, Any]:
     """b is tied, (K,). Pool first: max commutes with bias and ReLU, and leaves fewer elements to them."""
-    pooled, for_pool = cpu_pooling.max_pool(x, window, ties)
+    pooled, for_pool = cpu_pooling.max_pool(x, window, ties, backward=backward)
     before = pooled + b[:, None, None]
     return _positive_part(before), (for_pool, before, slope_at_zero, ties)
 
@@ -268,3 +270,12 @@ EXACT_TIES = replace(
     correlation=Pair(partial(correlate, least=NEVER), partial(correlate_backward, least=NEVER, least_back=NEVER)),
     correlation_for_pool=partial(correlate_for_pool, least=NEVER),
 )
+
+
+def for_inference(table: Kernels) -> Kernels:
+    """A table of this file without the residuals that cost time; its `backward`s of pools may not be called."""
+    return replace(
+        table,
+        max_pool=Pair(partial(cpu_pooling.max_pool, backward=False), cpu_pooling.max_pool_backward),
+        bias_relu_max_pool=Pair(partial(bias_relu_max_pool, backward=False), bias_relu_max_pool_backward),
+    )

@@ -85,7 +85,7 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
 
 def output_shape(x: Array, window: Window, K: int, halves: bool) -> tuple[int, ...]:
     """(P, K, Q, N), or in halves (P, 2, K, Q // 2, N), for x (H, C, W, N)."""
-    P, parities, columns = _outputs(x, window, halves)
+    P, _, columns = _outputs(x, window, halves)
     return (P, *(2,) * halves, K, columns, x.shape[3])
 
 

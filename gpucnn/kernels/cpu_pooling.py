@@ -28,10 +28,10 @@ def is_of_four(window: Window, ties: str) -> bool:
     return ties == "first" and window.size == window.stride == (2, 2) and not window.is_padded
 
 
-def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
-    """x may be in halves where `is_of_four`."""
+def max_pool(x: Array, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
+    """x may be in halves where `is_of_four`. backward: whether the residual must serve for `max_pool_backward`."""
     if is_of_four(window, ties):
-        return _max_of_four(x)
+        return _max_of_four(x) if backward else (_largest_of_four(x), None)
     H, C, width, N = x.shape
     P, Q = window.outputs(H, width)
     y = empty((P, C, Q, N), x.dtype)
@@ -85,6 +85,16 @@ def _max_of_four(x: Array) -> tuple[Array, Winners]:
         np.greater_equal(best[0::2], best[1::2], out=upper[rows])
         np.maximum(best[0::2], best[1::2], out=y[rows])
     return y, Winners(left, upper, x.shape)
+
+
+def _largest_of_four(x: Array) -> Array:
+    P, (even, odd) = x.shape[0] // 2, _halves(x)
+    y = empty((P, *even.shape[1:]), x.dtype)
+    for rows in parts(P, 2 * x[0].nbytes):
+        pixels = slice(2 * rows.start, 2 * rows.stop)
+        best = np.maximum(even[pixels], odd[pixels], out=empty(even[pixels].shape, x.dtype))
+        np.maximum(best[0::2], best[1::2], out=y[rows])
+    return y
 
 
 def _halves(x: Array) -> tuple[Array, Array]:

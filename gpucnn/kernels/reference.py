@@ -43,9 +43,7 @@ def correlate(x: Array, w: Array, window: Window, groups: int) -> tuple[Array, A
     return y, (x, window, groups)
 
 
-def correlate_for_pool(
-    x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
-) -> tuple[Array, Any]:
+def correlate_for_pool(x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str) -> tuple[Array, Any]:
     return correlate(x, w, window, groups)
 
 

@@ -13,7 +13,6 @@ from ..initializers import initializer, zeros
 from ..kernels import Context
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
 
-
 _window = lru_cache(maxsize=1024)(convolution_window)  # of arguments that __post_init__ has checked
 
 

@@ -97,7 +97,7 @@ class Runner:
 
     def start(self) -> Array:
         """The initial theta, a new vector on the device."""
-        return self.put(self._start.copy())
+        return self.workers.share(self.put(self._start.copy()))
 
     def step(self, optimizer: Optimizer, batch_size: int) -> Step:
         """The update that training does here, from the initial theta. batch_size: what another shard size must suit."""

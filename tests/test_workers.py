@@ -1,0 +1,355 @@
+"""Sharing work out: who computes never changes a bit, and nothing that goes wrong in a helper stays hidden."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from gpucnn import Model, Network, helpers, shared, step
+from gpucnn.errors import DeviceError, SettingError
+from gpucnn.helpers import Team, Unshareable
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.workers import Task, Workers
+
+needs_helpers = pytest.mark.skipif(not helpers.possible(), reason="helper processes are not used on this system")
+NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fill(Task):
+    """Writes numbers into a vector, and says who did."""
+
+    vector: np.ndarray
+
+    def __call__(self, place, value):
+        self.vector[place] = value
+        return os.getpid()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fail(Task):
+    error: Exception
+
+    def __call__(self, here):
+        if os.getpid() != here:
+            raise self.error
+        return here
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stop(Task):
+    signal: int
+
+    def __call__(self, here):
+        if os.getpid() != here:
+            os.kill(os.getpid(), self.signal)
+            time.sleep(10)
+
+
+@pytest.fixture
+def team(monkeypatch):
+    """A set of helpers of the test's own."""
+    made = Team()
+    monkeypatch.setattr(helpers, "team", made)
+    yield made
+    made.close()
+
+
+def run(team, task, arguments):
+    """`team.map`, once the helpers have started."""
+    for _ in range(500):
+        done = team.map(task, arguments)
+        if done is not None:
+            return done
+        time.sleep(0.02)
+    raise AssertionError("the helpers did not start within ten seconds")
+
+
+# --- shared memory
+
+
+@needs_helpers
+def test_shared_vectors_are_zeros_and_know_their_file():
+    vector = shared.zeros(5, np.float32)
+    assert vector.tolist() == [0] * 5
+    other = shared.attach(shared.descriptor(vector), 5, np.float32)
+    vector[2] = 7
+    assert other[2] == 7
+    assert shared.descriptor(vector[1:]) is None
+    assert shared.descriptor(np.zeros(5)) is None
+
+
+@needs_helpers
+def test_the_file_of_a_shared_vector_is_closed_with_it():
+    vector = shared.zeros(5, np.float64)
+    file, view = shared.descriptor(vector), vector[1:3]
+    del vector
+    view[...] = 1  # the memory lives as long as a view of it
+    os.fstat(file)
+    del view
+    gc.collect()
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(file)
+    assert shared.zeros(0, np.float32).shape == (0,)
+
+
+def test_one_worker_needs_no_shared_memory():
+    vector = np.ones(3)
+    assert Workers(1).share(vector) is vector
+    assert shared.descriptor(Workers(1).zeros_like(vector)) is None
+
+
+@needs_helpers
+def test_workers_copy_a_vector_once():
+    vector = np.arange(3.0)
+    copy = Workers(2).share(vector)
+    assert copy is not vector
+    assert copy.tolist() == [0, 1, 2]
+    assert Workers(2).share(copy) is copy
+
+
+# --- threads, for tasks that cannot travel
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_workers_return_in_order_and_use_other_threads(threads):
+    workers = Workers(threads)
+    assert workers.map(lambda k: k * k, [(k,) for k in range(7)]) == [0, 1, 4, 9, 16, 25, 36]
+    seen = set(workers.map(lambda k: threading.get_ident(), [(k,) for k in range(50)]))
+    assert (seen == {threading.get_ident()}) == (threads == 1)
+
+
+def test_workers_pass_errors_on():
+    def fail(k):
+        raise ZeroDivisionError(k)
+
+    for threads in (1, 2):
+        with pytest.raises(ZeroDivisionError):
+            Workers(threads).map(fail, [(0,), (1,), (2,)])
+
+
+def test_workers_need_a_thread():
+    with pytest.raises(SettingError, match="threads=0: at least 1"):
+        Workers(0)
+
+
+def test_an_error_is_raised_after_all_workers_are_done():
+    done = []
+
+    def work(k):
+        if k == 2:
+            raise RuntimeError("the last one")
+        time.sleep(0.05)
+        done.append(k)
+
+    with pytest.raises(RuntimeError, match="the last one"):
+        Workers(3).map(work, [(0,), (1,), (2,)])
+    assert sorted(done) == [0, 1]
+
+
+# --- helper processes
+
+
+@needs_helpers
+def test_helpers_write_where_the_caller_sees_it(team):
+    vector = shared.zeros(3, np.float64)
+    who = run(team, Fill(vector), [(0, 1.0), (1, 2.0), (2, 3.0)])
+    assert vector.tolist() == [1, 2, 3]
+    assert who[2] == os.getpid()
+    assert len(set(who)) == 3
+
+
+@needs_helpers
+def test_helpers_compute_in_the_background_and_the_caller_until_they_have_started(team):
+    vector = shared.zeros(2, np.float64)
+    first = team.map(Fill(vector), [(0, 1.0), (1, 2.0)])
+    assert first is None
+    assert len(team.helpers) == 1
+    assert Workers(2).map(Fill(vector), [(0, 1.0), (1, 2.0)])[1] == os.getpid()
+    assert vector.tolist() == [1, 2]
+
+
+@needs_helpers
+@pytest.mark.parametrize("error", [ZeroDivisionError("no"), MemoryError("much"), SettingError("bad")])
+def test_errors_come_back_with_their_type_and_the_helper_goes_on(team, error):
+    with pytest.raises(type(error), match=str(error)):
+        run(team, Fail(error), [(os.getpid(),)] * 2)
+    pids = {helper.process.pid for helper in team.helpers}
+    run(team, Fill(shared.zeros(2, np.float32)), [(0, 1), (1, 2)])
+    assert {helper.process.pid for helper in team.helpers} == pids
+
+
+@needs_helpers
+def test_an_error_here_waits_for_the_helpers(team):
+    vector = shared.zeros(3, np.float64)
+    with pytest.raises(IndexError):
+        run(team, Fill(vector), [(0, 1.0), (1, 2.0), (9, 3.0)])
+    assert vector.tolist() == [1, 2, 0]
+    assert [helper.awaited for helper in team.helpers] == [0, 0]
+
+
+@needs_helpers
+def test_a_killed_helper_is_a_sentence_and_is_replaced(team):
+    run(team, Fill(shared.zeros(2, np.float32)), [(0, 1), (1, 2)])
+    with pytest.raises(DeviceError, match=r"ended \(status -9.*fewer --threads, or a smaller --batch-size"):
+        run(team, Stop(signal.SIGKILL), [(os.getpid(),)] * 2)
+    vector = shared.zeros(2, np.float32)
+    run(team, Fill(vector), [(0, 1), (1, 2)])
+    assert vector.tolist() == [1, 2]
+
+
+@needs_helpers
+def test_what_is_private_to_this_process_cannot_be_sent(team):
+    with pytest.raises(Unshareable):
+        team.map(Fill(np.zeros(3)), [(0, 1), (1, 2)])
+    with pytest.raises(Unshareable):
+        team.map(lambda k: k, [(0,), (1,)])
+    assert not team.helpers
+
+
+@needs_helpers
+def test_helpers_forget_tasks_that_nobody_has(team):
+    vector = shared.zeros(2, np.float32)
+    for _ in range(3):
+        run(team, Fill(vector), [(0, 1), (1, 2)])
+    gc.collect()
+    task = Fill(vector)
+    run(team, task, [(0, 1), (1, 2)])
+    assert list(team._tasks) == [task]
+    assert team.helpers[0].forgotten == []
+
+
+@needs_helpers
+def test_helpers_that_cannot_start_are_given_up(team, monkeypatch):
+    monkeypatch.setattr(helpers, "START", "raise SystemExit(3)")
+    task = Fill(shared.zeros(2, np.float32))
+    assert team.map(task, [(0, 1), (1, 2)]) is None
+    team.helpers[0].process.wait(10)
+    with pytest.raises(Unshareable):
+        team.map(task, [(0, 1), (1, 2)])
+    assert Workers(2).map(task, [(0, 1), (1, 2)]) == [os.getpid()] * 2
+
+
+@needs_helpers
+def test_a_second_caller_does_its_own_work(team):
+    task = Fill(shared.zeros(2, np.float32))
+    run(team, task, [(0, 1), (1, 2)])
+    with team._busy:
+        assert team.map(task, [(0, 1), (1, 2)]) is None
+
+
+@needs_helpers
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_leaves_the_helpers_alone(team):
+    task = Fill(shared.zeros(2, np.float32))
+    run(team, task, [(0, 1), (1, 2)])
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if team.map(task, [(0, 1), (1, 2)]) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    run(team, task, [(0, 1), (1, 2)])
+
+
+# --- training and inference
+
+
+def examples(count):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, count)
+
+
+def trained(monkeypatch, possible):
+    """theta after two epochs, and logits, with 3 workers."""
+    monkeypatch.setattr(helpers, "possible", lambda: possible)
+    model = Model(NETWORK, device="cpu", threads=3)
+    model.fit(*examples(60), epochs=2, batch_size=20, optimizer="adam")
+    return model.theta.copy(), model.logits(examples(300)[0])
+
+
+@needs_helpers
+def test_processes_threads_and_the_caller_alone_give_the_same_bits(team, monkeypatch):
+    monkeypatch.setattr(step, "WORTH_A_WORKER", 1e-9)
+    monkeypatch.setattr(step, "CHUNK", 17)
+    monkeypatch.setattr("gpucnn.model.shard_size", lambda network, parameters: 5)
+    run(team, Fill(shared.zeros(3, np.float32)), [(0, 1), (1, 2), (2, 3)])
+    found = [trained(monkeypatch, possible=True)]
+    assert all(helper.tasks for helper in team.helpers)
+    assert len(team.helpers) == 2
+    found.append(trained(monkeypatch, possible=False))
+    monkeypatch.setattr(Workers, "map", lambda self, task, arguments: [task(*own) for own in arguments])
+    found.append(trained(monkeypatch, possible=False))
+    for theta, logits in found[1:]:
+        np.testing.assert_array_equal(theta, found[0][0])
+        np.testing.assert_array_equal(logits, found[0][1])
+
+
+SCRIPT = """
+import os, sys, time, numpy as np
+from gpucnn import Model, Network, helpers, step
+from gpucnn.layers import Dense, Flatten
+
+class Doubled(Flatten):  # lives in __main__, where no helper can find it
+    pass
+
+step.WORTH_A_WORKER = 1e-9
+layers = (Doubled(), Dense(3)) if "own" in sys.argv else (Flatten(), Dense(3))
+model = Model(Network((4, 4, 1), layers), device="cpu", threads=2)
+images, labels = np.zeros((64, 4, 4, 1), np.uint8), np.zeros(64, int)
+until = time.time() + 10
+while time.time() < until and not (helpers.team.helpers and helpers.team.helpers[0].started):
+    model.fit(images, labels, epochs=1, batch_size=32)
+model.fit(images, labels, epochs=3, batch_size=32)
+print(*(helper.process.pid for helper in helpers.team.helpers), flush=True)
+if "wait" in sys.argv:
+    time.sleep(60)
+"""
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@needs_helpers
+@pytest.mark.parametrize("word", ["own", "plain"])
+def test_a_script_without_a_main_guard_trains_and_leaves_no_process(tmp_path, word):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    done = subprocess.run([sys.executable, str(script), word], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 1
+    assert not any(map(alive, pids))
+
+
+@needs_helpers
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_helpers_end_with_the_process_that_started_them(tmp_path, how):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    caller = subprocess.Popen(
+        [sys.executable, str(script), "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    pid = int(caller.stdout.readline())
+    caller.send_signal(how)
+    _, errors = caller.communicate(timeout=10)
+    assert errors.count("Traceback") == (how == signal.SIGINT)  # the caller's own
+    for _ in range(100):
+        if not alive(pid):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the helper lives on")
