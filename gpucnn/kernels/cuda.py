@@ -1,0 +1,115 @@
+"""The CUDA table: fused kernels of our own (cuda_kernels.cu) and cuBLAS products, on images stored (N, H, W, C).
+
+Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import Kernels, Pair, cublas
+from .cuda_layers import Layers
+from .cuda_step import StepKernels
+
+Array = Any
+
+SOURCE = Path(__file__).with_name("cuda_kernels.cu")
+BLOCK = 256  # threads
+MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's idle threads included
+REALS = {"float32": "float", "float64": "double"}
+
+
+@dataclass(frozen=True)
+class CudaKernels(Kernels):
+    """A table, and what a training step does around it. step: kernels that no layer calls."""
+
+    step: Any = None
+
+
+def table(precision: str = "float32", dtype: str = "float32") -> CudaKernels:
+    """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta."""
+    gpu = Gpu(precision)
+    layers = Layers(gpu)
+    return CudaKernels(
+        name="cuda",
+        pixels=layers.pixels,
+        correlation=Pair(layers.correlate, layers.correlate_backward),
+        bias=Pair(layers.add_bias, layers.add_bias_backward),
+        relu=Pair(layers.relu, layers.relu_backward),
+        sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),
+        tanh=Pair(layers.tanh, layers.tanh_backward),
+        max_pool=Pair(layers.max_pool, layers.max_pool_backward),
+        average_pool=Pair(layers.average_pool, layers.average_pool_backward),
+        bias_relu_max_pool=Pair(layers.bias_relu_max_pool, layers.bias_relu_max_pool_backward),
+        matmul=layers.matmul,
+        step=StepKernels(gpu, dtype),
+    )
+
+
+class Gpu:
+    """Memory, launches and products on the current device and the current stream of CuPy."""
+
+    def __init__(self, precision: str = "float32") -> None:
+        import cupy
+
+        self.xp = cupy
+        self._functions: dict[tuple[str, str, bool], Any] = {}
+        self._modules: dict[tuple[str, bool], Any] = {}
+        self.multiply = cublas.Products(
+            cublas.load(),
+            precision,
+            stream=lambda: cupy.cuda.get_current_stream().ptr,
+            allocate=lambda size: cupy.empty(size, np.uint8),
+            address=lambda array: array.data.ptr,
+            otherwise=cupy.matmul,
+        )
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.xp.empty(shape, dtype)
+
+    def dense(self, x: Array, dtype: Any = None) -> Array:
+        """x itself, or a copy that is of dtype and has its elements in order without gaps: kernels see no strides."""
+        return self.xp.ascontiguousarray(x, dtype=dtype)
+
+    def launch(self, name: str, dtype: Any, count: int, *args: Any) -> None:
+        """Run a kernel with count threads. Arrays must be dense; Python's numbers become the kernel's INDEX and REAL.
+
+        dtype: what REAL is.
+        """
+        if not count:
+            return
+        wide = max(count, *(a.size for a in args if hasattr(a, "flags"))) > MOST
+        kernel = self._function(name, np.dtype(dtype).name, wide)
+        index, real = np.int64 if wide else np.int32, np.dtype(dtype).type
+        kernel((-(-count // BLOCK),), (BLOCK,), (index(count), *(_ready(name, a, index, real) for a in args)))
+
+    def _function(self, name: str, dtype: str, wide: bool) -> Any:
+        key = name, dtype, wide
+        if key not in self._functions:
+            if key[1:] not in self._modules:
+                code = SOURCE.read_text(encoding="utf-8")
+                self._modules[key[1:]] = self.xp.RawModule(code=code, options=options(dtype, wide))
+            self._functions[key] = self._modules[key[1:]].get_function(name)
+        return self._functions[key]
+
+
+def options(dtype: str, wide: bool) -> tuple[str, ...]:
+    """What the source is compiled with, for arrays of that type; wide: 64-bit indices."""
+    return f"-DREAL={REALS[dtype]}", f"-DINDEX={'long long' if wide else 'int'}"
+
+
+def _ready(name: str, argument: Any, index: Callable[[int], Any], real: Callable[[float], Any]) -> Any:
+    """An argument as the kernel takes it."""
+    if isinstance(argument, np.generic):
+        return argument
+    if isinstance(argument, int):
+        return index(argument)
+    if isinstance(argument, float):
+        return real(argument)
+    assert argument.flags.c_contiguous, f"{name} was given an array with gaps"
+    return argument

@@ -1,0 +1,398 @@
+// The fused kernels of the CUDA table: one thread per element of the result, no shared memory, no atomics, so that
+// every sum has one fixed order. Images are (N, H, W, C), contiguous; `count` is the number of threads with work.
+//
+// REAL is float or double, INDEX int where every array and count fits it, else long long.
+// Axes: N batch, H W image, I J window, P Q output, C channels, K filters or classes. (s, t) stride, (d, e) dilation,
+// top and left padding.
+
+typedef unsigned char byte;
+
+#define KERNEL extern "C" __global__ void
+#define THREAD_OR_RETURN(i, count)                                   \
+    const INDEX i = (INDEX)blockIdx.x * blockDim.x + threadIdx.x;    \
+    if (i >= (count)) return
+
+// What a max pool writes down of each window: the offset i * J + j of its winner, or one of these.
+#define NOBODY 255         // no pixel equals the maximum (it is NaN), or the winner's slope is 0
+#define FIRST_AT_ZERO 254  // the window's first pixel won, and was exactly 0 before the ReLU
+
+// out[k, ...] = images[order[k], ...] * scale + shift; without an order (has_order 0) the images as they stand.
+KERNEL pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX has_order,
+              INDEX per_image, REAL scale, REAL shift, REAL* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    INDEX from = i;
+    if (has_order) from = (INDEX)order[i / per_image] * per_image + i % per_image;
+    out[i] = (REAL)images[from] * scale + shift;
+}
+
+// out[k] = labels[order[k]]
+KERNEL take_labels(INDEX count, const long long* __restrict__ labels, const long long* __restrict__ order,
+                   long long* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    out[i] = labels[order[i]];
+}
+
+// columns[(n, p, q), (i, j, c)] = x[n, s p + d i - top, t q + e j - left, first + c], 0 outside the image; c < G of C.
+KERNEL columns_of_image(INDEX count, const REAL* __restrict__ x, INDEX H, INDEX W, INDEX C, INDEX first, INDEX G,
+                        INDEX P, INDEX Q, INDEX I, INDEX J, INDEX s, INDEX t, INDEX d, INDEX e, INDEX top, INDEX left,
+                        REAL* __restrict__ columns) {
+    THREAD_OR_RETURN(k, count);
+    INDEX rest = k;
+    const INDEX c = rest % G;
+    rest /= G;
+    const INDEX j = rest % J;
+    rest /= J;
+    const INDEX i = rest % I;
+    rest /= I;
+    const INDEX q = rest % Q;
+    rest /= Q;
+    const INDEX p = rest % P;
+    const INDEX n = rest / P;
+    const INDEX h = s * p + d * i - top, w = t * q + e * j - left;
+    const bool inside = h >= 0 && h < H && w >= 0 && w < W;
+    columns[k] = inside ? x[((n * H + h) * W + w) * C + first + c] : (REAL)0;
+}
+
+// The gradient of columns_of_image: every pixel sums the columns that saw it, row by row of the window.
+KERNEL image_of_columns(INDEX count, const REAL* __restrict__ columns, INDEX H, INDEX W, INDEX C, INDEX first, INDEX G,
+                        INDEX P, INDEX Q, INDEX I, INDEX J, INDEX s, INDEX t, INDEX d, INDEX e, INDEX top, INDEX left,
+                        REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(k, count);
+    INDEX rest = k;
+    const INDEX c = rest % G;
+    rest /= G;
+    const INDEX w = rest % W;
+    rest /= W;
+    const INDEX h = rest % H;
+    const INDEX n = rest / H;
+    REAL sum = 0;
+    for (INDEX i = 0; i < I; i++) {
+        const INDEX row = h + top - d * i;
+        if (row < 0 || row % s || row / s >= P) continue;
+        for (INDEX j = 0; j < J; j++) {
+            const INDEX column = w + left - e * j;
+            if (column < 0 || column % t || column / t >= Q) continue;
+            sum += columns[((((n * P + row / s) * Q + column / t) * I + i) * J + j) * G + c];
+        }
+    }
+    dx[((n * H + h) * W + w) * C + first + c] = sum;
+}
+
+// y[i] += b[i mod size]: tied, untied and dense biases alike.
+KERNEL add_bias(INDEX count, REAL* __restrict__ y, const REAL* __restrict__ b, INDEX size) {
+    THREAD_OR_RETURN(i, count);
+    y[i] += b[i % size];
+}
+
+// out[g, k] = sum of x[r, k] over the rows r of part g, `length` of them at most.
+KERNEL sum_rows(INDEX count, const REAL* __restrict__ x, INDEX rows, INDEX K, INDEX length, REAL* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    const INDEX k = i % K, first = i / K * length;
+    const INDEX last = first + length < rows ? first + length : rows;
+    REAL sum = 0;
+    for (INDEX r = first; r < last; r++) sum += x[r * K + k];
+    out[i] = sum;
+}
+
+__device__ inline REAL slope_of(byte code, REAL slope_at_zero) {
+    return code == NOBODY ? (REAL)0 : code == FIRST_AT_ZERO ? slope_at_zero : (REAL)1;
+}
+
+// The same of dy times the slope that the pool wrote down.
+KERNEL sum_rows_pooled(INDEX count, const REAL* __restrict__ dy, const byte* __restrict__ codes, REAL slope_at_zero,
+                       INDEX rows, INDEX K, INDEX length, REAL* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    const INDEX k = i % K, first = i / K * length;
+    const INDEX last = first + length < rows ? first + length : rows;
+    REAL sum = 0;
+    for (INDEX r = first; r < last; r++) sum += dy[r * K + k] * slope_of(codes[r * K + k], slope_at_zero);
+    out[i] = sum;
+}
+
+KERNEL relu(INDEX count, const REAL* __restrict__ x, REAL* __restrict__ y) {
+    THREAD_OR_RETURN(i, count);
+    y[i] = x[i] > 0 ? x[i] : (REAL)0;
+}
+
+__device__ inline REAL relu_slope(REAL x, REAL slope_at_zero) {
+    return x > 0 ? (REAL)1 : x == 0 ? slope_at_zero : (REAL)0;
+}
+
+KERNEL relu_backward(INDEX count, const REAL* __restrict__ x, const REAL* __restrict__ dy, REAL slope_at_zero,
+                     REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(i, count);
+    dx[i] = dy[i] * relu_slope(x[i], slope_at_zero);
+}
+
+KERNEL sigmoid(INDEX count, const REAL* __restrict__ x, REAL* __restrict__ y) {
+    THREAD_OR_RETURN(i, count);
+    y[i] = (REAL)0.5 * tanh((REAL)0.5 * x[i]) + (REAL)0.5;
+}
+
+KERNEL sigmoid_backward(INDEX count, const REAL* __restrict__ y, const REAL* __restrict__ dy, REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(i, count);
+    dx[i] = dy[i] * y[i] * (1 - y[i]);
+}
+
+KERNEL hyperbolic_tangent(INDEX count, const REAL* __restrict__ x, REAL* __restrict__ y) {
+    THREAD_OR_RETURN(i, count);
+    y[i] = tanh(x[i]);
+}
+
+KERNEL tanh_backward(INDEX count, const REAL* __restrict__ y, const REAL* __restrict__ dy, REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(i, count);
+    dx[i] = dy[i] * (1 - y[i] * y[i]);
+}
+
+// Places of one output's window, and of the windows that see one pixel. Pools are not dilated.
+struct Output {
+    INDEX n, p, q, c;
+};
+
+__device__ inline Output output_of(INDEX i, INDEX P, INDEX Q, INDEX C) {
+    Output o;
+    o.c = i % C;
+    i /= C;
+    o.q = i % Q;
+    i /= Q;
+    o.p = i % P;
+    o.n = i / P;
+    return o;
+}
+
+// The last output whose window reaches place `a` (padding counted in), at most `outputs` - 1.
+__device__ inline INDEX last_output(INDEX a, INDEX step, INDEX outputs) {
+    return a / step < outputs ? a / step : outputs - 1;
+}
+
+// The largest pixel of each window, and the offset of the first one that equals it. NaN wins, and equals nobody.
+KERNEL max_pool(INDEX count, const REAL* __restrict__ x, INDEX H, INDEX W, INDEX C, INDEX P, INDEX Q, INDEX I, INDEX J,
+                INDEX s, INDEX t, INDEX top, INDEX left, REAL* __restrict__ y, byte* __restrict__ codes) {
+    THREAD_OR_RETURN(k, count);
+    const Output o = output_of(k, P, Q, C);
+    bool unseen = true;
+    REAL best = 0;
+    INDEX winner = NOBODY;
+    for (INDEX i = 0; i < I; i++) {
+        const INDEX h = s * o.p + i - top;
+        if (h < 0 || h >= H) continue;
+        for (INDEX j = 0; j < J; j++) {
+            const INDEX w = t * o.q + j - left;
+            if (w < 0 || w >= W) continue;
+            const REAL v = x[((o.n * H + h) * W + w) * C + o.c];
+            if (unseen || v > best || v != v) {
+                best = v;
+                winner = v == v ? i * J + j : NOBODY;
+                unseen = false;
+            }
+        }
+    }
+    y[k] = best;
+    codes[k] = (byte)winner;
+}
+
+// dx of the pools that wrote their winners down: every pixel asks the windows that see it, in the order of offsets.
+KERNEL max_pool_backward(INDEX count, const REAL* __restrict__ dy, const byte* __restrict__ codes, REAL slope_at_zero,
+                         INDEX H, INDEX W, INDEX C, INDEX P, INDEX Q, INDEX I, INDEX J, INDEX s, INDEX t, INDEX top,
+                         INDEX left, REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(k, count);
+    const Output x = output_of(k, H, W, C);
+    const INDEX a = x.p + top, b = x.q + left;
+    REAL sum = 0;
+    for (INDEX p = last_output(a, s, P); p >= 0 && a - s * p < I; p--) {
+        for (INDEX q = last_output(b, t, Q); q >= 0 && b - t * q < J; q--) {
+            const INDEX at = ((x.n * P + p) * Q + q) * C + x.c, offset = (a - s * p) * J + b - t * q;
+            const byte code = codes[at];
+            const bool won = code == offset || (code == FIRST_AT_ZERO && offset == 0);
+            sum += dy[at] * (won ? slope_of(code, slope_at_zero) : (REAL)0);
+        }
+    }
+    dx[k] = sum;
+}
+
+// dx where every pixel that equals its window's maximum y gets dy, undivided.
+KERNEL max_pool_all_backward(INDEX count, const REAL* __restrict__ x, const REAL* __restrict__ y,
+                             const REAL* __restrict__ dy, INDEX H, INDEX W, INDEX C, INDEX P, INDEX Q, INDEX I, INDEX J,
+                             INDEX s, INDEX t, INDEX top, INDEX left, REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(k, count);
+    const Output o = output_of(k, H, W, C);
+    const INDEX a = o.p + top, b = o.q + left;
+    REAL sum = 0;
+    for (INDEX p = last_output(a, s, P); p >= 0 && a - s * p < I; p--) {
+        for (INDEX q = last_output(b, t, Q); q >= 0 && b - t * q < J; q--) {
+            const INDEX at = ((o.n * P + p) * Q + q) * C + o.c;
+            sum += dy[at] * (REAL)(x[k] == y[at]);
+        }
+    }
+    dx[k] = sum;
+}
+
+// max over each window of relu(x + b), and who gets the gradient: the first largest after the ReLU. Without padding.
+KERNEL bias_relu_max_pool(INDEX count, const REAL* __restrict__ x, const REAL* __restrict__ b, INDEX H, INDEX W,
+                          INDEX C, INDEX P, INDEX Q, INDEX I, INDEX J, INDEX s, INDEX t, REAL* __restrict__ y,
+                          byte* __restrict__ codes) {
+    THREAD_OR_RETURN(k, count);
+    const Output o = output_of(k, P, Q, C);
+    const INDEX corner = ((o.n * H + s * o.p) * W + t * o.q) * C + o.c;
+    REAL best = 0;
+    INDEX winner = x[corner] + b[o.c] == 0 ? FIRST_AT_ZERO : NOBODY;  // a window of zeros goes to its first pixel
+    for (INDEX i = 0; i < I; i++) {
+        for (INDEX j = 0; j < J; j++) {
+            const REAL v = x[corner + (i * W + j) * C] + b[o.c];
+            if (v > best) {
+                best = v;
+                winner = i * J + j;
+            }
+        }
+    }
+    y[k] = best;
+    codes[k] = (byte)winner;
+}
+
+// Its gradient where all ties get dy: those equal after the ReLU, each with its own slope before it.
+KERNEL bias_relu_max_pool_all_backward(INDEX count, const REAL* __restrict__ x, const REAL* __restrict__ b,
+                                       const REAL* __restrict__ y, const REAL* __restrict__ dy, REAL slope_at_zero,
+                                       INDEX H, INDEX W, INDEX C, INDEX P, INDEX Q, INDEX I, INDEX J, INDEX s, INDEX t,
+                                       REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(k, count);
+    const Output o = output_of(k, H, W, C);
+    const REAL v = x[k] + b[o.c], after = v > 0 ? v : (REAL)0;
+    REAL sum = 0;
+    for (INDEX p = last_output(o.p, s, P); p >= 0 && o.p - s * p < I; p--) {
+        for (INDEX q = last_output(o.q, t, Q); q >= 0 && o.q - t * q < J; q--) {
+            const INDEX at = ((o.n * P + p) * Q + q) * C + o.c;
+            sum += dy[at] * (REAL)(after == y[at]);
+        }
+    }
+    dx[k] = sum * relu_slope(v, slope_at_zero);
+}
+
+// How many of `size` places from `first` on lie in 0 .. length - 1.
+__device__ inline INDEX inside(INDEX first, INDEX size, INDEX length) {
+    const INDEX from = first > 0 ? first : 0, to = first + size < length ? first + size : length;
+    return to - from;
+}
+
+// The mean of each window: of its pixels, or of its I J places with padding counted as zeros.
+KERNEL average_pool(INDEX count, const REAL* __restrict__ x, INDEX H, INDEX W, INDEX C, INDEX P, INDEX Q, INDEX I,
+                    INDEX J, INDEX s, INDEX t, INDEX top, INDEX left, INDEX count_padding, REAL* __restrict__ y) {
+    THREAD_OR_RETURN(k, count);
+    const Output o = output_of(k, P, Q, C);
+    const INDEX first_row = s * o.p - top, first_column = t * o.q - left;
+    REAL sum = 0;
+    for (INDEX h = first_row; h < first_row + I; h++) {
+        if (h < 0 || h >= H) continue;
+        for (INDEX w = first_column; w < first_column + J; w++) {
+            if (w < 0 || w >= W) continue;
+            sum += x[((o.n * H + h) * W + w) * C + o.c];
+        }
+    }
+    y[k] = sum / (REAL)(count_padding ? I * J : inside(first_row, I, H) * inside(first_column, J, W));
+}
+
+KERNEL average_pool_backward(INDEX count, const REAL* __restrict__ dy, INDEX H, INDEX W, INDEX C, INDEX P, INDEX Q,
+                             INDEX I, INDEX J, INDEX s, INDEX t, INDEX top, INDEX left, INDEX count_padding,
+                             REAL* __restrict__ dx) {
+    THREAD_OR_RETURN(k, count);
+    const Output o = output_of(k, H, W, C);
+    const INDEX a = o.p + top, b = o.q + left;
+    REAL sum = 0;
+    for (INDEX p = last_output(a, s, P); p >= 0 && a - s * p < I; p--) {
+        for (INDEX q = last_output(b, t, Q); q >= 0 && b - t * q < J; q--) {
+            const INDEX pixels_seen = inside(s * p - top, I, H) * inside(t * q - left, J, W);
+            sum += dy[((o.n * P + p) * Q + q) * C + o.c] / (REAL)(count_padding ? I * J : pixels_seen);
+        }
+    }
+    dx[k] = sum;
+}
+
+// One row of logits per thread: its loss, and the gradient softmax(z) - y. A label outside 0 .. K - 1 is no class.
+KERNEL softmax_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
+                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
+    THREAD_OR_RETURN(n, count);
+    const REAL* row = z + n * K;
+    REAL most = row[0], total = 0, at_label = 0;
+    for (INDEX k = 1; k < K; k++) most = row[k] > most || row[k] != row[k] ? row[k] : most;
+    for (INDEX k = 0; k < K; k++) {
+        const REAL e = exp(row[k] - most);
+        dz[n * K + k] = e;
+        total += e;
+        at_label += (REAL)(k == labels[n]) * (row[k] - most);
+    }
+    losses[n] = log(total) - at_label;
+    for (INDEX k = 0; k < K; k++) dz[n * K + k] = dz[n * K + k] / total - (REAL)(k == labels[n]);
+}
+
+// The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), and (sigmoid(z) - y) / K.
+KERNEL sigmoid_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
+                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
+    THREAD_OR_RETURN(n, count);
+    REAL sum = 0;
+    for (INDEX k = 0; k < K; k++) {
+        const REAL v = z[n * K + k], y = (REAL)(k == labels[n]);
+        sum += (v < 0 ? (REAL)0 : v) - v * y + log1p(exp(-fabs(v)));
+        dz[n * K + k] = ((REAL)0.5 * tanh((REAL)0.5 * v) + (REAL)0.5 - y) / K;
+    }
+    losses[n] = sum / K;
+}
+
+// Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
+// schedule: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step).
+KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __restrict__ order, double lr, double step,
+               double beta1, double beta2, double* __restrict__ schedule) {
+    THREAD_OR_RETURN(i, count);
+    order[i] = batch[i];
+    if (i > 0) return;
+    schedule[0] = lr;
+    schedule[1] = 1 / sqrt(1 - pow(beta2, step));
+    schedule[2] = lr / (1 - pow(beta1, step));
+}
+
+// Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
+KERNEL pack(INDEX count, REAL* __restrict__ g, INDEX start, const REAL* __restrict__ a0, INDEX e0,
+            const REAL* __restrict__ a1, INDEX e1, const REAL* __restrict__ a2, INDEX e2, const REAL* __restrict__ a3,
+            INDEX e3, const REAL* __restrict__ a4, INDEX e4, const REAL* __restrict__ a5, INDEX e5,
+            const REAL* __restrict__ a6, INDEX e6, const REAL* __restrict__ a7) {
+    THREAD_OR_RETURN(k, count);
+    const INDEX i = start + k;
+    g[i] = i < e0   ? a0[i - start]
+           : i < e1 ? a1[i - e0]
+           : i < e2 ? a2[i - e1]
+           : i < e3 ? a3[i - e2]
+           : i < e4 ? a4[i - e3]
+           : i < e5 ? a5[i - e4]
+           : i < e6 ? a6[i - e5]
+                    : a7[i - e6];
+}
+
+// theta -= lr step, with g the sum over examples and `mean` one over their number.
+KERNEL sgd(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL mean, REAL weight_decay,
+           const double* __restrict__ schedule) {
+    THREAD_OR_RETURN(i, count);
+    theta[i] -= (REAL)schedule[0] * (g[i] * mean + weight_decay * theta[i]);
+}
+
+KERNEL momentum(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ velocity,
+                REAL mean, REAL weight_decay, REAL m, INDEX nesterov, const double* __restrict__ schedule) {
+    THREAD_OR_RETURN(i, count);
+    const REAL gradient = g[i] * mean + weight_decay * theta[i];
+    const REAL v = m * velocity[i] + gradient;
+    velocity[i] = v;
+    theta[i] -= (REAL)schedule[0] * (nesterov ? gradient + m * v : v);
+}
+
+KERNEL adam(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ first,
+            REAL* __restrict__ second, REAL mean, REAL weight_decay, INDEX decoupled, REAL beta1, REAL rest1, REAL beta2,
+            REAL rest2, REAL epsilon, const double* __restrict__ schedule) {
+    THREAD_OR_RETURN(i, count);
+    REAL value = theta[i], gradient = g[i] * mean;
+    if (decoupled)
+        value *= (REAL)(1 - schedule[0] * weight_decay);
+    else
+        gradient += weight_decay * value;
+    const REAL m = beta1 * first[i] + rest1 * gradient;
+    const REAL v = beta2 * second[i] + gradient * gradient * rest2;
+    first[i] = m;
+    second[i] = v;
+    theta[i] = value - (REAL)schedule[2] * m / (sqrt(v) * (REAL)schedule[1] + epsilon);
+}

@@ -1,0 +1,354 @@
+"""A CuPy and a cuBLAS that compute with NumPy: the kernels' own source, compiled by g++, run thread after thread.
+
+What it is strict about: an argument's type against the kernel's signature, gaps in arrays, what a product may ask of
+cuBLAS, and anything that runs while a graph is recorded but would not be in the graph. A recording keeps addresses, not
+arrays, as CUDA does, so memory that was given back too early is seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.kernels import cublas, cuda
+
+SHIM = Path(__file__).with_name("cuda_shim.h")
+TYPES = {"long long": np.int64, "int": np.int32, "double": np.float64, "float": np.float32, "byte": np.uint8}
+CTYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float64: ctypes.c_double, np.float32: ctypes.c_float}
+VIEWS = {"reshape", "transpose", "flip", "ravel", "empty_like", "shape", "ndim", "size"}
+
+recorded: list[Callable[[], Any]] | None = None  # while a graph is recorded, what it will hold
+allocator: Callable[[int], Any] | None = None  # of the pool in use, if any
+
+
+def do(work: Callable[[], Any]) -> None:
+    """Run it now, or put it into the graph that is being recorded."""
+    if recorded is None:
+        work()
+    else:
+        recorded.append(work)
+
+
+class Pointer:
+    def __init__(self, ptr: int) -> None:
+        self.ptr = ptr
+
+
+class Array(np.ndarray):
+    """NumPy's, with CuPy's `data.ptr`; NumPy's functions and assignments cannot be recorded, so they raise then."""
+
+    @property
+    def data(self) -> Any:  # type: ignore[override]
+        return Pointer(self.ctypes.data)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        _not_recordable(f"the ufunc {ufunc.__name__}")
+        options = {k: tuple(map(_plain, v)) if k == "out" else v for k, v in options.items()}
+        return _ours(getattr(ufunc, method)(*map(_plain, inputs), **options))
+
+    def __array_function__(self, function: Any, kinds: Any, inputs: Any, options: Any) -> Any:
+        if function.__name__ not in VIEWS:
+            _not_recordable(function.__name__)
+        return _ours(super().__array_function__(function, kinds, inputs, options))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _not_recordable("an assignment")
+        super().__setitem__(key, value)
+
+    def copy(self, order: str = "C") -> Any:
+        made = empty(self.shape, self.dtype)
+        do(_copying(self, made))
+        return made
+
+
+def _plain(a: Any) -> Any:
+    return a.view(np.ndarray) if isinstance(a, Array) else a
+
+
+def _ours(a: Any) -> Any:
+    return a.view(Array) if isinstance(a, np.ndarray) else a
+
+
+def _not_recordable(what: str) -> None:
+    if recorded is not None:
+        raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while a graph is recorded")
+
+
+def _copying(source: Array, target: Array) -> Callable[[], None]:
+    """A copy between two places in memory, whoever owns them when it runs."""
+    there, here = _at(source), _at(target)
+    return lambda: np.copyto(here(), there())
+
+
+def _at(a: np.ndarray) -> Callable[[], np.ndarray]:
+    """The array again from its address, without keeping it alive."""
+    if not a.size:
+        return functools.partial(np.empty, a.shape, a.dtype)
+    low = a.ctypes.data + sum(min(0, step * (n - 1)) for step, n in zip(a.strides, a.shape))
+    span = a.itemsize + sum(abs(step) * (n - 1) for step, n in zip(a.strides, a.shape))
+    shape, strides, dtype, offset = a.shape, a.strides, a.dtype, a.ctypes.data - low
+    return lambda: np.ndarray(shape, dtype, (ctypes.c_char * span).from_address(low), offset, strides)
+
+
+def empty(shape: Any, dtype: Any) -> Array:
+    """Full of what is surely wrong."""
+    shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(size, np.uint8) if allocator is None else allocator(size).mem.bytes
+    memory[:size] = 0xFF  # NaN, or -1
+    return memory[:size].view(dtype).reshape(shape).view(Array)
+
+
+def asarray(a: Any) -> Array:
+    _not_recordable("a copy from the host")
+    return np.array(a).view(Array)
+
+
+def asnumpy(a: Any) -> np.ndarray:
+    _not_recordable("a copy to the host")
+    return np.array(a)
+
+
+def ascontiguousarray(a: Any, dtype: Any = None) -> Array:
+    if a.flags.c_contiguous and dtype in (None, a.dtype):
+        return _ours(a)
+    made = empty(a.shape, dtype or a.dtype)
+    do(_copying(a, made))
+    return made
+
+
+class RawModule:
+    """The source, compiled as C++ with a wrapper around each kernel that runs all threads of a launch."""
+
+    def __init__(self, code: str, options: tuple[str, ...]) -> None:
+        self.defined = dict(option.removeprefix("-D").split("=") for option in options)
+        self.signatures = signatures(code)
+        self.library = compiled(code, options, ())
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        parameters = [self._type(text) for text in self.signatures[name]]
+        function = getattr(self.library, f"run_{name}")
+        return lambda grid, block, arguments: _launch(name, function, parameters, grid, block, arguments)
+
+    def _type(self, text: str) -> tuple[type, bool]:
+        """An element's type, and whether a pointer is expected."""
+        bare = re.sub(r"\b(const|__restrict__)\b|\*", "", text.rsplit(" ", 1)[0]).strip()
+        return TYPES[self.defined.get(bare, bare)], "*" in text
+
+
+def signatures(code: str) -> dict[str, list[str]]:
+    """The parameters of each kernel, as they are written."""
+    found = re.findall(r"^KERNEL (\w+)\(([^)]*)\)", code, re.MULTILINE)
+    return {name: [re.sub(r"\s+", " ", each).strip() for each in parameters.split(",")] for name, parameters in found}
+
+
+@functools.cache
+def compiled(code: str, options: tuple[str, ...], flags: tuple[str, ...]) -> ctypes.CDLL:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed: the kernels cannot be run on the CPU")
+    folder = Path(tempfile.mkdtemp())
+    parts = [f'#include "{SHIM}"', code]
+    for name, parameters in signatures(code).items():
+        names = ", ".join(each.rsplit(" ", 1)[1].lstrip("*") for each in parameters)
+        head = f'extern "C" void run_{name}(unsigned grid, unsigned block, {", ".join(parameters)})'
+        parts.append(f"{head} {{ launch(grid, block, [&] {{ {name}({names}); }}); }}")
+    (folder / "kernels.cpp").write_text("\n".join(parts), encoding="utf-8")
+    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", *options, *flags]
+    done = subprocess.run(
+        [*command, "-o", folder / "kernels.so", folder / "kernels.cpp"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(str(folder / "kernels.so"))
+
+
+def _launch(name: str, function: Any, parameters: Any, grid: Any, block: Any, arguments: Any) -> None:
+    assert len(arguments) == len(parameters), name
+    assert len(grid) == len(block) == 1, name
+    assert 1 <= grid[0] < 1 << 31, name
+    values: list[Any] = [ctypes.c_uint(grid[0]), ctypes.c_uint(block[0])]
+    for argument, (kind, is_pointer) in zip(arguments, parameters):
+        assert isinstance(argument, Array) == is_pointer, f"{name}: {argument!r}"
+        assert argument.dtype == kind, f"{name}: {argument.dtype}, {kind} was expected"
+        assert not is_pointer or argument.flags.c_contiguous, name
+        values.append(ctypes.c_void_p(argument.ctypes.data) if is_pointer else CTYPES[kind](argument.item()))
+    do(lambda: function(*values))
+
+
+class FakeCublas:
+    """As much of the library as Products calls; it reads and writes by columns, through addresses."""
+
+    def __init__(self) -> None:
+        self.stream: Any = None
+        self.workspace: Any = None
+        self.computed: list[int] = []
+
+    def cublasCreate_v2(self, handle: Any) -> int:
+        handle._obj.value = 1
+        return 0
+
+    def cublasDestroy_v2(self, handle: Any) -> int:
+        return 0
+
+    def cublasSetStream_v2(self, handle: Any, stream: int) -> int:
+        self.stream, self.workspace = stream, None
+        return 0
+
+    def cublasSetWorkspace_v2(self, handle: Any, address: int, size: int) -> int:
+        self.workspace = address, size
+        return 0
+
+    def cublasGemmEx(self, handle: Any, *arguments: Any) -> int:
+        op_a, op_b, m, n, k, alpha, a, type_a, lead_a, b, type_b, lead_b, beta, c, type_c, lead_c = arguments[:16]
+        assert self.stream == current_stream().ptr
+        assert self.workspace is not None
+        assert type_a == type_b == type_c
+        assert lead_a >= (k if op_a else m)
+        assert lead_b >= (n if op_b else k)
+        assert lead_c >= m
+        dtype = {0: np.float32, 1: np.float64}[type_c]
+        factor, old = alpha._obj.value, beta._obj.value
+        assert isinstance(alpha._obj, ctypes.c_double if type_c else ctypes.c_float)
+        self.computed.append(arguments[16])
+
+        def product() -> None:
+            left = by_columns(a, k if op_a else m, m if op_a else k, lead_a, dtype)
+            right = by_columns(b, n if op_b else k, k if op_b else n, lead_b, dtype)
+            out = by_columns(c, m, n, lead_c, dtype)
+            made = factor * ((left.T if op_a else left) @ (right.T if op_b else right))
+            out[...] = made + old * out if old else made
+
+        do(product)
+        return 0
+
+
+def by_columns(address: int, rows: int, columns: int, lead: int, dtype: Any) -> np.ndarray:
+    size = np.dtype(dtype).itemsize
+    memory = (ctypes.c_char * (size * (lead * (columns - 1) + rows))).from_address(address)
+    return np.ndarray((rows, columns), dtype, memory, 0, (size, size * lead))
+
+
+class Memory:
+    def __init__(self, size: int) -> None:
+        self.bytes = np.empty(size, np.uint8)
+
+    def __del__(self) -> None:
+        self.bytes[...] = 0xFF  # a graph that still points here finds NaN
+
+
+class MemoryPointer:
+    def __init__(self, mem: Memory, offset: int) -> None:
+        self.mem, self.offset = mem, offset
+
+
+class MemoryPool:
+    def __init__(self, allocate: Callable[[int], MemoryPointer]) -> None:
+        self.malloc = allocate
+
+
+class Stream:
+    stack: list[Stream] = []  # noqa: RUF012
+
+    def __init__(self, non_blocking: bool = False, ptr: int = 7) -> None:
+        self.ptr, self.non_blocking = ptr, non_blocking
+
+    def __enter__(self) -> Stream:
+        Stream.stack.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Stream.stack.pop()
+
+    def begin_capture(self) -> None:
+        global recorded
+        assert self.non_blocking
+        assert recorded is None
+        recorded = []
+
+    def end_capture(self) -> Graph:
+        global recorded
+        assert recorded is not None
+        made, recorded = Graph(recorded), None
+        return made
+
+
+class Graph:
+    def __init__(self, work: list[Callable[[], Any]]) -> None:
+        self.work, self.launches = work, 0
+
+    def launch(self) -> None:
+        self.launches += 1
+        for each in self.work:
+            each()
+
+
+def current_stream() -> Stream:
+    return Stream.stack[-1] if Stream.stack else Stream(ptr=0)
+
+
+@contextlib.contextmanager
+def using_allocator(chosen: Callable[[int], Any]) -> Iterator[None]:
+    global allocator
+    before, allocator = allocator, chosen
+    try:
+        yield
+    finally:
+        allocator = before
+
+
+class FakeDevice:
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+
+    def __enter__(self) -> FakeDevice:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        _not_recordable("synchronize")
+
+
+def module() -> types.ModuleType:
+    """What is imported as `cupy`; it has no more than these names."""
+    cupy = types.ModuleType("cupy")
+    memory = types.SimpleNamespace(OutOfMemoryError=MemoryError)
+    runtime = types.SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda index: {"name": b"no GPU: g++ and NumPy"},
+        memGetInfo=lambda: (1 << 34, 1 << 34),
+    )
+    cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+        **{"Memory": Memory, "MemoryPointer": MemoryPointer, "MemoryPool": MemoryPool, "Stream": Stream},
+        **{"using_allocator": using_allocator, "get_current_stream": current_stream, "Device": FakeDevice},
+        **{"memory": memory, "runtime": runtime, "nvrtc": types.SimpleNamespace(getVersion=lambda: (13, 0))},
+    )
+    for name in ("empty", "asarray", "asnumpy", "ascontiguousarray", "RawModule"):
+        setattr(cupy, name, globals()[name])
+    cupy.ndarray, cupy.matmul = Array, lambda a, b: _ours(_plain(a) @ _plain(b))  # type: ignore[attr-defined]
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)  # type: ignore[attr-defined]
+    return cupy
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCublas:
+    """A CUDA device in this process; the library that it multiplies with."""
+    import sys
+
+    library = FakeCublas()
+    monkeypatch.setitem(sys.modules, "cupy", module())
+    monkeypatch.setattr(cublas, "load", lambda: library)
+    cuda.SOURCE.read_text(encoding="utf-8")
+    return library

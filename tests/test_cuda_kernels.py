@@ -1,0 +1,372 @@
+"""The CUDA kernels: they compile for a GPU, and compiled for the CPU they give the reference's numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from cases import CASES
+from conftest import usable_gpu
+from fake_cuda import asarray, fake_cuda, signatures
+
+from gpucnn.kernels import REFERENCE, Context, cublas, cuda, cuda_layers
+from gpucnn.layers import Conv2D, MaxPool2D, ReLU
+from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.network import Network
+from gpucnn.optimizers import SGD, Adam, AdamW
+from gpucnn.parameters import Layout
+from gpucnn.peephole import fuse
+
+CODE = cuda.SOURCE.read_text(encoding="utf-8")
+VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
+TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
+
+__all__ = ["fake_cuda"]
+
+
+class Example:
+    """A case of cases.py: parameters, an input and an output gradient, the same for every table."""
+
+    def __init__(self, network: Network, batch: int, draw: str, dtype: str) -> None:
+        self.network, rng = network, np.random.default_rng(11)
+        self.layout = Layout(network.init(network.input_shape, rng))
+
+        def drawn(*shape: int) -> np.ndarray:
+            return (rng.standard_normal(shape) if draw == "reals" else rng.integers(-1, 2, shape)).astype(dtype)
+
+        self.theta, self.x = drawn(self.layout.size), drawn(batch, *network.input_shape)
+        self.dy = rng.standard_normal((batch, *network.shapes()[-1])).astype(dtype)
+
+    def run(self, put, fetch, kernels, network=None) -> list[np.ndarray]:
+        """Output, input gradient, and each parameter's gradient; a residual is read twice."""
+        network = network or self.network
+        layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
+        params, context = layout.unpack(put(self.theta)), Context(kernels)
+        y, residuals = network.forward(params, put(self.x), context)
+        network.backward(params, residuals, put(self.dy), context)
+        dx, dparams = network.backward(params, residuals, put(self.dy), context)
+        return [fetch(each) for each in (y, dx, *leaves(dparams))]
+
+
+def leaves(params):
+    for value in params.values():
+        yield from leaves(value) if isinstance(value, dict) else (value,)
+
+
+def assert_same(found, expected, tolerance):
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max(initial=0)))
+
+
+def check(case, batch, draw, dtype, put, fetch, *, tables=None):
+    """Each case, and what the peephole makes of it, beside the reference on NumPy."""
+    layers, shape = CASES[case]
+    example = Example(Network(shape, layers), batch, draw, dtype)
+    expected = example.run(np.array, np.asarray, REFERENCE)
+    table = tables or cuda.table(dtype=dtype)
+    for network in {example.network, fuse(example.network)}:
+        assert_same(example.run(put, fetch, table, network), expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(("dtype", "wide"), VARIANTS)
+def test_the_source_compiles_for_a_gpu(dtype, wide):
+    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
+    try:
+        nvrtc.getVersion()
+    except Exception as error:
+        pytest.skip(f"NVRTC is not installed: {error}")
+    program = nvrtc.createProgram(CODE, "cuda_kernels.cu", (), ())
+    flags = ("--gpu-architecture=sm_90", "-std=c++17", "-Werror=all-warnings", *cuda.options(dtype, wide))
+    try:
+        nvrtc.compileProgram(program, flags)
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+    code = nvrtc.getCUBIN(program)
+    for name in signatures(CODE):
+        assert name.encode() in code
+
+
+def test_every_name_of_cupy_that_is_used_is_there():
+    """What the stand-in offers is all that the code can use; CuPy must have each of it."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    import fake_cuda
+
+    fake = fake_cuda.module()
+    used = [name for name in vars(fake) if name[0] != "_" and name != "cuda"]
+    assert all(hasattr(cupy, name) for name in used)
+    assert all(hasattr(cupy.cuda, name) for name in vars(fake.cuda))
+    assert all(hasattr(cupy.cuda.Stream, name) for name in ("begin_capture", "end_capture"))
+    assert hasattr(cupy.cuda.Graph, "launch")
+
+
+def test_every_kernel_is_launched_with_a_name_that_exists():
+    assert {"pixels", "columns_of_image", "adam", "pack"} <= set(signatures(CODE))
+    assert CODE.count("KERNEL ") == len(signatures(CODE)) + 1  # and the macro's definition
+
+
+@pytest.mark.parametrize("draw", ["reals", "small integers"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_gives_the_references_numbers(case, draw, fake_cuda):
+    check(case, 3, draw, "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_in_float32(case, fake_cuda):
+    check(case, 1, "reals", "float32", asarray, np.asarray)
+
+
+@pytest.mark.parametrize("case", ["conv", "conv groups", "max pool padded", "two blocks", "average pool same", "dense"])
+def test_an_empty_batch_is_no_error(case, fake_cuda):
+    check(case, 0, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize("case", ["conv padded strided", "conv groups", "two blocks", "average pool same", "tanh"])
+def test_indices_of_64_bits_give_the_same_numbers(case, fake_cuda, monkeypatch):
+    monkeypatch.setattr(cuda, "MOST", 1)
+    check(case, 3, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize("case", ["conv same", "conv groups", "conv depthwise times two", "conv 1x1"])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_batch_may_be_taken_in_parts(case, batch, fake_cuda, monkeypatch):
+    monkeypatch.setattr(cuda_layers, "COLUMNS", 1)
+    check(case, batch, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize("case", ["max pool", "max pool overlap", "block", "block all ties", "block overlap"])
+def test_pools_too_large_for_their_codes_go_to_the_reference(case, fake_cuda, monkeypatch):
+    monkeypatch.setattr(cuda_layers, "CODES", 2)
+    check(case, 2, "small integers", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize("case", ["conv", "block", "dense"])
+@pytest.mark.parametrize("batch", [40, 300])
+def test_many_rows_are_summed_in_parts(case, batch, fake_cuda, monkeypatch):
+    monkeypatch.setattr(cuda_layers, "SUMMED", 5)
+    check(case, batch, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize(("slope", "ties"), list(itertools.product((0.0, 0.5, 1.0), ("first", "all"))))
+@pytest.mark.parametrize("bias", [-1.0, 0.0, 1.0])
+def test_every_window_of_minus_one_zero_and_one(slope, ties, bias, fake_cuda):
+    windows = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=4))).reshape(81, 2, 2, 1)
+    network = Network((2, 2, 1), (Conv2D(1, 1), ReLU(slope), MaxPool2D(ties=ties)))
+    example = Example(network, 81, "reals", "float64")
+    example.theta, example.x = np.array([1.0, bias]), windows
+    expected = example.run(np.array, np.asarray, REFERENCE)
+    for each in (network, fuse(network)):
+        for a, b in zip(example.run(asarray, np.asarray, cuda.table(), each), expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-15, atol=1e-13)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "case", ["max pool", "max pool padded", "max pool all ties", "relu", "average pool", "sigmoid"]
+)
+def test_what_is_not_finite_goes_where_the_reference_sends_it(case, value, fake_cuda):
+    layers, shape = CASES[case]
+    example = Example(Network(shape, layers), 2, "reals", "float64")
+    example.x[0, 1, 1], example.x[1, :2, :2], example.dy[1, -1] = value, value, value
+    with np.errstate(all="ignore"):
+        expected = example.run(np.array, np.asarray, REFERENCE)
+        found = example.run(asarray, np.asarray, cuda.table(dtype="float64"))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", ["block", "block all ties", "block slope 0"])
+def test_nan_in_a_fused_block(case, fake_cuda):
+    layers, shape = CASES[case]
+    example = Example(Network(shape, layers), 2, "reals", "float64")
+    example.x[0, 3, 3] = np.nan
+    with np.errstate(all="ignore"):
+        expected = example.run(np.array, np.asarray, REFERENCE)
+        found = example.run(asarray, np.asarray, cuda.table(dtype="float64"), fuse(example.network))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_inputs_with_gaps_are_copied(fake_cuda):
+    table, rng = cuda.table(dtype="float64"), np.random.default_rng(0)
+    x = asarray(rng.standard_normal((4, 9, 8, 3)))[::2, ::-1, 1:7]
+    w = asarray(rng.standard_normal((3, 2, 3, 4)))[::-1, ::-1]
+    window = Conv2D(4, (3, 2)).window(x.shape[1:])
+    dy = asarray(rng.standard_normal((4, *window.outputs(*x.shape[1:3]), 2))).transpose(3, 1, 2, 0)
+    found = []
+    for kernels in (table, REFERENCE):
+        y, seen = kernels.correlation.forward(x, w, window, 1)
+        found.append((y, *kernels.correlation.backward(seen, w, dy, True)))
+    assert_same(*found, 1e-11)
+
+
+STRIDED = {
+    "rows": lambda a: a,
+    "columns": lambda a: np.asfortranarray(a),
+    "part of the columns": lambda a: np.hstack([a, a])[:, : a.shape[1]],
+    "every second row": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "every second column": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "part of the rows, transposed": lambda a: np.hstack([a.T, a.T])[:, : a.shape[0]].T,
+    "backwards": lambda a: a[::-1].copy()[::-1],
+    "one row over and over": lambda a: np.broadcast_to(a[:1], a.shape),
+}
+
+
+@pytest.mark.parametrize("of_a", STRIDED)
+@pytest.mark.parametrize("of_b", STRIDED)
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1)], ids=str)
+def test_products_of_views(of_a, of_b, shape, fake_cuda):
+    gpu, rng, (M, K, N) = cuda.Gpu(), np.random.default_rng(3), shape
+    a = STRIDED[of_a](rng.standard_normal((M, K))).view(type(asarray(0)))
+    b = STRIDED[of_b](rng.standard_normal((K, N))).view(type(asarray(0)))
+    whole = asarray(np.ones((M, N + 2)))
+    out = whole[:, 1 : N + 1]
+    gpu.multiply(a, b, out)
+    np.testing.assert_allclose(out, np.asarray(a) @ np.asarray(b), rtol=1e-12, atol=1e-12)
+    gpu.multiply(a, b, out, add=True)
+    np.testing.assert_allclose(out, 2 * np.asarray(a) @ np.asarray(b), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(whole[:, [0, -1]], 1)
+
+
+@pytest.mark.parametrize("precision", cublas.PRECISIONS)
+def test_the_precision_is_what_cublas_is_asked_for(precision, fake_cuda):
+    a = asarray(np.ones((2, 2), np.float32))
+    gpu = cuda.Gpu(precision)
+    gpu.multiply(a, a, gpu.empty((2, 2), "float32"))
+    double = a.astype(np.float64)
+    gpu.multiply(double, double, gpu.empty((2, 2), "float64"))
+    assert fake_cuda.computed == [{"float32": 68, "tf32": 77, "bfloat16": 75}[precision], 70]
+
+
+def test_without_cublas_cupy_multiplies(fake_cuda, monkeypatch):
+    monkeypatch.setattr(cublas, "load", lambda: None)
+    check("dense after flatten", 3, "reals", "float64", asarray, np.asarray)
+    check("conv groups", 3, "reals", "float64", asarray, np.asarray)
+    with pytest.raises(Exception, match="precision 'tf32' needs cuBLAS"):
+        cuda.table("tf32")
+
+
+def test_the_functions_that_are_called_are_in_cublas():
+    """And take what is declared: the library loads without a GPU."""
+    library = cublas.load()
+    if library is None:
+        pytest.skip("cuBLAS is not installed")
+    assert all(getattr(library, name).argtypes for name in cublas.SIGNATURES)
+    assert len(cublas.SIGNATURES["cublasGemmEx"]) == 19
+
+
+def test_the_numbers_of_cublas_are_those_of_its_header():
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    places = [Path(each) for each in (find_spec("nvidia").submodule_search_locations if find_spec("nvidia") else [])]
+    headers = [header for place in places for header in place.rglob("cublas_api.h")]
+    if not headers:
+        pytest.skip("cuBLAS's header is not installed")
+    text = headers[0].read_text(encoding="utf-8")
+    for name, number in (("32F", 68), ("32F_FAST_16BF", 75), ("32F_FAST_TF32", 77), ("64F", 70)):
+        assert f"CUBLAS_COMPUTE_{name} = {number}," in text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [1, 2, 10])
+@pytest.mark.parametrize(
+    ("loss", "verb"),
+    [(SoftmaxCrossEntropy(), "softmax_cross_entropy"), (BinaryCrossEntropy(), "sigmoid_cross_entropy")],
+)
+def test_losses_in_one_launch(loss, verb, classes, dtype, fake_cuda):
+    rng, step = np.random.default_rng(5), cuda.table(dtype=dtype).step
+    z = 5 * rng.standard_normal((300, classes)).astype(dtype)
+    z[0], z[1], z[2, 0] = 0, 1e4, -1e4
+    labels = rng.integers(0, classes, 300)
+    found = getattr(step, verb)(asarray(z), asarray(labels))
+    assert_same(found, loss(z, labels), TOLERANCE[dtype])
+    np.testing.assert_allclose(found[0], loss(z, labels)[0], rtol=1e-4 if dtype == "float32" else 1e-10)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("loss", "verb"),
+    [(SoftmaxCrossEntropy(), "softmax_cross_entropy"), (BinaryCrossEntropy(), "sigmoid_cross_entropy")],
+)
+def test_losses_of_what_is_not_finite(loss, verb, value, fake_cuda):
+    z = np.random.default_rng(5).standard_normal((6, 3))
+    z[0, 0], z[1, 1], z[2] = value, value, value
+    labels = np.array([0, 0, 1, 2, 1, 0])
+    with np.errstate(all="ignore"):
+        expected = loss(z, labels)
+    for a, b in zip(getattr(cuda.table(dtype="float64").step, verb)(asarray(z), asarray(labels)), expected):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257])
+def test_pixels_are_gathered_and_scaled(count, fake_cuda):
+    rng = np.random.default_rng(1)
+    images, order = rng.integers(0, 256, (50, 3, 2, 1), dtype=np.uint8), rng.integers(0, 50, count)
+    table = cuda.table(dtype="float64")
+    x = table.step.gather(asarray(images), asarray(order), np.float64, 1 / 255, -0.5)
+    np.testing.assert_allclose(x, images[order] / 255 - 0.5, rtol=1e-12, atol=1e-14)
+    x = table.pixels(asarray(images)[::-1], np.float64, 1 / 255, 0.25)
+    np.testing.assert_allclose(x, images[::-1] / 255 + 0.25, rtol=1e-12)
+
+
+@pytest.mark.parametrize("number", [1, 7, 8, 9, 17])
+def test_gradients_are_packed_in_order(number, fake_cuda):
+    rng = np.random.default_rng(number)
+    pieces = [rng.standard_normal(tuple(rng.integers(1, 5, 3))) for _ in range(number)]
+    g = asarray(np.zeros(sum(each.size for each in pieces)))
+    cuda.table(dtype="float64").step.pack([asarray(each)[::-1, ::-1] for each in pieces], g)
+    np.testing.assert_array_equal(g, np.concatenate([each[::-1, ::-1].ravel() for each in pieces]))
+
+
+OPTIMIZERS = [
+    *(SGD(), SGD(weight_decay=0.01), SGD(momentum=0.9), SGD(momentum=0.9, nesterov=True, weight_decay=0.1)),
+    *(Adam(), Adam(0.7, 0.9, 1e-6), Adam(weight_decay=0.1), AdamW(), AdamW(weight_decay=0.5), Adam(0.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_optimizers_in_one_launch(settings, dtype, fake_cuda):
+    rng, step = np.random.default_rng(2), cuda.table(dtype=dtype).step
+    theta = rng.standard_normal(1000).astype(dtype)
+    ours, state = asarray(theta), settings.init(theta)
+    our_state = {name: asarray(vector) for name, vector in state.items()}
+    betas = getattr(settings, "beta1", 0.0), getattr(settings, "beta2", 0.0)
+    order, schedule = step.buffers(1)
+    for number in range(1, 6):
+        g, lr = rng.standard_normal(1000).astype(dtype), 0.1 / number
+        step.prepare(asarray(np.zeros(1, np.int64)), lr, number, betas, order, schedule)
+        update(step, settings, ours, asarray(4 * g), our_state, schedule)
+        settings.update(theta, g.copy(), state, lr, number)
+    assert_same((ours, *our_state.values()), (theta, *state.values()), 1e-12 if dtype == "float64" else 1e-5)
+
+
+def update(step, settings, theta, g, state, schedule):
+    if isinstance(settings, Adam):
+        step.adam(theta, g, state, 0.25, settings, isinstance(settings, AdamW), schedule)
+    elif settings.momentum:
+        step.momentum(theta, g, state["velocity"], 0.25, settings, schedule)
+    else:
+        step.sgd(theta, g, 0.25, settings.weight_decay, schedule)
+
+
+def test_the_table_is_a_table():
+    assert {field.name for field in dataclasses.fields(cuda.CudaKernels)} >= {
+        field.name for field in dataclasses.fields(type(REFERENCE))
+    }
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("draw", ["reals", "small integers"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_on_a_gpu(case, draw, dtype):
+    if not usable_gpu():
+        pytest.skip("no CUDA device can be used here")
+    import cupy
+
+    check(case, 3, draw, dtype, cupy.asarray, cupy.asnumpy)
