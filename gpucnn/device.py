@@ -9,6 +9,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,6 +94,10 @@ class Device:
         """`with device.timer() as timer: ...`, then `timer.seconds`."""
         return Timer(self)
 
+    def record(self, work: Callable[[], Any]) -> Recording:
+        """What `work` asks of this CUDA device, as one CUDA graph. Any error of work, or of recording it, is raised."""
+        return Recording(self, work)
+
     def out_of_memory_errors(self) -> tuple[type[BaseException], ...]:
         """The exceptions to catch where an array may not fit."""
         return (MemoryError,) if self.kind == "cpu" else (MemoryError, self.xp.cuda.memory.OutOfMemoryError)
@@ -132,6 +137,39 @@ class Timer:
             return end - self._start
         end.synchronize()
         return self.device.xp.cuda.get_elapsed_time(self._start, end) / 1e3
+
+
+class Recording:
+    """Work recorded as one CUDA graph: nothing runs until `replay`, which runs all of it again on the current stream.
+
+    result: what the work returned; each replay writes it anew. The memory that the work allocated comes from a pool of
+    its own and lives as long as the recording; what was there before must be kept by whoever recorded it. Recording
+    raises where the work waits for the device, or copies from or to the host.
+    """
+
+    def __init__(self, device: Device, work: Callable[[], Any]) -> None:
+        cuda, held = device.xp.cuda, []
+
+        def allocate(size: int) -> Any:
+            memory = cuda.Memory(size)
+            held.append(memory)
+            return cuda.MemoryPointer(memory, 0)
+
+        # a pool alone would not do: it frees what is unused when memory runs out, and the graph still points there
+        self._held, self._pool = held, cuda.MemoryPool(allocate)
+        stream = cuda.Stream(non_blocking=True)
+        with device.activate(), stream, cuda.using_allocator(self._pool.malloc):
+            stream.begin_capture()
+            try:
+                self.result = work()
+            except BaseException:
+                with contextlib.suppress(Exception):  # an error invalidates the capture; the first one says why
+                    stream.end_capture()
+                raise
+            self._graph = stream.end_capture()
+
+    def replay(self) -> None:
+        self._graph.launch()
 
 
 def select(text: str) -> tuple[Device, str]:

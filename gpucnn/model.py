@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from . import checkpoint, networks
+from .acceleration import Acceleration
 from .data.preprocessing import Preprocessing
 from .device import Device
 from .errors import CheckpointError, DataError, DeviceError, SettingError
+from .graph import FusedStep
 from .initializers import generator
-from .kernels import Context, choose
+from .kernels import Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
 from .network import Network, shares_ties
 from .optimizers import Optimizer, optimizer
@@ -34,7 +36,8 @@ class Model:
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: of the initial
     weights, the same on every device. class_names: one text per class, "0", "1", ... by default.
-    threads: CPU threads to train with, all the process may use by default.
+    threads: CPU threads to train with, all the process may use by default. kernels, precision, graph: of a CUDA device,
+    see `acceleration.Acceleration`; experimental, not yet run on a GPU.
     """
 
     def __init__(
@@ -50,6 +53,9 @@ class Model:
         dtype: str = "float32",
         threads: int | None = None,
         name: str | None = None,
+        kernels: str = "reference",
+        precision: str = "float32",
+        graph: bool = False,
     ) -> None:
         if isinstance(network, str):
             entry = networks.entry(network)
@@ -62,9 +68,10 @@ class Model:
             raise SettingError(f"dtype {dtype!r}: one of {', '.join(DTYPES)} was expected")
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
-        kind, exact = self.device.kind, shares_ties(network)
-        self._context = Context(choose(kind, exact_ties=exact))
-        self._inference = Context(choose(kind, exact_ties=exact, training=False), training=False)
+        self.acceleration = Acceleration(kernels, precision, graph)
+        table = self.acceleration.table(self.device, dtype, exact_ties=shares_ties(network))
+        self._context = Context(table)
+        self._inference = Context(for_inference(table), training=False)
         self._workers = Workers(threads or default_threads() if self.device.kind == "cpu" else 1)
         weights, _ = np.random.SeedSequence(seed).spawn(2)
         params = network.init(network.input_shape, generator(weights))
@@ -73,7 +80,7 @@ class Model:
         self.theta = self._workers.share(self.device.put(theta))
         from .peephole import fuse
 
-        self._running = fuse(network) if self._context.kernels.name == "numpy" else network
+        self._running = fuse(network) if table.name in ("numpy", "cuda") else network
         self._shard = shard_size(network, self.layout.size)
         self._running_layout = Layout(self._running.init(network.input_shape, generator(0)))
 
@@ -152,17 +159,35 @@ class Model:
                 f"the data set, {free / 1e6:,.0f} MB free); --batch-size {max(1, smaller)} should fit"
             ) from None
 
-    def _step(self, chosen: Optimizer) -> Step:
+    def _step(self, chosen: Optimizer, theta: Any = None) -> Step | FusedStep:
+        """The update that training does; theta: another vector than the model's."""
+        theta = self.theta if theta is None else theta
+        if self.acceleration.is_fused:
+            with self.device.activate():
+                return self._fused_step(chosen, theta)
         return Step(
             self._running,
             self.loss,
-            self.theta,
+            theta,
             chosen,
             layout=self._running_layout,
             scaling=self.scaling,
             context=self._context,
             workers=self._workers,
             shard=self._shard,
+        )
+
+    def _fused_step(self, chosen: Optimizer, theta: Any) -> FusedStep:
+        return FusedStep(
+            self._running,
+            self.loss,
+            theta,
+            chosen,
+            layout=self._running_layout,
+            scaling=self.scaling,
+            context=self._context,
+            device=self.device,
+            graph=self.acceleration.graph,
         )
 
     def logits(self, images: np.ndarray) -> np.ndarray:

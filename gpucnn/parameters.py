@@ -56,13 +56,13 @@ class Layout:
     def pack(self, params: Mapping[str, Any], out: Array, views: list[Array] | None = None) -> Array:
         """Copy params into the flat vector out, and return it. views: those of out, where they are at hand."""
         for slot, target in zip(self.slots, views or self.views(out)):
-            target[...] = _at(params, slot.path)
+            target[...] = at(params, slot.path)
         return out
 
     def add(self, params: Mapping[str, Any], out: Array, views: list[Array] | None = None) -> Array:
         """Add params to the flat vector out, and return it. views: those of out, where they are at hand."""
         for slot, target in zip(self.slots, views or self.views(out)):
-            target += _at(params, slot.path)
+            target += at(params, slot.path)
         return out
 
 
@@ -74,7 +74,7 @@ def _leaves(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[
             yield (*path, name), value
 
 
-def _at(params: Any, path: tuple[str, ...]) -> Any:
+def at(params: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         params = params[key]
     return params

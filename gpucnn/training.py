@@ -17,7 +17,6 @@ from array_api_compat import array_namespace
 from .device import Device
 from .errors import SettingError, TrainingError
 from .schedules import Schedule
-from .step import Step
 
 Array = Any
 
@@ -66,6 +65,16 @@ class Callback(Protocol):
         """An epoch ended."""
 
 
+class Update(Protocol):
+    """What trains: `step.Step` or `graph.FusedStep`. steps: updates done; theta: the vector that they write."""
+
+    steps: int
+    theta: Array
+
+    def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
+        """Update theta by the examples `batch` (indices); their losses, on the device."""
+
+
 Evaluate = Callable[[], tuple[float, float]]
 
 
@@ -87,7 +96,7 @@ class Plan:
 
 
 def train(
-    step: Step,
+    step: Update,
     images: Array,
     labels: Array,
     plan: Plan,
@@ -157,7 +166,7 @@ class _Run:
     FETCH = 50
 
     def __init__(
-        self, step: Step, plan: Plan, steps: int, number: int, device: Device, callbacks: Iterable[Callback]
+        self, step: Update, plan: Plan, steps: int, number: int, device: Device, callbacks: Iterable[Callback]
     ) -> None:
         self.step, self.plan, self.steps, self.number = step, plan, steps, number
         self.device, self.callbacks = device, callbacks
@@ -188,14 +197,20 @@ class _Run:
     def _fetch(self, batch: int) -> float | None:
         """Add up the pending losses; the mean loss of the last of their batches."""
         latest = None
-        for loss, examples in self.pending:
-            latest = float(loss)
-            self.total += latest
-            latest /= examples
+        for value, (_, examples) in zip(self._values(), self.pending):
+            self.total += value
+            latest = value / examples
             if not latest <= DIVERGED:
                 raise self._diverged(f"epoch {self.number}, batch {batch}: the loss is {latest:g}")
         self.pending.clear()
         return latest
+
+    def _values(self) -> list[float]:
+        """The pending losses, fetched as one array: every fetch waits for the device."""
+        if len(self.pending) < 2:
+            return [float(loss) for loss, _ in self.pending]
+        losses = [loss for loss, _ in self.pending]
+        return self.device.fetch(array_namespace(losses[0]).stack(losses)).tolist()
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(

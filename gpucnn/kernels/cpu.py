@@ -272,8 +272,8 @@ EXACT_TIES = replace(
 )
 
 
-def for_inference(table: Kernels) -> Kernels:
-    """A table of this file without the residuals that cost time; its `backward`s of pools may not be called."""
+def without_winners(table: Kernels) -> Kernels:
+    """A table of this file whose pools leave no residual, so that their `backward` may not be called."""
     return replace(
         table,
         max_pool=Pair(partial(cpu_pooling.max_pool, backward=False), cpu_pooling.max_pool_backward),

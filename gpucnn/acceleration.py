@@ -1,0 +1,57 @@
+"""How a CUDA device computes: which kernels, in which precision, and whether a step is recorded as a CUDA graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .device import Device
+from .errors import SettingError
+from .kernels import Kernels, choose
+from .kernels.cublas import PRECISIONS
+
+TABLES = ("reference", "fused")
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """kernels: "reference", the equations on CuPy's arrays, or "fused", kernels of our own and cuBLAS products.
+
+    precision: of float32 products: "float32"; "tf32" (10 bits after the point) or "bfloat16" (7) round their factors.
+    graph: a training step becomes one CUDA graph. These two take the fused kernels along. The CPU has none of this.
+    """
+
+    kernels: str = "reference"
+    precision: str = "float32"
+    graph: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("kernels", TABLES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise SettingError(f"{name} {getattr(self, name)!r}: one of {', '.join(known)} was expected")
+
+    @property
+    def is_fused(self) -> bool:
+        return self.kernels == "fused" or self.precision != "float32" or self.graph
+
+    def table(self, device: Device, dtype: str, *, exact_ties: bool) -> Kernels:
+        """The kernel table for a model of dtype. Raises SettingError for what the device or the type cannot do."""
+        if not self.is_fused:
+            return choose(device.kind, exact_ties=exact_ties)
+        if device.kind == "cpu":
+            raise SettingError(f"{self._asked()} needs a CUDA device, and this is the CPU; leave it out, or use a GPU")
+        if dtype != "float32" and self.precision != "float32":
+            raise SettingError(
+                f"precision {self.precision!r} is a way to multiply float32 numbers, and the model is {dtype}; leave "
+                "it out, or use dtype float32"
+            )
+        from .kernels.cuda import table
+
+        with device.activate():
+            return table(self.precision, dtype)
+
+    def _asked(self) -> str:
+        if self.graph:
+            return "a CUDA graph (--graph, graph=True)"
+        if self.precision != "float32":
+            return f"precision {self.precision!r} (--precision)"
+        return "kernels 'fused' (--kernels)"

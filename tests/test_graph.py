@@ -1,0 +1,296 @@
+"""The fused step: the plain step's numbers, launched kernel by kernel and as a recorded graph."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from dataclasses import dataclass
+
+import fake_cuda as fake
+import numpy as np
+import pytest
+from conftest import usable_gpu
+from fake_cuda import fake_cuda
+
+from gpucnn import Model, networks
+from gpucnn.acceleration import Acceleration
+from gpucnn.device import Device
+from gpucnn.errors import SettingError
+from gpucnn.graph import WARM, FusedStep
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.network import Network
+from gpucnn.optimizers import SGD, Adam, AdamW
+
+__all__ = ["fake_cuda"]
+
+SMALL = Network((8, 8, 1), (Conv2D(2, 3, flip=True), ReLU(), MaxPool2D(), Flatten(), Dense(3)))
+OPTIMIZERS = [SGD(), SGD(momentum=0.9, weight_decay=0.01), SGD(momentum=0.9, nesterov=True), Adam(), AdamW()]
+needs_gpu = pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
+
+
+def data(network: Network, images: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(4)
+    pixels = rng.integers(0, 256, (images, *network.input_shape), dtype=np.uint8)
+    return pixels, rng.integers(0, network.shapes()[-1][0], images)
+
+
+def trained(network, optimizer, device, steps=10, size=6, loss=None, images=None, **options):
+    """Losses of each step and theta after all, on the host; the last step of each four is of a smaller batch."""
+    model = Model(network, loss=loss, device=device, dtype=options.pop("dtype", "float64"), threads=1, **options)
+    pixels, labels = data(model.network)
+    step, put, fetch = model._step(optimizer), model.device.put, model.device.fetch
+    stored, targets = put(pixels if images is None else images), put(labels)
+    order, losses = np.random.default_rng(9), []
+    for number in range(steps):
+        batch = order.permutation(len(labels))[: size if number % 4 < 3 else size - 2]
+        losses.append(step(stored, targets, put(batch), 0.05 / (number + 1)))
+    return np.concatenate([fetch(each) for each in losses]), fetch(model.theta), step
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("name", ["single-filter", "two-conv", "layered", "avgpool-96", "binary-sigmoid", "fast"])
+def test_ten_steps_of_named_networks(name, graph, fake_cuda):
+    entry = networks.entry(name)
+    network = networks.build(name)
+    expected = trained(network, SGD(momentum=0.9), "cpu", loss=entry.loss)
+    found = trained(network, SGD(momentum=0.9), "cuda", loss=entry.loss, kernels="fused", graph=graph)
+    assert (found[2]._recorded is not None) == graph
+    for a, b in zip(found[:2], expected[:2]):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_every_optimizer(optimizer, graph, fake_cuda):
+    expected = trained(SMALL, optimizer, "cpu", steps=14)
+    found = trained(SMALL, optimizer, "cuda", steps=14, kernels="fused", graph=graph)
+    for a, b in zip(found[:2], expected[:2]):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_the_graph_gives_the_bits_of_the_eager_step(fake_cuda):
+    eager = trained(networks.build("two-conv"), Adam(), "cuda", kernels="fused", dtype="float32")
+    graph = trained(networks.build("two-conv"), Adam(), "cuda", graph=True, dtype="float32")
+    assert graph[2]._recorded.recording._graph.launches == 6
+    for a, b in zip(graph[:2], eager[:2]):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_images_of_floats_are_taken_as_they_are(fake_cuda):
+    images = np.random.default_rng(0).random((40, 8, 8, 1))
+    expected = trained(SMALL, Adam(), "cpu", images=images)
+    found = trained(SMALL, Adam(), "cuda", images=images, kernels="fused")
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
+
+
+class Rig:
+    """A step on the fake device, and what it is called with."""
+
+    def __init__(self, optimizer=None, **options):
+        self.model = Model(SMALL, device="cuda", dtype="float64", **({"graph": True} | options))
+        self.step = self.model._step(optimizer or SGD())
+        pixels, labels = data(SMALL)
+        self.images, self.labels = self.model.device.put(pixels), self.model.device.put(labels)
+
+    def __call__(self, size=6, images=None):
+        return self.step(self.images if images is None else images, self.labels, fake.asarray(np.arange(size)), 0.1)
+
+    @property
+    def launches(self):
+        return self.step._recorded.recording._graph.launches
+
+
+def test_a_graph_is_recorded_after_the_warm_steps(fake_cuda):
+    rig = Rig()
+    for _ in range(WARM):
+        rig()
+        assert rig.step._recorded is None
+    rig()
+    rig()
+    assert rig.launches == 2
+
+
+def test_other_batch_sizes_run_kernel_by_kernel(fake_cuda):
+    rig = Rig()
+    for size in (6, 6, 6, 4, 4, 4, 4, 6):
+        assert rig(size).shape == (size,)
+    assert rig.launches == 2
+
+
+def test_other_images_are_recorded_anew(fake_cuda):
+    rig = Rig()
+    for _ in range(4):
+        rig()
+    before, others = rig.step._recorded, fake.asarray(255 - rig.images)
+    plain = Rig(graph=False, kernels="fused")
+    plain.model.theta[...] = rig.model.theta
+    np.testing.assert_allclose(rig(images=others), plain(images=others), rtol=1e-12)
+    assert rig.step._recorded is not before
+    np.testing.assert_allclose(rig(images=others), plain(images=others), rtol=1e-12)
+    assert rig.launches == 2
+
+
+def test_losses_are_not_written_over_by_the_next_step(fake_cuda):
+    rig = Rig()
+    for _ in range(4):
+        losses = rig()
+    kept = losses.copy()
+    rig()
+    np.testing.assert_array_equal(losses, kept)
+
+
+def test_the_recordings_memory_lives_as_long_as_it_does(fake_cuda):
+    rig = Rig()
+    for _ in range(3):
+        rig()
+    gc.collect()
+    others = [fake.empty((100_000,), np.float64) for _ in range(20)]  # would take freed memory
+    assert np.isfinite(rig()).all()
+    assert np.isfinite(rig.model.theta).all()
+    assert len(others) == 20
+
+
+def test_the_learning_rate_is_read_anew_by_every_replay(fake_cuda):
+    rig = Rig()
+    for _ in range(4):
+        rig()
+    before = rig.model.theta.copy()
+    rig.step(rig.images, rig.labels, fake.asarray(np.arange(6)), 0.0)
+    np.testing.assert_array_equal(rig.model.theta, before)
+
+
+@dataclass(frozen=True)
+class MySGD(SGD):
+    """Not the class that has a kernel."""
+
+
+def test_an_optimizer_without_a_kernel_says_why_there_is_no_graph(fake_cuda):
+    with pytest.warns(UserWarning, match="no CUDA graph: the optimiser MySGD has no kernel of its own"):
+        found = trained(SMALL, MySGD(momentum=0.9), "cuda", graph=True)
+    expected = trained(SMALL, SGD(momentum=0.9), "cpu")
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
+
+
+@dataclass(frozen=True)
+class Waiting(SoftmaxCrossEntropy):
+    """Asks for a number on the host in the middle of the step."""
+
+    def __call__(self, logits, labels):
+        losses, d_logits = super().__call__(logits, labels)
+        fake.asnumpy(losses)
+        return losses, d_logits
+
+
+def test_a_step_that_waits_for_the_device_is_not_recorded(fake_cuda):
+    expected = trained(SMALL, SGD(), "cpu")
+    with pytest.warns(UserWarning, match="no CUDA graph: recording the step failed .*CaptureUnsupported"):
+        found = trained(SMALL, SGD(), "cuda", graph=True, loss=Waiting())
+    assert found[2]._recorded is None
+    assert fake.recorded is None
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_fit_and_evaluate(graph, fake_cuda):
+    pixels, labels = data(SMALL, 50)
+    options = {"epochs": 3, "batch_size": 8, "optimizer": "adam", "validation": (pixels[:10], labels[:10])}
+    ours = Model(SMALL, device="cuda", dtype="float64", kernels="fused", graph=graph)
+    plain = Model(SMALL, device="cpu", dtype="float64", threads=1)
+    found, expected = (model.fit(pixels, labels, **options) for model in (ours, plain))
+    for a, b in zip(found.epochs, expected.epochs, strict=True):
+        np.testing.assert_allclose(
+            (a.train_loss, a.validation_loss, a.lr), (b.train_loss, b.validation_loss, b.lr), rtol=1e-9
+        )
+    np.testing.assert_allclose(ours.logits(pixels), plain.logits(pixels), rtol=1e-8, atol=1e-10)
+
+
+def test_losses_are_fetched_many_at_a_time(fake_cuda, monkeypatch):
+    fetched, fetch = [], Device.fetch
+    monkeypatch.setattr(Device, "fetch", lambda device, array: fetched.append(array.shape) or fetch(device, array))
+    pixels, labels = data(SMALL, 480)
+    Model(SMALL, device="cuda", graph=True).fit(pixels, labels, epochs=1, batch_size=4)
+    assert fetched == [(50,), (50,), (20,)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"graph": True}, "a CUDA graph .* needs a CUDA device, and this is the CPU; leave it out"),
+        ({"kernels": "fused"}, "kernels 'fused' .* needs a CUDA device"),
+        ({"precision": "tf32"}, "precision 'tf32' .* needs a CUDA device"),
+        ({"precision": "float16"}, "precision 'float16': one of float32, tf32, bfloat16 was expected"),
+        ({"kernels": "fast"}, "kernels 'fast': one of reference, fused was expected"),
+    ],
+)
+def test_what_the_cpu_has_not_is_said(options, said):
+    with pytest.raises(SettingError, match=said):
+        Model("softmax-regression", device="cpu", **options)
+
+
+def test_float64_has_one_precision(fake_cuda):
+    with pytest.raises(SettingError, match="precision 'tf32' is a way to multiply float32 numbers"):
+        Model(SMALL, device="cuda", dtype="float64", precision="tf32")
+
+
+def test_the_reference_stays_the_default(fake_cuda):
+    assert not Acceleration().is_fused
+    assert Model(SMALL, device="cuda")._context.kernels.name == "reference"
+    assert Model(SMALL, device="cuda", precision="tf32")._context.kernels.name == "cuda"
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("name", ["single-filter", "two-conv", "layered", "avgpool-96", "binary-sigmoid", "fast"])
+def test_a_graph_on_a_gpu_is_the_eager_step_and_the_cpus(name):
+    """Recording raises on a synchronisation or a host copy inside the step: that there is a recording shows none."""
+    entry, network = networks.entry(name), networks.build(name)
+    expected = trained(network, Adam(), "cpu", loss=entry.loss)
+    eager = trained(network, Adam(), "cuda", loss=entry.loss, kernels="fused")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = trained(network, Adam(), "cuda", loss=entry.loss, graph=True)
+    assert isinstance(graph[2], FusedStep)
+    assert graph[2]._recorded is not None
+    for a, b, c in zip(graph[:2], eager[:2], expected[:2]):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_replay_on_a_gpu_waits_for_nothing(monkeypatch):
+    """Nothing of CuPy that waits or copies to the host is called by a step."""
+    import cupy
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the step waited for the device")
+
+    model = Model("two-conv", device="cuda", graph=True)
+    step, (pixels, labels), put = model._step(Adam()), data(model.network), model.device.put
+    images, targets, batch = put(pixels), put(labels), put(np.arange(8))
+    for number in range(6):
+        if number == 4:
+            monkeypatch.setattr(Device, "synchronize", forbidden)
+            monkeypatch.setattr(Device, "fetch", forbidden)
+            monkeypatch.setattr(cupy, "asnumpy", forbidden)
+        step(images, targets, batch, 0.01)
+    assert step._recorded is not None
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_precisions_on_a_gpu_are_near(precision):
+    """The first step's losses: 8 bits of each factor at least."""
+    network = networks.build("two-conv-wide")
+    exact = trained(network, SGD(), "cuda", steps=1, kernels="fused", dtype="float32")
+    rough = trained(network, SGD(), "cuda", steps=1, precision=precision, dtype="float32")
+    np.testing.assert_allclose(rough[0], exact[0], rtol=0.05)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_the_same_run_twice_on_a_gpu_gives_the_same_bits():
+    runs = [trained(networks.build("two-conv"), Adam(), "cuda", dtype="float32", graph=True) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0][1], runs[1][1])
