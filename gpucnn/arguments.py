@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,6 +25,21 @@ SizeOption = Annotated[
 ]
 ChannelsOption = Annotated[int | None, typer.Option(help="Of pictures from a folder: 1 (grey) or 3 (colour).")]
 InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
+KernelsOption = Annotated[
+    Literal["reference", "fused"],
+    typer.Option(help="Of a CUDA device. Fused ones are experimental: not yet run on a GPU."),
+]
+PrecisionOption = Annotated[
+    Literal["float32", "tf32", "bfloat16"],
+    typer.Option(help="Of products on a CUDA device. All but float32 round their factors, with fused kernels."),
+]
+GraphOption = Annotated[
+    bool,
+    typer.Option(
+        "--graph/--no-graph",
+        help="Record a step as one CUDA graph, with fused kernels. Experimental: not yet run on a GPU.",
+    ),
+]
 
 
 def positive(value: float | None) -> float | None:

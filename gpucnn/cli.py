@@ -16,8 +16,11 @@ from .arguments import (
     ChannelsOption,
     DataOption,
     DeviceOption,
+    GraphOption,
     InvertOption,
     JsonOption,
+    KernelsOption,
+    PrecisionOption,
     SizeOption,
     ThreadsOption,
 )
@@ -72,6 +75,9 @@ def train(
         str | None, typer.Option(metavar="DIR", help="Where the run is saved; runs/NETWORK-DATA by default.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a finished run in --out.")] = False,
+    kernels: KernelsOption = "reference",
+    precision: PrecisionOption = "float32",
+    graph: GraphOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network, save it, and show its accuracy on the test images.
@@ -79,6 +85,7 @@ def train(
     What is not given comes from the network's recipe. The run leaves model.safetensors, metrics.jsonl and curves.png.
     """
     from . import networks, runs
+    from .acceleration import Acceleration
     from .progress import reporter
 
     networks.entry(network)
@@ -94,6 +101,7 @@ def train(
         seed,
         threads,
         arguments.options(options),
+        Acceleration(kernels, precision, graph),
     )
     dataset = _load(data, size, channels, invert)
     if classes is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import networks
+from .acceleration import Acceleration
 from .data import Dataset
 from .errors import GpucnnError, SettingError
 from .model import Model
@@ -37,6 +38,7 @@ class Settings:
     seed: int = 0
     threads: int | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    acceleration: Acceleration = Acceleration()
 
 
 def folder(out: str | None, network: str, data: str, *, force: bool = False) -> Path:
@@ -99,6 +101,7 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
         preprocessing=dataset.preprocessing,
         threads=settings.threads,
         name=settings.network,
+        **dataclasses.asdict(settings.acceleration),
     )
 
 
