@@ -3,6 +3,9 @@
 What it is strict about: an argument's type against the kernel's signature, gaps in arrays, what a product may ask of
 cuBLAS, and anything that runs while a graph is recorded but would not be in the graph. A recording keeps addresses, not
 arrays, as CUDA does, so memory that was given back too early is seen.
+
+GPUCNN_TEST_CXXFLAGS adds flags of the compiler. To look for places outside of arrays, let Python load the library of
+-fsanitize=address first: LD_PRELOAD=$(g++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +28,7 @@ import pytest
 
 from gpucnn.kernels import cublas, cuda
 
+FLAGS = os.environ.get("GPUCNN_TEST_CXXFLAGS", "").split()
 SHIM = Path(__file__).with_name("cuda_shim.h")
 TYPES = {"long long": np.int64, "int": np.int32, "double": np.float64, "float": np.float32, "byte": np.uint8}
 CTYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float64: ctypes.c_double, np.float32: ctypes.c_float}
@@ -135,7 +140,7 @@ class RawModule:
     def __init__(self, code: str, options: tuple[str, ...]) -> None:
         self.defined = dict(option.removeprefix("-D").split("=") for option in options)
         self.signatures = signatures(code)
-        self.library = compiled(code, options, ())
+        self.library = compiled(code, options)
 
     def get_function(self, name: str) -> Callable[..., None]:
         parameters = [self._type(text) for text in self.signatures[name]]
@@ -155,7 +160,7 @@ def signatures(code: str) -> dict[str, list[str]]:
 
 
 @functools.cache
-def compiled(code: str, options: tuple[str, ...], flags: tuple[str, ...]) -> ctypes.CDLL:
+def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed: the kernels cannot be run on the CPU")
     folder = Path(tempfile.mkdtemp())
@@ -165,7 +170,7 @@ def compiled(code: str, options: tuple[str, ...], flags: tuple[str, ...]) -> cty
         head = f'extern "C" void run_{name}(unsigned grid, unsigned block, {", ".join(parameters)})'
         parts.append(f"{head} {{ launch(grid, block, [&] {{ {name}({names}); }}); }}")
     (folder / "kernels.cpp").write_text("\n".join(parts), encoding="utf-8")
-    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", *options, *flags]
+    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", *options, *FLAGS]
     done = subprocess.run(
         [*command, "-o", folder / "kernels.so", folder / "kernels.cpp"], capture_output=True, text=True
     )
