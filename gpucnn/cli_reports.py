@@ -84,6 +84,9 @@ def bench(
         bool, typer.Option("--scaling", help="Time per image against batch size and pixels instead.")
     ] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Peak memory of a step in own processes instead.")] = False,
+    fused: Annotated[
+        bool, typer.Option("--fused", help="On CUDA, time the fused kernels too, and these as a graph.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Time training steps and inference beside PyTorch (and, on CUDA, JAX) where they are installed."""
@@ -95,7 +98,7 @@ def bench(
 
     if sum((time_to is not None, scaling, memory)) > 1:
         raise typer.BadParameter("--time-to, --scaling and --memory exclude each other; give one of them")
-    settings = steps.Settings(device=device, threads=threads, rounds=rounds or steps.Settings.rounds)
+    settings = steps.Settings(device=device, threads=threads, rounds=rounds or steps.Settings.rounds, fused=fused)
     sizes = None if batch is None else arguments.whole_numbers(batch, "--batch")
     if time_to is not None:
         seeds = rounds or processes.SEEDS
@@ -119,7 +122,9 @@ def compare(
         str, typer.Argument(metavar="NETWORK", help="A network's name; `gpucnn networks` lists them.")
     ] = "two-conv",
     data: DataOption = "digits",
-    devices: Annotated[str, typer.Option(metavar="D,...", help="What is set beside the CPU.")] = "cpu,cuda",
+    devices: Annotated[
+        str, typer.Option(metavar="D,...", help="What is set beside the CPU: cuda, cuda:N, cuda+fused, cuda+graph.")
+    ] = "cpu,cuda",
     steps: Annotated[int, typer.Option(min=1, help="Updates of theta.")] = 100,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per update; the recipe's by default.")] = None,
     batches: Annotated[

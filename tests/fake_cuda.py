@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,29 +196,32 @@ class FakeCublas:
     """As much of the library as Products calls; it reads and writes by columns, through addresses."""
 
     def __init__(self) -> None:
-        self.stream: Any = None
-        self.workspace: Any = None
+        self.stream: dict[int, int] = {}  # by handle
+        self.workspace: dict[int, tuple[int, int]] = {}
+        self.handles = 0
         self.computed: list[int] = []
 
     def cublasCreate_v2(self, handle: Any) -> int:
-        handle._obj.value = 1
+        self.handles += 1
+        handle._obj.value = self.handles
         return 0
 
     def cublasDestroy_v2(self, handle: Any) -> int:
         return 0
 
     def cublasSetStream_v2(self, handle: Any, stream: int) -> int:
-        self.stream, self.workspace = stream, None
+        self.stream[handle.value] = stream
+        self.workspace.pop(handle.value, None)
         return 0
 
     def cublasSetWorkspace_v2(self, handle: Any, address: int, size: int) -> int:
-        self.workspace = address, size
+        self.workspace[handle.value] = address, size
         return 0
 
     def cublasGemmEx(self, handle: Any, *arguments: Any) -> int:
         op_a, op_b, m, n, k, alpha, a, type_a, lead_a, b, type_b, lead_b, beta, c, type_c, lead_c = arguments[:16]
-        assert self.stream == current_stream().ptr
-        assert self.workspace is not None
+        assert self.stream[handle.value] == current_stream().ptr
+        assert self.workspace[handle.value]
         assert type_a == type_b == type_c
         assert lead_a >= (k if op_a else m)
         assert lead_b >= (n if op_b else k)
@@ -326,6 +330,14 @@ class FakeDevice:
         _not_recordable("synchronize")
 
 
+class Event:
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        _not_recordable("synchronize")
+
+
 def module() -> types.ModuleType:
     """What is imported as `cupy`; it has no more than these names."""
     cupy = types.ModuleType("cupy")
@@ -338,6 +350,7 @@ def module() -> types.ModuleType:
     cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
         **{"Memory": Memory, "MemoryPointer": MemoryPointer, "MemoryPool": MemoryPool, "Stream": Stream},
         **{"using_allocator": using_allocator, "get_current_stream": current_stream, "Device": FakeDevice},
+        **{"Event": Event, "get_elapsed_time": lambda start, end: 1e3 * (end.time - start.time)},
         **{"memory": memory, "runtime": runtime, "nvrtc": types.SimpleNamespace(getVersion=lambda: (13, 0))},
     )
     for name in ("empty", "asarray", "asnumpy", "ascontiguousarray", "RawModule"):

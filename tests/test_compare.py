@@ -14,8 +14,7 @@ import pytest
 from conftest import usable_gpu
 from test_device import FakeCuda
 
-import gpucnn.model
-from gpucnn import data, runs
+from gpucnn import acceleration, data, runs
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE
 from gpucnn.report import backends, compare, compare_plots, compare_text
@@ -44,10 +43,10 @@ def fake_gpu(monkeypatch):
     cupy = types.ModuleType("cupy")
     cupy.ndarray, cupy.asarray, cupy.asnumpy = np.ndarray, np.array, np.array
     cupy.cuda = FakeCuda()
-    choose = gpucnn.model.choose
+    choose = acceleration.choose
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(
-        gpucnn.model, "choose", lambda kind, **more: choose(kind, **more) if kind == "cpu" else REFERENCE
+        acceleration, "choose", lambda kind, **more: choose(kind, **more) if kind == "cpu" else REFERENCE
     )
 
 

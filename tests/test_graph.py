@@ -14,13 +14,15 @@ from fake_cuda import fake_cuda
 
 from gpucnn import Model, networks
 from gpucnn.acceleration import Acceleration
+from gpucnn.data import load
 from gpucnn.device import Device
-from gpucnn.errors import SettingError
+from gpucnn.errors import DeviceError, SettingError
 from gpucnn.graph import WARM, FusedStep
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD, Adam, AdamW
+from gpucnn.report import backends, bench, compare, compare_result
 
 __all__ = ["fake_cuda"]
 
@@ -237,6 +239,32 @@ def test_the_reference_stays_the_default(fake_cuda):
     assert not Acceleration().is_fused
     assert Model(SMALL, device="cuda")._context.kernels.name == "reference"
     assert Model(SMALL, device="cuda", precision="tf32")._context.kernels.name == "cuda"
+
+
+def test_bench_times_the_fused_kernels_and_the_graph(fake_cuda):
+    settings = bench.Settings(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    row = bench.Bench(settings, lambda text: None).training(bench.Case.of("single-filter", 12), 6)
+    assert {"gpucnn", *bench.FUSED} <= set(row["milliseconds"])
+    assert all(row["milliseconds"].values())
+    assert row["peer"] not in bench.FUSED
+    with pytest.raises(SettingError, match="fused kernels need a CUDA device"):
+        bench.Bench(bench.Settings(fused=True))
+
+
+def test_compare_sets_the_fused_kernels_and_the_graph_beside_the_cpu(fake_cuda):
+    settings = compare_result.Settings(
+        "single-filter", ("cpu", "cuda+fused", "cuda+graph"), 5, 16, (8,), threads=1, rounds=1, budget=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = compare.compare(load("digits"), settings)
+    double = next(each for each in found.agreements if each.dtype == "float64")
+    for name in ("cuda:0+fused", "cuda:0+graph"):
+        assert max(row.differences[name] for row in double.rows) < 1e-12
+        assert double.theta[name][-1] < 1e-9
+    assert {each.device for each in found.speeds} == {"cpu", "cuda:0+fused", "cuda:0+graph"}
+    with pytest.raises(DeviceError, match=r"cuda\+fused or cuda\+graph was expected"):
+        backends.selected(("cuda+fast",))
 
 
 @pytest.mark.gpu

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from ..acceleration import Acceleration
 from ..device import Device, _cuda_obstacle, named
+from ..errors import DeviceError
+from ..graph import FusedStep
 from ..kernels import REFERENCE, Context
 from ..losses import Loss
 from ..model import Model
@@ -29,6 +32,7 @@ class Backend:
     put, fetch: a host array -> one of the library's, and back; None is the device's own. reference: the reference
     table instead of the device's own. reversed: the examples of a batch in the opposite order, in shards of another
     size. yardstick: differs from the CPU in the order of its sums only. timed: False where speed says nothing.
+    acceleration: of a CUDA device.
     """
 
     name: str
@@ -40,7 +44,13 @@ class Backend:
     reversed: bool = False
     yardstick: bool = False
     timed: bool = True
+    acceleration: Acceleration = Acceleration()
 
+
+ACCELERATED = {
+    "fused": ("fused kernels", Acceleration(kernels="fused")),
+    "graph": ("fused kernels, each step as one graph", Acceleration(graph=True)),
+}
 
 CPU = Backend("cpu", "NumPy's own kernel table")
 # The first changes the sums over a batch, the gradient's; the second those inside every layer.
@@ -85,7 +95,9 @@ class Runner:
             seed=problem.seed,
             dtype=dtype,
             threads=problem.threads,
+            **asdict(backend.acceleration),
         )
+        self.model = model
         self.network, self.layout, self.scaling = model.network, model.layout, model.scaling
         self.context, self.workers = model._context, model._workers
         self.running, self.running_layout = model._running, model._running_layout
@@ -99,8 +111,10 @@ class Runner:
         """The initial theta, a new vector on the device."""
         return self.workers.share(self.put(self._start.copy()))
 
-    def step(self, optimizer: Optimizer, batch_size: int) -> Step:
+    def step(self, optimizer: Optimizer, batch_size: int) -> Step | FusedStep:
         """The update that training does here, from the initial theta. batch_size: what another shard size must suit."""
+        if self.backend.acceleration.is_fused:
+            return self.model._step(optimizer, self.start())
         shard = None
         if self.backend.reversed:
             shard = max(1, min(shard_size(self.network, self.layout.size), batch_size) // 3)
@@ -124,19 +138,23 @@ class Runner:
 def selected(texts: Sequence[str]) -> tuple[list[Backend], str | None]:
     """What to compare the CPU with, for device names such as ("cpu", "cuda"), and a sentence if no GPU is among it.
 
-    Raises DeviceError for a name that is none, and for a CUDA device that is not there beside one that is.
+    "cuda+fused" and "cuda+graph" are a CUDA device with fused kernels, and with a step as one graph. Raises DeviceError
+    for a name that is none, and for a CUDA device that is not there beside one that is.
     """
     found: list[Backend] = []
     obstacle = None
     for text in texts:
-        device = named(text) or Device("cuda")
+        place, plus, how = text.partition("+")
+        device = named(place) or Device("cuda")
         why = None if device.kind == "cpu" else _cuda_obstacle(device.index)
+        if plus and (how not in ACCELERATED or device.kind == "cpu"):
+            raise DeviceError(f"--devices {text}: no such device; cuda+fused or cuda+graph was expected")
         if why is not None:
             if _cuda_obstacle(0) is None:
-                Device.parse(text)
+                Device.parse(place)
             obstacle = f"There is no GPU to compare with ({why.reason})"
-        elif device.kind == "cuda" and all(device != each.device for each in found):
-            found.append(Backend(str(device), device.name, device))
+        elif device.kind == "cuda" and all(f"{device}{plus}{how}" != each.name for each in found):
+            found.append(_on_cuda(device, how))
     if found:
         return found, None
     there, missing = libraries()
@@ -146,6 +164,13 @@ def selected(texts: Sequence[str]) -> tuple[list[Backend], str | None]:
         f"{obstacle or 'No GPU was asked for'}, so NumPy's own kernel table is compared with the reference table on "
         f"{names}{without}, all on the CPU."
     )
+
+
+def _on_cuda(device: Device, how: str) -> Backend:
+    if not how:
+        return Backend(str(device), device.name, device)
+    about, acceleration = ACCELERATED[how]
+    return Backend(f"{device}+{how}", f"{device.name}, {about}", device, acceleration=acceleration)
 
 
 def libraries() -> tuple[list[Backend], list[str]]:

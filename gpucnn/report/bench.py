@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from .. import networks
+from ..acceleration import Acceleration
 from ..device import Device
 from ..errors import SettingError
+from ..graph import WARM
 from ..layers import Dense, Flatten
 from ..losses import Loss
 from ..model import Model
@@ -39,6 +41,11 @@ SCALING_BATCHES = (128, 256, 512, 1024, 2048)
 SIDES = (28, 56, 112, 224)  # pixels
 PIXEL_BATCH = 32
 OURS = "gpucnn"
+FUSED = {
+    "gpucnn fused": Acceleration(kernels="fused"),
+    "gpucnn graph": Acceleration(graph=True),
+    "gpucnn graph, TF32": Acceleration(graph=True, precision="tf32"),
+}
 LR = 0.01
 
 HOW = (
@@ -52,7 +59,8 @@ HOW = (
 class Settings:
     """threads: None is all the process may use. rounds: how often each candidate has its turn.
 
-    images: of the random data set, and of inference. needed, budget: see `timing`.
+    images: of the random data set, and of inference. needed, budget: see `timing`. fused: on a CUDA device, time the
+    fused kernels too, and these as one graph.
     """
 
     device: str = "cpu"
@@ -61,6 +69,7 @@ class Settings:
     images: int = 10_000
     needed: float = NEEDED
     budget: float = BUDGET
+    fused: bool = False
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.images < 1:
@@ -97,6 +106,8 @@ class Bench:
     def __init__(self, settings: Settings, show: Show = print) -> None:
         self.settings, self.show = settings, show
         self.device = Device.parse(settings.device)
+        if settings.fused and self.device.kind == "cpu":
+            raise SettingError("bench: fused kernels need a CUDA device; give --device cuda, or leave --fused out")
         self.torch_obstacle = torch_peer.obstacle(str(self.device))
         self.jax_obstacle = jax_peer.obstacle() if self.device.kind == "cuda" else ""
         if self.torch_obstacle is None:
@@ -109,6 +120,8 @@ class Bench:
     def training(self, case: Case, batch: int) -> dict[str, Any]:
         """A row: a training step of the case."""
         candidates = {OURS: self._our_step(case, batch)}
+        if self.settings.fused:
+            candidates |= {name: self._our_step(case, batch, how) for name, how in FUSED.items()}
         shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(self.device), LR)
         if self.torch_obstacle is None:
             candidates |= torch_peer.training(*shape)
@@ -124,11 +137,12 @@ class Bench:
             candidates |= torch_peer.inference(case.network, case.loss, case.images, str(self.device))
         return self._row(case, "inference", len(case.images), candidates)
 
-    def _model(self, case: Case) -> Model:
-        return Model(case.network, loss=case.loss, device=self.device, threads=self.settings.threads)
+    def _model(self, case: Case, how: Acceleration | None = None) -> Model:
+        options = dataclasses.asdict(how or Acceleration())
+        return Model(case.network, loss=case.loss, device=self.device, threads=self.settings.threads, **options)
 
-    def _our_step(self, case: Case, batch: int) -> Candidate:
-        model = self._model(case)
+    def _our_step(self, case: Case, batch: int, how: Acceleration | None = None) -> Candidate:
+        model = self._model(case, how)
         step, put = model._step(SGD()), self.device.put
         images, labels = put(case.images), put(case.labels)
         order = np.random.default_rng(1).permutation(len(case.images))
@@ -139,6 +153,9 @@ class Bench:
             with self.device.activate(), model._workers.limited():
                 yield
 
+        with around():
+            for _ in range(WARM + 1 if model.acceleration.graph else 0):
+                step(images, labels, next(batches), LR)  # until it is recorded
         return Candidate(
             lambda: step(images, labels, next(batches), LR),
             around,
@@ -205,7 +222,7 @@ def scaling(
 
 def summary(found: Rounds, names: Sequence[str], unit: float, unit_name: str) -> dict[str, Any]:
     """Medians and ranges, the fastest of the others as "peer", and gpucnn over it, round by round."""
-    others = [name for name in names if name != OURS]
+    others = [name for name in names if name != OURS and name not in FUSED]
     peer = min(others, key=found.median, default=None)
     return {
         unit_name: {name: spread(found.of(name), unit) for name in names},

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import WARM
 from ..optimizers import Optimizer
 from .backends import Backend, Problem, Runner
 
@@ -67,6 +68,8 @@ class _Work:
             with runner.device.activate():
                 self.step, self.indices = runner.step(optimizer, batch), runner.batch(indices)
                 self.first = self._timed(1)
+                if runner.backend.acceleration.graph:
+                    self._timed(WARM)  # the next step records the graph
                 self.repeats = max(1, min(MOST, int(budget / max(self._timed(1), 1e-9))))
                 self._transfer()
         except runner.device.out_of_memory_errors():
