@@ -155,18 +155,19 @@ class Recording:
             held.append(memory)
             return cuda.MemoryPointer(memory, 0)
 
-        # a pool alone would not do: it frees what is unused when memory runs out, and the graph still points there
-        self._held, self._pool = held, cuda.MemoryPool(allocate)
-        stream = cuda.Stream(non_blocking=True)
-        with device.activate(), stream, cuda.using_allocator(self._pool.malloc):
-            stream.begin_capture()
-            try:
-                self.result = work()
-            except BaseException:
-                with contextlib.suppress(Exception):  # an error invalidates the capture; the first one says why
-                    stream.end_capture()
-                raise
-            self._graph = stream.end_capture()
+        with device.activate():
+            # a pool alone would not do: it frees what is unused when memory runs out, and the graph still points there
+            self._held, self._pool = held, cuda.MemoryPool(allocate)
+            self._stream = cuda.Stream(non_blocking=True)
+            with self._stream, cuda.using_allocator(self._pool.malloc):
+                self._stream.begin_capture()
+                try:
+                    self.result = work()
+                except BaseException:
+                    with contextlib.suppress(Exception):  # an error invalidates the capture; the first one says why
+                        self._stream.end_capture()
+                    raise
+                self._graph = self._stream.end_capture()
 
     def replay(self) -> None:
         self._graph.launch()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import itertools
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from cases import CASES
 from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda, signatures
 
+from gpucnn.errors import DeviceError
 from gpucnn.kernels import REFERENCE, Context, cublas, cuda, cuda_layers
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -245,7 +249,7 @@ def test_without_cublas_cupy_multiplies(fake_cuda, monkeypatch):
     monkeypatch.setattr(cublas, "load", lambda: None)
     check("dense after flatten", 3, "reals", "float64", asarray, np.asarray)
     check("conv groups", 3, "reals", "float64", asarray, np.asarray)
-    with pytest.raises(Exception, match="precision 'tf32' needs cuBLAS"):
+    with pytest.raises(DeviceError, match="precision 'tf32' needs cuBLAS"):
         cuda.table("tf32")
 
 
@@ -256,6 +260,55 @@ def test_the_functions_that_are_called_are_in_cublas():
         pytest.skip("cuBLAS is not installed")
     assert all(getattr(library, name).argtypes for name in cublas.SIGNATURES)
     assert len(cublas.SIGNATURES["cublasGemmEx"]) == 19
+
+
+LIBRARY = """
+extern "C" {
+int cublasCreate_v2(void** handle) { *handle = (void*)1; return 0; }
+int cublasDestroy_v2(void*) { return 0; }
+int cublasSetStream_v2(void*, void*) { return 0; }
+int cublasSetWorkspace_v2(void*, void* workspace, unsigned long size) { return !workspace || size < 1; }
+int cublasGemmEx(void*, int ta, int tb, int m, int n, int k, const void* alpha, const void* A, int, int lda,
+                 const void* B, int, int ldb, const void* beta, void* C, int type, int ldc, int compute, int algo) {
+    if (type != 1 || compute != 70 || algo != -1) return 7;
+    const double *a = (const double*)A, *b = (const double*)B;
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            double sum = 0, &c = ((double*)C)[i + (long)j * ldc];
+            for (int l = 0; l < k; l++) sum += (ta ? a[l + (long)i * lda] : a[i + (long)l * lda])
+                                             * (tb ? b[j + (long)l * ldb] : b[l + (long)j * ldb]);
+            c = *(const double*)alpha * sum + (*(const double*)beta ? *(const double*)beta * c : 0);
+        }
+    return 0;
+}
+}
+"""
+
+
+def test_products_through_a_library_of_c(fake_cuda, monkeypatch, tmp_path):
+    """With cuBLAS's signatures: what travels through ctypes arrives."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    (tmp_path / "blas.cpp").write_text(LIBRARY, encoding="utf-8")
+    subprocess.run(["g++", "-shared", "-fPIC", "-o", tmp_path / "blas.so", tmp_path / "blas.cpp"], check=True)
+    library = cublas.declared(ctypes.CDLL(str(tmp_path / "blas.so")))
+    monkeypatch.setattr(cublas, "load", lambda: library)
+    check("conv groups", 3, "reals", "float64", asarray, np.asarray)
+    check("dense on dense", 3, "reals", "float64", asarray, np.asarray)
+    gpu, a = cuda.Gpu(), asarray(np.ones((2, 2), np.float32))
+    with pytest.raises(DeviceError, match="a product of 2 x 2 and 2 x 2 failed with status 7"):
+        gpu.multiply(a, a, gpu.empty((2, 2), "float32"))
+
+
+@pytest.mark.parametrize("case", ["conv", "block", "block all ties", "max pool all ties", "dense", "relu", "sigmoid"])
+def test_a_gradient_of_another_type_is_converted(case, fake_cuda):
+    layers, shape = CASES[case]
+    network = fuse(Network(shape, layers))
+    example, table = Example(network, 2, "reals", "float32"), cuda.table()
+    expected = example.run(asarray, np.asarray, table)
+    example.dy = example.dy.astype(np.float64)
+    for a, b in zip(example.run(asarray, np.asarray, table), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_the_numbers_of_cublas_are_those_of_its_header():

@@ -48,9 +48,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 def load() -> Any:
     """The cuBLAS that CuPy uses, its functions declared; None where none is found."""
-    for name in (_path_of_cupys(), ctypes.util.find_library("cublas"), "libcublas.so.13", "libcublas.so.12"):
+    names = (_path_of_cupys(), ctypes.util.find_library("cublas"), "libcublas.so.13", "libcublas.so.12")
+    for name in filter(None, names):
         try:
-            return declared(ctypes.CDLL(name)) if name else None
+            return declared(ctypes.CDLL(name))
         except (OSError, AttributeError):
             continue
     return None
@@ -107,7 +108,7 @@ class Products:
         (M, K), N = a.shape, b.shape[1]
         if not out.size:
             return out
-        if self.library is None or K == 0 or max(M, N, K, *map(_distance, (a, b, out))) > MOST:
+        if not (self.library and K and self._fits(a, b, out)):
             product = self.otherwise(a, b)
             out[...] = out + product if add else product
             return out
@@ -119,11 +120,16 @@ class Products:
         status = self.library.cublasGemmEx(
             *(self._handle, order_b, order_a, N, M, K, ctypes.byref(number(1))),
             *(self.address(b), kind, lead_b, self.address(a), kind, lead_a),
-            *(ctypes.byref(number(1 if add else 0)), self.address(out), kind, _distance(out)),
+            *(ctypes.byref(number(1 if add else 0)), self.address(out), kind, _ordered(out)[2]),
             *(self._compute(a.dtype.name), DEFAULT_ALGORITHM),
         )
         _check(status, f"a product of {M} x {K} and {K} x {N}")
         return out
+
+    def _fits(self, *arrays: Array) -> bool:
+        """Whether cuBLAS can be asked: one type that it knows, and sizes that its arguments hold."""
+        types = {each.dtype.name for each in arrays}
+        return len(types) == 1 and types <= TYPES.keys() and max(_distance(each) for each in arrays) <= MOST
 
     def _compute(self, dtype: str) -> int:
         return COMPUTE[dtype, self.precision if dtype == "float32" else "float32"]
@@ -159,9 +165,8 @@ def _ordered(a: Array) -> tuple[Array, int, int]:
 
 
 def _distance(a: Array) -> int:
-    """Elements from one row to the next, or from one column to the next where that is more."""
-    rows, columns = a.shape
-    return max(columns, *(step // a.itemsize for step, length in zip(a.strides, (rows, columns)) if length > 1), 1)
+    """The most that an argument of cuBLAS must hold of a: a length, or elements from one row or column to the next."""
+    return max(*a.shape, *(abs(step) // a.itemsize for step, length in zip(a.strides, a.shape) if length > 1), 1)
 
 
 def _check(status: int, what: str) -> None:

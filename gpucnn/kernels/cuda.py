@@ -1,6 +1,8 @@
 """The CUDA table: fused kernels of our own (cuda_kernels.cu) and cuBLAS products, on images stored (N, H, W, C).
 
-Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU.
+Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU. Outputs of a
+convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as cuBLAS
+computes all elements of a product alike; that too is yet to be seen.
 """
 
 from __future__ import annotations

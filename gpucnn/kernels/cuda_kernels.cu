@@ -88,7 +88,7 @@ KERNEL add_bias(INDEX count, REAL* __restrict__ y, const REAL* __restrict__ b, I
 KERNEL sum_rows(INDEX count, const REAL* __restrict__ x, INDEX rows, INDEX K, INDEX length, REAL* __restrict__ out) {
     THREAD_OR_RETURN(i, count);
     const INDEX k = i % K, first = i / K * length;
-    const INDEX last = first + length < rows ? first + length : rows;
+    const INDEX last = length < rows - first ? first + length : rows;  // in this order nothing overflows
     REAL sum = 0;
     for (INDEX r = first; r < last; r++) sum += x[r * K + k];
     out[i] = sum;
@@ -103,7 +103,7 @@ KERNEL sum_rows_pooled(INDEX count, const REAL* __restrict__ dy, const byte* __r
                        INDEX rows, INDEX K, INDEX length, REAL* __restrict__ out) {
     THREAD_OR_RETURN(i, count);
     const INDEX k = i % K, first = i / K * length;
-    const INDEX last = first + length < rows ? first + length : rows;
+    const INDEX last = length < rows - first ? first + length : rows;  // in this order nothing overflows
     REAL sum = 0;
     for (INDEX r = first; r < last; r++) sum += dy[r * K + k] * slope_of(codes[r * K + k], slope_at_zero);
     out[i] = sum;

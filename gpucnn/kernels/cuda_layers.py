@@ -62,7 +62,7 @@ class Layers:
         """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups)."""
         if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
             return reference.correlate(x, w, window, groups)  # raises the error that says what does not fit
-        x, w, K = self.gpu.dense(x), self.gpu.dense(w), w.shape[3]
+        x, w, K = self.gpu.dense(x), self.gpu.dense(w, x.dtype), w.shape[3]
         y = self.gpu.empty((x.shape[0], *window.outputs(*x.shape[1:3]), K), x.dtype)
         matrix, kept = w.reshape(-1, K), []
         pieces = list(self._parts(x, w, y))
@@ -77,7 +77,7 @@ class Layers:
     def correlate_backward(self, seen: _Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         """dkernel = columns^T dy; dx = the sum of the columns dy kernel^T, where each pixel was seen."""
         x, window, groups, kept = seen
-        w, dy, K = self.gpu.dense(w), self.gpu.dense(dy), w.shape[3]
+        w, dy, K = self.gpu.dense(w, x.dtype), self.gpu.dense(dy, x.dtype), w.shape[3]
         dw, dx = self.gpu.empty(w.shape, w.dtype), self.gpu.empty(x.shape, x.dtype) if need_dx else None
         pieces = list(self._parts(x, w, dy))
         if not pieces:
@@ -121,7 +121,7 @@ class Layers:
         if b.shape not in (y.shape[-1:], y.shape[1:]):
             return reference.add_bias(y, b)  # raises the error that says what does not fit
         y = self.gpu.dense(y)
-        self.gpu.launch("add_bias", y.dtype, y.size, y, self.gpu.dense(b), b.size)
+        self.gpu.launch("add_bias", y.dtype, y.size, y, self.gpu.dense(b, y.dtype), b.size)
         return y, tuple(b.shape)
 
     def add_bias_backward(self, shape: tuple[int, ...], dy: Array) -> Array:
@@ -150,21 +150,21 @@ class Layers:
 
     def relu_backward(self, residual: Any, dy: Array) -> Array:
         x, slope_at_zero = residual
-        return self._map("relu_backward", x, self.gpu.dense(dy), slope_at_zero)
+        return self._map("relu_backward", x, self.gpu.dense(dy, x.dtype), slope_at_zero)
 
     def sigmoid(self, x: Array) -> tuple[Array, Array]:
         y = self._map("sigmoid", self.gpu.dense(x))
         return y, y
 
     def sigmoid_backward(self, y: Array, dy: Array) -> Array:
-        return self._map("sigmoid_backward", y, self.gpu.dense(dy))
+        return self._map("sigmoid_backward", y, self.gpu.dense(dy, y.dtype))
 
     def tanh(self, x: Array) -> tuple[Array, Array]:
         y = self._map("hyperbolic_tangent", self.gpu.dense(x))
         return y, y
 
     def tanh_backward(self, y: Array, dy: Array) -> Array:
-        return self._map("tanh_backward", y, self.gpu.dense(dy))
+        return self._map("tanh_backward", y, self.gpu.dense(dy, y.dtype))
 
     def _map(self, name: str, x: Array, *more: Any) -> Array:
         y = self.gpu.empty(x.shape, x.dtype)
@@ -184,7 +184,7 @@ class Layers:
             return reference.max_pool_backward(pooled, dy)
         if pooled.x is None:
             return self._to_winners(pooled, self.gpu.dense(dy))
-        dy, dx = self.gpu.dense(dy), self.gpu.empty(pooled.shape, dy.dtype)
+        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
         geometry = (*_sizes(pooled.shape, dy.shape), *_place(pooled.window))
         self.gpu.launch("max_pool_all_backward", dy.dtype, dx.size, pooled.x, pooled.y, dy, *geometry, dx)
         return dx
@@ -195,7 +195,7 @@ class Layers:
         """b is tied, (C,). For ties="first" a byte for each window is all that the gradient needs."""
         if window.is_padded or math.prod(window.size) > CODES - 1:
             return reference.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
-        x, b, shape = self.gpu.dense(x), self.gpu.dense(b), x.shape
+        x, b, shape = self.gpu.dense(x), self.gpu.dense(b, x.dtype), x.shape
         y, codes = self._outputs(x, window)
         geometry = (*_sizes(x.shape, y.shape), *window.size, *window.stride)
         self.gpu.launch("bias_relu_max_pool", x.dtype, y.size, x, b, *geometry, y, codes)
@@ -208,7 +208,7 @@ class Layers:
         dy, C = self.gpu.dense(dy), pooled.shape[3]
         if pooled.x is None:
             return self._to_winners(pooled, dy), self._sum(dy, C, pooled.codes, pooled.slope_at_zero)
-        dx = self.gpu.empty(pooled.shape, dy.dtype)
+        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
         geometry = (*_sizes(pooled.shape, dy.shape), *pooled.window.size, *pooled.window.stride)
         arrays = (pooled.x, pooled.b, pooled.y, dy, pooled.slope_at_zero)
         self.gpu.launch("bias_relu_max_pool_all_backward", dy.dtype, dx.size, *arrays, *geometry, dx)

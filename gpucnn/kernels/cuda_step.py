@@ -66,7 +66,7 @@ class StepKernels:
         """Copy gradients, one after the other, into the flat vector g: eight in a launch."""
         start = 0
         for first in range(0, len(gradients), PACKED):
-            some = [self.gpu.dense(each) for each in gradients[first : first + PACKED]]
+            some = [self.gpu.dense(each, g.dtype) for each in gradients[first : first + PACKED]]
             ends = [start + sum(each.size for each in some[: k + 1]) for k in range(len(some))]
             missing = PACKED - len(some)
             arrays, stops = some + some[-1:] * missing, ends + ends[-1:] * missing
