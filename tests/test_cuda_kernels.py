@@ -207,6 +207,18 @@ def test_inputs_with_gaps_are_copied(fake_cuda):
     assert_same(*found, 1e-11)
 
 
+def test_a_turned_kernel_and_its_gradient_are_not_copied(fake_cuda):
+    layers, w = cuda_layers.Layers(cuda.Gpu()), asarray(np.arange(24.0).reshape(3, 2, 1, 4))
+    turned = np.flip(w, axis=(0, 1))
+    stored, flipped = layers._stored(turned, w.dtype)
+    assert flipped
+    assert np.shares_memory(stored, w)
+    x, window = asarray(np.ones((2, 5, 5, 1))), Conv2D(4, (3, 2)).window((5, 5))
+    y, seen = layers.correlate(x, turned, window, 1)
+    _, dw = layers.correlate_backward(seen, turned, y, False)
+    assert np.flip(dw, axis=(0, 1)).flags.c_contiguous
+
+
 STRIDED = {
     "rows": lambda a: a,
     "columns": lambda a: np.asfortranarray(a),

@@ -33,9 +33,10 @@ KERNEL take_labels(INDEX count, const long long* __restrict__ labels, const long
 }
 
 // columns[(n, p, q), (i, j, c)] = x[n, s p + d i - top, t q + e j - left, first + c], 0 outside the image; c < G of C.
+// flipped: the same with I - 1 - i and J - 1 - j on the right, for kernels that are stored turned by 180 degrees.
 KERNEL columns_of_image(INDEX count, const REAL* __restrict__ x, INDEX H, INDEX W, INDEX C, INDEX first, INDEX G,
                         INDEX P, INDEX Q, INDEX I, INDEX J, INDEX s, INDEX t, INDEX d, INDEX e, INDEX top, INDEX left,
-                        REAL* __restrict__ columns) {
+                        INDEX flipped, REAL* __restrict__ columns) {
     THREAD_OR_RETURN(k, count);
     INDEX rest = k;
     const INDEX c = rest % G;
@@ -48,7 +49,7 @@ KERNEL columns_of_image(INDEX count, const REAL* __restrict__ x, INDEX H, INDEX 
     rest /= Q;
     const INDEX p = rest % P;
     const INDEX n = rest / P;
-    const INDEX h = s * p + d * i - top, w = t * q + e * j - left;
+    const INDEX h = s * p + d * (flipped ? I - 1 - i : i) - top, w = t * q + e * (flipped ? J - 1 - j : j) - left;
     const bool inside = h >= 0 && h < H && w >= 0 && w < W;
     columns[k] = inside ? x[((n * H + h) * W + w) * C + first + c] : (REAL)0;
 }
@@ -56,7 +57,7 @@ KERNEL columns_of_image(INDEX count, const REAL* __restrict__ x, INDEX H, INDEX 
 // The gradient of columns_of_image: every pixel sums the columns that saw it, row by row of the window.
 KERNEL image_of_columns(INDEX count, const REAL* __restrict__ columns, INDEX H, INDEX W, INDEX C, INDEX first, INDEX G,
                         INDEX P, INDEX Q, INDEX I, INDEX J, INDEX s, INDEX t, INDEX d, INDEX e, INDEX top, INDEX left,
-                        REAL* __restrict__ dx) {
+                        INDEX flipped, REAL* __restrict__ dx) {
     THREAD_OR_RETURN(k, count);
     INDEX rest = k;
     const INDEX c = rest % G;
@@ -72,7 +73,8 @@ KERNEL image_of_columns(INDEX count, const REAL* __restrict__ columns, INDEX H, 
         for (INDEX j = 0; j < J; j++) {
             const INDEX column = w + left - e * j;
             if (column < 0 || column % t || column / t >= Q) continue;
-            sum += columns[((((n * P + row / s) * Q + column / t) * I + i) * J + j) * G + c];
+            const INDEX output = (n * P + row / s) * Q + column / t;
+            sum += columns[((output * I + (flipped ? I - 1 - i : i)) * J + (flipped ? J - 1 - j : j)) * G + c];
         }
     }
     dx[((n * H + h) * W + w) * C + first + c] = sum;

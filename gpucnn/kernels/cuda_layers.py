@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..ops.window import Window
@@ -19,11 +20,36 @@ CODES = 254  # offsets in a pool's window that a byte can name beside NOBODY and
 SUMMED = 256  # rows that one thread adds up where that is all there is to do
 
 
+class _Look(NamedTuple):
+    """What a correlation's columns are made of. channels: that one group sees; flipped: see `_stored`."""
+
+    image: tuple[int, int, int]
+    outputs: tuple[int, int]
+    window: Window
+    channels: int
+    flipped: bool
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.window.size == self.window.stride == (1, 1) and not self.window.is_padded
+
+    @property
+    def width(self) -> int:
+        """I J C / groups: numbers that one output sees."""
+        return math.prod(self.window.size) * self.channels
+
+    def of_group(self, g: int) -> tuple[int, ...]:
+        """H, W, C, first channel, channels, P, Q, I, J, s, t, d, e, top, left, flipped"""
+        window = self.window
+        place = (*window.size, *window.stride, *window.dilation, window.padding[0][0], window.padding[1][0])
+        return (*self.image, g * self.channels, self.channels, *self.outputs, *place, int(self.flipped))
+
+
 class _Seen(NamedTuple):
     """A correlation's residual. columns: of each group, where they are small enough to keep."""
 
     x: Array
-    window: Window
+    look: _Look
     groups: int
     columns: list[Array] | None
 
@@ -62,59 +88,62 @@ class Layers:
         """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups)."""
         if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
             return reference.correlate(x, w, window, groups)  # raises the error that says what does not fit
-        x, w, K = self.gpu.dense(x), self.gpu.dense(w, x.dtype), w.shape[3]
-        y = self.gpu.empty((x.shape[0], *window.outputs(*x.shape[1:3]), K), x.dtype)
-        matrix, kept = w.reshape(-1, K), []
-        pieces = list(self._parts(x, w, y))
+        x, (w, flipped), K = self.gpu.dense(x), self._stored(w, x.dtype), w.shape[3]
+        look = _Look(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, w.shape[2], flipped)
+        y, matrix, kept = self.gpu.empty((x.shape[0], *look.outputs, K), x.dtype), w.reshape(-1, K), []
+        pieces = list(_parts(x, look))
         for part in pieces:
             for g, k in enumerate(_slices(K, groups)):
-                kept.append(self._columns(x[part], w, window, g, y))
+                kept.append(self._columns(x[part], look, g))
                 self.gpu.multiply(kept[-1], matrix[:, k], y[part].reshape(-1, K)[:, k])
                 if len(pieces) > 1:
                     kept.clear()
-        return y, _Seen(x, window, groups, kept if len(pieces) == 1 else None)
+        return y, _Seen(x, look, groups, kept if len(pieces) == 1 else None)
 
     def correlate_backward(self, seen: _Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         """dkernel = columns^T dy; dx = the sum of the columns dy kernel^T, where each pixel was seen."""
-        x, window, groups, kept = seen
-        w, dy, K = self.gpu.dense(w, x.dtype), self.gpu.dense(dy, x.dtype), w.shape[3]
-        dw, dx = self.gpu.empty(w.shape, w.dtype), self.gpu.empty(x.shape, x.dtype) if need_dx else None
-        pieces = list(self._parts(x, w, dy))
+        x, look, groups, kept = seen
+        w = self.gpu.dense(w[::-1, ::-1] if look.flipped else w, x.dtype)
+        dy, K = self.gpu.dense(dy, x.dtype), w.shape[3]
+        dw, dx = self.gpu.empty(w.shape, x.dtype), self.gpu.empty(x.shape, x.dtype) if need_dx else None
+        pieces = list(_parts(x, look))
         if not pieces:
             dw[...] = 0
         for part in pieces:
             for g, k in enumerate(_slices(K, groups)):
-                d, matrix = dy[part].reshape(-1, K)[:, k], w.reshape(-1, K)[:, k]
-                columns = kept[g] if kept else self._columns(x[part], w, window, g, dy)
+                d, columns = dy[part].reshape(-1, K)[:, k], kept[g] if kept else self._columns(x[part], look, g)
                 self.gpu.multiply(columns.T, d, dw.reshape(-1, K)[:, k], add=part.start > 0)
                 if dx is not None:
-                    self._image(d, matrix, w, window, g, dy, dx[part])
-        return dx, dw
+                    self._image(d, w.reshape(-1, K)[:, k], look, g, dx[part])
+        return dx, dw[::-1, ::-1] if look.flipped else dw
 
-    def _parts(self, x: Array, w: Array, y: Array) -> Any:
-        columns = y.shape[1] * y.shape[2] * w.shape[0] * w.shape[1] * w.shape[2]
-        return parts(x.shape[0], columns * x.itemsize, COLUMNS)
+    def _stored(self, w: Array, dtype: Any) -> tuple[Array, bool]:
+        """w, or what it is a view of where that is a whole kernel turned by 180 degrees, as true convolutions have it.
 
-    def _columns(self, x: Array, w: Array, window: Window, g: int, y: Array) -> Array:
-        """(N P Q, I J G): what each output of group g sees. A kernel of one pixel sees the image as it stands."""
-        I, J, G, _ = w.shape
-        if _is_pointwise(window):
-            return x.reshape(-1, x.shape[3])[:, g * G : (g + 1) * G]
-        columns = self.gpu.empty((x.shape[0] * y.shape[1] * y.shape[2], I * J * G), x.dtype)
-        geometry = (*x.shape[1:], g * G, G, *y.shape[1:3], *_geometry(window))
-        self.gpu.launch("columns_of_image", x.dtype, columns.size, x, *geometry, columns)
+        The columns are turned instead: no copies, of w or of its gradient, which the layer turns back.
+        """
+        turned = w[::-1, ::-1]
+        flipped = turned.flags.c_contiguous and not w.flags.c_contiguous
+        return self.gpu.dense(turned if flipped else w, dtype), flipped
+
+    def _columns(self, x: Array, look: _Look, g: int) -> Array:
+        """(N P Q, I J C / groups): what each output of group g sees. One of one pixel sees the image as it stands."""
+        if look.is_pointwise:
+            return x.reshape(-1, x.shape[3])[:, g * look.channels : (g + 1) * look.channels]
+        columns = self.gpu.empty((x.shape[0] * math.prod(look.outputs), look.width), x.dtype)
+        self.gpu.launch("columns_of_image", x.dtype, columns.size, x, *look.of_group(g), columns)
         return columns
 
-    def _image(self, d: Array, matrix: Array, w: Array, window: Window, g: int, dy: Array, dx: Array) -> None:
+    def _image(self, d: Array, matrix: Array, look: _Look, g: int, dx: Array) -> None:
         """Write the channels of group g of dx, from d (N P Q, K / groups)."""
-        I, J, G, _ = w.shape
-        if _is_pointwise(window):
-            self.gpu.multiply(d, matrix.T, dx.reshape(-1, dx.shape[3])[:, g * G : (g + 1) * G])
+        if look.is_pointwise:
+            channels = dx.reshape(-1, dx.shape[3])[:, g * look.channels : (g + 1) * look.channels]
+            self.gpu.multiply(d, matrix.T, channels)
             return
-        columns = self.gpu.empty((d.shape[0], I * J * G), d.dtype)
+        columns = self.gpu.empty((d.shape[0], look.width), d.dtype)
         self.gpu.multiply(d, matrix.T, columns)
-        geometry = (*dx.shape[1:], g * G, G, *dy.shape[1:3], *_geometry(window))
-        self.gpu.launch("image_of_columns", d.dtype, math.prod(dx.shape[:3]) * G, columns, *geometry, dx)
+        pixels = math.prod(dx.shape[:3])
+        self.gpu.launch("image_of_columns", d.dtype, pixels * look.channels, columns, *look.of_group(g), dx)
 
     def add_bias(self, y: Array, b: Array) -> tuple[Array, Any]:
         """Adds in place: whoever calls has just made y, and keeps no other use of it."""
@@ -239,8 +268,8 @@ class Layers:
         return dx
 
 
-def _is_pointwise(window: Window) -> bool:
-    return window.size == window.stride == (1, 1) and not window.is_padded
+def _parts(x: Array, look: _Look) -> Iterator[slice]:
+    return parts(x.shape[0], math.prod(look.outputs) * look.width * x.itemsize, COLUMNS)
 
 
 def _slices(K: int, groups: int) -> list[slice]:
@@ -255,8 +284,3 @@ def _sizes(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> tuple[int, ...
 def _place(window: Window) -> tuple[int, ...]:
     """I, J, s, t, top, left"""
     return (*window.size, *window.stride, window.padding[0][0], window.padding[1][0])
-
-
-def _geometry(window: Window) -> tuple[int, ...]:
-    """I, J, s, t, d, e, top, left"""
-    return (*window.size, *window.stride, *window.dilation, window.padding[0][0], window.padding[1][0])
