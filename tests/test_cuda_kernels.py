@@ -419,10 +419,13 @@ def update(step, settings, theta, g, state, schedule):
         step.sgd(theta, g, 0.25, settings.weight_decay, schedule)
 
 
-def test_the_table_is_a_table():
-    assert {field.name for field in dataclasses.fields(cuda.CudaKernels)} >= {
-        field.name for field in dataclasses.fields(type(REFERENCE))
-    }
+def test_the_table_has_a_verb_of_its_own_for_each_of_the_reference(fake_cuda):
+    """One that is taken from the reference by oversight could not read a residual of this table."""
+    shared = {"enter", "leave", "image_shape", "reshape"}  # the layout is the reference's
+    table = cuda.table()
+    for field in dataclasses.fields(REFERENCE):
+        same = getattr(table, field.name) == getattr(REFERENCE, field.name)
+        assert same == (field.name in shared), field.name
 
 
 @pytest.mark.gpu

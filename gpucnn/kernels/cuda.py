@@ -41,6 +41,7 @@ def table(precision: str = "float32", dtype: str = "float32") -> CudaKernels:
         name="cuda",
         pixels=layers.pixels,
         correlation=Pair(layers.correlate, layers.correlate_backward),
+        correlation_for_pool=layers.correlate_for_pool,
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),

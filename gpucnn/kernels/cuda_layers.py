@@ -100,6 +100,11 @@ class Layers:
                     kept.clear()
         return y, _Seen(x, look, groups, kept if len(pieces) == 1 else None)
 
+    def correlate_for_pool(
+        self, x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
+    ) -> tuple[Array, Any]:
+        return self.correlate(x, w, window, groups)
+
     def correlate_backward(self, seen: _Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         """dkernel = columns^T dy; dx = the sum of the columns dy kernel^T, where each pixel was seen."""
         x, look, groups, kept = seen
