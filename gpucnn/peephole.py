@@ -61,6 +61,8 @@ def fuse(network: Network) -> Network:
 
 
 def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> ConvReLUMaxPool | None:
+    if tuple(map(type, layers)) != (Conv2D, ReLU, MaxPool2D):
+        return None  # a class derived from one of these may compute something else
     match layers:
         case (Conv2D(bias="tied") as convolution, ReLU() as activation, MaxPool2D() as pool):
             if not pool.geometry(convolution.out_shape(in_shape)).is_padded:

@@ -111,6 +111,14 @@ def test_other_layers_are_left_alone(layers):
     assert fuse(network) == network
 
 
+def test_derived_layers_are_left_alone():
+    class Leaky(ReLU):
+        """May have a forward and backward of its own."""
+
+    network = Network((8, 8, 1), (Conv2D(2, 3), Leaky(), MaxPool2D()))
+    assert fuse(network) == network
+
+
 def test_same_padding_that_pads_nothing_is_fused():
     network = Network((8, 8, 1), (Conv2D(2, 3, padding="same"), ReLU(), MaxPool2D(2, padding="same")))
     assert len(fuse(network).layers) == 1
