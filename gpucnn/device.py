@@ -144,7 +144,8 @@ class Recording:
 
     result: what the work returned; each replay writes it anew. The memory that the work allocated comes from a pool of
     its own and lives as long as the recording; what was there before must be kept by whoever recorded it. Recording
-    raises where the work waits for the device, or copies from or to the host.
+    raises where the work waits for the device. Work must copy nothing from the host: that may be recorded without an
+    error, and its source is long gone when the graph is replayed.
     """
 
     def __init__(self, device: Device, work: Callable[[], Any]) -> None:

@@ -6,6 +6,7 @@ A small network's step is mostly the cost of its launches: a graph pays it once.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,14 +14,17 @@ from array_api_compat import array_namespace
 
 from .device import Device, Recording, reason_of
 from .kernels import Context
-from .losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from .layers import REGISTRY
+from .losses import LOSSES, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from .network import Network
 from .optimizers import SGD, Adam, AdamW, Optimizer, State
 from .parameters import Layout, at
+from .peephole import ConvReLUMaxPool
 from .step import Scaling
 
 Array = Any
 
+OWN = {*REGISTRY.values(), ConvReLUMaxPool}
 WARM = 2  # steps of a batch size before it is recorded: compiling and loading kernels cannot be
 
 
@@ -65,8 +69,9 @@ class FusedStep:
         self._buffers: dict[int, tuple[Array, Array]] = {}
         self._seen: dict[int, int] = {}
         self._recorded: _Recorded | None = None
-        if graph and type(optimizer) not in (SGD, Adam, AdamW):
-            self._stay_eager(f"the optimiser {type(optimizer).__name__} has no kernel of its own")
+        stranger = next(_strangers(network, loss, optimizer), None)
+        if graph and stranger is not None:
+            self._stay_eager(f"{stranger} is not gpucnn's own, and what it copies from the host would be recorded once")
 
     def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
         """Update theta by the examples `batch` (indices) of images and labels; their losses, on the device."""
@@ -149,6 +154,19 @@ class FusedStep:
         else:
             g *= mean
             optimizer.update(theta, g, self.state, lr or 0.0, self.steps)
+
+
+def _strangers(network: Network, loss: Loss, optimizer: Optimizer) -> Iterator[str]:
+    """The classes that a recording cannot be trusted with: a copy from the host would bring the same bytes for ever."""
+    for layer in network.layers:
+        if isinstance(layer, Network):
+            yield from _strangers(layer, loss, optimizer)
+        elif type(layer) not in OWN:
+            yield type(layer).__name__
+    if type(loss) not in LOSSES.values():
+        yield type(loss).__name__
+    if type(optimizer) not in (SGD, Adam, AdamW):
+        yield type(optimizer).__name__
 
 
 def _is_of(recorded: _Recorded, images: Array, labels: Array, examples: int) -> bool:

@@ -18,6 +18,7 @@ from gpucnn.data import load
 from gpucnn.device import Device
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.graph import WARM, FusedStep
+from gpucnn.kernels.cuda_step import StepKernels
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
@@ -167,27 +168,41 @@ class MySGD(SGD):
     """Not the class that has a kernel."""
 
 
-def test_an_optimizer_without_a_kernel_says_why_there_is_no_graph(fake_cuda):
-    with pytest.warns(UserWarning, match="no CUDA graph: the optimiser MySGD has no kernel of its own"):
-        found = trained(SMALL, MySGD(momentum=0.9), "cuda", graph=True)
-    expected = trained(SMALL, SGD(momentum=0.9), "cpu")
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
+@dataclass(frozen=True)
+class MyReLU(ReLU):
+    """A layer, or what a user made of one."""
 
 
 @dataclass(frozen=True)
-class Waiting(SoftmaxCrossEntropy):
-    """Asks for a number on the host in the middle of the step."""
-
-    def __call__(self, logits, labels):
-        losses, d_logits = super().__call__(logits, labels)
-        fake.asnumpy(losses)
-        return losses, d_logits
+class MyLoss(SoftmaxCrossEntropy):
+    """A loss of a user's own."""
 
 
-def test_a_step_that_waits_for_the_device_is_not_recorded(fake_cuda):
+@pytest.mark.parametrize(
+    ("layer", "loss", "optimizer", "name"),
+    [
+        (ReLU(), None, MySGD(momentum=0.9), "MySGD"),
+        (MyReLU(), None, SGD(momentum=0.9), "MyReLU"),
+        (Network((6, 6, 2), (MyReLU(),)), None, SGD(momentum=0.9), "MyReLU"),
+        (ReLU(), MyLoss(), SGD(momentum=0.9), "MyLoss"),
+    ],
+    ids=str,
+)
+def test_what_is_not_gpucnns_own_is_not_recorded(layer, loss, optimizer, name, fake_cuda):
+    network = Network((8, 8, 1), (Conv2D(2, 3), layer, MaxPool2D(), Flatten(), Dense(3)))
+    with pytest.warns(UserWarning, match=f"no CUDA graph: {name} is not gpucnn's own"):
+        found = trained(network, optimizer, "cuda", graph=True, loss=loss)
+    expected = trained(network, SGD(momentum=0.9), "cpu")
+    assert found[2]._recorded is None
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
+
+
+def test_a_step_that_waits_for_the_device_is_not_recorded(fake_cuda, monkeypatch):
+    labels = StepKernels.labels
+    monkeypatch.setattr(StepKernels, "labels", lambda *arguments: [labels(*arguments), fake.asnumpy(arguments[1])][0])
     expected = trained(SMALL, SGD(), "cpu")
-    with pytest.warns(UserWarning, match="no CUDA graph: recording the step failed .*CaptureUnsupported"):
-        found = trained(SMALL, SGD(), "cuda", graph=True, loss=Waiting())
+    with pytest.warns(UserWarning, match=r"no CUDA graph: recording the step failed .*CaptureUnsupported"):
+        found = trained(SMALL, SGD(), "cuda", graph=True)
     assert found[2]._recorded is None
     assert fake.recorded is None
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
