@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import warnings
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from fake_cuda import fake_cuda
 
 from gpucnn import Model, networks
 from gpucnn.acceleration import Acceleration
+from gpucnn.cli import main
 from gpucnn.data import load
 from gpucnn.device import Device
 from gpucnn.errors import DeviceError, SettingError
@@ -243,6 +245,25 @@ def test_losses_are_fetched_many_at_a_time(fake_cuda, monkeypatch):
 def test_what_the_cpu_has_not_is_said(options, said):
     with pytest.raises(SettingError, match=said):
         Model("softmax-regression", device="cpu", **options)
+
+
+@pytest.mark.parametrize("option", [["--graph"], ["--kernels", "fused"], ["--precision", "bfloat16"]], ids=" ".join)
+def test_the_command_says_so_too(option, monkeypatch, capsys, tmp_path):
+    arguments = ["gpucnn", "train", "softmax-regression", "--device", "cpu", "--out", str(tmp_path / "run"), *option]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert main() == 1
+    error = capsys.readouterr().err
+    assert option[0] in error
+    assert "needs a CUDA device, and this is the CPU; leave it out, or use a GPU" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [["--graph"], ["--kernels", "fused"], ["--precision", "tf32"]], ids=" ".join)
+def test_the_command_trains_with_them(option, fake_cuda, monkeypatch, capsys, tmp_path):
+    arguments = ["softmax-regression", "--device", "cuda", "--epochs", "1", "--out", str(tmp_path / "run"), "--json"]
+    monkeypatch.setattr("sys.argv", ["gpucnn", "train", *arguments, *option])
+    assert main() == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["test_accuracy"] > 0.5
 
 
 def test_float64_has_one_precision(fake_cuda):
