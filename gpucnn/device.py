@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import os
 import platform
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -160,7 +161,7 @@ class Recording:
             # a pool alone would not do: it frees what is unused when memory runs out, and the graph still points there
             self._held, self._pool = held, cuda.MemoryPool(allocate)
             self._stream = cuda.Stream(non_blocking=True)
-            with self._stream, cuda.using_allocator(self._pool.malloc):
+            with self._stream, cuda.using_allocator(self._pool.malloc), _uncollected():
                 self._stream.begin_capture()
                 try:
                     self.result = work()
@@ -172,6 +173,18 @@ class Recording:
 
     def replay(self) -> None:
         self._graph.launch()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage is collected inside: what dies, such as another model, may wait for the device to free its memory."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def select(text: str) -> tuple[Device, str]:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn.kernels import cublas, cuda
+from gpucnn.kernels import cublas
 
 FLAGS = os.environ.get("GPUCNN_TEST_CXXFLAGS", "").split()
 SHIM = Path(__file__).with_name("cuda_shim.h")
@@ -368,5 +368,4 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCublas:
     library = FakeCublas()
     monkeypatch.setitem(sys.modules, "cupy", module())
     monkeypatch.setattr(cublas, "load", lambda: library)
-    cuda.SOURCE.read_text(encoding="utf-8")
     return library

@@ -156,6 +156,12 @@ def test_the_recordings_memory_lives_as_long_as_it_does(fake_cuda):
     assert len(others) == 20
 
 
+def test_no_garbage_is_collected_while_recording(fake_cuda):
+    seen = []
+    Device("cuda").record(lambda: seen.append(gc.isenabled()))
+    assert [*seen, gc.isenabled()] == [False, True]
+
+
 def test_the_learning_rate_is_read_anew_by_every_replay(fake_cuda):
     rig = Rig()
     for _ in range(4):
