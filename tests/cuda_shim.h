@@ -1,4 +1,4 @@
-// Lets a C++ compiler compile the kernels of cuda_kernels.cu and run them on the CPU: a launch is a loop over its
+// Lets a C++ compiler compile the CUDA kernels and run them on the CPU: a launch is a loop over its
 // threads, one after the other. Enough for kernels in which threads share nothing.
 #include <cmath>
 #include <cstddef>

@@ -23,7 +23,7 @@ from gpucnn.optimizers import SGD, Adam, AdamW
 from gpucnn.parameters import Layout
 from gpucnn.peephole import fuse
 
-CODE = cuda.SOURCE.read_text(encoding="utf-8")
+CODE = cuda.source()
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 
@@ -83,7 +83,7 @@ def test_the_source_compiles_for_a_gpu(dtype, wide):
         nvrtc.getVersion()
     except Exception as error:
         pytest.skip(f"NVRTC is not installed: {error}")
-    program = nvrtc.createProgram(CODE, "cuda_kernels.cu", (), ())
+    program = nvrtc.createProgram(CODE, "kernels.cu", (), ())
     flags = ("--gpu-architecture=sm_90", "-std=c++17", "-Werror=all-warnings", *cuda.options(dtype, wide))
     try:
         nvrtc.compileProgram(program, flags)

@@ -1,4 +1,4 @@
-"""The CUDA table: fused kernels of our own (cuda_kernels.cu) and cuBLAS products, on images stored (N, H, W, C).
+"""The CUDA table: fused kernels of our own (the .cu files) and cuBLAS products, on images stored (N, H, W, C).
 
 Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU. Outputs of a
 convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as cuBLAS
@@ -20,7 +20,7 @@ from .cuda_step import StepKernels
 
 Array = Any
 
-SOURCE = Path(__file__).with_name("cuda_kernels.cu")
+SOURCES = ("cuda_common.cu", "cuda_layers.cu", "cuda_step.cu")  # one after the other they are what is compiled
 BLOCK = 256  # threads
 MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's idle threads included
 REALS = {"float32": "float", "float64": "double"}
@@ -95,10 +95,13 @@ class Gpu:
         key = name, dtype, wide
         if key not in self._functions:
             if key[1:] not in self._modules:
-                code = SOURCE.read_text(encoding="utf-8")
-                self._modules[key[1:]] = self.xp.RawModule(code=code, options=options(dtype, wide))
+                self._modules[key[1:]] = self.xp.RawModule(code=source(), options=options(dtype, wide))
             self._functions[key] = self._modules[key[1:]].get_function(name)
         return self._functions[key]
+
+
+def source() -> str:
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SOURCES)
 
 
 def options(dtype: str, wide: bool) -> tuple[str, ...]:

@@ -1,36 +1,8 @@
-// The fused kernels of the CUDA table: one thread per element of the result, no shared memory, no atomics, so that
-// every sum has one fixed order. Images are (N, H, W, C), contiguous; `count` is the number of threads with work.
-//
-// REAL is float or double, INDEX int where every array and count fits it, else long long.
-// Axes: N batch, H W image, I J window, P Q output, C channels, K filters or classes. (s, t) stride, (d, e) dilation,
-// top and left padding.
-
-typedef unsigned char byte;
-
-#define KERNEL extern "C" __global__ void
-#define THREAD_OR_RETURN(i, count)                                   \
-    const INDEX i = (INDEX)blockIdx.x * blockDim.x + threadIdx.x;    \
-    if (i >= (count)) return
+// The layers' kernels: columns of a convolution, biases, activations, pools. cuda_common.cu stands before them.
 
 // What a max pool writes down of each window: the offset i * J + j of its winner, or one of these.
 #define NOBODY 255         // no pixel equals the maximum (it is NaN), or the winner's slope is 0
 #define FIRST_AT_ZERO 254  // the window's first pixel won, and was exactly 0 before the ReLU
-
-// out[k, ...] = images[order[k], ...] * scale + shift; without an order (has_order 0) the images as they stand.
-KERNEL pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX has_order,
-              INDEX per_image, REAL scale, REAL shift, REAL* __restrict__ out) {
-    THREAD_OR_RETURN(i, count);
-    INDEX from = i;
-    if (has_order) from = (INDEX)order[i / per_image] * per_image + i % per_image;
-    out[i] = (REAL)images[from] * scale + shift;
-}
-
-// out[k] = labels[order[k]]
-KERNEL take_labels(INDEX count, const long long* __restrict__ labels, const long long* __restrict__ order,
-                   long long* __restrict__ out) {
-    THREAD_OR_RETURN(i, count);
-    out[i] = labels[order[i]];
-}
 
 // columns[(n, p, q), (i, j, c)] = x[n, s p + d i - top, t q + e j - left, first + c], 0 outside the image; c < G of C.
 // flipped: the same with I - 1 - i and J - 1 - j on the right, for kernels that are stored turned by 180 degrees.
@@ -306,95 +278,4 @@ KERNEL average_pool_backward(INDEX count, const REAL* __restrict__ dy, INDEX H, 
         }
     }
     dx[k] = sum;
-}
-
-// One row of logits per thread: its loss, and the gradient softmax(z) - y. A label outside 0 .. K - 1 is no class.
-KERNEL softmax_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
-                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
-    THREAD_OR_RETURN(n, count);
-    const REAL* row = z + n * K;
-    REAL most = row[0], total = 0, at_label = 0;
-    for (INDEX k = 1; k < K; k++) most = row[k] > most || row[k] != row[k] ? row[k] : most;
-    for (INDEX k = 0; k < K; k++) {
-        const REAL e = exp(row[k] - most);
-        dz[n * K + k] = e;
-        total += e;
-        at_label += (REAL)(k == labels[n]) * (row[k] - most);
-    }
-    losses[n] = log(total) - at_label;
-    for (INDEX k = 0; k < K; k++) dz[n * K + k] = dz[n * K + k] / total - (REAL)(k == labels[n]);
-}
-
-// The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), and (sigmoid(z) - y) / K.
-KERNEL sigmoid_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
-                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
-    THREAD_OR_RETURN(n, count);
-    REAL sum = 0;
-    for (INDEX k = 0; k < K; k++) {
-        const REAL v = z[n * K + k], y = (REAL)(k == labels[n]);
-        sum += (v < 0 ? (REAL)0 : v) - v * y + log1p(exp(-fabs(v)));
-        dz[n * K + k] = ((REAL)0.5 * tanh((REAL)0.5 * v) + (REAL)0.5 - y) / K;
-    }
-    losses[n] = sum / K;
-}
-
-// Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
-// schedule: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step).
-KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __restrict__ order, double lr, double step,
-               double beta1, double beta2, double* __restrict__ schedule) {
-    THREAD_OR_RETURN(i, count);
-    order[i] = batch[i];
-    if (i > 0) return;
-    schedule[0] = lr;
-    schedule[1] = 1 / sqrt(1 - pow(beta2, step));
-    schedule[2] = lr / (1 - pow(beta1, step));
-}
-
-// Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
-KERNEL pack(INDEX count, REAL* __restrict__ g, INDEX start, const REAL* __restrict__ a0, INDEX e0,
-            const REAL* __restrict__ a1, INDEX e1, const REAL* __restrict__ a2, INDEX e2, const REAL* __restrict__ a3,
-            INDEX e3, const REAL* __restrict__ a4, INDEX e4, const REAL* __restrict__ a5, INDEX e5,
-            const REAL* __restrict__ a6, INDEX e6, const REAL* __restrict__ a7) {
-    THREAD_OR_RETURN(k, count);
-    const INDEX i = start + k;
-    g[i] = i < e0   ? a0[i - start]
-           : i < e1 ? a1[i - e0]
-           : i < e2 ? a2[i - e1]
-           : i < e3 ? a3[i - e2]
-           : i < e4 ? a4[i - e3]
-           : i < e5 ? a5[i - e4]
-           : i < e6 ? a6[i - e5]
-                    : a7[i - e6];
-}
-
-// theta -= lr step, with g the sum over examples and `mean` one over their number.
-KERNEL sgd(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL mean, REAL weight_decay,
-           const double* __restrict__ schedule) {
-    THREAD_OR_RETURN(i, count);
-    theta[i] -= (REAL)schedule[0] * (g[i] * mean + weight_decay * theta[i]);
-}
-
-KERNEL momentum(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ velocity,
-                REAL mean, REAL weight_decay, REAL m, INDEX nesterov, const double* __restrict__ schedule) {
-    THREAD_OR_RETURN(i, count);
-    const REAL gradient = g[i] * mean + weight_decay * theta[i];
-    const REAL v = m * velocity[i] + gradient;
-    velocity[i] = v;
-    theta[i] -= (REAL)schedule[0] * (nesterov ? gradient + m * v : v);
-}
-
-KERNEL adam(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ first,
-            REAL* __restrict__ second, REAL mean, REAL weight_decay, INDEX decoupled, REAL beta1, REAL rest1, REAL beta2,
-            REAL rest2, REAL epsilon, const double* __restrict__ schedule) {
-    THREAD_OR_RETURN(i, count);
-    REAL value = theta[i], gradient = g[i] * mean;
-    if (decoupled)
-        value *= (REAL)(1 - schedule[0] * weight_decay);
-    else
-        gradient += weight_decay * value;
-    const REAL m = beta1 * first[i] + rest1 * gradient;
-    const REAL v = beta2 * second[i] + gradient * gradient * rest2;
-    first[i] = m;
-    second[i] = v;
-    theta[i] = value - (REAL)schedule[2] * m / (sqrt(v) * (REAL)schedule[1] + epsilon);
 }
