@@ -172,13 +172,13 @@ class Step:
 
 
 def shard_size(network: Network, parameters: int) -> int:
-    """Examples per shard on a CPU: a power of two from 16 to 128 whose activations fit the cache.
+    """Examples per shard on a CPU: a power of two from 16 to 256 whose activations fit the cache.
 
     But as many as weigh more than the parameters, which every shard reads once.
     """
     numbers = sum(map(math.prod, network.shapes()))
     wanted = max(CACHE // 4, 1.5 * parameters) / numbers
-    return min(128, max(16, 1 << round(math.log2(wanted))))
+    return min(256, max(16, 1 << round(math.log2(wanted))))
 
 
 @dataclass(frozen=True, eq=False)
