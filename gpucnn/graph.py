@@ -15,7 +15,7 @@ from array_api_compat import array_namespace
 from .device import Device, Recording, reason_of
 from .kernels import Context
 from .layers import REGISTRY
-from .losses import LOSSES, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from .losses import LOSSES, Loss
 from .network import Network
 from .optimizers import SGD, Adam, AdamW, Optimizer, State
 from .parameters import Layout, at
@@ -121,7 +121,7 @@ class FusedStep:
         """
         x, targets = self._inputs(images, order), self._kernels.labels(labels, order)
         logits, residuals = self.network.forward(self.params, x, self.context)
-        losses, d_logits = self._losses(logits, targets)
+        losses, d_logits = self.context.kernels.losses.get(type(self.loss), self.loss)(logits, targets)
         _, dparams = self.network.backward(self.params, residuals, d_logits, self.context, need_dx=False)
         self._kernels.pack([at(dparams, slot.path) for slot in self.layout.slots], self._g)
         self._update(1 / order.shape[0], schedule, lr)
@@ -133,13 +133,6 @@ class FusedStep:
         if images.dtype == xp.uint8:
             return self._kernels.gather(images, order, self.theta.dtype, scaling.scale, scaling.shift)
         return scaling(xp.take(images, order, axis=0), self.theta.dtype, self.context)
-
-    def _losses(self, logits: Array, targets: Array) -> tuple[Array, Array]:
-        if type(self.loss) is SoftmaxCrossEntropy:
-            return self._kernels.softmax_cross_entropy(logits, targets)
-        if type(self.loss) is BinaryCrossEntropy:
-            return self._kernels.sigmoid_cross_entropy(logits, targets)
-        return self.loss(logits, targets)
 
     def _update(self, mean: float, schedule: Array, lr: float | None) -> None:
         """Let the optimiser write theta, from the summed gradient; mean: 1 / examples."""

@@ -53,7 +53,8 @@ def gradient(
     x (N, ...) in the layout of context.kernels, labels (N,).
     """
     logits, residuals = network.forward(params, x, context)
-    losses, d_logits = loss(context.kernels.leave(logits), labels)
+    compute = context.kernels.losses.get(type(loss), loss)
+    losses, d_logits = compute(context.kernels.leave(logits), labels)
     _, dparams = network.backward(params, residuals, context.kernels.enter(d_logits), context, need_dx=False)
     return losses, dparams
 

@@ -301,3 +301,18 @@ def test_pixels_become_scaled_images_in_one_pass() -> None:
         expected = REFERENCE.pixels(images, np.dtype(dtype), 1 / 255, -0.5)
         assert made.dtype == expected.dtype == dtype
         np.testing.assert_allclose(made, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", list(NUMPY.losses), ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_losses_of_the_table_are_the_losses(loss, order):
+    rng = np.random.default_rng(0)
+    logits = np.asarray(
+        np.vstack([rng.standard_normal((20, 5)) * 10, np.zeros((1, 5)), [[1e4, -1e4, 0, 1, 2]]]), order=order
+    )
+    labels, before = rng.integers(0, 5, len(logits)), logits.copy()
+    for found, expected in zip(NUMPY.losses[loss](logits, labels), loss()(logits, labels), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(logits, before)
+    single = NUMPY.losses[loss](logits.astype(np.float32), labels)
+    assert [part.dtype for part in single] == [np.float32, np.float32]

@@ -8,8 +8,8 @@ biases (P, Q, K). The memory order of a 2-D array is the table's affair too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .. import ops
@@ -44,6 +44,7 @@ class Kernels:
     bias_relu_max_pool    (image, b, slope_at_zero, window, ties), may overwrite the image; (residual, dy) -> dx, db
     reshape               (array, shape without the batch);      (residual, dy) -> dx
     matmul                (a, b): the product of two 2-D arrays, in the memory order of a
+    losses                by the class of a loss, what computes it here: (logits, labels) -> losses, d_logits
     """
 
     name: str = "reference"
@@ -62,6 +63,7 @@ class Kernels:
     bias_relu_max_pool: Pair = Pair(reference.bias_relu_max_pool, reference.bias_relu_max_pool_backward)
     reshape: Pair = Pair(reference.reshape, reference.reshape_backward)
     matmul: Callable[[Any, Any], Any] = reference.matmul
+    losses: Mapping[type, Callable[[Any, Any], tuple[Any, Any]]] = field(default_factory=dict)
 
 
 REFERENCE = Kernels()

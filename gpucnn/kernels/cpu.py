@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import ops
+from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd
 from .memory import empty
@@ -220,6 +221,19 @@ def reshape_backward(before: tuple[int, ...], dy: Array) -> Array:
     return reshape(dy, before)[0]
 
 
+def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """`ops.softmax_cross_entropy` of labels (N,): where y is 1 is looked up, instead of summed over."""
+    of_label = np.arange(len(labels)), labels
+    z = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
+    losses = -z[of_label]
+    x = np.exp(z, out=z)
+    total = np.add.reduce(x, axis=1)
+    losses += np.log(total)
+    x /= total[:, None]
+    x[of_label] -= 1
+    return losses, x
+
+
 def _like(x: Array, dtype: Any = None) -> Array:
     """An empty array of the shape and memory order of x."""
     dtype = dtype or x.dtype
@@ -262,6 +276,7 @@ NUMPY = Kernels(
     bias_relu_max_pool=Pair(bias_relu_max_pool, bias_relu_max_pool_backward),
     reshape=Pair(reshape, reshape_backward),
     matmul=matmul,
+    losses={SoftmaxCrossEntropy: softmax_cross_entropy},
 )
 
 # Outputs with equal surroundings are equal to the last bit here: a pool that shares gradients among ties needs that.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from . import Kernels, Pair, cublas
 from .cuda_layers import Layers
 from .cuda_step import StepKernels
@@ -36,7 +37,7 @@ class CudaKernels(Kernels):
 def table(precision: str = "float32", dtype: str = "float32") -> CudaKernels:
     """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta."""
     gpu = Gpu(precision)
-    layers = Layers(gpu)
+    layers, step = Layers(gpu), StepKernels(gpu, dtype)
     return CudaKernels(
         name="cuda",
         pixels=layers.pixels,
@@ -50,7 +51,8 @@ def table(precision: str = "float32", dtype: str = "float32") -> CudaKernels:
         average_pool=Pair(layers.average_pool, layers.average_pool_backward),
         bias_relu_max_pool=Pair(layers.bias_relu_max_pool, layers.bias_relu_max_pool_backward),
         matmul=layers.matmul,
-        step=StepKernels(gpu, dtype),
+        losses={SoftmaxCrossEntropy: step.softmax_cross_entropy, BinaryCrossEntropy: step.sigmoid_cross_entropy},
+        step=step,
     )
 
 
