@@ -7,12 +7,11 @@ that are ready before, which favours them.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from ..acceleration import Acceleration
 from ..device import Device
 from ..errors import SettingError
 from ..graph import WARM
-from ..layers import Dense, Flatten
+from ..layers import Conv2D, Dense, Flatten
 from ..losses import Loss
 from ..model import Model
 from ..network import Network
@@ -39,7 +38,7 @@ BATCHES = (32, 128, 512)
 ROUNDS = 7
 SCALING_BATCHES = (128, 256, 512, 1024, 2048)
 SIDES = (28, 56, 112, 224)  # pixels
-PIXEL_BATCH = 32
+PIXEL_BATCH = 128
 OURS = "gpucnn"
 FUSED = {
     "gpucnn fused": Acceleration(kernels="fused"),
@@ -138,7 +137,7 @@ class Bench:
         return self._row(case, "inference", len(case.images), candidates)
 
     def _model(self, case: Case, how: Acceleration | None = None) -> Model:
-        options = dataclasses.asdict(how or Acceleration())
+        options = asdict(how or Acceleration())
         return Model(case.network, loss=case.loss, device=self.device, threads=self.settings.threads, **options)
 
     def _our_step(self, case: Case, batch: int, how: Acceleration | None = None) -> Candidate:
@@ -188,7 +187,7 @@ def compare(
     for name in names:
         case = Case.of(name, max(settings.images, *batches))
         rows += [bench.training(case, batch) for batch in batches]
-        rows.append(bench.inference(dataclasses.replace(case, images=case.images[: settings.images])))
+        rows.append(bench.inference(replace(case, images=case.images[: settings.images])))
     return _result("steps", bench, rows)
 
 
@@ -206,11 +205,13 @@ def scaling(
     bench = _begun(settings, show)
     case = Case.of(name, max(settings.images, *batches))
     rows = [bench.training(case, batch) for batch in batches]
-    show(f"the layers of {name} before its Flatten, and Dense(10), on larger images:")
+    show(f"the layers of {name} before its Flatten, padded so that work grows as pixels do, and Dense(10):")
     for side in sides:
-        trunk = tuple(itertools.takewhile(lambda layer: not isinstance(layer, Flatten), whole.layers))
-        larger = Network((side, side, whole.input_shape[2]), (*trunk, Flatten(), Dense(10)))
-        rows.append(bench.training(Case.of(name, 4 * PIXEL_BATCH, larger), PIXEL_BATCH))
+        trunk = itertools.takewhile(lambda layer: not isinstance(layer, Flatten), whole.layers)
+        layers = (replace(layer, padding="same") if isinstance(layer, Conv2D) else layer for layer in trunk)
+        larger = Network((side, side, whole.input_shape[2]), (*layers, Flatten(), Dense(10)))
+        case = replace(Case.of(name, PIXEL_BATCH, larger), name=f"{side} x {side}")
+        rows.append(bench.training(case, PIXEL_BATCH))
     for row in rows:
         pixels = row["batch"] * row["input"][0] * row["input"][1]
         medians = {who: found["median"] for who, found in row["milliseconds"].items() if found}
