@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
@@ -175,6 +176,12 @@ class Team:
             return self._run(used, packed.number, task, arguments)
         finally:
             self._busy.release()
+
+    def start(self, count: int, patience: float = 10.0) -> None:
+        """Start that many helpers and wait for them: for measurements, since `map` does not wait."""
+        until = time.monotonic() + patience
+        while not all(helper.ready() for helper in self._staffed(count)) and time.monotonic() < until:
+            time.sleep(0.01)
 
     def _packed(self, task: Task) -> Packed:
         if task not in self._tasks:

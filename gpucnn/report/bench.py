@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import networks
+from .. import helpers, networks
 from ..acceleration import Acceleration
 from ..device import Device
 from ..errors import SettingError
@@ -111,6 +111,8 @@ class Bench:
         self.jax_obstacle = jax_peer.obstacle() if self.device.kind == "cuda" else ""
         if self.torch_obstacle is None:
             torch_peer.set_threads(settings.cpu_threads)
+        if self.device.kind == "cpu" and helpers.possible():
+            helpers.team.start(settings.cpu_threads - 1)
 
     @property
     def notes(self) -> list[str]:

@@ -126,18 +126,18 @@ def train_torch(
     return goal.pursue(cycle, min(recipe.epochs, epochs), epochs)
 
 
-def peak_resident() -> int:
-    """The largest number of bytes that this process has held in memory so far.
+def peak_resident(process: int | str = "self") -> int:
+    """The largest number of bytes that this process, or a helper of it, has held in memory so far.
 
     Linux hands getrusage's figure down from the parent process, so there it is read from /proc.
     """
     with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        for line in Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # for a helper too: it holds less than its caller
     return peak if sys.platform == "darwin" else peak * 1024
 
 
@@ -158,16 +158,21 @@ def _case(network: str, images: int) -> Any:
 
 
 def memory_ours(network: str, batch: int, threads: int | None) -> dict[str, Any]:
-    """Growth of the peak over a model's making and a few steps, with the uint8 images there before."""
+    """Growth of the peak over a model's making and a few steps, with the uint8 images there before; all of helpers."""
+    from .. import helpers
     from ..model import Model
 
     case, small = _case(network, batch), _case("softmax-regression", 1)
 
     def work(case: Any, epochs: int) -> None:
         model = Model(case.network, loss=case.loss, device="cpu", threads=threads)
+        if epochs > 1 and helpers.possible():
+            helpers.team.start(model.threads - 1)
         model.fit(case.images, case.labels, batch_size=len(case.labels), epochs=epochs, optimizer="sgd", lr=0.01)
 
-    return _growth(lambda: work(small, 1), lambda: work(case, STEPS))
+    found = _growth(lambda: work(small, 1), lambda: work(case, STEPS))
+    found["bytes"] += sum(peak_resident(helper.process.pid) for helper in helpers.team.helpers)
+    return found
 
 
 def memory_torch(network: str, batch: int, threads: int | None, channels_last: bool = False) -> dict[str, Any]:
