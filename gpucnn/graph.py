@@ -19,12 +19,12 @@ from .losses import LOSSES, Loss
 from .network import Network
 from .optimizers import SGD, Adam, AdamW, Optimizer, State
 from .parameters import Layout, at
-from .peephole import ConvReLUMaxPool
+from .peephole import BLOCKS
 from .step import Scaling
 
 Array = Any
 
-OWN = {*REGISTRY.values(), ConvReLUMaxPool}
+OWN = {*REGISTRY.values(), *BLOCKS}
 WARM = 2  # steps of a batch size before it is recorded: compiling and loading kernels cannot be
 
 

@@ -8,14 +8,13 @@ from typing import Any
 from .kernels import Context
 from .layers import Conv2D, Layer, MaxPool2D, ReLU
 from .network import Network
+from .ops.window import Window
 
 
-@dataclass(frozen=True)
-class ConvReLUMaxPool:
-    """The three layers as one. Its parameters are those of the convolution, so theta does not change."""
+class _Block:
+    """What blocks have in common. Parameters are those of the convolution, so theta does not change."""
 
     convolution: Conv2D
-    activation: ReLU
     pool: MaxPool2D
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -27,11 +26,22 @@ class ConvReLUMaxPool:
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         return self.convolution.multiply_adds(in_shape)
 
+    def _correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any, Window]:
+        window = self.pool.geometry(self.convolution.out_shape(context.kernels.image_shape(x)))
+        return *self.convolution.correlate_for_pool(params, x, context, window, self.pool.ties), window
+
+
+@dataclass(frozen=True)
+class ConvReLUMaxPool(_Block):
+    """The three layers as one."""
+
+    convolution: Conv2D
+    activation: ReLU
+    pool: MaxPool2D
+
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        kernels = context.kernels
-        window = self.pool.geometry(self.convolution.out_shape(kernels.image_shape(x)))
-        y, seen = self.convolution.correlate_for_pool(params, x, context, window, self.pool.ties)
-        y, pooled = kernels.bias_relu_max_pool.forward(
+        y, seen, window = self._correlate(params, x, context)
+        y, pooled = context.kernels.bias_relu_max_pool.forward(
             y, params["bias"], self.activation.slope_at_zero, window, self.pool.ties
         )
         return y, (seen, pooled)
@@ -45,29 +55,60 @@ class ConvReLUMaxPool:
         return dx, dparams | {"bias": db}
 
 
+@dataclass(frozen=True)
+class ConvMaxPool(_Block):
+    """The two layers as one, where the first of ties wins: the bias is added to the maxima alone, which are fewer."""
+
+    convolution: Conv2D
+    pool: MaxPool2D
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, seen, window = self._correlate(params, x, context)
+        y, pooled = context.kernels.max_pool.forward(y, window, self.pool.ties)
+        y, added = context.kernels.bias.forward(y, params["bias"])
+        return y, (seen, pooled, added)
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        seen, pooled, added = residual
+        db = context.kernels.bias.backward(added, dy)
+        dy = context.kernels.max_pool.backward(pooled, dy)
+        dx, dparams = self.convolution.correlate_backward(params, seen, dy, context, need_dx=need_dx)
+        return dx, dparams | {"bias": db}
+
+
+BLOCKS = (ConvReLUMaxPool, ConvMaxPool)
+
+
 def fuse(network: Network) -> Network:
-    """Conv2D, ReLU, MaxPool2D become one block where max commutes with the bias and the ReLU; nested networks too.
+    """Conv2D and MaxPool2D, with a ReLU between them or none, become one block: max commutes with bias and ReLU.
 
     The result takes the same theta: its parameters stand in the same order, under paths with other layer numbers.
-    Left alone: untied biases (they differ inside a window) and padded pools.
+    Left alone: untied biases (they differ inside a window), padded pools, and without a ReLU pools that share gradients
+    among ties, since each share has the bias. Nested networks are rewritten too.
     """
     layers: list[Layer] = []
     k = 0
     while k < len(network.layers):
-        block = _block(network.layers[k : k + 3], network.shapes()[k])
+        block, length = _block(network.layers[k : k + 3], network.shapes()[k])
         layers.append(block or _fused_inside(network.layers[k]))
-        k += 3 if block else 1
+        k += length
     return replace(network, layers=tuple(layers))
 
 
-def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> ConvReLUMaxPool | None:
-    if tuple(map(type, layers)) != (Conv2D, ReLU, MaxPool2D):
-        return None  # a class derived from one of these may compute something else
-    match layers:
-        case (Conv2D(bias="tied") as convolution, ReLU() as activation, MaxPool2D() as pool):
-            if not pool.geometry(convolution.out_shape(in_shape)).is_padded:
-                return ConvReLUMaxPool(convolution, activation, pool)
-    return None
+def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer | None, int]:
+    """A block for the first layers, or None; and how many layers it stands for."""
+    kinds = tuple(map(type, layers))  # exactly: a class derived from one of these may compute something else
+    block: Layer
+    if kinds == (Conv2D, ReLU, MaxPool2D):
+        block, length = ConvReLUMaxPool(*layers), 3  # type: ignore[arg-type]
+    elif kinds[:2] == (Conv2D, MaxPool2D) and layers[1].ties == "first":  # type: ignore[attr-defined]
+        block, length = ConvMaxPool(*layers[:2]), 2  # type: ignore[arg-type]
+    else:
+        return None, 1
+    padded = block.pool.geometry(block.convolution.out_shape(in_shape)).is_padded
+    return (block, length) if block.convolution.bias == "tied" and not padded else (None, 1)
 
 
 def _fused_inside(layer: Layer) -> Layer:

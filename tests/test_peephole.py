@@ -13,7 +13,7 @@ from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
 from gpucnn.network import Network
 from gpucnn.parameters import Layout
-from gpucnn.peephole import ConvReLUMaxPool, fuse
+from gpucnn.peephole import BLOCKS, ConvMaxPool, ConvReLUMaxPool, fuse
 
 both_tables = pytest.mark.parametrize("kernels", [REFERENCE, NUMPY], ids=lambda kernels: kernels.name)
 every_rule = pytest.mark.parametrize(("slope", "ties"), list(itertools.product((0.0, 0.5), ("first", "all"))))
@@ -35,10 +35,13 @@ def size_of(network):
 @both_tables
 @every_rule
 @pytest.mark.parametrize("bias", [-1.0, 0.0, 1.0])
-def test_every_window_of_minus_one_zero_and_one(kernels, slope, ties, bias):
+@pytest.mark.parametrize("block", [ConvReLUMaxPool, ConvMaxPool])
+def test_every_window_of_minus_one_zero_and_one(kernels, slope, ties, bias, block):
     windows = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=4))).reshape(81, 2, 2, 1)
-    network = Network((2, 2, 1), (Conv2D(1, 1), ReLU(slope), MaxPool2D(ties=ties)))
-    assert [type(layer) for layer in fuse(network).layers] == [ConvReLUMaxPool]
+    pool = MaxPool2D(ties=ties)
+    layers = (ReLU(slope), pool) if block is ConvReLUMaxPool else (pool, ReLU(slope))
+    network = Network((2, 2, 1), (Conv2D(1, 1), *layers))
+    assert type(fuse(network).layers[0]) is (Conv2D if block is ConvMaxPool and ties == "all" else block)
     dy = np.arange(1.0, 82.0).reshape(81, 1, 1, 1)
     theta = np.array([1.0, bias])
     for found, expected in zip(
@@ -51,8 +54,13 @@ def test_every_window_of_minus_one_zero_and_one(kernels, slope, ties, bias):
 @every_rule
 @pytest.mark.parametrize("pool", [(2,), ((3, 2), (1, 2)), ((2, 3), (3, 4)), (2, None, 0)], ids=str)
 @pytest.mark.parametrize("batch", [1, 40])
-def test_blocks_with_ties_and_zeros_give_the_plain_numbers(kernels, slope, ties, pool, batch):
-    network = Network((9, 8, 2), (Conv2D(3, (2, 3), flip=True), ReLU(slope), MaxPool2D(*pool, ties=ties)))
+@pytest.mark.parametrize("pool_first", [False, True])
+def test_blocks_with_ties_and_zeros_give_the_plain_numbers(kernels, slope, ties, pool, batch, pool_first):
+    pool = MaxPool2D(*pool, ties=ties)
+    layers = (Conv2D(3, (2, 3), flip=True), *((pool, ReLU(slope)) if pool_first else (ReLU(slope), pool)))
+    network = Network((9, 8, 2), layers)
+    kind = (Conv2D if ties == "all" else ConvMaxPool) if pool_first else ConvReLUMaxPool
+    assert type(fuse(network).layers[0]) is kind
     rng = np.random.default_rng(5)
     theta = rng.integers(-1, 2, size_of(network)).astype(float)
     x = rng.integers(-1, 2, (batch, 9, 8, 2)).astype(float)
@@ -76,12 +84,14 @@ def test_theta_stays_as_it_is(name):
     assert fused.shapes()[-1] == network.shapes()[-1]
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("single-filter", 1), ("two-conv", 2), ("layered", 2), ("vgg-small", 2)])
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("single-filter", 1), ("two-conv", 2), ("layered", 2), ("vgg-small", 2), ("fast", 2)]
+)
 def test_named_networks_are_fused(name, blocks):
-    assert sum(isinstance(layer, ConvReLUMaxPool) for layer in fuse(networks.build(name)).layers) == blocks
+    assert sum(isinstance(layer, BLOCKS) for layer in fuse(networks.build(name)).layers) == blocks
 
 
-@pytest.mark.parametrize("name", ["two-conv", "layered"])
+@pytest.mark.parametrize("name", ["two-conv", "layered", "fast"])
 @both_tables
 def test_whole_networks_give_the_plain_numbers(name, kernels):
     network, rng = networks.build(name), np.random.default_rng(2)
@@ -101,7 +111,9 @@ def test_whole_networks_give_the_plain_numbers(name, kernels):
         (Conv2D(2, 3), ReLU(), MaxPool2D(2, padding="same", stride=1)),
         (Conv2D(2, 3), Tanh(), MaxPool2D()),
         (Conv2D(2, 3), ReLU(), AvgPool2D()),
-        (Conv2D(2, 3), MaxPool2D(), ReLU()),
+        (Conv2D(2, 3, bias="untied"), MaxPool2D()),
+        (Conv2D(2, 3), MaxPool2D(3, 2, 1)),
+        (Conv2D(2, 3), MaxPool2D(ties="all")),
         (Conv2D(2, 3), ReLU()),
     ],
     ids=str,

@@ -35,11 +35,12 @@ class Kernels:
     image_shape           image -> (H, W, C)
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
     correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
-                          bias_relu_max_pool; the image's columns may be in any order that this pair and that agree on
+                          max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on
     bias                  (array, b), may overwrite the array;   (residual, dy) -> db
     relu                  (array, slope_at_zero);                (residual, dy) -> dx
     sigmoid, tanh         (array);                               (residual, dy) -> dx
-    max_pool              (image, window, ties);                 (residual, dy) -> dx
+    max_pool              (image, window, ties), and with ties "first" the result may be overwritten;
+                          (residual, dy) -> dx
     average_pool          (image, window, count_padding);        (residual, dy) -> dx
     bias_relu_max_pool    (image, b, slope_at_zero, window, ties), may overwrite the image; (residual, dy) -> dx, db
     reshape               (array, shape without the batch);      (residual, dy) -> dx

@@ -38,7 +38,7 @@ def max_pool(x: Array, window: Window, ties: str, *, backward: bool = True) -> t
     y[...] = -math.inf
     for outputs, pixels in _looks(window, x.shape):
         np.maximum(y[outputs], x[pixels], out=y[outputs])
-    return y, (x, y, window, ties)
+    return y, (x, y.copy() if ties == "first" else y, window, ties)
 
 
 def max_pool_backward(residual: Any, dy: Array) -> Array:
