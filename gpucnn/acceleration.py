@@ -1,4 +1,4 @@
-"""How a CUDA device computes: which kernels, in which precision, and whether a step is recorded as a CUDA graph."""
+"""How a device computes: which kernels, in which precision, and whether a step is recorded as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from .errors import SettingError
 from .kernels import Kernels, choose
 from .kernels.cublas import PRECISIONS
 
-TABLES = ("reference", "fused")
+TABLES = ("default", "numba", "fused")
 
 
 @dataclass(frozen=True)
 class Acceleration:
-    """kernels: "reference", the equations on CuPy's arrays, or "fused", kernels of our own and cuBLAS products.
+    """kernels: "default", NumPy's on the CPU and the equations on CuPy's arrays on a CUDA device; "numba", of the CPU,
+    some passes compiled; "fused", of a CUDA device, kernels of our own and cuBLAS products.
 
     precision: of float32 products: "float32"; "tf32" (10 bits after the point) or "bfloat16" (7) round their factors.
-    graph: a training step becomes one CUDA graph. These two take the fused kernels along. The CPU has none of this.
+    graph: a training step becomes one CUDA graph. These two are of a CUDA device, and take the fused kernels along.
     """
 
-    kernels: str = "reference"
+    kernels: str = "default"
     precision: str = "float32"
     graph: bool = False
 
@@ -35,6 +36,8 @@ class Acceleration:
 
     def table(self, device: Device, dtype: str, *, exact_ties: bool) -> Kernels:
         """The kernel table for a model of dtype. Raises SettingError for what the device or the type cannot do."""
+        if self.kernels == "numba":
+            return self._numba(device, exact_ties)
         if not self.is_fused:
             return choose(device.kind, exact_ties=exact_ties)
         if device.kind == "cpu":
@@ -48,6 +51,19 @@ class Acceleration:
 
         with device.activate():
             return table(self.precision, dtype)
+
+    def _numba(self, device: Device, exact_ties: bool) -> Kernels:
+        if device.kind != "cpu" or self.is_fused:
+            raise SettingError(
+                "kernels 'numba' are the CPU's, without --graph and --precision; leave them out, or use --device cpu"
+            )
+        try:
+            from .kernels.cpu_numba import compiled_from
+        except ImportError as error:
+            raise SettingError(
+                f"kernels 'numba' need numba ({error}); install it with `pip install 'gpucnn[numba]'`"
+            ) from None
+        return compiled_from(choose("cpu", exact_ties=exact_ties))
 
     def _asked(self) -> str:
         if self.graph:

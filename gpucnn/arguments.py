@@ -18,7 +18,7 @@ DataOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. All by default.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPUs to compute with. All by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 SizeOption = Annotated[
     str | None, typer.Option(metavar="HxW", help="Of pictures from a folder: resized, centre-cropped.")
@@ -26,8 +26,8 @@ SizeOption = Annotated[
 ChannelsOption = Annotated[int | None, typer.Option(help="Of pictures from a folder: 1 (grey) or 3 (colour).")]
 InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
 KernelsOption = Annotated[
-    Literal["reference", "fused"],
-    typer.Option(help="Of a CUDA device. Fused ones are experimental: not yet run on a GPU."),
+    Literal["default", "numba", "fused"],
+    typer.Option(help="numba: some compiled, for a CPU. fused: for CUDA, experimental, not yet run on a GPU."),
 ]
 PrecisionOption = Annotated[
     Literal["float32", "tf32", "bfloat16"],

@@ -75,7 +75,7 @@ def train(
         str | None, typer.Option(metavar="DIR", help="Where the run is saved; runs/NETWORK-DATA by default.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a finished run in --out.")] = False,
-    kernels: KernelsOption = "reference",
+    kernels: KernelsOption = "default",
     precision: PrecisionOption = "float32",
     graph: GraphOption = False,
     as_json: JsonOption = False,

@@ -85,7 +85,7 @@ def bench(
     ] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Peak memory of a step in own processes instead.")] = False,
     fused: Annotated[
-        bool, typer.Option("--fused", help="On CUDA, time the fused kernels too, and these as a graph.")
+        bool, typer.Option("--fused", help="Time numba's kernels too; on CUDA the fused ones, and these as a graph.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

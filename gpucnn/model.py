@@ -17,7 +17,7 @@ from .device import Device
 from .errors import CheckpointError, DataError, DeviceError, SettingError
 from .graph import FusedStep
 from .initializers import generator
-from .kernels import Context, for_inference
+from .kernels import REFERENCE, Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
 from .network import Network, shares_ties
 from .optimizers import Optimizer, optimizer
@@ -36,8 +36,8 @@ class Model:
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: of the initial
     weights, the same on every device. class_names: one text per class, "0", "1", ... by default.
-    threads: CPU threads to train with, all the process may use by default. kernels, precision, graph: of a CUDA device,
-    see `acceleration.Acceleration`; experimental, not yet run on a GPU.
+    threads: CPUs to compute with, all the process may use by default. kernels, precision, graph: see
+    `acceleration.Acceleration`; those for a CUDA device are experimental, not yet run on a GPU.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Model:
         dtype: str = "float32",
         threads: int | None = None,
         name: str | None = None,
-        kernels: str = "reference",
+        kernels: str = "default",
         precision: str = "float32",
         graph: bool = False,
     ) -> None:
@@ -80,7 +80,7 @@ class Model:
         self.theta = self._workers.share(self.device.put(theta))
         from .peephole import fuse
 
-        self._running = fuse(network) if table.name in ("numpy", "cuda") else network
+        self._running = fuse(network) if table.name != REFERENCE.name else network
         self._shard = shard_size(network, self.layout.size)
         self._running_layout = Layout(self._running.init(network.input_shape, generator(0)))
 

@@ -11,7 +11,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from .errors import SettingError
-from .kernels import Context
+from .kernels import CPU_TABLES, Context
 from .losses import Loss
 from .network import Network
 from .optimizers import Optimizer, State
@@ -138,7 +138,7 @@ class Step:
         self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
         self._cost = 3 * network.multiply_adds()
         self._shard = shard or shard_size(network, theta.shape[0])
-        self._sharded = context.kernels.name == "numpy"
+        self._sharded = context.kernels.name in CPU_TABLES
         self._parts = [workers.zeros_like(theta) for _ in range(workers.threads)]
         self._gradients = ShardGradients(
             network, loss, layout, scaling, replace(context, training=True), theta, self._parts

@@ -245,7 +245,7 @@ def test_losses_are_fetched_many_at_a_time(fake_cuda, monkeypatch):
         ({"kernels": "fused"}, "kernels 'fused' .* needs a CUDA device"),
         ({"precision": "tf32"}, "precision 'tf32' .* needs a CUDA device"),
         ({"precision": "float16"}, "precision 'float16': one of float32, tf32, bfloat16 was expected"),
-        ({"kernels": "fast"}, "kernels 'fast': one of reference, fused was expected"),
+        ({"kernels": "fast"}, "kernels 'fast': one of default, numba, fused was expected"),
     ],
 )
 def test_what_the_cpu_has_not_is_said(options, said):
@@ -286,11 +286,16 @@ def test_the_reference_stays_the_default(fake_cuda):
 def test_bench_times_the_fused_kernels_and_the_graph(fake_cuda):
     settings = bench.Settings(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
     row = bench.Bench(settings, lambda text: None).training(bench.Case.of("single-filter", 12), 6)
-    assert {"gpucnn", *bench.FUSED} <= set(row["milliseconds"])
+    assert set(bench.MORE) - {"gpucnn numba"} <= set(row["milliseconds"])
     assert all(row["milliseconds"].values())
-    assert row["peer"] not in bench.FUSED
-    with pytest.raises(SettingError, match="fused kernels need a CUDA device"):
-        bench.Bench(bench.Settings(fused=True))
+    assert row["peer"] not in bench.MORE
+
+
+def test_bench_times_numba_on_the_cpu():
+    pytest.importorskip("numba", reason="numba is not installed")
+    settings = bench.Settings(fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    row = bench.Bench(settings, lambda text: None).training(bench.Case.of("single-filter", 12), 6)
+    assert set(bench.MORE) & set(row["milliseconds"]) == {"gpucnn numba"}
 
 
 def test_compare_sets_the_fused_kernels_and_the_graph_beside_the_cpu(fake_cuda):

@@ -68,6 +68,7 @@ class Kernels:
 
 
 REFERENCE = Kernels()
+CPU_TABLES = ("numpy", "numba")  # their steps are made of shards of the batch
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ SCALING_BATCHES = (128, 256, 512, 1024, 2048)
 SIDES = (28, 56, 112, 224)  # pixels
 PIXEL_BATCH = 128
 OURS = "gpucnn"
-FUSED = {
+MORE = {
+    "gpucnn numba": Acceleration(kernels="numba"),
     "gpucnn fused": Acceleration(kernels="fused"),
     "gpucnn graph": Acceleration(graph=True),
     "gpucnn graph, TF32": Acceleration(graph=True, precision="tf32"),
@@ -58,8 +59,8 @@ HOW = (
 class Settings:
     """threads: None is all the process may use. rounds: how often each candidate has its turn.
 
-    images: of the random data set, and of inference. needed, budget: see `timing`. fused: on a CUDA device, time the
-    fused kernels too, and these as one graph.
+    images: of the random data set, and of inference. needed, budget: see `timing`. fused: time gpucnn's
+    other kernels too: numba's on the CPU; on a CUDA device the fused ones, and these as one graph.
     """
 
     device: str = "cpu"
@@ -105,8 +106,6 @@ class Bench:
     def __init__(self, settings: Settings, show: Show = print) -> None:
         self.settings, self.show = settings, show
         self.device = Device.parse(settings.device)
-        if settings.fused and self.device.kind == "cpu":
-            raise SettingError("bench: fused kernels need a CUDA device; give --device cuda, or leave --fused out")
         self.torch_obstacle = torch_peer.obstacle(str(self.device))
         self.jax_obstacle = jax_peer.obstacle() if self.device.kind == "cuda" else ""
         if self.torch_obstacle is None:
@@ -121,8 +120,9 @@ class Bench:
     def training(self, case: Case, batch: int) -> dict[str, Any]:
         """A row: a training step of the case."""
         candidates = {OURS: self._our_step(case, batch)}
+        more = {k: how for k, how in MORE.items() if (how.kernels == "numba") == (self.device.kind == "cpu")}
         if self.settings.fused:
-            candidates |= {name: self._our_step(case, batch, how) for name, how in FUSED.items()}
+            candidates |= {name: self._our_step(case, batch, how) for name, how in more.items()}
         shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(self.device), LR)
         if self.torch_obstacle is None:
             candidates |= torch_peer.training(*shape)
@@ -225,7 +225,7 @@ def scaling(
 
 def summary(found: Rounds, names: Sequence[str], unit: float, unit_name: str) -> dict[str, Any]:
     """Medians and ranges, the fastest of the others as "peer", and gpucnn over it, round by round."""
-    others = [name for name in names if name != OURS and name not in FUSED]
+    others = [name for name in names if name != OURS and name not in MORE]
     peer = min(others, key=found.median, default=None)
     return {
         unit_name: {name: spread(found.of(name), unit) for name in names},

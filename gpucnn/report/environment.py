@@ -12,6 +12,8 @@ from threadpoolctl import threadpool_info
 from .. import __version__
 from ..device import Device
 
+LIBRARIES = ("numpy", "numba", "cupy", "torch", "jax")
+
 
 def environment(device: Device, threads: int) -> dict[str, Any]:
     """What the figures depend on: versions, the processor, and which kernels the BLAS chose."""
@@ -23,7 +25,7 @@ def environment(device: Device, threads: int) -> dict[str, Any]:
     return {
         "gpucnn": __version__,
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("numpy", "cupy", "torch", "jax")},
+        **{name: _version(name) for name in LIBRARIES},
         "device": str(device),
         "name": device.name,
         "threads": threads,
@@ -34,9 +36,7 @@ def environment(device: Device, threads: int) -> dict[str, Any]:
 
 def described(found: dict[str, Any]) -> str:
     """An environment as two lines."""
-    versions = [
-        f"{name} {found[name]}" for name in ("gpucnn", "python", "numpy", "cupy", "torch", "jax") if found[name]
-    ]
+    versions = [f"{name} {found[name]}" for name in ("gpucnn", "python", *LIBRARIES) if found[name]]
     blas = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in found["blas"]]
     forced = found["openblas_coretype"]
     pinned = f" (forced by OPENBLAS_CORETYPE={forced}; unset it for full speed)" if forced else ""
