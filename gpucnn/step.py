@@ -61,7 +61,10 @@ def gradient(
 
 @dataclass(frozen=True, eq=False)
 class ShardGradients(Task):
-    """The work of one step that shards share: what `Workers.map` runs, here or in a helper process."""
+    """The work of one step that shards share: what `Workers.map` runs, here or in a helper process.
+
+    sums: a gradient as long as theta for each worker, one after the other in one vector.
+    """
 
     network: Network
     loss: Loss
@@ -69,15 +72,15 @@ class ShardGradients(Task):
     scaling: Scaling
     context: Context
     theta: Array
-    parts: list[Array]
+    sums: Array
 
     def __call__(self, w: int, shards: Iterable[tuple[Array, Array]]) -> list[Array]:
-        """The summed gradient of some (images, labels), written to parts[w]; their losses."""
+        """The summed gradient of some (images, labels), written to the sum of worker w; their losses."""
         losses: list[Array] = []
         for images, labels in shards:
             x = self.scaling(images, self.theta.dtype, self.context)
             of_shard, dparams = gradient(self.network, self.loss, self._params, x, labels, self.context)
-            (self.layout.add if losses else self.layout.pack)(dparams, self.parts[w], self._views[w])
+            (self.layout.add if losses else self.layout.pack)(dparams, *self._sum_of(w))
             losses.append(of_shard)
         return losses
 
@@ -85,31 +88,43 @@ class ShardGradients(Task):
     def _params(self) -> Any:
         return self.layout.unpack(self.theta)
 
+    def _sum_of(self, w: int) -> tuple[Array, list[Array]]:
+        if w not in self._seen:
+            part = _rows(self.sums, self.theta)[w]
+            self._seen[w] = part, self.layout.views(part)
+        return self._seen[w]
+
     @functools.cached_property
-    def _views(self) -> list[list[Array]]:
-        return [self.layout.views(part) for part in self.parts]
+    def _seen(self) -> dict[int, tuple[Array, list[Array]]]:
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
 class Update(Task):
-    """Add the parts, take the mean over the examples, and let the optimiser write theta, in chunks."""
+    """Add the workers' sums, take the mean over the examples, and let the optimiser write theta, in chunks."""
 
     optimizer: Optimizer
     theta: Array
-    parts: list[Array]
+    sums: Array
     state: State
     chunk: int
 
     def __call__(self, w: int, threads: int, used: int, examples: int, lr: float, step: int) -> None:
-        """The chunks w, w + threads, ...; used: how many of the parts hold a gradient."""
+        """The chunks w, w + threads, ...; used: how many of the sums hold a gradient."""
+        first, *others = _rows(self.sums, self.theta)[:used]
         for start in range(w * self.chunk, self.theta.shape[0], threads * self.chunk):
             here = slice(start, start + self.chunk)
-            g = self.parts[0][here]
-            for part in self.parts[1:used]:
+            g = first[here]
+            for part in others:
                 g += part[here]
             g *= 1 / examples
             state = {name: vector[here] for name, vector in self.state.items()}
             self.optimizer.update(self.theta[here], g, state, lr, step)
+
+
+def _rows(sums: Array, theta: Array) -> list[Array]:
+    size = theta.shape[0]
+    return [sums[start : start + size] for start in range(0, sums.shape[0], size)]
 
 
 class Step:
@@ -139,11 +154,9 @@ class Step:
         self._cost = 3 * network.multiply_adds()
         self._shard = shard or shard_size(network, theta.shape[0])
         self._sharded = context.kernels.name in CPU_TABLES
-        self._parts = [workers.zeros_like(theta) for _ in range(workers.threads)]
-        self._gradients = ShardGradients(
-            network, loss, layout, scaling, replace(context, training=True), theta, self._parts
-        )
-        self._update = Update(optimizer, theta, self._parts, self.state, CHUNK if self._sharded else theta.shape[0])
+        sums = workers.zeros(workers.threads, theta)
+        self._gradients = ShardGradients(network, loss, layout, scaling, replace(context, training=True), theta, sums)
+        self._update = Update(optimizer, theta, sums, self.state, CHUNK if self._sharded else theta.shape[0])
 
     def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
         """Update theta by the examples `batch` (indices) of images and labels; their losses, on the device."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from . import helpers, shared
 from .errors import SettingError
@@ -40,6 +40,9 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
         self._kept_here: weakref.WeakSet[Any] = weakref.WeakSet()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Workers, (self.threads,)
+
     def map(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """[task(*a) for a in arguments]; the caller takes the last one itself.
 
@@ -65,11 +68,12 @@ class Workers:
         copy[...] = vector
         return copy
 
-    def zeros_like(self, vector: Array) -> Array:
-        """Zeros that helper processes can see, where there may be any."""
-        if self._helped(vector):
-            return shared.zeros(vector.shape[0], vector.dtype)
-        return array_namespace(vector).zeros_like(vector)
+    def zeros(self, count: int, like: Array) -> Array:
+        """count times as many zeros as a vector has numbers; helper processes can see them, where there may be any."""
+        size = count * like.shape[0]
+        if self._helped(like):
+            return shared.zeros(size, like.dtype)
+        return array_namespace(like).zeros(size, dtype=like.dtype, device=device(like))
 
     def _helped(self, vector: Array) -> bool:
         return self.threads > 1 and isinstance(vector, np.ndarray) and helpers.possible()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -106,7 +108,7 @@ def test_the_file_of_a_shared_vector_is_closed_with_it():
 def test_one_worker_needs_no_shared_memory():
     vector = np.ones(3)
     assert Workers(1).share(vector) is vector
-    assert shared.descriptor(Workers(1).zeros_like(vector)) is None
+    assert shared.descriptor(Workers(1).zeros(2, vector)) is None
 
 
 @needs_helpers
@@ -291,6 +293,17 @@ def test_processes_threads_and_the_caller_alone_give_the_same_bits(team, monkeyp
     for theta, logits in found[1:]:
         np.testing.assert_array_equal(theta, found[0][0])
         np.testing.assert_array_equal(logits, found[0][1])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_models_can_be_copied_and_pickled(copied):
+    images, labels = examples(30)
+    model = Model(NETWORK, device="cpu", threads=2)
+    other = copied(model)
+    np.testing.assert_array_equal(other.logits(images), model.logits(images))
+    before = model.theta.copy()
+    other.fit(images, labels, epochs=1)
+    np.testing.assert_array_equal(model.theta, before)
 
 
 SCRIPT = """
