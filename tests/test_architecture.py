@@ -25,7 +25,7 @@ PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) or name 
 CUPY = {"device.py", "kernels/cuda.py"}
 CORE = {*ORDER[:6], "graph", "initializers", "losses", "networks", "optimizers", "parameters", "peephole", "schedules"}
 AROUND = {"arguments", "checkpoint", "cli", "data", "model", "progress", "report", "runs", "training"}
-LATE = {"cupy", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
+LATE = {"cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
 
 DOCUMENTS = ("single-filter", "two-conv", "binary-sigmoid", "avgpool-96", "layered")
 HELPERS = {"Window", "convolution_window", "pooling_window", "one_hot", "reshape"}
