@@ -15,12 +15,14 @@ PATIENCE = 5e-4  # seconds to look for a message without pause: to be woken take
 HEAD = struct.Struct("=Q")
 
 
-def _array(kind: str, shape: tuple[int, ...], data: bytes) -> np.ndarray:
-    return np.ndarray(shape, kind, data)
+def _array(kind: str, shape: tuple[int, ...], order: str, data: bytes) -> np.ndarray:
+    return np.ndarray(shape, kind, data, order=order)  # type: ignore[arg-type]
 
 
 def _as_bytes(array: np.ndarray) -> tuple[Any, ...]:
-    return _array, (array.dtype.str, array.shape, array.tobytes())
+    """With its memory order: sums over an axis are made in that order."""
+    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    return _array, (array.dtype.str, array.shape, order, array.tobytes(order))  # type: ignore[arg-type]
 
 
 ARRAYS: dict[type, Any] = {np.ndarray: _as_bytes}  # NumPy's own way to pickle takes twice as long for small arrays
@@ -60,6 +62,8 @@ class Channel:
             self._end.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
         except BlockingIOError:
             return False
+        except OSError:
+            return True
         return True
 
     def send_files(self, files: list[int]) -> None:
@@ -77,19 +81,22 @@ class Channel:
         until = time.perf_counter() + PATIENCE
         while time.perf_counter() < until:
             try:
-                return self._checked(self._end.recv(HEAD.size, socket.MSG_DONTWAIT))
+                first = self._end.recv(HEAD.size, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                pass
+                continue
+            if not first:
+                raise EOFError
+            return first
         return b""
 
-    def _exactly(self, size: int, data: bytes = b"") -> bytes:
-        """size bytes, that begin with data. Never more: open files travel with a byte of their own."""
-        while len(data) < size:
-            data += self._checked(self._end.recv(size - len(data)))
-        return data
-
-    @staticmethod
-    def _checked(data: bytes) -> bytes:
-        if not data:
-            raise EOFError
+    def _exactly(self, size: int, first: bytes = b"") -> bytearray:
+        """size bytes, that begin with `first`. Never more: open files travel with a byte of their own."""
+        data, had = bytearray(size), len(first)
+        data[:had] = first
+        with memoryview(data) as rest:
+            while had < size:
+                count = self._end.recv_into(rest[had:])
+                if not count:
+                    raise EOFError
+                had += count
         return data

@@ -22,6 +22,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,9 @@ from .errors import DeviceError
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 START = "import sys; sys.path[:] = {path!r}; from gpucnn.helpers import serve; serve({file})"
+MARK = "GPUCNN_HELPER"  # in a helper's environment: it has no helpers of its own
+PATH = [os.path.abspath(place) for place in sys.path]  # as it was before anybody changed the directory
+KNOWN = {"gpucnn", "numpy", "builtins", "functools", "collections"}  # packages that are the same in every process
 Task = Callable[..., Any]
 
 
@@ -47,6 +51,8 @@ class _Pickler(pickle.Pickler):
         self.files: list[int] = []
 
     def persistent_id(self, value: Any) -> tuple[int, int, str] | None:
+        if isinstance(value, type | FunctionType) and value.__module__.partition(".")[0] not in KNOWN:
+            raise Unshareable  # it would be another one there: without this script's globals, or as it was on disk
         if not isinstance(value, np.ndarray):
             return None
         file = shared.descriptor(value)
@@ -81,9 +87,9 @@ class Helper:
         self.channel, theirs = Channel.pair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", START.format(path=sys.path, file=theirs.fileno())],
+                [sys.executable, "-c", START.format(path=[*PATH, *sys.path], file=theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=os.environ | dict.fromkeys(ONE_THREAD, "1"),
+                env=os.environ | dict.fromkeys((*ONE_THREAD, MARK), "1"),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is this process's affair
             )
@@ -100,11 +106,11 @@ class Helper:
         return self.started
 
     def send(self, *message: Any) -> None:
+        self.awaited += 1  # before sending: half a message is one that is still awaited, so the helper is replaced
         try:
             self.channel.send(message)
         except OSError:
             raise self._lost() from None
-        self.awaited += 1
 
     def receive(self) -> Any:
         """The answer to the oldest message that has none yet; the error of its task is raised here."""
@@ -128,6 +134,7 @@ class Helper:
     def run(self, number: int, arguments: tuple[Any, ...]) -> None:
         """Start a task that it keeps; `receive` waits for the result."""
         forgotten = [self.forgotten.pop() for _ in range(len(self.forgotten))]
+        self.tasks.difference_update(forgotten)
         self.send("run", number, arguments, forgotten)
 
     def close(self) -> None:
@@ -180,8 +187,9 @@ class Team:
     def start(self, count: int, patience: float = 10.0) -> None:
         """Start that many helpers and wait for them: for measurements, since `map` does not wait."""
         until = time.monotonic() + patience
-        while not all(helper.ready() for helper in self._staffed(count)) and time.monotonic() < until:
-            time.sleep(0.01)
+        with contextlib.suppress(Unshareable):
+            while not all(helper.ready() for helper in self._staffed(count)) and time.monotonic() < until:
+                time.sleep(0.01)
 
     def _packed(self, task: Task) -> Packed:
         if task not in self._tasks:
@@ -203,19 +211,25 @@ class Team:
                 self.helpers.remove(helper)
         if self._hopeless:
             raise Unshareable
-        while len(self.helpers) < count:
-            self.helpers.append(Helper())
+        try:
+            while len(self.helpers) < count:
+                self.helpers.append(Helper())
+        except OSError:  # no more processes, or no more open files
+            self._hopeless = True
+            raise Unshareable from None
         return self.helpers[:count]
 
     def _run(self, used: list[Helper], number: int, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        for helper, own in zip(used, arguments):
-            helper.run(number, own)
+        asked: list[Helper] = []
         results: list[Any] = []
         failed: Exception | None = None
         try:
+            for helper, own in zip(used, arguments):
+                helper.run(number, own)
+                asked.append(helper)
             last = task(*arguments[-1])
         finally:  # after an error too: nobody writes behind the caller's back
-            for helper in used:
+            for helper in asked:
                 try:
                     results.append(helper.receive())
                 except Exception as error:
@@ -239,7 +253,8 @@ atexit.register(team.close)
 def possible() -> bool:
     """Whether helpers can be had here, and are of use: without a global lock threads are simpler and as fast."""
     locked = getattr(sys, "_is_gil_enabled", lambda: True)()
-    return locked and shared.possible() and bool(sys.executable)
+    runs_python = bool(sys.executable) and not getattr(sys, "frozen", False) and MARK not in os.environ
+    return locked and shared.possible() and runs_python
 
 
 def _pickled(task: Task) -> tuple[bytes, list[int]]:
@@ -290,6 +305,8 @@ def _obey(message: tuple[Any, ...], channel: Channel, tasks: dict[int, Task]) ->
 
 def _answer(channel: Channel, result: Any, error: Exception | None) -> None:
     try:
+        if error is not None:
+            pickle.loads(pickle.dumps(error))  # some can be written and not read
         channel.send((result, error))
     except (pickle.PicklingError, AttributeError, TypeError):
         channel.send((None, RuntimeError(f"{type(error).__name__}: {error}")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,7 @@ class Model:
         self.layout = Layout(params)
         theta = self.layout.pack(params, np.empty(self.layout.size, dtype))
         self.theta = self._workers.share(self.device.put(theta))
+        _models.add(self)
         from .peephole import fuse
 
         self._running = fuse(network) if table.name != REFERENCE.name else network
@@ -299,6 +301,17 @@ class Model:
                     f"{where}: {slot.name} holds NaN or infinite values; train it again with a lower learning rate"
                 )
         self.theta[...] = self.device.put(theta)
+
+
+def _keep_apart() -> None:
+    """After a fork: shared memory stays shared, and a child that trains must not write its parent's parameters."""
+    for model in list(_models):
+        model.theta = model.theta.copy()
+
+
+_models: weakref.WeakSet[Model] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_apart)
 
 
 def load(

@@ -23,10 +23,17 @@ def possible() -> bool:
 
 
 def zeros(size: int, dtype: Any) -> np.ndarray:
-    """A vector (size,) of zeros, in memory that `descriptor` knows. It is freed with the vector and its views."""
+    """A vector (size,) of zeros, in memory that `descriptor` knows. It is freed with the vector and its views.
+
+    Raises OSError where there is no such memory, or no file can be opened any more.
+    """
     dtype = np.dtype(dtype)
     file = _open(size * dtype.itemsize)
-    vector = attach(file, size, dtype)
+    try:
+        vector = attach(file, size, dtype)
+    except BaseException:
+        os.close(file)
+        raise
     _files[id(vector)] = weakref.ref(vector), file
     weakref.finalize(vector, _close, id(vector), file)
     return vector

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,7 @@ class Workers:
             raise SettingError(f"threads={threads}: at least 1 was expected")
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self._owner = 0
         self._kept_here: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -64,7 +68,7 @@ class Workers:
         """vector, or a copy of it that helper processes can see, where there may be any."""
         if not self._helped(vector) or shared.descriptor(vector) is not None:
             return vector
-        copy = shared.zeros(vector.shape[0], vector.dtype)
+        copy = self.zeros(1, vector)
         copy[...] = vector
         return copy
 
@@ -72,15 +76,16 @@ class Workers:
         """count times as many zeros as a vector has numbers; helper processes can see them, where there may be any."""
         size = count * like.shape[0]
         if self._helped(like):
-            return shared.zeros(size, like.dtype)
+            with contextlib.suppress(OSError):  # threads do without
+                return shared.zeros(size, like.dtype)
         return array_namespace(like).zeros(size, dtype=like.dtype, device=device(like))
 
     def _helped(self, vector: Array) -> bool:
         return self.threads > 1 and isinstance(vector, np.ndarray) and helpers.possible()
 
     def _on_threads(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, initializer=_quiet)
+        if self._pool is None or self._owner != os.getpid():  # a forked process has none of the threads
+            self._pool, self._owner = ThreadPoolExecutor(self.threads - 1, initializer=_quiet), os.getpid()
         others = [self._pool.submit(task, *own) for own in arguments[:-1]]
         try:
             last = task(*arguments[-1])
@@ -101,5 +106,10 @@ def _quiet() -> None:
 
 
 def default_threads() -> int:
-    """The CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPUs this process may run on, or as many as a container's quota pays for."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return allowed

@@ -117,8 +117,10 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
             third, fourth = dx[2 * p + 1, 0, c], dx[2 * p + 1, 1, c]
             for m in range(M):
                 first[m] = d[m] if code[m] == 0 else slope_at_zero * d[m] if code[m] == FIRST_AT_ZERO else zero
+            of_row = zero  # one sum over all would lose digits
             for m in range(M):
-                total += d[m] if code[m] < NOBODY else slope_at_zero * d[m] if code[m] == FIRST_AT_ZERO else zero
+                of_row += d[m] if code[m] < NOBODY else slope_at_zero * d[m] if code[m] == FIRST_AT_ZERO else zero
+            total += of_row
             for m in range(M):
                 second[m] = d[m] if code[m] == 1 else zero
             for m in range(M):

@@ -38,6 +38,8 @@ class _Shelf(threading.local):
         for k in range(len(blocks)):
             if _references(blocks, k) == FREE:
                 return blocks[k]
+        if size > KEPT:
+            return _Block(np.empty(size, np.uint8), 0)
         if self.total + size > KEPT:
             self._forget()
         memory = np.empty(size + LINE, np.uint8)
