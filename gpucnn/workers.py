@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -95,10 +96,32 @@ class Workers:
 
     @contextmanager
     def limited(self) -> Iterator[None]:
+        with _one_thread, np.errstate(all="ignore"):
+            yield
+
+
+class _OneThread:
+    """BLAS at one thread, a setting of the whole process: from when the first thread enters until the last leaves."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._limits = threading.Lock(), 0, None
+
+    def __enter__(self) -> None:
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
-            yield
+        with self._lock:
+            if not self._inside:
+                self._limits = threadpool_limits(1, "blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._limits is not None:
+                self._limits.restore_original_limits()
+
+
+_one_thread = _OneThread()
 
 
 def _quiet() -> None:

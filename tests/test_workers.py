@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from gpucnn import Model, Network, helpers, shared, step
 from gpucnn.channel import Channel
@@ -159,6 +160,19 @@ def test_an_error_is_raised_after_all_workers_are_done():
     with pytest.raises(RuntimeError, match="the last one"):
         Workers(3).map(work, [(0,), (1,), (2,)])
     assert sorted(done) == [0, 1]
+
+
+def test_blas_gets_its_threads_back_when_the_last_of_several_leaves():
+    def threads():
+        return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+    before, one, other = threads(), Workers(1).limited(), Workers(1).limited()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert set(threads()) <= {1}
+    other.__exit__(None, None, None)
+    assert threads() == before
 
 
 # --- helper processes
