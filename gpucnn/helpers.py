@@ -87,7 +87,11 @@ class Helper:
         self.channel, theirs = Channel.pair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", START.format(path=[*PATH, *sys.path], file=theirs.fileno())],
+                [
+                    sys.executable,
+                    "-c",
+                    START.format(path=list(dict.fromkeys([*PATH, *sys.path])), file=theirs.fileno()),
+                ],
                 pass_fds=[theirs.fileno()],
                 env=os.environ | dict.fromkeys((*ONE_THREAD, MARK), "1"),
                 stdin=subprocess.DEVNULL,

@@ -163,34 +163,12 @@ class Model:
 
     def _step(self, chosen: Optimizer, theta: Any = None) -> Step | FusedStep:
         """The update that training does; theta: another vector than the model's."""
-        theta = self.theta if theta is None else theta
-        if self.acceleration.is_fused:
-            with self.device.activate():
-                return self._fused_step(chosen, theta)
-        return Step(
-            self._running,
-            self.loss,
-            theta,
-            chosen,
-            layout=self._running_layout,
-            scaling=self.scaling,
-            context=self._context,
-            workers=self._workers,
-            shard=self._shard,
-        )
-
-    def _fused_step(self, chosen: Optimizer, theta: Any) -> FusedStep:
-        return FusedStep(
-            self._running,
-            self.loss,
-            theta,
-            chosen,
-            layout=self._running_layout,
-            scaling=self.scaling,
-            context=self._context,
-            device=self.device,
-            graph=self.acceleration.graph,
-        )
+        parts = self._running, self.loss, self.theta if theta is None else theta, chosen
+        settings: dict[str, Any] = {"layout": self._running_layout, "scaling": self.scaling, "context": self._context}
+        if not self.acceleration.is_fused:
+            return Step(*parts, **settings, workers=self._workers, shard=self._shard)
+        with self.device.activate():
+            return FusedStep(*parts, **settings, device=self.device, graph=self.acceleration.graph)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""

@@ -80,7 +80,7 @@ class ShardGradients(Task):
         for images, labels in shards:
             x = self.scaling(images, self.theta.dtype, self.context)
             of_shard, dparams = gradient(self.network, self.loss, self._params, x, labels, self.context)
-            (self.layout.add if losses else self.layout.pack)(dparams, *self._sum_of(w))
+            (self.layout.add if losses else self.layout.pack)(dparams, *self._sums[w])
             losses.append(of_shard)
         return losses
 
@@ -88,15 +88,9 @@ class ShardGradients(Task):
     def _params(self) -> Any:
         return self.layout.unpack(self.theta)
 
-    def _sum_of(self, w: int) -> tuple[Array, list[Array]]:
-        if w not in self._seen:
-            part = _rows(self.sums, self.theta)[w]
-            self._seen[w] = part, self.layout.views(part)
-        return self._seen[w]
-
     @functools.cached_property
-    def _seen(self) -> dict[int, tuple[Array, list[Array]]]:
-        return {}
+    def _sums(self) -> list[tuple[Array, list[Array]]]:
+        return [(row, self.layout.views(row)) for row in _rows(self.sums, self.theta)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +155,7 @@ class Step:
     def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
         """Update theta by the examples `batch` (indices) of images and labels; their losses, on the device."""
         take = self._xp.take
-        shards = self._shards(batch)
-        used = min(len(shards), self._threads_for(batch.shape[0]))
+        shards, used = self._shards(batch)
         of_worker = [[(take(images, s, axis=0), take(labels, s, axis=0)) for s in shards[w::used]] for w in range(used)]
         done = self.workers.map(self._gradients, list(enumerate(of_worker)))
         self.steps += 1
@@ -173,16 +166,15 @@ class Step:
             return done[0][0]
         return self._xp.concat([done[k % used][k // used] for k in range(len(shards))])
 
-    def _shards(self, batch: Array) -> list[Array]:
-        """The batch in equal parts on the CPU's own table; whole elsewhere."""
+    def _shards(self, batch: Array) -> tuple[list[Array], int]:
+        """The batch in equal parts on the CPU's own tables, whole elsewhere; and how many workers take them."""
         count = batch.shape[0]
         if not self._sharded:
-            return [batch]
-        size = min(self._shard, -(-count // self._threads_for(count)))
-        return [batch[start : start + size] for start in range(0, count, size)]
-
-    def _threads_for(self, count: int) -> int:
-        return max(1, min(self.workers.threads, int(self._cost * count / WORTH_A_WORKER)))
+            return [batch], 1
+        workers = max(1, min(self.workers.threads, int(self._cost * count / WORTH_A_WORKER)))
+        size = min(self._shard, -(-count // workers))
+        shards = [batch[start : start + size] for start in range(0, count, size)]
+        return shards, min(len(shards), workers)
 
 
 def shard_size(network: Network, parameters: int) -> int:

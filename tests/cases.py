@@ -1,9 +1,13 @@
-"""One line per layer configuration: a name, the layers, the input shape without the batch."""
+"""One line per layer configuration: a name, the layers, the input shape without the batch; and how to run a network."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from gpucnn.kernels import Context
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
 from gpucnn.network import Network
+from gpucnn.parameters import Layout
 
 CASES = {
     "conv": ((Conv2D(3, 3),), (7, 8, 2)),
@@ -108,3 +112,12 @@ CASES = {
         (10, 9, 1),
     ),
 }
+
+
+def run(network, kernels, theta, x, dy):
+    """y, dx and the flat gradient, of a network on a kernel table, by way of arrays as (N, H, W, C)."""
+    layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
+    params, context = layout.unpack(theta), Context(kernels)
+    y, residuals = network.forward(params, kernels.enter(x), context)
+    dx, dparams = network.backward(params, residuals, kernels.enter(dy), context)
+    return kernels.leave(y), kernels.leave(dx), layout.pack(dparams, np.empty(layout.size, theta.dtype))

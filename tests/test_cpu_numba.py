@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from cases import run
 
 from gpucnn import Model, networks
 from gpucnn.acceleration import Acceleration
@@ -17,20 +18,10 @@ from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
-from gpucnn.parameters import Layout
 from gpucnn.peephole import fuse
 
 cpu_numba = pytest.importorskip("gpucnn.kernels.cpu_numba", reason="numba is not installed")
 NUMBA = cpu_numba.compiled_from(NUMPY)
-
-
-def run(network, kernels, theta, x, dy):
-    """y, dx and the flat gradient."""
-    layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
-    params, context = layout.unpack(theta), Context(kernels)
-    y, residuals = network.forward(params, kernels.enter(x), context)
-    dx, dparams = network.backward(params, residuals, kernels.enter(dy), context)
-    return kernels.leave(y), kernels.leave(dx), layout.pack(dparams, np.empty(layout.size, theta.dtype))
 
 
 def layers_of(slope, pool_first, size=1):

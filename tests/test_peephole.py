@@ -6,9 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+from cases import run
 
 from gpucnn import networks
-from gpucnn.kernels import REFERENCE, Context
+from gpucnn.kernels import REFERENCE
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
 from gpucnn.network import Network
@@ -17,15 +18,6 @@ from gpucnn.peephole import BLOCKS, ConvMaxPool, ConvReLUMaxPool, fuse
 
 both_tables = pytest.mark.parametrize("kernels", [REFERENCE, NUMPY], ids=lambda kernels: kernels.name)
 every_rule = pytest.mark.parametrize(("slope", "ties"), list(itertools.product((0.0, 0.5), ("first", "all"))))
-
-
-def run(network, kernels, theta, x, dy):
-    """y, dx and the flat gradient."""
-    layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
-    params, context = layout.unpack(theta), Context(kernels)
-    y, residuals = network.forward(params, kernels.enter(x), context)
-    dx, dparams = network.backward(params, residuals, kernels.enter(dy), context)
-    return kernels.leave(y), kernels.leave(dx), layout.pack(dparams, np.empty(layout.size))
 
 
 def size_of(network):
