@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from gpucnn import Model, Network, helpers, shared, step
-from gpucnn.channel import Channel
+from gpucnn import Model, Network, step
 from gpucnn.errors import DeviceError, SettingError
-from gpucnn.helpers import Team, Unshareable
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from gpucnn.workers import Task, Workers
+from gpucnn.workers import Task, Workers, helpers, shared
+from gpucnn.workers.channel import Channel
+from gpucnn.workers.helpers import Team, Unshareable
 
 needs_helpers = pytest.mark.skipif(not helpers.possible(), reason="helper processes are not used on this system")
 NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(11)))
@@ -406,8 +406,9 @@ def test_models_can_be_copied_and_pickled(copied):
 
 SCRIPT = """
 import os, sys, time, numpy as np
-from gpucnn import Model, Network, helpers, step
+from gpucnn import Model, Network, step
 from gpucnn.layers import Dense, Flatten
+from gpucnn.workers import helpers
 
 class Doubled(Flatten):  # lives in __main__: no helper may have it
     pass

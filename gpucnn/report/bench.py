@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import helpers, networks
+from .. import networks
 from ..acceleration import Acceleration
 from ..device import Device
 from ..errors import SettingError
@@ -26,7 +26,7 @@ from ..losses import Loss
 from ..model import Model
 from ..network import Network
 from ..optimizers import SGD
-from ..workers import default_threads
+from ..workers import default_threads, helpers
 from . import jax_peer, torch_peer
 from .environment import described, environment
 from .timing import BUDGET, NEEDED, Candidate, Rounds, interleave, spread

@@ -159,8 +159,8 @@ def _case(network: str, images: int) -> Any:
 
 def memory_ours(network: str, batch: int, threads: int | None) -> dict[str, Any]:
     """Growth of the peak over a model's making and a few steps, with the uint8 images there before; all of helpers."""
-    from .. import helpers
     from ..model import Model
+    from ..workers import helpers
 
     case, small = _case(network, batch), _case("softmax-regression", 1)
 

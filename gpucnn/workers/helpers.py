@@ -27,12 +27,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import DeviceError
 from . import shared
 from .channel import Channel
-from .errors import DeviceError
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-START = "import sys; sys.path[:] = {path!r}; from gpucnn.helpers import serve; serve({file})"
+START = "import sys; sys.path[:] = {path!r}; from gpucnn.workers.helpers import serve; serve({file})"
 MARK = "GPUCNN_HELPER"  # in a helper's environment: it has no helpers of its own
 PATH = [os.path.abspath(place) for place in sys.path]  # as it was before anybody changed the directory
 KNOWN = {"gpucnn", "numpy", "builtins", "functools", "collections"}  # packages that are the same in every process

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from ..errors import SettingError
 from . import helpers, shared
-from .errors import SettingError
 
 Array = Any
 
