@@ -10,7 +10,18 @@ import pytest
 
 from gpucnn import networks
 from gpucnn.errors import ShapeError
-from gpucnn.kernels import REFERENCE, Context, Kernels, choose, cpu, cpu_correlation, memory, reference, winograd
+from gpucnn.kernels import (
+    REFERENCE,
+    Context,
+    Kernels,
+    choose,
+    cpu,
+    cpu_correlation,
+    memory,
+    reference,
+    winograd,
+    winograd_tiles,
+)
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.network import Network, shares_ties
@@ -45,6 +56,10 @@ CASES = {
     "conv winograd full": ((3, 3, 8), Conv2D(10, 4, padding="full")),
     "conv winograd uneven": ((7, 5, 9), Conv2D(8, (3, 2), padding=((2, 0), (1, 0)))),
     "conv winograd backward only": ((8, 5, 4), Conv2D(5, (5, 3), padding=(0, 1))),
+    "conv tiles valid": ((9, 12, 24), Conv2D(25, 5)),
+    "conv tiles same": ((9, 14, 26), Conv2D(24, 3, padding="same", flip=True)),
+    "conv tiles uneven": ((14, 8, 24), Conv2D(24, (3, 5), padding=((2, 0), (1, 3)))),
+    "conv tiles full": ((10, 10, 24), Conv2D(25, (5, 4), padding="full")),
     "max pool": ((6, 8, 3), MaxPool2D()),
     "max pool odd": ((7, 5, 3), MaxPool2D()),
     "max pool all ties": ((6, 8, 3), MaxPool2D(ties="all")),
@@ -170,17 +185,46 @@ def test_named_networks_never_fall_back_to_the_reference(name, monkeypatch):
     network.backward(params, residuals, y, context, need_dx=False)
 
 
-def test_wide_layers_take_winograds_way():
+def test_wide_layers_take_winograds_ways():
     taken = {
-        (height, channels): winograd.is_worthwhile(
-            height, (k, k, *channels), convolution_window(k, 1, padding, 1, height, height), cpu.CHANNELS
+        (height, channels): cpu._way(
+            (height, channels[0], height, 1),
+            (k, k, *channels),
+            convolution_window(k, 1, padding, 1, height, height),
+            cpu.CHANNELS,
         )
         for height, k, padding, channels in (
-            *((28, 5, "same", (1, 32)), (14, 5, "same", (32, 64))),
+            *((28, 5, "same", (1, 32)), (14, 5, "same", (32, 64)), (12, 5, "valid", (8, 16))),
             *((32, 3, "same", (3, 64)), (32, 3, "same", (64, 64)), (16, 3, "same", (64, 128))),
         )
     }
-    assert [channels for (_, channels), worthwhile in taken.items() if worthwhile] == [(32, 64), (64, 64), (64, 128)]
+    of_tiles = {(14, (32, 64)), (32, (64, 64)), (16, (64, 128))}
+    assert {of for of, way in taken.items() if way is winograd_tiles} == of_tiles
+    assert {of for of, way in taken.items() if way is winograd} == {(12, (8, 16))}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("conv tiles")])
+def test_cases_of_tiles_take_that_way(name, monkeypatch):
+    made, calls = example(name, 2, reals, "float64"), []
+    for function in ("correlate", "kernel_gradient", "image_gradient"):
+        known = getattr(winograd_tiles, function)
+        monkeypatch.setattr(
+            winograd_tiles, function, lambda *a, _of=function, _known=known: calls.append(_of) or _known(*a)
+        )
+    run(made[0], NUMPY, *made[1:])
+    assert {"correlate", "kernel_gradient", "image_gradient"} == set(calls)
+
+
+@pytest.mark.parametrize("size", [(12, 14), (13, 15)])
+@pytest.mark.parametrize("layers", [(ReLU(), MaxPool2D()), (MaxPool2D(),)])
+def test_tiles_before_a_pool_give_the_references_numbers(size, layers):
+    network = Network((*size, 24), (Conv2D(25, 3, padding="same"), *layers))
+    rng = np.random.default_rng(2)
+    params = network.init(network.input_shape, rng)
+    x, dy = (rng.standard_normal((3, *s)) for s in (network.input_shape, network.out_shape(network.input_shape)))
+    expected = run(network, REFERENCE, params, x, dy)
+    assert fuse(network).layers != network.layers
+    assert_same(run(fuse(network), NUMPY, params, x, dy), expected, 1e-10)
 
 
 @pytest.mark.parametrize("rows", [3, 4, 5])
@@ -188,11 +232,15 @@ def test_winograd_is_as_exact_as_the_direct_sum(rows):
     rng = np.random.default_rng(1)
     x, w = rng.random((14, 32, 6, 16)), rng.standard_normal((rows, 3, 32, 16))
     window = convolution_window((rows, 3), 1, "same", 1, 14, 6)
-    exact = winograd.correlate(x, w, window)
-    np.testing.assert_allclose(exact, cpu_correlation.correlate(x, w, window)[0], rtol=1e-10, atol=1e-11)
+    exact = winograd.correlate(x, w, window)[0]
+    for way in (cpu_correlation, winograd_tiles):
+        np.testing.assert_allclose(exact, way.correlate(x, w, window)[0], rtol=1e-10, atol=1e-11)
     x, w = x.astype(np.float32), w.astype(np.float32)
-    direct = cpu_correlation.correlate(x, w, window)[0]
-    assert np.abs(winograd.correlate(x, w, window) - exact).max() < 10 * np.abs(direct - exact).max()
+    errors = [
+        np.abs(way.correlate(x, w, window)[0] - exact).max() for way in (cpu_correlation, winograd, winograd_tiles)
+    ]
+    assert errors[1] < 10 * errors[0]
+    assert errors[2] < 20 * errors[0]
 
 
 def test_the_wrong_number_of_elements_is_a_shape_error():

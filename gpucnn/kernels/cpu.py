@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,14 @@ import numpy as np
 from .. import ops
 from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
-from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd
+from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd, winograd_tiles
 from .memory import empty
 
 Array = np.ndarray
 
 CHANNELS = 8  # in and out, from which on Winograd's sums cost less than the products they save
 CHANNELS_BACK = 4  # the same for the gradient of the image
+CHANNELS_TILES = 24  # in and out, from which on tiles of rows and columns cost less than tiles of rows
 NEVER = 1 << 62
 
 
@@ -61,25 +63,31 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 class _Seen(NamedTuple):
-    """The residual of a correlation on the fast ways; other geometries keep the reference's."""
+    """The residual of a correlation on a fast way; other geometries keep the reference's. kept: for that way."""
 
-    x: Array
+    way: ModuleType
+    x_shape: tuple[int, ...]
     window: Window
-    copies: Array | None
+    kept: Any
+
+
+def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int) -> ModuleType:
+    """Who correlates images of x_shape. least: channels from which on Winograd's ways are taken."""
+    if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, max(least, CHANNELS_TILES)):
+        return winograd_tiles
+    return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, least) else cpu_correlation
 
 
 def correlate(
     x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS, halves: bool = False
 ) -> tuple[Array, Any]:
-    """least: channels from which on Winograd's way is taken. halves: even columns and then odd ones."""
+    """least: channels from which on Winograd's ways are taken. halves: even columns and then odd ones."""
     if not cpu_correlation.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
-    x = np.ascontiguousarray(x)
-    if winograd.is_worthwhile(x.shape[0], w.shape, window, least):
-        return winograd.correlate(x, w, window, halves), _Seen(x, window, None)
-    y, copies = cpu_correlation.correlate(x, w, window, halves)
-    return y, _Seen(x, window, copies)
+    way = _way(x.shape, w.shape, window, least)
+    y, kept = way.correlate(np.ascontiguousarray(x), w, window, halves)
+    return y, _Seen(way, x.shape, window, kept)
 
 
 def correlate_for_pool(
@@ -91,23 +99,20 @@ def correlate_for_pool(
 
 
 def correlate_backward(
-    residual: Any, w: Array, dy: Array, need_dx: bool, least: int = CHANNELS, least_back: int = CHANNELS_BACK
+    residual: Any, w: Array, dy: Array, need_dx: bool, least_back: int = CHANNELS_BACK
 ) -> tuple[Array | None, Array]:
     if not isinstance(residual, _Seen):
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
-    x, window, copies = residual
+    way, x_shape, window, kept = residual
     dy = np.ascontiguousarray(dy)
-    if winograd.is_worthwhile(x.shape[0], w.shape, window, least):
-        dw = winograd.kernel_gradient(x, w, dy, window)
-    else:
-        dw = cpu_correlation.kernel_gradient(x, w, dy, window, copies)
+    dw = way.kernel_gradient(kept, w, dy, window)
     if not need_dx:
         return None, dw
-    if dy.ndim == 5:
-        dy = _interleaved(dy, window.outputs(x.shape[0], x.shape[2])[1])
-    way = winograd if winograd.is_worthwhile(x.shape[0], w.shape, window, least_back) else cpu_correlation
-    return way.image_gradient(x.shape, w, dy, window), dw
+    way = _way(x_shape, w.shape, window, least_back)
+    if dy.ndim == 5 and way is not winograd_tiles:
+        dy = _interleaved(dy, window.outputs(x_shape[0], x_shape[2])[1])
+    return way.image_gradient(x_shape, w, dy, window), dw
 
 
 def _interleaved(halves: Array, Q: int) -> Array:
@@ -282,7 +287,7 @@ NUMPY = Kernels(
 # Outputs with equal surroundings are equal to the last bit here: a pool that shares gradients among ties needs that.
 EXACT_TIES = replace(
     NUMPY,
-    correlation=Pair(partial(correlate, least=NEVER), partial(correlate_backward, least=NEVER, least_back=NEVER)),
+    correlation=Pair(partial(correlate, least=NEVER), partial(correlate_backward, least_back=NEVER)),
     correlation_for_pool=partial(correlate_for_pool, least=NEVER),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,15 @@ def is_fast(window: Window, groups: int) -> bool:
     return groups == 1 and not window.is_dilated
 
 
-def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Array | None]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N); the shifted copies if they are few, else None.
+class Seen(NamedTuple):
+    """What `correlate` keeps for `kernel_gradient`: the image, and its shifted copies if they are few."""
+
+    x: Array
+    copies: Array | None
+
+
+def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N).
 
     halves: y (P, 2, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
     """
@@ -41,15 +48,15 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
         copies = _seen_columns(x, window, rows, halves)
         stack = _stack_rows(copies, I, window.stride[0])
         _multiply(kernel, column_blocks(stack, parities), y[rows].reshape(-1, parities, K, L // parities))
-    return y, copies if rows.stop - rows.start == P else None
+    return y, Seen(x, copies if rows.stop - rows.start == P else None)
 
 
-def kernel_gradient(x: Array, w: Array, dy: Array, window: Window, copies: Array | None = None) -> Array:
-    """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n]. copies: from `correlate`.
+def kernel_gradient(seen: Seen, w: Array, dy: Array, window: Window) -> Array:
+    """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n].
 
     dy may be in halves.
     """
-    I, J, C, K = w.shape
+    (x, copies), (I, J, C, K) = seen, w.shape
     halves, P, L = dy.ndim == 5, len(dy), dy[0].size // K
     parities = 2 if halves else 1
     dw = np.zeros((I * J * C, K), dy.dtype)
@@ -57,9 +64,9 @@ def kernel_gradient(x: Array, w: Array, dy: Array, window: Window, copies: Array
     pieces = _pieces(dw.size, L // parities)
     for rows in parts(P, J * C * L * x.itemsize, BLOCK):
         of_rows = _seen_columns(x, window, rows, halves) if copies is None else copies
-        seen = column_blocks(column_blocks(_stack_rows(of_rows, I, window.stride[0]), parities), pieces)
-        products = empty((*seen.shape[:-1], K), dy.dtype)
-        np.matmul(seen, column_blocks(dy[rows], pieces).swapaxes(-1, -2), out=products)
+        pixels = column_blocks(column_blocks(_stack_rows(of_rows, I, window.stride[0]), parities), pieces)
+        products = empty((*pixels.shape[:-1], K), dy.dtype)
+        np.matmul(pixels, column_blocks(dy[rows], pieces).swapaxes(-1, -2), out=products)
         dw += products.reshape(-1, *dw.shape).sum(axis=0)
     return dw.reshape(w.shape)
 
@@ -157,6 +164,13 @@ def _multiply(a: Array, stack: Array, out: Array) -> None:
     """out (..., M, L) = a (M, K) times every matrix of stack (..., K, L)."""
     pieces = _pieces(a.size, stack.shape[-1])
     np.matmul(a, column_blocks(stack, pieces), out=column_blocks(out, pieces))
+
+
+def multiplied(a: Array, stack: Array) -> Array:
+    """a (M, K) times every matrix of stack (..., K, L): (..., M, L)."""
+    out = empty((*stack.shape[:-2], len(a), stack.shape[-1]), stack.dtype)
+    _multiply(a, stack, out)
+    return out
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import BLOCK, Spread, column_blocks, output_shape, shifted_columns
+from .cpu_correlation import BLOCK, Spread, column_blocks, multiplied, output_shape, shifted_columns
 from .memory import empty, parts
 
 Array = np.ndarray
@@ -35,16 +35,16 @@ def is_worthwhile(height: int, kernel: tuple[int, ...], window: Window, channels
     if window.stride != (1, 1) or not padding_fits or min(C, K) < channels:
         return False
     P = window.outputs(height, window.size[1])[0]
-    R = _tile(P, I)
+    R = tile(P, I)
     return -(-P // R) * (R + I - 1) < 0.75 * P * I
 
 
-def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> Array:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves."""
+def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Array]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves; and x."""
     I, J, C, K = w.shape
     P, *row = output_shape(x, window, K, halves)
-    R = _tile(P, I)
-    of_image, of_kernel, of_output = _transforms(R, I, x.dtype)
+    R = tile(P, I)
+    of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     kernels = np.matmul(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K).transpose(0, 2, 1)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
     y = empty((R * len(tiles), *row), x.dtype)
@@ -53,20 +53,20 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> Array
         np.matmul(kernels[:, None], seen, out=products)
         rows = y[R * block.start : R * block.stop].reshape(-1, R, math.prod(row))
         np.matmul(of_output, products.reshape(*products.shape[:2], -1), out=rows)
-    return y[:P]
+    return y[:P], x
 
 
 def kernel_gradient(x: Array, w: Array, dy: Array, window: Window) -> Array:
     """The sums of `correlate`, transposed: the columns it makes times sums of rows of dy, then sums to kernel rows."""
     I, J, C, K = w.shape
     P, row = len(dy), dy[0].size
-    R = _tile(P, I)
-    of_image, of_kernel, of_output = _transforms(R, I, x.dtype)
+    R = tile(P, I)
+    of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
     halves, dy = dy.ndim == 5, _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, row)
     total = np.zeros((len(of_kernel), J * C, K), dy.dtype)
     for block, seen in _columns(of_image, tiles, x.shape, window, halves):
-        d_products = _sums(of_output.T, dy[block]).reshape(*seen.shape[:3], K, seen.shape[4])
+        d_products = multiplied(of_output.T, dy[block]).reshape(*seen.shape[:3], K, seen.shape[4])
         products = empty((*seen.shape[:4], K), dy.dtype)
         np.matmul(seen, d_products.swapaxes(-1, -2), out=products)
         total += products.sum(axis=(0, 2))
@@ -78,14 +78,14 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
     I, J, C, K = w.shape
     H, _, width, N = x_shape
     Q = dy.shape[2]
-    R = _tile(H, I)
-    of_image, of_kernel, of_output = _transforms(R, I, dy.dtype)
+    R = tile(H, I)
+    of_image, of_kernel, of_output = transforms(R, I, dy.dtype)
     kernels = np.matmul(of_kernel, w[::-1].reshape(I, -1)).reshape(-1, J * C, K)
     n = len(kernels)
     tiles = _tiles(dy, I, I - 1 - window.padding[0][0], R, H)
     dx = empty((R * len(tiles), C, width, N), dy.dtype)
     for block in parts(len(tiles), n * J * C * Q * N * dy.itemsize, BLOCK):
-        rows = _sums(of_image, tiles[block]).reshape(-1, n, K, Q * N)
+        rows = multiplied(of_image, tiles[block]).reshape(-1, n, K, Q * N)
         spread = Spread(len(rows) * n, J, Q, window, x_shape, dx.dtype)
         products = spread.products
         np.matmul(kernels, rows, out=products.reshape(-1, n, *products.shape[1:]))
@@ -96,13 +96,13 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
     return dx[:H]
 
 
-def _tile(P: int, I: int) -> int:
+def tile(P: int, I: int) -> int:
     """How many output rows to make at a time, so that P of them need the fewest products."""
     return min(range(1, max(2, len(POINTS) + 3 - I)), key=lambda R: (-(-P // R) * (R + I - 1), R))
 
 
 @lru_cache(maxsize=64)
-def _transforms(R: int, I: int, dtype: Any) -> tuple[Array, Array, Array]:
+def transforms(R: int, I: int, dtype: Any) -> tuple[Array, Array, Array]:
     """(n, n) for n image rows, (n, I) for kernel rows, (R, n) for products.
 
     Polynomials of R and of I coefficients are multiplied by multiplying their values at n points; read backwards,
@@ -130,12 +130,6 @@ def _tiles(x: Array, I: int, above: int, R: int, P: int) -> Array:
     return np.ndarray((count, R + I - 1, row), x.dtype, padded, 0, strides)
 
 
-def _sums(a: Array, rows: Array) -> Array:
-    """a (M, n) times every matrix of rows (tiles, n, L)."""
-    out = empty((len(rows), len(a), rows.shape[2]), rows.dtype)
-    return np.matmul(a, rows, out=out)
-
-
 def _with_rows(x: Array, above: int, count: int) -> Array:
     """x with rows of zeros above and below, `count` in all."""
     if count == len(x):
@@ -157,6 +151,6 @@ def _columns(
     _, C, width, N = x_shape
     n, features = tiles.shape[1], window.size[1] * C
     for block in parts(len(tiles), n * window.size[1] * tiles[0, 0].nbytes, BLOCK):
-        rows = _sums(of_image, tiles[block]).reshape(-1, C, width, N)
+        rows = multiplied(of_image, tiles[block]).reshape(-1, C, width, N)
         copies = shifted_columns(rows, window, halves).reshape(len(rows) // n, n, features, -1)
         yield block, column_blocks(copies, 2 if halves else 1)
