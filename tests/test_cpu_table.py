@@ -56,10 +56,10 @@ CASES = {
     "conv winograd full": ((3, 3, 8), Conv2D(10, 4, padding="full")),
     "conv winograd uneven": ((7, 5, 9), Conv2D(8, (3, 2), padding=((2, 0), (1, 0)))),
     "conv winograd backward only": ((8, 5, 4), Conv2D(5, (5, 3), padding=(0, 1))),
-    "conv tiles valid": ((9, 12, 24), Conv2D(25, 5)),
-    "conv tiles same": ((9, 14, 26), Conv2D(24, 3, padding="same", flip=True)),
-    "conv tiles uneven": ((14, 8, 24), Conv2D(24, (3, 5), padding=((2, 0), (1, 3)))),
-    "conv tiles full": ((10, 10, 24), Conv2D(25, (5, 4), padding="full")),
+    "conv tiles valid": ((9, 12, 32), Conv2D(33, 5)),
+    "conv tiles same": ((9, 14, 33), Conv2D(32, 3, padding="same", flip=True)),
+    "conv tiles uneven": ((14, 8, 32), Conv2D(32, (3, 5), padding=((2, 0), (1, 3)))),
+    "conv tiles full": ((10, 10, 32), Conv2D(33, (5, 4), padding="full")),
     "max pool": ((6, 8, 3), MaxPool2D()),
     "max pool odd": ((7, 5, 3), MaxPool2D()),
     "max pool all ties": ((6, 8, 3), MaxPool2D(ties="all")),
@@ -218,7 +218,7 @@ def test_cases_of_tiles_take_that_way(name, monkeypatch):
 @pytest.mark.parametrize("size", [(12, 14), (13, 15)])
 @pytest.mark.parametrize("layers", [(ReLU(), MaxPool2D()), (MaxPool2D(),)])
 def test_tiles_before_a_pool_give_the_references_numbers(size, layers):
-    network = Network((*size, 24), (Conv2D(25, 3, padding="same"), *layers))
+    network = Network((*size, 32), (Conv2D(33, 3, padding="same"), *layers))
     rng = np.random.default_rng(2)
     params = network.init(network.input_shape, rng)
     x, dy = (rng.standard_normal((3, *s)) for s in (network.input_shape, network.out_shape(network.input_shape)))

@@ -26,7 +26,7 @@ Array = np.ndarray
 
 CHANNELS = 8  # in and out, from which on Winograd's sums cost less than the products they save
 CHANNELS_BACK = 4  # the same for the gradient of the image
-CHANNELS_TILES = 24  # in and out, from which on tiles of rows and columns cost less than tiles of rows
+CHANNELS_TILES = 32  # in and out, from which on tiles of rows and columns cost less than tiles of rows
 NEVER = 1 << 62
 
 
