@@ -25,7 +25,6 @@ from .memory import empty
 Array = np.ndarray
 
 CHANNELS = 8  # in and out, from which on Winograd's sums cost less than the products they save
-CHANNELS_BACK = 4  # the same for the gradient of the image
 CHANNELS_TILES = 32  # in and out, from which on tiles of rows and columns cost less than tiles of rows
 NEVER = 1 << 62
 
@@ -66,9 +65,8 @@ class _Seen(NamedTuple):
     """The residual of a correlation on a fast way; other geometries keep the reference's. kept: for that way."""
 
     way: ModuleType
-    x_shape: tuple[int, ...]
-    window: Window
     kept: Any
+    Q: int
 
 
 def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int) -> ModuleType:
@@ -87,7 +85,7 @@ def correlate(
         return enter(y), residual
     way = _way(x.shape, w.shape, window, least)
     y, kept = way.correlate(np.ascontiguousarray(x), w, window, halves)
-    return y, _Seen(way, x.shape, window, kept)
+    return y, _Seen(way, kept, window.outputs(x.shape[0], x.shape[2])[1])
 
 
 def correlate_for_pool(
@@ -98,30 +96,15 @@ def correlate_for_pool(
     return correlate(x, w, window, groups, least, halves)
 
 
-def correlate_backward(
-    residual: Any, w: Array, dy: Array, need_dx: bool, least_back: int = CHANNELS_BACK
-) -> tuple[Array | None, Array]:
+def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
     if not isinstance(residual, _Seen):
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
-    way, x_shape, window, kept = residual
+    way, kept, Q = residual
     dy = np.ascontiguousarray(dy)
-    dw = way.kernel_gradient(kept, w, dy, window)
-    if not need_dx:
-        return None, dw
-    way = _way(x_shape, w.shape, window, least_back)
-    if dy.ndim == 5 and way is not winograd_tiles:
-        dy = _interleaved(dy, window.outputs(x_shape[0], x_shape[2])[1])
-    return way.image_gradient(x_shape, w, dy, window), dw
-
-
-def _interleaved(halves: Array, Q: int) -> Array:
-    """(P, 2, K, Q // 2, N), even columns and then odd ones -> (P, K, Q, N); a last column that has no pair is zero."""
-    P, _, K, half, N = halves.shape
-    columns = empty((P, K, Q, N), halves.dtype)
-    columns[:, :, 2 * half :] = 0
-    columns[:, :, : 2 * half].reshape(P, K, half, 2, N)[...] = halves.transpose(0, 2, 3, 1, 4)
-    return columns
+    if dy.ndim == 5 and way is not cpu_correlation:
+        dy = cpu_correlation.interleaved(dy, Q)
+    return way.gradients(kept, w, dy, need_dx)
 
 
 def add_bias(y: Array, b: Array) -> tuple[Array, int]:
@@ -287,7 +270,7 @@ NUMPY = Kernels(
 # Outputs with equal surroundings are equal to the last bit here: a pool that shares gradients among ties needs that.
 EXACT_TIES = replace(
     NUMPY,
-    correlation=Pair(partial(correlate, least=NEVER), partial(correlate_backward, least_back=NEVER)),
+    correlation=Pair(partial(correlate, least=NEVER), correlate_backward),
     correlation_for_pool=partial(correlate_for_pool, least=NEVER),
 )
 

@@ -28,9 +28,10 @@ def is_fast(window: Window, groups: int) -> bool:
 
 
 class Seen(NamedTuple):
-    """What `correlate` keeps for `kernel_gradient`: the image, and its shifted copies if they are few."""
+    """What `correlate` keeps for `gradients`: the image, and its shifted copies if they are few."""
 
     x: Array
+    window: Window
     copies: Array | None
 
 
@@ -48,15 +49,25 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
         copies = _seen_columns(x, window, rows, halves)
         stack = _stack_rows(copies, I, window.stride[0])
         _multiply(kernel, column_blocks(stack, parities), y[rows].reshape(-1, parities, K, L // parities))
-    return y, Seen(x, copies if rows.stop - rows.start == P else None)
+    return y, Seen(x, window, copies if rows.stop - rows.start == P else None)
 
 
-def kernel_gradient(seen: Seen, w: Array, dy: Array, window: Window) -> Array:
+def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    """dx as x, or None, and dw as w. dy (P, K, Q, N), or in halves."""
+    dw = kernel_gradient(seen, w, dy)
+    if not need_dx:
+        return None, dw
+    x, window, _ = seen
+    whole = interleaved(dy, window.outputs(len(x), x.shape[2])[1]) if dy.ndim == 5 else dy
+    return image_gradient(x.shape, w, whole, window), dw
+
+
+def kernel_gradient(seen: Seen, w: Array, dy: Array) -> Array:
     """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n].
 
     dy may be in halves.
     """
-    (x, copies), (I, J, C, K) = seen, w.shape
+    (x, window, copies), (I, J, C, K) = seen, w.shape
     halves, P, L = dy.ndim == 5, len(dy), dy[0].size // K
     parities = 2 if halves else 1
     dw = np.zeros((I * J * C, K), dy.dtype)
@@ -191,6 +202,15 @@ def column_blocks(stack: Array, blocks: int) -> Array:
         return stack[..., None, :, :]
     *rows, K, L = stack.shape
     return stack.reshape(*rows, K, blocks, L // blocks).swapaxes(-2, -3)
+
+
+def interleaved(halves: Array, Q: int) -> Array:
+    """(P, 2, K, Q // 2, N), even columns and then odd ones -> (P, K, Q, N); a last column that has no pair is zero."""
+    P, _, K, half, N = halves.shape
+    columns = empty((P, K, Q, N), halves.dtype)
+    columns[:, :, 2 * half :] = 0
+    columns[:, :, : 2 * half].reshape(P, K, half, 2, N)[...] = halves.transpose(0, 2, 3, 1, 4)
+    return columns
 
 
 class Spread:

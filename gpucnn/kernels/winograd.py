@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,13 +39,20 @@ def is_worthwhile(height: int, kernel: tuple[int, ...], window: Window, channels
     return -(-P // R) * (R + I - 1) < 0.75 * P * I
 
 
-def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Array]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves; and x."""
+class Seen(NamedTuple):
+    """What `correlate` keeps for `gradients`."""
+
+    x: Array
+    window: Window
+
+
+def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves."""
     I, J, C, K = w.shape
     P, *row = output_shape(x, window, K, halves)
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
-    kernels = np.matmul(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K).transpose(0, 2, 1)
+    kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K).transpose(0, 2, 1)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
     y = empty((R * len(tiles), *row), x.dtype)
     for block, seen in _columns(of_image, tiles, x.shape, window, halves):
@@ -53,47 +60,46 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
         np.matmul(kernels[:, None], seen, out=products)
         rows = y[R * block.start : R * block.stop].reshape(-1, R, math.prod(row))
         np.matmul(of_output, products.reshape(*products.shape[:2], -1), out=rows)
-    return y[:P], x
+    return y[:P], Seen(x, window)
 
 
-def kernel_gradient(x: Array, w: Array, dy: Array, window: Window) -> Array:
-    """The sums of `correlate`, transposed: the columns it makes times sums of rows of dy, then sums to kernel rows."""
-    I, J, C, K = w.shape
-    P, row = len(dy), dy[0].size
+def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy (P, K, Q, N)."""
+    (x, window), (I, J, C, K) = seen, w.shape
+    (H, _, width, N), (P, _, Q, _), top = x.shape, dy.shape, window.padding[0][0]
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
-    tiles = _tiles(x, I, window.padding[0][0], R, P)
-    halves, dy = dy.ndim == 5, _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, row)
-    total = np.zeros((len(of_kernel), J * C, K), dy.dtype)
-    for block, seen in _columns(of_image, tiles, x.shape, window, halves):
-        d_products = multiplied(of_output.T, dy[block]).reshape(*seen.shape[:3], K, seen.shape[4])
-        products = empty((*seen.shape[:4], K), dy.dtype)
-        np.matmul(seen, d_products.swapaxes(-1, -2), out=products)
-        total += products.sum(axis=(0, 2))
-    return np.matmul(of_kernel.T, total.reshape(len(total), -1)).reshape(w.shape)
+    n = len(of_image)
+    tiles, d_kernels = _tiles(x, I, top, R, P), np.zeros((n, J * C, K), dy.dtype)
+    dy = _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, -1)
+    if need_dx:
+        kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(n, J * C, K)
+        d_tiles = empty(tiles.shape, dy.dtype)
+    for block, copies in _columns(of_image, tiles, x.shape, window, False):
+        d_products = multiplied(of_output.T, dy[block]).reshape(-1, n, K, Q * N)
+        of_tiles = empty((len(d_products), n, J * C, K), dy.dtype)
+        np.matmul(copies[:, :, 0], d_products.swapaxes(-1, -2), out=of_tiles)
+        d_kernels += np.add.reduce(of_tiles, axis=0)
+        if need_dx:
+            spread = Spread(len(d_products) * n, J, Q, window, x.shape, dy.dtype)
+            np.matmul(kernels, d_products, out=spread.products.reshape(-1, n, J * C, Q * N))
+            d_rows = empty((len(d_products) * n, C, width, N), dy.dtype)
+            spread.sum(d_rows)
+            np.matmul(of_image.T, d_rows.reshape(-1, n, C * width * N), out=d_tiles[block])
+    dw = multiplied(of_kernel.T, d_kernels.reshape(n, -1)).reshape(w.shape)
+    return added_up(d_tiles, R)[top : top + H].reshape(x.shape) if need_dx else None, dw
 
 
-def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window) -> Array:
-    """A correlation of dy with the kernel's rows turned upside down; its columns are J shifted sums."""
-    I, J, C, K = w.shape
-    H, _, width, N = x_shape
-    Q = dy.shape[2]
-    R = tile(H, I)
-    of_image, of_kernel, of_output = transforms(R, I, dy.dtype)
-    kernels = np.matmul(of_kernel, w[::-1].reshape(I, -1)).reshape(-1, J * C, K)
-    n = len(kernels)
-    tiles = _tiles(dy, I, I - 1 - window.padding[0][0], R, H)
-    dx = empty((R * len(tiles), C, width, N), dy.dtype)
-    for block in parts(len(tiles), n * J * C * Q * N * dy.itemsize, BLOCK):
-        rows = multiplied(of_image, tiles[block]).reshape(-1, n, K, Q * N)
-        spread = Spread(len(rows) * n, J, Q, window, x_shape, dx.dtype)
-        products = spread.products
-        np.matmul(kernels, rows, out=products.reshape(-1, n, *products.shape[1:]))
-        d_sums = empty((len(rows) * n, C, width, N), dy.dtype)
-        spread.sum(d_sums)
-        out = dx[R * block.start : R * block.stop].reshape(-1, R, C * width * N)
-        np.matmul(of_output, d_sums.reshape(-1, n, C * width * N), out=out)
-    return dx[:H]
+def added_up(parts: Array, step: int) -> Array:
+    """(..., count, n, L) -> (..., at least step (count - 1) + n, L): part k added where it begins, at k step."""
+    *before, count, n, L = parts.shape
+    total = empty((*before, count + (n - 1) // step, step, L), parts.dtype)
+    total[..., count:, :, :] = 0
+    total[..., :count, :, :] = parts[..., :step, :]
+    for start in range(step, n, step):
+        later, first = parts[..., start : start + step, :], start // step
+        total[..., first : first + count, : later.shape[-2], :] += later
+    return total.reshape(*before, -1, L)
 
 
 def tile(P: int, I: int) -> int:

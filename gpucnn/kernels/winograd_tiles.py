@@ -19,7 +19,7 @@ import numpy as np
 from ..ops.window import Window
 from .cpu_correlation import multiplied
 from .memory import empty
-from .winograd import tile, transforms
+from .winograd import added_up, tile, transforms
 
 Array = np.ndarray
 
@@ -66,20 +66,21 @@ def is_worthwhile(height: int, width: int, kernel: tuple[int, ...], window: Wind
 
 
 class Seen(NamedTuple):
-    """What `correlate` keeps for `kernel_gradient`: the image with its border, (height, width, C, N)."""
+    """What `correlate` keeps for `gradients`: the image with its border, (height, width, C, N)."""
 
     image: Array
     grid: _Grid
+    x_shape: tuple[int, ...]
+    window: Window
 
 
 def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N). x may be in halves; y is, if asked for."""
-    I, J, C, K = w.shape
-    N, (P, Q) = x.shape[-1], window.outputs(len(x), _width(x))
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves."""
+    H, _, width, N = x.shape
+    (P, Q), K = window.outputs(H, width), w.shape[3]
     grid = _grid(P, Q, window, x.dtype)
     image = _with_border(x, window.padding[0][0], window.padding[1][0], grid.height, grid.width)
-    of_kernel = multiplied(grid.of_columns[1], multiplied(grid.of_rows[1], w.reshape(I, -1)).reshape(grid.n, J, C * K))
-    kernels = np.ascontiguousarray(of_kernel.reshape(grid.n, 1, grid.m, C, K).swapaxes(-1, -2))
+    kernels = np.ascontiguousarray(_sums_of_kernel(w, grid).swapaxes(-1, -2))
     y = empty((P, 2, K, Q // 2, N) if halves else (P, K, Q, N), x.dtype)
     for th in range(grid.TH):
         products = empty((grid.n, grid.TW, grid.m, K, N), x.dtype)
@@ -89,36 +90,46 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
         here = y[grid.R * th : grid.R * (th + 1)]
         for out, columns in _columns_of(here):
             out[...] = tiles[: len(here), columns].swapaxes(1, 2)
-    return y, Seen(image, grid)
+    return y, Seen(image, grid, x.shape, window)
 
 
-def kernel_gradient(seen: Seen, w: Array, dy: Array, window: Window) -> Array:
-    """The sums of `correlate`, transposed: sums of pixels times sums of dy, over tiles and batch.
-
-    dy may be in halves: a last column without a pair is zero.
-    """
-    I, J, C, K = w.shape
-    grid, N = seen.grid, dy.shape[-1]
-    image = np.ascontiguousarray(seen.image.swapaxes(2, 3))  # OpenBLAS is twice as slow with both factors in rows of N
-    dy = _with_border(dy, 0, 0, grid.R * grid.TH, grid.S * grid.TW)
-    d_kernels = np.zeros((grid.n, grid.m, K, C), dy.dtype)
-    for th in range(grid.TH):
-        of_rows = multiplied(grid.of_rows[2].T, dy[grid.R * th : grid.R * (th + 1)].reshape(grid.R, -1))
-        d_products = multiplied(grid.of_columns[2].T, of_rows.reshape(grid.n, grid.TW, grid.S, K * N))
-        of_tiles = empty((grid.n, grid.TW, grid.m, K, C), dy.dtype)
-        np.matmul(d_products.reshape(grid.n, grid.TW, grid.m, K, N), _sums_of_pixels(image, grid, th), out=of_tiles)
+def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    """`correlate` transposed, step by step: dx (H, C, W, N) or None, and dw as w. dy (P, K, Q, N)."""
+    (H, C, width, N), (I, J, _, K), grid = seen.x_shape, w.shape, seen.grid
+    (top, _), (left, _) = seen.window.padding
+    n, m, R, S, TH, TW = grid.n, grid.m, grid.R, grid.S, grid.TH, grid.TW
+    image = np.ascontiguousarray(seen.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
+    dy = _with_border(dy, 0, 0, R * TH, S * TW)
+    d_kernels = np.zeros((n, m, K, C), dy.dtype)
+    if need_dx:
+        kernels = _sums_of_kernel(w, grid)
+        d_tiles = empty((TH, n, (TW + (m - 1) // S) * S * C * N), dy.dtype)
+    for th in range(TH):
+        d_rows = multiplied(grid.of_rows[2].T, dy[R * th : R * (th + 1)].reshape(R, -1))
+        d_products = multiplied(grid.of_columns[2].T, d_rows.reshape(n, TW, S, K * N)).reshape(n, TW, m, K, N)
+        of_tiles = empty((n, TW, m, K, C), dy.dtype)
+        np.matmul(d_products, _sums_of_pixels(image, grid, th), out=of_tiles)
         d_kernels += np.add.reduce(of_tiles, axis=1)
-    of_columns = multiplied(grid.of_columns[1].T, d_kernels.reshape(grid.n, grid.m, K * C))
-    dw = multiplied(grid.of_rows[1].T, of_columns.reshape(grid.n, -1))
-    return dw.reshape(I, J, K, C).swapaxes(2, 3)
+        if need_dx:
+            d_sums = empty((n, TW, m, C, N), dy.dtype)
+            np.matmul(kernels, d_products, out=d_sums)
+            d_columns = multiplied(grid.of_columns[0].T, d_sums.reshape(n, TW, m, C * N))
+            d_tiles[th] = multiplied(grid.of_rows[0].T, added_up(d_columns, S).reshape(n, -1))
+    d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
+    dw = multiplied(grid.of_rows[1].T, d_kernels.reshape(n, -1)).reshape(I, J, K, C).swapaxes(2, 3)
+    if not need_dx:
+        return None, dw
+    of_image = added_up(d_tiles, R)[top : top + H].reshape(H, -1, C, N)
+    dx = empty(seen.x_shape, dy.dtype)
+    dx[...] = of_image[:, left : left + width].swapaxes(1, 2)
+    return dx, dw
 
 
-def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window) -> Array:
-    """A correlation of dy with the kernel upside down. dy may be in halves: a last column without a pair is zero."""
-    (I, J), (top, bottom), (left, right) = window.size, *window.padding
-    missing = window.outputs(x_shape[0], x_shape[2])[1] - _width(dy)
-    padding = (I - 1 - top, I - 1 - bottom), (J - 1 - left, J - 1 - right + missing)
-    return correlate(dy, w[::-1, ::-1].swapaxes(2, 3), Window(window.size, padding=padding))[0]
+def _sums_of_kernel(w: Array, grid: _Grid) -> Array:
+    """(n, 1, m, C, K)."""
+    I, J, C, K = w.shape
+    of_rows = multiplied(grid.of_rows[1], w.reshape(I, -1)).reshape(grid.n, J, C * K)
+    return multiplied(grid.of_columns[1], of_rows).reshape(grid.n, 1, grid.m, C, K)
 
 
 def _sums_of_pixels(image: Array, grid: _Grid, th: int) -> Array:
@@ -133,25 +144,20 @@ def _sums_of_pixels(image: Array, grid: _Grid, th: int) -> Array:
 
 
 def _with_border(x: Array, above: int, left: int, height: int, width: int) -> Array:
-    """x (H, C, W, N) or in halves -> (height, width, C, N), zeros where it has no pixels."""
-    H, W, C, N = len(x), _width(x), x.shape[-3], x.shape[-1]
+    """x (H, C, W, N) -> (height, width, C, N), zeros where it has no pixels."""
+    H, C, W, N = x.shape
     image = empty((height, width, C, N), x.dtype)
     image[:above] = 0
     image[above + H :] = 0
     rows = image[above : above + H]
     rows[:, :left] = 0
     rows[:, left + W :] = 0
-    for pixels, columns in _columns_of(x):
-        rows[:, left : left + W][:, columns] = pixels.swapaxes(1, 2)
+    rows[:, left : left + W] = x.swapaxes(1, 2)
     return image
 
 
-def _width(x: Array) -> int:
-    return 2 * x.shape[3] if x.ndim == 5 else x.shape[2]
-
-
-def _columns_of(x: Array) -> list[tuple[Array, slice]]:
-    """The parts of x that are (H, C, some columns, N), and which columns."""
-    if x.ndim == 4:
-        return [(x, slice(0, x.shape[2]))]
-    return [(x[:, parity], slice(parity, 2 * x.shape[3], 2)) for parity in (0, 1)]
+def _columns_of(y: Array) -> list[tuple[Array, slice]]:
+    """The parts of y that are (P, K, some columns, N), and which columns."""
+    if y.ndim == 4:
+        return [(y, slice(0, y.shape[2]))]
+    return [(y[:, parity], slice(parity, 2 * y.shape[3], 2)) for parity in (0, 1)]
