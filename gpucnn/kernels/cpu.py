@@ -20,6 +20,7 @@ from .. import ops
 from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd, winograd_tiles
+from .cpu_correlation import SMALL_PRODUCT
 from .memory import empty
 
 Array = np.ndarray
@@ -57,8 +58,29 @@ def image_shape(x: Array) -> tuple[int, int, int]:
 def matmul(a: Array, b: Array) -> Array:
     """a (M, K) times b (K, N), in the memory order of a: activations stay feature-major, weight gradients row-major."""
     if a.flags.f_contiguous:
-        return np.matmul(b.T, a.T, out=empty((b.shape[1], a.shape[0]), a.dtype)).T
-    return np.matmul(a, b, out=empty((a.shape[0], b.shape[1]), a.dtype))
+        return _row_major(b.T, a.T).T
+    return _row_major(a, b)
+
+
+def _row_major(a: Array, b: Array) -> Array:
+    """a (M, K) times b (K, N), rows of N."""
+    (M, K), N = a.shape, b.shape[1]
+    out = empty((M, N), a.dtype)
+    rows = _rows_at_a_time(M, K * N) if a.flags.c_contiguous else 0
+    if not rows:
+        return np.matmul(a, b, out=out)
+    np.matmul(a.reshape(-1, rows, K), np.ascontiguousarray(b), out=out.reshape(-1, rows, N))
+    return out
+
+
+@lru_cache(maxsize=256)
+def _rows_at_a_time(M: int, size: int) -> int:
+    """Into how many rows to cut a long factor, the other being of `size` numbers; 0: leave it whole.
+
+    OpenBLAS takes small products as they are, and copies both factors of larger ones first.
+    """
+    fitting = (2**k for k in range(3, 8) if M % 2**k == 0 and 2**k * size <= SMALL_PRODUCT < M * size)
+    return max(fitting, default=0)
 
 
 class _Seen(NamedTuple):
