@@ -22,7 +22,7 @@ Array = Any
 
 CHUNK = 1 << 16  # numbers of theta updated at a time on a CPU: theta, gradients and state stay in the cache
 CACHE = 1 << 22  # bytes of activations that a shard of examples may have
-CHUNKS = 8  # of images that a worker computes before it hands over the logits
+SPAN = 1 << 22  # bytes of images that a worker computes before it hands over the logits
 WORTH_A_WORKER = 3e6  # multiply-adds below which a worker costs more than it gains
 
 
@@ -214,8 +214,10 @@ class Forward(Task):
 
 def forward_in_chunks(forward: Forward, images: Array, workers: Workers) -> Iterator[Array]:
     """Chunks of logits, in order; the workers compute some of them side by side."""
-    span = forward.chunk * min(CHUNKS, max(1, images.shape[0] // (forward.chunk * workers.threads)))
-    spans = [images[start : start + span] for start in range(0, images.shape[0], span)]
-    for first in range(0, len(spans), workers.threads):
-        for chunks in workers.map(forward, [(part,) for part in spans[first : first + workers.threads]]):
+    count, threads = images.shape[0], workers.threads
+    turns = max(1, round(count * images[:1].nbytes / (SPAN * threads)))
+    span = forward.chunk * max(1, math.ceil(count / (forward.chunk * threads * turns)))
+    spans = [images[start : start + span] for start in range(0, count, span)]
+    for first in range(0, len(spans), threads):
+        for chunks in workers.map(forward, [(part,) for part in spans[first : first + threads]]):
             yield from chunks

@@ -270,6 +270,38 @@ def test_helpers_have_no_helpers(monkeypatch):
 
 
 @needs_helpers
+@pytest.mark.parametrize("box", [0, 1 << 15, 1 << 20])
+def test_large_arrays_arrive_through_the_box_while_there_is_room(box):
+    memory = np.zeros(box, np.uint8)
+    one, end = Channel.pair(memory)
+    other, rng = Channel(end, inbox=memory), np.random.default_rng(0)
+    sent = [
+        rng.integers(0, 256, (30, 1000)).astype(np.uint8),
+        rng.random((100, 50)).T,
+        rng.random(3000),
+        rng.random((64, 128)).astype(np.float32)[::2],
+        np.arange(5),
+        rng.random((9, 1000)).astype(">f4"),
+    ]
+    for _ in range(2):
+        thread = threading.Thread(target=one.send, args=(("run", sent),))
+        thread.start()
+        verb, found = other.receive()
+        thread.join()
+        assert verb == "run"
+        for a, b in zip(found, sent, strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+        assert np.shares_memory(found[0], memory) == (box >= 1 << 15)
+        assert not np.shares_memory(found[4], memory)
+        large = [a for a in found if np.shares_memory(a, memory)]
+        assert not any(a.flags.writeable for a in large)
+        assert not any(np.shares_memory(a, b) for a in large for b in large if a is not b)
+    one.close()
+    other.close()
+
+
+@needs_helpers
 def test_large_arrays_travel_in_their_memory_order():
     one, end = Channel.pair()
     other, sent = Channel(end), np.asfortranarray(np.random.default_rng(0).random((1000, 3000)))

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+LARGE = 1 << 13  # bytes from which on an array goes through the outbox: a socket copies it twice, in small pieces
+LINE = 64
 PATIENCE = 5e-4  # seconds to look for a message without pause: to be woken takes longer than a short step's work
 HEAD = struct.Struct("=Q")
 
@@ -28,25 +30,61 @@ def _as_bytes(array: np.ndarray) -> tuple[Any, ...]:
 ARRAYS: dict[type, Any] = {np.ndarray: _as_bytes}  # NumPy's own way to pickle takes twice as long for small arrays
 
 
-class Channel:
-    """One end. Arrays arrive as copies, read-only; those of object type cannot be sent."""
+class _Pickler(pickle.Pickler):
+    """Large arrays are written to the outbox, one after the other, while there is room."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self._end = end
+    def __init__(self, buffer: io.BytesIO, outbox: np.ndarray) -> None:
+        super().__init__(buffer, 5)
+        self.dispatch_table = ARRAYS
+        self._outbox, self._used = outbox, 0
+
+    def persistent_id(self, value: Any) -> tuple[Any, ...] | None:
+        if type(value) is not np.ndarray or not LARGE <= value.nbytes <= self._outbox.size - self._used:
+            return None
+        kind, start = value.dtype, self._used
+        if not value.flags.c_contiguous or kind.hasobject:
+            return None
+        self._used = -(-(start + value.nbytes) // LINE) * LINE
+        np.ndarray(value.shape, kind, self._outbox, start)[...] = value
+        return start, kind.str, value.shape
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytearray, inbox: np.ndarray) -> None:
+        super().__init__(io.BytesIO(data))
+        self._inbox = inbox
+
+    def persistent_load(self, saved: tuple[Any, ...]) -> np.ndarray:
+        start, kind, shape = saved
+        array = np.ndarray(shape, kind, self._inbox, start)
+        array.flags.writeable = False
+        return array
+
+
+NO_BOX = np.zeros(0, np.uint8)
+
+
+class Channel:
+    """One end. Arrays arrive read-only; those of object type cannot be sent.
+
+    outbox, inbox: bytes that both ends map. What is sent through an outbox stays there until the next message: by then
+    the other end must have answered.
+    """
+
+    def __init__(self, end: socket.socket, *, outbox: np.ndarray = NO_BOX, inbox: np.ndarray = NO_BOX) -> None:
+        self._end, self._outbox, self._inbox = end, outbox, inbox
 
     @classmethod
-    def pair(cls) -> tuple[Channel, socket.socket]:
+    def pair(cls, outbox: np.ndarray = NO_BOX) -> tuple[Channel, socket.socket]:
         """A channel, and the other end of it for another process to inherit."""
         ours, theirs = socket.socketpair()
-        return cls(ours), theirs
+        return cls(ours, outbox=outbox), theirs
 
     def send(self, message: Any) -> None:
         """Raises OSError when the other end is gone."""
         buffer = io.BytesIO()
         buffer.write(HEAD.pack(0))
-        pickler = pickle.Pickler(buffer, 5)
-        pickler.dispatch_table = ARRAYS
-        pickler.dump(message)
+        _Pickler(buffer, self._outbox).dump(message)
         data = buffer.getbuffer()
         HEAD.pack_into(data, 0, len(data) - HEAD.size)
         self._end.sendall(data)
@@ -54,7 +92,7 @@ class Channel:
     def receive(self) -> Any:
         """The next message. Raises EOFError or OSError when the other end is gone."""
         size = HEAD.unpack(self._exactly(HEAD.size, self._first()))[0]
-        return pickle.loads(self._exactly(size))
+        return _Unpickler(self._exactly(size), self._inbox).load()
 
     def arrived(self) -> bool:
         """Whether there is something to receive, or the other end is gone."""

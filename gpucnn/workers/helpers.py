@@ -2,7 +2,7 @@
 
 Python's lock lets one thread at a time run Python; NumPy gives it up during a call, but a step of a small network is
 hundreds of calls of a few microseconds, and threads that wake each other up for each gain nothing. A process has a lock
-of its own. Parameters and gradients lie in memory that all map (`shared`); batches and losses travel through a socket.
+of its own. Parameters, gradients and batches lie in memory that both map (`shared`); the rest travels through a socket.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from . import shared
 from .channel import Channel
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-START = "import sys; sys.path[:] = {path!r}; from gpucnn.workers.helpers import serve; serve({file})"
+START = "import sys; sys.path[:] = {path!r}; from gpucnn.workers.helpers import serve; serve({file}, {box})"
 MARK = "GPUCNN_HELPER"  # in a helper's environment: it has no helpers of its own
 PATH = [os.path.abspath(place) for place in sys.path]  # as it was before anybody changed the directory
+BOX = 1 << 26  # bytes of memory, taken when they are first used, through which a helper gets its batches
 KNOWN = {"gpucnn", "numpy", "builtins", "functools", "collections"}  # packages that are the same in every process
 Task = Callable[..., Any]
 
@@ -84,15 +85,17 @@ class Helper:
     """One process. It starts in the background; `ready` says when it can be used."""
 
     def __init__(self) -> None:
-        self.channel, theirs = Channel.pair()
+        box = shared.zeros(BOX, np.uint8)
+        box_file = shared.descriptor(box) or 0
+        self.channel, theirs = Channel.pair(box)
         with theirs:
             self.process = subprocess.Popen(
                 [
                     sys.executable,
                     "-c",
-                    START.format(path=list(dict.fromkeys([*PATH, *sys.path])), file=theirs.fileno()),
+                    START.format(path=list(dict.fromkeys([*PATH, *sys.path])), file=theirs.fileno(), box=box_file),
                 ],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), box_file],
                 env=os.environ | dict.fromkeys((*ONE_THREAD, MARK), "1"),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is this process's affair
@@ -271,11 +274,12 @@ def _pickled(task: Task) -> tuple[bytes, list[int]]:
     return buffer.getvalue(), pickler.files
 
 
-def serve(file: int) -> None:
-    """What a helper does until the other end of its socket closes."""
+def serve(file: int, box: int) -> None:
+    """What a helper does until the other end of its socket closes. box: the file of what is large."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     np.seterr(all="ignore")
-    channel = Channel(socket.socket(fileno=file))
+    channel = Channel(socket.socket(fileno=file), inbox=shared.attach(box, BOX, np.uint8))
+    os.close(box)
     tasks: dict[int, Task] = {}
     answer: tuple[Any, Exception | None] = None, None
     while True:
