@@ -21,7 +21,7 @@ from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd, winograd_tiles
 from .cpu_correlation import SMALL_PRODUCT
-from .memory import empty
+from .memory import empty, ones
 
 Array = np.ndarray
 
@@ -88,7 +88,6 @@ class _Seen(NamedTuple):
 
     way: ModuleType
     kept: Any
-    Q: int
 
 
 def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int) -> ModuleType:
@@ -107,7 +106,7 @@ def correlate(
         return enter(y), residual
     way = _way(x.shape, w.shape, window, least)
     y, kept = way.correlate(np.ascontiguousarray(x), w, window, halves)
-    return y, _Seen(way, kept, window.outputs(x.shape[0], x.shape[2])[1])
+    return y, _Seen(way, kept)
 
 
 def correlate_for_pool(
@@ -122,11 +121,7 @@ def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tup
     if not isinstance(residual, _Seen):
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
-    way, kept, Q = residual
-    dy = np.ascontiguousarray(dy)
-    if dy.ndim == 5 and way is not cpu_correlation:
-        dy = cpu_correlation.interleaved(dy, Q)
-    return way.gradients(kept, w, dy, need_dx)
+    return residual.way.gradients(residual.kept, w, np.ascontiguousarray(dy), need_dx)
 
 
 def add_bias(y: Array, b: Array) -> tuple[Array, int]:
@@ -139,13 +134,14 @@ def add_bias(y: Array, b: Array) -> tuple[Array, int]:
 
 
 def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
+    """Sums as products with ones: several times faster."""
     if dy.ndim == 2:
-        return dy.sum(axis=0)
+        return ones(len(dy), dy.dtype).dot(dy)
     if bias_ndim == 3:
         return dy.sum(axis=3).transpose(0, 2, 1)
     K, L = dy.shape[-3], dy.shape[-2] * dy.shape[-1]
-    of_rows = np.matmul(dy.reshape(-1, K, L), _ones(L, dy.dtype))
-    return of_rows.sum(axis=0)  # several times faster than a sum over three axes
+    of_rows = np.matmul(dy.reshape(-1, K, L), ones(L, dy.dtype))
+    return ones(len(of_rows), dy.dtype).dot(of_rows)
 
 
 def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
@@ -157,7 +153,7 @@ def relu_backward(residual: Any, dy: Array) -> Array:
     dx = np.multiply(dy, x > 0, out=_like(x, dy.dtype))
     if slope_at_zero:
         zeros = x == 0
-        if zeros.any():  # rare: a look costs less than two more passes
+        if np.count_nonzero(zeros):  # rare: a look costs less than two more passes
             dx += slope_at_zero * dy * zeros
     return dx
 
@@ -203,7 +199,7 @@ def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]
     d_pooled = np.multiply(dy, before > 0, out=_like(before, dy.dtype))
     if slope_at_zero:
         at_zero = before == 0
-        if at_zero.any():
+        if np.count_nonzero(at_zero):
             # After ReLU such a window is all zeros: its first pixel wins, and has a slope only if it was 0 before too.
             if ties == "first":
                 at_zero &= cpu_pooling.first_pixel_won(for_pool)
@@ -237,7 +233,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     z = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
     losses = -z[of_label]
     x = np.exp(z, out=z)
-    total = np.add.reduce(x, axis=1)
+    total = x.dot(ones(x.shape[1], x.dtype))
     losses += np.log(total)
     x /= total[:, None]
     x[of_label] -= 1
@@ -262,11 +258,6 @@ def _positive_part(x: Array) -> Array:
 @lru_cache(maxsize=256)
 def _zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.zeros(shape, dtype)
-
-
-@lru_cache(maxsize=256)
-def _ones(size: int, dtype: Any) -> Array:
-    return np.ones(size, dtype)
 
 
 NUMPY = Kernels(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .memory import empty, parts
+from .memory import empty, ones, parts
 
 Array = np.ndarray
 
@@ -41,9 +41,8 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
     halves: y (P, 2, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
     """
     I, J, C, K = w.shape
-    P, parities, columns = _outputs(x, window, halves)
-    L = parities * columns * x.shape[3]
     y = empty(output_shape(x, window, K, halves), x.dtype)
+    P, parities, L = len(y), 2 if halves else 1, y[0].size // K
     kernel = np.ascontiguousarray(w.reshape(I * J * C, K).T)
     for rows in parts(P, J * C * L * x.itemsize, BLOCK):
         copies = _seen_columns(x, window, rows, halves)
@@ -58,8 +57,7 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
     if not need_dx:
         return None, dw
     x, window, _ = seen
-    whole = interleaved(dy, window.outputs(len(x), x.shape[2])[1]) if dy.ndim == 5 else dy
-    return image_gradient(x.shape, w, whole, window), dw
+    return image_gradient(x.shape, w, whole_rows(dy, window.outputs(len(x), x.shape[2])[1]), window), dw
 
 
 def kernel_gradient(seen: Seen, w: Array, dy: Array) -> Array:
@@ -70,7 +68,7 @@ def kernel_gradient(seen: Seen, w: Array, dy: Array) -> Array:
     (x, window, copies), (I, J, C, K) = seen, w.shape
     halves, P, L = dy.ndim == 5, len(dy), dy[0].size // K
     parities = 2 if halves else 1
-    dw = np.zeros((I * J * C, K), dy.dtype)
+    dw = np.zeros(w.size, dy.dtype)
     dy = dy.reshape(P, parities, K, L // parities)
     pieces = _pieces(dw.size, L // parities)
     for rows in parts(P, J * C * L * x.itemsize, BLOCK):
@@ -78,7 +76,8 @@ def kernel_gradient(seen: Seen, w: Array, dy: Array) -> Array:
         pixels = column_blocks(column_blocks(_stack_rows(of_rows, I, window.stride[0]), parities), pieces)
         products = empty((*pixels.shape[:-1], K), dy.dtype)
         np.matmul(pixels, column_blocks(dy[rows], pieces).swapaxes(-1, -2), out=products)
-        dw += products.reshape(-1, *dw.shape).sum(axis=0)
+        products = products.reshape(-1, dw.size)
+        dw += ones(len(products), dw.dtype).dot(products)
     return dw.reshape(w.shape)
 
 
@@ -204,8 +203,10 @@ def column_blocks(stack: Array, blocks: int) -> Array:
     return stack.reshape(*rows, K, blocks, L // blocks).swapaxes(-2, -3)
 
 
-def interleaved(halves: Array, Q: int) -> Array:
+def whole_rows(halves: Array, Q: int) -> Array:
     """(P, 2, K, Q // 2, N), even columns and then odd ones -> (P, K, Q, N); a last column that has no pair is zero."""
+    if halves.ndim == 4:
+        return halves
     P, _, K, half, N = halves.shape
     columns = empty((P, K, Q, N), halves.dtype)
     columns[:, :, 2 * half :] = 0

@@ -11,6 +11,7 @@ import math
 import sys
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,13 +65,27 @@ _here = _Shelf()
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """np.empty, of memory used before where it is large. No two living arrays share it."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
+    size = _block_size(shape, dtype)
     if size < SMALL:
         return np.empty(shape, dtype)
-    step = 1 << max(0, size.bit_length() - 4)  # sizes are rounded up by at most an eighth, so that blocks fit again
-    memory, offset = _here.take(-(-size // step) * step)
+    memory, offset = _here.take(size)
     return np.ndarray(shape, dtype, memory, offset)  # it, and every view of it, refers to memory
+
+
+@lru_cache(maxsize=1024)
+def _block_size(shape: tuple[int, ...], dtype: Any) -> int:
+    """The bytes of such an array, rounded up by at most an eighth so that blocks fit again."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    step = 1 << max(0, size.bit_length() - 4)
+    return -(-size // step) * step
+
+
+@lru_cache(maxsize=256)
+def ones(size: int, dtype: Any) -> np.ndarray:
+    """(size,), to be read only: a product with it is the fastest sum."""
+    vector = np.ones(size, dtype)
+    vector.flags.writeable = False
+    return vector
 
 
 def parts(count: int, item_bytes: int, most_bytes: int = CACHE) -> Iterator[slice]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import BLOCK, Spread, column_blocks, multiplied, output_shape, shifted_columns
+from .cpu_correlation import BLOCK, Spread, column_blocks, multiplied, output_shape, shifted_columns, whole_rows
 from .memory import empty, parts
 
 Array = np.ndarray
@@ -64,9 +64,11 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
 
 
 def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-    """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy (P, K, Q, N)."""
+    """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy (P, K, Q, N), or in halves."""
     (x, window), (I, J, C, K) = seen, w.shape
-    (H, _, width, N), (P, _, Q, _), top = x.shape, dy.shape, window.padding[0][0]
+    (H, _, width, N), top = x.shape, window.padding[0][0]
+    P, Q = window.outputs(H, width)
+    dy = whole_rows(dy, Q)
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     n = len(of_image)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import multiplied
+from .cpu_correlation import multiplied, whole_rows
 from .memory import empty
 from .winograd import added_up, tile, transforms
 
@@ -94,12 +94,12 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
 
 
 def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-    """`correlate` transposed, step by step: dx (H, C, W, N) or None, and dw as w. dy (P, K, Q, N)."""
+    """`correlate` transposed, step by step: dx (H, C, W, N) or None, and dw as w. dy (P, K, Q, N), or in halves."""
     (H, C, width, N), (I, J, _, K), grid = seen.x_shape, w.shape, seen.grid
     (top, _), (left, _) = seen.window.padding
     n, m, R, S, TH, TW = grid.n, grid.m, grid.R, grid.S, grid.TH, grid.TW
     image = np.ascontiguousarray(seen.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
-    dy = _with_border(dy, 0, 0, R * TH, S * TW)
+    dy = _with_border(whole_rows(dy, seen.window.outputs(H, width)[1]), 0, 0, R * TH, S * TW)
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     if need_dx:
         kernels = _sums_of_kernel(w, grid)
