@@ -53,16 +53,10 @@ class Layout:
         xp = array_namespace(vector)
         return [xp.reshape(vector[place], shape, copy=False) for _, place, shape in self.slots]
 
-    def pack(self, params: Mapping[str, Any], out: Array, views: list[Array] | None = None) -> Array:
-        """Copy params into the flat vector out, and return it. views: those of out, where they are at hand."""
-        for slot, target in zip(self.slots, views or self.views(out)):
+    def pack(self, params: Mapping[str, Any], out: Array) -> Array:
+        """Copy params into the flat vector out, and return it."""
+        for slot, target in zip(self.slots, self.views(out)):
             target[...] = at(params, slot.path)
-        return out
-
-    def add(self, params: Mapping[str, Any], out: Array, views: list[Array] | None = None) -> Array:
-        """Add params to the flat vector out, and return it. views: those of out, where they are at hand."""
-        for slot, target in zip(self.slots, views or self.views(out)):
-            target += at(params, slot.path)
         return out
 
 

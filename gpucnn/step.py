@@ -11,11 +11,12 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from .errors import SettingError
-from .kernels import CPU_TABLES, Context
+from .factors import FactorStore, large_slots
+from .kernels import CPU_TABLES, Context, Factors, Kernels
 from .losses import Loss
 from .network import Network
 from .optimizers import Optimizer, State
-from .parameters import Layout
+from .parameters import Layout, at
 from .workers import Task, Workers
 
 Array = Any
@@ -63,7 +64,8 @@ def gradient(
 class ShardGradients(Task):
     """The work of one step that shards share: what `Workers.map` runs, here or in a helper process.
 
-    sums: a gradient as long as theta for each worker, one after the other in one vector.
+    sums: a gradient as long as theta for each worker, one after the other in one vector. store: the factors of
+    gradients that are multiplied later.
     """
 
     network: Network
@@ -73,24 +75,40 @@ class ShardGradients(Task):
     context: Context
     theta: Array
     sums: Array
+    store: FactorStore
 
-    def __call__(self, w: int, shards: Iterable[tuple[Array, Array]]) -> list[Array]:
-        """The summed gradient of some (images, labels), written to the sum of worker w; their losses."""
+    def __call__(
+        self, w: int, examples: int, shards: Iterable[tuple[int, Array, Array]]
+    ) -> tuple[list[Array], tuple[int, ...]]:
+        """The summed gradient of some (first, images, labels) of a batch, written to the sum of worker w.
+
+        Returns their losses, and which slots have only factors.
+        """
         losses: list[Array] = []
-        for images, labels in shards:
+        factored: list[int] = []
+        for first, images, labels in shards:
             x = self.scaling(images, self.theta.dtype, self.context)
             of_shard, dparams = gradient(self.network, self.loss, self._params, x, labels, self.context)
-            (self.layout.add if losses else self.layout.pack)(dparams, *self._sums[w])
+            factored = []
+            for k, (slot, total) in enumerate(zip(self.layout.slots, self._sums[w])):
+                g = at(dparams, slot.path)
+                if isinstance(g, Factors):
+                    self.store.keep(k, g, first, examples)
+                    factored.append(k)
+                elif losses:
+                    total += g
+                else:
+                    total[...] = g
             losses.append(of_shard)
-        return losses
+        return losses, tuple(factored)
 
     @functools.cached_property
     def _params(self) -> Any:
         return self.layout.unpack(self.theta)
 
     @functools.cached_property
-    def _sums(self) -> list[tuple[Array, list[Array]]]:
-        return [(row, self.layout.views(row)) for row in _rows(self.sums, self.theta)]
+    def _sums(self) -> list[list[Array]]:
+        return [self.layout.views(row) for row in _rows(self.sums, self.theta)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,18 +120,50 @@ class Update(Task):
     sums: Array
     state: State
     chunk: int
+    kernels: Kernels
+    store: FactorStore
 
-    def __call__(self, w: int, threads: int, used: int, examples: int, lr: float, step: int) -> None:
-        """The chunks w, w + threads, ...; used: how many of the sums hold a gradient."""
-        first, *others = _rows(self.sums, self.theta)[:used]
-        for start in range(w * self.chunk, self.theta.shape[0], threads * self.chunk):
-            here = slice(start, start + self.chunk)
-            g = first[here]
-            for part in others:
-                g += part[here]
+    def __call__(
+        self, w: int, threads: int, used: int, examples: int, lr: float, step: int, factored: tuple[int, ...]
+    ) -> None:
+        """The chunks w, w + threads, ...; used: how many of the sums hold a gradient, but not of slots `factored`."""
+        first, *others = self._sums[:used]
+        for here, factors in self._chunks(examples, factored)[w::threads]:
+            if factors is None:
+                g = first[here]
+                for other in others:
+                    g += other[here]
+            else:
+                g = self.kernels.matmul(*factors).reshape(-1)
             g *= 1 / examples
             state = {name: vector[here] for name, vector in self.state.items()}
             self.optimizer.update(self.theta[here], g, state, lr, step)
+
+    def _chunks(self, examples: int, factored: tuple[int, ...]) -> list[tuple[slice, tuple[Array, Array] | None]]:
+        """All of theta: which part, and the factors of its gradient where it has some."""
+        if not factored:
+            return self._plain
+        chunks, start, views = [], 0, self.store.views(examples)
+        for k in factored:
+            (I, J), place, (x, dy) = self.store.slots[k].shape, self.store.slots[k].place, views[k]
+            rows = max(1, self.chunk // J)
+            chunks += self._cut(start, place.start)
+            for row in range(0, I, rows):
+                last = min(row + rows, I)
+                chunks.append((slice(place.start + row * J, place.start + last * J), (x[row:last], dy)))
+            start = place.stop
+        return chunks + self._cut(start, self.theta.shape[0])
+
+    def _cut(self, start: int, stop: int) -> list[tuple[slice, Any]]:
+        return [(slice(k, min(k + self.chunk, stop)), None) for k in range(start, stop, self.chunk)]
+
+    @functools.cached_property
+    def _plain(self) -> list[tuple[slice, Any]]:
+        return self._cut(0, self.theta.shape[0])
+
+    @functools.cached_property
+    def _sums(self) -> list[Array]:
+        return _rows(self.sums, self.theta)
 
 
 def _rows(sums: Array, theta: Array) -> list[Array]:
@@ -148,32 +198,45 @@ class Step:
         self._cost = 3 * network.multiply_adds()
         self._shard = shard or shard_size(network, theta.shape[0])
         self._sharded = context.kernels.name in CPU_TABLES
-        sums = workers.zeros(workers.threads, theta)
-        self._gradients = ShardGradients(network, loss, layout, scaling, replace(context, training=True), theta, sums)
-        self._update = Update(optimizer, theta, sums, self.state, CHUNK if self._sharded else theta.shape[0])
+        store = FactorStore(large_slots(layout) if self._sharded else {}, workers.zeros(0, theta))
+        context, sums = replace(context, training=True, factored=store.least), workers.zeros(workers.threads, theta)
+        self._gradients = ShardGradients(network, loss, layout, scaling, context, theta, sums, store)
+        chunk = CHUNK if self._sharded else theta.shape[0]
+        self._update = Update(optimizer, theta, sums, self.state, chunk, context.kernels, store)
 
     def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
         """Update theta by the examples `batch` (indices) of images and labels; their losses, on the device."""
         take = self._xp.take
         shards, used = self._shards(batch)
-        of_worker = [[(take(images, s, axis=0), take(labels, s, axis=0)) for s in shards[w::used]] for w in range(used)]
-        done = self.workers.map(self._gradients, list(enumerate(of_worker)))
+        of_shard = [(first, take(images, s, axis=0), take(labels, s, axis=0)) for first, s in shards]
+        self._make_room(batch.shape[0])
+        done = self.workers.map(self._gradients, [(w, batch.shape[0], of_shard[w::used]) for w in range(used)])
         self.steps += 1
         threads = min(used, -(-self.theta.shape[0] // self._update.chunk))
-        settings = (threads, used, batch.shape[0], lr, self.steps)
+        settings = (threads, used, batch.shape[0], lr, self.steps, done[0][1])
         self.workers.map(self._update, [(w, *settings) for w in range(threads)])
         if len(shards) == 1:
-            return done[0][0]
-        return self._xp.concat([done[k % used][k // used] for k in range(len(shards))])
+            return done[0][0][0]
+        return self._xp.concat([done[k % used][0][k // used] for k in range(len(shards))])
 
-    def _shards(self, batch: Array) -> tuple[list[Array], int]:
-        """The batch in equal parts on the CPU's own tables, whole elsewhere; and how many workers take them."""
+    def _make_room(self, examples: int) -> None:
+        """For the factors of so many examples."""
+        store = self._gradients.store
+        if store.memory.shape[0] < store.width * examples:
+            store = replace(store, memory=self.workers.zeros(examples, self.theta[: store.width]))
+            self._gradients, self._update = replace(self._gradients, store=store), replace(self._update, store=store)
+
+    def _shards(self, batch: Array) -> tuple[list[tuple[int, Array]], int]:
+        """The batch in equal parts on the CPU's own tables, whole elsewhere; and how many workers take them.
+
+        A part is the number of its first example in the batch, and its indices.
+        """
         count = batch.shape[0]
         if not self._sharded:
-            return [batch], 1
+            return [(0, batch)], 1
         workers = max(1, min(self.workers.threads, int(self._cost * count / WORTH_A_WORKER)))
         size = min(self._shard, -(-count // workers))
-        shards = [batch[start : start + size] for start in range(0, count, size)]
+        shards = [(start, batch[start : start + size]) for start in range(0, count, size)]
         return shards, min(len(shards), workers)
 
 

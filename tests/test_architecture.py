@@ -23,7 +23,18 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 ORDER = ["errors", "ops", "kernels", "layers", "network", "step", "training", "model", "runs", "cli"]
 PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) or name == "network.py"]
 CUPY = {"device.py", "kernels/cuda.py"}
-CORE = {*ORDER[:6], "graph", "initializers", "losses", "networks", "optimizers", "parameters", "peephole", "schedules"}
+CORE = {
+    *ORDER[:6],
+    "factors",
+    "graph",
+    "initializers",
+    "losses",
+    "networks",
+    "optimizers",
+    "parameters",
+    "peephole",
+    "schedules",
+}
 AROUND = {"arguments", "checkpoint", "cli", "data", "model", "progress", "report", "runs", "training"}
 LATE = {"cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
 

@@ -222,13 +222,6 @@ def test_unpacked_params_are_views() -> None:
     assert all(np.shares_memory(theta, params["0"][name]) for name in ("kernel", "bias"))
 
 
-def test_add_adds() -> None:
-    layout = Layout(nested_params())
-    out = layout.pack(nested_params(), np.empty(layout.size))
-    assert layout.add(nested_params(), out) is out
-    assert out.tolist() == [2 * value for value in [0, 1, 2, 3, 4, 5, 7, 8, 9, 9, 9, 9, 5]]
-
-
 def test_an_empty_layout() -> None:
     layout = Layout({})
     assert layout.size == 0

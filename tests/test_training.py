@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from gpucnn import Model, Network, step
+from gpucnn import Model, Network, factors, step
 from gpucnn.errors import DeviceError, SettingError, TrainingError
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
@@ -92,7 +92,10 @@ def enough():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 5, 23])
-def test_shards_add_up_to_the_gradient_of_the_whole_batch(many_shards, threads, count):
+@pytest.mark.parametrize("large", [1, 10**9])
+def test_shards_add_up_to_the_gradient_of_the_whole_batch(many_shards, monkeypatch, threads, count, large):
+    monkeypatch.setattr(factors, "LARGE", large)  # gradients of dense layers stay factors from 1 on, never from 10^9 on
+    monkeypatch.setattr(step, "CHUNK", 7)
     images, labels = examples(30)
     batch = np.random.default_rng(1).permutation(30)[:count]
     workers = Workers(threads)
@@ -114,6 +117,23 @@ def test_shards_add_up_to_the_gradient_of_the_whole_batch(many_shards, threads, 
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-10)
     np.testing.assert_allclose(before - theta, g / count, rtol=1e-9, atol=1e-12)
     assert one.steps == 1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gradients_may_stay_factors_until_the_update(many_shards, monkeypatch, optimizer, threads):
+    thetas, kept = [], []
+    keep = factors.FactorStore.keep
+    monkeypatch.setattr(factors.FactorStore, "keep", lambda *a: kept.append(a[1]) or keep(*a))
+    for large in (1, 10**9):
+        monkeypatch.setattr(factors, "LARGE", large)
+        model = tiny(dtype="float64", threads=threads)
+        kept.clear()
+        for batch_size in (3, 8, 5):  # room grows, and then there is some to spare
+            model.fit(*examples(20), epochs=1, batch_size=batch_size, optimizer=optimizer, lr=0.01, seed=1)
+        assert bool(kept) == (large == 1)
+        thetas.append(model.theta.copy())
+    np.testing.assert_allclose(*thetas, rtol=1e-9, atol=1e-12)
 
 
 def test_a_step_leaves_images_and_labels_alone(many_shards):

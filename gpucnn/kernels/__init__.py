@@ -8,6 +8,7 @@ biases (P, Q, K). The memory order of a 2-D array is the table's affair too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -71,12 +72,30 @@ REFERENCE = Kernels()
 CPU_TABLES = ("numpy", "numba")  # their steps are made of shards of the batch
 
 
+class Factors(NamedTuple):
+    """A gradient (I, J) that is still to be multiplied: the sum over n of x[n,i] dy[n,j]. x (N, I), dy (N, J)."""
+
+    x: Any
+    dy: Any
+
+
 @dataclass(frozen=True)
 class Context:
-    """What a layer is told beside its data. kernels: who computes; training: False for inference."""
+    """What a layer is told beside its data.
+
+    kernels: who computes; training: False for inference; factored: numbers of a gradient (I, J) from which on whoever
+    asks for it wants its factors.
+    """
 
     kernels: Kernels = REFERENCE
     training: bool = True
+    factored: float = math.inf
+
+    def sum_of_products(self, x: Any, dy: Any) -> Any:
+        """x (N, I), dy (N, J) -> the sum over n of x[n,i] dy[n,j], (I, J), or Factors where these are wanted."""
+        if x.shape[1] * dy.shape[1] >= self.factored:
+            return Factors(x, dy)
+        return self.kernels.matmul(x.T, dy)
 
 
 def choose(kind: str, *, exact_ties: bool = False) -> Kernels:

@@ -56,11 +56,10 @@ class Dense:
         self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
     ) -> tuple[Any, Any]:
         x, added = residual
-        matmul = context.kernels.matmul
-        dparams = {"weights": matmul(x.T, dy)}
+        dparams = {"weights": context.sum_of_products(x, dy)}
         if self.bias:
             dparams["bias"] = context.kernels.bias.backward(added, dy)
-        return (matmul(dy, params["weights"].T) if need_dx else None), dparams
+        return (context.kernels.matmul(dy, params["weights"].T) if need_dx else None), dparams
 
 
 @dataclass(frozen=True)

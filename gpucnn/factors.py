@@ -1,0 +1,61 @@
+"""Large gradients that stay two factors until theta is updated.
+
+The gradient of a dense layer's weights (I, J) is x^T dy, summed over the batch. Where I J is large, to write it once
+for every shard and to read it again costs as much as to compute it. So shards only keep x and dy, and the update makes
+the product of the whole batch some rows at a time: these never leave the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .kernels import Factors
+from .parameters import Layout, Slot
+
+Array = Any
+
+LARGE = 1 << 18  # numbers of a gradient from which on this saves time
+
+
+@dataclass(frozen=True, eq=False)
+class FactorStore:
+    """The factors of a whole batch, in a vector that workers share.
+
+    slots: by number, those of parameters (I, J) whose gradients may come so; memory: `width` numbers for each example.
+    """
+
+    slots: dict[int, Slot]
+    memory: Array
+
+    @property
+    def width(self) -> int:
+        return sum(sum(slot.shape) for slot in self.slots.values())
+
+    @property
+    def least(self) -> float:
+        """Numbers of the smallest gradient that has a place here."""
+        return min((math.prod(slot.shape) for slot in self.slots.values()), default=math.inf)
+
+    def views(self, examples: int) -> dict[int, tuple[Array, Array]]:
+        """By slot, for a batch of `examples`: x^T (I, examples) and dy (examples, J)."""
+        found, start = {}, 0
+        for k, slot in self.slots.items():
+            I, J = slot.shape
+            middle, stop = start + I * examples, start + (I + J) * examples
+            found[k] = self.memory[start:middle].reshape(I, examples), self.memory[middle:stop].reshape(examples, J)
+            start = stop
+        return found
+
+    def keep(self, k: int, factors: Factors, first: int, examples: int) -> None:
+        """Write what a shard has of slot k, of a batch of `examples`, beginning with example number `first`."""
+        x, dy = self.views(examples)[k]
+        shard = slice(first, first + factors.x.shape[0])
+        x[:, shard] = factors.x.T
+        dy[shard] = factors.dy
+
+
+def large_slots(layout: Layout) -> dict[int, Slot]:
+    """Those whose gradients may come as Factors."""
+    return {k: slot for k, slot in enumerate(layout.slots) if len(slot.shape) == 2 and math.prod(slot.shape) >= LARGE}
