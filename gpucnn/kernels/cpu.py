@@ -190,8 +190,9 @@ def bias_relu_max_pool(
 ) -> tuple[Array, Any]:
     """b is tied, (K,). Pool first: max commutes with bias and ReLU, and leaves fewer elements to them."""
     pooled, for_pool = cpu_pooling.max_pool(x, window, ties, backward=backward)
-    before = pooled + b[:, None, None]
-    return _positive_part(before), (for_pool, before, slope_at_zero, ties)
+    before = np.add(pooled, b[:, None, None], out=pooled if ties == "first" else None)
+    y = _positive_part(before, None if backward else before)
+    return y, (for_pool, before, slope_at_zero, ties)
 
 
 def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]:
@@ -246,13 +247,13 @@ def _like(x: Array, dtype: Any = None) -> Array:
     return empty(x.shape[::-1], dtype).T if x.ndim == 2 and x.flags.f_contiguous else empty(x.shape, dtype)
 
 
-def _positive_part(x: Array) -> Array:
+def _positive_part(x: Array, out: Array | None = None) -> Array:
     # an array of zeros: maximum with a number is 2.5 times slower
     if x.ndim == 4:
         zeros = _zeros(x.shape[-2:], x.dtype)
     else:
         zeros = np.zeros(x.shape[::-1], x.dtype).T if x.flags.f_contiguous else np.zeros(x.shape, x.dtype)
-    return np.maximum(x, zeros, out=_like(x))
+    return np.maximum(x, zeros, out=_like(x) if out is None else out)
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ops.pooling import pixels_counted
 from ..ops.window import Window
-from .memory import empty, parts
+from .memory import empty
 
 Array = np.ndarray
 
@@ -74,31 +74,23 @@ def _max_of_four(x: Array) -> tuple[Array, Winners]:
 
     Where the first of a pair wins ties, the first of all four does.
     """
-    P, (even, odd) = x.shape[0] // 2, _halves(x)
-    _, C, Q, N = even.shape
-    y, upper, left = empty((P, C, Q, N), x.dtype), empty((P, C, Q, N), bool), empty((2 * P, C, Q, N), bool)
-    for rows in parts(P, 2 * x[0].nbytes):
-        pixels = slice(2 * rows.start, 2 * rows.stop)
-        first, second = even[pixels], odd[pixels]
-        np.greater_equal(first, second, out=left[pixels])
-        best = np.maximum(first, second, out=empty(first.shape, x.dtype))
-        np.greater_equal(best[0::2], best[1::2], out=upper[rows])
-        np.maximum(best[0::2], best[1::2], out=y[rows])
-    return y, Winners(left, upper, x.shape)
+    first, second = _halves(x)
+    left = np.greater_equal(first, second, out=empty(first.shape, bool))
+    best = np.maximum(first, second, out=empty(first.shape, x.dtype))
+    above, below = best[0::2], best[1::2]
+    upper = np.greater_equal(above, below, out=empty(above.shape, bool))
+    return np.maximum(above, below, out=empty(above.shape, x.dtype)), Winners(left, upper, x.shape)
 
 
 def _largest_of_four(x: Array) -> Array:
-    P, (even, odd) = x.shape[0] // 2, _halves(x)
-    y = empty((P, *even.shape[1:]), x.dtype)
-    for rows in parts(P, 2 * x[0].nbytes):
-        pixels = slice(2 * rows.start, 2 * rows.stop)
-        best = np.maximum(even[pixels], odd[pixels], out=empty(even[pixels].shape, x.dtype))
-        np.maximum(best[0::2], best[1::2], out=y[rows])
-    return y
+    first, second = _halves(x)
+    best = np.maximum(first, second, out=empty(first.shape, x.dtype))
+    return np.maximum(best[0::2], best[1::2], out=empty((len(best) // 2, *best.shape[1:]), x.dtype))
 
 
 def _halves(x: Array) -> tuple[Array, Array]:
-    """The even columns of x and as many odd ones, (H, C, W // 2, N), views."""
+    """The even columns of x and as many odd ones, (H, C, W // 2, N), views; an odd last row is left out."""
+    x = x[: 2 * (len(x) // 2)]
     if x.ndim == 5:
         return x[:, 0], x[:, 1]
     even = 2 * (x.shape[2] // 2)
@@ -113,13 +105,11 @@ def _max_of_four_backward(winners: Winners, dy: Array) -> Array:
     if len(x_shape) == 4:
         dx[:, :, 2 * dy.shape[2] :] = 0
     even, odd = _halves(dx)
-    for rows in parts(P, 2 * dx[0].nbytes):
-        pixels = slice(2 * rows.start, 2 * rows.stop)
-        best = empty(left[pixels].shape, dy.dtype)
-        np.multiply(dy[rows], upper[rows], out=best[0::2])
-        np.subtract(dy[rows], best[0::2], out=best[1::2])
-        np.multiply(best, left[pixels], out=even[pixels])
-        np.subtract(best, even[pixels], out=odd[pixels])
+    best = empty(left.shape, dy.dtype)
+    np.multiply(dy, upper, out=best[0::2])
+    np.subtract(dy, best[0::2], out=best[1::2])
+    np.multiply(best, left, out=even)
+    np.subtract(best, even, out=odd)
     return dx
 
 

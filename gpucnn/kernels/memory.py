@@ -18,7 +18,6 @@ import numpy as np
 
 SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
 KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
-CACHE = 1 << 19  # bytes of a part of an array that stays in the cache over several passes
 LINE = 64  # bytes of a cache line, and of the widest vector register
 
 
@@ -88,7 +87,7 @@ def ones(size: int, dtype: Any) -> np.ndarray:
     return vector
 
 
-def parts(count: int, item_bytes: int, most_bytes: int = CACHE) -> Iterator[slice]:
+def parts(count: int, item_bytes: int, most_bytes: int) -> Iterator[slice]:
     """`count` items in equal parts of at most `most_bytes`, or one by one."""
     number = -(-count // max(1, most_bytes // max(1, item_bytes)))
     for k in range(number):
