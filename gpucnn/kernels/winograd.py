@@ -23,6 +23,8 @@ from .memory import empty, parts
 
 Array = np.ndarray
 
+LONG = 64  # rows of a product's factor from which on OpenBLAS is half as fast where the other one is transposed
+
 # Where polynomials are evaluated, beside infinity: the best conditioned first. A further one would cost a digit.
 POINTS = (0, 1, -1, 2, -1 / 2, 1 / 2, -2)
 
@@ -40,10 +42,11 @@ def is_worthwhile(height: int, kernel: tuple[int, ...], window: Window, channels
 
 
 class Seen(NamedTuple):
-    """What `correlate` keeps for `gradients`."""
+    """What `correlate` keeps for `gradients`: the image, and its columns if they were made at once."""
 
     x: Array
     window: Window
+    columns: Array | None
 
 
 def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
@@ -55,41 +58,45 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
     kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K).transpose(0, 2, 1)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
     y = empty((R * len(tiles), *row), x.dtype)
-    for block, seen in _columns(of_image, tiles, x.shape, window, halves):
-        products = empty((*seen.shape[:3], K, seen.shape[4]), x.dtype)
-        np.matmul(kernels[:, None], seen, out=products)
+    for block, columns in _columns(of_image, tiles, x.shape, window, halves):
+        products = empty((*columns.shape[:3], K, columns.shape[4]), x.dtype)
+        np.matmul(kernels[:, None], columns, out=products)
         rows = y[R * block.start : R * block.stop].reshape(-1, R, math.prod(row))
         np.matmul(of_output, products.reshape(*products.shape[:2], -1), out=rows)
-    return y[:P], Seen(x, window)
+    return y[:P], Seen(x, window, columns if len(columns) == len(tiles) else None)
 
 
 def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-    """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy (P, K, Q, N), or in halves."""
-    (x, window), (I, J, C, K) = seen, w.shape
+    """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy as y was."""
+    (x, window, kept), (I, J, C, K) = seen, w.shape
     (H, _, width, N), top = x.shape, window.padding[0][0]
     P, Q = window.outputs(H, width)
-    dy = whole_rows(dy, Q)
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     n = len(of_image)
     tiles, d_kernels = _tiles(x, I, top, R, P), np.zeros((n, J * C, K), dy.dtype)
-    dy = _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, -1)
+    d_tiles = _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, -1)
     if need_dx:
         kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(n, J * C, K)
-        d_tiles = empty(tiles.shape, dy.dtype)
-    for block, copies in _columns(of_image, tiles, x.shape, window, False):
-        d_products = multiplied(of_output.T, dy[block]).reshape(-1, n, K, Q * N)
-        of_tiles = empty((len(d_products), n, J * C, K), dy.dtype)
-        np.matmul(copies[:, :, 0], d_products.swapaxes(-1, -2), out=of_tiles)
-        d_kernels += np.add.reduce(of_tiles, axis=0)
+        d_whole = _with_rows(whole_rows(dy, Q), 0, R * len(tiles)).reshape(len(tiles), R, -1)
+        dx_tiles = empty(tiles.shape, dy.dtype)
+    made = _columns(of_image, tiles, x.shape, window, dy.ndim == 5) if kept is None else [(slice(None), kept)]
+    for block, columns in made:
+        d_products = multiplied(of_output.T, d_tiles[block]).reshape(*columns.shape[:3], K, -1).swapaxes(-1, -2)
+        if J * C >= LONG:
+            d_products = np.ascontiguousarray(d_products)
+        of_tiles = empty((*columns.shape[:4], K), dy.dtype)
+        np.matmul(columns, d_products, out=of_tiles)
+        d_kernels += np.add.reduce(of_tiles, axis=(0, 2))
         if need_dx:
-            spread = Spread(len(d_products) * n, J, Q, window, x.shape, dy.dtype)
+            d_products = multiplied(of_output.T, d_whole[block]).reshape(-1, n, K, Q * N)
+            spread = Spread(len(columns) * n, J, Q, window, x.shape, dy.dtype)
             np.matmul(kernels, d_products, out=spread.products.reshape(-1, n, J * C, Q * N))
-            d_rows = empty((len(d_products) * n, C, width, N), dy.dtype)
+            d_rows = empty((len(columns) * n, C, width, N), dy.dtype)
             spread.sum(d_rows)
-            np.matmul(of_image.T, d_rows.reshape(-1, n, C * width * N), out=d_tiles[block])
+            np.matmul(of_image.T, d_rows.reshape(-1, n, C * width * N), out=dx_tiles[block])
     dw = multiplied(of_kernel.T, d_kernels.reshape(n, -1)).reshape(w.shape)
-    return added_up(d_tiles, R)[top : top + H].reshape(x.shape) if need_dx else None, dw
+    return added_up(dx_tiles, R)[top : top + H].reshape(x.shape) if need_dx else None, dw
 
 
 def added_up(parts: Array, step: int) -> Array:
