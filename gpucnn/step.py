@@ -22,7 +22,8 @@ from .workers import Task, Workers
 Array = Any
 
 CHUNK = 1 << 16  # numbers of theta updated at a time on a CPU: theta, gradients and state stay in the cache
-CACHE = 1 << 22  # bytes of activations that a shard of examples may have
+CACHE = 1 << 22  # bytes of a shard's activations that still are in the cache when they are needed again
+MEMORY = 1 << 27  # bytes that they should not exceed
 SPAN = 1 << 22  # bytes of images that a worker computes before it hands over the logits
 WORTH_A_WORKER = 3e6  # multiply-adds below which a worker costs more than it gains
 
@@ -241,12 +242,13 @@ class Step:
 
 
 def shard_size(network: Network, parameters: int) -> int:
-    """Examples per shard on a CPU: a power of two from 16 to 256 whose activations fit the cache.
+    """Examples per shard on a CPU: a power of two up to 256 whose activations fit the cache, yet at least 64.
 
-    But as many as weigh more than the parameters, which every shard reads once.
+    But as many as weigh more than the parameters, which every shard reads once, and down to 16 where activations take
+    much memory.
     """
     numbers = sum(map(math.prod, network.shapes()))
-    wanted = max(CACHE // 4, 1.5 * parameters) / numbers
+    wanted = max(CACHE // 4, 1.5 * parameters, min(64 * numbers, MEMORY // 4)) / numbers
     return min(256, max(16, 1 << round(math.log2(wanted))))
 
 
