@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import multiplied, whole_rows
+from .cpu_correlation import multiplied
 from .memory import empty
 from .winograd import added_up, tile, transforms
 
@@ -66,9 +66,13 @@ def is_worthwhile(height: int, width: int, kernel: tuple[int, ...], window: Wind
 
 
 class Seen(NamedTuple):
-    """What `correlate` keeps for `gradients`: the image with its border, (height, width, C, N)."""
+    """What `correlate` keeps for `gradients`.
+
+    image: with its border, (height, width, C, N); kernels: their sums, (n, 1, m, K, C).
+    """
 
     image: Array
+    kernels: Array
     grid: _Grid
     x_shape: tuple[int, ...]
     window: Window
@@ -90,7 +94,7 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
         here = y[grid.R * th : grid.R * (th + 1)]
         for out, columns in _columns_of(here):
             out[...] = tiles[: len(here), columns].swapaxes(1, 2)
-    return y, Seen(image, grid, x.shape, window)
+    return y, Seen(image, kernels, grid, x.shape, window)
 
 
 def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
@@ -99,10 +103,9 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
     (top, _), (left, _) = seen.window.padding
     n, m, R, S, TH, TW = grid.n, grid.m, grid.R, grid.S, grid.TH, grid.TW
     image = np.ascontiguousarray(seen.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
-    dy = _with_border(whole_rows(dy, seen.window.outputs(H, width)[1]), 0, 0, R * TH, S * TW)
+    dy = _with_border(dy, 0, 0, R * TH, S * TW)
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     if need_dx:
-        kernels = _sums_of_kernel(w, grid)
         d_tiles = empty((TH, n, (TW + (m - 1) // S) * S * C * N), dy.dtype)
     for th in range(TH):
         d_rows = multiplied(grid.of_rows[2].T, dy[R * th : R * (th + 1)].reshape(R, -1))
@@ -112,7 +115,7 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
         d_kernels += np.add.reduce(of_tiles, axis=1)
         if need_dx:
             d_sums = empty((n, TW, m, C, N), dy.dtype)
-            np.matmul(kernels, d_products, out=d_sums)
+            np.matmul(seen.kernels.swapaxes(-1, -2), d_products, out=d_sums)
             d_columns = multiplied(grid.of_columns[0].T, d_sums.reshape(n, TW, m, C * N))
             d_tiles[th] = multiplied(grid.of_rows[0].T, added_up(d_columns, S).reshape(n, -1))
     d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
@@ -144,20 +147,22 @@ def _sums_of_pixels(image: Array, grid: _Grid, th: int) -> Array:
 
 
 def _with_border(x: Array, above: int, left: int, height: int, width: int) -> Array:
-    """x (H, C, W, N) -> (height, width, C, N), zeros where it has no pixels."""
-    H, C, W, N = x.shape
+    """x (H, C, W, N), or in halves -> (height, width, C, N), zeros where it has no pixels."""
+    parts = _columns_of(x)
+    H, C, N, W = len(x), x.shape[-3], x.shape[-1], parts[-1][1].stop
     image = empty((height, width, C, N), x.dtype)
     image[:above] = 0
     image[above + H :] = 0
     rows = image[above : above + H]
     rows[:, :left] = 0
     rows[:, left + W :] = 0
-    rows[:, left : left + W] = x.swapaxes(1, 2)
+    for pixels, columns in parts:
+        rows[:, left : left + W][:, columns] = pixels.swapaxes(1, 2)
     return image
 
 
 def _columns_of(y: Array) -> list[tuple[Array, slice]]:
-    """The parts of y that are (P, K, some columns, N), and which columns."""
+    """The parts of y, whole or in halves, that are (P, K, some columns, N), and which columns."""
     if y.ndim == 4:
         return [(y, slice(0, y.shape[2]))]
     return [(y[:, parity], slice(parity, 2 * y.shape[3], 2)) for parity in (0, 1)]
