@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .kernels import Factors
+from .layers import Layer
+from .network import Network
 from .parameters import Layout, Slot
 
 Array = Any
 
 LARGE = 1 << 18  # numbers of a gradient from which on this saves time
+ROOM = 4  # how many times as large as the gradients the factors may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,10 @@ class FactorStore:
     @property
     def width(self) -> int:
         return sum(sum(slot.shape) for slot in self.slots.values())
+
+    def is_worth(self, examples: int) -> bool:
+        """Whether the factors of so many examples are not much larger than the gradients."""
+        return self.width * examples <= ROOM * sum(math.prod(slot.shape) for slot in self.slots.values())
 
     @property
     def least(self) -> float:
@@ -56,6 +63,17 @@ class FactorStore:
         dy[shard] = factors.dy
 
 
-def large_slots(layout: Layout) -> dict[int, Slot]:
-    """Those whose gradients may come as Factors."""
-    return {k: slot for k, slot in enumerate(layout.slots) if len(slot.shape) == 2 and math.prod(slot.shape) >= LARGE}
+def large_slots(network: Network, layout: Layout) -> dict[int, Slot]:
+    """Those whose gradients may come as Factors: none where a layer is not gpucnn's own, which may need the array."""
+    if not _is_own(network):
+        return {}
+    return {k: slot for k, slot in enumerate(layout.slots) if len(slot.shape) == 2 and _is_large(*slot.shape)}
+
+
+def _is_large(I: int, J: int) -> bool:
+    return I * J >= LARGE and min(I, J) > 1
+
+
+def _is_own(layer: Layer) -> bool:
+    own = type(layer).__module__.partition(".")[0] == __package__
+    return own and all(map(_is_own, getattr(layer, "layers", ())))

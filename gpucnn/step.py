@@ -199,7 +199,7 @@ class Step:
         self._cost = 3 * network.multiply_adds()
         self._shard = shard or shard_size(network, theta.shape[0])
         self._sharded = context.kernels.name in CPU_TABLES
-        store = FactorStore(large_slots(layout) if self._sharded else {}, workers.zeros(0, theta))
+        store = FactorStore(large_slots(network, layout) if self._sharded else {}, workers.zeros(0, theta))
         context, sums = replace(context, training=True, factored=store.least), workers.zeros(workers.threads, theta)
         self._gradients = ShardGradients(network, loss, layout, scaling, context, theta, sums, store)
         chunk = CHUNK if self._sharded else theta.shape[0]
@@ -210,8 +210,9 @@ class Step:
         take = self._xp.take
         shards, used = self._shards(batch)
         of_shard = [(first, take(images, s, axis=0), take(labels, s, axis=0)) for first, s in shards]
-        self._make_room(batch.shape[0])
-        done = self.workers.map(self._gradients, [(w, batch.shape[0], of_shard[w::used]) for w in range(used)])
+        done = self.workers.map(
+            self._task(batch.shape[0]), [(w, batch.shape[0], of_shard[w::used]) for w in range(used)]
+        )
         self.steps += 1
         threads = min(used, -(-self.theta.shape[0] // self._update.chunk))
         settings = (threads, used, batch.shape[0], lr, self.steps, done[0][1])
@@ -220,12 +221,20 @@ class Step:
             return done[0][0][0]
         return self._xp.concat([done[k % used][0][k // used] for k in range(len(shards))])
 
-    def _make_room(self, examples: int) -> None:
-        """For the factors of so many examples."""
+    def _task(self, examples: int) -> ShardGradients:
+        """What computes the gradients of so many examples, with room for their factors."""
         store = self._gradients.store
+        if not store.is_worth(examples):
+            return self._multiplied
         if store.memory.shape[0] < store.width * examples:
             store = replace(store, memory=self.workers.zeros(examples, self.theta[: store.width]))
             self._gradients, self._update = replace(self._gradients, store=store), replace(self._update, store=store)
+        return self._gradients
+
+    @functools.cached_property
+    def _multiplied(self) -> ShardGradients:
+        """The gradients without factors."""
+        return replace(self._gradients, context=replace(self._gradients.context, factored=math.inf))
 
     def _shards(self, batch: Array) -> tuple[list[tuple[int, Array]], int]:
         """The batch in equal parts on the CPU's own tables, whole elsewhere; and how many workers take them.

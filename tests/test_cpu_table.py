@@ -214,6 +214,15 @@ def test_cases_of_tiles_take_that_way(name, monkeypatch):
     assert calls == ["correlate", "gradients"]
 
 
+@pytest.mark.parametrize("kernel", [9, (1, 9), (9, 1), (2, 11), (7, 7), 1])
+def test_kernels_of_any_size_find_a_way(kernel):
+    network = Network((12, 12, 32), (Conv2D(32, kernel, padding="same"),))
+    rng = np.random.default_rng(4)
+    params = network.init(network.input_shape, rng)
+    x, dy = (rng.standard_normal((2, 12, 12, 32)) for _ in range(2))
+    assert_same(run(network, NUMPY, params, x, dy), run(network, REFERENCE, params, x, dy), 1e-9)
+
+
 @pytest.mark.parametrize("size", [(12, 14), (13, 15)])
 @pytest.mark.parametrize("layers", [(ReLU(), MaxPool2D()), (MaxPool2D(),)])
 def test_tiles_before_a_pool_give_the_references_numbers(size, layers):

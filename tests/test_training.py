@@ -14,7 +14,7 @@ from gpucnn.errors import DeviceError, SettingError, TrainingError
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
 from gpucnn.parameters import Layout
 from gpucnn.schedules import SCHEDULES
@@ -134,6 +134,39 @@ def test_gradients_may_stay_factors_until_the_update(many_shards, monkeypatch, o
         assert bool(kept) == (large == 1)
         thetas.append(model.theta.copy())
     np.testing.assert_allclose(*thetas, rtol=1e-9, atol=1e-12)
+
+
+class Decayed(Dense):
+    """A layer of one's own that does arithmetic with a gradient."""
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        dx, dparams = super().backward(params, residual, dy, context, need_dx=need_dx)
+        return dx, {name: g + 0.01 * params[name] for name, g in dparams.items()}
+
+
+def test_layers_of_ones_own_get_gradients_as_arrays(monkeypatch):
+    monkeypatch.setattr(factors, "LARGE", 1)
+    network = Network((8, 8, 1), (Flatten(), Network((64,), (Decayed(6), ReLU())), Dense(3)))
+    Model(network, device="cpu", threads=1).fit(*examples(9), epochs=1, batch_size=4)
+
+
+def test_factors_are_multiplied_at_once_where_they_would_take_more_room(monkeypatch):
+    monkeypatch.setattr(factors, "LARGE", 1)
+    kept, keep = [], factors.FactorStore.keep
+    monkeypatch.setattr(factors.FactorStore, "keep", lambda *a: kept.append(a[4]) or keep(*a))
+    model = tiny(
+        dtype="float64", threads=1
+    )  # its dense layer is 18 x 3: 21 numbers for each example, and 4 x 54 at most
+    for batch_size in (10, 11, 10):
+        model.fit(*examples(batch_size), epochs=1, batch_size=batch_size)
+    assert kept == [10, 10]
+
+
+def test_a_layer_of_one_unit_has_no_factors(monkeypatch):
+    monkeypatch.setattr(factors, "LARGE", 1)
+    network = Network((8, 8, 1), (Flatten(), Dense(1, bias=False)))
+    model = Model(network, device="cpu", threads=1, loss=BinaryCrossEntropy(), class_names=["a"])
+    assert not model._step(SGD())._gradients.store.slots
 
 
 def test_a_step_leaves_images_and_labels_alone(many_shards):

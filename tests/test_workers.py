@@ -316,6 +316,13 @@ def test_large_arrays_travel_in_their_memory_order():
         other.receive()
 
 
+@needs_helpers
+def test_shared_memory_never_takes_a_standard_stream():
+    script = "import os; [os.close(k) for k in range(3)]; from gpucnn.workers import shared; "
+    script += "v = shared.zeros(5, 'f4'); os._exit(shared.descriptor(v) >= 3)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 1
+
+
 def test_without_shared_memory_threads_do_the_work(monkeypatch):
     def none(*arguments):
         raise OSError("too many open files")

@@ -19,7 +19,7 @@ import numpy as np
 from ..ops.window import Window
 from .cpu_correlation import multiplied
 from .memory import empty
-from .winograd import added_up, tile, transforms
+from .winograd import POINTS, added_up, tile, transforms
 
 Array = np.ndarray
 
@@ -61,8 +61,9 @@ def is_worthwhile(height: int, width: int, kernel: tuple[int, ...], window: Wind
     if window.stride != (1, 1) or not padding_fits or min(C, K) < channels:
         return False
     P, Q = window.outputs(height, width)
-    grid = _grid(P, Q, window, np.dtype(np.float32))
-    return 3 * grid.TH * grid.n * grid.TW * grid.m <= P * I * Q * J
+    R, S = tile(P, I), tile(Q, J)
+    n, m = R + I - 1, S + J - 1
+    return max(n, m) <= len(POINTS) + 1 and 3 * -(-P // R) * n * -(-Q // S) * m <= P * I * Q * J
 
 
 class Seen(NamedTuple):

@@ -6,6 +6,7 @@ does not limit it.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -13,6 +14,9 @@ import weakref
 from typing import Any
 
 import numpy as np
+
+with contextlib.suppress(ImportError):  # Windows has none, and no use for it: see `possible`
+    import fcntl
 
 _files: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}
 
@@ -57,6 +61,9 @@ def _open(size: int) -> int:
     else:
         with tempfile.TemporaryFile() as named:
             file = os.dup(named.fileno())
+    if file < 3:  # a new process gets its standard streams under these numbers
+        low, file = file, fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(low)
     os.ftruncate(file, max(1, size))
     return file
 
