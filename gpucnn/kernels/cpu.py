@@ -25,7 +25,7 @@ from .memory import empty, ones
 
 Array = np.ndarray
 
-CHANNELS = 8  # in and out, from which on Winograd's sums cost less than the products they save
+CHANNELS = 4  # in and out, from which on Winograd's sums cost less than the products they save
 CHANNELS_TILES = 32  # in and out, from which on tiles of rows and columns cost less than tiles of rows
 NEVER = 1 << 62
 
