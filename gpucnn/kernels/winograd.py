@@ -32,20 +32,28 @@ POINTS = (0, 1, -1, 2, -1 / 2, 1 / 2, -2)
 @lru_cache(maxsize=256)
 def is_worthwhile(height: int, kernel: tuple[int, ...], window: Window, channels: int) -> bool:
     """Whether this saves a fourth of the products: height, of the image; kernel, (I, J, C, K); C and K >= channels."""
-    I, _, C, K = kernel
-    padding_fits = all(max(window.padding[axis]) < window.size[axis] for axis in (0, 1))
-    if window.stride != (1, 1) or not padding_fits or min(C, K) < channels:
+    if not applies(kernel, window, channels):
         return False
-    P = window.outputs(height, window.size[1])[0]
+    I, P = kernel[0], window.outputs(height, window.size[1])[0]
     R = tile(P, I)
     return -(-P // R) * (R + I - 1) < 0.75 * P * I
 
 
+def applies(kernel: tuple[int, ...], window: Window, channels: int) -> bool:
+    """Whether outputs are one pixel apart, each sees part of the image, and C and K of (I, J, C, K) are >= channels."""
+    padding_fits = all(max(window.padding[axis]) < window.size[axis] for axis in (0, 1))
+    return window.stride == (1, 1) and padding_fits and min(kernel[2:]) >= channels
+
+
 class Seen(NamedTuple):
-    """What `correlate` keeps for `gradients`: the image, and its columns if they were made at once."""
+    """What `correlate` keeps for `gradients`.
+
+    kernels: sums of their rows, (n, J C, K); columns: of the image, if they were made at once.
+    """
 
     x: Array
     window: Window
+    kernels: Array
     columns: Array | None
 
 
@@ -55,20 +63,20 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
     P, *row = output_shape(x, window, K, halves)
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
-    kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K).transpose(0, 2, 1)
+    kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
     y = empty((R * len(tiles), *row), x.dtype)
     for block, columns in _columns(of_image, tiles, x.shape, window, halves):
         products = empty((*columns.shape[:3], K, columns.shape[4]), x.dtype)
-        np.matmul(kernels[:, None], columns, out=products)
+        np.matmul(kernels.transpose(0, 2, 1)[:, None], columns, out=products)
         rows = y[R * block.start : R * block.stop].reshape(-1, R, math.prod(row))
         np.matmul(of_output, products.reshape(*products.shape[:2], -1), out=rows)
-    return y[:P], Seen(x, window, columns if len(columns) == len(tiles) else None)
+    return y[:P], Seen(x, window, kernels, columns if len(columns) == len(tiles) else None)
 
 
 def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
     """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy as y was."""
-    (x, window, kept), (I, J, C, K) = seen, w.shape
+    (x, window, kernels, kept), (I, J, C, K) = seen, w.shape
     (H, _, width, N), top = x.shape, window.padding[0][0]
     P, Q = window.outputs(H, width)
     R = tile(P, I)
@@ -76,20 +84,24 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
     n = len(of_image)
     tiles, d_kernels = _tiles(x, I, top, R, P), np.zeros((n, J * C, K), dy.dtype)
     d_tiles = _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, -1)
+    halves = dy.ndim == 5
     if need_dx:
-        kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(n, J * C, K)
-        d_whole = _with_rows(whole_rows(dy, Q), 0, R * len(tiles)).reshape(len(tiles), R, -1)
         dx_tiles = empty(tiles.shape, dy.dtype)
-    made = _columns(of_image, tiles, x.shape, window, dy.ndim == 5) if kept is None else [(slice(None), kept)]
+        if halves:
+            d_whole = _with_rows(whole_rows(dy, Q), 0, R * len(tiles)).reshape(len(tiles), R, -1)
+    made = _columns(of_image, tiles, x.shape, window, halves) if kept is None else [(slice(None), kept)]
     for block, columns in made:
-        d_products = multiplied(of_output.T, d_tiles[block]).reshape(*columns.shape[:3], K, -1).swapaxes(-1, -2)
+        d_sums = multiplied(of_output.T, d_tiles[block])
+        d_products = d_sums.reshape(*columns.shape[:3], K, -1).swapaxes(-1, -2)
         if J * C >= LONG:
             d_products = np.ascontiguousarray(d_products)
         of_tiles = empty((*columns.shape[:4], K), dy.dtype)
         np.matmul(columns, d_products, out=of_tiles)
         d_kernels += np.add.reduce(of_tiles, axis=(0, 2))
         if need_dx:
-            d_products = multiplied(of_output.T, d_whole[block]).reshape(-1, n, K, Q * N)
+            if halves:
+                d_sums = multiplied(of_output.T, d_whole[block])
+            d_products = d_sums.reshape(-1, n, K, Q * N)
             spread = Spread(len(columns) * n, J, Q, window, x.shape, dy.dtype)
             np.matmul(kernels, d_products, out=spread.products.reshape(-1, n, J * C, Q * N))
             d_rows = empty((len(columns) * n, C, width, N), dy.dtype)

@@ -19,7 +19,7 @@ import numpy as np
 from ..ops.window import Window
 from .cpu_correlation import multiplied
 from .memory import empty
-from .winograd import POINTS, added_up, tile, transforms
+from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
 
@@ -56,11 +56,9 @@ def is_worthwhile(height: int, width: int, kernel: tuple[int, ...], window: Wind
 
     C and K must be at least `channels`.
     """
-    I, J, C, K = kernel
-    padding_fits = all(max(window.padding[axis]) < window.size[axis] for axis in (0, 1))
-    if window.stride != (1, 1) or not padding_fits or min(C, K) < channels:
+    if not applies(kernel, window, channels):
         return False
-    P, Q = window.outputs(height, width)
+    (I, J), (P, Q) = window.size, window.outputs(height, width)
     R, S = tile(P, I), tile(Q, J)
     n, m = R + I - 1, S + J - 1
     return max(n, m) <= len(POINTS) + 1 and 3 * -(-P // R) * n * -(-Q // S) * m <= P * I * Q * J

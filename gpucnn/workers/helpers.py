@@ -86,7 +86,8 @@ class Helper:
 
     def __init__(self) -> None:
         box = shared.zeros(BOX, np.uint8)
-        box_file = shared.descriptor(box) or 0
+        box_file = shared.descriptor(box)
+        assert box_file is not None  # zeros has just made it
         self.channel, theirs = Channel.pair(box)
         with theirs:
             self.process = subprocess.Popen(
