@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .memory import empty, ones, parts
+from .memory import copy, empty, ones, parts
 
 Array = np.ndarray
 
@@ -140,8 +140,10 @@ def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = 
     padded = _with_columns(x, window.padding[1])
     pixel, channel = N * x.itemsize, padded.shape[2] * N * x.itemsize
     step = window.stride[1] * pixel
-    strides = (C * channel, pixel, channel, step, step * columns[0], x.itemsize)
-    copies[above : above + H] = np.ndarray((H, J, C, *columns, N), x.dtype, padded, 0, strides)
+    shape, strides = (H, J, C, *columns, N), (C * channel, pixel, channel, step, step * columns[0], x.itemsize)
+    if columns[0] == window.stride[1] == 1:  # whole rows lie side by side
+        shape, strides = (H, J, C, columns[1] * N), (*strides[:3], x.itemsize)
+    copy(np.ndarray(shape, x.dtype, padded, 0, strides), copies[above : above + H].reshape(shape))
     return copies
 
 
@@ -210,7 +212,7 @@ def whole_rows(halves: Array, Q: int) -> Array:
     P, _, K, half, N = halves.shape
     columns = empty((P, K, Q, N), halves.dtype)
     columns[:, :, 2 * half :] = 0
-    columns[:, :, : 2 * half].reshape(P, K, half, 2, N)[...] = halves.transpose(0, 2, 3, 1, 4)
+    copy(halves.transpose(0, 2, 3, 1, 4), columns[:, :, : 2 * half].reshape(P, K, half, 2, N))
     return columns
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ops.pooling import pixels_counted
 from ..ops.window import Window
-from .memory import empty
+from .memory import copy, empty
 
 Array = np.ndarray
 
@@ -125,6 +125,12 @@ def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     x_shape, window, count_padding = residual
     share = dy * _share(window, x_shape, count_padding, dy.dtype)
+    (P, C, Q, N), (I, J) = dy.shape, window.size
+    if window.stride == (I, J) and x_shape == (P * I, C, Q * J, N):
+        dx = empty(x_shape, dy.dtype)
+        tiles = dx.reshape(P, I, C, Q, J, N)
+        copy(np.broadcast_to(share[:, None, :, :, None], tiles.shape), tiles)
+        return dx
     return _spread_looks(_spread_looks(share, window, 1, x_shape[2]), window, 0, x_shape[0])
 
 
@@ -149,15 +155,10 @@ def _spread_looks(dy: Array, window: Window, axis: int, length: int) -> Array:
     place = 2 * axis
     dx = empty((*dy.shape[:place], length, *dy.shape[place + 1 :]), dy.dtype)
     before = (slice(None),) * place
-    once = window.stride[axis] >= window.size[axis]
-    if not (once and window.stride[axis] == window.size[axis] and dy.shape[place] * window.size[axis] == length):
-        dx[...] = 0
+    dx[...] = 0
     for offset in range(window.size[axis]):
         outputs, pixels = window.reach(axis, offset, length)
-        if once:
-            dx[(*before, pixels)] = dy[(*before, outputs)]
-        else:
-            dx[(*before, pixels)] += dy[(*before, outputs)]
+        dx[(*before, pixels)] += dy[(*before, outputs)]
     return dx
 
 

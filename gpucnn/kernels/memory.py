@@ -87,6 +87,18 @@ def ones(size: int, dtype: Any) -> np.ndarray:
     return vector
 
 
+def copy(source: np.ndarray, target: np.ndarray) -> None:
+    """target[...] = source, both (..., N) with the N numbers side by side: copied as one item, in half the time."""
+    if target.size:
+        item = _item(target.shape[-1] * target.itemsize)
+        target.view(item)[...] = source.view(item)
+
+
+@lru_cache(maxsize=256)
+def _item(size: int) -> Any:
+    return np.dtype((np.void, size))
+
+
 def parts(count: int, item_bytes: int, most_bytes: int) -> Iterator[slice]:
     """`count` items in equal parts of at most `most_bytes`, or one by one."""
     number = -(-count // max(1, most_bytes // max(1, item_bytes)))

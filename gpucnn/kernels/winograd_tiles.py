@@ -18,7 +18,7 @@ import numpy as np
 
 from ..ops.window import Window
 from .cpu_correlation import multiplied
-from .memory import empty
+from .memory import copy, empty
 from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
@@ -92,7 +92,7 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
         tiles = multiplied(grid.of_rows[2], rows.reshape(grid.n, -1)).reshape(grid.R, grid.TW * grid.S, K, N)
         here = y[grid.R * th : grid.R * (th + 1)]
         for out, columns in _columns_of(here):
-            out[...] = tiles[: len(here), columns].swapaxes(1, 2)
+            copy(tiles[: len(here), columns].swapaxes(1, 2), out)
     return y, Seen(image, kernels, grid, x.shape, window)
 
 
@@ -123,7 +123,7 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
         return None, dw
     of_image = added_up(d_tiles, R)[top : top + H].reshape(H, -1, C, N)
     dx = empty(seen.x_shape, dy.dtype)
-    dx[...] = of_image[:, left : left + width].swapaxes(1, 2)
+    copy(of_image[:, left : left + width].swapaxes(1, 2), dx)
     return dx, dw
 
 
@@ -156,7 +156,7 @@ def _with_border(x: Array, above: int, left: int, height: int, width: int) -> Ar
     rows[:, :left] = 0
     rows[:, left + W :] = 0
     for pixels, columns in parts:
-        rows[:, left : left + W][:, columns] = pixels.swapaxes(1, 2)
+        copy(pixels.swapaxes(1, 2), rows[:, left : left + W][:, columns])
     return image
 
 
