@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,15 +139,14 @@ def _sum_of_looks(x: Array, window: Window, axis: int, count: int) -> Array:
     """Along rows (axis 0) or columns (1): every output's sum of the pixels it sees."""
     place = 2 * axis
     y = empty((*x.shape[:place], count, *x.shape[place + 1 :]), x.dtype)
-    before = (slice(None),) * place
-    looks = [window.reach(axis, offset, x.shape[place]) for offset in range(window.size[axis])]
-    if len(looks) > 1 and looks[0][0] == looks[1][0] == slice(0, count):
-        np.add(x[(*before, looks[0][1])], x[(*before, looks[1][1])], out=y)
+    looks = _looks_along(window, axis, x.shape[place])
+    if len(looks) > 1 and looks[0][0][-1] == looks[1][0][-1] == slice(0, count):
+        np.add(x[looks[0][1]], x[looks[1][1]], out=y)
         looks = looks[2:]
     else:
         y[...] = 0
     for outputs, pixels in looks:
-        y[(*before, outputs)] += x[(*before, pixels)]
+        y[outputs] += x[pixels]
     return y
 
 
@@ -154,12 +154,18 @@ def _spread_looks(dy: Array, window: Window, axis: int, length: int) -> Array:
     """The gradient of `_sum_of_looks`: every pixel gets the sum of the outputs that saw it."""
     place = 2 * axis
     dx = empty((*dy.shape[:place], length, *dy.shape[place + 1 :]), dy.dtype)
-    before = (slice(None),) * place
     dx[...] = 0
-    for offset in range(window.size[axis]):
-        outputs, pixels = window.reach(axis, offset, length)
-        dx[(*before, pixels)] += dy[(*before, outputs)]
+    for outputs, pixels in _looks_along(window, axis, length):
+        dx[pixels] += dy[outputs]
     return dx
+
+
+@lru_cache(maxsize=256)
+def _looks_along(window: Window, axis: int, length: int) -> list[tuple[tuple, tuple]]:
+    """For every window offset along an axis: the index of the outputs, and of the pixels that they see there."""
+    before = (slice(None),) * (2 * axis)
+    reached = (window.reach(axis, offset, length) for offset in range(window.size[axis]))
+    return [((*before, outputs), (*before, pixels)) for outputs, pixels in reached]
 
 
 def _share(window: Window, x_shape: tuple[int, ...], count_padding: bool, dtype: Any) -> Any:
