@@ -9,6 +9,7 @@ print(model.evaluate(digits.test_images, digits.test_labels))
 """
 
 from . import data, errors, layers, losses, networks, ops, optimizers, schedules
+from .augmentation import Augmentation
 from .device import Device
 from .model import Model, load
 from .network import Network
@@ -16,6 +17,7 @@ from .network import Network
 __version__ = "0.1.0"
 
 __all__ = [
+    "Augmentation",
     "Device",
     "Model",
     "Network",

@@ -24,6 +24,10 @@ SizeOption = Annotated[
     str | None, typer.Option(metavar="HxW", help="Of pictures from a folder: resized, centre-cropped.")
 ]
 ChannelsOption = Annotated[int | None, typer.Option(help="Of pictures from a folder: 1 (grey) or 3 (colour).")]
+AugmentOption = Annotated[
+    str | None,
+    typer.Option(metavar="shift=N,flip", help="Move training images by up to N pixels, mirror half of them."),
+]
 InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
 KernelsOption = Annotated[
     Literal["default", "numba", "fused"],

@@ -13,6 +13,7 @@ import typer
 
 from . import __version__, arguments, cli_reports
 from .arguments import (
+    AugmentOption,
     ChannelsOption,
     DataOption,
     DeviceOption,
@@ -69,8 +70,9 @@ def train(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
+    augment: AugmentOption = None,
     threads: ThreadsOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and the batch order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the batch order, the augmentation.")] = 0,
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the run is saved; runs/NETWORK-DATA by default.")
     ] = None,
@@ -102,6 +104,7 @@ def train(
         threads,
         arguments.options(options),
         Acceleration(kernels, precision, graph),
+        augment,
     )
     dataset = _load(data, size, channels, invert)
     if classes is not None:

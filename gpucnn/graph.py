@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from .augmentation import Augmentation
 from .device import Device, Recording, reason_of
 from .kernels import Context
 from .layers import REGISTRY
@@ -56,9 +57,11 @@ class FusedStep:
         context: Context,
         device: Device,
         graph: bool = False,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.network, self.loss, self.theta, self.optimizer = network, loss, theta, optimizer
         self.layout, self.scaling, self.device, self.graph = layout, scaling, device, graph
+        self.augmentation = augmentation
         self.context = replace(context, training=True)
         self.params = layout.unpack(theta)
         self.state: State = optimizer.init(theta)
@@ -119,7 +122,7 @@ class FusedStep:
 
         lr: for optimisers without a kernel, which no graph holds.
         """
-        x, targets = self._inputs(images, order), self._kernels.labels(labels, order)
+        x, targets = self._inputs(images, order, schedule), self._kernels.labels(labels, order)
         logits, residuals = self.network.forward(self.params, x, self.context)
         losses, d_logits = self.context.kernels.losses.get(type(self.loss), self.loss)(logits, targets)
         _, dparams = self.network.backward(self.params, residuals, d_logits, self.context, need_dx=False)
@@ -127,12 +130,16 @@ class FusedStep:
         self._update(1 / order.shape[0], schedule, lr)
         return losses
 
-    def _inputs(self, images: Array, order: Array) -> Array:
-        """The batch as the network takes it; uint8 pixels are gathered and scaled in one launch."""
-        xp, scaling = array_namespace(images), self.scaling
+    def _inputs(self, images: Array, order: Array, schedule: Array) -> Array:
+        """The batch as the network takes it; uint8 pixels are gathered, augmented and scaled in one launch."""
+        xp, scaling, augmentation = array_namespace(images), self.scaling, self.augmentation
         if images.dtype == xp.uint8:
-            return self._kernels.gather(images, order, self.theta.dtype, scaling.scale, scaling.shift)
-        return scaling(xp.take(images, order, axis=0), self.theta.dtype, self.context)
+            how = (scaling.scale, scaling.shift, augmentation, schedule)
+            return self._kernels.gather(images, order, self.theta.dtype, *how)
+        taken = xp.take(images, order, axis=0)
+        if augmentation is not None:
+            taken = augmentation(taken, order, xp.astype(schedule[3:], xp.int64))
+        return scaling(taken, self.theta.dtype, self.context)
 
     def _update(self, mean: float, schedule: Array, lr: float | None) -> None:
         """Let the optimiser write theta, from the summed gradient; mean: 1 / examples."""

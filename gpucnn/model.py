@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from . import checkpoint, networks
 from .acceleration import Acceleration
+from .augmentation import Augmentation
 from .data.preprocessing import Preprocessing
 from .device import Device
 from .errors import CheckpointError, DataError, DeviceError, SettingError
@@ -119,20 +121,22 @@ class Model:
         lr: float = 1e-3,
         schedule: str = "constant",
         validation: tuple[np.ndarray, np.ndarray] | None = None,
+        augmentation: Augmentation | str | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> History:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
-        seed: of the batch order. lr: the base rate, in units of the loss's mean over a batch. Training goes on from
-        the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError, with the batch size
-        that should fit, when the device's memory is too small.
+        augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`. seed: of the
+        batch order and of the augmentation. lr: the base rate, in units of the loss's mean over a batch. Training goes
+        on from the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError, with the batch
+        size that should fit, when the device's memory is too small.
         """
         images, labels = self._examples(images, labels)
         plan = Plan(epochs, batch_size, lr, _schedule(schedule))
-        step = self._step(_optimizer(optimizer))
+        _, order, changes = np.random.SeedSequence(seed).spawn(3)
+        step = self._step(_optimizer(optimizer), augmentation=self._augmentation(augmentation, changes))
         held = None if validation is None else self._examples(*validation)
-        _, order = np.random.SeedSequence(seed).spawn(2)
         with self._fitting(batch_size), self.device.activate(), self._workers.limited():
             return train(
                 step,
@@ -144,6 +148,13 @@ class Model:
                 evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
                 callbacks=callbacks,
             )
+
+    def _augmentation(self, asked: Augmentation | str | None, seed: np.random.SeedSequence) -> Augmentation | None:
+        if asked is None:
+            return None
+        chosen = Augmentation.parse(asked) if isinstance(asked, str) else asked
+        chosen.check(self.network.input_shape)
+        return replace(chosen, key=int(seed.generate_state(1)[0]))
 
     @contextmanager
     def _fitting(self, batch_size: int) -> Iterator[None]:
@@ -161,10 +172,11 @@ class Model:
                 f"the data set, {free / 1e6:,.0f} MB free); --batch-size {max(1, smaller)} should fit"
             ) from None
 
-    def _step(self, chosen: Optimizer, theta: Any = None) -> Step | FusedStep:
+    def _step(self, chosen: Optimizer, theta: Any = None, augmentation: Augmentation | None = None) -> Step | FusedStep:
         """The update that training does; theta: another vector than the model's."""
         parts = self._running, self.loss, self.theta if theta is None else theta, chosen
         settings: dict[str, Any] = {"layout": self._running_layout, "scaling": self.scaling, "context": self._context}
+        settings["augmentation"] = augmentation
         if not self.acceleration.is_fused:
             return Step(*parts, **settings, workers=self._workers, shard=self._shard)
         with self.device.activate():

@@ -39,6 +39,7 @@ class Settings:
     threads: int | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     acceleration: Acceleration = Acceleration()
+    augmentation: str | None = None
 
 
 def folder(out: str | None, network: str, data: str, *, force: bool = False) -> Path:
@@ -151,6 +152,7 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
         lr=chosen.lr,
         schedule=chosen.schedule,
         validation=(held_images, held_labels) if len(held_labels) else None,
+        augmentation=settings.augmentation,
         seed=settings.seed,
         callbacks=(recorder, *callbacks),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from .augmentation import Augmentation
 from .errors import SettingError
 from .factors import FactorStore, large_slots
 from .kernels import CPU_TABLES, Context, Factors, Kernels
@@ -66,7 +67,7 @@ class ShardGradients(Task):
     """The work of one step that shards share: what `Workers.map` runs, here or in a helper process.
 
     sums: a gradient as long as theta for each worker, one after the other in one vector. store: the factors of
-    gradients that are multiplied later.
+    gradients that are multiplied later. augmentation: what happens to the images, if anything.
     """
 
     network: Network
@@ -77,17 +78,21 @@ class ShardGradients(Task):
     theta: Array
     sums: Array
     store: FactorStore
+    augmentation: Augmentation | None
 
     def __call__(
-        self, w: int, examples: int, shards: Iterable[tuple[int, Array, Array]]
+        self, w: int, examples: int, step: int, shards: Iterable[tuple[int, Array, Array, Array | None]]
     ) -> tuple[list[Array], tuple[int, ...]]:
-        """The summed gradient of some (first, images, labels) of a batch, written to the sum of worker w.
+        """The summed gradient of some (first, images, labels, indices) of a batch, written to the sum of worker w.
 
-        Returns their losses, and which slots have only factors.
+        step: the update's number; indices: of the examples, where an augmentation wants them. Returns their losses, and
+        which slots have only factors.
         """
         losses: list[Array] = []
         factored: list[int] = []
-        for first, images, labels in shards:
+        for first, images, labels, indices in shards:
+            if self.augmentation is not None:
+                images = self.augmentation(images, indices, step)
             x = self.scaling(images, self.theta.dtype, self.context)
             of_shard, dparams = gradient(self.network, self.loss, self._params, x, labels, self.context)
             factored = []
@@ -191,6 +196,7 @@ class Step:
         context: Context,
         workers: Workers,
         shard: int | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self._xp = array_namespace(theta)
         self.theta, self.workers = theta, workers
@@ -201,7 +207,7 @@ class Step:
         self._sharded = context.kernels.name in CPU_TABLES
         store = FactorStore(large_slots(network, layout) if self._sharded else {}, workers.zeros(0, theta))
         context, sums = replace(context, training=True, factored=store.least), workers.zeros(workers.threads, theta)
-        self._gradients = ShardGradients(network, loss, layout, scaling, context, theta, sums, store)
+        self._gradients = ShardGradients(network, loss, layout, scaling, context, theta, sums, store, augmentation)
         chunk = CHUNK if self._sharded else theta.shape[0]
         self._update = Update(optimizer, theta, sums, self.state, chunk, context.kernels, store)
 
@@ -209,11 +215,14 @@ class Step:
         """Update theta by the examples `batch` (indices) of images and labels; their losses, on the device."""
         take = self._xp.take
         shards, used = self._shards(batch)
-        of_shard = [(first, take(images, s, axis=0), take(labels, s, axis=0)) for first, s in shards]
-        done = self.workers.map(
-            self._task(batch.shape[0]), [(w, batch.shape[0], of_shard[w::used]) for w in range(used)]
-        )
+        indices = self._gradients.augmentation is not None
+        of_shard = [
+            (first, take(images, s, axis=0), take(labels, s, axis=0), s if indices else None) for first, s in shards
+        ]
         self.steps += 1
+        done = self.workers.map(
+            self._task(batch.shape[0]), [(w, batch.shape[0], self.steps, of_shard[w::used]) for w in range(used)]
+        )
         threads = min(used, -(-self.theta.shape[0] // self._update.chunk))
         settings = (threads, used, batch.shape[0], lr, self.steps, done[0][1])
         self.workers.map(self._update, [(w, *settings) for w in range(threads)])

@@ -140,10 +140,11 @@ def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = 
     padded = _with_columns(x, window.padding[1])
     pixel, channel = N * x.itemsize, padded.shape[2] * N * x.itemsize
     step = window.stride[1] * pixel
-    shape, strides = (H, J, C, *columns, N), (C * channel, pixel, channel, step, step * columns[0], x.itemsize)
+    runs, strides = [*columns, N], [step, step * columns[0], x.itemsize]
     if columns[0] == window.stride[1] == 1:  # whole rows lie side by side
-        shape, strides = (H, J, C, columns[1] * N), (*strides[:3], x.itemsize)
-    copy(np.ndarray(shape, x.dtype, padded, 0, strides), copies[above : above + H].reshape(shape))
+        runs, strides = [columns[1] * N], [x.itemsize]
+    seen = np.ndarray((H, J, C, *runs), x.dtype, padded, 0, (C * channel, pixel, channel, *strides))
+    copy(seen, copies[above : above + H].reshape(seen.shape))
     return copies
 
 

@@ -9,6 +9,35 @@ KERNEL pixels(INDEX count, const byte* __restrict__ images, const long long* __r
     out[i] = (REAL)images[from] * scale + shift;
 }
 
+// random.py: 32 bits that depend on a key and on counters alone.
+__device__ unsigned int mixed(unsigned int x) {
+    x = (x ^ x >> 16) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    return x ^ x >> 16;
+}
+
+// 0 .. n - 1, of 32 random bits.
+__device__ INDEX below(INDEX n, unsigned int drawn) {
+    return (INDEX)((unsigned long long)drawn * (unsigned long long)n >> 32);
+}
+
+// `pixels` of order, each image moved by up to `most` pixels both ways and, with `flip`, mirrored in half of all cases.
+// augmentation.py says how; schedule[3] is the update's number.
+KERNEL augmented_pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX H,
+                        INDEX W, INDEX C, INDEX most, INDEX flip, long long key, const double* __restrict__ schedule,
+                        REAL scale, REAL shift, REAL* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    const INDEX k = i / (H * W * C), h = i / (W * C) % H, w = i / C % W;
+    const unsigned int update = mixed(mixed((unsigned int)key) ^ (unsigned int)(long long)schedule[3]);
+    const unsigned int image = mixed(update ^ (unsigned int)order[k]);
+    const INDEX row = h - (below(2 * most + 1, mixed(image ^ 1u)) - most);
+    INDEX column = w - (below(2 * most + 1, mixed(image ^ 2u)) - most);
+    if (flip && mixed(image ^ 3u) >> 31) column = W - 1 - column;
+    const bool inside = row >= 0 && row < H && column >= 0 && column < W;
+    const INDEX from = (((INDEX)order[k] * H + row) * W + column) * C + i % C;
+    out[i] = (inside ? (REAL)images[from] : (REAL)0) * scale + shift;
+}
+
 // out[k] = labels[order[k]]
 KERNEL take_labels(INDEX count, const long long* __restrict__ labels, const long long* __restrict__ order,
                    long long* __restrict__ out) {
@@ -47,7 +76,7 @@ KERNEL sigmoid_cross_entropy(INDEX count, const REAL* __restrict__ z, const long
 }
 
 // Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
-// schedule: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step).
+// schedule: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
 KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __restrict__ order, double lr, double step,
                double beta1, double beta2, double* __restrict__ schedule) {
     THREAD_OR_RETURN(i, count);
@@ -56,6 +85,7 @@ KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __re
     schedule[0] = lr;
     schedule[1] = 1 / sqrt(1 - pow(beta2, step));
     schedule[2] = lr / (1 - pow(beta1, step));
+    schedule[3] = step;
 }
 
 // Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..augmentation import Augmentation
+
 Array = Any
 
 PACKED = 8  # arrays that one launch of `pack` takes
@@ -24,7 +26,7 @@ class StepKernels:
 
     def buffers(self, examples: int) -> tuple[Array, Array]:
         """Where `prepare` writes: the batch's indices, and the schedule."""
-        return self.gpu.empty((examples,), np.int64), self.gpu.empty((3,), np.float64)
+        return self.gpu.empty((examples,), np.int64), self.gpu.empty((4,), np.float64)
 
     def prepare(
         self, batch: Array, lr: float, step: int, betas: tuple[float, float], order: Array, schedule: Array
@@ -37,11 +39,27 @@ class StepKernels:
         numbers = (np.float64(lr), np.float64(step), np.float64(betas[0]), np.float64(betas[1]))
         self.gpu.launch("prepare", self.dtype, batch.size, batch, order, *numbers, schedule)
 
-    def gather(self, images: Array, order: Array, dtype: Any, scale: float, shift: float) -> Array:
-        """Of uint8 images (N, H, W, C), those of order (n,) -> (n, H, W, C) of dtype, pixel * scale + shift."""
-        images, each = self.gpu.dense(images), math.prod(images.shape[1:])
-        x = self.gpu.empty((order.size, *images.shape[1:]), dtype)
-        self.gpu.launch("pixels", dtype, x.size, images, order, 1, each, float(scale), float(shift), x)
+    def gather(
+        self,
+        images: Array,
+        order: Array,
+        dtype: Any,
+        scale: float,
+        shift: float,
+        augmentation: Augmentation | None = None,
+        schedule: Array = None,
+    ) -> Array:
+        """Of uint8 images (N, H, W, C), those of order (n,) -> (n, H, W, C) of dtype, pixel * scale + shift.
+
+        augmentation: changes them before, for the update whose number is in schedule.
+        """
+        images, x = self.gpu.dense(images), self.gpu.empty((order.size, *images.shape[1:]), dtype)
+        if augmentation is None:
+            place: tuple[Any, ...] = ("pixels", dtype, x.size, images, order, 1, math.prod(images.shape[1:]))
+        else:
+            settings = (augmentation.shift, int(augmentation.flip), np.int64(augmentation.key), schedule)
+            place = ("augmented_pixels", dtype, x.size, images, order, *images.shape[1:], *settings)
+        self.gpu.launch(*place, float(scale), float(shift), x)
         return x
 
     def labels(self, labels: Array, order: Array) -> Array:
