@@ -8,16 +8,17 @@ array sees them.
 from __future__ import annotations
 
 import math
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from sys import getrefcount
 from typing import Any, NamedTuple
 
 import numpy as np
 
 SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
 KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
+SHAPES = 4096  # that are remembered
 LINE = 64  # bytes of a cache line, and of the widest vector register
 
 
@@ -27,56 +28,74 @@ class _Block(NamedTuple):
 
 
 class _Shelf(threading.local):
-    """The blocks of one thread, by size. A block is free while nothing but its list refers to it."""
+    """The blocks of one thread. A block is free while nothing but its list refers to it.
+
+    of_shape: for shapes and types asked for before, the blocks of their size, or () where NumPy's own serve.
+    """
 
     def __init__(self) -> None:
-        self.blocks: dict[int, list[_Block]] = {}
+        self.of_shape: dict[tuple[Any, ...], Sequence[_Block]] = {}
+        self.of_size: dict[int, list[_Block]] = {}
         self.total = 0  # bytes, of free blocks and of others
 
-    def take(self, size: int) -> _Block:
-        blocks = self.blocks.setdefault(size, [])
-        for k in range(len(blocks)):
-            if _references(blocks, k) == FREE:
-                return blocks[k]
+    def blocks(self, shape: tuple[int, ...], dtype: Any) -> Sequence[_Block]:
+        if len(self.of_shape) >= SHAPES:
+            self.of_shape.clear()
+        size = _block_size(shape, dtype)
+        found = self.of_size.setdefault(size, []) if size >= SMALL else ()
+        self.of_shape[shape, dtype] = found
+        return found
+
+    def add(self, size: int) -> _Block:
+        """A block that is free, and will be lent again unless it is larger than all that is kept."""
         if size > KEPT:
             return _Block(np.empty(size, np.uint8), 0)
         if self.total + size > KEPT:
             self._forget()
         memory = np.empty(size + LINE, np.uint8)
-        blocks.append(_Block(memory, -memory.ctypes.data % LINE))
+        block = _Block(memory, -memory.ctypes.data % LINE)
+        self.of_size[size].append(block)
         self.total += size
-        return blocks[-1]
+        return block
 
     def _forget(self) -> None:
         """Let go of all blocks: those in use live on with their arrays."""
         self.total = 0
-        for blocks in self.blocks.values():
+        for blocks in self.of_size.values():
             blocks.clear()
 
 
-def _references(blocks: list[_Block], k: int) -> int:
-    return sys.getrefcount(blocks[k].memory)
-
-
-FREE = _references([_Block(np.empty(1), 0)], 0)
 _here = _Shelf()
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """np.empty, of memory used before where it is large. No two living arrays share it."""
-    size = _block_size(shape, dtype)
-    if size < SMALL:
+    blocks = _here.of_shape.get((shape, dtype))
+    if blocks is None:
+        blocks = _here.blocks(shape, dtype)
+    if blocks == ():
         return np.empty(shape, dtype)
-    memory, offset = _here.take(size)
-    return np.ndarray(shape, dtype, memory, offset)  # it, and every view of it, refers to memory
+    for memory, offset in blocks:
+        if getrefcount(memory) == FREE:
+            return np.ndarray(shape, dtype, memory, offset)  # it, and every view of it, refers to memory
+    return np.ndarray(shape, dtype, *_here.add(_block_size(shape, dtype)))
 
 
-@lru_cache(maxsize=1024)
 def _block_size(shape: tuple[int, ...], dtype: Any) -> int:
     """The bytes of such an array, rounded up by at most an eighth so that blocks fit again."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     step = 1 << max(0, size.bit_length() - 4)
     return -(-size // step) * step
+
+
+def _references_when_free() -> int:
+    """What `empty` counts: the block's, the loop's and those of the question itself."""
+    for memory, _ in [_Block(np.empty(1, np.uint8), 0)]:
+        return getrefcount(memory)
+    raise AssertionError
+
+
+FREE = _references_when_free()
 
 
 @lru_cache(maxsize=256)
