@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import time
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -249,8 +250,17 @@ def by_columns(address: int, rows: int, columns: int, lead: int, dtype: Any) -> 
 
 
 class Memory:
+    alive: weakref.WeakSet[Memory] = weakref.WeakSet()  # noqa: RUF012
+
     def __init__(self, size: int) -> None:
         self.bytes = np.empty(size, np.uint8)
+        Memory.alive.add(self)
+
+    @classmethod
+    def holds(cls, address: int, size: int) -> bool:
+        """Whether all of these bytes belong to one allocation of a recording."""
+        starts = ((each.bytes.ctypes.data, each.bytes.size) for each in cls.alive)
+        return any(start <= address and address + size <= start + length for start, length in starts)
 
     def __del__(self) -> None:
         self.bytes[...] = 0xFF  # a graph that still points here finds NaN
@@ -284,6 +294,9 @@ class Stream:
         assert self.non_blocking
         assert recorded is None
         recorded = []
+
+    def is_capturing(self) -> bool:
+        return recorded is not None
 
     def end_capture(self) -> Graph:
         global recorded
@@ -362,10 +375,11 @@ def module() -> types.ModuleType:
 
 @pytest.fixture
 def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCublas:
-    """A CUDA device in this process; the library that it multiplies with."""
+    """A CUDA device in this process, without cuDNN; the library that it multiplies with."""
     import sys
 
     library = FakeCublas()
     monkeypatch.setitem(sys.modules, "cupy", module())
+    monkeypatch.setitem(sys.modules, "cudnn", None)
     monkeypatch.setattr(cublas, "load", lambda: library)
     return library

@@ -36,7 +36,7 @@ CORE = {
     "schedules",
 }
 AROUND = {"arguments", "checkpoint", "cli", "data", "model", "progress", "report", "runs", "training"}
-LATE = {"cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
+LATE = {"cudnn", "cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
 
 DOCUMENTS = ("single-filter", "two-conv", "binary-sigmoid", "avgpool-96", "layered")
 HELPERS = {"Window", "convolution_window", "pooling_window", "one_hot", "reshape"}

@@ -103,7 +103,7 @@ def test_every_name_of_cupy_that_is_used_is_there():
     used = [name for name in vars(fake) if name[0] != "_" and name != "cuda"]
     assert all(hasattr(cupy, name) for name in used)
     assert all(hasattr(cupy.cuda, name) for name in vars(fake.cuda))
-    assert all(hasattr(cupy.cuda.Stream, name) for name in ("begin_capture", "end_capture"))
+    assert all(hasattr(cupy.cuda.Stream, name) for name in ("begin_capture", "end_capture", "is_capturing"))
     assert hasattr(cupy.cuda.Graph, "launch")
 
 

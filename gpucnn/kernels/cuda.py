@@ -1,8 +1,10 @@
 """The CUDA table: fused kernels of our own (the .cu files) and cuBLAS products, on images stored (N, H, W, C).
 
+With cuDNN's module, that computes the convolutions.
+
 Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU. Outputs of a
 convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as cuBLAS
-computes all elements of a product alike; that too is yet to be seen.
+computes all elements of a product alike; that too is yet to be seen. cuDNN promises no such thing.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from ..losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from . import Kernels, Pair, cublas
 from .cuda_layers import Layers
 from .cuda_step import StepKernels
+from .cudnn import Convolutions
 
 Array = Any
 
@@ -34,15 +37,19 @@ class CudaKernels(Kernels):
     step: Any = None
 
 
-def table(precision: str = "float32", dtype: str = "float32") -> CudaKernels:
-    """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta."""
+def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = None) -> CudaKernels:
+    """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta.
+
+    cudnn: the module that computes the convolutions, from cudnn.load, in one of cudnn.PRECISIONS; None: our own.
+    """
     gpu = Gpu(precision)
     layers, step = Layers(gpu), StepKernels(gpu, dtype)
+    convolutions = layers if cudnn is None else Convolutions(cudnn, gpu, precision, layers)
     return CudaKernels(
-        name="cuda",
+        name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
-        correlation=Pair(layers.correlate, layers.correlate_backward),
-        correlation_for_pool=layers.correlate_for_pool,
+        correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
+        correlation_for_pool=convolutions.correlate_for_pool,
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),
@@ -68,9 +75,9 @@ class Gpu:
         self.multiply = cublas.Products(
             cublas.load(),
             precision,
-            stream=lambda: cupy.cuda.get_current_stream().ptr,
+            stream=self.stream,
             allocate=lambda size: cupy.empty(size, np.uint8),
-            address=lambda array: array.data.ptr,
+            address=self.address,
             otherwise=cupy.matmul,
         )
 
@@ -80,6 +87,18 @@ class Gpu:
     def dense(self, x: Array, dtype: Any = None) -> Array:
         """x itself, or a copy that is of dtype and has its elements in order without gaps: kernels see no strides."""
         return self.xp.ascontiguousarray(x, dtype=dtype)
+
+    def address(self, array: Array) -> int:
+        """Of its first element."""
+        return array.data.ptr
+
+    def stream(self) -> int:
+        """The current stream's address."""
+        return self.xp.cuda.get_current_stream().ptr
+
+    def is_recording(self) -> bool:
+        """Whether what is launched now becomes part of a CUDA graph."""
+        return self.xp.cuda.get_current_stream().is_capturing()
 
     def launch(self, name: str, dtype: Any, count: int, *args: Any) -> None:
         """Run a kernel with count threads. Arrays must be dense; Python's numbers become the kernel's INDEX and REAL.

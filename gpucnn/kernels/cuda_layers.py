@@ -100,6 +100,11 @@ class Layers:
                     kept.clear()
         return y, _Seen(x, look, groups, kept if len(pieces) == 1 else None)
 
+    def seen(self, x: Array, window: Window, groups: int) -> Any:
+        """The residual of `correlate` where somebody else has computed the result. x is dense."""
+        look = _Look(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, False)
+        return _Seen(x, look, groups, None)
+
     def correlate_for_pool(
         self, x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
     ) -> tuple[Array, Any]:
