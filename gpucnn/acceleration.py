@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .device import Device
 from .errors import SettingError
-from .kernels import Kernels, choose
+from .kernels import Kernels, choose, cudnn
 from .kernels.cublas import PRECISIONS
 
-TABLES = ("default", "numba", "fused")
+TABLES = ("default", "numba", "fused", "cudnn")
 
 
 @dataclass(frozen=True)
 class Acceleration:
     """kernels: "default", NumPy's on the CPU and the equations on CuPy's arrays on a CUDA device; "numba", of the CPU,
-    some passes compiled; "fused", of a CUDA device, kernels of our own and cuBLAS products.
+    some passes compiled; "fused", of a CUDA device, kernels of our own and cuBLAS products; "cudnn", these with cuDNN's
+    convolutions, but not for networks that share gradients among ties: these need what cuDNN does not promise.
 
     precision: of float32 products: "float32"; "tf32" (10 bits after the point) or "bfloat16" (7) round their factors.
     graph: a training step becomes one CUDA graph. These two are of a CUDA device, and take the fused kernels along.
@@ -32,10 +34,25 @@ class Acceleration:
 
     @property
     def is_fused(self) -> bool:
-        return self.kernels == "fused" or self.precision != "float32" or self.graph
+        return self.kernels in ("fused", "cudnn") or self.precision != "float32" or self.graph
+
+    def is_possible(self, device: Device, *, exact_ties: bool) -> bool:
+        """Whether these kernels are of the device's kind and, cuDNN's, installed and used (see `table`)."""
+        if (self.kernels == "numba") != (device.kind == "cpu"):
+            return False
+        if self.kernels != "cudnn":
+            return True
+        try:
+            cudnn.load()
+        except ImportError:
+            return False
+        return not exact_ties
 
     def table(self, device: Device, dtype: str, *, exact_ties: bool) -> Kernels:
-        """The kernel table for a model of dtype. Raises SettingError for what the device or the type cannot do."""
+        """The kernel table for a model of dtype. Raises SettingError for what the device or the type cannot do.
+
+        exact_ties: see `kernels.choose`; then kernels "cudnn" are the fused ones.
+        """
         if self.kernels == "numba":
             return self._numba(device, exact_ties)
         if not self.is_fused:
@@ -47,10 +64,25 @@ class Acceleration:
                 f"precision {self.precision!r} is a way to multiply float32 numbers, and the model is {dtype}; leave "
                 "it out, or use dtype float32"
             )
+        library = self._cudnn() if self.kernels == "cudnn" else None
         from .kernels.cuda import table
 
         with device.activate():
-            return table(self.precision, dtype)
+            return table(self.precision, dtype, cudnn=None if exact_ties else library)
+
+    def _cudnn(self) -> Any:
+        if self.precision not in cudnn.PRECISIONS:
+            raise SettingError(
+                f"precision {self.precision!r}: cuDNN's convolutions (--kernels cudnn) have only "
+                f"{' and '.join(cudnn.PRECISIONS)}; choose one of these, or kernels 'fused'"
+            )
+        try:
+            return cudnn.load()
+        except ImportError as error:
+            raise SettingError(
+                f"kernels 'cudnn' need cuDNN ({error}); install it with `pip install 'gpucnn[cudnn]'` (for CUDA 12: "
+                "'gpucnn[cudnn12]')"
+            ) from None
 
     def _numba(self, device: Device, exact_ties: bool) -> Kernels:
         if device.kind != "cpu" or self.is_fused:
@@ -70,4 +102,4 @@ class Acceleration:
             return "a CUDA graph (--graph, graph=True)"
         if self.precision != "float32":
             return f"precision {self.precision!r} (--precision)"
-        return "kernels 'fused' (--kernels)"
+        return f"kernels {self.kernels!r} (--kernels)"

@@ -30,8 +30,11 @@ AugmentOption = Annotated[
 ]
 InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
 KernelsOption = Annotated[
-    Literal["default", "numba", "fused"],
-    typer.Option(help="numba: some compiled, for a CPU. fused: for CUDA, experimental, not yet run on a GPU."),
+    Literal["default", "numba", "fused", "cudnn"],
+    typer.Option(
+        help="numba: some compiled, for a CPU. fused: for CUDA; cudnn: these with cuDNN's convolutions. Experimental: "
+        "the last two have not yet run on a GPU."
+    ),
 ]
 PrecisionOption = Annotated[
     Literal["float32", "tf32", "bfloat16"],

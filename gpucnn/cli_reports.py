@@ -85,7 +85,8 @@ def bench(
     ] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Peak memory of a step in own processes instead.")] = False,
     fused: Annotated[
-        bool, typer.Option("--fused", help="Time numba's kernels too; on CUDA the fused ones, and these as a graph.")
+        bool,
+        typer.Option("--fused", help="Time numba's kernels too; on CUDA the fused ones, as a graph, and with cuDNN."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -123,7 +124,8 @@ def compare(
     ] = "two-conv",
     data: DataOption = "digits",
     devices: Annotated[
-        str, typer.Option(metavar="D,...", help="What is set beside the CPU: cuda, cuda:N, cuda+fused, cuda+graph.")
+        str,
+        typer.Option(metavar="D,...", help="What is set beside the CPU: cuda, cuda:N, cuda+fused, +graph, +cudnn."),
     ] = "cpu,cuda",
     steps: Annotated[int, typer.Option(min=1, help="Updates of theta.")] = 100,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per update; the recipe's by default.")] = None,

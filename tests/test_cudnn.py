@@ -8,19 +8,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_cuda as fake
 import numpy as np
 import pytest
 from cases import CASES
 from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda
-from fake_cudnn import PLANS, fake_cudnn
-from test_cuda_kernels import Example, check
+from fake_cudnn import PLANS, WORKSPACE, fake_cudnn
+from test_cuda_kernels import Example, assert_same, check
+from test_graph import SMALL, Rig, trained
 
-from gpucnn.errors import DeviceError, ShapeError
+from gpucnn import Model, networks
+from gpucnn.acceleration import Acceleration
+from gpucnn.cli import main
+from gpucnn.data import load
+from gpucnn.device import Device
+from gpucnn.errors import DeviceError, SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, cuda, cudnn
-from gpucnn.layers import Conv2D
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
+from gpucnn.optimizers import SGD, Adam
+from gpucnn.report import bench, compare, compare_result
 
 __all__ = ["fake_cuda", "fake_cudnn"]
 
@@ -72,6 +81,11 @@ def test_a_refusal_is_remembered(fake_cudnn):
     fake_cudnn.refuses = lambda graph: False
     example.run(asarray, np.asarray, made)
     assert not fake_cudnn.executed
+
+
+def test_the_first_layer_is_asked_for_no_dx(fake_cudnn):
+    trained(SMALL, SGD(), "cuda", steps=1, kernels="cudnn")
+    assert fake_cudnn.executed == ["conv_fprop", "conv_wgrad"]
 
 
 def test_a_shape_is_planned_once(fake_cudnn):
@@ -138,6 +152,42 @@ def test_shapes_that_do_not_fit_and_empty_batches(fake_cudnn):
     assert not fake_cudnn.built
 
 
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("name", ["single-filter", "two-conv", "avgpool-96", "fast"])
+def test_ten_steps_of_named_networks(name, graph, fake_cudnn):
+    """Partial batches too: the steps' sizes differ."""
+    network, loss = networks.build(name), networks.entry(name).loss
+    expected = trained(network, SGD(momentum=0.9), "cpu", loss=loss, steps=6)
+    found = trained(network, SGD(momentum=0.9), "cuda", loss=loss, steps=6, kernels="cudnn", graph=graph)
+    assert (found[2]._recorded is not None) == graph
+    assert fake_cudnn.executed
+    for a, b in zip(found[:2], expected[:2]):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_a_recording_keeps_its_plans_and_its_memory(fake_cudnn, monkeypatch):
+    """The stand-in says so when a replay finds kernels or memory gone."""
+    monkeypatch.setattr(cudnn, "PLANS", 2)
+    rig = Rig(kernels="cudnn")
+    for size in (6, 6, 6, 4, 3, 2, 6):
+        losses = rig(size)
+    fake_cudnn.built.clear()
+    others = [fake.empty((WORKSPACE,), np.uint8) for _ in range(20)]
+    assert np.isfinite(rig(6)).all()
+    assert rig.launches == 3
+    assert not fake_cudnn.built
+    assert losses.shape == (6,)
+    assert len(others) == 20
+
+
+def test_networks_that_share_ties_keep_our_own_convolutions(fake_cudnn):
+    shared = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(ties="all"), Flatten(), Dense(3)))
+    assert Model(SMALL, device="cuda", kernels="cudnn")._context.kernels.name == "cuda+cudnn"
+    assert Model(shared, device="cuda", kernels="cudnn")._context.kernels.name == "cuda"
+    trained(shared, SGD(), "cuda", steps=1, kernels="cudnn")
+    assert not fake_cudnn.executed
+
+
 def test_the_handle_is_given_back(fake_cudnn):
     made = cudnn.Convolutions(fake_cudnn, cuda.Gpu(), "float32", None)
     made.correlate(asarray(np.ones((1, 2, 2, 1))), asarray(np.ones((1, 1, 1, 1))), Conv2D(1, 1).window((2, 2)), 1)
@@ -155,6 +205,59 @@ def test_a_cudnn_that_does_not_start(fake_cudnn, monkeypatch):
         DeviceError, match=r"cuDNN does not start on this device \(.*NOT_INITIALIZED\); run `gpucnn doc"
     ):
         table().correlation.forward(asarray(np.ones((1, 2, 2, 1))), asarray(np.ones((1, 1, 1, 1))), Window((1, 1)), 1)
+
+
+def test_without_cudnn_it_is_said_how_to_get_it(fake_cuda, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cudnn", None)
+    with pytest.raises(SettingError, match=r"kernels 'cudnn' need cuDNN .*pip install 'gpucnn\[cudnn\]'"):
+        Model(SMALL, device="cuda", kernels="cudnn")
+
+
+def test_a_module_without_its_library_is_not_cudnn(fake_cudnn, monkeypatch):
+    def missing() -> int:
+        raise RuntimeError("Unable to find symbol cudnnGetVersion")
+
+    monkeypatch.setattr(fake_cudnn, "backend_version", missing)
+    with pytest.raises(SettingError, match=r"need cuDNN \(Unable to find symbol cudnnGetVersion\)"):
+        Model(SMALL, device="cuda", kernels="cudnn")
+    assert not Acceleration("cudnn").is_possible(Device("cuda"), exact_ties=False)
+
+
+def test_bfloat16_is_not_cudnns(fake_cudnn):
+    with pytest.raises(SettingError, match=r"precision 'bfloat16': .* only float32 and tf32; .* or kernels 'fused'"):
+        Model(SMALL, device="cuda", kernels="cudnn", precision="bfloat16")
+    assert Acceleration("cudnn").is_fused
+
+
+@pytest.mark.parametrize("option", [[], ["--graph"], ["--precision", "tf32"]], ids=" ".join)
+def test_the_command_trains_with_it(option, fake_cudnn, monkeypatch, capsys, tmp_path):
+    arguments = [
+        "single-filter",
+        "--device",
+        "cuda",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "400",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    monkeypatch.setattr("sys.argv", ["gpucnn", "train", *arguments, "--json", "--kernels", "cudnn", *option])
+    assert main() == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["epochs"] == 1
+    assert fake_cudnn.executed
+
+
+def test_compare_and_bench_set_it_beside_the_others(fake_cudnn):
+    settings = compare_result.Settings("single-filter", ("cuda+cudnn",), 5, 16, (8,), threads=1, rounds=1, budget=0)
+    found = compare.compare(load("digits"), settings)
+    double = next(each for each in found.agreements if each.dtype == "float64")
+    assert max(row.differences["cuda:0+cudnn"] for row in double.rows) < 1e-12
+    how = bench.Settings(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    for name, shown in (("single-filter", True), ("layered", False)):
+        row = bench.Bench(how, lambda text: None).training(bench.Case.of(name, 12), 6)
+        assert {"gpucnn cuDNN", "gpucnn cuDNN, graph"}.issubset(row["milliseconds"]) == shown
+        assert "gpucnn fused" in row["milliseconds"]
 
 
 # The library wants the driver's library to be there, for functions that building a plan does not call.
@@ -243,3 +346,14 @@ def test_every_case_on_a_gpu(case, dtype):
     import cupy
 
     check(case, 3, "reals", dtype, cupy.asarray, cupy.asnumpy, tables=table(dtype=dtype))
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_graph_on_a_gpu_is_the_eager_step_twice():
+    pytest.importorskip("cudnn", reason="nvidia-cudnn-frontend is not installed")
+    network, options = networks.build("two-conv"), {"kernels": "cudnn", "dtype": "float32"}
+    runs = [trained(network, Adam(), "cuda", graph=graph, **options) for graph in (False, True, True)]
+    assert runs[1][2]._recorded is not None
+    for run in runs[1:]:
+        assert_same(run[:2], runs[0][:2], 0)

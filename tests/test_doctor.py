@@ -79,7 +79,7 @@ def test_the_well_machine_is_described():
         "cupy-cuda13x 14.2.0\n",
         "NVIDIA H200, compute capability 9.0, 139.0 of 140.0 GiB free",
         "compiled and run in 0.25 s",
-        "nvidia-cudnn-frontend 1.28.0, nvidia-cudnn-cu13 9.14.0",
+        "nvidia-cudnn-frontend 1.28.0, nvidia-cudnn-cu13 9.14.0; used by --kernels cudnn only",
         "--device auto: takes cuda:0",
     ):
         assert said in text
@@ -240,10 +240,13 @@ def test_an_old_second_device_does_not_condemn_the_first():
     assert examine("cuda:1", probes).exit_status == 1
 
 
-def test_half_of_cudnn_is_a_warning():
-    report = examine("cuda", machine(distributions={"cupy-cuda13x": "14.2.0", "nvidia-cudnn-frontend": "1.28.0"}))
+@pytest.mark.parametrize(("cuda", "extra"), [((13, 0), "cudnn"), ((12, 4), "cudnn12")])
+def test_half_of_cudnn_is_a_warning(cuda, extra):
+    wheels = {f"cupy-cuda{cuda[0]}x": "14.2.0", "nvidia-cudnn-frontend": "1.28.0"}
+    report = examine("cuda", machine(distributions=wheels, driver=Driver(cuda)))
     assert found(report, "cuDNN").status == "warning"
-    assert "nvidia-cudnn-cu13" in found(report, "cuDNN").remedy
+    assert f"nvidia-cudnn-cu{cuda[0]} not installed" in found(report, "cuDNN").found
+    assert found(report, "cuDNN").remedy == f"pip install 'gpucnn[{extra}]'"
 
 
 @pytest.mark.parametrize(

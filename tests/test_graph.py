@@ -243,9 +243,10 @@ def test_losses_are_fetched_many_at_a_time(fake_cuda, monkeypatch):
     [
         ({"graph": True}, "a CUDA graph .* needs a CUDA device, and this is the CPU; leave it out"),
         ({"kernels": "fused"}, "kernels 'fused' .* needs a CUDA device"),
+        ({"kernels": "cudnn"}, "kernels 'cudnn' .* needs a CUDA device"),
         ({"precision": "tf32"}, "precision 'tf32' .* needs a CUDA device"),
         ({"precision": "float16"}, "precision 'float16': one of float32, tf32, bfloat16 was expected"),
-        ({"kernels": "fast"}, "kernels 'fast': one of default, numba, fused was expected"),
+        ({"kernels": "fast"}, "kernels 'fast': one of default, numba, fused, cudnn was expected"),
     ],
 )
 def test_what_the_cpu_has_not_is_said(options, said):
@@ -286,7 +287,8 @@ def test_the_reference_stays_the_default(fake_cuda):
 def test_bench_times_the_fused_kernels_and_the_graph(fake_cuda):
     settings = bench.Settings(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
     row = bench.Bench(settings, lambda text: None).training(bench.Case.of("single-filter", 12), 6)
-    assert set(bench.MORE) - {"gpucnn numba"} <= set(row["milliseconds"])
+    expected = {name for name, how in bench.MORE.items() if how.kernels not in ("numba", "cudnn")}
+    assert set(bench.MORE) & set(row["milliseconds"]) == expected
     assert all(row["milliseconds"].values())
     assert row["peer"] not in bench.MORE
 
@@ -310,7 +312,7 @@ def test_compare_sets_the_fused_kernels_and_the_graph_beside_the_cpu(fake_cuda):
         assert max(row.differences[name] for row in double.rows) < 1e-12
         assert double.theta[name][-1] < 1e-9
     assert {each.device for each in found.speeds} == {"cpu", "cuda:0+fused", "cuda:0+graph"}
-    with pytest.raises(DeviceError, match=r"cuda\+fused or cuda\+graph was expected"):
+    with pytest.raises(DeviceError, match=r"cuda\+fused, cuda\+graph or cuda\+cudnn was expected"):
         backends.selected(("cuda+fast",))
 
 

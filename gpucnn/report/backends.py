@@ -50,6 +50,7 @@ class Backend:
 ACCELERATED = {
     "fused": ("fused kernels", Acceleration(kernels="fused")),
     "graph": ("fused kernels, each step as one graph", Acceleration(graph=True)),
+    "cudnn": ("fused kernels, cuDNN's convolutions", Acceleration(kernels="cudnn")),
 }
 
 CPU = Backend("cpu", "NumPy's own kernel table")
@@ -138,8 +139,9 @@ class Runner:
 def selected(texts: Sequence[str]) -> tuple[list[Backend], str | None]:
     """What to compare the CPU with, for device names such as ("cpu", "cuda"), and a sentence if no GPU is among it.
 
-    "cuda+fused" and "cuda+graph" are a CUDA device with fused kernels, and with a step as one graph. Raises DeviceError
-    for a name that is none, and for a CUDA device that is not there beside one that is.
+    "cuda+fused", "cuda+graph" and "cuda+cudnn" are a CUDA device with fused kernels, with a step as one graph, and with
+    cuDNN's convolutions. Raises DeviceError for a name that is none, and for a CUDA device that is not there beside one
+    that is.
     """
     found: list[Backend] = []
     obstacle = None
@@ -148,7 +150,7 @@ def selected(texts: Sequence[str]) -> tuple[list[Backend], str | None]:
         device = named(place) or Device("cuda")
         why = None if device.kind == "cpu" else _cuda_obstacle(device.index)
         if plus and (how not in ACCELERATED or device.kind == "cpu"):
-            raise DeviceError(f"--devices {text}: no such device; cuda+fused or cuda+graph was expected")
+            raise DeviceError(f"--devices {text}: no such device; cuda+fused, cuda+graph or cuda+cudnn was expected")
         if why is not None:
             if _cuda_obstacle(0) is None:
                 Device.parse(place)

@@ -24,7 +24,7 @@ from ..graph import WARM
 from ..layers import Conv2D, Dense, Flatten
 from ..losses import Loss
 from ..model import Model
-from ..network import Network
+from ..network import Network, shares_ties
 from ..optimizers import SGD
 from ..workers import default_threads, helpers
 from . import jax_peer, torch_peer
@@ -45,6 +45,8 @@ MORE = {
     "gpucnn fused": Acceleration(kernels="fused"),
     "gpucnn graph": Acceleration(graph=True),
     "gpucnn graph, TF32": Acceleration(graph=True, precision="tf32"),
+    "gpucnn cuDNN": Acceleration(kernels="cudnn"),
+    "gpucnn cuDNN, graph": Acceleration(kernels="cudnn", graph=True),
 }
 LR = 0.01
 
@@ -60,7 +62,7 @@ class Settings:
     """threads: None is all the process may use. rounds: how often each candidate has its turn.
 
     images: of the random data set, and of inference. needed, budget: see `timing`. fused: time gpucnn's
-    other kernels too: numba's on the CPU; on a CUDA device the fused ones, and these as one graph.
+    other kernels too: numba's on the CPU; on a CUDA device the fused ones, these as one graph, and cuDNN's.
     """
 
     device: str = "cpu"
@@ -120,8 +122,9 @@ class Bench:
     def training(self, case: Case, batch: int) -> dict[str, Any]:
         """A row: a training step of the case."""
         candidates = {OURS: self._our_step(case, batch)}
-        more = {k: how for k, how in MORE.items() if (how.kernels == "numba") == (self.device.kind == "cpu")}
         if self.settings.fused:
+            ties = shares_ties(case.network)
+            more = {name: how for name, how in MORE.items() if how.is_possible(self.device, exact_ties=ties)}
             candidates |= {name: self._our_step(case, batch, how) for name, how in more.items()}
         shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(self.device), LR)
         if self.torch_obstacle is None:

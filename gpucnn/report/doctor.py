@@ -23,7 +23,7 @@ from .probes import SIZE, Driver, Gpu, Probes
 Status = Literal["ok", "warning", "failure", "skipped"]
 MARKS: Mapping[str, str] = {"ok": "ok", "warning": "warn", "failure": "FAIL", "skipped": "skip"}
 WHEEL = re.compile(r"cupy(-cuda\d+x?|-rocm-[\d-]+)?")
-CUDNN = "pip install 'nvidia-cudnn-frontend>=1.23,<1.29' nvidia-cudnn-cu{}"
+CUDNN = {13: "pip install 'gpucnn[cudnn]'", 12: "pip install 'gpucnn[cudnn12]'"}
 RUN_WITH_GPU = "docker run --gpus all ... (on the host first, once: sudo apt-get install -y nvidia-container-toolkit)"
 SHARE_LIBRARY = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."
 INSTALL_DRIVER = "sudo ubuntu-drivers install (elsewhere: the installer from nvidia.com/drivers), then restart"
@@ -318,8 +318,9 @@ class _Examination:
         names = ("nvidia-cudnn-frontend", f"nvidia-cudnn-cu{self._fitting()}")
         missing = [name for name in names if name not in installed]
         if not missing:
-            return Finding("ok", ", ".join(f"{name} {installed[name]}" for name in names))
-        mend = CUDNN.format(self._fitting()) if self.wheels else ""
+            versions = ", ".join(f"{name} {installed[name]}" for name in names)
+            return Finding("ok", f"{versions}; used by --kernels cudnn only")
+        mend = CUDNN[self._fitting()] if self.wheels else ""
         status: Status = "warning" if len(missing) == 1 and names[0] in installed else "skipped"
         return Finding(status, f"optional; {' and '.join(missing)} not installed", mend)
 

@@ -12,7 +12,11 @@ from threadpoolctl import threadpool_info
 from .. import __version__
 from ..device import Device
 
-LIBRARIES = ("numpy", "numba", "cupy", "torch", "jax")
+LIBRARIES = ("numpy", "numba", "cupy", "cudnn", "torch", "jax")
+PACKAGES = {  # where the name of the library is not the distribution's
+    "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy"),
+    "cudnn": ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"),
+}
 
 
 def environment(device: Device, threads: int) -> dict[str, Any]:
@@ -45,8 +49,7 @@ def described(found: dict[str, Any]) -> str:
 
 
 def _version(name: str) -> str | None:
-    candidates = {"cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy")}.get(name, (name,))
-    for candidate in candidates:
+    for candidate in PACKAGES.get(name, (name,)):
         try:
             return metadata.version(candidate)
         except metadata.PackageNotFoundError:
