@@ -15,7 +15,7 @@ from gpucnn.device import Device
 from gpucnn.errors import SettingError
 from gpucnn.kernels import REFERENCE, Context
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
-from gpucnn.layers import Conv2D, MaxPool2D, ReLU
+from gpucnn.layers import AvgPool2D, Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.peephole import fuse
@@ -69,6 +69,33 @@ def test_what_is_not_finite_stays_so(pool_first, value, place):
         table.leave(fuse(network).forward(params, table.enter(windows), Context(table))[0]) for table in (NUMBA, NUMPY)
     )
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("pool", "compiled"),
+    [
+        (AvgPool2D(2), True),
+        (AvgPool2D((3, 2)), True),
+        (AvgPool2D((4, 1)), False),
+        (AvgPool2D(3, 1), False),
+        (AvgPool2D(2, 2, 1, count_padding=True), False),
+    ],
+    ids=str,
+)
+def test_average_pooling(pool, compiled, dtype, monkeypatch):
+    """Compiled where windows tile the image, NumPy's elsewhere."""
+    rng, network, taken = np.random.default_rng(0), Network((6, 10, 3), (pool,)), []
+    x = rng.standard_normal((5, 6, 10, 3)).astype(dtype)
+    dy = rng.standard_normal((5, *network.out_shape(x.shape[1:]))).astype(dtype)
+    for name in ("_average", "_average_backward"):
+        original = getattr(cpu_numba, name)
+        monkeypatch.setattr(cpu_numba, name, lambda *a, original=original: taken.append(original(*a)))
+    found, expected = (run(network, table, np.zeros(0, dtype), x, dy) for table in (NUMBA, NUMPY))
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == dtype
+        np.testing.assert_allclose(one, other, rtol=1e-6 if dtype == "float32" else 1e-14, atol=1e-7)
+    assert bool(taken) == compiled
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -14,7 +14,7 @@ from numba import njit
 
 from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
-from . import Kernels, Pair, cpu
+from . import Kernels, Pair, cpu, cpu_pooling
 from .memory import empty
 
 Array = np.ndarray
@@ -130,6 +130,59 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
         db[c] = total
 
 
+def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
+    """One pass where windows tile the image; others are NumPy's affair."""
+    H, C, width, N = x.shape
+    P, Q = window.outputs(H, width)
+    if not cpu_pooling.is_tiling(window, x.shape):
+        return cpu_pooling.average_pool(x, window, count_padding)
+    y, (I, J) = empty((P, C, Q, N), x.dtype), window.size
+    _average(np.ascontiguousarray(x).reshape(P, I, C, Q, J, N), x.dtype.type(1 / (I * J)), y)
+    return y, (x.shape, window, count_padding)
+
+
+def average_pool_backward(residual: Any, dy: Array) -> Array:
+    x_shape, window, _ = residual
+    if not cpu_pooling.is_tiling(window, x_shape):
+        return cpu_pooling.average_pool_backward(residual, dy)
+    (P, C, Q, N), (I, J) = dy.shape, window.size
+    dx = empty(x_shape, dy.dtype)
+    _average_backward(np.ascontiguousarray(dy), dy.dtype.type(1 / (I * J)), dx.reshape(P, I, C, Q, J, N))
+    return dx
+
+
+@compiled
+def _average(x: Array, share: float, y: Array) -> None:
+    """y[p,c,q,n] = share times the sum over i and j of x[p,i,c,q,j,n]."""
+    P, I, C, Q, J, N = x.shape
+    for p in range(P):
+        for c in range(C):
+            for q in range(Q):
+                total = y[p, c, q]
+                total[:] = 0
+                for i in range(I):
+                    for j in range(J):
+                        pixels = x[p, i, c, q, j]
+                        for n in range(N):
+                            total[n] += pixels[n]
+                for n in range(N):
+                    total[n] *= share
+
+
+@compiled
+def _average_backward(dy: Array, share: float, dx: Array) -> None:
+    P, I, C, Q, J, N = dx.shape
+    for p in range(P):
+        for i in range(I):
+            for c in range(C):
+                for q in range(Q):
+                    d = dy[p, c, q]
+                    for j in range(J):
+                        pixels = dx[p, i, c, q, j]
+                        for n in range(N):
+                            pixels[n] = share * d[n]
+
+
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     losses, d_logits = np.empty(len(logits), logits.dtype), np.empty_like(logits)
     _softmax_cross_entropy(logits, labels, losses, d_logits)
@@ -159,6 +212,7 @@ def compiled_from(table: Kernels) -> Kernels:
         table,
         name="numba",
         max_pool=Pair(max_pool, max_pool_backward),
+        average_pool=Pair(average_pool, average_pool_backward),
         bias_relu_max_pool=Pair(bias_relu_max_pool, bias_relu_max_pool_backward),
         losses={SoftmaxCrossEntropy: softmax_cross_entropy},
     )

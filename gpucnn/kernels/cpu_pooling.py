@@ -29,6 +29,12 @@ def is_of_four(window: Window, ties: str) -> bool:
     return ties == "first" and window.size == window.stride == (2, 2) and not window.is_padded
 
 
+def is_tiling(window: Window, x_shape: tuple[int, ...]) -> bool:
+    """Whether every pixel is in exactly one window, and windows see nothing else."""
+    fits = x_shape[0] % window.size[0] == x_shape[2] % window.size[1] == 0
+    return fits and window.size == window.stride and not window.is_padded
+
+
 def max_pool(x: Array, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
     """x may be in halves where `is_of_four`. backward: whether the residual must serve for `max_pool_backward`."""
     if is_of_four(window, ties):
@@ -126,9 +132,8 @@ def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     x_shape, window, count_padding = residual
     share = dy * _share(window, x_shape, count_padding, dy.dtype)
-    (P, C, Q, N), (I, J) = dy.shape, window.size
-    if window.stride == (I, J) and x_shape == (P * I, C, Q * J, N):
-        dx = empty(x_shape, dy.dtype)
+    if is_tiling(window, x_shape):
+        (P, C, Q, N), (I, J), dx = dy.shape, window.size, empty(x_shape, dy.dtype)
         tiles = dx.reshape(P, I, C, Q, J, N)
         copy(np.broadcast_to(share[:, None, :, :, None], tiles.shape), tiles)
         return dx

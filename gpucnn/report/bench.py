@@ -135,8 +135,11 @@ class Bench:
 
     def inference(self, case: Case) -> dict[str, Any]:
         """A row: the logits of all the case's images."""
-        model = self._model(case)
-        candidates = {OURS: Candidate(functools.partial(model.logits, case.images))}
+        more = {k: how for k, how in MORE.items() if self.settings.fused and how.kernels == "numba"}
+        candidates = {
+            name: Candidate(functools.partial(self._model(case, how).logits, case.images))
+            for name, how in {OURS: None, **(more if self.device.kind == "cpu" else {})}.items()
+        }
         if self.torch_obstacle is None:
             candidates |= torch_peer.inference(case.network, case.loss, case.images, str(self.device))
         return self._row(case, "inference", len(case.images), candidates)
