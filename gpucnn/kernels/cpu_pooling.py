@@ -131,11 +131,12 @@ def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, 
 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     x_shape, window, count_padding = residual
-    share = dy * _share(window, x_shape, count_padding, dy.dtype)
+    share = np.multiply(dy, _share(window, x_shape, count_padding, dy.dtype), out=empty(dy.shape, dy.dtype))
     if is_tiling(window, x_shape):
         (P, C, Q, N), (I, J), dx = dy.shape, window.size, empty(x_shape, dy.dtype)
-        tiles = dx.reshape(P, I, C, Q, J, N)
-        copy(np.broadcast_to(share[:, None, :, :, None], tiles.shape), tiles)
+        row, channel, pixel, item = share.strides
+        repeated = np.ndarray((P, I, C, Q, J, N), dy.dtype, share, 0, (row, 0, channel, pixel, 0, item))
+        copy(repeated, dx.reshape(repeated.shape))
         return dx
     return _spread_looks(_spread_looks(share, window, 1, x_shape[2]), window, 0, x_shape[0])
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from .. import ops
 from ..errors import SettingError, ShapeError
 from ..initializers import initializer, zeros
 from ..kernels import Context
@@ -113,4 +112,4 @@ class Conv2D:
 
     def _oriented(self, kernel: Any) -> Any:
         """The kernel as the correlation wants it; its own inverse, so gradients come back through it too."""
-        return array_namespace(kernel).flip(kernel, axis=(0, 1)) if self.flip else kernel
+        return ops.rotate180(kernel) if self.flip else kernel
