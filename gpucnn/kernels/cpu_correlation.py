@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .memory import copy, empty, ones, parts
+from .memory import copy, empty, ones, parts, same_zeros
 
 Array = np.ndarray
 
@@ -221,7 +221,8 @@ class Spread:
     """What every output row contributes to image rows: J sums of columns, before they are shifted and added up.
 
     products (rows, J C, Q N) is where to write them. With columns one apart, each row of products ends in J - 1 columns
-    of zeros, so that a shifted row reads zeros wherever it leaves the image: then one call adds up all J.
+    of zeros, so that a shifted row reads zeros wherever it leaves the image: then one call adds up all J. A thread may
+    have one at a time: the memory is the same, so that the zeros need not be written again.
     """
 
     def __init__(self, rows: int, J: int, Q: int, window: Window, x_shape: tuple[int, ...], dtype: Any) -> None:
@@ -231,10 +232,8 @@ class Spread:
         self.aligned = window.stride[1] == 1 and left < J
         pitch = (Q + J - 1) * N if self.aligned else Q * N
         before = (J - 1) * N  # the first row's zeros
-        memory = empty((before + rows * J * C * pitch,), dtype)
-        memory[:before] = 0
+        memory = same_zeros((before + rows * J * C * pitch,), dtype, (pitch, Q * N))
         every = memory[before:].reshape(rows, J * C, pitch)
-        every[:, :, Q * N :] = 0
         self.products = every[:, :, : Q * N]
         self._columns = every.reshape(rows, J, C, -1, N)
         if self.aligned:

@@ -18,6 +18,7 @@ import numpy as np
 
 SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
 KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
+ZEROS = 1 << 26  # bytes of `same_zeros` that one thread keeps at most
 SHAPES = 4096  # that are remembered
 LINE = 64  # bytes of a cache line, and of the widest vector register
 
@@ -37,6 +38,7 @@ class _Shelf(threading.local):
         self.of_shape: dict[tuple[Any, ...], Sequence[_Block]] = {}
         self.of_size: dict[int, list[_Block]] = {}
         self.total = 0  # bytes, of free blocks and of others
+        self.zeros: dict[tuple[Any, ...], np.ndarray] = {}
 
     def blocks(self, shape: tuple[int, ...], dtype: Any) -> Sequence[_Block]:
         if len(self.of_shape) >= SHAPES:
@@ -96,6 +98,20 @@ def _references_when_free() -> int:
 
 
 FREE = _references_when_free()
+
+
+def same_zeros(shape: tuple[int, ...], dtype: Any, use: Any) -> np.ndarray:
+    """Zeros at first, and the same array whenever this thread asks for that shape, type and use again.
+
+    For one who always writes to the same part of it, reads zeros elsewhere, and is done before the next one asks.
+    """
+    kept, key = _here.zeros, (shape, dtype, use)
+    if key not in kept:
+        made = np.zeros(shape, dtype)
+        if sum(each.nbytes for each in kept.values()) + made.nbytes > ZEROS:
+            kept.clear()
+        kept[key] = made
+    return kept[key]
 
 
 @lru_cache(maxsize=256)

@@ -87,8 +87,6 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
     halves = dy.ndim == 5
     if need_dx:
         dx_tiles = empty(tiles.shape, dy.dtype)
-        if halves:
-            d_whole = _with_rows(whole_rows(dy, Q), 0, R * len(tiles)).reshape(len(tiles), R, -1)
     made = _columns(of_image, tiles, x.shape, window, halves) if kept is None else [(slice(None), kept)]
     for block, columns in made:
         d_sums = multiplied(of_output.T, d_tiles[block])
@@ -99,9 +97,8 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
         np.matmul(columns, d_products, out=of_tiles)
         d_kernels += np.add.reduce(of_tiles, axis=(0, 2))
         if need_dx:
-            if halves:
-                d_sums = multiplied(of_output.T, d_whole[block])
-            d_products = d_sums.reshape(-1, n, K, Q * N)
+            d_rows = whole_rows(d_sums.reshape(-1, 2, K, Q // 2, N), Q) if halves else d_sums
+            d_products = d_rows.reshape(-1, n, K, Q * N)
             spread = Spread(len(columns) * n, J, Q, window, x.shape, dy.dtype)
             np.matmul(kernels, d_products, out=spread.products.reshape(-1, n, J * C, Q * N))
             d_rows = empty((len(columns) * n, C, width, N), dy.dtype)
