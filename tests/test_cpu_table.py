@@ -358,6 +358,35 @@ def gradients(network: Network, kernels: Kernels, params: dict, x: np.ndarray) -
     return [kernels.leave(dx), dparams["0"]["kernel"], dparams["0"]["bias"]]
 
 
+def test_zeros_are_the_same_for_one_thread_and_one_use(monkeypatch) -> None:
+    made = [memory.same_zeros((4, 5), np.float32, use) for use in (1, 1, 2)]
+    assert made[0] is made[1]
+    assert not np.shares_memory(made[0], made[2])
+    of_thread = []
+    thread = threading.Thread(target=lambda: of_thread.append(memory.same_zeros((4, 5), np.float32, 1)))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(made[0], of_thread[0])
+    monkeypatch.setattr(memory, "ZEROS", 100)
+    assert not memory.same_zeros((200,), np.uint8, 3).any()
+    assert memory.same_zeros((4, 5), np.float32, 1) is not made[0]
+
+
+def test_gradients_of_two_geometries_in_turn_read_no_foreign_columns(monkeypatch) -> None:
+    """Both need memory of one size, with columns of zeros in different places."""
+    rng, asked = np.random.default_rng(0), []
+    original = memory.same_zeros
+    monkeypatch.setattr(cpu_correlation, "same_zeros", lambda *a: asked.append(a) or original(*a))
+    for batch, channels, columns in ((4, 4, 3), (8, 3, 2)) * 2:
+        example = Network((9, 9, channels), (Conv2D(2, (3, columns), bias=None),))
+        x, dy = rng.standard_normal((batch, 9, 9, channels)), rng.standard_normal((batch, 7, 10 - columns, 2))
+        params = {"0": {"kernel": rng.standard_normal((3, columns, channels, 2))}}
+        found, expected = (run(example, table, params, x, dy) for table in (NUMPY, REFERENCE))
+        assert_same(found, expected, 1e-11)
+    shapes, uses = {shape for shape, *_ in asked}, {use for *_, use in asked}
+    assert len(asked) / 2 > len(shapes) < len(uses)
+
+
 def test_pixels_become_scaled_images_in_one_pass() -> None:
     images = np.arange(2 * 3 * 4 * 2, dtype=np.uint8).reshape(2, 3, 4, 2)
     for dtype in ("float32", "float64"):
