@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ class Acceleration:
     def table(self, device: Device, dtype: str, *, exact_ties: bool) -> Kernels:
         """The kernel table for a model of dtype. Raises SettingError for what the device or the type cannot do.
 
-        exact_ties: see `kernels.choose`; then kernels "cudnn" are the fused ones.
+        exact_ties: see `kernels.choose`; then kernels "cudnn" are the fused ones, and a warning says so.
         """
         if self.kernels == "numba":
             return self._numba(device, exact_ties)
@@ -65,10 +66,17 @@ class Acceleration:
                 "it out, or use dtype float32"
             )
         library = self._cudnn() if self.kernels == "cudnn" else None
+        if library is not None and exact_ties:
+            library = None
+            warnings.warn(
+                "a pool of this network shares gradients among ties, and cuDNN does not promise equal bits for equal "
+                "surroundings; gpucnn's own convolutions are used",
+                stacklevel=4,
+            )
         from .kernels.cuda import table
 
         with device.activate():
-            return table(self.precision, dtype, cudnn=None if exact_ties else library)
+            return table(self.precision, dtype, cudnn=library)
 
     def _cudnn(self) -> Any:
         if self.precision not in cudnn.PRECISIONS:

@@ -183,8 +183,10 @@ def test_a_recording_keeps_its_plans_and_its_memory(fake_cudnn, monkeypatch):
 def test_networks_that_share_ties_keep_our_own_convolutions(fake_cudnn):
     shared = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(ties="all"), Flatten(), Dense(3)))
     assert Model(SMALL, device="cuda", kernels="cudnn")._context.kernels.name == "cuda+cudnn"
-    assert Model(shared, device="cuda", kernels="cudnn")._context.kernels.name == "cuda"
-    trained(shared, SGD(), "cuda", steps=1, kernels="cudnn")
+    with pytest.warns(UserWarning, match="shares gradients among ties.*own convolutions are used"):
+        assert Model(shared, device="cuda", kernels="cudnn")._context.kernels.name == "cuda"
+    with pytest.warns(UserWarning, match="own convolutions"):
+        trained(shared, SGD(), "cuda", steps=1, kernels="cudnn")
     assert not fake_cudnn.executed
 
 
