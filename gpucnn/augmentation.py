@@ -1,4 +1,4 @@
-"""Augmentation: a network never sees the same training image twice, yet every run sees the same ones."""
+"""Augmentation: training images change from use to use, yet every run with the same seed sees the same ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Augmentation:
     """Random changes of a training image, drawn anew whenever it is used.
 
     shift: the image moves by up to so many pixels up or down, and left or right; what comes in is 0. flip: half of the
-    images are mirrored, left to right. key: of the draws; `Model.fit` derives it from its seed. Raises SettingError.
+    images are mirrored, left to right. key: of the draws; `Model.fit` puts in one of its seed. Raises SettingError.
     """
 
     shift: int = 0
@@ -28,8 +28,12 @@ class Augmentation:
     key: int = 0
 
     def __post_init__(self) -> None:
-        if type(self.shift) is not int or self.shift < 0:
-            raise SettingError(f"augmentation: shift={self.shift!r}, a whole number of pixels was expected")
+        if not isinstance(self.shift, int) or not 0 <= self.shift < 1 << 16:
+            raise SettingError(f"augmentation: shift={self.shift!r}, a whole number of pixels, an int, was expected")
+        if not isinstance(self.flip, bool) or not isinstance(self.key, int):
+            raise SettingError(
+                f"augmentation: flip={self.flip!r}, key={self.key!r}; True or False, an int were expected"
+            )
         if not (self.shift or self.flip):
             raise SettingError("augmentation: nothing is changed; give shift=2, flip, or both, or leave it out")
 
@@ -39,6 +43,8 @@ class Augmentation:
         found: dict[str, Any] = {}
         for part in text.replace(" ", "").split(","):
             name, equals, value = part.partition("=")
+            if name in found:
+                raise SettingError(f"augmentation {text!r}: {name} stands there twice; give it once")
             if name == "shift" and value.isdecimal():
                 found[name] = int(value)
             elif name == "flip" and not equals:
@@ -51,7 +57,12 @@ class Augmentation:
 
     def check(self, input_shape: tuple[int, ...]) -> None:
         """Raises SettingError for images that are too small, or are none."""
-        if len(input_shape) != 3 or self.shift >= min(input_shape[:2]):
+        if len(input_shape) != 3:
+            raise SettingError(
+                f"augmentation: the network's input is {input_shape}, which has no rows and columns to move; give it "
+                "images (H, W, C), with Flatten() as its first layer, or leave the augmentation out"
+            )
+        if self.shift >= min(input_shape[:2]):
             raise SettingError(
                 f"augmentation: shift={self.shift} needs images that are larger, and the network's input is "
                 f"{input_shape}; choose a smaller shift"

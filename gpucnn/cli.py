@@ -88,6 +88,7 @@ def train(
     """
     from . import networks, runs
     from .acceleration import Acceleration
+    from .augmentation import Augmentation
     from .progress import reporter
 
     networks.entry(network)
@@ -104,7 +105,7 @@ def train(
         threads,
         arguments.options(options),
         Acceleration(kernels, precision, graph),
-        augment,
+        None if augment is None else Augmentation.parse(augment),
     )
     dataset = _load(data, size, channels, invert)
     if classes is not None:

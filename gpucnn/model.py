@@ -128,9 +128,10 @@ class Model:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
         augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`. seed: of the
-        batch order and of the augmentation. lr: the base rate, in units of the loss's mean over a batch. Training goes
-        on from the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError, with the batch
-        size that should fit, when the device's memory is too small.
+        batch order and of the augmentation; another call with the same seed repeats both. lr: the base rate, in units
+        of the loss's mean over a batch. Training goes on from the parameters as they are. Raises DataError,
+        SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's memory is too
+        small.
         """
         images, labels = self._examples(images, labels)
         plan = Plan(epochs, batch_size, lr, _schedule(schedule))
@@ -153,6 +154,10 @@ class Model:
         if asked is None:
             return None
         chosen = Augmentation.parse(asked) if isinstance(asked, str) else asked
+        if not isinstance(chosen, Augmentation):
+            raise SettingError(
+                f"augmentation {chosen!r}: an Augmentation, or a text such as shift=2,flip, was expected"
+            )
         chosen.check(self.network.input_shape)
         return replace(chosen, key=int(seed.generate_state(1)[0]))
 

@@ -1,8 +1,8 @@
 """Random numbers by counting: what is drawn depends on a key and on counters alone.
 
-So it is the same on every device, in whatever order and on whatever CPU it is drawn, and after a run was resumed. The
-mixing is the integer hash "lowbias32" (Chris Wellons, hash-prospector, public domain). Arrays are int64, of which 32
-bits are used: no array library lacks these operations.
+So it is the same on every device, in whatever order and on whatever CPU it is drawn. The mixing is the integer hash
+"lowbias32" (Chris Wellons, hash-prospector, public domain). Arrays are int64, of which 32 bits are used: no array
+library lacks these operations.
 """
 
 from __future__ import annotations

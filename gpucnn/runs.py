@@ -12,6 +12,7 @@ from typing import Any
 
 from . import networks
 from .acceleration import Acceleration
+from .augmentation import Augmentation
 from .data import Dataset
 from .errors import GpucnnError, SettingError
 from .model import Model
@@ -39,7 +40,7 @@ class Settings:
     threads: int | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     acceleration: Acceleration = Acceleration()
-    augmentation: str | None = None
+    augmentation: Augmentation | None = None
 
 
 def folder(out: str | None, network: str, data: str, *, force: bool = False) -> Path:
@@ -138,6 +139,8 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
     chosen, optimizer = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
+    if settings.augmentation is not None:
+        settings.augmentation.check(model.network.input_shape)  # before a file of an earlier run is written over
     try:
         path.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(path / METRICS)

@@ -267,7 +267,7 @@ def shard_size(network: Network, parameters: int) -> int:
     """
     numbers = sum(map(math.prod, network.shapes()))
     wanted = max(CACHE // 4, 1.5 * parameters, min(64 * numbers, MEMORY // 4)) / numbers
-    return min(256, max(16, 1 << round(math.log2(wanted))))
+    return min(256, 1 << max(4, round(math.log2(wanted))))
 
 
 @dataclass(frozen=True, eq=False)

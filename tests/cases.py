@@ -70,6 +70,11 @@ CASES = {
     "average pool overlap": ((AvgPool2D((3, 2), (1, 2)),), (6, 7, 2)),
     "average pool padded": ((AvgPool2D((3, 2), (1, 2), 1),), (6, 7, 2)),
     "average pool padding counted": ((AvgPool2D((3, 2), (1, 2), 1, count_padding=True),), (6, 7, 2)),
+    "average pool padded, as many windows as fit": ((AvgPool2D(3, padding=((1, 0), (1, 0))),), (6, 6, 2)),
+    "average pool padding counted, as many windows as fit": (
+        (AvgPool2D((5, 2), padding=((0, 1), (1, 0)), count_padding=True),),
+        (6, 6, 2),
+    ),
     "average pool same": ((AvgPool2D(3, 2, "same"),), (5, 6, 2)),
     "average pool same, padding counted": ((AvgPool2D(3, 2, "same", count_padding=True),), (6, 6, 2)),
     "average pool padded asymmetric": ((AvgPool2D((2, 3), (1, 2), ((1, 0), (0, 2))),), (5, 6, 2)),

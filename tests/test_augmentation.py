@@ -101,9 +101,9 @@ def test_an_image_changes_from_update_to_update_but_not_with_its_place_in_the_ba
     assert HOW(images[:0], indices[:0], 3).shape == (0, 9, 8, 2)
 
 
-def fitted(augmentation, **options) -> Model:
+def fitted(augmentation, seed=0, **options) -> Model:
     model = Model(SMALL, seed=2, dtype="float64", **{"device": "cpu", "threads": 1, **options})
-    model.fit(pictures(50), np.arange(50) % 3, epochs=2, batch_size=20, augmentation=augmentation, lr=0.01)
+    model.fit(pictures(50), np.arange(50) % 3, epochs=2, batch_size=20, augmentation=augmentation, lr=0.01, seed=seed)
     return model
 
 
@@ -131,8 +131,9 @@ def test_seeds_draw_differently_and_texts_mean_the_same():
     assert np.array_equal(fitted("shift=3, flip").theta, fitted(Augmentation(3, True)).theta)
     assert not np.array_equal(fitted("shift=3").theta, fitted(None).theta)
     models = [Model(SMALL, device="cpu", threads=1) for _ in range(2)]
-    keys = [model._augmentation(HOW, np.random.SeedSequence(seed)).key for seed, model in enumerate(models)]
-    assert keys[0] != keys[1]
+    assert not np.array_equal(fitted("shift=3", seed=0).theta, fitted("shift=3", seed=1).theta)
+    keys = {model._augmentation(HOW, np.random.SeedSequence(seed)).key for seed in range(50) for model in models}
+    assert len(keys) == 50
 
 
 @pytest.mark.parametrize("wide", [False, True], ids=["int", "long long"])
@@ -180,13 +181,18 @@ def test_fused_steps_train_on_the_same_images(graph, floats, fake_cuda):
         ("rotate=3", "'rotate=3'"),
         ("shift=0", "nothing is changed"),
         ("shift=8", "choose a smaller shift"),
+        ("shift=2,shift=3", "shift stands there twice"),
+        (2, "an Augmentation, or a text"),
     ],
 )
 def test_senseless_settings_are_refused(text, sentence):
     with pytest.raises(SettingError, match=sentence):
         fitted(text)
-    with pytest.raises(SettingError, match="whole number"):
-        Augmentation(shift=1.0)  # type: ignore[arg-type]
+    for wrong in ({"shift": 1.0}, {"shift": 2**20}, {"flip": "no"}, {"shift": 1, "key": None}):
+        with pytest.raises(SettingError, match="expected"):
+            Augmentation(**wrong)
+    with pytest.raises(SettingError, match=r"no rows and columns.*Flatten"):
+        Augmentation(flip=True).check((16,))
 
 
 def test_the_command_augments(tmp_path, monkeypatch, capsys):
@@ -198,6 +204,11 @@ def test_the_command_augments(tmp_path, monkeypatch, capsys):
         assert main() == 0
         found.append(json.loads(capsys.readouterr().out)["train_loss"])
     assert found[0] == found[1] != found[2]
-    monkeypatch.setattr("sys.argv", ["gpucnn", "train", "--augment", "turn"])
-    assert main() == 1
-    assert "augmentation 'turn'" in capsys.readouterr().err
+    metrics = (tmp_path / "run0" / "metrics.jsonl").read_text()
+    for text, sentence in (("turn", "augmentation 'turn'"), ("shift=99", "choose a smaller shift")):
+        monkeypatch.setattr(
+            "sys.argv", ["gpucnn", "train", "single-filter", "--augment", text, "--out", "run0", "--force"]
+        )
+        assert main() == 1
+        assert sentence in capsys.readouterr().err
+        assert (tmp_path / "run0" / "metrics.jsonl").read_text() == metrics

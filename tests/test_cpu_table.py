@@ -368,7 +368,12 @@ def test_zeros_are_the_same_for_one_thread_and_one_use(monkeypatch) -> None:
     thread.join()
     assert not np.shares_memory(made[0], of_thread[0])
     monkeypatch.setattr(memory, "ZEROS", 100)
-    assert not memory.same_zeros((200,), np.uint8, 3).any()
+    large = memory.same_zeros((200,), np.uint8, 3)
+    large[:] = 1
+    assert not memory.same_zeros((200,), np.uint8, 3).any()  # too large to be kept
+    assert memory.same_zeros((4, 5), np.float32, 1) is made[0]
+    memory.same_zeros((4, 5), np.float32, 4)
+    assert sum(each.nbytes for each in memory._here.zeros.values()) <= 100
     assert memory.same_zeros((4, 5), np.float32, 1) is not made[0]
 
 

@@ -6,18 +6,21 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import gpucnn
 from gpucnn.device import select
+from gpucnn.report import doctor
 from gpucnn.report.doctor import MARKS, Check, Report, examine, render
 from gpucnn.report.probes import Driver, Gpu, Probes
 
 NO_GPU = select("auto")[1] if select("auto")[0].kind == "cpu" else ""
 GIB = 2**30
 H200 = Gpu("NVIDIA H200", (9, 0), 139 * GIB, 140 * GIB)
-CUDNN = {"nvidia-cudnn-frontend": "1.28.0", "nvidia-cudnn-cu13": "9.14.0"}
+CUDNN = {"nvidia-cudnn-frontend": "1.28.0", "nvidia-cudnn-cu13": "9.18.1"}
 OPENBLAS = {"internal_api": "openblas", "version": "0.3.31", "architecture": "SkylakeX", "num_threads": 2}
 AVX512 = frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vl"})
 REINSTALL_12 = "pip uninstall -y cupy-cuda13x && pip install 'gpucnn[cuda12]'"
@@ -79,7 +82,7 @@ def test_the_well_machine_is_described():
         "cupy-cuda13x 14.2.0\n",
         "NVIDIA H200, compute capability 9.0, 139.0 of 140.0 GiB free",
         "compiled and run in 0.25 s",
-        "nvidia-cudnn-frontend 1.28.0, nvidia-cudnn-cu13 9.14.0; used by --kernels cudnn only",
+        "nvidia-cudnn-frontend 1.28.0, nvidia-cudnn-cu13 9.18.1; used by --kernels cudnn only",
         "--device auto: takes cuda:0",
     ):
         assert said in text
@@ -247,6 +250,24 @@ def test_half_of_cudnn_is_a_warning(cuda, extra):
     assert found(report, "cuDNN").status == "warning"
     assert f"nvidia-cudnn-cu{cuda[0]} not installed" in found(report, "cuDNN").found
     assert found(report, "cuDNN").remedy == f"pip install 'gpucnn[{extra}]'"
+
+
+@pytest.mark.parametrize(("front", "library"), [("1.29.0", "9.18.1"), ("1.22.9", "9.28.0"), ("1.28.0", "9.14.0")])
+def test_a_cudnn_of_another_version_is_a_warning(front, library):
+    wheels = {"cupy-cuda13x": "14.2.0", "nvidia-cudnn-frontend": front, "nvidia-cudnn-cu13": library}
+    report = examine("cuda", machine(distributions=wheels))
+    assert found(report, "cuDNN").status == "warning"
+    assert found(report, "cuDNN").remedy == "pip install 'gpucnn[cudnn]'"
+
+
+def test_the_versions_of_cudnn_are_those_of_the_extra():
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (low, high), least = doctor.FRONT_ENDS, doctor.CUDNN_FROM
+    front = f"nvidia-cudnn-frontend>={low[0]}.{low[1]},<{high[0]}.{high[1]}"
+    assert extras["cudnn"] == [front, f"nvidia-cudnn-cu13>={least[0]}.{least[1]}"]
+    assert extras["cudnn12"] == [front, f"nvidia-cudnn-cu12>={least[0]}.{least[1]}"]
 
 
 @pytest.mark.parametrize(

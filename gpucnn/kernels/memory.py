@@ -77,9 +77,9 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         blocks = _here.blocks(shape, dtype)
     if blocks == ():
         return np.empty(shape, dtype)
-    for memory, offset in blocks:
-        if getrefcount(memory) == FREE:
-            return np.ndarray(shape, dtype, memory, offset)  # it, and every view of it, refers to memory
+    for block in blocks:
+        if getrefcount(block[0]) == FREE:
+            return np.ndarray(shape, dtype, *block)  # it, and every view of it, refers to the memory
     return np.ndarray(shape, dtype, *_here.add(_block_size(shape, dtype)))
 
 
@@ -90,24 +90,20 @@ def _block_size(shape: tuple[int, ...], dtype: Any) -> int:
     return -(-size // step) * step
 
 
-def _references_when_free() -> int:
-    """What `empty` counts: the block's, the loop's and those of the question itself."""
-    for memory, _ in [_Block(np.empty(1, np.uint8), 0)]:
-        return getrefcount(memory)
-    raise AssertionError
-
-
-FREE = _references_when_free()
+_block = _Block(np.empty(1, np.uint8), 0)
+FREE = getrefcount(_block[0])  # no variable holds the memory itself, here or in `empty`: debuggers look at those
 
 
 def same_zeros(shape: tuple[int, ...], dtype: Any, use: Any) -> np.ndarray:
-    """Zeros at first, and the same array whenever this thread asks for that shape, type and use again.
+    """Zeros at first, and mostly the same array whenever this thread asks for that shape, type and use again.
 
     For one who always writes to the same part of it, reads zeros elsewhere, and is done before the next one asks.
     """
     kept, key = _here.zeros, (shape, dtype, use)
     if key not in kept:
         made = np.zeros(shape, dtype)
+        if made.nbytes > ZEROS:
+            return made
         if sum(each.nbytes for each in kept.values()) + made.nbytes > ZEROS:
             kept.clear()
         kept[key] = made

@@ -24,6 +24,7 @@ Status = Literal["ok", "warning", "failure", "skipped"]
 MARKS: Mapping[str, str] = {"ok": "ok", "warning": "warn", "failure": "FAIL", "skipped": "skip"}
 WHEEL = re.compile(r"cupy(-cuda\d+x?|-rocm-[\d-]+)?")
 CUDNN = {13: "pip install 'gpucnn[cudnn]'", 12: "pip install 'gpucnn[cudnn12]'"}
+FRONT_ENDS, CUDNN_FROM = ((1, 23), (1, 29)), (9, 18)  # as pyproject.toml has them
 RUN_WITH_GPU = "docker run --gpus all ... (on the host first, once: sudo apt-get install -y nvidia-container-toolkit)"
 SHARE_LIBRARY = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."
 INSTALL_DRIVER = "sudo ubuntu-drivers install (elsewhere: the installer from nvidia.com/drivers), then restart"
@@ -124,6 +125,11 @@ def _quietly(probe: Callable[[], Any], otherwise: Any) -> Any:
         return probe()
     except Exception:
         return otherwise
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(9, 18) of "9.18.1.3"."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 class _Examination:
@@ -317,10 +323,13 @@ class _Examination:
         installed = self.probes.distributions()
         names = ("nvidia-cudnn-frontend", f"nvidia-cudnn-cu{self._fitting()}")
         missing = [name for name in names if name not in installed]
+        mend = CUDNN[self._fitting()] if self.wheels else ""
         if not missing:
             versions = ", ".join(f"{name} {installed[name]}" for name in names)
+            front, library = (_release(installed[name]) for name in names)
+            if not (FRONT_ENDS[0] <= front < FRONT_ENDS[1] and library >= CUDNN_FROM):
+                return Finding("warning", f"{versions}: not the versions that --kernels cudnn is made for", mend)
             return Finding("ok", f"{versions}; used by --kernels cudnn only")
-        mend = CUDNN[self._fitting()] if self.wheels else ""
         status: Status = "warning" if len(missing) == 1 and names[0] in installed else "skipped"
         return Finding(status, f"optional; {' and '.join(missing)} not installed", mend)
 
