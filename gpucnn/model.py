@@ -19,6 +19,7 @@ from .data.preprocessing import Preprocessing
 from .device import Device
 from .errors import CheckpointError, DataError, DeviceError, SettingError
 from .graph import FusedStep
+from .inference import Forward, forward_in_chunks
 from .initializers import generator
 from .kernels import REFERENCE, Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
@@ -26,7 +27,7 @@ from .network import Network, shares_ties
 from .optimizers import Optimizer, optimizer
 from .parameters import Layout
 from .schedules import schedule
-from .step import Forward, Scaling, Step, forward_in_chunks, shard_size
+from .step import Scaling, Step, shard_size
 from .training import Callback, History, Plan, train
 from .workers import Workers, default_threads
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,6 @@ Array = Any
 CHUNK = 1 << 16  # numbers of theta updated at a time on a CPU: theta, gradients and state stay in the cache
 CACHE = 1 << 22  # bytes of a shard's activations that still are in the cache when they are needed again
 MEMORY = 1 << 27  # bytes that they should not exceed
-SPAN = 1 << 22  # bytes of images that a worker computes before it hands over the logits
 WORTH_A_WORKER = 3e6  # multiply-adds below which a worker costs more than it gains
 
 
@@ -268,39 +267,3 @@ def shard_size(network: Network, parameters: int) -> int:
     numbers = sum(map(math.prod, network.shapes()))
     wanted = max(CACHE // 4, 1.5 * parameters, min(64 * numbers, MEMORY // 4)) / numbers
     return min(256, 1 << max(4, round(math.log2(wanted))))
-
-
-@dataclass(frozen=True, eq=False)
-class Forward(Task):
-    """The logits of images, `chunk` of them at a time: what `Workers.map` runs when nothing is trained."""
-
-    network: Network
-    layout: Layout
-    scaling: Scaling
-    context: Context
-    theta: Array
-    chunk: int
-
-    def __call__(self, images: Array) -> list[Array]:
-        """images (n, H, W, C) -> chunks of logits (at most chunk, K), in order."""
-        return [self._logits(images[k : k + self.chunk]) for k in range(0, images.shape[0], self.chunk)]
-
-    def _logits(self, images: Array) -> Array:
-        x = self.scaling(images, self.theta.dtype, self.context)
-        logits, _ = self.network.forward(self._params, x, self.context)
-        return self.context.kernels.leave(logits)
-
-    @functools.cached_property
-    def _params(self) -> Any:
-        return self.layout.unpack(self.theta)
-
-
-def forward_in_chunks(forward: Forward, images: Array, workers: Workers) -> Iterator[Array]:
-    """Chunks of logits, in order; the workers compute some of them side by side."""
-    count, threads = images.shape[0], workers.threads
-    turns = max(1, round(count * images[:1].nbytes / (SPAN * threads)))
-    span = forward.chunk * max(1, math.ceil(count / (forward.chunk * threads * turns)))
-    spans = [images[start : start + span] for start in range(0, count, span)]
-    for first in range(0, len(spans), threads):
-        for chunks in workers.map(forward, [(part,) for part in spans[first : first + threads]]):
-            yield from chunks

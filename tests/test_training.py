@@ -11,6 +11,7 @@ import pytest
 
 from gpucnn import Model, Network, factors, step
 from gpucnn.errors import DeviceError, SettingError, TrainingError
+from gpucnn.inference import Forward, forward_in_chunks
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -18,7 +19,7 @@ from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
 from gpucnn.parameters import Layout
 from gpucnn.schedules import SCHEDULES
-from gpucnn.step import Forward, Scaling, Step, forward_in_chunks, gradient
+from gpucnn.step import Scaling, Step, gradient
 from gpucnn.training import DIVERGED, History
 from gpucnn.workers import Workers
 
