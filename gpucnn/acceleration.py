@@ -44,8 +44,8 @@ class Acceleration:
         if self.kernels != "cudnn":
             return True
         try:
-            cudnn.load()
-        except ImportError:
+            self._cudnn()
+        except SettingError:
             return False
         return not exact_ties
 

@@ -218,10 +218,11 @@ class Step:
         of_shard = [
             (first, take(images, s, axis=0), take(labels, s, axis=0), s if indices else None) for first, s in shards
         ]
-        self.steps += 1
+        number = self.steps + 1
         done = self.workers.map(
-            self._task(batch.shape[0]), [(w, batch.shape[0], self.steps, of_shard[w::used]) for w in range(used)]
+            self._task(batch.shape[0]), [(w, batch.shape[0], number, of_shard[w::used]) for w in range(used)]
         )
+        self.steps = number
         threads = min(used, -(-self.theta.shape[0] // self._update.chunk))
         settings = (threads, used, batch.shape[0], lr, self.steps, done[0][1])
         self.workers.map(self._update, [(w, *settings) for w in range(threads)])

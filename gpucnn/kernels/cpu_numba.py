@@ -132,22 +132,22 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
     """One pass where windows tile the image; others are NumPy's affair."""
-    H, C, width, N = x.shape
-    P, Q = window.outputs(H, width)
     if not cpu_pooling.is_tiling(window, x.shape):
         return cpu_pooling.average_pool(x, window, count_padding)
-    y, (I, J) = empty((P, C, Q, N), x.dtype), window.size
-    _average(np.ascontiguousarray(x).reshape(P, I, C, Q, J, N), x.dtype.type(1 / (I * J)), y)
+    (H, C, width, N), (I, J) = x.shape, window.size
+    P, Q, share = H // I, width // J, cpu_pooling.share_of(window, x.shape, count_padding, x.dtype)
+    y = empty((P, C, Q, N), x.dtype)
+    _average(np.ascontiguousarray(x).reshape(P, I, C, Q, J, N), share, y)
     return y, (x.shape, window, count_padding)
 
 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
-    x_shape, window, _ = residual
+    x_shape, window, count_padding = residual
     if not cpu_pooling.is_tiling(window, x_shape):
         return cpu_pooling.average_pool_backward(residual, dy)
-    (P, C, Q, N), (I, J) = dy.shape, window.size
-    dx = empty(x_shape, dy.dtype)
-    _average_backward(np.ascontiguousarray(dy), dy.dtype.type(1 / (I * J)), dx.reshape(P, I, C, Q, J, N))
+    (P, C, Q, N), (I, J), dx = dy.shape, window.size, empty(x_shape, dy.dtype)
+    share = cpu_pooling.share_of(window, x_shape, count_padding, dy.dtype)
+    _average_backward(np.ascontiguousarray(dy), share, dx.reshape(P, I, C, Q, J, N))
     return dx
 
 

@@ -125,13 +125,13 @@ def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, 
     P, Q = window.outputs(x.shape[0], x.shape[2])
     rows = _sum_of_looks(x, window, 0, P)
     y = _sum_of_looks(rows, window, 1, Q)
-    y *= _share(window, x.shape, count_padding, x.dtype)
+    y *= share_of(window, x.shape, count_padding, x.dtype)
     return y, (x.shape, window, count_padding)
 
 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     x_shape, window, count_padding = residual
-    share = np.multiply(dy, _share(window, x_shape, count_padding, dy.dtype), out=empty(dy.shape, dy.dtype))
+    share = np.multiply(dy, share_of(window, x_shape, count_padding, dy.dtype), out=empty(dy.shape, dy.dtype))
     if is_tiling(window, x_shape):
         (P, C, Q, N), (I, J), dx = dy.shape, window.size, empty(x_shape, dy.dtype)
         row, channel, pixel, item = share.strides
@@ -174,7 +174,7 @@ def _looks_along(window: Window, axis: int, length: int) -> list[tuple[tuple, tu
     return [((*before, outputs), (*before, pixels)) for outputs, pixels in reached]
 
 
-def _share(window: Window, x_shape: tuple[int, ...], count_padding: bool, dtype: Any) -> Any:
+def share_of(window: Window, x_shape: tuple[int, ...], count_padding: bool, dtype: Any) -> Any:
     """What a window's sum is multiplied by: one number, or (P, 1, Q, 1) where borders count less."""
     if count_padding or not window.is_padded:
         return dtype.type(1 / math.prod(window.size))

@@ -25,7 +25,7 @@ class StepKernels:
         self.gpu, self.dtype = gpu, dtype
 
     def buffers(self, examples: int) -> tuple[Array, Array]:
-        """Where `prepare` writes: the batch's indices, and the schedule."""
+        """Where `prepare` writes: the batch's indices, and the schedule, whose last number is the update's own."""
         return self.gpu.empty((examples,), np.int64), self.gpu.empty((4,), np.float64)
 
     def prepare(

@@ -97,8 +97,8 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
         np.matmul(columns, d_products, out=of_tiles)
         d_kernels += np.add.reduce(of_tiles, axis=(0, 2))
         if need_dx:
-            d_rows = whole_rows(d_sums.reshape(-1, 2, K, Q // 2, N), Q) if halves else d_sums
-            d_products = d_rows.reshape(-1, n, K, Q * N)
+            in_order = whole_rows(d_sums.reshape(-1, 2, K, Q // 2, N), Q) if halves else d_sums
+            d_products = in_order.reshape(-1, n, K, Q * N)
             spread = Spread(len(columns) * n, J, Q, window, x.shape, dy.dtype)
             np.matmul(kernels, d_products, out=spread.products.reshape(-1, n, J * C, Q * N))
             d_rows = empty((len(columns) * n, C, width, N), dy.dtype)

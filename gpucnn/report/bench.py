@@ -122,10 +122,7 @@ class Bench:
     def training(self, case: Case, batch: int) -> dict[str, Any]:
         """A row: a training step of the case."""
         candidates = {OURS: self._our_step(case, batch)}
-        if self.settings.fused:
-            ties = shares_ties(case.network)
-            more = {name: how for name, how in MORE.items() if how.is_possible(self.device, exact_ties=ties)}
-            candidates |= {name: self._our_step(case, batch, how) for name, how in more.items()}
+        candidates |= {name: self._our_step(case, batch, how) for name, how in self._more(case).items()}
         shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(self.device), LR)
         if self.torch_obstacle is None:
             candidates |= torch_peer.training(*shape)
@@ -135,14 +132,20 @@ class Bench:
 
     def inference(self, case: Case) -> dict[str, Any]:
         """A row: the logits of all the case's images."""
-        more = {k: how for k, how in MORE.items() if self.settings.fused and how.kernels == "numba"}
+        ours: dict[str, Acceleration | None] = {OURS: None, **(self._more(case) if self.device.kind == "cpu" else {})}
         candidates = {
-            name: Candidate(functools.partial(self._model(case, how).logits, case.images))
-            for name, how in {OURS: None, **(more if self.device.kind == "cpu" else {})}.items()
+            name: Candidate(functools.partial(self._model(case, how).logits, case.images)) for name, how in ours.items()
         }
         if self.torch_obstacle is None:
             candidates |= torch_peer.inference(case.network, case.loss, case.images, str(self.device))
         return self._row(case, "inference", len(case.images), candidates)
+
+    def _more(self, case: Case) -> dict[str, Acceleration]:
+        """Other kernels that are timed beside the default, where they are asked for and possible."""
+        if not self.settings.fused:
+            return {}
+        ties = shares_ties(case.network)
+        return {name: how for name, how in MORE.items() if how.is_possible(self.device, exact_ties=ties)}
 
     def _model(self, case: Case, how: Acceleration | None = None) -> Model:
         options = asdict(how or Acceleration())
