@@ -47,7 +47,7 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
     for rows in parts(P, J * C * L * x.itemsize, BLOCK):
         copies = _seen_columns(x, window, rows, halves)
         stack = _stack_rows(copies, I, window.stride[0])
-        _multiply(kernel, column_blocks(stack, parities), y[rows].reshape(-1, parities, K, L // parities))
+        multiplied(kernel, column_blocks(stack, parities), y[rows].reshape(-1, parities, K, L // parities))
     return y, Seen(x, window, copies if rows.stop - rows.start == P else None)
 
 
@@ -95,7 +95,7 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
             continue
         seen = _stack_rows(dy[seen_by, None], taps.stop - taps.start)
         spread = Spread(len(seen), J, Q, window, x_shape, dx.dtype)
-        _multiply(kernels[phase][:, K * taps.start : K * taps.stop], seen, spread.products)
+        multiplied(kernels[phase][:, K * taps.start : K * taps.stop], seen, spread.products)
         spread.sum(dx[rows])
     return dx
 
@@ -173,16 +173,12 @@ def _stack_rows(a: Array, height: int, step: int = 1) -> Array:
     return np.ndarray(shape, a.dtype, a, 0, (step * features * line, line, a.itemsize))
 
 
-def _multiply(a: Array, stack: Array, out: Array) -> None:
-    """out (..., M, L) = a (M, K) times every matrix of stack (..., K, L)."""
+def multiplied(a: Array, stack: Array, out: Array | None = None) -> Array:
+    """a (M, K) times every matrix of stack (..., K, L): (..., M, L)."""
+    if out is None:
+        out = empty((*stack.shape[:-2], len(a), stack.shape[-1]), stack.dtype)
     pieces = _pieces(a.size, stack.shape[-1])
     np.matmul(a, column_blocks(stack, pieces), out=column_blocks(out, pieces))
-
-
-def multiplied(a: Array, stack: Array) -> Array:
-    """a (M, K) times every matrix of stack (..., K, L): (..., M, L)."""
-    out = empty((*stack.shape[:-2], len(a), stack.shape[-1]), stack.dtype)
-    _multiply(a, stack, out)
     return out
 
 

@@ -20,6 +20,7 @@ SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well en
 KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
 ZEROS = 1 << 26  # bytes of `same_zeros` that one thread keeps at most
 SHAPES = 4096  # that are remembered
+CACHED = 1 << 19  # bytes that a CPU's own cache holds while they are worked on
 LINE = 64  # bytes of a cache line, and of the widest vector register
 
 

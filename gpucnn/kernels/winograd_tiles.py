@@ -11,6 +11,7 @@ In single precision the errors are about five times those of the direct sum.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from ..ops.window import Window
 from .cpu_correlation import multiplied
-from .memory import copy, empty
+from .memory import CACHED, copy, empty, parts
 from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
@@ -79,16 +80,20 @@ class Seen(NamedTuple):
 
 def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
     """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves."""
-    H, _, width, N = x.shape
+    H, C, width, N = x.shape
     (P, Q), K = window.outputs(H, width), w.shape[3]
     grid = _grid(P, Q, window, x.dtype)
     image = _with_border(x, window.padding[0][0], window.padding[1][0], grid.height, grid.width)
     kernels = np.ascontiguousarray(_sums_of_kernel(w, grid).swapaxes(-1, -2))
     y = empty((P, 2, K, Q // 2, N) if halves else (P, K, Q, N), x.dtype)
     for th in range(grid.TH):
-        products = empty((grid.n, grid.TW, grid.m, K, N), x.dtype)
-        np.matmul(kernels, _sums_of_pixels(image, grid, th), out=products)
-        rows = multiplied(grid.of_columns[2], products.reshape(grid.n, grid.TW, grid.m, K * N))
+        of_rows = _sums_of_rows(image, grid, th)
+        rows = empty((grid.n, grid.TW, grid.S, K * N), x.dtype)
+        for some in _few(grid, C, K, N, x.itemsize):
+            sums = _sums_of_columns(of_rows[some], grid)
+            products = empty((*sums.shape[:3], K, N), x.dtype)
+            np.matmul(kernels[some], sums.reshape(*sums.shape[:3], C, N), out=products)
+            multiplied(grid.of_columns[2], products.reshape(*sums.shape[:3], K * N), rows[some])
         tiles = multiplied(grid.of_rows[2], rows.reshape(grid.n, -1)).reshape(grid.R, grid.TW * grid.S, K, N)
         here = y[grid.R * th : grid.R * (th + 1)]
         for out, columns in _columns_of(here):
@@ -108,15 +113,22 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
         d_tiles = empty((TH, n, (TW + (m - 1) // S) * S * C * N), dy.dtype)
     for th in range(TH):
         d_rows = multiplied(grid.of_rows[2].T, dy[R * th : R * (th + 1)].reshape(R, -1))
-        d_products = multiplied(grid.of_columns[2].T, d_rows.reshape(n, TW, S, K * N)).reshape(n, TW, m, K, N)
-        of_tiles = empty((n, TW, m, K, C), dy.dtype)
-        np.matmul(d_products, _sums_of_pixels(image, grid, th), out=of_tiles)
-        d_kernels += np.add.reduce(of_tiles, axis=1)
+        d_rows = d_rows.reshape(n, TW, S, K * N)
+        of_rows = _sums_of_rows(image, grid, th)
         if need_dx:
-            d_sums = empty((n, TW, m, C, N), dy.dtype)
-            np.matmul(seen.kernels.swapaxes(-1, -2), d_products, out=d_sums)
-            d_columns = multiplied(grid.of_columns[0].T, d_sums.reshape(n, TW, m, C * N))
-            d_tiles[th] = multiplied(grid.of_rows[0].T, added_up(d_columns, S).reshape(n, -1))
+            d_pixels = empty((n, d_tiles[th, 0].size), dy.dtype)
+        for some in _few(grid, C, K, N, dy.itemsize):
+            d_products = multiplied(grid.of_columns[2].T, d_rows[some]).reshape(-1, TW, m, K, N)
+            of_tiles = empty((len(d_products), TW, m, K, C), dy.dtype)
+            np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
+            d_kernels[some] += np.add.reduce(of_tiles, axis=1)
+            if need_dx:
+                d_sums = empty((len(d_products), TW, m, C, N), dy.dtype)
+                np.matmul(seen.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
+                d_columns = multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N))
+                d_pixels[some] = added_up(d_columns, S).reshape(len(d_products), -1)
+        if need_dx:
+            multiplied(grid.of_rows[0].T, d_pixels, d_tiles[th])
     d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
     dw = multiplied(grid.of_rows[1].T, d_kernels.reshape(n, -1)).reshape(I, J, K, C).swapaxes(2, 3)
     if not need_dx:
@@ -127,6 +139,11 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
     return dx, dw
 
 
+def _few(grid: _Grid, C: int, K: int, N: int, itemsize: int) -> Iterator[slice]:
+    """The n sums of rows, a few at a time: all that comes of them stays in the cache until it is added up."""
+    return parts(grid.n, grid.TW * grid.m * (C + K) * N * itemsize, CACHED)
+
+
 def _sums_of_kernel(w: Array, grid: _Grid) -> Array:
     """(n, 1, m, C, K)."""
     I, J, C, K = w.shape
@@ -134,15 +151,21 @@ def _sums_of_kernel(w: Array, grid: _Grid) -> Array:
     return multiplied(grid.of_columns[1], of_rows).reshape(grid.n, 1, grid.m, C, K)
 
 
-def _sums_of_pixels(image: Array, grid: _Grid, th: int) -> Array:
-    """What the tiles of row th multiply: (n, TW, m, ...) for image (height, width, ...)."""
-    shape, size, row = image.shape[2:], math.prod(image.shape[2:]), image[0].size
+def _sums_of_rows(image: Array, grid: _Grid, th: int) -> Array:
+    """What the tiles of row th see: (n, width, ...) for image (height, width, ...)."""
+    row = image[0].size
     rows = multiplied(grid.of_rows[0], image[grid.R * th : grid.R * th + grid.n].reshape(grid.n, row))
+    return rows.reshape(grid.n, *image.shape[1:])
+
+
+def _sums_of_columns(rows: Array, grid: _Grid) -> Array:
+    """What those tiles multiply: (n, TW, m, size) for rows (n, width, ...)."""
+    size, row = math.prod(rows.shape[2:]), rows[0].size
     strides = (row, grid.S * size, size, 1)
     overlapping = np.ndarray(
-        (grid.n, grid.TW, grid.m, size), image.dtype, rows, 0, [image.itemsize * step for step in strides]
+        (len(rows), grid.TW, grid.m, size), rows.dtype, rows, 0, [rows.itemsize * step for step in strides]
     )
-    return multiplied(grid.of_columns[0], overlapping).reshape(grid.n, grid.TW, grid.m, *shape)
+    return multiplied(grid.of_columns[0], overlapping)
 
 
 def _with_border(x: Array, above: int, left: int, height: int, width: int) -> Array:
