@@ -36,7 +36,8 @@ class Kernels:
     image_shape           image -> (H, W, C)
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
     correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
-                          max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on
+                          max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on,
+                          and its rows may be made while these look at them
     bias                  (array, b), may overwrite the array;   (residual, dy) -> db
     relu                  (array, slope_at_zero);                (residual, dy) -> dx
     sigmoid, tanh         (array);                               (residual, dy) -> dx

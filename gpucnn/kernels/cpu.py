@@ -22,6 +22,7 @@ from ..ops.window import Window
 from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd, winograd_tiles
 from .cpu_correlation import SMALL_PRODUCT
 from .memory import empty, ones
+from .rows import Rows, whole
 
 Array = np.ndarray
 
@@ -97,31 +98,36 @@ def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, lea
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, least) else cpu_correlation
 
 
-def correlate(
-    x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS, halves: bool = False
-) -> tuple[Array, Any]:
-    """least: channels from which on Winograd's ways are taken. halves: even columns and then odd ones."""
+def correlate(x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS) -> tuple[Array, Any]:
+    """least: channels from which on Winograd's ways are taken."""
     if not cpu_correlation.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
     way = _way(x.shape, w.shape, window, least)
-    y, kept = way.correlate(np.ascontiguousarray(x), w, window, halves)
+    y, kept = way.correlate(np.ascontiguousarray(x), w, window)
     return y, _Seen(way, kept)
 
 
 def correlate_for_pool(
     x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str, least: int = CHANNELS
-) -> tuple[Array, Any]:
-    """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too."""
-    halves = cpu_pooling.is_of_four(pool, ties) and cpu_correlation.is_fast(window, groups)
-    return correlate(x, w, window, groups, least, halves)
+) -> tuple[Array | Rows, Any]:
+    """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
+
+    What is large is made by rows, while the pool looks at them.
+    """
+    if not (cpu_pooling.is_of_four(pool, ties) and cpu_correlation.is_fast(window, groups)):
+        return correlate(x, w, window, groups, least)
+    way = _way(x.shape, w.shape, window, least)
+    y, kept = way.correlate_for_pool(np.ascontiguousarray(x), w, window)
+    return y, _Seen(way, kept)
 
 
-def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+def correlate_backward(residual: Any, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
     if not isinstance(residual, _Seen):
+        assert isinstance(dy, np.ndarray)  # Rows are for the ways here alone
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
-    return residual.way.gradients(residual.kept, w, np.ascontiguousarray(dy), need_dx)
+    return residual.way.gradients(residual.kept, w, dy if isinstance(dy, Rows) else np.ascontiguousarray(dy), need_dx)
 
 
 def add_bias(y: Array, b: Array) -> tuple[Array, int]:
@@ -186,7 +192,7 @@ def tanh_backward(y: Array, dy: Array) -> Array:
 
 
 def bias_relu_max_pool(
-    x: Array, b: Array, slope_at_zero: float, window: Window, ties: str, *, backward: bool = True
+    x: Array | Rows, b: Array, slope_at_zero: float, window: Window, ties: str, *, backward: bool = True
 ) -> tuple[Array, Any]:
     """b is tied, (K,). Pool first: max commutes with bias and ReLU, and leaves fewer elements to them."""
     pooled, for_pool = cpu_pooling.max_pool(x, window, ties, backward=backward)
@@ -195,7 +201,7 @@ def bias_relu_max_pool(
     return y, (for_pool, before, slope_at_zero, ties)
 
 
-def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]:
+def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array | Rows, Array]:
     for_pool, before, slope_at_zero, ties = residual
     d_pooled = np.multiply(dy, before > 0, out=_like(before, dy.dtype))
     if slope_at_zero:
@@ -206,7 +212,7 @@ def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]
                 at_zero &= cpu_pooling.first_pixel_won(for_pool)
             d_pooled += slope_at_zero * dy * at_zero
     dx = cpu_pooling.max_pool_backward(for_pool, d_pooled)
-    return dx, add_bias_backward(1, d_pooled if ties == "first" else dx)
+    return dx, add_bias_backward(1, d_pooled if ties == "first" else whole(dx))
 
 
 def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:

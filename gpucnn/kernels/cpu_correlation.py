@@ -15,6 +15,7 @@ import numpy as np
 
 from ..ops.window import Window
 from .memory import copy, empty, ones, parts, same_zeros
+from .rows import LARGE, Rows, pairs_of_rows, steps, whole
 
 Array = np.ndarray
 
@@ -40,42 +41,73 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
 
     halves: y (P, 2, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
     """
-    I, J, C, K = w.shape
-    y = empty(output_shape(x, window, K, halves), x.dtype)
-    P, parities, L = len(y), 2 if halves else 1, y[0].size // K
-    kernel = np.ascontiguousarray(w.reshape(I * J * C, K).T)
-    for rows in parts(P, J * C * L * x.itemsize, BLOCK):
+    y = empty(output_shape(x, window, w.shape[3], halves), x.dtype)
+    kernel, blocks = _matrix(w), _blocks(y.shape, w.shape, y.itemsize)
+    for rows in blocks:
         copies = _seen_columns(x, window, rows, halves)
-        stack = _stack_rows(copies, I, window.stride[0])
-        multiplied(kernel, column_blocks(stack, parities), y[rows].reshape(-1, parities, K, L // parities))
-    return y, Seen(x, window, copies if rows.stop - rows.start == P else None)
+        _correlate_rows(kernel, _stack_rows(copies, w.shape[0], window.stride[0]), y[rows])
+    return y, Seen(x, window, copies if len(blocks) == 1 else None)
 
 
-def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array | Rows, Seen]:
+    """`correlate` in halves for one who looks at pairs of rows; where the result is large, it is made meanwhile."""
+    shape = output_shape(x, window, w.shape[3], True)
+    if math.prod(shape) * x.itemsize < LARGE or len(_blocks(shape, w.shape, x.itemsize)) > 1:
+        return correlate(x, w, window, True)
+    copies = _seen_columns(x, window, slice(0, shape[0]), True)
+    kernel, stack = _matrix(w), _stack_rows(copies, w.shape[0], window.stride[0])
+
+    def fill(start: int, stop: int, out: Array) -> None:
+        _correlate_rows(kernel, stack[start:stop], out)
+
+    return Rows(shape, x.dtype, pairs_of_rows(math.prod(shape[1:]) * x.itemsize), fill), Seen(x, window, copies)
+
+
+@lru_cache(maxsize=256)
+def _blocks(y_shape: tuple[int, ...], w_shape: tuple[int, ...], itemsize: int) -> list[slice]:
+    """Output rows whose shifted copies are made at a time."""
+    (P, *row), (_, J, C, K) = y_shape, w_shape
+    return list(parts(P, J * C * (math.prod(row) // K) * itemsize, BLOCK))
+
+
+def _matrix(w: Array) -> Array:
+    """(I, J, C, K) -> (K, I J C)."""
+    return np.ascontiguousarray(w.reshape(-1, w.shape[3]).T)
+
+
+def _correlate_rows(kernel: Array, stack: Array, y: Array) -> None:
+    """Some rows of y, whole or in halves, from what they see."""
+    parities = 2 if y.ndim == 5 else 1
+    multiplied(kernel, column_blocks(stack, parities), y.reshape(len(y), parities, len(kernel), -1))
+
+
+def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
     """dx as x, or None, and dw as w. dy (P, K, Q, N), or in halves."""
-    dw = kernel_gradient(seen, w, dy)
     if not need_dx:
-        return None, dw
+        return None, kernel_gradient(seen, w, whole(dy) if seen.copies is None else dy)
     x, window, _ = seen
-    return image_gradient(x.shape, w, whole_rows(dy, window.outputs(len(x), x.shape[2])[1]), window), dw
+    d_outputs = whole(dy)
+    dw = kernel_gradient(seen, w, d_outputs)
+    return image_gradient(x.shape, w, whole_rows(d_outputs, window.outputs(len(x), x.shape[2])[1]), window), dw
 
 
-def kernel_gradient(seen: Seen, w: Array, dy: Array) -> Array:
+def kernel_gradient(seen: Seen, w: Array, dy: Array | Rows) -> Array:
     """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n].
 
     dy may be in halves.
     """
-    (x, window, copies), (I, J, C, K) = seen, w.shape
-    halves, P, L = dy.ndim == 5, len(dy), dy[0].size // K
-    parities = 2 if halves else 1
-    dw = np.zeros(w.size, dy.dtype)
-    dy = dy.reshape(P, parities, K, L // parities)
-    pieces = _pieces(dw.size, L // parities)
-    for rows in parts(P, J * C * L * x.itemsize, BLOCK):
-        of_rows = _seen_columns(x, window, rows, halves) if copies is None else copies
+    (x, window, copies), I, K = seen, w.shape[0], w.shape[3]
+    parities = 2 if len(dy.shape) == 5 else 1
+    columns = math.prod(dy.shape[1:]) // K // parities
+    dw, pieces = np.zeros(w.size, dy.dtype), _pieces(w.size, columns)
+    for rows in _blocks(dy.shape, w.shape, x.itemsize):
+        of_rows = _seen_columns(x, window, rows, parities == 2) if copies is None else copies
         pixels = column_blocks(column_blocks(_stack_rows(of_rows, I, window.stride[0]), parities), pieces)
         products = empty((*pixels.shape[:-1], K), dy.dtype)
-        np.matmul(pixels, column_blocks(dy[rows], pieces).swapaxes(-1, -2), out=products)
+        d_outputs = dy if copies is not None else dy[rows]
+        for some in steps(d_outputs, rows.stop - rows.start):
+            d_rows = d_outputs[some].reshape(-1, parities, K, columns)
+            np.matmul(pixels[some], column_blocks(d_rows, pieces).swapaxes(-1, -2), out=products[some])
         products = products.reshape(-1, dw.size)
         dw += ones(len(products), dw.dtype).dot(products)
     return dw.reshape(w.shape)

@@ -16,6 +16,7 @@ from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu, cpu_pooling
 from .memory import empty
+from .rows import Rows, steps
 
 Array = np.ndarray
 
@@ -30,36 +31,39 @@ class _Winners(NamedTuple):
     slope_at_zero: float
 
 
-def bias_relu_max_pool(x: Array, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
-    """One pass over images in halves, (H, 2, C, W // 2, N); others are NumPy's affair."""
-    if x.ndim == 4:
+def bias_relu_max_pool(x: Array | Rows, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
+    """One pass over images in halves, (H, 2, C, W // 2, N), whole or by rows; others are NumPy's affair."""
+    if len(x.shape) == 4:
         return cpu.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
     return _pooled(x, b, True, slope_at_zero)
 
 
-def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]:
+def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array | Rows, Array]:
     if not isinstance(residual, _Winners):
         return cpu.bias_relu_max_pool_backward(residual, dy)
     return _unpooled(residual, dy)
 
 
-def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
-    if x.ndim == 4:
+def max_pool(x: Array | Rows, window: Window, ties: str) -> tuple[Array, Any]:
+    if len(x.shape) == 4:
         return cpu.NUMPY.max_pool.forward(x, window, ties)
     return _pooled(x, np.zeros(x.shape[2], x.dtype), False, 0.0)
 
 
-def max_pool_backward(residual: Any, dy: Array) -> Array:
+def max_pool_backward(residual: Any, dy: Array) -> Array | Rows:
     if not isinstance(residual, _Winners):
         return cpu.NUMPY.max_pool.backward(residual, dy)
     return _unpooled(residual, dy)[0]
 
 
-def _pooled(x: Array, b: Array, rectified: bool, slope_at_zero: float) -> tuple[Array, _Winners]:
+def _pooled(x: Array | Rows, b: Array, rectified: bool, slope_at_zero: float) -> tuple[Array, _Winners]:
     H, _, C, Q, N = x.shape
     y, codes = empty((H // 2, C, Q, N), x.dtype), empty((H // 2, C, Q, N), np.uint8)
-    flat = H // 2, C, Q * N
-    _max_of_four(x.reshape(H, 2, C, Q * N), b, rectified, y.reshape(flat), codes.reshape(flat))
+    flat = C, Q * N
+    for rows in steps(x, 2 * (H // 2)):
+        pairs = slice(rows.start // 2, rows.stop // 2)
+        of_y, of_codes = y[pairs].reshape(-1, *flat), codes[pairs].reshape(-1, *flat)
+        _max_of_four(x[rows].reshape(-1, 2, *flat), b, rectified, of_y, of_codes)
     return y, _Winners(codes, x.shape, slope_at_zero)
 
 

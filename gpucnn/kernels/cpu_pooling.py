@@ -12,16 +12,21 @@ import numpy as np
 from ..ops.pooling import pixels_counted
 from ..ops.window import Window
 from .memory import copy, empty
+from .rows import Rows, steps
 
 Array = np.ndarray
 
 
 class Winners(NamedTuple):
-    """The residual of 2 x 2 windows: in every pair of columns, then of rows, whether the first is at least as large."""
+    """The residual of 2 x 2 windows: in every pair of columns, then of rows, whether the first is at least as large.
+
+    step: how many rows of the gradient to make at a time, or None: all at once.
+    """
 
     left: Array
     upper: Array
     x_shape: tuple[int, ...]
+    step: int | None
 
 
 def is_of_four(window: Window, ties: str) -> bool:
@@ -35,10 +40,11 @@ def is_tiling(window: Window, x_shape: tuple[int, ...]) -> bool:
     return fits and window.size == window.stride and not window.is_padded
 
 
-def max_pool(x: Array, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
+def max_pool(x: Array | Rows, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
     """x may be in halves where `is_of_four`. backward: whether the residual must serve for `max_pool_backward`."""
     if is_of_four(window, ties):
         return _max_of_four(x) if backward else (_largest_of_four(x), None)
+    assert isinstance(x, np.ndarray)
     H, C, width, N = x.shape
     P, Q = window.outputs(H, width)
     y = empty((P, C, Q, N), x.dtype)
@@ -48,7 +54,8 @@ def max_pool(x: Array, window: Window, ties: str, *, backward: bool = True) -> t
     return y, (x, y.copy() if ties == "first" else y, window, ties)
 
 
-def max_pool_backward(residual: Any, dy: Array) -> Array:
+def max_pool_backward(residual: Any, dy: Array) -> Array | Rows:
+    """By rows where x was."""
     if isinstance(residual, Winners):
         return _max_of_four_backward(residual, dy)
     x, y, window, ties = residual
@@ -76,23 +83,44 @@ def first_pixel_won(residual: Any) -> Array:
     return won
 
 
-def _max_of_four(x: Array) -> tuple[Array, Winners]:
+def _max_of_four(x: Array | Rows) -> tuple[Array, Winners]:
     """2 x 2 windows as two rounds, columns and then rows.
 
     Where the first of a pair wins ties, the first of all four does.
     """
+    P, *row = _shape_of_four(x.shape)
+    y, left, upper = empty((P, *row), x.dtype), empty((2 * P, *row), bool), empty((P, *row), bool)
+    if not isinstance(x, Rows):
+        _pool(x, y, left, upper)
+        return y, Winners(left, upper, x.shape, None)
+    for rows in steps(x, 2 * P):
+        pairs = slice(rows.start // 2, rows.stop // 2)
+        _pool(x[rows], y[pairs], left[rows], upper[pairs])
+    return y, Winners(left, upper, x.shape, x.step)
+
+
+def _pool(x: Array, y: Array, left: Array, upper: Array) -> None:
     first, second = _halves(x)
-    left = np.greater_equal(first, second, out=empty(first.shape, bool))
+    np.greater_equal(first, second, out=left)
     best = np.maximum(first, second, out=empty(first.shape, x.dtype))
     above, below = best[0::2], best[1::2]
-    upper = np.greater_equal(above, below, out=empty(above.shape, bool))
-    return np.maximum(above, below, out=empty(above.shape, x.dtype)), Winners(left, upper, x.shape)
+    np.greater_equal(above, below, out=upper)
+    np.maximum(above, below, out=y)
 
 
-def _largest_of_four(x: Array) -> Array:
-    first, second = _halves(x)
-    best = np.maximum(first, second, out=empty(first.shape, x.dtype))
-    return np.maximum(best[0::2], best[1::2], out=empty((len(best) // 2, *best.shape[1:]), x.dtype))
+def _largest_of_four(x: Array | Rows) -> Array:
+    y = empty(_shape_of_four(x.shape), x.dtype)
+    for rows in steps(x, 2 * len(y)):
+        first, second = _halves(x[rows])
+        best = np.maximum(first, second, out=empty(first.shape, x.dtype))
+        np.maximum(best[0::2], best[1::2], out=y[rows.start // 2 : rows.stop // 2])
+    return y
+
+
+def _shape_of_four(x_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(P, C, Q, N), the shape of the largest of four, of an image or one in halves."""
+    H, *parities, C, width, N = x_shape
+    return H // 2, C, width if parities else width // 2, N
 
 
 def _halves(x: Array) -> tuple[Array, Array]:
@@ -104,20 +132,32 @@ def _halves(x: Array) -> tuple[Array, Array]:
     return x[:, :, 0:even:2], x[:, :, 1:even:2]
 
 
-def _max_of_four_backward(winners: Winners, dy: Array) -> Array:
-    left, upper, x_shape = winners
-    P = dy.shape[0]
-    dx = empty(x_shape, dy.dtype)
-    dx[2 * P :] = 0
-    if len(x_shape) == 4:
+def _max_of_four_backward(winners: Winners, dy: Array) -> Array | Rows:
+    left, upper, x_shape, step = winners
+    if step is None:
+        dx = empty(x_shape, dy.dtype)
+        _unpool(dy, left, upper, dx)
+        return dx
+
+    def fill(start: int, stop: int, out: Array) -> None:
+        pairs = slice(start // 2, stop // 2)
+        _unpool(dy[pairs], left[start:stop], upper[pairs], out)
+
+    return Rows(x_shape, dy.dtype, step, fill)
+
+
+def _unpool(dy: Array, left: Array, upper: Array, dx: Array) -> None:
+    """The gradient of `_pool`. dx may have one row more, and one column."""
+    dx[len(left) :] = 0
+    if dx.ndim == 4:
         dx[:, :, 2 * dy.shape[2] :] = 0
     even, odd = _halves(dx)
     best = empty(left.shape, dy.dtype)
-    np.multiply(dy, upper, out=best[0::2])
-    np.subtract(dy, best[0::2], out=best[1::2])
+    above, below = best[0::2], best[1::2]
+    np.multiply(dy, upper, out=above)
+    np.subtract(dy, above, out=below)
     np.multiply(best, left, out=even)
     np.subtract(best, even, out=odd)
-    return dx
 
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:

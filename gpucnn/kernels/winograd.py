@@ -74,6 +74,10 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
     return y[:P], Seen(x, window, kernels, columns if len(columns) == len(tiles) else None)
 
 
+def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array, Seen]:
+    return correlate(x, w, window, True)
+
+
 def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
     """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy as y was."""
     (x, window, kernels, kept), (I, J, C, K) = seen, w.shape

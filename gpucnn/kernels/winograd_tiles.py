@@ -20,6 +20,7 @@ import numpy as np
 from ..ops.window import Window
 from .cpu_correlation import multiplied
 from .memory import CACHED, copy, empty, parts
+from .rows import Rows, whole
 from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
@@ -78,46 +79,67 @@ class Seen(NamedTuple):
     window: Window
 
 
-def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves."""
-    H, C, width, N = x.shape
-    (P, Q), K = window.outputs(H, width), w.shape[3]
+def correlate(x: Array, w: Array, window: Window) -> tuple[Array, Seen]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N)."""
+    seen = _seen(x, w, window)
+    P, Q = window.outputs(x.shape[0], x.shape[2])
+    y = empty((P, w.shape[3], Q, x.shape[3]), x.dtype)
+    for th in range(seen.grid.TH):
+        _correlate_tiles(seen, th, y[seen.grid.R * th : seen.grid.R * (th + 1)])
+    return y, seen
+
+
+def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array | Rows, Seen]:
+    """`correlate`, (P, 2, K, Q // 2, N) in halves, for one who looks at pairs of rows."""
+    seen = _seen(x, w, window)
+    P, Q = window.outputs(x.shape[0], x.shape[2])
+
+    def fill(start: int, stop: int, out: Array) -> None:
+        _correlate_tiles(seen, start // seen.grid.R, out)
+
+    y = Rows((P, 2, w.shape[3], Q // 2, x.shape[3]), x.dtype, seen.grid.R, fill)
+    return (whole(y) if seen.grid.R % 2 else y), seen
+
+
+def _seen(x: Array, w: Array, window: Window) -> Seen:
+    P, Q = window.outputs(x.shape[0], x.shape[2])
     grid = _grid(P, Q, window, x.dtype)
     image = _with_border(x, window.padding[0][0], window.padding[1][0], grid.height, grid.width)
-    kernels = np.ascontiguousarray(_sums_of_kernel(w, grid).swapaxes(-1, -2))
-    y = empty((P, 2, K, Q // 2, N) if halves else (P, K, Q, N), x.dtype)
-    for th in range(grid.TH):
-        of_rows = _sums_of_rows(image, grid, th)
-        rows = empty((grid.n, grid.TW, grid.S, K * N), x.dtype)
-        for some in _few(grid, C, K, N, x.itemsize):
-            sums = _sums_of_columns(of_rows[some], grid)
-            products = empty((*sums.shape[:3], K, N), x.dtype)
-            np.matmul(kernels[some], sums.reshape(*sums.shape[:3], C, N), out=products)
-            multiplied(grid.of_columns[2], products.reshape(*sums.shape[:3], K * N), rows[some])
-        tiles = multiplied(grid.of_rows[2], rows.reshape(grid.n, -1)).reshape(grid.R, grid.TW * grid.S, K, N)
-        here = y[grid.R * th : grid.R * (th + 1)]
-        for out, columns in _columns_of(here):
-            copy(tiles[: len(here), columns].swapaxes(1, 2), out)
-    return y, Seen(image, kernels, grid, x.shape, window)
+    return Seen(image, np.ascontiguousarray(_sums_of_kernel(w, grid).swapaxes(-1, -2)), grid, x.shape, window)
 
 
-def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+def _correlate_tiles(seen: Seen, th: int, y: Array) -> None:
+    """The outputs of the tiles of row th, or the first rows of them."""
+    grid, kernels, (K, C), N = seen.grid, seen.kernels, seen.kernels.shape[-2:], seen.x_shape[3]
+    of_rows = _sums_of_rows(seen.image, grid, th)
+    rows = empty((grid.n, grid.TW, grid.S, K * N), y.dtype)
+    for some in _few(grid, C, K, N, y.itemsize):
+        sums = _sums_of_columns(of_rows[some], grid)
+        products = empty((*sums.shape[:3], K, N), y.dtype)
+        np.matmul(kernels[some], sums.reshape(*sums.shape[:3], C, N), out=products)
+        multiplied(grid.of_columns[2], products.reshape(*sums.shape[:3], K * N), rows[some])
+    tiles = multiplied(grid.of_rows[2], rows.reshape(grid.n, -1)).reshape(grid.R, grid.TW * grid.S, K, N)
+    for out, columns in _columns_of(y):
+        copy(tiles[: len(y), columns].swapaxes(1, 2), out)
+
+
+def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
     """`correlate` transposed, step by step: dx (H, C, W, N) or None, and dw as w. dy (P, K, Q, N), or in halves."""
     (H, C, width, N), (I, J, _, K), grid = seen.x_shape, w.shape, seen.grid
     (top, _), (left, _) = seen.window.padding
     n, m, R, S, TH, TW = grid.n, grid.m, grid.R, grid.S, grid.TH, grid.TW
+    P = dy.shape[0]
     image = np.ascontiguousarray(seen.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
-    dy = _with_border(dy, 0, 0, R * TH, S * TW)
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     if need_dx:
         d_tiles = empty((TH, n, (TW + (m - 1) // S) * S * C * N), dy.dtype)
     for th in range(TH):
-        d_rows = multiplied(grid.of_rows[2].T, dy[R * th : R * (th + 1)].reshape(R, -1))
-        d_rows = d_rows.reshape(n, TW, S, K * N)
+        d_outputs = _with_border(dy[R * th : min(R * (th + 1), P)], 0, 0, R, S * TW)
+        d_rows = multiplied(grid.of_rows[2].T, d_outputs.reshape(R, -1)).reshape(n, TW, S, K * N)
         of_rows = _sums_of_rows(image, grid, th)
         if need_dx:
             d_pixels = empty((n, d_tiles[th, 0].size), dy.dtype)
-        for some in _few(grid, C, K, N, dy.itemsize):
+        for some in _few(grid, C, K, N, dy.dtype.itemsize):
             d_products = multiplied(grid.of_columns[2].T, d_rows[some]).reshape(-1, TW, m, K, N)
             of_tiles = empty((len(d_products), TW, m, K, C), dy.dtype)
             np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)

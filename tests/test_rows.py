@@ -1,0 +1,93 @@
+"""Images made by rows give the same bits as whole ones, forward and backward."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpucnn.kernels import Context, cpu_correlation, for_inference, rows, winograd_tiles
+from gpucnn.kernels.cpu import NUMPY
+from gpucnn.kernels.rows import Rows, steps, whole
+from gpucnn.layers import Conv2D, MaxPool2D, ReLU
+from gpucnn.network import Network
+from gpucnn.peephole import fuse
+
+IMAGES = {
+    "valid": ((12, 14, 1), Conv2D(3, 5)),
+    "odd": ((11, 13, 2), Conv2D(3, 3)),
+    "one pair": ((4, 5, 1), Conv2D(2, 3)),
+    "strided": ((23, 14, 2), Conv2D(3, 4, stride=(2, 3), padding=(1, 2))),
+    "tiles": ((12, 12, 32), Conv2D(33, 5)),
+    "tiles odd": ((15, 13, 32), Conv2D(32, 3, padding="same")),
+}
+WAYS = cpu_correlation, winograd_tiles
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def table(request):
+    if request.param == "numpy":
+        return NUMPY
+    numba = pytest.importorskip("gpucnn.kernels.cpu_numba", reason="numba is not installed")
+    return numba.compiled_from(NUMPY)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Images by rows from the smallest on, two rows at a time; which rows were made."""
+    monkeypatch.setattr(cpu_correlation, "LARGE", 0)
+    monkeypatch.setattr(rows, "CACHED", 1)
+    asked, known = [], Rows.__getitem__
+    monkeypatch.setattr(Rows, "__getitem__", lambda image, some: asked.append(some) or known(image, some))
+    return asked
+
+
+def numbers(network, table, params, x, dy, need_dx):
+    context = Context(table)
+    y, residuals = network.forward(params, table.enter(x), context)
+    dx, dparams = network.backward(params, residuals, table.enter(dy), context, need_dx=need_dx)
+    inferred = network.forward(params, table.enter(x), Context(for_inference(table), training=False))[0]
+    return [y, inferred, *([dx] if need_dx else []), dparams["0"]["kernel"], dparams["0"]["bias"]]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("layers", [(ReLU(0.5), MaxPool2D()), (MaxPool2D(),)])
+@pytest.mark.parametrize("need_dx", [True, False])
+@pytest.mark.parametrize("integers", [True, False])
+def test_they_have_the_bits_of_whole_images(name, layers, need_dx, integers, table, made, monkeypatch):
+    shape, convolution = IMAGES[name]
+    network, rng = fuse(Network(shape, (convolution, *layers))), np.random.default_rng(0)
+    draw = (lambda s: rng.integers(-1, 2, s).astype("float32")) if integers else lambda s: rng.standard_normal(s)
+    kernel = draw((*convolution.kernel, shape[2], convolution.filters))
+    params = {"0": {"kernel": kernel, "bias": draw(1).repeat(convolution.filters)}}
+    x, dy = draw((5, *shape)), draw((5, *network.out_shape(shape)))
+    found = numbers(network, table, params, x, dy, need_dx)
+    assert len({some.start for some in made}) > (name != "one pair")
+    for way in WAYS:
+        monkeypatch.setattr(way, "correlate_for_pool", made_whole(way.correlate_for_pool))
+    assert all(map(np.array_equal, found, numbers(network, table, params, x, dy, need_dx)))
+
+
+def made_whole(correlate_for_pool):
+    def correlate(*arguments):
+        y, seen = correlate_for_pool(*arguments)
+        return whole(y), seen
+
+    return correlate
+
+
+def test_small_images_are_made_whole(monkeypatch):
+    monkeypatch.setattr(Rows, "__getitem__", None)
+    network = fuse(Network((12, 12, 1), (Conv2D(3, 5), ReLU(), MaxPool2D())))
+    params = network.init(network.input_shape, np.random.default_rng(0))
+    network.forward(params, np.zeros((12, 1, 12, 4)), Context(NUMPY))
+
+
+def test_steps_cover_all_rows_once():
+    image = Rows((7, 2), np.float32, 4, lambda a, b, out: out.__setitem__(..., np.arange(a, b)[:, None]))
+    assert steps(image, 7) == [slice(0, 4), slice(4, 7)]
+    assert steps(image, 6) == [slice(0, 4), slice(4, 6)]
+    assert steps(np.zeros((7, 2)), 6) == [slice(0, 6)]
+    assert steps(image, 0) == []
+    assert whole(image)[:, 1].tolist() == list(range(7))
+    array = np.zeros((3, 2))
+    assert whole(array) is array
