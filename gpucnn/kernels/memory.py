@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
+MUCH = 1 << 24  # bytes above which blocks are cut to measure
 KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
 ZEROS = 1 << 26  # bytes of `same_zeros` that one thread keeps at most
 SHAPES = 4096  # that are remembered
@@ -85,9 +86,12 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _block_size(shape: tuple[int, ...], dtype: Any) -> int:
-    """The bytes of such an array, rounded up by at most an eighth so that blocks fit again."""
+    """The bytes of such an array, rounded up to a power of two, or, where that is much, by at most an eighth.
+
+    Few sizes: the block that comes back is more often one that was used a moment ago, and is still in the cache.
+    """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    step = 1 << max(0, size.bit_length() - 4)
+    step = 1 << max(0, size.bit_length() - (1 if size < MUCH else 4))
     return -(-size // step) * step
 
 
