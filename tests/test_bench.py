@@ -242,6 +242,12 @@ def test_scaling_goes_over_batches_and_then_over_pixels(alone):
     row = found["rows"][-1]
     expected = 1e6 * row["milliseconds"]["gpucnn"]["median"] / (bench.PIXEL_BATCH * 144)
     assert row["nanoseconds_per_pixel"]["gpucnn"] == pytest.approx(expected)
+    images, pixels = found["evenness"]
+    assert list(images["microseconds_per_image"]) == ["2 of 28x28x1", "3 of 28x28x1"]
+    assert list(pixels["nanoseconds_per_pixel"]) == ["128 of 8x8x1", "128 of 12x12x1"]
+    assert 0 <= images["farthest_from_mean"] < 1
+    of_eight = pixels["nanoseconds_per_pixel"]["128 of 8x8x1"]["median"]
+    assert 0.1 < of_eight / found["rows"][2]["nanoseconds_per_pixel"]["gpucnn"] < 10  # the same unit
 
 
 @pytest.mark.parametrize(

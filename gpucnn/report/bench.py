@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +50,18 @@ MORE = {
     "gpucnn cuDNN, graph": Acceleration(kernels="cudnn", graph=True),
 }
 LR = 0.01
+
+
+class Unit(NamedTuple):
+    name: str
+    shown: str
+    seconds: float
+
+
+UNITS = {
+    "image": Unit("microseconds_per_image", "us/image", 1e-6),
+    "pixel": Unit("nanoseconds_per_pixel", "ns/pixel", 1e-9),
+}
 
 HOW = (
     "gpucnn takes its batch from uint8 images and scales it inside the timed step; the others get float32 tensors "
@@ -140,6 +153,28 @@ class Bench:
             candidates |= torch_peer.inference(case.network, case.loss, case.images, str(self.device))
         return self._row(case, "inference", len(case.images), candidates)
 
+    def evenness(self, cases: Sequence[tuple[Case, int]], per: str) -> dict[str, Any]:
+        """A training step of each case and batch, in microseconds per image or (per "pixel") nanoseconds per pixel.
+
+        In turn, because a machine's speed drifts: one size after the other would measure that. farthest_from_mean: of
+        the sizes' medians, as a share of their mean.
+        """
+        names = [f"{batch} of {'x'.join(map(str, case.network.input_shape))}" for case, batch in cases]
+        steps = {name: self._our_step(case, batch) for name, (case, batch) in zip(names, cases)}
+        found, unit = self._interleaved(steps), UNITS[per]
+        of_sizes = {}
+        for name, (case, batch) in zip(names, cases):
+            amount = batch * (math.prod(case.network.input_shape[:2]) if per == "pixel" else 1)
+            of_sizes[name] = spread(found.of(name), amount * unit.seconds)
+        medians = [each["median"] for each in of_sizes.values() if each and each["median"]]
+        farthest = max((abs(each * len(medians) / sum(medians) - 1) for each in medians), default=None)
+        shown = ", ".join(f"{name} {_range(each, 3)}" for name, each in of_sizes.items())
+        rest = f"{len(found.figures)} rounds, {found.discarded} discarded"
+        self.show(f"{OURS} alone, the sizes in turn, {unit.shown}: {shown}  ({rest})")
+        if farthest is not None:
+            self.show(f"  at most {farthest:.0%} from their mean")
+        return {unit.name: of_sizes, "farthest_from_mean": farthest}
+
     def _more(self, case: Case) -> dict[str, Acceleration]:
         """Other kernels that are timed beside the default, where they are asked for and possible."""
         if not self.settings.fused:
@@ -173,13 +208,16 @@ class Bench:
         )
 
     def _row(self, case: Case, what: str, batch: int, candidates: dict[str, Candidate]) -> dict[str, Any]:
-        settings = self.settings
-        threads = settings.cpu_threads if self.device.kind == "cpu" else 1
-        found = interleave(candidates, settings.rounds, threads=threads, needed=settings.needed, budget=settings.budget)
+        found = self._interleaved(candidates)
         row = {"network": case.name, "input": list(case.network.input_shape), "what": what, "batch": batch}
         row |= summary(found, list(candidates), 1e-3, "milliseconds")
         self.show(line(row, "milliseconds", "ms"))
         return row
+
+    def _interleaved(self, candidates: dict[str, Candidate]) -> Rounds:
+        settings = self.settings
+        threads = settings.cpu_threads if self.device.kind == "cpu" else 1
+        return interleave(candidates, settings.rounds, threads=threads, needed=settings.needed, budget=settings.budget)
 
 
 def compare(
@@ -215,21 +253,25 @@ def scaling(
     whole = networks.build(name)
     bench = _begun(settings, show)
     case = Case.of(name, max(settings.images, *batches))
-    rows = [bench.training(case, batch) for batch in batches]
+    of_batches = [(case, batch) for batch in batches]
+    even = [bench.evenness(of_batches, "image")]
+    rows = [bench.training(*each) for each in of_batches]
     show(f"the layers of {name} before its Flatten, padded so that work grows as pixels do, and Dense(10):")
+    of_sides = []
     for side in sides:
         trunk = itertools.takewhile(lambda layer: not isinstance(layer, Flatten), whole.layers)
         layers = (replace(layer, padding="same") if isinstance(layer, Conv2D) else layer for layer in trunk)
         larger = Network((side, side, whole.input_shape[2]), (*layers, Flatten(), Dense(10)))
-        case = replace(Case.of(name, PIXEL_BATCH, larger), name=f"{side} x {side}")
-        rows.append(bench.training(case, PIXEL_BATCH))
+        of_sides.append((replace(Case.of(name, PIXEL_BATCH, larger), name=f"{side} x {side}"), PIXEL_BATCH))
+    even.append(bench.evenness(of_sides, "pixel"))
+    rows += [bench.training(*each) for each in of_sides]
     for row in rows:
         pixels = row["batch"] * row["input"][0] * row["input"][1]
         medians = {who: found["median"] for who, found in row["milliseconds"].items() if found}
         row["microseconds_per_image"] = {who: 1e3 * each / row["batch"] for who, each in medians.items()}
         row["nanoseconds_per_pixel"] = {who: 1e6 * each / pixels for who, each in medians.items()}
         show(per_image(row))
-    return _result("scaling", bench, rows)
+    return _result("scaling", bench, rows) | {"evenness": even}
 
 
 def summary(found: Rounds, names: Sequence[str], unit: float, unit_name: str) -> dict[str, Any]:
