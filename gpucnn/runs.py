@@ -121,16 +121,25 @@ def shown(options: Mapping[str, Any]) -> str:
 
 
 class Recorder:
-    """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past."""
+    """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
+
+    What an earlier run left there goes with the first batch: settings that are refused cost nothing.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        path.write_text("", encoding="utf-8")
+        self.path, self._begun = path, False
+        path.open("a", encoding="utf-8").close()
+
+    def begin(self) -> None:
+        if not self._begun:
+            self.path.write_text("", encoding="utf-8")
+            self._begun = True
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        pass
+        self.begin()
 
     def epoch(self, epoch: Epoch) -> None:
+        self.begin()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
 
@@ -139,8 +148,6 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
     chosen, optimizer = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
-    if settings.augmentation is not None:
-        settings.augmentation.check(model.network.input_shape)  # before a file of an earlier run is written over
     try:
         path.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(path / METRICS)
@@ -159,6 +166,7 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
         seed=settings.seed,
         callbacks=(recorder, *callbacks),
     )
+    recorder.begin()  # of no epochs too
     model.save(path / MODEL, trained_on=dataset.name, epochs=len(history.epochs))
     if history.epochs:
         from .report.plots import learning_curves

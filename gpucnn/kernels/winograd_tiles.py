@@ -127,38 +127,48 @@ def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Ar
     """`correlate` transposed, step by step: dx (H, C, W, N) or None, and dw as w. dy (P, K, Q, N), or in halves."""
     (H, C, width, N), (I, J, _, K), grid = seen.x_shape, w.shape, seen.grid
     (top, _), (left, _) = seen.window.padding
-    n, m, R, S, TH, TW = grid.n, grid.m, grid.R, grid.S, grid.TH, grid.TW
-    P = dy.shape[0]
+    n, m, R, S = grid.n, grid.m, grid.R, grid.S
     image = np.ascontiguousarray(seen.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
-    if need_dx:
-        d_tiles = empty((TH, n, (TW + (m - 1) // S) * S * C * N), dy.dtype)
-    for th in range(TH):
-        d_outputs = _with_border(dy[R * th : min(R * (th + 1), P)], 0, 0, R, S * TW)
-        d_rows = multiplied(grid.of_rows[2].T, d_outputs.reshape(R, -1)).reshape(n, TW, S, K * N)
-        of_rows = _sums_of_rows(image, grid, th)
-        if need_dx:
-            d_pixels = empty((n, d_tiles[th, 0].size), dy.dtype)
-        for some in _few(grid, C, K, N, dy.dtype.itemsize):
-            d_products = multiplied(grid.of_columns[2].T, d_rows[some]).reshape(-1, TW, m, K, N)
-            of_tiles = empty((len(d_products), TW, m, K, C), dy.dtype)
-            np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
-            d_kernels[some] += np.add.reduce(of_tiles, axis=1)
-            if need_dx:
-                d_sums = empty((len(d_products), TW, m, C, N), dy.dtype)
-                np.matmul(seen.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
-                d_columns = multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N))
-                d_pixels[some] = added_up(d_columns, S).reshape(len(d_products), -1)
-        if need_dx:
-            multiplied(grid.of_rows[0].T, d_pixels, d_tiles[th])
+    d_tiles = empty((grid.TH, n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
+    for th in range(grid.TH):
+        d_outputs = _with_border(dy[R * th : min(R * (th + 1), dy.shape[0])], 0, 0, R, S * grid.TW)
+        _gradients_of_tiles(seen, image, th, d_outputs, d_kernels, None if d_tiles is None else d_tiles[th])
     d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
     dw = multiplied(grid.of_rows[1].T, d_kernels.reshape(n, -1)).reshape(I, J, K, C).swapaxes(2, 3)
-    if not need_dx:
+    if d_tiles is None:
         return None, dw
     of_image = added_up(d_tiles, R)[top : top + H].reshape(H, -1, C, N)
     dx = empty(seen.x_shape, dy.dtype)
     copy(of_image[:, left : left + width].swapaxes(1, 2), dx)
     return dx, dw
+
+
+def _gradients_of_tiles(
+    seen: Seen, image: Array, th: int, d_outputs: Array, d_kernels: Array, d_tiles: Array | None
+) -> None:
+    """What the tiles of row th add to d_kernels (n, m, K, C), and d_tiles (n, columns C N) of the rows they saw.
+
+    image (height, width, N, C); d_outputs (R, S TW, K, N).
+    """
+    grid, (N, C), K = seen.grid, image.shape[2:], d_outputs.shape[2]
+    n, m, TW, S = grid.n, grid.m, grid.TW, grid.S
+    d_rows = multiplied(grid.of_rows[2].T, d_outputs.reshape(grid.R, -1)).reshape(n, TW, S, K * N)
+    of_rows = _sums_of_rows(image, grid, th)
+    if d_tiles is not None:
+        d_columns = empty(d_tiles.shape, d_tiles.dtype)
+    for some in _few(grid, C, K, N, d_outputs.itemsize):
+        d_products = multiplied(grid.of_columns[2].T, d_rows[some]).reshape(-1, TW, m, K, N)
+        of_tiles = empty((len(d_products), TW, m, K, C), d_products.dtype)
+        np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
+        d_kernels[some] += np.add.reduce(of_tiles, axis=1)
+        if d_tiles is not None:
+            d_sums = empty((len(d_products), TW, m, C, N), d_products.dtype)
+            np.matmul(seen.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
+            d_sums = multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N))
+            d_columns[some] = added_up(d_sums, S).reshape(len(d_sums), -1)
+    if d_tiles is not None:
+        multiplied(grid.of_rows[0].T, d_columns, d_tiles)
 
 
 def _few(grid: _Grid, C: int, K: int, N: int, itemsize: int) -> Iterator[slice]:
