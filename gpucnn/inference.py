@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from array_api_compat import array_namespace
+
 from .kernels import Context
 from .network import Network
 from .parameters import Layout
@@ -30,9 +32,10 @@ class Forward(Task):
     theta: Array
     chunk: int
 
-    def __call__(self, images: Array) -> list[Array]:
-        """images (n, H, W, C) -> chunks of logits (at most chunk, K), in order."""
-        return [self._logits(images[k : k + self.chunk]) for k in range(0, images.shape[0], self.chunk)]
+    def __call__(self, images: Array) -> Array:
+        """images (n, H, W, C), n > 0 -> logits (n, K)."""
+        made = [self._logits(images[k : k + self.chunk]) for k in range(0, images.shape[0], self.chunk)]
+        return made[0] if len(made) == 1 else array_namespace(made[0]).concat(made)
 
     def _logits(self, images: Array) -> Array:
         x = self.scaling(images, self.theta.dtype, self.context)
@@ -44,12 +47,11 @@ class Forward(Task):
         return self.layout.unpack(self.theta)
 
 
-def forward_in_chunks(forward: Forward, images: Array, workers: Workers) -> Iterator[Array]:
-    """Chunks of logits, in order; the workers compute some of them side by side."""
+def forward_in_spans(forward: Forward, images: Array, workers: Workers) -> Iterator[Array]:
+    """The logits, a span of images after the other, in order; the workers compute some of them side by side."""
     count, threads = images.shape[0], workers.threads
     turns = max(1, round(count * images[:1].nbytes / (SPAN * threads)))
     span = forward.chunk * max(1, math.ceil(count / (forward.chunk * threads * turns)))
     spans = [images[start : start + span] for start in range(0, count, span)]
     for first in range(0, len(spans), threads):
-        for chunks in workers.map(forward, [(part,) for part in spans[first : first + threads]]):
-            yield from chunks
+        yield from workers.map(forward, [(part,) for part in spans[first : first + threads]])

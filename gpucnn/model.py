@@ -19,7 +19,7 @@ from .data.preprocessing import Preprocessing
 from .device import Device
 from .errors import CheckpointError, DataError, DeviceError, SettingError
 from .graph import FusedStep
-from .inference import Forward, forward_in_chunks
+from .inference import Forward, forward_in_spans
 from .initializers import generator
 from .kernels import REFERENCE, Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
@@ -88,6 +88,7 @@ class Model:
         self._running = fuse(network) if table.name != REFERENCE.name else network
         self._shard = shard_size(network, self.layout.size)
         self._running_layout = Layout(self._running.init(network.input_shape, generator(0)))
+        self._kept_forward: Forward | None = None
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
@@ -215,12 +216,18 @@ class Model:
 
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
         made = [np.empty((0, self._classes()), self.theta.dtype)]
-        chunk = self._shard if self.device.kind == "cpu" else CHUNK
         with self.device.activate(), self._workers.limited():
-            forward = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, chunk)
-            for logits in forward_in_chunks(forward, self.device.put(images), self._workers):
+            for logits in forward_in_spans(self._forward(), self.device.put(images), self._workers):
                 made.append(self.device.fetch(finish(logits)))
         return np.concatenate(made)
+
+    def _forward(self) -> Forward:
+        """The same object while nothing in it changes: helper processes have it already."""
+        kept, chunk = self._kept_forward, self._shard if self.device.kind == "cpu" else CHUNK
+        if kept is None or kept.theta is not self.theta or (kept.scaling, kept.chunk) != (self.scaling, chunk):
+            kept = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, chunk)
+            self._kept_forward = kept
+        return kept
 
     def _images(self, images: Any) -> np.ndarray:
         images = np.asarray(images)

@@ -11,7 +11,7 @@ import pytest
 
 from gpucnn import Model, Network, factors, step
 from gpucnn.errors import DeviceError, SettingError, TrainingError
-from gpucnn.inference import Forward, forward_in_chunks
+from gpucnn.inference import Forward, forward_in_spans
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -224,7 +224,7 @@ def test_chunks_of_a_forward_pass_come_in_order(threads):
     )
     found = [
         np.concatenate(
-            list(forward_in_chunks(Forward(TINY, layout, Scaling(), context, model.theta, chunk), images, workers))
+            list(forward_in_spans(Forward(TINY, layout, Scaling(), context, model.theta, chunk), images, workers))
         )
         for chunk in (1, 4, 100)
     ]

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -105,14 +106,21 @@ class _OneThread:
 
     def __init__(self) -> None:
         self._lock, self._inside, self._limits = threading.Lock(), 0, None
+        self._libraries, self._modules = None, 0
 
     def __enter__(self) -> None:
-        from threadpoolctl import threadpool_limits
-
         with self._lock:
             if not self._inside:
-                self._limits = threadpool_limits(1, "blas")
+                self._limits = self._found().limit(limits=1, user_api="blas")
             self._inside += 1
+
+    def _found(self) -> Any:
+        """The libraries of this process: to look for them takes longer than a small batch. Imports bring new ones."""
+        from threadpoolctl import ThreadpoolController
+
+        if self._libraries is None or self._modules != len(sys.modules):
+            self._libraries, self._modules = ThreadpoolController(), len(sys.modules)
+        return self._libraries
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
