@@ -33,9 +33,10 @@ def table(request):
 
 @pytest.fixture
 def made(monkeypatch):
-    """Images by rows from the smallest on, two rows at a time; which rows were made."""
+    """Images by rows from the smallest on, two rows or one sum at a time; which rows were made."""
     monkeypatch.setattr(cpu_correlation, "LARGE", 0)
-    monkeypatch.setattr(rows, "CACHED", 1)
+    for module in (rows, winograd_tiles):
+        monkeypatch.setattr(module, "CACHED", 1)
     asked, known = [], Rows.__getitem__
     monkeypatch.setattr(Rows, "__getitem__", lambda image, some: asked.append(some) or known(image, some))
     return asked

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
-MUCH = 1 << 24  # bytes above which blocks are cut to measure
+MUCH = 1 << 22  # bytes from which on blocks are cut to measure
 KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
 ZEROS = 1 << 26  # bytes of `same_zeros` that one thread keeps at most
 SHAPES = 4096  # that are remembered
