@@ -165,6 +165,14 @@ def test_images_larger_than_a_block_give_the_same_numbers(name, monkeypatch):
     assert_same(run(made[0], NUMPY, *made[1:]), run(made[0], REFERENCE, *made[1:]), 1e-10)
 
 
+def test_blocks_follow_their_limit(monkeypatch):
+    """Whatever was asked before: else the test above would see whole images."""
+    shapes = (5, 3, 7, 5), (3, 3, 2, 3), 8
+    assert len(cpu_correlation._blocks(*shapes)) == 1
+    monkeypatch.setattr(cpu_correlation, "BLOCK", 1 << 11)
+    assert len(cpu_correlation._blocks(*shapes)) == 5
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_residuals_may_be_read_twice(name):
     network, params, x, dy = example(name, 3, reals, "float64")

@@ -63,7 +63,6 @@ def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array | Rows
     return Rows(shape, x.dtype, pairs_of_rows(math.prod(shape[1:]) * x.itemsize), fill), Seen(x, window, copies)
 
 
-@lru_cache(maxsize=256)
 def _blocks(y_shape: tuple[int, ...], w_shape: tuple[int, ...], itemsize: int) -> list[slice]:
     """Output rows whose shifted copies are made at a time."""
     (P, *row), (_, J, C, K) = y_shape, w_shape
