@@ -25,7 +25,7 @@ from gpucnn.kernels import (
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.network import Network, shares_ties
-from gpucnn.ops.window import convolution_window
+from gpucnn.ops.window import Window, convolution_window
 from gpucnn.peephole import fuse
 
 
@@ -167,10 +167,10 @@ def test_images_larger_than_a_block_give_the_same_numbers(name, monkeypatch):
 
 def test_blocks_follow_their_limit(monkeypatch):
     """Whatever was asked before: else the test above would see whole images."""
-    shapes = (5, 3, 7, 5), (3, 3, 2, 3), 8
-    assert len(cpu_correlation._blocks(*shapes)) == 1
+    x, w, window = np.zeros((7, 2, 9, 5)), np.zeros((3, 3, 2, 3)), Window((3, 3))
+    assert len(cpu_correlation.correlate(x, w, window)[1].plan.blocks) == 1
     monkeypatch.setattr(cpu_correlation, "BLOCK", 1 << 11)
-    assert len(cpu_correlation._blocks(*shapes)) == 5
+    assert len(cpu_correlation.correlate(x, w, window)[1].plan.blocks) == 5
 
 
 @pytest.mark.parametrize("name", CASES)

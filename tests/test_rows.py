@@ -84,11 +84,14 @@ def test_small_images_are_made_whole(monkeypatch):
 
 
 def test_steps_cover_all_rows_once():
-    image = Rows((7, 2), np.float32, 4, lambda a, b, out: out.__setitem__(..., np.arange(a, b)[:, None]))
+    def number(a, b):
+        return np.arange(a, b)[:, None, None, None]
+
+    image = Rows((2, 7, 1, 1, 2), np.float32, 4, lambda a, b, out: out.__setitem__(..., number(a, b)))
     assert steps(image, 7) == [slice(0, 4), slice(4, 7)]
     assert steps(image, 6) == [slice(0, 4), slice(4, 6)]
-    assert steps(np.zeros((7, 2)), 6) == [slice(0, 6)]
+    assert steps(np.zeros((7, 1, 1, 2)), 6) == [slice(0, 6)]
     assert steps(image, 0) == []
-    assert whole(image)[:, 1].tolist() == list(range(7))
-    array = np.zeros((3, 2))
+    assert whole(image)[1, :, 0, 0, 1].tolist() == list(range(7))
+    array = np.zeros((3, 1, 1, 2))
     assert whole(array) is array

@@ -52,7 +52,7 @@ def pixels(images: Array, dtype: Any, scale: float, shift: float) -> Array:
 
 
 def image_shape(x: Array) -> tuple[int, int, int]:
-    H, *parities, C, width, _ = x.shape
+    *parities, H, C, width, _ = x.shape
     return H, width * math.prod(parities), C
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..ops.window import Window
 from .memory import copy, empty, ones, parts, same_zeros
-from .rows import LARGE, Rows, pairs_of_rows, steps, whole
+from .rows import LARGE, Rows, pairs_of_rows, some_rows, steps, whole
 
 Array = np.ndarray
 
@@ -28,45 +28,66 @@ def is_fast(window: Window, groups: int) -> bool:
     return groups == 1 and not window.is_dilated
 
 
+class _Plan(NamedTuple):
+    """What follows from the shapes: looked up, since to work it out takes as long as a small product.
+
+    y_shape: of the output; blocks: output rows whose shifted copies are made at a time; parities: 2 in halves;
+    pieces: into how many to cut the columns of a product.
+    """
+
+    y_shape: tuple[int, ...]
+    blocks: list[slice]
+    parities: int
+    pieces: int
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, halves: bool, itemsize: int, block: int
+) -> _Plan:
+    H, _, width, N = x_shape
+    (P, parities, Q), (_, J, C, K) = _outputs(H, width, window, halves), w_shape
+    y_shape = (P, K, Q, N) if parities == 1 else (2, P, K, Q, N)
+    blocks = list(parts(P, J * C * parities * Q * N * itemsize, block))
+    return _Plan(y_shape, blocks, parities, _pieces(math.prod(w_shape), Q * N))
+
+
 class Seen(NamedTuple):
-    """What `correlate` keeps for `gradients`: the image, and its shifted copies if they are few."""
+    """What `correlate` keeps for `gradients`: the image, and what `_stack` made of it if that was made at once."""
 
     x: Array
     window: Window
-    copies: Array | None
+    plan: _Plan
+    stack: Array | None
 
 
 def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
     """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N).
 
-    halves: y (P, 2, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
+    halves: y (2, P, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
     """
-    y = empty(output_shape(x, window, w.shape[3], halves), x.dtype)
-    kernel, blocks = _matrix(w), _blocks(y.shape, w.shape, y.itemsize)
-    for rows in blocks:
-        copies = _seen_columns(x, window, rows, halves)
-        _correlate_rows(kernel, _stack_rows(copies, w.shape[0], window.stride[0]), y[rows])
-    return y, Seen(x, window, copies if len(blocks) == 1 else None)
+    plan = _plan(x.shape, w.shape, window, halves, x.itemsize, BLOCK)
+    y = empty(plan.y_shape, x.dtype)
+    kernel = _matrix(w)
+    for rows in plan.blocks:
+        stack = _stack(x, window, rows, plan)
+        np.matmul(kernel, stack, out=_matrices(some_rows(y, rows), plan.pieces))
+    return y, Seen(x, window, plan, stack if len(plan.blocks) == 1 else None)
 
 
 def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array | Rows, Seen]:
     """`correlate` in halves for one who looks at pairs of rows; where the result is large, it is made meanwhile."""
-    shape = output_shape(x, window, w.shape[3], True)
-    if math.prod(shape) * x.itemsize < LARGE or len(_blocks(shape, w.shape, x.itemsize)) > 1:
+    plan = _plan(x.shape, w.shape, window, True, x.itemsize, BLOCK)
+    size = math.prod(plan.y_shape) * x.itemsize
+    if size < LARGE or len(plan.blocks) > 1:
         return correlate(x, w, window, True)
-    copies = _seen_columns(x, window, slice(0, shape[0]), True)
-    kernel, stack = _matrix(w), _stack_rows(copies, w.shape[0], window.stride[0])
+    P = plan.y_shape[1]
+    kernel, stack = _matrix(w), _stack(x, window, slice(0, P), plan)
 
     def fill(start: int, stop: int, out: Array) -> None:
-        _correlate_rows(kernel, stack[start:stop], out)
+        np.matmul(kernel, stack[start:stop], out=_matrices(out, plan.pieces))
 
-    return Rows(shape, x.dtype, pairs_of_rows(math.prod(shape[1:]) * x.itemsize), fill), Seen(x, window, copies)
-
-
-def _blocks(y_shape: tuple[int, ...], w_shape: tuple[int, ...], itemsize: int) -> list[slice]:
-    """Output rows whose shifted copies are made at a time."""
-    (P, *row), (_, J, C, K) = y_shape, w_shape
-    return list(parts(P, J * C * (math.prod(row) // K) * itemsize, BLOCK))
+    return Rows(plan.y_shape, x.dtype, pairs_of_rows(size // P), fill), Seen(x, window, plan, stack)
 
 
 def _matrix(w: Array) -> Array:
@@ -74,17 +95,23 @@ def _matrix(w: Array) -> Array:
     return np.ascontiguousarray(w.reshape(-1, w.shape[3]).T)
 
 
-def _correlate_rows(kernel: Array, stack: Array, y: Array) -> None:
-    """Some rows of y, whole or in halves, from what they see."""
-    parities = 2 if y.ndim == 5 else 1
-    multiplied(kernel, column_blocks(stack, parities), y.reshape(len(y), parities, len(kernel), -1))
+def _stack(x: Array, window: Window, rows: slice, plan: _Plan) -> Array:
+    """What some output rows see: (rows, parities, pieces, I J C, columns of a piece)."""
+    copies = _seen_columns(x, window, rows, plan.parities == 2)
+    return _stack_rows(copies, window.size[0], window.stride[0], plan.parities, plan.pieces)
+
+
+def _matrices(y: Array, pieces: int) -> Array:
+    """(P, K, Q, N), or in halves -> (P, parities, pieces, K, columns of a piece), a view."""
+    P, K, columns, N = y.shape[-4:]
+    return column_blocks(y.reshape(-1, P, K, columns * N).swapaxes(0, 1), pieces)
 
 
 def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
     """dx as x, or None, and dw as w. dy (P, K, Q, N), or in halves."""
     if not need_dx:
-        return None, kernel_gradient(seen, w, whole(dy) if seen.copies is None else dy)
-    x, window, _ = seen
+        return None, kernel_gradient(seen, w, whole(dy) if seen.stack is None else dy)
+    x, window = seen.x, seen.window
     d_outputs = whole(dy)
     dw = kernel_gradient(seen, w, d_outputs)
     return image_gradient(x.shape, w, whole_rows(d_outputs, window.outputs(len(x), x.shape[2])[1]), window), dw
@@ -95,18 +122,15 @@ def kernel_gradient(seen: Seen, w: Array, dy: Array | Rows) -> Array:
 
     dy may be in halves.
     """
-    (x, window, copies), I, K = seen, w.shape[0], w.shape[3]
-    parities = 2 if len(dy.shape) == 5 else 1
-    columns = math.prod(dy.shape[1:]) // K // parities
-    dw, pieces = np.zeros(w.size, dy.dtype), _pieces(w.size, columns)
-    for rows in _blocks(dy.shape, w.shape, x.itemsize):
-        of_rows = _seen_columns(x, window, rows, parities == 2) if copies is None else copies
-        pixels = column_blocks(column_blocks(_stack_rows(of_rows, I, window.stride[0]), parities), pieces)
+    (x, window, plan, kept), K = seen, w.shape[3]
+    dw = np.zeros(w.size, dy.dtype)
+    for rows in plan.blocks:
+        pixels = _stack(x, window, rows, plan) if kept is None else kept
         products = empty((*pixels.shape[:-1], K), dy.dtype)
-        d_outputs = dy if copies is not None else dy[rows]
-        for some in steps(d_outputs, rows.stop - rows.start):
-            d_rows = d_outputs[some].reshape(-1, parities, K, columns)
-            np.matmul(pixels[some], column_blocks(d_rows, pieces).swapaxes(-1, -2), out=products[some])
+        d_outputs = dy if isinstance(dy, Rows) else some_rows(dy, rows)
+        for some in steps(d_outputs, len(pixels)):
+            d_rows = _matrices(some_rows(d_outputs, some), plan.pieces)
+            np.matmul(pixels[some], d_rows.swapaxes(-1, -2), out=products[some])
         products = products.reshape(-1, dw.size)
         dw += ones(len(products), dw.dtype).dot(products)
     return dw.reshape(w.shape)
@@ -124,7 +148,7 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
         if taps.stop == taps.start:
             dx[rows] = 0
             continue
-        seen = _stack_rows(dy[seen_by, None], taps.stop - taps.start)
+        seen = _stack_rows(dy[seen_by, None], taps.stop - taps.start, 1, 1, 1)[:, 0, 0]
         spread = Spread(len(seen), J, Q, window, x_shape, dx.dtype)
         multiplied(kernels[phase][:, K * taps.start : K * taps.stop], seen, spread.products)
         spread.sum(dx[rows])
@@ -132,14 +156,15 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
 
 
 def output_shape(x: Array, window: Window, K: int, halves: bool) -> tuple[int, ...]:
-    """(P, K, Q, N), or in halves (P, 2, K, Q // 2, N), for x (H, C, W, N)."""
-    P, _, columns = _outputs(x, window, halves)
-    return (P, *(2,) * halves, K, columns, x.shape[3])
+    """(P, K, Q, N), or in halves (2, P, K, Q // 2, N), for x (H, C, W, N)."""
+    P, _, columns = _outputs(x.shape[0], x.shape[2], window, halves)
+    return (*(2,) * halves, P, K, columns, x.shape[3])
 
 
-def _outputs(x: Array, window: Window, halves: bool) -> tuple[int, int, int]:
+@lru_cache(maxsize=256)
+def _outputs(H: int, width: int, window: Window, halves: bool) -> tuple[int, int, int]:
     """(P, 1, Q), or in halves (P, 2, Q // 2)."""
-    P, Q = window.outputs(x.shape[0], x.shape[2])
+    P, Q = window.outputs(H, width)
     return (P, 2, Q // 2) if halves else (P, 1, Q)
 
 
@@ -161,7 +186,7 @@ def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = 
     """
     H, C, width, N = x.shape
     count = H if count is None else count
-    J, (_, *columns) = window.size[1], _outputs(x, window, halves)
+    J, (_, *columns) = window.size[1], _outputs(H, width, window, halves)
     if J == 1 and columns == [1, width] and count == H and not any(window.padding[1]):
         return x[:, None]
     copies = empty((count, J, C, *columns, N), x.dtype)
@@ -192,16 +217,17 @@ def _with_columns(x: Array, padding: tuple[int, int]) -> Array:
     return padded
 
 
-def _stack_rows(a: Array, height: int, step: int = 1) -> Array:
-    """View every `height` consecutive rows of a, `step` apart, as one matrix: (rows, features, L).
+def _stack_rows(a: Array, height: int, step: int, parities: int, pieces: int) -> Array:
+    """View every `height` consecutive rows of a, `step` apart, as matrices: (rows, parities, pieces, features, L).
 
-    a is contiguous, (rows, J, C, L) or more axes for L.
+    a is contiguous, (rows, J, C, parities pieces L) or more axes for these.
     """
-    L = math.prod(a.shape[3:])
-    features = math.prod(a.shape[1:3])
-    line = L * a.itemsize
-    shape = (a.shape[0] - height) // step + 1, height * features, L
-    return np.ndarray(shape, a.dtype, a, 0, (step * features * line, line, a.itemsize))
+    count, J, C, *columns = a.shape
+    line = math.prod(columns) * a.itemsize
+    half = line // parities
+    piece = half // pieces
+    shape = (count - height) // step + 1, parities, pieces, height * J * C, piece // a.itemsize
+    return np.ndarray(shape, a.dtype, a, 0, (step * J * C * line, half, piece, line, a.itemsize))
 
 
 def multiplied(a: Array, stack: Array, out: Array | None = None) -> Array:
@@ -234,13 +260,13 @@ def column_blocks(stack: Array, blocks: int) -> Array:
 
 
 def whole_rows(halves: Array, Q: int) -> Array:
-    """(P, 2, K, Q // 2, N), even columns and then odd ones -> (P, K, Q, N); a last column that has no pair is zero."""
+    """(2, P, K, Q // 2, N), even columns and then odd ones -> (P, K, Q, N); a last column that has no pair is zero."""
     if halves.ndim == 4:
         return halves
-    P, _, K, half, N = halves.shape
+    _, P, K, half, N = halves.shape
     columns = empty((P, K, Q, N), halves.dtype)
     columns[:, :, 2 * half :] = 0
-    copy(halves.transpose(0, 2, 3, 1, 4), columns[:, :, : 2 * half].reshape(P, K, half, 2, N))
+    copy(halves.transpose(1, 2, 3, 0, 4), columns[:, :, : 2 * half].reshape(P, K, half, 2, N))
     return columns
 
 

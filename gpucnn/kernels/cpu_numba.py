@@ -16,7 +16,7 @@ from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu, cpu_pooling
 from .memory import empty
-from .rows import Rows, steps
+from .rows import Rows, some_rows, steps
 
 Array = np.ndarray
 
@@ -32,7 +32,7 @@ class _Winners(NamedTuple):
 
 
 def bias_relu_max_pool(x: Array | Rows, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
-    """One pass over images in halves, (H, 2, C, W // 2, N), whole or by rows; others are NumPy's affair."""
+    """One pass over images in halves, (2, H, C, W // 2, N), whole or by rows; others are NumPy's affair."""
     if len(x.shape) == 4:
         return cpu.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
     return _pooled(x, b, True, slope_at_zero)
@@ -57,33 +57,33 @@ def max_pool_backward(residual: Any, dy: Array) -> Array | Rows:
 
 
 def _pooled(x: Array | Rows, b: Array, rectified: bool, slope_at_zero: float) -> tuple[Array, _Winners]:
-    H, _, C, Q, N = x.shape
+    _, H, C, Q, N = x.shape
     y, codes = empty((H // 2, C, Q, N), x.dtype), empty((H // 2, C, Q, N), np.uint8)
     flat = C, Q * N
     for rows in steps(x, 2 * (H // 2)):
         pairs = slice(rows.start // 2, rows.stop // 2)
         of_y, of_codes = y[pairs].reshape(-1, *flat), codes[pairs].reshape(-1, *flat)
-        _max_of_four(x[rows].reshape(-1, 2, *flat), b, rectified, of_y, of_codes)
+        _max_of_four(some_rows(x, rows).reshape(2, -1, *flat), b, rectified, of_y, of_codes)
     return y, _Winners(codes, x.shape, slope_at_zero)
 
 
 def _unpooled(winners: _Winners, dy: Array) -> tuple[Array, Array]:
-    codes, (H, _, C, Q, N), slope_at_zero = winners
+    codes, (_, H, C, Q, N), slope_at_zero = winners
     dx, db, flat = empty(winners.x_shape, dy.dtype), np.empty(C, dy.dtype), (H // 2, C, Q * N)
-    dx[2 * (H // 2) :] = 0
+    dx[:, 2 * (H // 2) :] = 0
     dy = np.ascontiguousarray(dy).reshape(flat)
-    _max_of_four_backward(dy, codes.reshape(flat), dy.dtype.type(slope_at_zero), dx.reshape(H, 2, C, Q * N), db)
+    _max_of_four_backward(dy, codes.reshape(flat), dy.dtype.type(slope_at_zero), dx.reshape(2, H, C, Q * N), db)
     return dx, db
 
 
 @compiled
 def _max_of_four(x: Array, b: Array, rectified: bool, y: Array, codes: Array) -> None:
-    """y[p,c,m] = the largest of x[2p:2p+2,:,c,m] plus b[c], rectified or not, and which pixel it was."""
+    """y[p,c,m] = the largest of x[:,2p:2p+2,c,m] plus b[c], rectified or not, and which pixel it was."""
     P, C, M = y.shape
     for p in range(P):
         for c in range(C):
-            first, second = x[2 * p, 0, c], x[2 * p, 1, c]
-            third, fourth = x[2 * p + 1, 0, c], x[2 * p + 1, 1, c]
+            first, second = x[0, 2 * p, c], x[1, 2 * p, c]
+            third, fourth = x[0, 2 * p + 1, c], x[1, 2 * p + 1, c]
             doubtful = False
             for m in range(M):
                 best, winner = first[m], np.uint8(0)
@@ -117,8 +117,8 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
         total = zero
         for p in range(P):
             d, code = dy[p, c], codes[p, c]
-            first, second = dx[2 * p, 0, c], dx[2 * p, 1, c]
-            third, fourth = dx[2 * p + 1, 0, c], dx[2 * p + 1, 1, c]
+            first, second = dx[0, 2 * p, c], dx[1, 2 * p, c]
+            third, fourth = dx[0, 2 * p + 1, c], dx[1, 2 * p + 1, c]
             for m in range(M):
                 first[m] = d[m] if code[m] == 0 else slope_at_zero * d[m] if code[m] == FIRST_AT_ZERO else zero
             of_row = zero  # one sum over all would lose digits

@@ -12,7 +12,7 @@ import numpy as np
 from ..ops.pooling import pixels_counted
 from ..ops.window import Window
 from .memory import copy, empty
-from .rows import Rows, steps
+from .rows import Rows, some_rows, steps
 
 Array = np.ndarray
 
@@ -111,7 +111,7 @@ def _pool(x: Array, y: Array, left: Array, upper: Array) -> None:
 def _largest_of_four(x: Array | Rows) -> Array:
     y = empty(_shape_of_four(x.shape), x.dtype)
     for rows in steps(x, 2 * len(y)):
-        first, second = _halves(x[rows])
+        first, second = _halves(some_rows(x, rows))
         best = np.maximum(first, second, out=empty(first.shape, x.dtype))
         np.maximum(best[0::2], best[1::2], out=y[rows.start // 2 : rows.stop // 2])
     return y
@@ -119,15 +119,15 @@ def _largest_of_four(x: Array | Rows) -> Array:
 
 def _shape_of_four(x_shape: tuple[int, ...]) -> tuple[int, ...]:
     """(P, C, Q, N), the shape of the largest of four, of an image or one in halves."""
-    H, *parities, C, width, N = x_shape
+    *parities, H, C, width, N = x_shape
     return H // 2, C, width if parities else width // 2, N
 
 
 def _halves(x: Array) -> tuple[Array, Array]:
     """The even columns of x and as many odd ones, (H, C, W // 2, N), views; an odd last row is left out."""
-    x = x[: 2 * (len(x) // 2)]
+    x = x[..., : 2 * (x.shape[-4] // 2), :, :, :]
     if x.ndim == 5:
-        return x[:, 0], x[:, 1]
+        return x[0], x[1]
     even = 2 * (x.shape[2] // 2)
     return x[:, :, 0:even:2], x[:, :, 1:even:2]
 
@@ -148,7 +148,8 @@ def _max_of_four_backward(winners: Winners, dy: Array) -> Array | Rows:
 
 def _unpool(dy: Array, left: Array, upper: Array, dx: Array) -> None:
     """The gradient of `_pool`. dx may have one row more, and one column."""
-    dx[len(left) :] = 0
+    if dx.shape[-4] > len(left):
+        dx[..., len(left) :, :, :, :] = 0
     if dx.ndim == 4:
         dx[:, :, 2 * dy.shape[2] :] = 0
     even, odd = _halves(dx)

@@ -15,7 +15,7 @@ LARGE = 1 << 21  # bytes of an image from which on it is better made by rows
 
 
 class Rows:
-    """An image (H, ...) that image[a:b] makes some rows of, each time anew.
+    """An image (..., H, C, W, N) that image[a:b] makes some rows of, each time anew.
 
     a is a multiple of `step`, b the next one or where the looker stops. fill(a, b, out) writes them to out.
     """
@@ -24,7 +24,7 @@ class Rows:
         self.shape, self.dtype, self.step, self._fill = shape, dtype, step, fill
 
     def __getitem__(self, rows: slice) -> Array:
-        some = empty((rows.stop - rows.start, *self.shape[1:]), self.dtype)
+        some = empty((*self.shape[:-4], rows.stop - rows.start, *self.shape[-3:]), self.dtype)
         self._fill(rows.start, rows.stop, some)
         return some
 
@@ -35,11 +35,15 @@ def steps(image: Array | Rows, stop: int) -> list[slice]:
     return [slice(a, min(a + step, stop)) for a in range(0, stop, step)]
 
 
+def some_rows(image: Array | Rows, rows: slice) -> Array:
+    return image[rows] if isinstance(image, Rows) else image[..., rows, :, :, :]
+
+
 def whole(image: Array | Rows) -> Array:
     if isinstance(image, Rows):
         rows, image = image, empty(image.shape, image.dtype)
-        for some in steps(rows, len(image)):
-            image[some] = rows[some]
+        for some in steps(rows, image.shape[-4]):
+            image[..., some, :, :, :] = rows[some]
     return image
 
 

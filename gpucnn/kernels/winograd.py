@@ -18,8 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import BLOCK, Spread, column_blocks, multiplied, output_shape, shifted_columns, whole_rows
+from .cpu_correlation import (
+    BLOCK,
+    Spread,
+    column_blocks,
+    multiplied,
+    output_shape,
+    shifted_columns,
+    whole_rows,
+)
 from .memory import empty, parts
+from .rows import some_rows
 
 Array = np.ndarray
 
@@ -29,7 +38,6 @@ LONG = 64  # rows of a product's factor from which on OpenBLAS is half as fast w
 POINTS = (0, 1, -1, 2, -1 / 2, 1 / 2, -2)
 
 
-@lru_cache(maxsize=256)
 def is_worthwhile(height: int, kernel: tuple[int, ...], window: Window, channels: int) -> bool:
     """Whether this saves a fourth of the products: height, of the image; kernel, (I, J, C, K); C and K >= channels."""
     if not applies(kernel, window, channels):
@@ -58,20 +66,34 @@ class Seen(NamedTuple):
 
 
 def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (P, 2, K, Q // 2, N) in halves."""
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (2, P, K, Q // 2, N) in halves."""
     I, J, C, K = w.shape
-    P, *row = output_shape(x, window, K, halves)
+    y = empty(output_shape(x, window, K, halves), x.dtype)
+    P = y.shape[-4]
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     kernels = multiplied(of_kernel, w.reshape(I, -1)).reshape(-1, J * C, K)
     tiles = _tiles(x, I, window.padding[0][0], R, P)
-    y = empty((R * len(tiles), *row), x.dtype)
     for block, columns in _columns(of_image, tiles, x.shape, window, halves):
         products = empty((*columns.shape[:3], K, columns.shape[4]), x.dtype)
         np.matmul(kernels.transpose(0, 2, 1)[:, None], columns, out=products)
-        rows = y[R * block.start : R * block.stop].reshape(-1, R, math.prod(row))
-        np.matmul(of_output, products.reshape(*products.shape[:2], -1), out=rows)
-    return y[:P], Seen(x, window, kernels, columns if len(columns) == len(tiles) else None)
+        _sum(of_output, products.reshape(*products.shape[:2], -1), some_rows(y, slice(R * block.start, R * block.stop)))
+    return y, Seen(x, window, kernels, columns if len(columns) == len(tiles) else None)
+
+
+def _sum(of_output: Array, products: Array, y: Array) -> None:
+    """y, whole or in halves: R rows for every tile of products (tiles, n, L), fewer for a last one that has no more."""
+    R, P = len(of_output), y.shape[-4]
+    full, rest = divmod(P, R)
+    tiles = column_blocks(products, 2 if y.ndim == 5 else 1)
+    np.matmul(of_output, tiles[:full], out=_in_tiles(some_rows(y, slice(0, R * full)), R))
+    if rest:
+        np.matmul(of_output[:rest], tiles[full:], out=_in_tiles(some_rows(y, slice(R * full, P)), rest))
+
+
+def _in_tiles(y: Array, R: int) -> Array:
+    """(tiles, 1, R, K Q N), or in halves (tiles, 2, R, K Q // 2 N). A view."""
+    return y.reshape(2 if y.ndim == 5 else 1, y.shape[-4] // R, R, math.prod(y.shape[-3:])).swapaxes(0, 1)
 
 
 def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array, Seen]:
@@ -87,13 +109,14 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     n = len(of_image)
     tiles, d_kernels = _tiles(x, I, top, R, P), np.zeros((n, J * C, K), dy.dtype)
-    d_tiles = _with_rows(dy, 0, R * len(tiles)).reshape(len(tiles), R, -1)
+    d_tiles = _in_tiles(_with_rows(dy, 0, R * len(tiles)), R)
     halves = dy.ndim == 5
     if need_dx:
         dx_tiles = empty(tiles.shape, dy.dtype)
     made = _columns(of_image, tiles, x.shape, window, halves) if kept is None else [(slice(None), kept)]
     for block, columns in made:
-        d_sums = multiplied(of_output.T, d_tiles[block])
+        d_sums = empty((len(columns), n, d_tiles.shape[1] * d_tiles.shape[3]), dy.dtype)
+        multiplied(of_output.T, d_tiles[block], column_blocks(d_sums, d_tiles.shape[1]))
         d_products = d_sums.reshape(*columns.shape[:3], K, -1).swapaxes(-1, -2)
         if J * C >= LONG:
             d_products = np.ascontiguousarray(d_products)
@@ -101,7 +124,7 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
         np.matmul(columns, d_products, out=of_tiles)
         d_kernels += np.add.reduce(of_tiles, axis=(0, 2))
         if need_dx:
-            in_order = whole_rows(d_sums.reshape(-1, 2, K, Q // 2, N), Q) if halves else d_sums
+            in_order = whole_rows(d_sums.reshape(-1, 2, K, Q // 2, N).swapaxes(0, 1), Q) if halves else d_sums
             d_products = in_order.reshape(-1, n, K, Q * N)
             spread = Spread(len(columns) * n, J, Q, window, x.shape, dy.dtype)
             np.matmul(kernels, d_products, out=spread.products.reshape(-1, n, J * C, Q * N))
@@ -159,13 +182,14 @@ def _tiles(x: Array, I: int, above: int, R: int, P: int) -> Array:
 
 
 def _with_rows(x: Array, above: int, count: int) -> Array:
-    """x with rows of zeros above and below, `count` in all."""
-    if count == len(x):
+    """x, whole or in halves, with rows of zeros above and below, `count` in all."""
+    *parities, H, C, width, N = x.shape
+    if count == H:
         return x
-    padded = empty((count, *x.shape[1:]), x.dtype)
-    padded[:above] = 0
-    padded[above : above + len(x)] = x
-    padded[above + len(x) :] = 0
+    padded = empty((*parities, count, C, width, N), x.dtype)
+    padded[..., :above, :, :, :] = 0
+    padded[..., above : above + H, :, :, :] = x
+    padded[..., above + H :, :, :, :] = 0
     return padded
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from ..ops.window import Window
 from .cpu_correlation import multiplied
 from .memory import CACHED, copy, empty, parts
-from .rows import Rows, whole
+from .rows import Rows, some_rows, whole
 from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
@@ -52,7 +52,6 @@ def _grid(P: int, Q: int, window: Window, dtype: Any) -> _Grid:
     return _Grid(TH, TW, R, S, R + I - 1, S + J - 1, height, width, transforms(R, I, dtype), transforms(S, J, dtype))
 
 
-@lru_cache(maxsize=256)
 def is_worthwhile(height: int, width: int, kernel: tuple[int, ...], window: Window, channels: int) -> bool:
     """Whether this saves two thirds of the products, of an image (height, width) and a kernel (I, J, C, K).
 
@@ -90,14 +89,14 @@ def correlate(x: Array, w: Array, window: Window) -> tuple[Array, Seen]:
 
 
 def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array | Rows, Seen]:
-    """`correlate`, (P, 2, K, Q // 2, N) in halves, for one who looks at pairs of rows."""
+    """`correlate`, (2, P, K, Q // 2, N) in halves, for one who looks at pairs of rows."""
     seen = _seen(x, w, window)
     P, Q = window.outputs(x.shape[0], x.shape[2])
 
     def fill(start: int, stop: int, out: Array) -> None:
         _correlate_tiles(seen, start // seen.grid.R, out)
 
-    y = Rows((P, 2, w.shape[3], Q // 2, x.shape[3]), x.dtype, seen.grid.R, fill)
+    y = Rows((2, P, w.shape[3], Q // 2, x.shape[3]), x.dtype, seen.grid.R, fill)
     return (whole(y) if seen.grid.R % 2 else y), seen
 
 
@@ -120,7 +119,7 @@ def _correlate_tiles(seen: Seen, th: int, y: Array) -> None:
         multiplied(grid.of_columns[2], products.reshape(*sums.shape[:3], K * N), rows[some])
     tiles = multiplied(grid.of_rows[2], rows.reshape(grid.n, -1)).reshape(grid.R, grid.TW * grid.S, K, N)
     for out, columns in _columns_of(y):
-        copy(tiles[: len(y), columns].swapaxes(1, 2), out)
+        copy(tiles[: len(out), columns].swapaxes(1, 2), out)
 
 
 def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
@@ -132,7 +131,7 @@ def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Ar
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     d_tiles = empty((grid.TH, n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
     for th in range(grid.TH):
-        d_outputs = _with_border(dy[R * th : min(R * (th + 1), dy.shape[0])], 0, 0, R, S * grid.TW)
+        d_outputs = _with_border(some_rows(dy, slice(R * th, min(R * (th + 1), dy.shape[-4]))), 0, 0, R, S * grid.TW)
         _gradients_of_tiles(seen, image, th, d_outputs, d_kernels, None if d_tiles is None else d_tiles[th])
     d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
     dw = multiplied(grid.of_rows[1].T, d_kernels.reshape(n, -1)).reshape(I, J, K, C).swapaxes(2, 3)
@@ -203,7 +202,7 @@ def _sums_of_columns(rows: Array, grid: _Grid) -> Array:
 def _with_border(x: Array, above: int, left: int, height: int, width: int) -> Array:
     """x (H, C, W, N), or in halves -> (height, width, C, N), zeros where it has no pixels."""
     parts = _columns_of(x)
-    H, C, N, W = len(x), x.shape[-3], x.shape[-1], parts[-1][1].stop
+    H, C, N, W = x.shape[-4], x.shape[-3], x.shape[-1], parts[-1][1].stop
     image = empty((height, width, C, N), x.dtype)
     image[:above] = 0
     image[above + H :] = 0
@@ -219,4 +218,4 @@ def _columns_of(y: Array) -> list[tuple[Array, slice]]:
     """The parts of y, whole or in halves, that are (P, K, some columns, N), and which columns."""
     if y.ndim == 4:
         return [(y, slice(0, y.shape[2]))]
-    return [(y[:, parity], slice(parity, 2 * y.shape[3], 2)) for parity in (0, 1)]
+    return [(y[parity], slice(parity, 2 * y.shape[3], 2)) for parity in (0, 1)]
