@@ -44,10 +44,11 @@ def leave(x: Array) -> Array:
 def pixels(images: Array, dtype: Any, scale: float, shift: float) -> Array:
     """uint8 (N, H, W, C) -> images of dtype: bytes are moved, and become numbers where they stay."""
     stored = enter(images)
-    dtype = np.dtype(dtype).type
-    x = np.multiply(stored, dtype(scale), out=empty(stored.shape, dtype), dtype=dtype)
+    x = empty(stored.shape, dtype)
+    x[...] = stored
+    x *= x.dtype.type(scale)
     if shift:
-        x += dtype(shift)
+        x += x.dtype.type(shift)
     return x
 
 
@@ -91,6 +92,7 @@ class _Seen(NamedTuple):
     kept: Any
 
 
+@lru_cache(maxsize=256)
 def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int) -> ModuleType:
     """Who correlates images of x_shape. least: channels from which on Winograd's ways are taken."""
     if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, max(least, CHANNELS_TILES)):
@@ -236,15 +238,17 @@ def reshape_backward(before: tuple[int, ...], dy: Array) -> Array:
 
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """`ops.softmax_cross_entropy` of labels (N,): where y is 1 is looked up, instead of summed over."""
-    of_label = np.arange(len(labels)), labels
-    z = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
-    losses = -z[of_label]
-    x = np.exp(z, out=z)
-    total = x.dot(ones(x.shape[1], x.dtype))
+    count = len(labels)
+    of_label = np.multiply(labels, count, dtype=np.intp) + np.arange(count)
+    x = np.subtract(logits.T, np.maximum.reduce(logits, axis=1), order="C")
+    flat = x.reshape(-1)
+    losses = -flat[of_label]
+    np.exp(x, out=x)
+    total = ones(len(x), x.dtype).dot(x)
     losses += np.log(total)
-    x /= total[:, None]
-    x[of_label] -= 1
-    return losses, x
+    x /= total
+    flat[of_label] -= 1
+    return losses, x.T
 
 
 def _like(x: Array, dtype: Any = None) -> Array:
