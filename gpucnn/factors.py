@@ -7,6 +7,7 @@ the product of the whole batch some rows at a time: these never leave the cache.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +33,17 @@ class FactorStore:
     slots: dict[int, Slot]
     memory: Array
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         return sum(sum(slot.shape) for slot in self.slots.values())
 
     def is_worth(self, examples: int) -> bool:
         """Whether the factors of so many examples are not much larger than the gradients."""
-        return self.width * examples <= ROOM * sum(math.prod(slot.shape) for slot in self.slots.values())
+        return self.width * examples <= ROOM * self._numbers
+
+    @functools.cached_property
+    def _numbers(self) -> int:
+        return sum(math.prod(slot.shape) for slot in self.slots.values())
 
     @property
     def least(self) -> float:

@@ -53,8 +53,10 @@ class SGD:
             velocity = state["velocity"]
             velocity *= self.momentum
             velocity += g
-            g = g + self.momentum * velocity if self.nesterov else velocity
-        theta -= lr * g
+            g = lr * (g + self.momentum * velocity if self.nesterov else velocity)
+        else:
+            g *= lr
+        theta -= g
 
 
 @dataclass(frozen=True)
