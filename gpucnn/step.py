@@ -25,7 +25,8 @@ Array = Any
 CHUNK = 1 << 16  # numbers of theta updated at a time on a CPU: theta, gradients and state stay in the cache
 CACHE = 1 << 22  # bytes of a shard's activations that still are in the cache when they are needed again
 MEMORY = 1 << 27  # bytes that they should not exceed
-WORTH_A_WORKER = 3e6  # multiply-adds below which a worker costs more than it gains
+WORTH_A_WORKER = 2e7  # multiply-adds, about half a millisecond, below which a worker costs more than it gains
+OF_A_PIXEL = 80  # multiply-adds that take as long as what is done to a pixel beside them
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class Step:
         self.theta, self.workers = theta, workers
         self.steps = 0
         self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
-        self._cost = 3 * network.multiply_adds()
+        self._cost = 3 * network.multiply_adds() + OF_A_PIXEL * math.prod(network.input_shape)
         self._shard = shard or shard_size(network, theta.shape[0])
         self._sharded = context.kernels.name in CPU_TABLES
         store = FactorStore(large_slots(network, layout) if self._sharded else {}, workers.zeros(0, theta))

@@ -91,6 +91,18 @@ def enough():
 # --- one step
 
 
+@pytest.mark.parametrize(
+    ("network", "examples", "workers"),
+    [("single-filter", 128, 1), ("single-filter", 512, 3), ("two-conv", 32, 1), ("two-conv", 128, 4), ("fast", 1, 1)],
+)
+def test_a_step_takes_the_workers_that_it_is_long_enough_for(network, examples, workers):
+    """A worker costs a few tenths of a millisecond."""
+    update = Model(network, device="cpu", threads=4)._step(SGD())
+    shards, used = update._shards(np.arange(examples))
+    assert used == workers
+    assert np.concatenate([indices for _, indices in shards]).tolist() == list(range(examples))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 5, 23])
 @pytest.mark.parametrize("large", [1, 10**9])
