@@ -14,10 +14,13 @@ from . import networks
 from .acceleration import Acceleration
 from .augmentation import Augmentation
 from .data import Dataset
+from .device import Device
 from .errors import GpucnnError, SettingError
 from .model import Model
 from .networks import Recipe
+from .step import workers_worth
 from .training import Callback, Epoch, History
+from .workers import default_threads, helpers
 
 MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
 
@@ -77,6 +80,18 @@ def recipe(settings: Settings, examples: int) -> tuple[Recipe, Any]:
     trained = max(1, examples - round(changed.validation * examples))
     epochs = changed.epochs_for(trained) if settings.epochs is None else settings.epochs
     return dataclasses.replace(changed, epochs=epochs), settings.optimizer or base.optimizer
+
+
+def prepare(settings: Settings) -> None:
+    """Begin what takes a moment while the data is read: the helper processes that such a run will share its steps with.
+
+    Raises DeviceError where the device cannot be used.
+    """
+    entry = networks.entry(settings.network)
+    if Device.parse(settings.device).kind == "cpu" and helpers.possible():
+        examples = entry.recipe.batch_size if settings.batch_size is None else settings.batch_size
+        useful = int(examples * workers_worth(networks.build(settings.network)))
+        helpers.team.start(max(0, min(settings.threads or default_threads(), useful) - 1), patience=0.0)
 
 
 def new_model(settings: Settings, dataset: Dataset) -> Model:

@@ -202,7 +202,7 @@ class Step:
         self.theta, self.workers = theta, workers
         self.steps = 0
         self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
-        self._cost = 3 * network.multiply_adds() + OF_A_PIXEL * math.prod(network.input_shape)
+        self._per_example = workers_worth(network)
         self._shard = shard or shard_size(network, theta.shape[0])
         self._sharded = context.kernels.name in CPU_TABLES
         store = FactorStore(large_slots(network, layout) if self._sharded else {}, workers.zeros(0, theta))
@@ -254,10 +254,15 @@ class Step:
         count = batch.shape[0]
         if not self._sharded:
             return [(0, batch)], 1
-        workers = max(1, min(self.workers.threads, int(self._cost * count / WORTH_A_WORKER)))
+        workers = max(1, min(self.workers.threads, int(self._per_example * count)))
         size = min(self._shard, -(-count // workers))
         shards = [(start, batch[start : start + size]) for start in range(0, count, size)]
         return shards, min(len(shards), workers)
+
+
+def workers_worth(network: Network) -> float:
+    """How many workers it is worth to give one example to; that times a batch is how many may share its step."""
+    return (3 * network.multiply_adds() + OF_A_PIXEL * math.prod(network.input_shape)) / WORTH_A_WORKER
 
 
 def shard_size(network: Network, parameters: int) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from gpucnn import Model, Network, step
+from gpucnn import Model, Network, runs, step
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.workers import Task, Workers, helpers, shared
@@ -445,7 +445,7 @@ def test_models_can_be_copied_and_pickled(copied):
 
 SCRIPT = """
 import os, sys, time, numpy as np
-from gpucnn import Model, Network, step
+from gpucnn import Model, Network, runs, step
 from gpucnn.layers import Dense, Flatten
 from gpucnn.workers import helpers
 
@@ -504,3 +504,28 @@ def test_helpers_end_with_the_process_that_started_them(tmp_path, how):
             return
         time.sleep(0.05)
     raise AssertionError("the helper lives on")
+
+
+@needs_helpers
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (runs.Settings("two-conv", "cpu", threads=4), 2),
+        (runs.Settings("two-conv", "cpu", threads=4, batch_size=512), 3),
+        (runs.Settings("two-conv", "cpu", threads=1), 0),
+        (runs.Settings("single-filter", "cpu", threads=4), 0),
+        (runs.Settings("two-conv", "cpu", threads=4, batch_size=0), 0),
+    ],
+)
+def test_a_run_starts_its_helpers_while_it_reads_its_data(settings, wanted, monkeypatch):
+    """As many as its steps will use; it does not wait for them."""
+    asked = []
+    monkeypatch.setattr(helpers.team, "start", lambda count, patience: asked.append((count, patience)))
+    runs.prepare(settings)
+    assert asked == [(wanted, 0.0)]
+
+
+def test_a_run_elsewhere_starts_none(monkeypatch):
+    monkeypatch.setattr(helpers.team, "start", None)
+    monkeypatch.setattr(runs.Device, "parse", lambda text: runs.Device("cuda"))
+    runs.prepare(runs.Settings("two-conv", "cuda"))

@@ -56,9 +56,11 @@ def train_ours(
     from .. import runs
     from ..data import load
 
+    settings = runs.Settings(network, device, threads=threads, seed=seed)
+    runs.prepare(settings)
     dataset = load(data)
-    model = runs.new_model(runs.Settings(network, device, threads=threads, seed=seed), dataset)
-    recipe, optimizer = runs.recipe(runs.Settings(network), len(dataset.train_labels))
+    model = runs.new_model(settings, dataset)
+    recipe, optimizer = runs.recipe(settings, len(dataset.train_labels))
     goal = Goal(accuracy)
 
     def cycle(count: int, number: int) -> None:

@@ -193,7 +193,7 @@ class Team:
             self._busy.release()
 
     def start(self, count: int, patience: float = 10.0) -> None:
-        """Start that many helpers and wait for them: for measurements, since `map` does not wait."""
+        """Start that many helpers, and wait for them so many seconds: `map` does not wait."""
         until = time.monotonic() + patience
         with contextlib.suppress(Unshareable):
             while not all(helper.ready() for helper in self._staffed(count)) and time.monotonic() < until:
