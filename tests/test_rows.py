@@ -34,7 +34,10 @@ def table(request):
 @pytest.fixture
 def made(monkeypatch):
     """Images by rows from the smallest on, two rows or one sum at a time; which rows were made."""
-    monkeypatch.setattr(cpu_correlation, "LARGE", 0)
+    correlate_for_pool = cpu_correlation.correlate_for_pool
+    monkeypatch.setattr(
+        cpu_correlation, "correlate_for_pool", lambda x, w, window, large: correlate_for_pool(x, w, window, 0)
+    )
     for module in (rows, winograd_tiles):
         monkeypatch.setattr(module, "CACHED", 1)
     asked, known = [], Rows.__getitem__
@@ -76,11 +79,23 @@ def made_whole(correlate_for_pool):
     return correlate
 
 
-def test_small_images_are_made_whole(monkeypatch):
-    monkeypatch.setattr(Rows, "__getitem__", None)
+def test_images_are_made_by_rows_from_a_size_on(table, monkeypatch):
+    """The numbers of an image: 8 x 3 x 8 for each example, of 8 bytes. Inference looks at them once."""
     network = fuse(Network((12, 12, 1), (Conv2D(3, 5), ReLU(), MaxPool2D())))
     params = network.init(network.input_shape, np.random.default_rng(0))
-    network.forward(params, np.zeros((12, 1, 12, 4)), Context(NUMPY))
+    asked, known = [], Rows.__getitem__
+    monkeypatch.setattr(Rows, "__getitem__", lambda image, some: asked.append(some) or known(image, some))
+
+    def by_rows(examples, context):
+        asked.clear()
+        network.forward(params, np.zeros((12, 1, 12, examples)), context)
+        return bool(asked)
+
+    first = rows.LARGE if table is NUMPY else rows.LARGE_ONCE
+    for context, large in ((Context(table), first), (Context(for_inference(table), False), rows.LARGE_ONCE)):
+        least = -(-large // (8 * 3 * 8 * 8))
+        assert not by_rows(least - 1, context)
+        assert by_rows(least, context)
 
 
 def test_steps_cover_all_rows_once():

@@ -22,7 +22,7 @@ from ..ops.window import Window
 from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd, winograd_tiles
 from .cpu_correlation import SMALL_PRODUCT
 from .memory import empty, ones
-from .rows import Rows, whole
+from .rows import LARGE, LARGE_ONCE, Rows, whole
 
 Array = np.ndarray
 
@@ -111,16 +111,23 @@ def correlate(x: Array, w: Array, window: Window, groups: int, least: int = CHAN
 
 
 def correlate_for_pool(
-    x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str, least: int = CHANNELS
+    x: Array,
+    w: Array,
+    window: Window,
+    groups: int,
+    pool: Window,
+    ties: str,
+    least: int = CHANNELS,
+    large: int = LARGE,
 ) -> tuple[Array | Rows, Any]:
     """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
 
-    What is large is made by rows, while the pool looks at them.
+    What has `large` bytes is made by rows, while the pool looks at them.
     """
     if not (cpu_pooling.is_of_four(pool, ties) and cpu_correlation.is_fast(window, groups)):
         return correlate(x, w, window, groups, least)
     way = _way(x.shape, w.shape, window, least)
-    y, kept = way.correlate_for_pool(np.ascontiguousarray(x), w, window)
+    y, kept = way.correlate_for_pool(np.ascontiguousarray(x), w, window, large)
     return y, _Seen(way, kept)
 
 
@@ -303,6 +310,7 @@ def without_winners(table: Kernels) -> Kernels:
     """A table of this file whose pools leave no residual, so that their `backward` may not be called."""
     return replace(
         table,
+        correlation_for_pool=partial(table.correlation_for_pool, large=LARGE_ONCE),
         max_pool=Pair(partial(cpu_pooling.max_pool, backward=False), cpu_pooling.max_pool_backward),
         bias_relu_max_pool=Pair(partial(bias_relu_max_pool, backward=False), bias_relu_max_pool_backward),
     )

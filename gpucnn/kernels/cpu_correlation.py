@@ -15,7 +15,7 @@ import numpy as np
 
 from ..ops.window import Window
 from .memory import copy, empty, ones, parts, same_zeros
-from .rows import LARGE, Rows, pairs_of_rows, some_rows, steps, whole
+from .rows import Rows, pairs_of_rows, some_rows, steps, whole
 
 Array = np.ndarray
 
@@ -75,11 +75,11 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
     return y, Seen(x, window, plan, stack if len(plan.blocks) == 1 else None)
 
 
-def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array | Rows, Seen]:
-    """`correlate` in halves for one who looks at pairs of rows; where the result is large, it is made meanwhile."""
+def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[Array | Rows, Seen]:
+    """`correlate` in halves for one who looks at pairs of rows; from `large` bytes on the result is made meanwhile."""
     plan = _plan(x.shape, w.shape, window, True, x.itemsize, BLOCK)
     size = math.prod(plan.y_shape) * x.itemsize
-    if size < LARGE or len(plan.blocks) > 1:
+    if size < large or len(plan.blocks) > 1:
         return correlate(x, w, window, True)
     P = plan.y_shape[1]
     kernel, stack = _matrix(w), _stack(x, window, slice(0, P), plan)

@@ -7,6 +7,7 @@ What is not here, such as the products, is the NumPy table's.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu, cpu_pooling
 from .memory import empty
-from .rows import Rows, some_rows, steps
+from .rows import LARGE_ONCE, Rows, some_rows, steps
 
 Array = np.ndarray
 
@@ -215,6 +216,7 @@ def compiled_from(table: Kernels) -> Kernels:
     return replace(
         table,
         name="numba",
+        correlation_for_pool=partial(table.correlation_for_pool, large=LARGE_ONCE),
         max_pool=Pair(max_pool, max_pool_backward),
         average_pool=Pair(average_pool, average_pool_backward),
         bias_relu_max_pool=Pair(bias_relu_max_pool, bias_relu_max_pool_backward),

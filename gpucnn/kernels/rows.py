@@ -11,7 +11,8 @@ from .memory import CACHED, empty
 
 Array = np.ndarray
 
-LARGE = 1 << 21  # bytes of an image from which on it is better made by rows
+LARGE = 1 << 20  # bytes of an image from which on it is better made by rows, where it is looked at twice
+LARGE_ONCE = 1 << 21  # the same, where it is looked at once
 
 
 class Rows:

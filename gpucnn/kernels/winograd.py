@@ -96,7 +96,8 @@ def _in_tiles(y: Array, R: int) -> Array:
     return y.reshape(2 if y.ndim == 5 else 1, y.shape[-4] // R, R, math.prod(y.shape[-3:])).swapaxes(0, 1)
 
 
-def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array, Seen]:
+def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[Array, Seen]:
+    """`correlate` in halves, always whole."""
     return correlate(x, w, window, True)
 
 

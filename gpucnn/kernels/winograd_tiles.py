@@ -88,8 +88,8 @@ def correlate(x: Array, w: Array, window: Window) -> tuple[Array, Seen]:
     return y, seen
 
 
-def correlate_for_pool(x: Array, w: Array, window: Window) -> tuple[Array | Rows, Seen]:
-    """`correlate`, (2, P, K, Q // 2, N) in halves, for one who looks at pairs of rows."""
+def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[Array | Rows, Seen]:
+    """`correlate`, (2, P, K, Q // 2, N) in halves, for one who looks at pairs of rows: by rows where tiles allow it."""
     seen = _seen(x, w, window)
     P, Q = window.outputs(x.shape[0], x.shape[2])
 
