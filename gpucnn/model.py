@@ -18,6 +18,7 @@ from .augmentation import Augmentation
 from .data.preprocessing import Preprocessing
 from .device import Device
 from .errors import CheckpointError, DataError, DeviceError, SettingError
+from .examples import fitting_examples, fitting_images
 from .graph import FusedStep
 from .inference import Forward, forward_in_spans
 from .initializers import generator
@@ -230,37 +231,10 @@ class Model:
         return kept
 
     def _images(self, images: Any) -> np.ndarray:
-        images = np.asarray(images)
-        shape = self.network.input_shape
-        if images.ndim == 3 and len(shape) == 3 and shape[2] == 1:
-            images = images[..., None]
-        if tuple(images.shape[1:]) != shape or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
-            raise DataError(
-                f"images of shape {images.shape} and type {images.dtype}: (N, {', '.join(map(str, shape))}) as uint8, "
-                "or as floats in 0..1, was expected"
-            )
-        if images.dtype.kind == "f" and not np.isfinite(images).all():
-            raise DataError("the images hold NaN or infinite values; replace them first")
-        return images
+        return fitting_images(images, self.network.input_shape)
 
     def _examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        images = self._images(images)
-        if not len(images):
-            raise DataError("there are no images; give at least one")
-        return images, self._labels(labels, len(images))
-
-    def _labels(self, labels: Any, examples: int) -> np.ndarray:
-        labels = np.asarray(labels)
-        if labels.shape != (examples,) or labels.dtype.kind not in "iu":
-            raise DataError(
-                f"labels of shape {labels.shape} and type {labels.dtype}: one whole number for each of the {examples} "
-                "images was expected"
-            )
-        if not 0 <= labels.min() <= labels.max() < self._classes():
-            raise DataError(
-                f"labels run from {labels.min()} to {labels.max()}; 0 to {self._classes() - 1} was expected"
-            )
-        return labels.astype(np.int64, copy=False)
+        return fitting_examples(images, labels, self.network.input_shape, self._classes())
 
     def save(self, path: str | os.PathLike[str], **more: Any) -> Path:
         """Write a safetensors checkpoint; more: entries for its description. Raises CheckpointError."""

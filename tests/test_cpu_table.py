@@ -389,7 +389,7 @@ def test_gradients_of_two_geometries_in_turn_read_no_foreign_columns(monkeypatch
     """Both need memory of one size, with columns of zeros in different places."""
     rng, asked = np.random.default_rng(0), []
     original = memory.same_zeros
-    monkeypatch.setattr(cpu_correlation, "same_zeros", lambda *a: asked.append(a) or original(*a))
+    monkeypatch.setattr("gpucnn.kernels.columns.same_zeros", lambda *a: asked.append(a) or original(*a))
     for batch, channels, columns in ((4, 4, 3), (8, 3, 2)) * 2:
         example = Network((9, 9, channels), (Conv2D(2, (3, columns), bias=None),))
         x, dy = rng.standard_normal((batch, 9, 9, channels)), rng.standard_normal((batch, 7, 10 - columns, 2))

@@ -20,7 +20,7 @@ from .. import ops
 from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu_correlation, cpu_pooling, reference, winograd, winograd_tiles
-from .cpu_correlation import SMALL_PRODUCT
+from .columns import SMALL_PRODUCT
 from .memory import empty, ones
 from .rows import LARGE, LARGE_ONCE, Rows, whole
 

@@ -18,15 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import (
-    BLOCK,
-    Spread,
-    column_blocks,
-    multiplied,
-    output_shape,
-    shifted_columns,
-    whole_rows,
-)
+from .columns import Spread, column_blocks, multiplied, output_shape, shifted_columns, whole_rows
+from .cpu_correlation import BLOCK
 from .memory import empty, parts
 from .rows import some_rows
 

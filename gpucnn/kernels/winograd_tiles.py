@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .cpu_correlation import multiplied
+from .columns import multiplied
 from .memory import CACHED, copy, empty, parts
 from .rows import Rows, some_rows, whole
 from .winograd import POINTS, added_up, applies, tile, transforms

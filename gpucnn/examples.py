@@ -1,0 +1,39 @@
+"""What a model takes as images and labels, and the sentence for what it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError
+
+
+def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """images (N, H, W, C) of shape (H, W, C), uint8 or finite floats; (N, H, W) where C is 1. Raises DataError."""
+    images = np.asarray(images)
+    if images.ndim == 3 and len(shape) == 3 and shape[2] == 1:
+        images = images[..., None]
+    if tuple(images.shape[1:]) != shape or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
+        raise DataError(
+            f"images of shape {images.shape} and type {images.dtype}: (N, {', '.join(map(str, shape))}) as uint8, "
+            "or as floats in 0..1, was expected"
+        )
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise DataError("the images hold NaN or infinite values; replace them first")
+    return images
+
+
+def fitting_examples(images: Any, labels: Any, shape: tuple[int, ...], classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """At least one image, and for each a label, a whole number below `classes`, as int64. Raises DataError."""
+    images, labels = fitting_images(images, shape), np.asarray(labels)
+    if not len(images):
+        raise DataError("there are no images; give at least one")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"labels of shape {labels.shape} and type {labels.dtype}: one whole number for each of the {len(images)} "
+            "images was expected"
+        )
+    if not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(f"labels run from {labels.min()} to {labels.max()}; 0 to {classes - 1} was expected")
+    return images, labels.astype(np.int64, copy=False)
