@@ -20,7 +20,7 @@ import numpy as np
 from ..ops.window import Window
 from .columns import Spread, column_blocks, multiplied, output_shape, shifted_columns, whole_rows
 from .cpu_correlation import BLOCK
-from .memory import empty, parts
+from .memory import CACHED, empty, parts
 from .rows import some_rows
 
 Array = np.ndarray
@@ -119,14 +119,22 @@ def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | N
         d_kernels += np.add.reduce(of_tiles, axis=(0, 2))
         if need_dx:
             in_order = whole_rows(d_sums.reshape(-1, 2, K, Q // 2, N).swapaxes(0, 1), Q) if halves else d_sums
-            d_products = in_order.reshape(-1, n, K, Q * N)
-            spread = Spread(len(columns) * n, J, Q, window, x.shape, dy.dtype)
-            np.matmul(kernels, d_products, out=spread.products.reshape(-1, n, J * C, Q * N))
-            d_rows = empty((len(columns) * n, C, width, N), dy.dtype)
-            spread.sum(d_rows)
+            d_rows = empty((len(columns), n, C, width, N), dy.dtype)
+            _sum_columns(kernels, in_order.reshape(-1, n, K, Q * N), window, d_rows)
             np.matmul(of_image.T, d_rows.reshape(-1, n, C * width * N), out=dx_tiles[block])
     dw = multiplied(of_kernel.T, d_kernels.reshape(n, -1)).reshape(w.shape)
     return added_up(dx_tiles, R)[top : top + H].reshape(x.shape) if need_dx else None, dw
+
+
+def _sum_columns(kernels: Array, d_products: Array, window: Window, d_rows: Array) -> None:
+    """d_rows (tiles, n, C, W, N), from d_products (tiles, n, K, Q N): a few rows at a time, which stay in the cache."""
+    (tiles, n, C, _, N), J = d_rows.shape, window.size[1]
+    Q = d_products.shape[3] // N
+    for t in range(tiles):
+        for some in parts(n, J * C * (Q + J - 1) * N * d_rows.itemsize, CACHED):
+            spread = Spread(some.stop - some.start, J, Q, window, d_rows.shape[1:], d_rows.dtype)
+            np.matmul(kernels[some], d_products[t, some], out=spread.products)
+            spread.sum(d_rows[t, some])
 
 
 def added_up(parts: Array, step: int) -> Array:
