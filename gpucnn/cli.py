@@ -107,7 +107,7 @@ def train(
         Acceleration(kernels, precision, graph),
         None if augment is None else Augmentation.parse(augment),
     )
-    runs.prepare(settings)
+    runs.start_helpers(settings)
     dataset = _load(data, size, channels, invert)
     if classes is not None:
         dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))

@@ -39,10 +39,11 @@ class FactorStore:
 
     def is_worth(self, examples: int) -> bool:
         """Whether the factors of so many examples are not much larger than the gradients."""
-        return self.width * examples <= ROOM * self._numbers
+        return self.width * examples <= ROOM * self._of_gradients
 
     @functools.cached_property
-    def _numbers(self) -> int:
+    def _of_gradients(self) -> int:
+        """Numbers of all the gradients together."""
         return sum(math.prod(slot.shape) for slot in self.slots.values())
 
     @property

@@ -18,10 +18,10 @@ from .augmentation import Augmentation
 from .data.preprocessing import Preprocessing
 from .device import Device
 from .errors import CheckpointError, DataError, DeviceError, SettingError
-from .examples import fitting_examples, fitting_images
 from .graph import FusedStep
 from .inference import Forward, forward_in_spans
 from .initializers import generator
+from .inputs import fitting_examples, fitting_images
 from .kernels import REFERENCE, Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
 from .network import Network, shares_ties

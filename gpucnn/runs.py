@@ -82,10 +82,11 @@ def recipe(settings: Settings, examples: int) -> tuple[Recipe, Any]:
     return dataclasses.replace(changed, epochs=epochs), settings.optimizer or base.optimizer
 
 
-def prepare(settings: Settings) -> None:
-    """Begin what takes a moment while the data is read: the helper processes that such a run will share its steps with.
+def start_helpers(settings: Settings) -> None:
+    """Start about as many helper processes as the run will share its steps with, and do not wait for them.
 
-    Raises DeviceError where the device cannot be used.
+    For the moment before its data is read. Raises SettingError for an unknown network, DeviceError for a device that
+    cannot be used.
     """
     entry = networks.entry(settings.network)
     if Device.parse(settings.device).kind == "cpu" and helpers.possible():

@@ -173,6 +173,38 @@ def test_blocks_follow_their_limit(monkeypatch):
     assert len(cpu_correlation.correlate(x, w, window)[1].plan.blocks) == 5
 
 
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("layers", [(ReLU(0.5), MaxPool2D()), (MaxPool2D(),)])
+@pytest.mark.parametrize(
+    ("shape", "convolution", "way", "rest"),
+    [
+        ((8, 9, 2), Conv2D(3, 3), cpu_correlation, 0),
+        ((9, 9, 8), Conv2D(8, 3, padding="same"), winograd, 4),
+        ((14, 11, 4), Conv2D(5, 5), winograd, 2),
+        ((12, 12, 4), Conv2D(5, 5), winograd, 0),
+        ((11, 13, 32), Conv2D(32, 5), winograd_tiles, 3),
+    ],
+)
+def test_each_way_before_a_pool_gives_the_references_numbers(shape, convolution, way, rest, layers, batch):
+    """rest: rows of the last tile, where it has fewer than others. Even and odd columns lie apart."""
+    network = Network(shape, (convolution, *layers))
+    kernel, window = (*convolution.kernel, shape[2], convolution.filters), convolution.window(shape)
+    rows = window.outputs(*shape[:2])[0]
+    assert cpu._way((shape[0], shape[2], shape[1], batch), kernel, window, cpu.CHANNELS, cpu.CHANNELS_TILES) is way
+    assert way is cpu_correlation or rows % winograd.tile(rows, kernel[0]) == rest
+    rng = np.random.default_rng(0)
+    params = {"0": {"kernel": rng.standard_normal(kernel), "bias": rng.standard_normal(convolution.filters)}}
+    x, dy = rng.standard_normal((batch, *shape)), rng.standard_normal((batch, *network.out_shape(shape)))
+    assert_same(run(fuse(network), NUMPY, params, x, dy), run(network, REFERENCE, params, x, dy), 1e-9)
+
+
+def test_a_forward_pass_of_no_examples():
+    network = fuse(Network((12, 12, 1), (Conv2D(3, 5), ReLU(), MaxPool2D(), Conv2D(2, 3))))
+    params = network.init(network.input_shape, np.random.default_rng(0))
+    y, _ = network.forward(params, NUMPY.enter(np.zeros((0, 12, 12, 1))), Context(NUMPY))
+    assert NUMPY.leave(y).shape == (0, 2, 2, 2)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_residuals_may_be_read_twice(name):
     network, params, x, dy = example(name, 3, reals, "float64")
@@ -207,6 +239,7 @@ def test_wide_layers_take_winograds_ways():
             (k, k, *channels),
             convolution_window(k, 1, padding, 1, height, height),
             cpu.CHANNELS,
+            cpu.CHANNELS_TILES,
         )
         for height, k, padding, channels in (
             *((28, 5, "same", (1, 32)), (14, 5, "same", (32, 64)), (12, 5, "valid", (8, 16))),
@@ -399,7 +432,7 @@ def test_gradients_of_two_geometries_in_turn_read_no_foreign_columns(monkeypatch
     assert len({shape for shape, *_ in asked}) < len({(shape, use) for shape, _, use in asked}) < len(asked)
 
 
-def test_pixels_become_scaled_images_in_one_pass() -> None:
+def test_pixels_become_scaled_images() -> None:
     images = np.arange(2 * 3 * 4 * 2, dtype=np.uint8).reshape(2, 3, 4, 2)
     for dtype in ("float32", "float64"):
         made = NUMPY.leave(NUMPY.pixels(images, np.dtype(dtype), 1 / 255, -0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import gc
 import os
 import pickle
@@ -445,7 +446,7 @@ def test_models_can_be_copied_and_pickled(copied):
 
 SCRIPT = """
 import os, sys, time, numpy as np
-from gpucnn import Model, Network, runs, step
+from gpucnn import Model, Network, step
 from gpucnn.layers import Dense, Flatten
 from gpucnn.workers import helpers
 
@@ -518,14 +519,51 @@ def test_helpers_end_with_the_process_that_started_them(tmp_path, how):
     ],
 )
 def test_a_run_starts_its_helpers_while_it_reads_its_data(settings, wanted, monkeypatch):
-    """As many as its steps will use; it does not wait for them."""
+    """It does not wait for them."""
     asked = []
     monkeypatch.setattr(helpers.team, "start", lambda count, patience: asked.append((count, patience)))
-    runs.prepare(settings)
+    runs.start_helpers(settings)
     assert asked == [(wanted, 0.0)]
 
 
+@needs_helpers
 def test_a_run_elsewhere_starts_none(monkeypatch):
     monkeypatch.setattr(helpers.team, "start", None)
     monkeypatch.setattr(runs.Device, "parse", lambda text: runs.Device("cuda"))
-    runs.prepare(runs.Settings("two-conv", "cuda"))
+    runs.start_helpers(runs.Settings("two-conv", "cuda"))
+
+
+@needs_helpers
+def test_starting_more_leaves_those_alone_that_work():
+    team = Team()
+    team.start(1)
+    try:
+        thread = threading.Thread(target=team.map, args=(functools.partial(time.sleep), [(0.5,), (0.5,)]))
+        thread.start()
+        time.sleep(0.1)
+        working = list(team.helpers)
+        team.start(2, patience=0.0)
+        thread.join()
+        assert team.helpers == working
+        assert working[0].process.poll() is None
+    finally:
+        team.close()
+
+
+@needs_helpers
+def test_a_forked_process_starts_none(monkeypatch):
+    team = Team()
+    monkeypatch.setattr(team, "_owner", os.getpid() + 1)
+    team.start(1, patience=0.0)
+    assert not team.helpers
+
+
+@needs_helpers
+def test_a_helper_that_has_not_begun_is_not_waited_for():
+    team = Team()
+    team.start(1, patience=0.0)
+    helper = team.helpers[0]
+    before = time.monotonic()
+    team.close()
+    assert helper.process.returncode is not None
+    assert time.monotonic() - before < 0.9

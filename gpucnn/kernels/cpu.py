@@ -93,9 +93,9 @@ class _Seen(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int) -> ModuleType:
-    """Who correlates images of x_shape. least: channels from which on Winograd's ways are taken."""
-    if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, max(least, CHANNELS_TILES)):
+def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int, tiles: int) -> ModuleType:
+    """Who correlates images of x_shape. least, tiles: channels from which on each of Winograd's ways is taken."""
+    if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, max(least, tiles)):
         return winograd_tiles
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, least) else cpu_correlation
 
@@ -105,7 +105,7 @@ def correlate(x: Array, w: Array, window: Window, groups: int, least: int = CHAN
     if not cpu_correlation.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
-    way = _way(x.shape, w.shape, window, least)
+    way = _way(x.shape, w.shape, window, least, CHANNELS_TILES)
     y, kept = way.correlate(np.ascontiguousarray(x), w, window)
     return y, _Seen(way, kept)
 
@@ -122,11 +122,11 @@ def correlate_for_pool(
 ) -> tuple[Array | Rows, Any]:
     """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
 
-    What has `large` bytes is made by rows, while the pool looks at them.
+    Its rows may be made while the pool looks at them: where columns are correlated directly, from `large` bytes on.
     """
     if not (cpu_pooling.is_of_four(pool, ties) and cpu_correlation.is_fast(window, groups)):
         return correlate(x, w, window, groups, least)
-    way = _way(x.shape, w.shape, window, least)
+    way = _way(x.shape, w.shape, window, least, CHANNELS_TILES)
     y, kept = way.correlate_for_pool(np.ascontiguousarray(x), w, window, large)
     return y, _Seen(way, kept)
 

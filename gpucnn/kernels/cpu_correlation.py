@@ -104,7 +104,7 @@ def _stack(x: Array, window: Window, rows: slice, plan: _Plan) -> Array:
 def _matrices(y: Array, pieces: int) -> Array:
     """(P, K, Q, N), or in halves -> (P, parities, pieces, K, columns of a piece), a view."""
     P, K, columns, N = y.shape[-4:]
-    return column_blocks(y.reshape(-1, P, K, columns * N).swapaxes(0, 1), pieces)
+    return column_blocks(y.reshape(2 if y.ndim == 5 else 1, P, K, columns * N).swapaxes(0, 1), pieces)
 
 
 def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:

@@ -17,7 +17,7 @@ from ..losses import SoftmaxCrossEntropy
 from ..ops.window import Window
 from . import Kernels, Pair, cpu, cpu_pooling
 from .memory import empty
-from .rows import LARGE_ONCE, Rows, some_rows, steps
+from .rows import LARGE_ONCE, Rows, steps
 
 Array = np.ndarray
 
@@ -64,7 +64,8 @@ def _pooled(x: Array | Rows, b: Array, rectified: bool, slope_at_zero: float) ->
     for rows in steps(x, 2 * (H // 2)):
         pairs = slice(rows.start // 2, rows.stop // 2)
         of_y, of_codes = y[pairs].reshape(-1, *flat), codes[pairs].reshape(-1, *flat)
-        _max_of_four(some_rows(x, rows).reshape(2, -1, *flat), b, rectified, of_y, of_codes)
+        some = x[rows] if isinstance(x, Rows) else x  # a last row without a pair is not looked at
+        _max_of_four(some.reshape(2, -1, *flat), b, rectified, of_y, of_codes)
     return y, _Winners(codes, x.shape, slope_at_zero)
 
 

@@ -57,7 +57,7 @@ def train_ours(
     from ..data import load
 
     settings = runs.Settings(network, device, threads=threads, seed=seed)
-    runs.prepare(settings)
+    runs.start_helpers(settings)
     dataset = load(data)
     model = runs.new_model(settings, dataset)
     recipe, optimizer = runs.recipe(settings, len(dataset.train_labels))

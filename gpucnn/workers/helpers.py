@@ -147,9 +147,10 @@ class Helper:
 
     def close(self) -> None:
         self.channel.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)
-        if self.process.returncode is None:
+        if self.started:  # else it may take long to look at its channel
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+        if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
 
@@ -193,11 +194,19 @@ class Team:
             self._busy.release()
 
     def start(self, count: int, patience: float = 10.0) -> None:
-        """Start that many helpers, and wait for them so many seconds: `map` does not wait."""
+        """Start that many helpers, and wait for them so many seconds: `map` does not wait.
+
+        Nothing happens while they are at work, or after a fork.
+        """
+        if os.getpid() != self._owner or not self._busy.acquire(blocking=False):
+            return
         until = time.monotonic() + patience
-        with contextlib.suppress(Unshareable):
-            while not all(helper.ready() for helper in self._staffed(count)) and time.monotonic() < until:
-                time.sleep(0.01)
+        try:
+            with contextlib.suppress(Unshareable):
+                while not all(helper.ready() for helper in self._staffed(count)) and time.monotonic() < until:
+                    time.sleep(0.01)
+        finally:
+            self._busy.release()
 
     def _packed(self, task: Task) -> Packed:
         if task not in self._tasks:
