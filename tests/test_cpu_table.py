@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,10 +21,12 @@ from gpucnn.kernels import (
     cpu_correlation,
     memory,
     reference,
+    rows,
     winograd,
     winograd_tiles,
 )
 from gpucnn.kernels.cpu import NUMPY
+from gpucnn.kernels.rows import Rows
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.network import Network, shares_ties
 from gpucnn.ops.window import Window, convolution_window
@@ -196,6 +200,30 @@ def test_each_way_before_a_pool_gives_the_references_numbers(shape, convolution,
     params = {"0": {"kernel": rng.standard_normal(kernel), "bias": rng.standard_normal(convolution.filters)}}
     x, dy = rng.standard_normal((batch, *shape)), rng.standard_normal((batch, *network.out_shape(shape)))
     assert_same(run(fuse(network), NUMPY, params, x, dy), run(network, REFERENCE, params, x, dy), 1e-9)
+
+
+@pytest.mark.parametrize("layers", [(ReLU(0.5), MaxPool2D()), (MaxPool2D(),)])
+@pytest.mark.parametrize("need_dx", [True, False])
+@pytest.mark.parametrize("stride", [1, (2, 1), (4, 2)])
+def test_images_larger_than_a_block_are_made_by_rows_before_a_pool(layers, need_dx, stride, monkeypatch):
+    """Never whole, nor their shifted copies."""
+    monkeypatch.setattr(cpu_correlation, "BLOCK", 1 << 11)
+    monkeypatch.setattr(rows, "CACHED", 1)
+    table = replace(NUMPY, correlation_for_pool=partial(cpu.correlate_for_pool, large=0))
+    network = Network((31, 13, 2), (Conv2D(3, 3, stride, padding="same"), *layers))
+    rng = np.random.default_rng(0)
+    params = {"0": {"kernel": rng.standard_normal((3, 3, 2, 3)), "bias": rng.standard_normal(3)}}
+    x, dy = rng.standard_normal((5, 31, 13, 2)), rng.standard_normal((5, *network.out_shape(network.input_shape)))
+    y, residuals = fuse(network).forward(params, table.enter(x), Context(table))
+    assert residuals[0][0].kept.stack is None
+    asked, known = [], Rows.__getitem__
+    monkeypatch.setattr(Rows, "__getitem__", lambda image, some: asked.append(some.stop) or known(image, some))
+    dx, dparams = fuse(network).backward(params, residuals, table.enter(dy), Context(table), need_dx=need_dx)
+    assert len(set(asked)) > 1
+    expected = run(network, REFERENCE, params, x, dy)
+    found = {"y": table.leave(y), "0/kernel": dparams["0"]["kernel"], "0/bias": dparams["0"]["bias"]}
+    found["dx"] = table.leave(dx) if need_dx else expected["dx"]
+    assert_same(found, expected, 1e-10)
 
 
 def test_a_forward_pass_of_no_examples():

@@ -79,15 +79,20 @@ def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[
     """`correlate` in halves for one who looks at pairs of rows; from `large` bytes on the result is made meanwhile."""
     plan = _plan(x.shape, w.shape, window, True, x.itemsize, BLOCK)
     size = math.prod(plan.y_shape) * x.itemsize
-    if size < large or len(plan.blocks) > 1:
+    if size < large:
         return correlate(x, w, window, True)
-    P = plan.y_shape[1]
-    kernel, stack = _matrix(w), _stack(x, window, slice(0, P), plan)
+    P, kernel = plan.y_shape[1], _matrix(w)
+    stack = _stack(x, window, slice(0, P), plan) if len(plan.blocks) == 1 else None
 
     def fill(start: int, stop: int, out: Array) -> None:
-        np.matmul(kernel, stack[start:stop], out=_matrices(out, plan.pieces))
+        rows = slice(start, stop)
+        seen = _stack(x, window, rows, plan) if stack is None else stack[rows]
+        np.matmul(kernel, seen, out=_matrices(out, plan.pieces))
 
-    return Rows(plan.y_shape, x.dtype, pairs_of_rows(size // P), fill), Seen(x, window, plan, stack)
+    step = pairs_of_rows(size // P)
+    if stack is None:  # neighbours see rows in common, which are copied for each: for few rows that would cost too much
+        step = max(step, 2 * window.size[0])
+    return Rows(plan.y_shape, x.dtype, step, fill), Seen(x, window, plan, stack)
 
 
 def _matrix(w: Array) -> Array:
@@ -110,7 +115,7 @@ def _matrices(y: Array, pieces: int) -> Array:
 def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
     """dx as x, or None, and dw as w. dy (P, K, Q, N), or in halves."""
     if not need_dx:
-        return None, kernel_gradient(seen, w, whole(dy) if seen.stack is None else dy)
+        return None, kernel_gradient(seen, w, dy)
     x, window = seen.x, seen.window
     d_outputs = whole(dy)
     dw = kernel_gradient(seen, w, d_outputs)
@@ -124,10 +129,10 @@ def kernel_gradient(seen: Seen, w: Array, dy: Array | Rows) -> Array:
     """
     (x, window, plan, kept), K = seen, w.shape[3]
     dw = np.zeros(w.size, dy.dtype)
-    for rows in plan.blocks:
+    for rows in steps(dy, dy.shape[-4]) if kept is None and isinstance(dy, Rows) else plan.blocks:
         pixels = _stack(x, window, rows, plan) if kept is None else kept
         products = empty((*pixels.shape[:-1], K), dy.dtype)
-        d_outputs = dy if isinstance(dy, Rows) else some_rows(dy, rows)
+        d_outputs = some_rows(dy, rows) if kept is None else dy
         for some in steps(d_outputs, len(pixels)):
             d_rows = _matrices(some_rows(d_outputs, some), plan.pieces)
             np.matmul(pixels[some], d_rows.swapaxes(-1, -2), out=products[some])
