@@ -445,7 +445,8 @@ def test_models_can_be_copied_and_pickled(copied):
 
 
 SCRIPT = """
-import os, sys, time, numpy as np
+import os, signal, sys, time, numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores Ctrl-C
 from gpucnn import Model, Network, step
 from gpucnn.layers import Dense, Flatten
 from gpucnn.workers import helpers
