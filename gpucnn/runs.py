@@ -18,7 +18,7 @@ from .device import Device
 from .errors import GpucnnError, SettingError
 from .model import Model
 from .networks import Recipe
-from .step import workers_worth
+from .step import useful_workers, workers_worth
 from .training import Callback, Epoch, History
 from .workers import default_threads, helpers
 
@@ -91,8 +91,8 @@ def start_helpers(settings: Settings) -> None:
     entry = networks.entry(settings.network)
     if Device.parse(settings.device).kind == "cpu" and helpers.possible():
         examples = entry.recipe.batch_size if settings.batch_size is None else settings.batch_size
-        useful = int(examples * workers_worth(networks.build(settings.network)))
-        helpers.team.start(max(0, min(settings.threads or default_threads(), useful) - 1), patience=0.0)
+        worth, threads = workers_worth(networks.build(settings.network)), settings.threads or default_threads()
+        helpers.team.start(useful_workers(worth, examples, threads) - 1, patience=0.0)
 
 
 def new_model(settings: Settings, dataset: Dataset) -> Model:

@@ -254,7 +254,7 @@ class Step:
         count = batch.shape[0]
         if not self._sharded:
             return [(0, batch)], 1
-        workers = max(1, min(self.workers.threads, int(self._per_example * count)))
+        workers = useful_workers(self._per_example, count, self.workers.threads)
         size = min(self._shard, -(-count // workers))
         shards = [(start, batch[start : start + size]) for start in range(0, count, size)]
         return shards, min(len(shards), workers)
@@ -263,6 +263,11 @@ class Step:
 def workers_worth(network: Network) -> float:
     """How many workers it is worth to give one example to; that times a batch is how many may share its step."""
     return (3 * network.multiply_adds() + OF_A_PIXEL * math.prod(network.input_shape)) / WORTH_A_WORKER
+
+
+def useful_workers(worth: float, examples: int, threads: int) -> int:
+    """How many of `threads` workers a step of so many examples is shared by. worth: from `workers_worth`."""
+    return max(1, min(threads, int(worth * examples)))
 
 
 def shard_size(network: Network, parameters: int) -> int:

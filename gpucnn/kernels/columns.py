@@ -18,10 +18,16 @@ Array = np.ndarray
 SMALL_PRODUCT = 1_000_000  # multiplications; above this OpenBLAS copies its operands before it starts
 
 
-def output_shape(x: Array, window: Window, K: int, halves: bool) -> tuple[int, ...]:
-    """(P, K, Q, N), or in halves (2, P, K, Q // 2, N), for x (H, C, W, N)."""
-    P, _, columns = outputs_of(x.shape[0], x.shape[2], window, halves)
-    return (*(2,) * halves, P, K, columns, x.shape[3])
+def output_shape(x_shape: tuple[int, ...], window: Window, K: int, halves: bool) -> tuple[int, ...]:
+    """(P, K, Q, N), or in halves (2, P, K, Q // 2, N), for images (H, C, W, N)."""
+    H, _, width, N = x_shape
+    P, _, columns = outputs_of(H, width, window, halves)
+    return (*(2,) * halves, P, K, columns, N)
+
+
+def parities_of(image: Array) -> int:
+    """2 for an image in halves, else 1."""
+    return 2 if image.ndim == 5 else 1
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .columns import Spread, column_blocks, multiplied, outputs_of, pieces_of, shifted_columns, whole_rows
+from .columns import (
+    Spread,
+    column_blocks,
+    multiplied,
+    output_shape,
+    parities_of,
+    pieces_of,
+    shifted_columns,
+    whole_rows,
+)
 from .memory import empty, ones, parts
 from .rows import Rows, pairs_of_rows, some_rows, steps, whole
 
@@ -45,11 +54,11 @@ class _Plan(NamedTuple):
 def _plan(
     x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, halves: bool, itemsize: int, block: int
 ) -> _Plan:
-    H, _, width, N = x_shape
-    (P, parities, Q), (_, J, C, K) = outputs_of(H, width, window, halves), w_shape
-    y_shape = (P, K, Q, N) if parities == 1 else (2, P, K, Q, N)
-    blocks = list(parts(P, J * C * parities * Q * N * itemsize, block))
-    return _Plan(y_shape, blocks, parities, pieces_of(math.prod(w_shape), Q * N))
+    _, J, C, K = w_shape
+    y_shape, parities = output_shape(x_shape, window, K, halves), 1 + halves
+    P, _, *columns = y_shape[-4:]
+    blocks = list(parts(P, J * C * parities * math.prod(columns) * itemsize, block))
+    return _Plan(y_shape, blocks, parities, pieces_of(math.prod(w_shape), math.prod(columns)))
 
 
 class Seen(NamedTuple):
@@ -66,7 +75,10 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
 
     halves: y (2, P, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
     """
-    plan = _plan(x.shape, w.shape, window, halves, x.itemsize, BLOCK)
+    return _whole(x, w, window, _plan(x.shape, w.shape, window, halves, x.itemsize, BLOCK))
+
+
+def _whole(x: Array, w: Array, window: Window, plan: _Plan) -> tuple[Array, Seen]:
     y = empty(plan.y_shape, x.dtype)
     kernel = _matrix(w)
     for rows in plan.blocks:
@@ -80,7 +92,7 @@ def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[
     plan = _plan(x.shape, w.shape, window, True, x.itemsize, BLOCK)
     size = math.prod(plan.y_shape) * x.itemsize
     if size < large:
-        return correlate(x, w, window, True)
+        return _whole(x, w, window, plan)
     P, kernel = plan.y_shape[1], _matrix(w)
     stack = _stack(x, window, slice(0, P), plan) if len(plan.blocks) == 1 else None
 
@@ -109,7 +121,7 @@ def _stack(x: Array, window: Window, rows: slice, plan: _Plan) -> Array:
 def _matrices(y: Array, pieces: int) -> Array:
     """(P, K, Q, N), or in halves -> (P, parities, pieces, K, columns of a piece), a view."""
     P, K, columns, N = y.shape[-4:]
-    return column_blocks(y.reshape(2 if y.ndim == 5 else 1, P, K, columns * N).swapaxes(0, 1), pieces)
+    return column_blocks(y.reshape(parities_of(y), P, K, columns * N).swapaxes(0, 1), pieces)
 
 
 def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.window import Window
-from .columns import Spread, column_blocks, multiplied, output_shape, shifted_columns, whole_rows
+from .columns import Spread, column_blocks, multiplied, output_shape, parities_of, shifted_columns, whole_rows
 from .cpu_correlation import BLOCK
 from .memory import CACHED, empty, parts
 from .rows import some_rows
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
     """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (2, P, K, Q // 2, N) in halves."""
     I, J, C, K = w.shape
-    y = empty(output_shape(x, window, K, halves), x.dtype)
+    y = empty(output_shape(x.shape, window, K, halves), x.dtype)
     P = y.shape[-4]
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
@@ -78,7 +78,7 @@ def _sum(of_output: Array, products: Array, y: Array) -> None:
     """y, whole or in halves: R rows for every tile of products (tiles, n, L), fewer for a last one that has no more."""
     R, P = len(of_output), y.shape[-4]
     full, rest = divmod(P, R)
-    tiles = column_blocks(products, 2 if y.ndim == 5 else 1)
+    tiles = column_blocks(products, parities_of(y))
     np.matmul(of_output, tiles[:full], out=_in_tiles(some_rows(y, slice(0, R * full)), R))
     if rest:
         np.matmul(of_output[:rest], tiles[full:], out=_in_tiles(some_rows(y, slice(R * full, P)), rest))
@@ -86,7 +86,7 @@ def _sum(of_output: Array, products: Array, y: Array) -> None:
 
 def _in_tiles(y: Array, R: int) -> Array:
     """(tiles, 1, R, K Q N), or in halves (tiles, 2, R, K Q // 2 N). A view."""
-    return y.reshape(2 if y.ndim == 5 else 1, y.shape[-4] // R, R, math.prod(y.shape[-3:])).swapaxes(0, 1)
+    return y.reshape(parities_of(y), y.shape[-4] // R, R, math.prod(y.shape[-3:])).swapaxes(0, 1)
 
 
 def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[Array, Seen]:
