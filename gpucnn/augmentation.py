@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from .errors import SettingError
+from .namespace import array_namespace
 from .random import below, bits
 
 Array = Any

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from .augmentation import Augmentation
 from .device import Device, Recording, reason_of
 from .kernels import Context
 from .layers import REGISTRY
 from .losses import LOSSES, Loss
+from .namespace import array_namespace
 from .network import Network
 from .optimizers import SGD, Adam, AdamW, Optimizer, State
 from .parameters import Layout, at

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from .kernels import Context
+from .namespace import array_namespace
 from .network import Network
 from .parameters import Layout
 from .step import Scaling

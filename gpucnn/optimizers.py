@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from array_api_compat import array_namespace
-
 from .errors import SettingError
+from .namespace import array_namespace
 
 Array = Any
 State = dict[str, Array]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
+from .namespace import array_namespace
 
 Array = Any
 

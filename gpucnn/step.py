@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from .augmentation import Augmentation
 from .errors import SettingError
 from .factors import FactorStore, large_slots
 from .kernels import CPU_TABLES, Context, Factors, Kernels
 from .losses import Loss
+from .namespace import array_namespace
 from .network import Network
 from .optimizers import Optimizer, State
 from .parameters import Layout, at

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from .device import Device
 from .errors import SettingError, TrainingError
+from .namespace import array_namespace
 from .schedules import Schedule
 
 Array = Any

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from .. import ops
+from ..namespace import array_namespace
 from ..ops.window import Window
 
 Array = Any

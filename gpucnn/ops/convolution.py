@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from ..errors import ShapeError
+from ..namespace import array_namespace
 from .window import Padding, Window, convolution_window
 
 Array = Any

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from ..errors import ShapeError
+from ..namespace import array_namespace
 
 Array = Any
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from .. import runs
 from ..data import Dataset
 from ..initializers import generator
+from ..namespace import array_namespace
 from ..network import describe
 from ..networks import Recipe
 from ..optimizers import State

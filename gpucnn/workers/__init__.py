@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from ..errors import SettingError
+from ..namespace import array_namespace
 from . import helpers, shared
 
 Array = Any
