@@ -62,13 +62,14 @@ class Network:
     ) -> tuple[Any, dict[str, Any]]:
         """The chain rule, last layer first: two-conv eq. (20) and (21), layered eq. (5) and (7), without their -eta.
 
-        Layers before the first one with parameters are skipped unless need_dx.
+        Layers before the first one with parameters are skipped unless need_dx. The list `residuals` is emptied on the
+        way: what a layer kept is let go as soon as its gradient is known.
         """
         dparams: dict[str, Any] = {}
         last = 0 if need_dx or not params else min(map(int, params))
         for k in range(len(self.layers) - 1, last - 1, -1):
             key, need = str(k), need_dx or k > last
-            dy, of_layer = self.layers[k].backward(params.get(key, {}), residuals[k], dy, context, need_dx=need)
+            dy, of_layer = self.layers[k].backward(params.get(key, {}), residuals.pop(), dy, context, need_dx=need)
             if key in params:
                 dparams[key] = of_layer
         return (dy if need_dx else None), dparams
