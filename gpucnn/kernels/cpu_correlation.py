@@ -148,6 +148,7 @@ def kernel_gradient(seen: Seen, w: Array, dy: Array | Rows) -> Array:
         for some in steps(d_outputs, len(pixels)):
             d_rows = _matrices(some_rows(d_outputs, some), plan.pieces)
             np.matmul(pixels[some], d_rows.swapaxes(-1, -2), out=products[some])
+            del d_rows
         products = products.reshape(-1, dw.size)
         dw += ones(len(products), dw.dtype).dot(products)
     return dw.reshape(w.shape)

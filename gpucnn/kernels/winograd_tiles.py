@@ -117,6 +117,7 @@ def _correlate_tiles(seen: Seen, th: int, y: Array) -> None:
         products = empty((*sums.shape[:3], K, N), y.dtype)
         np.matmul(kernels[some], sums.reshape(*sums.shape[:3], C, N), out=products)
         multiplied(grid.of_columns[2], products.reshape(*sums.shape[:3], K * N), rows[some])
+        del sums, products  # so that the next ones lie where these are
     tiles = multiplied(grid.of_rows[2], rows.reshape(grid.n, -1)).reshape(grid.R, grid.TW * grid.S, K, N)
     for out, columns in _columns_of(y):
         copy(tiles[: len(out), columns].swapaxes(1, 2), out)
@@ -158,14 +159,16 @@ def _gradients_of_tiles(
         d_columns = empty(d_tiles.shape, d_tiles.dtype)
     for some in _few(grid, C, K, N, d_outputs.itemsize):
         d_products = multiplied(grid.of_columns[2].T, d_rows[some]).reshape(-1, TW, m, K, N)
-        of_tiles = empty((len(d_products), TW, m, K, C), d_products.dtype)
-        np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
-        d_kernels[some] += np.add.reduce(of_tiles, axis=1)
         if d_tiles is not None:
             d_sums = empty((len(d_products), TW, m, C, N), d_products.dtype)
             np.matmul(seen.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
             d_sums = multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N))
-            d_columns[some] = added_up(d_sums, S).reshape(len(d_sums), -1)
+            added_up(d_sums, S, d_columns[some])
+            del d_sums
+        of_tiles = empty((len(d_products), TW, m, K, C), d_products.dtype)
+        np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
+        d_kernels[some] += np.add.reduce(of_tiles, axis=1)
+        del d_products, of_tiles
     if d_tiles is not None:
         multiplied(grid.of_rows[0].T, d_columns, d_tiles)
 
