@@ -166,10 +166,9 @@ def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
 def relu_backward(residual: Any, dy: Array) -> Array:
     x, slope_at_zero = residual
     dx = np.multiply(dy, x > 0, out=_like(x, dy.dtype))
-    if slope_at_zero:
-        zeros = x == 0
-        if np.count_nonzero(zeros):  # rare: a look costs less than two more passes
-            dx += slope_at_zero * dy * zeros
+    zeros = _where_zero(x) if slope_at_zero else None  # a look costs less than two more passes
+    if zeros is not None:
+        dx += slope_at_zero * dy * zeros
     return dx
 
 
@@ -205,23 +204,28 @@ def bias_relu_max_pool(
 ) -> tuple[Array, Any]:
     """b is tied, (K,). Pool first: max commutes with bias and ReLU, and leaves fewer elements to them."""
     pooled, for_pool = cpu_pooling.max_pool(x, window, ties, backward=backward)
-    before = np.add(pooled, b[:, None, None], out=pooled if ties == "first" else None)
-    y = _positive_part(before, None if backward else before)
-    return y, (for_pool, before, slope_at_zero, ties)
+    y = np.add(pooled, b[:, None, None], out=pooled if ties == "first" else None)
+    at_zero = _where_zero(y) if backward and slope_at_zero else None
+    _positive_part(y, y)
+    return y, (for_pool, y, at_zero, slope_at_zero, ties)
 
 
 def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array | Rows, Array]:
-    for_pool, before, slope_at_zero, ties = residual
-    d_pooled = np.multiply(dy, before > 0, out=_like(before, dy.dtype))
-    if slope_at_zero:
-        at_zero = before == 0
-        if np.count_nonzero(at_zero):
-            # After ReLU such a window is all zeros: its first pixel wins, and has a slope only if it was 0 before too.
-            if ties == "first":
-                at_zero &= cpu_pooling.first_pixel_won(for_pool)
-            d_pooled += slope_at_zero * dy * at_zero
+    for_pool, y, at_zero, slope_at_zero, ties = residual
+    d_pooled = np.multiply(dy, y > 0, out=_like(y, dy.dtype))
+    if at_zero is not None:
+        # After ReLU such a window is all zeros: its first pixel wins, and has a slope only if it was 0 before too.
+        if ties == "first":
+            at_zero = at_zero & cpu_pooling.first_pixel_won(for_pool)
+        d_pooled += slope_at_zero * dy * at_zero
     dx = cpu_pooling.max_pool_backward(for_pool, d_pooled)
     return dx, add_bias_backward(1, d_pooled if ties == "first" else whole(dx))
+
+
+def _where_zero(x: Array) -> Array | None:
+    """Where x is 0; None: nowhere, as is usual."""
+    zeros = x == 0
+    return zeros if np.count_nonzero(zeros) else None
 
 
 def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
