@@ -27,7 +27,7 @@ from .rows import LARGE, LARGE_ONCE, Rows, whole
 Array = np.ndarray
 
 CHANNELS = 4  # in and out, from which on Winograd's sums cost less than the products they save
-CHANNELS_TILES = 32  # in and out, from which on tiles of rows and columns cost less than tiles of rows
+CHANNELS_TILES = 16  # in and out, from which on tiles of rows and columns cost less than tiles of rows
 NEVER = 1 << 62
 
 
