@@ -112,7 +112,7 @@ def bench(
         batches = sizes or steps.SCALING_BATCHES
         found = steps.scaling((names or ["two-conv"])[0], batches, settings=settings, show=show)
     else:
-        found = steps.compare(names or steps.NETWORKS, sizes or steps.BATCHES, settings, show)
+        found = processes.compare(names or steps.NETWORKS, sizes or steps.BATCHES, settings, show)
     if as_json:
         print(json.dumps(found))
 

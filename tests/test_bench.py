@@ -255,6 +255,7 @@ def test_scaling_goes_over_batches_and_then_over_pixels(alone):
     [
         lambda: bench.compare(["no-such"], [2], QUICK),
         lambda: bench.compare(["fast"], [0], QUICK),
+        lambda: processes.compare(["no-such"], [2], QUICK),
         lambda: bench.scaling("fast", [], [28], QUICK),
         lambda: bench.Settings(rounds=0),
         lambda: processes.time_to(1.5),
@@ -313,6 +314,23 @@ def test_time_to_counts_misses_and_reruns(monkeypatch, alone):
     assert row["seconds"]["gpucnn"] == {"median": 4.0, "min": 2.0, "max": None}
     assert [each["seconds"] for each in row["runs"]["gpucnn"]] == [2.0, 3.0, 4.0]
     assert "gpucnn missed 40.00% in 1 of 3 runs" in shown
+    json.dumps(found, allow_nan=False)
+
+
+def test_each_row_has_a_process_of_its_own(monkeypatch, alone):
+    asked, run, shown = [], processes.run, []
+
+    def noted(task, **arguments):
+        asked.append((task, arguments["network"], arguments["batch"]))
+        return run(task, **arguments)
+
+    monkeypatch.setattr(processes, "run", noted)
+    found = processes.compare(["single-filter"], [3], QUICK, shown.append)
+    assert asked == [("steps", "single-filter", 3), ("steps", "single-filter", None)]
+    assert [(row["what"], row["batch"]) for row in found["rows"]] == [("training step", 3), ("inference", 6)]
+    assert all(row["milliseconds"]["gpucnn"]["median"] > 0 for row in found["rows"])
+    assert processes.OWN in shown
+    assert processes.OWN in found["notes"]
     json.dumps(found, allow_nan=False)
 
 

@@ -1,8 +1,8 @@
 """`gpucnn bench`: what a training step and inference take, beside other libraries where they are installed.
 
-All candidates run in one process, in turn (A B A B), with the same number of threads. On gpucnn's side a step is the
-whole step: the batch is taken from uint8 images and scaled inside the timed part. The others are given float32 tensors
-that are ready before, which favours them.
+All candidates of a row run in one process, in turn (A B A B), with the same number of threads. On gpucnn's side a step
+is the whole step: the batch is taken from uint8 images and scaled inside the timed part. The others are given float32
+tensors that are ready before, which favours them.
 """
 
 from __future__ import annotations
@@ -143,6 +143,11 @@ class Bench:
             candidates |= jax_peer.training(*shape)
         return self._row(case, "training step", batch, candidates)
 
+    def row(self, name: str, batch: int | None) -> dict[str, Any]:
+        """A training step of the named network at a batch size; None: inference."""
+        case = Case.of(name, max(self.settings.images, batch or 0))
+        return self.training(case, batch) if batch else self.inference(case)
+
     def inference(self, case: Case) -> dict[str, Any]:
         """A row: the logits of all the case's images."""
         ours: dict[str, Acceleration | None] = {OURS: None, **(self._more(case) if self.device.kind == "cpu" else {})}
@@ -226,18 +231,21 @@ def compare(
     settings: Settings | None = None,
     show: Show = print,
 ) -> dict[str, Any]:
-    """A training step at each batch size, and inference, of each network. Rows are shown as they come."""
-    settings = settings or Settings()
+    """A training step at each batch size, and inference, of each network. Rows are shown as they come.
+
+    All in this process: `processes.compare` gives each row its own.
+    """
+    wanted = rows_of(names, batches)
+    bench = _begun(settings or Settings(), show)
+    return _result("steps", bench, [bench.row(*each) for each in wanted])
+
+
+def rows_of(names: Sequence[str], batches: Sequence[int]) -> list[tuple[str, int | None]]:
+    """What `Bench.row` takes for each of a comparison's rows. Raises SettingError for what there is not."""
     _check_batches(batches)
     for name in names:
         networks.entry(name)
-    bench = _begun(settings, show)
-    rows = []
-    for name in names:
-        case = Case.of(name, max(settings.images, *batches))
-        rows += [bench.training(case, batch) for batch in batches]
-        rows.append(bench.inference(replace(case, images=case.images[: settings.images])))
-    return _result("steps", bench, rows)
+    return [(name, batch) for name in names for batch in (*batches, None)]
 
 
 def scaling(

@@ -1,4 +1,4 @@
-"""Whole processes side by side: the time from a start to a test accuracy, and the memory of a training step."""
+"""What is measured in new processes: steps, the time from a start to a test accuracy, and the memory of a step."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from .. import networks, runs
 from ..data import load
 from ..device import Device
 from ..errors import GpucnnError, SettingError
-from . import torch_peer
+from . import bench, torch_peer
 from .bench import OURS, Settings, Show, line, summary
 from .environment import described, environment
 from .timing import rounds
@@ -21,6 +23,33 @@ from .timing import rounds
 EPOCHS = 5  # at most, to reach an accuracy
 SEEDS = 5
 REPEATS = 3  # processes whose memory is read
+
+
+OWN = (
+    "Each row has a process of its own: what a process did before decides whether the C library hands large blocks of "
+    "memory back after each step, which can double another library's time."
+)
+
+
+def compare(
+    names: Sequence[str] = bench.NETWORKS,
+    batches: Sequence[int] = bench.BATCHES,
+    settings: Settings | None = None,
+    show: Show = print,
+) -> dict[str, Any]:
+    """`bench.compare`, on the CPU with each row in a process of its own."""
+    settings, wanted = settings or Settings(), bench.rows_of(names, batches)
+    if Device.parse(settings.device).kind != "cpu":
+        return bench.compare(names, batches, settings, show)
+    device, _, obstacles = _begun(settings, show)
+    notes = [bench.HOW, OWN]
+    for note in notes:
+        show(note)
+    rows = []
+    for name, batch in wanted:
+        rows.append(run("steps", network=name, batch=batch, settings=asdict(settings))[0])
+        show(line(rows[-1], "milliseconds", "ms"))
+    return _result("steps", settings, device, [*notes, *obstacles], rows)
 
 
 def time_to(

@@ -201,8 +201,15 @@ def memory_torch(network: str, batch: int, threads: int | None, channels_last: b
     return _growth(prepared(small, 1), prepared(case, STEPS))
 
 
+def steps(network: str, batch: int | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """A row of `bench.compare`, which shows nothing."""
+    from .bench import Bench, Settings
+
+    return Bench(Settings(**settings), lambda text: None).row(network, batch)
+
+
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    task.__name__: task for task in (train_ours, train_torch, memory_ours, memory_torch)
+    task.__name__: task for task in (steps, train_ours, train_torch, memory_ours, memory_torch)
 }
 
 
