@@ -138,7 +138,10 @@ def _sum_columns(kernels: Array, d_products: Array, window: Window, d_rows: Arra
 
 
 def added_up(parts: Array, step: int, out: Array | None = None) -> Array:
-    """(..., count, n, L) -> (..., at least step (count - 1) + n, L): part k added where it begins, at k step."""
+    """(..., count, n, L) -> (..., at least step (count - 1) + n, L): part k added where it begins, at k step.
+
+    Into out, where given: contiguous, and of that size.
+    """
     *before, count, n, L = parts.shape
     shape = *before, count + (n - 1) // step, step, L
     total = empty(shape, parts.dtype) if out is None else out.reshape(shape)
