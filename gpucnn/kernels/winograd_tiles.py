@@ -164,7 +164,7 @@ def _gradients_of_tiles(
             np.matmul(seen.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
             d_sums = multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N))
             added_up(d_sums, S, d_columns[some])
-            del d_sums
+            del d_sums  # so that the sums of pixels lie where these are
         of_tiles = empty((len(d_products), TW, m, K, C), d_products.dtype)
         np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
         d_kernels[some] += np.add.reduce(of_tiles, axis=1)
