@@ -224,7 +224,9 @@ class Model:
 
     def _forward(self) -> Forward:
         """The same object while nothing in it changes: helper processes have it already."""
-        kept, chunk = self._kept_forward, self._shard if self.device.kind == "cpu" else CHUNK
+        kept = self._kept_forward
+        # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
+        chunk = 5 * self._shard // 4 if self.device.kind == "cpu" else CHUNK
         if kept is None or kept.theta is not self.theta or (kept.scaling, kept.chunk) != (self.scaling, chunk):
             kept = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, chunk)
             self._kept_forward = kept
