@@ -6,6 +6,8 @@ import importlib.util
 import itertools
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -187,6 +189,13 @@ def test_rounds_that_are_spoilt_every_time_end_too(monkeypatch):
     assert (found.figures, found.discarded) == ([], 2 * timing.SPOILT)
 
 
+def test_long_rounds_are_fewer(monkeypatch):
+    clock = itertools.count(0, 40)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    found = timing.rounds(lambda k: {"gpucnn": 1.0}, 7, longest=100)
+    assert len(found.figures) == 2  # begun after 40 and after 80 seconds
+
+
 def test_gain_is_a_ratio_of_times():
     assert 0 < timing.gain(size=50, products=2) < math.inf
 
@@ -283,6 +292,16 @@ def test_a_goal_begins_its_schedule_again_and_knows_a_miss():
 
 
 COMMON = {"network": "softmax-regression", "data": "digits", "seed": 0, "device": "cpu", "threads": 1}
+
+
+def test_a_task_ends_with_the_process_that_asked_for_it():
+    arguments = {**COMMON, "accuracy": 1.0, "epochs": 10**9}
+    command = [sys.executable, "-m", "gpucnn.report.tasks", "train_ours", json.dumps(arguments)]
+    task = subprocess.Popen(command, stdin=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        task.wait(2)
+    task.stdin.close()
+    assert task.wait(30) == 1
 
 
 def test_our_training_task_reaches_or_misses():

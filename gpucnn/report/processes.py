@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -136,11 +137,19 @@ def memory(
 
 
 def run(task: str, **arguments: Any) -> tuple[dict[str, Any], float]:
-    """What a task of `tasks` answers, and the seconds that its process lived. Raises GpucnnError where it fails."""
+    """What a task of `tasks` answers, and the seconds that its process lived. Raises GpucnnError where it fails.
+
+    The process ends when this one does, however that ends: a pipe between them then closes.
+    """
     command = [sys.executable, "-m", "gpucnn.report.tasks", task, json.dumps(arguments)]
-    start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    elapsed = time.perf_counter() - start
+    theirs, ours = os.pipe()
+    try:
+        start = time.perf_counter()
+        done = subprocess.run(command, stdin=theirs, capture_output=True, text=True)
+        elapsed = time.perf_counter() - start
+    finally:
+        os.close(theirs)
+        os.close(ours)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise GpucnnError(f"bench: the process {task} for {arguments.get('network')} failed: {reason}")

@@ -21,6 +21,7 @@ WAITS = 60  # pauses in a row before giving up
 BUDGET = 0.1  # seconds of a candidate's block in a round, where one call takes less
 SETTLE = 0.005  # seconds of untimed work at the start of a block: another library's threads may still be spinning
 MOST = 200  # calls in a block
+LONG = 300.0  # seconds of `interleave`, after which no round begins
 
 
 class Candidate(NamedTuple):
@@ -79,15 +80,23 @@ def gain(size: int = 500, products: int = 12) -> float:
 
 
 def rounds(
-    measure: Callable[[int], dict[str, float] | None], count: int, *, threads: int = 1, needed: float = NEEDED
+    measure: Callable[[int], dict[str, float] | None],
+    count: int,
+    *,
+    threads: int = 1,
+    needed: float = NEEDED,
+    longest: float = math.inf,
 ) -> Rounds:
     """measure(0), ..., measure(count - 1), each a figure per candidate, or None where it saw that the round is spoilt.
 
     With two threads or more, a round counts only if two threads gain `needed` both before and after it; others are
     discarded as a whole and measured again, so all candidates are treated alike. One that cannot begin counts so too.
+    None begins after `longest` seconds.
     """
-    found, spoilt, waits = Rounds(), 0, 0
+    found, spoilt, waits, start = Rounds(), 0, 0, time.perf_counter()
     while len(found.figures) < count and spoilt < SPOILT * count and waits < WAITS:
+        if time.perf_counter() - start > longest:
+            break
         if not _enough(threads, needed):
             waits += 1
             time.sleep(PAUSE)
@@ -124,7 +133,7 @@ def interleave(
             found[name] = _block(each, repeats[name])
         return found
 
-    return rounds(measure, count, threads=threads, needed=needed)
+    return rounds(measure, count, threads=threads, needed=needed, longest=LONG)
 
 
 def seconds(call: Callable[[], Any], wait: Callable[[], Any] | None = None) -> float:
