@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from .workers import Task, Workers
 Array = Any
 
 SPAN = 1 << 22  # bytes of images that a worker computes before it hands over the logits
+ON_A_GPU = 1024  # images at a time there, at most
+OUTPUTS = 1 << 28  # bytes that the outputs of all layers may take meanwhile, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,21 @@ class Forward(Task):
         return self.layout.unpack(self.theta)
 
 
-def forward_in_spans(forward: Forward, images: Array, workers: Workers) -> Iterator[Array]:
-    """The logits, a span of images after the other, in order; the workers compute some of them side by side."""
+def images_on_a_gpu(network: Network) -> int:
+    """How many images a GPU computes at a time: its memory may be small, and large images have large outputs."""
+    return max(1, min(ON_A_GPU, OUTPUTS // (4 * sum(map(math.prod, network.shapes())))))
+
+
+def forward_in_spans(
+    forward: Forward, images: Array, workers: Workers, put: Callable[[Array], Array]
+) -> Iterator[Array]:
+    """The logits, a span of images after the other, in order; the workers compute some of them side by side.
+
+    put: moves a span of images to where theta is.
+    """
     count, threads = images.shape[0], workers.threads
     turns = max(1, round(count * images[:1].nbytes / (SPAN * threads)))
     span = forward.chunk * max(1, math.ceil(count / (forward.chunk * threads * turns)))
     spans = [images[start : start + span] for start in range(0, count, span)]
     for first in range(0, len(spans), threads):
-        yield from workers.map(forward, [(part,) for part in spans[first : first + threads]])
+        yield from workers.map(forward, [(put(part),) for part in spans[first : first + threads]])

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import checkpoint, networks
+from . import checkpoint, networks, out_of_memory
 from .acceleration import Acceleration
 from .augmentation import Augmentation
 from .data.preprocessing import Preprocessing
 from .device import Device
-from .errors import CheckpointError, DataError, DeviceError, SettingError
+from .errors import CheckpointError, DataError, SettingError
 from .graph import FusedStep
-from .inference import Forward, forward_in_spans
+from .inference import Forward, forward_in_spans, images_on_a_gpu
 from .initializers import generator
 from .inputs import fitting_examples, fitting_images
 from .kernels import REFERENCE, Context, for_inference
@@ -32,7 +31,6 @@ from .step import Scaling, Step, shard_size
 from .training import Callback, History, Plan, train
 from .workers import Workers, default_threads
 
-CHUNK = 1024  # images per chunk on a GPU when nothing is trained
 DTYPES = ("float32", "float64")
 
 
@@ -136,22 +134,26 @@ class Model:
         SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's memory is too
         small.
         """
+        if not self.layout.size:
+            raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
         images, labels = self._examples(images, labels)
         plan = Plan(epochs, batch_size, lr, _schedule(schedule))
         _, order, changes = np.random.SeedSequence(seed).spawn(3)
         step = self._step(_optimizer(optimizer), augmentation=self._augmentation(augmentation, changes))
         held = None if validation is None else self._examples(*validation)
-        with self._fitting(batch_size), self.device.activate(), self._workers.limited():
-            return train(
-                step,
-                self.device.put(images),
-                self.device.put(labels),
-                plan,
-                device=self.device,
-                rng=generator(order),
-                evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
-                callbacks=callbacks,
-            )
+        with self.device.activate(), self._workers.limited():
+            with out_of_memory.of_data(self.device, images):
+                there = self.device.put(images), self.device.put(labels)
+            with out_of_memory.of_training(self.device, self.network, batch_size):
+                return train(
+                    step,
+                    *there,
+                    plan,
+                    device=self.device,
+                    rng=generator(order),
+                    evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
+                    callbacks=callbacks,
+                )
 
     def _augmentation(self, asked: Augmentation | str | None, seed: np.random.SeedSequence) -> Augmentation | None:
         if asked is None:
@@ -163,22 +165,6 @@ class Model:
             )
         chosen.check(self.network.input_shape)
         return replace(chosen, key=int(seed.generate_state(1)[0]))
-
-    @contextmanager
-    def _fitting(self, batch_size: int) -> Iterator[None]:
-        """Turns the device's out-of-memory errors into a sentence."""
-        try:
-            yield
-        except self.device.out_of_memory_errors():
-            free, _ = self.device.memory()
-            smaller = batch_size // 2
-            while smaller > 1 and self.network.memory(smaller) > 0.8 * free > 0:
-                smaller //= 2
-            estimate = self.network.memory(batch_size) / 1e6
-            raise DeviceError(
-                f"{self.device}: out of memory with {batch_size} examples per batch (about {estimate:,.0f} MB beside "
-                f"the data set, {free / 1e6:,.0f} MB free); --batch-size {max(1, smaller)} should fit"
-            ) from None
 
     def _step(self, chosen: Optimizer, theta: Any = None, augmentation: Augmentation | None = None) -> Step | FusedStep:
         """The update that training does; theta: another vector than the model's."""
@@ -218,7 +204,7 @@ class Model:
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
         made = [np.empty((0, self._classes()), self.theta.dtype)]
         with self.device.activate(), self._workers.limited():
-            for logits in forward_in_spans(self._forward(), self.device.put(images), self._workers):
+            for logits in forward_in_spans(self._forward(), images, self._workers, self.device.put):
                 made.append(self.device.fetch(finish(logits)))
         return np.concatenate(made)
 
@@ -226,7 +212,7 @@ class Model:
         """The same object while nothing in it changes: helper processes have it already."""
         kept = self._kept_forward
         # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
-        chunk = 5 * self._shard // 4 if self.device.kind == "cpu" else CHUNK
+        chunk = 5 * self._shard // 4 if self.device.kind == "cpu" else images_on_a_gpu(self._running)
         if kept is None or kept.theta is not self.theta or (kept.scaling, kept.chunk) != (self.scaling, chunk):
             kept = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, chunk)
             self._kept_forward = kept

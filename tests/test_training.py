@@ -11,7 +11,7 @@ import pytest
 
 from gpucnn import Model, Network, factors, step
 from gpucnn.errors import DeviceError, SettingError, TrainingError
-from gpucnn.inference import Forward, forward_in_spans
+from gpucnn.inference import Forward, forward_in_spans, images_on_a_gpu
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -234,12 +234,8 @@ def test_chunks_of_a_forward_pass_come_in_order(threads):
         Context(choose("cpu")),
         Workers(threads),
     )
-    found = [
-        np.concatenate(
-            list(forward_in_spans(Forward(TINY, layout, Scaling(), context, model.theta, chunk), images, workers))
-        )
-        for chunk in (1, 4, 100)
-    ]
+    forwards = [Forward(TINY, layout, Scaling(), context, model.theta, chunk) for chunk in (1, 4, 100)]
+    found = [np.concatenate(list(forward_in_spans(each, images, workers, np.asarray))) for each in forwards]
     np.testing.assert_allclose(found[0], found[2], rtol=1e-9)
     np.testing.assert_allclose(found[1], found[2], rtol=1e-9)
 
@@ -421,6 +417,31 @@ def test_training_in_another_thread():
     thread.start()
     thread.join()
     assert found[0].tobytes() == theta_after(tiny()).tobytes()
+
+
+def test_a_network_without_parameters_is_not_trained() -> None:
+    model = Model(Network((4, 4, 1), (MaxPool2D(2), Flatten())), device="cpu")
+    images, labels = np.zeros((5, 4, 4, 1), np.uint8), np.zeros(5, int)
+    assert model.predict(images).tolist() == [0] * 5
+    with pytest.raises(SettingError, match="no parameters, so there is nothing to train"):
+        model.fit(images, labels)
+
+
+def test_a_data_set_too_large_for_the_device_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*arguments: object) -> None:
+        raise MemoryError
+
+    model = Model("softmax-regression", device="cpu")
+    monkeypatch.setattr("gpucnn.device.Device.put", too_large)
+    monkeypatch.setattr("gpucnn.device.Device.memory", lambda self: (1_000_000, 2_000_000))
+    with pytest.raises(DeviceError, match=r"cpu: the data set has 8 MB of images, and 1 MB are free; train on fewer"):
+        model.fit(np.zeros((10_000, 28, 28, 1), np.uint8), np.zeros(10_000, int))
+
+
+def test_a_gpu_takes_fewer_large_images_at_a_time():
+    """A dense layer alone: H W numbers before and after Flatten, and 3."""
+    counts = [images_on_a_gpu(Network((side, side, 1), (Flatten(), Dense(3)))) for side in (28, 1 << 9, 1 << 14)]
+    assert counts == [1024, (1 << 26) // (2 * (1 << 18) + 3), 1]
 
 
 def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
