@@ -139,17 +139,27 @@ def shown(options: Mapping[str, Any]) -> str:
 class Recorder:
     """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
 
-    What an earlier run left there goes with the first batch: settings that are refused cost nothing.
+    The folder is made, and found to be writable, before the training. What an earlier run left in the file goes with
+    the first batch: settings that are refused cost nothing, and leave nothing after `withdraw`.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._begun = path, False
+        self.path, self._begun, self._made = path, False, not path.parent.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a", encoding="utf-8").close()
 
     def begin(self) -> None:
         if not self._begun:
             self.path.write_text("", encoding="utf-8")
             self._begun = True
+
+    def withdraw(self) -> None:
+        """Remove the file and the folder that this made, if nothing has begun."""
+        if self._begun or self.path.stat().st_size:
+            return
+        self.path.unlink()
+        if self._made:
+            self.path.parent.rmdir()
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         self.begin()
@@ -165,23 +175,26 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
     chosen, optimizer = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
     try:
-        path.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(path / METRICS)
     except OSError as error:
         raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
-    history = model.fit(
-        images,
-        labels,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        optimizer=optimizer,
-        lr=chosen.lr,
-        schedule=chosen.schedule,
-        validation=(held_images, held_labels) if len(held_labels) else None,
-        augmentation=settings.augmentation,
-        seed=settings.seed,
-        callbacks=(recorder, *callbacks),
-    )
+    try:
+        history = model.fit(
+            images,
+            labels,
+            epochs=chosen.epochs,
+            batch_size=chosen.batch_size,
+            optimizer=optimizer,
+            lr=chosen.lr,
+            schedule=chosen.schedule,
+            validation=(held_images, held_labels) if len(held_labels) else None,
+            augmentation=settings.augmentation,
+            seed=settings.seed,
+            callbacks=(recorder, *callbacks),
+        )
+    except GpucnnError:
+        recorder.withdraw()
+        raise
     recorder.begin()  # of no epochs too
     model.save(path / MODEL, trained_on=dataset.name, epochs=len(history.epochs))
     if history.epochs:

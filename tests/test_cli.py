@@ -286,6 +286,14 @@ def test_an_explicit_folder_with_a_finished_run_needs_force(gpucnn_, refused):
     assert len(metrics("deep/er")) == 1
 
 
+def test_a_refused_setting_leaves_no_folder_of_its_own(gpucnn_, refused):
+    train = ("train", "softmax-regression", "--data", npz(), *FAST, "--augment", "shift=99")
+    Path("mine").mkdir()
+    refused(*train, says="choose a smaller shift")
+    refused(*train, "--out", "mine", says="choose a smaller shift")
+    assert list(Path("runs").iterdir()) == list(Path("mine").iterdir()) == []
+
+
 def test_an_explicit_folder_without_a_finished_run_is_used(gpucnn_):
     Path("mine").mkdir()
     Path("mine/metrics.jsonl").write_text("left behind\n")
