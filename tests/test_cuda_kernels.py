@@ -84,11 +84,12 @@ def test_the_source_compiles_for_a_gpu(dtype, wide):
     except Exception as error:
         pytest.skip(f"NVRTC is not installed: {error}")
     program = nvrtc.createProgram(CODE, "kernels.cu", (), ())
-    flags = ("--gpu-architecture=sm_90", "-std=c++17", "-Werror=all-warnings", *cuda.options(dtype, wide))
+    flags = ("--gpu-architecture=sm_90", "-std=c++17", *cuda.options(dtype, wide))
     try:
         nvrtc.compileProgram(program, flags)
     except nvrtc.NVRTCError:
         pytest.fail(nvrtc.getProgramLog(program))
+    assert nvrtc.getProgramLog(program).strip("\0\n ") == "", "a warning"
     code = nvrtc.getCUBIN(program)
     for name in signatures(CODE):
         assert name.encode() in code
