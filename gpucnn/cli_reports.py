@@ -74,7 +74,11 @@ def bench(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Turns of each library: 7; seeds of --time-to: 5; of --memory: 3.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Turns of each library: 7, fewer where they take over five minutes; seeds of --time-to: 5; of --memory: 3.",
+        ),
     ] = None,
     time_to: Annotated[
         float | None, typer.Option(metavar="ACCURACY", help="Time whole processes until this test accuracy instead.")

@@ -48,9 +48,12 @@ class Forward(Task):
         return self.layout.unpack(self.theta)
 
 
-def images_on_a_gpu(network: Network) -> int:
-    """How many images a GPU computes at a time: its memory may be small, and large images have large outputs."""
-    return max(1, min(ON_A_GPU, OUTPUTS // (4 * sum(map(math.prod, network.shapes())))))
+def images_on_a_gpu(network: Network, itemsize: int) -> int:
+    """How many images a GPU computes at a time: its memory may be small, and large images have large outputs.
+
+    itemsize: bytes of a number.
+    """
+    return max(1, min(ON_A_GPU, OUTPUTS // (itemsize * sum(network.output_sizes()))))
 
 
 def forward_in_spans(

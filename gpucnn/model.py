@@ -142,7 +142,7 @@ class Model:
         step = self._step(_optimizer(optimizer), augmentation=self._augmentation(augmentation, changes))
         held = None if validation is None else self._examples(*validation)
         with self.device.activate(), self._workers.limited():
-            with out_of_memory.of_data(self.device, images):
+            with out_of_memory.of_data(self.device, images.nbytes + labels.nbytes):
                 there = self.device.put(images), self.device.put(labels)
             with out_of_memory.of_training(self.device, self.network, batch_size):
                 return train(
@@ -202,9 +202,10 @@ class Model:
             return float(losses.mean(dtype="float64")), float(correct(logits, targets).sum()) / len(labels)
 
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
-        made = [np.empty((0, self._classes()), self.theta.dtype)]
-        with self.device.activate(), self._workers.limited():
-            for logits in forward_in_spans(self._forward(), images, self._workers, self.device.put):
+        made, forward = [np.empty((0, self._classes()), self.theta.dtype)], self._forward()
+        without_memory = out_of_memory.of_inference(self.device, self.network, forward.chunk)
+        with without_memory, self.device.activate(), self._workers.limited():
+            for logits in forward_in_spans(forward, images, self._workers, self.device.put):
                 made.append(self.device.fetch(finish(logits)))
         return np.concatenate(made)
 
@@ -212,7 +213,8 @@ class Model:
         """The same object while nothing in it changes: helper processes have it already."""
         kept = self._kept_forward
         # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
-        chunk = 5 * self._shard // 4 if self.device.kind == "cpu" else images_on_a_gpu(self._running)
+        on_cpu = self.device.kind == "cpu"
+        chunk = 5 * self._shard // 4 if on_cpu else images_on_a_gpu(self._running, self.theta.itemsize)
         if kept is None or kept.theta is not self.theta or (kept.scaling, kept.chunk) != (self.scaling, chunk):
             kept = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, chunk)
             self._kept_forward = kept

@@ -87,13 +87,20 @@ class Network:
         """Multiplications, each with its addition, of one forward pass of one example."""
         return sum(cost(layer, shape) for layer, shape in zip(self.layers, self.shapes()))
 
+    def output_sizes(self) -> list[int]:
+        """Numbers of one example in the input and in each layer's output, networks that are layers looked into."""
+        sizes = [math.prod(self.input_shape)]
+        for layer, shape in zip(self.layers, self.shapes()[1:]):
+            sizes += layer.output_sizes()[1:] if isinstance(layer, Network) else [math.prod(shape)]
+        return sizes
+
     def memory(self, batch: int, itemsize: int = 4) -> int:
         """Estimated bytes that training on a batch holds at once, beside the data set.
 
         Every layer's output and two gradients as large as the largest, for the whole batch; theta, its gradient and two
         vectors of optimiser state. CPU threads that work on parts of the batch need less.
         """
-        sizes = [math.prod(shape) for shape in self.shapes()]
+        sizes = self.output_sizes()
         return itemsize * (batch * (sum(sizes) + 2 * max(sizes)) + 4 * self.parameters)
 
     def summary(self, batch: int = 128) -> str:

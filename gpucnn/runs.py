@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -140,7 +141,7 @@ class Recorder:
     """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
 
     The folder is made, and found to be writable, before the training. What an earlier run left in the file goes with
-    the first batch: settings that are refused cost nothing, and leave nothing after `withdraw`.
+    the first batch: settings that are refused cost nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -154,12 +155,12 @@ class Recorder:
             self._begun = True
 
     def withdraw(self) -> None:
-        """Remove the file and the folder that this made, if nothing has begun."""
-        if self._begun or self.path.stat().st_size:
-            return
-        self.path.unlink()
-        if self._made:
-            self.path.parent.rmdir()
+        """Remove an empty file, and the folder if this made it and it is empty, unless a batch came."""
+        with contextlib.suppress(OSError):
+            if not self._begun and not self.path.stat().st_size:
+                self.path.unlink()
+                if self._made:
+                    self.path.parent.rmdir()
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         self.begin()

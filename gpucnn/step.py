@@ -275,6 +275,6 @@ def shard_size(network: Network, parameters: int) -> int:
     But as many as weigh more than the parameters, which every shard reads once, and down to 16 where activations take
     much memory.
     """
-    numbers = sum(map(math.prod, network.shapes()))
+    numbers = sum(network.output_sizes())
     wanted = max(CACHE // 4, 1.5 * parameters, min(64 * numbers, MEMORY // 4)) / numbers
     return min(256, 1 << max(4, round(math.log2(wanted))))

@@ -193,7 +193,16 @@ def test_long_rounds_are_fewer(monkeypatch):
     clock = itertools.count(0, 40)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     found = timing.rounds(lambda k: {"gpucnn": 1.0}, 7, longest=100)
-    assert len(found.figures) == 2  # begun after 40 and after 80 seconds
+    assert (len(found.figures), found.late) == (2, True)  # begun after 40 and after 80 seconds
+
+
+def test_a_comparison_that_took_long_says_so(monkeypatch):
+    monkeypatch.setattr(timing, "LONG", 0.0)
+    found = timing.interleave({"gpucnn": Candidate(lambda: None)}, 3)
+    assert (found.figures, found.late) == ([], True)
+    row = {"network": "n", "what": "w", "batch": 1} | bench.summary(found, ["gpucnn"], 1.0, "seconds")
+    row |= {"seconds": {"gpucnn": timing.spread([1.0])}, "rounds": 1}
+    assert "(1 round, 0 discarded, five minutes were over)" in bench.line(row, "seconds", "s")
 
 
 def test_gain_is_a_ratio_of_times():
@@ -296,12 +305,15 @@ COMMON = {"network": "softmax-regression", "data": "digits", "seed": 0, "device"
 
 def test_a_task_ends_with_the_process_that_asked_for_it():
     arguments = {**COMMON, "accuracy": 1.0, "epochs": 10**9}
-    command = [sys.executable, "-m", "gpucnn.report.tasks", "train_ours", json.dumps(arguments)]
-    task = subprocess.Popen(command, stdin=subprocess.PIPE)
-    with pytest.raises(subprocess.TimeoutExpired):
-        task.wait(2)
-    task.stdin.close()
-    assert task.wait(30) == 1
+    command = [sys.executable, "-m", "gpucnn.report.tasks", "train_ours", json.dumps(arguments), tasks.BOUND]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as task:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                task.wait(2)
+            task.stdin.close()
+            assert task.wait(30) == tasks.ABANDONED
+        finally:
+            task.kill()
 
 
 def test_our_training_task_reaches_or_misses():

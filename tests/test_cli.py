@@ -289,9 +289,12 @@ def test_an_explicit_folder_with_a_finished_run_needs_force(gpucnn_, refused):
 def test_a_refused_setting_leaves_no_folder_of_its_own(gpucnn_, refused):
     train = ("train", "softmax-regression", "--data", npz(), *FAST, "--augment", "shift=99")
     Path("mine").mkdir()
-    refused(*train, says="choose a smaller shift")
-    refused(*train, "--out", "mine", says="choose a smaller shift")
+    Path("notes").mkdir()
+    Path("notes/keep.txt").write_text("mine")
+    for out in ([], ["--out", "mine"], ["--out", "notes"]):
+        refused(*train, *out, says="choose a smaller shift")
     assert list(Path("runs").iterdir()) == list(Path("mine").iterdir()) == []
+    assert list(Path("notes").iterdir()) == [Path("notes/keep.txt")]
 
 
 def test_an_explicit_folder_without_a_finished_run_is_used(gpucnn_):

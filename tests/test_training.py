@@ -434,14 +434,38 @@ def test_a_data_set_too_large_for_the_device_is_a_sentence(monkeypatch: pytest.M
     model = Model("softmax-regression", device="cpu")
     monkeypatch.setattr("gpucnn.device.Device.put", too_large)
     monkeypatch.setattr("gpucnn.device.Device.memory", lambda self: (1_000_000, 2_000_000))
-    with pytest.raises(DeviceError, match=r"cpu: the data set has 8 MB of images, and 1 MB are free; train on fewer"):
+    with pytest.raises(
+        DeviceError, match=r"cpu: out of memory for the data set's 8 MB, with 1 MB free; train on fewer"
+    ):
         model.fit(np.zeros((10_000, 28, 28, 1), np.uint8), np.zeros(10_000, int))
 
 
 def test_a_gpu_takes_fewer_large_images_at_a_time():
     """A dense layer alone: H W numbers before and after Flatten, and 3."""
-    counts = [images_on_a_gpu(Network((side, side, 1), (Flatten(), Dense(3)))) for side in (28, 1 << 9, 1 << 14)]
-    assert counts == [1024, (1 << 26) // (2 * (1 << 18) + 3), 1]
+    plain = [Network((side, side, 1), (Flatten(), Dense(3))) for side in (28, 1 << 9, 1 << 14)]
+    expected = [1024, (1 << 26) // (2 * (1 << 18) + 3), 1]
+    assert [images_on_a_gpu(network, 4) for network in plain] == expected
+    assert [images_on_a_gpu(Network(network.input_shape, (network,)), 4) for network in plain] == expected
+    assert images_on_a_gpu(plain[1], 8) == expected[1] // 2
+
+
+def test_spans_are_moved_one_by_one():
+    images, _ = examples(23)
+    model, moved = tiny(threads=1), []
+    forward = Forward(TINY, model.layout, Scaling(), Context(choose("cpu")), model.theta, 4)
+    forward_in = forward_in_spans(forward, images, Workers(1), lambda part: moved.append(len(part)) or part)
+    assert sum(map(len, forward_in)) == sum(moved) == 23
+
+
+def test_too_little_memory_for_a_look_at_images_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*arguments: object) -> None:
+        raise MemoryError
+
+    model, images = Model("softmax-regression", device="cpu"), np.zeros((60, 28, 28, 1), np.uint8)
+    monkeypatch.setattr(Forward, "__call__", too_large)
+    for look in (model.predict, lambda x: model.fit(x, np.zeros(60, int), validation=(x, np.zeros(60, int)))):
+        with pytest.raises(DeviceError, match=r"cpu: out of memory with \d+ images at a time .* free\); end other"):
+            look(images)
 
 
 def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ class Bench:
         medians = [each["median"] for each in of_sizes.values() if each and each["median"]]
         farthest = max((abs(each * len(medians) / sum(medians) - 1) for each in medians), default=None)
         shown = ", ".join(f"{name} {_range(each, 3)}" for name, each in of_sizes.items())
-        rest = f"{len(found.figures)} rounds, {found.discarded} discarded"
+        rest = _rounds(len(found.figures), found.discarded, found.late)
         self.show(f"{OURS} alone, the sizes in turn, {unit.shown}: {shown}  ({rest})")
         if farthest is not None:
             self.show(f"  at most {farthest:.0%} from their mean")
@@ -292,6 +292,7 @@ def summary(found: Rounds, names: Sequence[str], unit: float, unit_name: str) ->
         "ratio": spread(found.ratios(OURS, peer)) if peer else None,
         "rounds": len(found.figures),
         "discarded": found.discarded,
+        "late": found.late,
     }
 
 
@@ -307,7 +308,7 @@ def line(row: dict[str, Any], unit_name: str, unit: str) -> str:
     shown = [f"{name} {_range(figures[name], 3)} {unit}" for name in (OURS, row["peer"]) if name]
     slower = [f"{name} {_median(figures[name], 3)}" for name in figures if name not in (OURS, row["peer"])]
     ratio = f"  ratio {_range(row['ratio'], 2)}" if row["ratio"] else ""
-    rest = "; ".join([*slower, f"{row['rounds']} rounds, {row['discarded']} discarded"])
+    rest = "; ".join([*slower, _rounds(row["rounds"], row["discarded"], row["late"])])
     return f"{head}  {'  '.join(shown)}{ratio}  ({rest})"
 
 
@@ -317,6 +318,10 @@ def per_image(row: dict[str, Any]) -> str:
         for who, time in row["microseconds_per_image"].items()
     ]
     return f"batch {row['batch']:>4}, {' x '.join(map(str, row['input'])):<11}  {'  '.join(each)}"
+
+
+def _rounds(count: int, discarded: int, late: bool) -> str:
+    return f"{count} round{'s' * (count != 1)}, {discarded} discarded{', five minutes were over' * late}"
 
 
 def _median(found: dict[str, float | None] | None, digits: int) -> str:

@@ -16,7 +16,7 @@ from .. import networks, runs
 from ..data import load
 from ..device import Device
 from ..errors import GpucnnError, SettingError
-from . import bench, torch_peer
+from . import bench, tasks, torch_peer
 from .bench import OURS, Settings, Show, line, summary
 from .environment import described, environment
 from .timing import rounds
@@ -139,9 +139,12 @@ def memory(
 def run(task: str, **arguments: Any) -> tuple[dict[str, Any], float]:
     """What a task of `tasks` answers, and the seconds that its process lived. Raises GpucnnError where it fails.
 
-    The process ends when this one does, however that ends: a pipe between them then closes.
+    The process ends when this one does, however that ends: a pipe between them then closes. On Windows, where a thread
+    that reads may keep libraries from loading, it would go on.
     """
     command = [sys.executable, "-m", "gpucnn.report.tasks", task, json.dumps(arguments)]
+    if os.name == "posix":
+        command.append(tasks.BOUND)
     theirs, ours = os.pipe()
     try:
         start = time.perf_counter()

@@ -1,5 +1,7 @@
 """What `gpucnn bench` measures in processes of their own: `python -m gpucnn.report.tasks TASK ARGUMENTS`, as JSON.
 
+With BOUND as a third argument, such a process ends when its standard input does.
+
 Each task imports what it measures itself, so that both sides pay for their own imports.
 """
 
@@ -17,6 +19,8 @@ from typing import Any
 
 STEPS = 3  # of which memory is the peak
 LEAST = 1 << 20  # bytes
+BOUND = "--until-stdin-ends"
+ABANDONED = 3  # exit status
 
 
 class _Reached(Exception):
@@ -217,10 +221,12 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def _end_with_caller() -> None:
     """Ends this process when standard input does: its caller is gone, and nobody waits for the answer."""
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
+    while os.read(0, 1 << 10):
+        pass
+    os._exit(ABANDONED)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    if BOUND in sys.argv[3:]:
+        threading.Thread(target=_end_with_caller, daemon=True).start()
     print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -21,7 +21,7 @@ WAITS = 60  # pauses in a row before giving up
 BUDGET = 0.1  # seconds of a candidate's block in a round, where one call takes less
 SETTLE = 0.005  # seconds of untimed work at the start of a block: another library's threads may still be spinning
 MOST = 200  # calls in a block
-LONG = 300.0  # seconds of `interleave`, after which no round begins
+LONG = 300.0  # seconds of rounds of `interleave`, after which none begins
 
 
 class Candidate(NamedTuple):
@@ -37,10 +37,14 @@ class Candidate(NamedTuple):
 
 @dataclass
 class Rounds:
-    """What was measured: per kept round a figure of each candidate, and how many rounds were thrown away."""
+    """What was measured: per kept round a figure of each candidate, and how many rounds were thrown away.
+
+    late: whether fewer rounds were made than were asked for, because they took long.
+    """
 
     figures: list[dict[str, float]] = field(default_factory=list)
     discarded: int = 0
+    late: bool = False
 
     def of(self, name: str) -> list[float]:
         return [figures[name] for figures in self.figures]
@@ -95,7 +99,8 @@ def rounds(
     """
     found, spoilt, waits, start = Rounds(), 0, 0, time.perf_counter()
     while len(found.figures) < count and spoilt < SPOILT * count and waits < WAITS:
-        if time.perf_counter() - start > longest:
+        found.late = time.perf_counter() - start > longest
+        if found.late:
             break
         if not _enough(threads, needed):
             waits += 1
@@ -122,6 +127,7 @@ def interleave(
     """Seconds per call of each candidate in each round. In a round each has one block of calls, in turn.
 
     Two threads must gain `needed` between the blocks too; while that is tried, another library's threads go to sleep.
+    After five minutes no round begins.
     """
     repeats = {name: _repeats(each, budget) for name, each in candidates.items()}
 
