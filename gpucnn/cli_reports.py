@@ -76,8 +76,7 @@ def bench(
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Turns of each library: 7, fewer where they take over five minutes; seeds of --time-to: 5; of --memory: 3.",
+            min=1, help="Turns of each library: 7, begun within 5 minutes; seeds of --time-to: 5; of --memory: 3."
         ),
     ] = None,
     time_to: Annotated[

@@ -1,4 +1,4 @@
-"""A device's out-of-memory errors as sentences that say what fits. Each function is a context that raises DeviceError."""
+"""A device's out-of-memory errors as sentences: contexts that raise DeviceError, and say what fits."""
 
 from __future__ import annotations
 
