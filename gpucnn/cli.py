@@ -74,7 +74,8 @@ def train(
     threads: ThreadsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the batch order, the augmentation.")] = 0,
     out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where the run is saved; runs/NETWORK-DATA by default.")
+        str | None,
+        typer.Option(metavar="DIR", help="Where the run is saved; a new runs/NETWORK-DATA by default."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a finished run in --out.")] = False,
     kernels: KernelsOption = "default",
@@ -120,7 +121,7 @@ def train(
         history = runs.run(settings, dataset, model, path, (shown,))
     result = runs.result(model, dataset, history, path)
     if history.interrupted:
-        _say(f"interrupted after {len(history.epochs)} epochs; what was learnt is in {path}")
+        _say(f"interrupted in epoch {len(history.epochs) + 1}; what was learnt until then is in {path}")
     if as_json:
         print(json.dumps(result))
     else:
@@ -296,7 +297,7 @@ def _described(name: str) -> str:
         f"{name}: {found.about}\n"
         f"source: {found.document}\n"
         f"recipe: {describe(recipe.optimizer)}, learning rate {recipe.lr:g}, {recipe.schedule}, "
-        f"batches of {recipe.batch_size}, {recipe.epochs} epochs of MNIST\n"
+        f"batches of {recipe.batch_size}, {recipe.epochs} epochs of a data set as large as MNIST\n"
         f"--set: {runs.shown(runs.options_of(name)) or 'nothing'}\n\n"
         f"{networks.build(name).summary(recipe.batch_size)}"
     )

@@ -10,7 +10,7 @@ from .errors import DataError
 
 
 def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """images (N, H, W, C) of shape (H, W, C), uint8 or finite floats; (N, H, W) where C is 1. Raises DataError."""
+    """images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1; (N, H, W) where C is 1. Raises DataError."""
     images = np.asarray(images)
     if images.ndim == 3 and len(shape) == 3 and shape[2] == 1:
         images = images[..., None]
@@ -21,6 +21,11 @@ def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
         )
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise DataError("the images hold NaN or infinite values; replace them first")
+    if images.dtype.kind == "f" and images.size and not 0 <= images.min() <= images.max() <= 1:
+        raise DataError(
+            f"the images are floats from {images.min():g} to {images.max():g}, 0..1 was expected; hand over the uint8 "
+            "values 0..255 themselves, or scale them"
+        )
     return images
 
 
@@ -32,8 +37,12 @@ def fitting_examples(images: Any, labels: Any, shape: tuple[int, ...], classes: 
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise DataError(
             f"labels of shape {labels.shape} and type {labels.dtype}: one whole number for each of the {len(images)} "
-            "images was expected"
+            "images was expected; argmax(axis=1) turns one-hot rows into numbers, and names become numbers by "
+            "numpy.unique(labels, return_inverse=True)"
         )
     if not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(f"labels run from {labels.min()} to {labels.max()}; 0 to {classes - 1} was expected")
+        raise DataError(
+            f"labels run from {labels.min()} to {labels.max()}; 0 to {classes - 1} was expected, because the network "
+            f"has {classes} outputs; number the classes 0, 1, 2, ..."
+        )
     return images, labels.astype(np.int64, copy=False)

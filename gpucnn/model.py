@@ -63,6 +63,11 @@ class Model:
         if isinstance(network, str):
             entry = networks.entry(network)
             name, loss, network = name or network, loss or entry.loss, networks.build(network)
+        if not isinstance(network, Network):
+            raise SettingError(
+                f"network: {type(network).__name__} was given; a Network, such as Network((28, 28, 1), (Flatten(), "
+                "Dense(10))), or the name of one was expected"
+            )
         self.network, self.name, self.loss = network, name or "network", loss or SoftmaxCrossEntropy()
         self.device = device if isinstance(device, Device) else Device.parse(device)
         self.class_names = tuple(class_names or map(str, range(self._classes())))
@@ -75,7 +80,7 @@ class Model:
         table = self.acceleration.table(self.device, dtype, exact_ties=shares_ties(network))
         self._context = Context(table)
         self._inference = Context(for_inference(table), training=False)
-        self._workers = Workers(threads or default_threads() if self.device.kind == "cpu" else 1)
+        self._workers = Workers((default_threads() if threads is None else threads) if self.device.kind == "cpu" else 1)
         weights, _ = np.random.SeedSequence(seed).spawn(2)
         params = network.init(network.input_shape, generator(weights))
         self.layout = Layout(params)
@@ -136,6 +141,10 @@ class Model:
         """
         if not self.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
+        if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
+            raise SettingError("validation: a pair (images, labels) was expected, such as the last tenth of the images")
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise SettingError(f"seed={seed!r}: a whole number of at least 0 was expected")
         images, labels = self._examples(images, labels)
         plan = Plan(epochs, batch_size, lr, _schedule(schedule))
         _, order, changes = np.random.SeedSequence(seed).spawn(3)
@@ -320,7 +329,10 @@ def load(
 
 
 def _optimizer(chosen: Optimizer | str) -> Optimizer:
-    return optimizer(chosen) if isinstance(chosen, str) else chosen
+    chosen = optimizer(chosen) if isinstance(chosen, str) else chosen
+    if not hasattr(chosen, "update"):
+        raise SettingError(f"optimizer {chosen!r}: a name such as 'adam', or an Optimizer such as Adam(), was expected")
+    return chosen
 
 
 _schedule = schedule

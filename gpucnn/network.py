@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -24,8 +25,16 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layers, Iterable):
+            raise ShapeError(f"layers: {self.layers!r} is one layer; a tuple of layers was expected")
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.input_shape or min(self.input_shape) < 1:
+            raise ShapeError(f"input_shape {self.input_shape}: (H, W, C) or (features,), each at least 1, was expected")
+        for k, layer in enumerate(self.layers):
+            if isinstance(layer, type) or not hasattr(layer, "out_shape"):
+                called = f"; write {layer.__name__}(...)" if isinstance(layer, type) else ""
+                raise ShapeError(f"layer {k} is {layer!r}: an instance of a layer was expected{called}")
         self.shapes()
 
     def shapes(self) -> list[tuple[int, ...]]:

@@ -228,7 +228,8 @@ def fitting(model: Model, dataset: Dataset) -> Dataset:
     names = list(dataset.class_names)
     if model.network.input_shape != dataset.input_shape:
         raise GpucnnError(
-            f"{dataset.name} has images of shape {dataset.input_shape}, this model takes {model.network.input_shape}"
+            f"{dataset.name} has images of shape {dataset.input_shape}, this model takes {model.network.input_shape}; "
+            "choose other data with --data"
         )
     missing = [name for name in model.class_names if name not in names]
     if missing:

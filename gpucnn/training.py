@@ -20,7 +20,7 @@ from .schedules import Schedule
 
 Array = Any
 
-DIVERGED = 1e18  # a loss above it: the squares that Adam keeps no longer fit float32
+DIVERGED = 1e18  # a loss or a parameter above it: the squares that Adam keeps no longer fit float32
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Plan:
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.lr < math.inf:
-            raise SettingError(
-                f"epochs {self.epochs} and batch size {self.batch_size} must be at least 1, the learning rate "
-                f"{self.lr} above 0"
-            )
+        for what, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise SettingError(f"{what}={value!r}: a whole number of at least 1 was expected")
+        if not isinstance(self.lr, (int, float, np.number)) or not 0 < self.lr < math.inf:
+            raise SettingError(f"lr={self.lr!r}: a learning rate above 0 was expected, such as 0.001")
 
 
 def train(
@@ -121,6 +121,8 @@ def train(
                 run = _Run(step, plan, steps, number, device, callbacks)
                 loss, lr, seconds = run.epoch(images, labels, order, stop)
                 held_out = evaluate() if evaluate else (None, None)
+                if held_out[0] is not None and not math.isfinite(held_out[0]):
+                    raise run.diverged(f"epoch {number}: the validation loss is {held_out[0]:g}")
                 history.epochs.append(Epoch(number, loss, held_out[0], held_out[1], lr, seconds))
                 for callback in callbacks:
                     callback.epoch(history.epochs[-1])
@@ -190,8 +192,8 @@ class _Run:
                 callback.batch(self.number, min(first + size, examples), examples, latest)
         self._fetch(math.ceil(examples / size))
         theta, xp = self.step.theta, array_namespace(self.step.theta)
-        if not bool(xp.all(xp.isfinite(theta))):
-            raise self._diverged(f"epoch {self.number}: a parameter is no longer finite")
+        if not float(xp.max(xp.abs(theta))) <= DIVERGED:
+            raise self.diverged(f"epoch {self.number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
         return self.total / examples, lr, time.perf_counter() - started
 
     def _fetch(self, batch: int) -> float | None:
@@ -201,7 +203,7 @@ class _Run:
             self.total += value
             latest = value / examples
             if not latest <= DIVERGED:
-                raise self._diverged(f"epoch {self.number}, batch {batch}: the loss is {latest:g}")
+                raise self.diverged(f"epoch {self.number}, batch {batch}: the loss is {latest:g}")
         self.pending.clear()
         return latest
 
@@ -212,7 +214,7 @@ class _Run:
         losses = [loss for loss, _ in self.pending]
         return self.device.fetch(array_namespace(losses[0]).stack(losses)).tolist()
 
-    def _diverged(self, what: str) -> TrainingError:
+    def diverged(self, what: str) -> TrainingError:
         return TrainingError(
             f"{what}, so training stopped; a lower learning rate than {self.plan.lr:g}, such as "
             f"{self.plan.lr / 10:g} (--lr), usually mends it"

@@ -607,7 +607,10 @@ def test_one_network(gpucnn_, name):
 def test_one_network_says_what_can_be_set(gpucnn_, refused):
     _, out, _ = gpucnn_("networks", "two-conv")
     assert "--set: filters=8,16, hidden=128, bias=tied, padding=valid, ties=first\n" in out
-    assert "recipe: Adam(0.9), learning rate 0.003, one-cycle, batches of 64, 5 epochs of MNIST\n" in out
+    assert (
+        "recipe: Adam(0.9), learning rate 0.003, one-cycle, batches of 64, 5 epochs of a data set as large as MNIST\n"
+        in out
+    )
     assert last_json(gpucnn_("networks", "two-conv", "--json")[1])["parameters"] == 37610
     refused("networks", "tree", says="network 'tree' is not known; choose one of")
 
@@ -767,7 +770,7 @@ def test_ctrl_c_in_the_middle_of_training_saves_what_was_learnt():
     assert process.returncode == 130
     assert "Traceback" not in err
     found = last_json(out)
-    assert f"interrupted after {found['epochs']} epochs; what was learnt is in run" in err
+    assert f"interrupted in epoch {found['epochs'] + 1}; what was learnt until then is in run" in err
     lines = metrics("run")
     assert [line["epoch"] for line in lines] == list(range(1, found["epochs"] + 1))
     assert Path("run/curves.png").exists()

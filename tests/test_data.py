@@ -722,7 +722,7 @@ def test_read_pictures_refuses(tmp_path):
         ("none.png", r"none\.png: there is no such file; check the path"),
         ("float.tif", "holds floating-point values"),
         ("long.tif", "holds 32-bit values"),
-        (".", "cannot be read as a picture"),
+        (".", "a folder; name the picture files in it"),
     ):
         with pytest.raises(DataError, match=message):
             data.read_pictures([tmp_path / name], GREY)

@@ -85,6 +85,10 @@ def test_threads():
     assert tiny(threads=None).threads >= 1
     with pytest.raises(SettingError, match="threads=-1: at least 1"):
         tiny(threads=-1)
+    with pytest.raises(SettingError, match="threads=0: at least 1"):
+        tiny(threads=0)
+    with pytest.raises(SettingError, match="network: tuple was given; a Network, such as"):
+        Model((Flatten(), Dense(10)))
 
 
 def test_weights_depend_on_the_seed_and_not_on_device_or_threads():
@@ -274,6 +278,8 @@ BAD_IMAGES = {
     ),
     "other channels": (np.zeros((6, 8, 8, 3), np.uint8), r"images of shape \(6, 8, 8, 3\)"),
     "one image": (np.zeros((8, 8), np.uint8), r"images of shape \(8, 8\)"),
+    "floats from 0 to 255": (np.full((6, 8, 8, 1), 255.0), "floats from 255 to 255, 0..1 was expected; hand over the"),
+    "floats below 0": (np.full((6, 8, 8, 1), -1.0), "floats from -1 to -1, 0..1 was expected"),
     "whole numbers": (np.zeros((6, 8, 8, 1), np.int64), "type int64: .* or as floats in 0..1, was expected"),
     "texts": (["cat.png"] * 6, "type <U7"),
     "nan": (np.full((6, 8, 8, 1), np.nan), "the images hold NaN or infinite values; replace them first"),

@@ -801,3 +801,22 @@ def recorded_run() -> list[float]:
 
 def test_ten_recorded_losses() -> None:
     np.testing.assert_allclose(recorded_run(), LOSSES, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers", "sentence"),
+    [
+        ((28, 28, 1), Dense(10), "is one layer; a tuple of layers was expected"),
+        (
+            (28, 28, 1),
+            (Flatten, Dense(10)),
+            r"layer 0 is .*: an instance of a layer was expected; write Flatten\(...\)",
+        ),
+        ((28, 28, 1), (Flatten(), 10), "layer 1 is 10: an instance of a layer was expected$"),
+        ((28, -28, 1), (Flatten(), Dense(10)), r"input_shape \(28, -28, 1\): .* each at least 1"),
+        ((), (Dense(10),), r"input_shape \(\): "),
+    ],
+)
+def test_what_is_no_network_is_refused(shape: Any, layers: Any, sentence: str) -> None:
+    with pytest.raises(ShapeError, match=sentence):
+        Network(shape, layers)

@@ -330,9 +330,21 @@ def test_history_without_validation_or_epochs():
     assert History().images_per_second == 0
 
 
-@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0}, {"lr": math.nan}, {"lr": math.inf}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 0},
+        {"epochs": 1.5},
+        {"batch_size": 0},
+        {"batch_size": "3"},
+        {"lr": 0},
+        {"lr": math.nan},
+        {"lr": math.inf},
+        {"lr": "x"},
+    ],
+)
 def test_a_plan_that_makes_no_sense(options):
-    with pytest.raises(SettingError, match="must be at least 1, the learning rate"):
+    with pytest.raises(SettingError, match=r"(epochs|batch_size|lr)=.* was expected"):
         tiny().fit(*examples(10), **options)
 
 
@@ -417,6 +429,27 @@ def test_training_in_another_thread():
     thread.start()
     thread.join()
     assert found[0].tobytes() == theta_after(tiny()).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"validation": 0.1}, r"a pair \(images, labels\) was expected"),
+        ({"seed": -1}, "seed=-1: a whole number of at least 0"),
+        ({"optimizer": 3}, "optimizer 3: a name such as 'adam'"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_refused(options, sentence) -> None:
+    with pytest.raises(SettingError, match=sentence):
+        tiny().fit(*examples(8), **options)
+
+
+@pytest.mark.parametrize("batch_size", [10, 1000])
+def test_a_run_that_ends_beyond_all_numbers_is_no_success(batch_size) -> None:
+    images, labels = examples(40)
+    held = {"validation": (images, labels)} if batch_size == 10 else {}
+    with pytest.raises(TrainingError, match="training stopped"):
+        tiny().fit(images, labels, epochs=1, batch_size=batch_size, optimizer="sgd", lr=1e25, **held)
 
 
 def test_a_network_without_parameters_is_not_trained() -> None:

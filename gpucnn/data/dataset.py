@@ -148,7 +148,8 @@ def checked_labels(labels: Any, where: str) -> Labels:
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise DataError(
             f"{where}: found {array.dtype} {array.shape}, one integer per picture, shape (N,), was expected; "
-            "turn one-hot rows into labels with argmax(axis=1), and floats with astype(int)"
+            "turn one-hot rows into labels with argmax(axis=1), floats with astype(int), and names with "
+            "numpy.unique(names, return_inverse=True)"
         )
     return array.astype(np.int64, copy=False)
 

@@ -88,7 +88,10 @@ def as_images(array: Any, where: str) -> Images:
             )
         array = np.rint(array.astype(np.float32, copy=False) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise DataError(f"{where}: dtype {array.dtype}, uint8 or floats in 0..1 were expected; use astype(numpy.uint8)")
+        raise DataError(
+            f"{where}: dtype {array.dtype}, uint8 or floats in 0..1 were expected; values 0..255 become uint8 by "
+            "astype(numpy.uint8), others floats by dividing them by the largest possible one"
+        )
     return checked_images(array[..., None] if array.ndim == 3 else array, where)
 
 

@@ -62,9 +62,14 @@ def opened(path: Path) -> Iterator[Any]:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; check the path") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except IsADirectoryError:
+        raise DataError(f"{path}: a folder; name the picture files in it") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: too large ({error}); save it again with fewer pixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise DataError(
-            f"{path}: cannot be read as a picture ({type(error).__name__}: {error}); delete it, or save it again as PNG"
+            f"{path}: cannot be read as a picture ({type(error).__name__}: {error}); leave it out, or save it again as "
+            "PNG"
         ) from None
 
 
