@@ -125,10 +125,11 @@ def train(
     if as_json:
         print(json.dumps(result))
     else:
+        speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
         print(
             f"test accuracy {100 * result['test_accuracy']:.2f} %, loss {result['test_loss']:.4f}, "
             f"on {len(dataset.test_labels):,} images\n"
-            f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; saved in {path}"
+            f"{speed if history.epochs else ''}saved in {path}"
         )
     if history.interrupted:
         raise typer.Exit(130)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from .acceleration import Acceleration
 from .augmentation import Augmentation
 from .data import Dataset
 from .device import Device
-from .errors import GpucnnError, SettingError
+from .errors import GpucnnError, SettingError, TrainingError
 from .model import Model
 from .networks import Recipe
 from .step import useful_workers, workers_worth
@@ -206,14 +207,23 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
 
 
 def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
-    """What `gpucnn train --json` prints. seconds: of training; losses and accuracy: of the test images."""
+    """What `gpucnn train --json` prints. seconds: of training; losses and accuracy: of the test images.
+
+    Raises TrainingError when the loss is not finite.
+    """
     found = model.evaluate(dataset.test_images, dataset.test_labels)
+    if not math.isfinite(found["loss"]):
+        raise TrainingError(
+            f"the loss of the test images is {found['loss']:g}: training diverged, and {path / MODEL} is of no use; "
+            "train again with a lower learning rate (--lr)"
+        )
     return {
         "network": model.name,
         "data": dataset.name,
         "device": str(model.device),
         "parameters": model.layout.size,
         "epochs": len(history.epochs),
+        "interrupted": history.interrupted,
         "train_loss": history.epochs[-1].train_loss if history.epochs else None,
         "test_loss": found["loss"],
         "test_accuracy": found["accuracy"],

@@ -213,8 +213,8 @@ def test_train_digits(gpucnn_):
     assert status == 0
     found = last_json(out)
     assert list(found) == [
-        *("network", "data", "device", "parameters", "epochs", "train_loss", "test_loss", "test_accuracy", "seconds"),
-        *("images_per_second", "model"),
+        *("network", "data", "device", "parameters", "epochs", "interrupted", "train_loss", "test_loss"),
+        *("test_accuracy", "seconds", "images_per_second", "model"),
     ]
     assert (found["network"], found["data"], found["device"]) == ("softmax-regression", "digits", "cpu")
     assert (found["parameters"], found["epochs"]) == (7850, 3)
@@ -284,6 +284,12 @@ def test_an_explicit_folder_with_a_finished_run_needs_force(gpucnn_, refused):
     assert gpucnn_(*train, "--force", "--seed", 1)[0] == 0
     assert Path("deep/er/model.safetensors").read_bytes() != before
     assert len(metrics("deep/er")) == 1
+
+
+def test_a_run_that_ends_in_nan_is_no_success(refused):
+    train = ("train", "two-conv", "--batch-size", 10**5, "--epochs", 1, "--device", "cpu")
+    refused(*train, "--lr", 1e17, "--validation", 0, says="the loss of the test images is nan: training diverged")
+    refused(*train, "--lr", 1e15, says="epoch 1: the validation loss is nan, so training stopped; a lower learning")
 
 
 def test_a_refused_setting_leaves_no_folder_of_its_own(gpucnn_, refused):
@@ -770,6 +776,7 @@ def test_ctrl_c_in_the_middle_of_training_saves_what_was_learnt():
     assert process.returncode == 130
     assert "Traceback" not in err
     found = last_json(out)
+    assert found["interrupted"] is True
     assert f"interrupted in epoch {found['epochs'] + 1}; what was learnt until then is in run" in err
     lines = metrics("run")
     assert [line["epoch"] for line in lines] == list(range(1, found["epochs"] + 1))
