@@ -2,58 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from .device import Device
 from .errors import DeviceError
 from .network import Network
 
 
-@contextmanager
-def of_data(device: Device, size: int) -> Iterator[None]:
+def of_data(device: Device, size: int) -> AbstractContextManager[None]:
     """For moving a data set of so many bytes to the device."""
-    try:
-        yield
-    except device.out_of_memory_errors():
-        raise DeviceError(
-            f"{device}: out of memory for the data set's {_megabytes(size)}, with {_free(device)}; train on fewer or "
-            "smaller images, or with --device cpu"
-        ) from None
+    return _said(
+        device,
+        lambda free: (
+            f"for the data set's {_megabytes(size)}, with {_megabytes(free)} free; train on fewer or smaller images, "
+            "or with --device cpu"
+        ),
+    )
 
 
-@contextmanager
-def of_training(device: Device, network: Network, batch_size: int) -> Iterator[None]:
+def of_training(device: Device, network: Network, batch_size: int) -> AbstractContextManager[None]:
     """For training steps; says which batch size should fit."""
-    try:
-        yield
-    except device.out_of_memory_errors():
-        free, _ = device.memory()
+
+    def sentence(free: int) -> str:
         smaller = batch_size // 2
         while smaller > 1 and network.memory(smaller) > 0.8 * free > 0:
             smaller //= 2
         mend = f"--batch-size {smaller} should fit" if smaller else "use a smaller network or smaller images"
-        raise DeviceError(
-            f"{device}: out of memory with {batch_size} examples per batch (about "
-            f"{_megabytes(network.memory(batch_size))} beside the data set, {_free(device)}); {mend}"
-        ) from None
+        return (
+            f"with {batch_size} examples per batch (about {_megabytes(network.memory(batch_size))} beside the data "
+            f"set, {_megabytes(free)} free); {mend}"
+        )
+
+    return _said(device, sentence)
+
+
+def of_inference(device: Device, network: Network, images: int) -> AbstractContextManager[None]:
+    """For the logits of so many images at a time."""
+    return _said(
+        device,
+        lambda free: (
+            f"with {images} images at a time (about {_megabytes(4 * images * sum(network.output_sizes()))}, "
+            f"{_megabytes(free)} free); end other programs that use the device, or use --device cpu"
+        ),
+    )
 
 
 @contextmanager
-def of_inference(device: Device, network: Network, images: int) -> Iterator[None]:
-    """For the logits of so many images at a time."""
+def _said(device: Device, sentence: Callable[[int], str]) -> Iterator[None]:
+    """sentence: of the bytes that are free."""
     try:
         yield
     except device.out_of_memory_errors():
-        raise DeviceError(
-            f"{device}: out of memory with {images} images at a time (about "
-            f"{_megabytes(4 * images * sum(network.output_sizes()))}, {_free(device)}); end other programs that use "
-            "the device, or use --device cpu"
-        ) from None
-
-
-def _free(device: Device) -> str:
-    return f"{_megabytes(device.memory()[0])} free"
+        raise DeviceError(f"{device}: out of memory {sentence(device.memory()[0])}") from None
 
 
 def _megabytes(size: float) -> str:

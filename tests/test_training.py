@@ -460,10 +460,11 @@ def test_a_network_without_parameters_is_not_trained() -> None:
         model.fit(images, labels)
 
 
-def test_a_data_set_too_large_for_the_device_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_large(*arguments: object) -> None:
-        raise MemoryError
+def too_large(*arguments: object) -> None:
+    raise MemoryError
 
+
+def test_a_data_set_too_large_for_the_device_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model("softmax-regression", device="cpu")
     monkeypatch.setattr("gpucnn.device.Device.put", too_large)
     monkeypatch.setattr("gpucnn.device.Device.memory", lambda self: (1_000_000, 2_000_000))
@@ -491,9 +492,6 @@ def test_spans_are_moved_one_by_one():
 
 
 def test_too_little_memory_for_a_look_at_images_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_large(*arguments: object) -> None:
-        raise MemoryError
-
     model, images = Model("softmax-regression", device="cpu"), np.zeros((60, 28, 28, 1), np.uint8)
     monkeypatch.setattr(Forward, "__call__", too_large)
     for look in (model.predict, lambda x: model.fit(x, np.zeros(60, int), validation=(x, np.zeros(60, int)))):
@@ -502,9 +500,6 @@ def test_too_little_memory_for_a_look_at_images_says_so(monkeypatch: pytest.Monk
 
 
 def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_large(*arguments: object) -> None:
-        raise MemoryError
-
     model = Model("softmax-regression", device="cpu")
     monkeypatch.setattr("gpucnn.step.Step.__call__", too_large)
     monkeypatch.setattr("gpucnn.device.Device.memory", lambda self: (1_000_000, 2_000_000))
