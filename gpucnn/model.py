@@ -91,6 +91,9 @@ class Model:
 
         self._running = fuse(network) if table.name != REFERENCE.name else network
         self._shard = shard_size(network, self.layout.size)
+        # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
+        on_cpu = self.device.kind == "cpu"
+        self._chunk = 5 * self._shard // 4 if on_cpu else images_on_a_gpu(self._running, self.theta.itemsize)
         self._running_layout = Layout(self._running.init(network.input_shape, generator(0)))
         self._kept_forward: Forward | None = None
 
@@ -211,21 +214,18 @@ class Model:
             return float(losses.mean(dtype="float64")), float(correct(logits, targets).sum()) / len(labels)
 
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
-        made, forward = [np.empty((0, self._classes()), self.theta.dtype)], self._forward()
-        without_memory = out_of_memory.of_inference(self.device, self.network, forward.chunk)
-        with without_memory, self.device.activate(), self._workers.limited():
-            for logits in forward_in_spans(forward, images, self._workers, self.device.put):
+        made = [np.empty((0, self._classes()), self.theta.dtype)]
+        memory = out_of_memory.of_inference(self.device, self.network, self._chunk)
+        with memory, self.device.activate(), self._workers.limited():
+            for logits in forward_in_spans(self._forward(), images, self._workers, self.device.put):
                 made.append(self.device.fetch(finish(logits)))
         return np.concatenate(made)
 
     def _forward(self) -> Forward:
         """The same object while nothing in it changes: helper processes have it already."""
         kept = self._kept_forward
-        # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
-        on_cpu = self.device.kind == "cpu"
-        chunk = 5 * self._shard // 4 if on_cpu else images_on_a_gpu(self._running, self.theta.itemsize)
-        if kept is None or kept.theta is not self.theta or (kept.scaling, kept.chunk) != (self.scaling, chunk):
-            kept = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, chunk)
+        if kept is None or kept.theta is not self.theta or kept.scaling != self.scaling:
+            kept = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, self._chunk)
             self._kept_forward = kept
         return kept
 

@@ -110,7 +110,7 @@ def train(
 
     The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
     smaller. Ctrl-C ends the run after the step it is in, a second one at once. Raises TrainingError when the loss, or
-    a parameter at the end of an epoch, is not finite.
+    a parameter or the validation loss at the end of an epoch, is not finite.
     """
     history = History(examples=images.shape[0])
     steps = plan.epochs * math.ceil(images.shape[0] / plan.batch_size)
