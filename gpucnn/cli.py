@@ -88,8 +88,8 @@ def train(
     What is not given comes from the network's recipe. The run leaves model.safetensors, metrics.jsonl and curves.png.
     """
     from . import networks, runs
-    from .acceleration import Acceleration
     from .augmentation import Augmentation
+    from .engine.acceleration import Acceleration
     from .progress import reporter
 
     networks.entry(network)

@@ -31,11 +31,18 @@ def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
     return images
 
 
-def fitting_examples(images: Any, labels: Any, shape: tuple[int, ...], classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """At least one image, and for each a label, a whole number below `classes`, as int64. Raises DataError."""
+def fitting_examples(
+    images: Any, labels: Any, shape: tuple[int, ...], classes: int, numbers: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """At least one image, and for each a label, a whole number below `classes`, as int64. Raises DataError.
+
+    numbers: a type; then for each image `classes` finite numbers of that type.
+    """
     images, labels = fitting_images(images, shape), np.asarray(labels)
     if not len(images):
         raise DataError("there are no images; give at least one")
+    if numbers is not None:
+        return images, _numbers(labels, (len(images), classes), numbers, "targets", "outputs")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise DataError(
             f"labels of shape {labels.shape} and type {labels.dtype}: one whole number for each of the {len(images)} "
@@ -48,3 +55,19 @@ def fitting_examples(images: Any, labels: Any, shape: tuple[int, ...], classes: 
             f"has {classes} outputs; number the classes 0, 1, 2, ..."
         )
     return images, labels.astype(np.int64, copy=False)
+
+
+def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:
+    """A finite factor of at least 0 for each example's loss, (N,). Raises DataError."""
+    weights = _numbers(np.asarray(weights), (examples,), dtype, "sample_weight", "one for each image")
+    if weights.min() < 0:
+        raise DataError(f"sample_weight holds {weights.min():g}: numbers of at least 0 were expected")
+    return weights
+
+
+def _numbers(given: np.ndarray, shape: tuple[int, ...], dtype: Any, name: str, what: str) -> np.ndarray:
+    if given.shape != shape or given.dtype.kind not in "iuf":
+        raise DataError(f"{name} of shape {given.shape} and type {given.dtype}: numbers {shape} ({what}) were expected")
+    if not np.isfinite(given).all():
+        raise DataError(f"{name}: NaN or infinite values are there; replace them first")
+    return given.astype(dtype, copy=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from . import ops
 from .namespace import array_namespace
@@ -11,16 +11,25 @@ from .namespace import array_namespace
 Array = Any
 
 
-class Loss(Protocol):
-    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
-        """logits (N, K), labels (N,) whole numbers below K -> losses (N,), d_logits (N, K) of their sum."""
+class Loss:
+    """The base of losses: frozen settings. It holds defaults only, and deriving from it is optional.
+
+    numbers: the targets are numbers (N, K), as logits are, and not whole numbers (N,) below K, the classes.
+    """
+
+    numbers: ClassVar[bool] = False
+
+    def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
+        """logits (N, K), targets (N,) or (N, K) -> losses (N,), d_logits (N, K) of their sum."""
+        raise NotImplementedError
 
     def probabilities(self, logits: Array) -> Array:
-        """logits (N, K) -> (N, K)."""
+        """logits (N, K) -> (N, K); the logits themselves where they are the answer."""
+        return logits
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropy:
+class SoftmaxCrossEntropy(Loss):
     """-log of the probability that softmax gives the right class. two-conv eq. (13) to (15), layered (24) to (26)."""
 
     def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -31,7 +40,7 @@ class SoftmaxCrossEntropy:
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(Loss):
     """The mean over outputs of the binary cross-entropy of each sigmoid with 1 for the right class, 0 for the others.
 
     binary-sigmoid, "Cross Entropy Loss". The class is the largest output; the outputs need not add up to 1.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,27 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoint, networks, out_of_memory
-from .acceleration import Acceleration
+from . import checkpoint, networks
 from .augmentation import Augmentation
 from .data.preprocessing import Preprocessing
 from .device import Device
+from .engine import memory
+from .engine.acceleration import Acceleration
+from .engine.execution import Execution
+from .engine.scaling import Scaling
 from .errors import CheckpointError, DataError, SettingError
-from .graph import FusedStep
-from .inference import Forward, forward_in_spans, images_on_a_gpu
 from .initializers import generator
-from .inputs import fitting_examples, fitting_images
-from .kernels import REFERENCE, Context, for_inference
+from .inputs import fitting_examples, fitting_images, fitting_weights
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
-from .network import Network, shares_ties
+from .network import Network
 from .optimizers import Optimizer, optimizer
 from .parameters import Layout
 from .schedules import schedule
-from .step import Scaling, Step, shard_size
 from .training import Callback, History, Plan, train
-from .workers import Workers, default_threads
 
 DTYPES = ("float32", "float64")
+STATE = "state"  # before the names of running states in a checkpoint
 
 
 class Model:
@@ -76,26 +74,19 @@ class Model:
             raise SettingError(f"dtype {dtype!r}: one of {', '.join(DTYPES)} was expected")
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
-        self.acceleration = Acceleration(kernels, precision, graph)
-        table = self.acceleration.table(self.device, dtype, exact_ties=shares_ties(network))
-        self._context = Context(table)
-        self._inference = Context(for_inference(table), training=False)
-        self._workers = Workers((default_threads() if threads is None else threads) if self.device.kind == "cpu" else 1)
         weights, _ = np.random.SeedSequence(seed).spawn(2)
-        params = network.init(network.input_shape, generator(weights))
-        self.layout = Layout(params)
-        theta = self.layout.pack(params, np.empty(self.layout.size, dtype))
-        self.theta = self._workers.share(self.device.put(theta))
-        _models.add(self)
-        from .peephole import fuse
-
-        self._running = fuse(network) if table.name != REFERENCE.name else network
-        self._shard = shard_size(network, self.layout.size)
-        # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
-        on_cpu = self.device.kind == "cpu"
-        self._chunk = 5 * self._shard // 4 if on_cpu else images_on_a_gpu(self._running, self.theta.itemsize)
-        self._running_layout = Layout(self._running.init(network.input_shape, generator(0)))
-        self._kept_forward: Forward | None = None
+        self.execution = Execution(
+            network,
+            self.device,
+            seed=weights,
+            dtype=dtype,
+            threads=threads,
+            acceleration=Acceleration(kernels, precision, graph),
+        )
+        self.layout, self.state_layout = (
+            Layout(network.init(network.input_shape, generator(0))),
+            Layout(network.init_state(network.input_shape)),
+        )
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
@@ -106,15 +97,32 @@ class Model:
         return shape[0]
 
     @property
+    def theta(self) -> Any:
+        """All parameters as one vector on the device; what is written there changes the model."""
+        return self.execution.theta
+
+    @theta.setter
+    def theta(self, vector: Any) -> None:
+        self.execution.theta[...] = vector
+
+    @property
     def threads(self) -> int:
         """CPU threads that training may use."""
-        return self._workers.threads
+        return self.execution.workers.threads
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
         """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model."""
-        theta = self.device.fetch(self.theta)
-        return {slot.name: theta[slot.place].reshape(slot.shape).copy() for slot in self.layout.slots}
+        return self._named(self.layout, self.execution.theta)
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """The layers' running state by its path, such as "1/mean", as `parameters` are."""
+        return self._named(self.state_layout, self.execution.state)
+
+    def _named(self, layout: Layout, vector: Any) -> dict[str, np.ndarray]:
+        vector = self.device.fetch(vector)
+        return {slot.name: vector[slot.place].reshape(slot.shape).copy() for slot in layout.slots}
 
     def summary(self, batch: int = 128) -> str:
         return self.network.summary(batch)
@@ -130,14 +138,17 @@ class Model:
         lr: float = 1e-3,
         schedule: str = "constant",
         validation: tuple[np.ndarray, np.ndarray] | None = None,
+        sample_weight: np.ndarray | None = None,
         augmentation: Augmentation | str | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> History:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
-        augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`. seed: of the
-        batch order and of the augmentation; another call with the same seed repeats both. lr: the base rate, in units
+        A loss of numbers takes (N, K) floats as labels. sample_weight: (N,) factors of the examples' losses, in means
+        over a batch too. augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`.
+        seed: of the batch order, of the augmentation, and of what layers draw; another call with the same seed repeats
+        all. lr: the base rate, in units
         of the loss's mean over a batch. Training goes on from the parameters as they are. Raises DataError,
         SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's memory is too
         small.
@@ -149,18 +160,25 @@ class Model:
         if not isinstance(seed, (int, np.integer)) or seed < 0:
             raise SettingError(f"seed={seed!r}: a whole number of at least 0 was expected")
         images, labels = self._examples(images, labels)
+        weights = None if sample_weight is None else fitting_weights(sample_weight, len(images), self.theta.dtype)
         plan = Plan(epochs, batch_size, lr, _schedule(schedule))
-        _, order, changes = np.random.SeedSequence(seed).spawn(3)
-        step = self._step(_optimizer(optimizer), augmentation=self._augmentation(augmentation, changes))
+        _, order, changes, draws = np.random.SeedSequence(seed).spawn(4)
+        step = self.execution.step(
+            self.loss,
+            _optimizer(optimizer),
+            scaling=self.scaling,
+            augmentation=self._augmentation(augmentation, changes),
+            key=int(draws.generate_state(1)[0]),
+        )
         held = None if validation is None else self._examples(*validation)
-        with self.device.activate(), self._workers.limited():
-            with out_of_memory.of_data(self.device, images.nbytes + labels.nbytes):
-                there = self.device.put(images), self.device.put(labels)
-            with out_of_memory.of_training(self.device, self.network, batch_size):
+        with self.execution.active():
+            with memory.of_data(self.device, images.nbytes + labels.nbytes):
+                there = [None if each is None else self.device.put(each) for each in (images, labels, weights)]
+            with memory.of_training(self.device, self.network, batch_size):
                 return train(
                     step,
                     *there,
-                    plan,
+                    plan=plan,
                     device=self.device,
                     rng=generator(order),
                     evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
@@ -178,16 +196,6 @@ class Model:
         chosen.check(self.network.input_shape)
         return replace(chosen, key=int(seed.generate_state(1)[0]))
 
-    def _step(self, chosen: Optimizer, theta: Any = None, augmentation: Augmentation | None = None) -> Step | FusedStep:
-        """The update that training does; theta: another vector than the model's."""
-        parts = self._running, self.loss, self.theta if theta is None else theta, chosen
-        settings: dict[str, Any] = {"layout": self._running_layout, "scaling": self.scaling, "context": self._context}
-        settings["augmentation"] = augmentation
-        if not self.acceleration.is_fused:
-            return Step(*parts, **settings, workers=self._workers, shard=self._shard)
-        with self.device.activate():
-            return FusedStep(*parts, **settings, device=self.device, graph=self.acceleration.graph)
-
     def logits(self, images: np.ndarray) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
         return self._over_chunks(self._images(images), lambda logits: logits)
@@ -201,43 +209,41 @@ class Model:
         return self.logits(images).argmax(axis=1)
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples."""
+        """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
+
+        Without accuracy where the loss is of numbers.
+        """
         images, labels = self._examples(images, labels)
         loss, accuracy = self._loss_and_accuracy(images, labels)
-        return {"loss": loss, "accuracy": accuracy, "examples": len(images)}
+        return {"loss": loss} | ({} if accuracy is None else {"accuracy": accuracy}) | {"examples": len(images)}
 
-    def _loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    def _loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float | None]:
         logits = self.device.put(self._over_chunks(images, lambda logits: logits))
-        with self.device.activate(), self._workers.limited():
+        with self.execution.active():
             targets = self.device.put(labels)
             losses, _ = self.loss(logits, targets)
-            return float(losses.mean(dtype="float64")), float(correct(logits, targets).sum()) / len(labels)
+            loss = float(losses.mean(dtype="float64"))
+            return loss, None if labels.ndim > 1 else float(correct(logits, targets).sum()) / len(labels)
 
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
         made = [np.empty((0, self._classes()), self.theta.dtype)]
-        memory = out_of_memory.of_inference(self.device, self.network, self._chunk)
-        with memory, self.device.activate(), self._workers.limited():
-            for logits in forward_in_spans(self._forward(), images, self._workers, self.device.put):
+        enough = memory.of_inference(self.device, self.network, self.execution.chunk)
+        with enough, self.execution.active():
+            for logits in self.execution.logits(images, self.scaling):
                 made.append(self.device.fetch(finish(logits)))
         return np.concatenate(made)
-
-    def _forward(self) -> Forward:
-        """The same object while nothing in it changes: helper processes have it already."""
-        kept = self._kept_forward
-        if kept is None or kept.theta is not self.theta or kept.scaling != self.scaling:
-            kept = Forward(self._running, self._running_layout, self.scaling, self._inference, self.theta, self._chunk)
-            self._kept_forward = kept
-        return kept
 
     def _images(self, images: Any) -> np.ndarray:
         return fitting_images(images, self.network.input_shape)
 
     def _examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        return fitting_examples(images, labels, self.network.input_shape, self._classes())
+        numbers = self.theta.dtype if getattr(self.loss, "numbers", False) else None
+        return fitting_examples(images, labels, self.network.input_shape, self._classes(), numbers)
 
     def save(self, path: str | os.PathLike[str], **more: Any) -> Path:
         """Write a safetensors checkpoint; more: entries for its description. Raises CheckpointError."""
-        return checkpoint.write(path, self.describe() | more, self.parameters)
+        state = {f"{STATE}/{name}": tensor for name, tensor in self.state.items()}
+        return checkpoint.write(path, self.describe() | more, self.parameters | state)
 
     def describe(self) -> dict[str, Any]:
         """All of the model but its parameters and device, as JSON-able values."""
@@ -257,7 +263,9 @@ class Model:
         self._take(tensors, f"{path}: belongs to another network", "load it with gpucnn.load(path)")
 
     def _take(self, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
-        expected = {slot.name: slot.shape for slot in self.layout.slots}
+        slots = {slot.name: slot for slot in self.layout.slots}
+        slots |= {f"{STATE}/{slot.name}": slot for slot in self.state_layout.slots}
+        expected = {name: slot.shape for name, slot in slots.items()}
         found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or "/" in name}
         if found != expected:
             wrong = next(n for n in [*expected, *found] if found.get(n) != expected.get(n))
@@ -265,29 +273,12 @@ class Model:
                 f"{where}: {wrong} has shape {found.get(wrong, 'none')}, {expected.get(wrong, 'none')} was expected; "
                 f"{remedy}"
             )
-        theta = np.empty(self.layout.size, self.theta.dtype)
-        for slot in self.layout.slots:
-            tensor = tensors[slot.name]
-            if tensor.dtype.name not in DTYPES:
-                raise CheckpointError(f"{where}: {slot.name} is {tensor.dtype}, {theta.dtype} was expected; {remedy}")
-            with np.errstate(over="ignore"):
-                theta[slot.place] = tensor.ravel()
-            if not np.isfinite(theta[slot.place]).all():
-                raise CheckpointError(
-                    f"{where}: {slot.name} holds NaN or infinite values; train it again with a lower learning rate"
-                )
+        theta, state = (np.empty(each.size, self.theta.dtype) for each in (self.layout, self.state_layout))
+        for name, slot in slots.items():
+            vector = state if name.startswith(f"{STATE}/") else theta
+            checkpoint.copy(tensors[name], vector[slot.place], f"{where}: {name}", remedy)
         self.theta[...] = self.device.put(theta)
-
-
-def _keep_apart() -> None:
-    """After a fork: shared memory stays shared, and a child that trains must not write its parent's parameters."""
-    for model in list(_models):
-        model.theta = model.theta.copy()
-
-
-_models: weakref.WeakSet[Model] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_keep_apart)
+        self.execution.state[...] = self.device.put(state)
 
 
 def load(

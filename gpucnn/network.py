@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass
@@ -11,11 +12,12 @@ from .errors import ShapeError
 from .initializers import generator
 from .kernels import Context
 from .layers import Layer, MaxPool2D
+from .layers.base import has_place, initial_state
 from .parameters import Layout
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(Layer):
     """layers, applied in order to inputs of input_shape: (H, W, C) for images, (features,) for vectors.
 
     Raises ShapeError, naming the layer, when one does not fit the output of the one before it.
@@ -62,7 +64,7 @@ class Network:
         """x and the output in the layout of context.kernels -> output, one residual per layer."""
         residuals = []
         for k, layer in enumerate(self.layers):
-            x, residual = layer.forward(params.get(str(k), {}), x, context)
+            x, residual = layer.forward(params.get(str(k), {}), x, self.context_of(k, context))
             residuals.append(residual)
         return x, residuals
 
@@ -77,11 +79,36 @@ class Network:
         dparams: dict[str, Any] = {}
         last = 0 if need_dx or not params else min(map(int, params))
         for k in range(len(self.layers) - 1, last - 1, -1):
-            key, need = str(k), need_dx or k > last
-            dy, of_layer = self.layers[k].backward(params.get(key, {}), residuals.pop(), dy, context, need_dx=need)
+            key, need, inner = str(k), need_dx or k > last, self.context_of(k, context)
+            dy, of_layer = self.layers[k].backward(params.get(key, {}), residuals.pop(), dy, inner, need_dx=need)
             if key in params:
                 dparams[key] = of_layer
         return (dy if need_dx else None), dparams
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        """The running states of the layers that have one, {"1": {"mean": ...}, ...}."""
+        states = {
+            str(k): initial_state(layer, shape) for k, (layer, shape) in enumerate(zip(self.layers, self.shapes()))
+        }
+        return {k: of_layer for k, of_layer in states.items() if of_layer}
+
+    def next_state(self, state: Any, residuals: list[Any]) -> dict[str, Any]:
+        return {k: self.layers[int(k)].next_state(of_layer, residuals[int(k)]) for k, of_layer in state.items()}
+
+    @property
+    def has_place(self) -> bool:  # type: ignore[override]
+        return any(place is not None for place in self._places)
+
+    @functools.cached_property
+    def _places(self) -> tuple[int | None, ...]:
+        """For layers with a context of their own, how many such there are before: blocks of others do not change it."""
+        wanted = [has_place(layer) for layer in self.layers]
+        return tuple(sum(wanted[:k]) if wants else None for k, wants in enumerate(wanted))
+
+    def context_of(self, k: int, context: Context) -> Context:
+        """What layer k is told, of what the network is told."""
+        place = self._places[k]
+        return context if place is None else context.inside(str(k), place)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every parameter's shape by its path, such as {"0/kernel": (5, 5, 1, 8)}."""

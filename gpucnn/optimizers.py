@@ -5,26 +5,51 @@ They are frozen settings; what changes lives in `state`, vectors as long as thet
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from .errors import SettingError
 from .namespace import array_namespace
+from .parameters import Layout
 
 Array = Any
 State = dict[str, Array]
 
 
-class Optimizer(Protocol):
+class Optimizer:
+    """The base of optimisers: frozen settings. It holds defaults only, and deriving from it is optional.
+
+    theta and g come as pieces of the flat vectors: `update` is called once for each piece, and must not care where one
+    ends. An optimiser that cares has `update_parameter` beside it, which is called instead, once for each parameter.
+    One that must know the whole gradient first, such as its norm, has `reduce`. Both are None where they are not
+    wanted.
+    """
+
+    usual_lr: ClassVar[float] = 1e-3  # where nothing else is said
+    reduce: ClassVar[Callable[[Any, Array], Array] | None] = None
+    update_parameter: ClassVar[Callable[..., None] | None] = None
+
+    def bind(self, layout: Layout) -> Optimizer:
+        """The optimiser for parameters of these names and shapes; called once, before `init`."""
+        return self
+
     def init(self, theta: Array) -> State:
-        """The state before the first update, on theta's device."""
+        """The state before the first update: vectors as long as theta, on its device."""
+        return {}
 
     def update(self, theta: Array, g: Array, state: State, lr: float, step: int) -> None:
-        """Write theta and state. step counts updates from 1. g may be overwritten. Slices of the vectors will do."""
+        """Write theta and state. step counts updates from 1. g may be overwritten.
+
+        An optimiser with `reduce(g) -> Array` gets one more argument, reduced=: the sum of what that gave for the
+        pieces of g. One with `update_parameter(slot, theta, g, state, lr, step)` gets its arrays in the shape of the
+        parameter, whose name and shape slot tells.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """theta -= lr g; with momentum m: v = m v + g, theta -= lr v (Nesterov: lr (g + m v)). All five documents.
 
     weight_decay: g gains weight_decay * theta first.
@@ -41,6 +66,10 @@ class SGD:
             )
         if self.nesterov and not self.momentum:
             raise SettingError("SGD: nesterov=True needs a momentum above 0")
+
+    @property
+    def usual_lr(self) -> float:  # type: ignore[override]
+        return 0.03 if self.momentum else 0.1
 
     def init(self, theta: Array) -> State:
         return {"velocity": array_namespace(theta).zeros_like(theta)} if self.momentum else {}
@@ -59,7 +88,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g g; theta -= lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon).
 
     weight_decay is added to g (AdamW decouples it). Kingma and Ba, 2015.

@@ -12,6 +12,8 @@ Array = Any
 
 
 class Slot(NamedTuple):
+    """A parameter: its path in the nested dict, its place in theta, its shape."""
+
     path: tuple[str, ...]
     place: slice
     shape: tuple[int, ...]
@@ -20,6 +22,11 @@ class Slot(NamedTuple):
     def name(self) -> str:
         """Such as "0/kernel"."""
         return "/".join(self.path)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is a matrix or a stack of such, as weights and kernels are, but biases are not."""
+        return len(self.shape) in (2, 4)
 
 
 class Layout:

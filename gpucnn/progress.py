@@ -14,7 +14,8 @@ def line(epoch: Epoch, epochs: int) -> str:
     parts = [f"epoch {epoch.epoch}/{epochs}", f"loss {epoch.train_loss:.4f}"]
     if epoch.validation_loss is not None:
         parts.append(f"validation loss {epoch.validation_loss:.4f}")
-        parts.append(f"accuracy {100 * (epoch.validation_accuracy or 0):.2f} %")
+    if epoch.validation_accuracy is not None:
+        parts.append(f"accuracy {100 * epoch.validation_accuracy:.2f} %")
     return "  ".join([*parts, f"{epoch.seconds:.1f} s"])
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from . import networks
-from .acceleration import Acceleration
 from .augmentation import Augmentation
 from .data import Dataset
 from .device import Device
+from .engine.acceleration import Acceleration
+from .engine.sharded_step import useful_workers, workers_worth
 from .errors import GpucnnError, SettingError, TrainingError
 from .model import Model
 from .networks import Recipe
-from .step import useful_workers, workers_worth
 from .training import Callback, Epoch, History
 from .workers import default_threads, helpers
 

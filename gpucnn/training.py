@@ -65,17 +65,20 @@ class Callback(Protocol):
         """An epoch ended."""
 
 
-class Update(Protocol):
-    """What trains: `step.Step` or `graph.FusedStep`. steps: updates done; theta: the vector that they write."""
+class Step(Protocol):
+    """What trains: one of engine's steps. steps: updates done; theta: the vector that they write."""
 
-    steps: int
-    theta: Array
+    @property
+    def steps(self) -> int: ...
 
-    def __call__(self, images: Array, labels: Array, batch: Array, lr: float) -> Array:
+    @property
+    def theta(self) -> Array: ...
+
+    def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices); their losses, on the device."""
 
 
-Evaluate = Callable[[], tuple[float, float]]
+Evaluate = Callable[[], tuple[float, float | None]]
 
 
 @dataclass(frozen=True)
@@ -96,17 +99,18 @@ class Plan:
 
 
 def train(
-    step: Update,
+    step: Step,
     images: Array,
     labels: Array,
-    plan: Plan,
+    weights: Array | None = None,
     *,
+    plan: Plan,
     device: Device,
     rng: np.random.Generator,
     evaluate: Evaluate | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> History:
-    """Run the plan. images (N, H, W, C) and labels (N,) are on the device.
+    """Run the plan. images (N, H, W, C), labels (N,) or (N, K), and weights (N,) or None, are on the device.
 
     The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
     smaller. Ctrl-C ends the run after the step it is in, a second one at once. Raises TrainingError when the loss, or
@@ -119,7 +123,7 @@ def train(
             for number in range(1, plan.epochs + 1):
                 order = device.put(rng.permutation(images.shape[0]))
                 run = _Run(step, plan, steps, number, device, callbacks)
-                loss, lr, seconds = run.epoch(images, labels, order, stop)
+                loss, lr, seconds = run.epoch((images, labels), weights, order, stop)
                 held_out = evaluate() if evaluate else (None, None)
                 if held_out[0] is not None and not math.isfinite(held_out[0]):
                     raise run.diverged(f"epoch {number}: the validation loss is {held_out[0]:g}")
@@ -168,7 +172,7 @@ class _Run:
     FETCH = 50
 
     def __init__(
-        self, step: Update, plan: Plan, steps: int, number: int, device: Device, callbacks: Iterable[Callback]
+        self, step: Step, plan: Plan, steps: int, number: int, device: Device, callbacks: Iterable[Callback]
     ) -> None:
         self.step, self.plan, self.steps, self.number = step, plan, steps, number
         self.device, self.callbacks = device, callbacks
@@ -176,7 +180,9 @@ class _Run:
         self.pending: list[tuple[Array, int]] = []
         self.total = 0.0
 
-    def epoch(self, images: Array, labels: Array, order: Array, stop: Callable[[], None]) -> tuple[float, float, float]:
+    def epoch(
+        self, data: tuple[Array, Array], weights: Array | None, order: Array, stop: Callable[[], None]
+    ) -> tuple[float, float, float]:
         """-> mean loss, last learning rate, seconds. stop is called between steps."""
         examples, size = order.shape[0], self.plan.batch_size
         lr, started, latest = 0.0, time.perf_counter(), None
@@ -184,7 +190,7 @@ class _Run:
             stop()
             batch = order[first : first + size]
             lr = self.plan.lr * self.plan.schedule(self.step.steps, self.steps)
-            losses = self.step(images, labels, batch, lr)
+            losses = self.step(*data, batch, lr, weights)
             self.pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
             if len(self.pending) >= self.every:
                 latest = self._fetch(first // size + 1)

@@ -28,7 +28,8 @@ def environment() -> str:
     import numpy as np
     from threadpoolctl import threadpool_info
 
-    blas = [f"{each['internal_api']} {each.get('architecture')}" for each in threadpool_info() if "blas" in str(each)]
+    of_numpy = [each for each in threadpool_info() if each["user_api"] == "blas" and "numpy" in each["filepath"]]
+    blas = [f"{each['internal_api']} {each.get('architecture')}" for each in of_numpy]
     features = np._core._multiarray_umath.__cpu_features__  # NumPy's own exp and tanh
     vectors = next((name for name in ("AVX512_SKX", "AVX2", "ASIMD") if features.get(name)), "no vectors")
     return f"NumPy {np.__version__} {vectors}, {', '.join(blas)}"

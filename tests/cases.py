@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpucnn.engine.rewrite import rewritten
 from gpucnn.kernels import Context
+from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
 from gpucnn.network import Network
 from gpucnn.parameters import Layout
@@ -117,6 +119,11 @@ CASES = {
         (10, 9, 1),
     ),
 }
+
+
+def fuse(network):
+    """The network as tables that have blocks run it."""
+    return rewritten(network, NUMPY)
 
 
 def kept(residuals):

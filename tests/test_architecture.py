@@ -20,20 +20,17 @@ from gpucnn import ops
 ROOT = Path(gpucnn.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 
-ORDER = ["errors", "ops", "kernels", "layers", "network", "step", "training", "model", "runs", "cli"]
+ORDER = ["errors", "ops", "kernels", "layers", "network", "engine", "training", "model", "runs", "cli"]
 PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) or name == "network.py"]
 CUPY = {"device.py", "kernels/cuda.py"}
 CORE = {
     *ORDER[:6],
-    "factors",
-    "graph",
     "initializers",
     "losses",
     "namespace",
     "networks",
     "optimizers",
     "parameters",
-    "peephole",
     "schedules",
 }
 AROUND = {"arguments", "checkpoint", "cli", "data", "model", "progress", "report", "runs", "training"}
@@ -86,7 +83,7 @@ def test_the_files_are_found() -> None:
     assert {"ops/convolution.py", "layers/linear.py", "network.py", "device.py", "kernels/reference.py"} <= set(FILES)
     assert set(ORDER) <= {unit(name) for name in FILES}
     assert used_units("ops/pooling.py") == {"errors", "namespace", "ops"}
-    assert used_units("layers/convolution.py") == {"errors", "initializers", "kernels", "ops"}
+    assert used_units("layers/convolution.py") == {"errors", "initializers", "kernels", "layers", "ops"}
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -111,14 +108,14 @@ def test_only_the_device_and_its_kernels_import_cupy(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILES if unit(name) in ORDER])
 def test_imports_go_one_way(name: str) -> None:
-    """ops <- kernels <- layers <- network <- step <- training <- model <- cli."""
+    """ops <- kernels <- layers <- network <- engine <- training <- model <- cli."""
     later = set(ORDER[ORDER.index(unit(name)) + 1 :])
     assert not used_units(name) & later
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if unit(name) in CORE])
 def test_the_mathematics_knows_nothing_around_it(name: str) -> None:
-    """No layer, loss or step imports data sets, files, reports, training, the model or the command."""
+    """No layer, loss or part of the engine imports data sets, files, reports, training, the model or the command."""
     assert not used_units(name) & AROUND
 
 

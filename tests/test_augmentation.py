@@ -13,8 +13,8 @@ from fake_cuda import asarray, fake_cuda
 from gpucnn import Model
 from gpucnn.augmentation import Augmentation
 from gpucnn.cli import main
+from gpucnn.engine.recorded import WARM
 from gpucnn.errors import SettingError
-from gpucnn.graph import WARM
 from gpucnn.kernels import cuda
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
@@ -111,8 +111,8 @@ def test_training_sees_the_changed_images():
     """One update of one epoch without shuffling to speak of: the gradient of the images that were drawn."""
     images, labels = pictures(12), np.arange(12) % 3
     found, expected = (Model(SMALL, device="cpu", threads=1, dtype="float64") for _ in range(2))
-    step = found._step(SGD(), augmentation=HOW)
-    plain = expected._step(SGD())
+    step = found.execution.step(found.loss, SGD(), augmentation=HOW)
+    plain = expected.execution.step(expected.loss, SGD())
     order = np.random.default_rng(0).permutation(12)
     for number in (1, 2):
         losses = step(images, labels, order, 0.1)
@@ -122,7 +122,7 @@ def test_training_sees_the_changed_images():
 
 
 def test_threads_see_the_same_images(monkeypatch):
-    monkeypatch.setattr("gpucnn.step.WORTH_A_WORKER", 1)
+    monkeypatch.setattr("gpucnn.engine.sharded_step.WORTH_A_WORKER", 1)
     one, two = fitted(HOW), fitted(HOW, threads=2)
     np.testing.assert_allclose(one.theta, two.theta, rtol=1e-10, atol=1e-12)
 
@@ -141,7 +141,7 @@ def test_seeds_draw_differently_and_texts_mean_the_same():
 def test_the_kernel_gathers_the_changed_images(how, wide, fake_cuda, monkeypatch):
     if wide:
         monkeypatch.setattr(cuda, "MOST", 10)
-    step = cuda.table("float32", "float64").step
+    step = cuda.table("float32", "float64").around
     images, order = pictures(40), np.random.default_rng(0).permutation(40)[:13]
     taken, schedule = step.buffers(13)
     step.prepare(asarray(order), 0.1, 123_456, (0.9, 0.99), taken, schedule)
@@ -158,7 +158,7 @@ def test_fused_steps_train_on_the_same_images(graph, floats, fake_cuda):
     losses = []
     for options in ({"device": "cpu", "threads": 1}, {"device": "cuda", "kernels": "fused", "graph": graph}):
         model = Model(SMALL, dtype="float64", **options)
-        step, put = model._step(SGD(), augmentation=HOW), model.device.put
+        step, put = model.execution.step(model.loss, SGD(), augmentation=HOW), model.device.put
         stored, targets, order = put(images), put(labels), put(np.arange(20))
         if graph and floats and options["device"] == "cuda":  # the stand-in cannot record library calls, and says so
             with pytest.warns(UserWarning, match="no CUDA graph"):

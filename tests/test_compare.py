@@ -14,7 +14,8 @@ import pytest
 from conftest import usable_gpu
 from test_device import FakeCuda
 
-from gpucnn import acceleration, data, runs
+from gpucnn import data, runs
+from gpucnn.engine import acceleration
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE
 from gpucnn.report import backends, compare, compare_plots, compare_text

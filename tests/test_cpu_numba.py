@@ -7,18 +7,17 @@ import sys
 
 import numpy as np
 import pytest
-from cases import run
+from cases import fuse, run
 
 from gpucnn import Model, networks
-from gpucnn.acceleration import Acceleration
 from gpucnn.device import Device
+from gpucnn.engine.acceleration import Acceleration
 from gpucnn.errors import SettingError
 from gpucnn.kernels import REFERENCE, Context
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
-from gpucnn.peephole import fuse
 
 cpu_numba = pytest.importorskip("gpucnn.kernels.cpu_numba", reason="numba is not installed")
 NUMBA = cpu_numba.compiled_from(NUMPY)
@@ -124,10 +123,12 @@ def test_named_networks_train_as_with_numpy(name):
 
 
 def test_it_is_the_table_taken(monkeypatch):
-    assert Model("two-conv", device="cpu", kernels="numba")._context.kernels.bias_relu_max_pool.forward is (
+    assert Model("two-conv", device="cpu", kernels="numba").execution.context.kernels.bias_relu_max_pool.forward is (
         cpu_numba.bias_relu_max_pool
     )
-    assert Model("layered", device="cpu", kernels="numba")._context.kernels.correlation == EXACT_TIES.correlation
+    assert (
+        Model("layered", device="cpu", kernels="numba").execution.context.kernels.correlation == EXACT_TIES.correlation
+    )
     taken = []
     monkeypatch.setattr(cpu_numba, "_max_of_four", lambda *arguments: taken.append(arguments))
     Model("two-conv", device="cpu", kernels="numba", threads=1).logits(np.zeros((1, 28, 28, 1), np.uint8))

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import kept
+from cases import fuse, kept
 
 from gpucnn import networks
 from gpucnn.errors import ShapeError
@@ -31,7 +31,6 @@ from gpucnn.kernels.rows import Rows
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.network import Network, shares_ties
 from gpucnn.ops.window import Window, convolution_window
-from gpucnn.peephole import fuse
 
 
 @pytest.fixture(autouse=True)

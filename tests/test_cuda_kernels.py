@@ -10,7 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from cases import CASES, kept
+from cases import CASES, fuse, kept
 from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda, signatures
 
@@ -21,7 +21,6 @@ from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD, Adam, AdamW
 from gpucnn.parameters import Layout
-from gpucnn.peephole import fuse
 
 CODE = cuda.source()
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
@@ -344,7 +343,7 @@ def test_the_numbers_of_cublas_are_those_of_its_header():
     [(SoftmaxCrossEntropy(), "softmax_cross_entropy"), (BinaryCrossEntropy(), "sigmoid_cross_entropy")],
 )
 def test_losses_in_one_launch(loss, verb, classes, dtype, fake_cuda):
-    rng, step = np.random.default_rng(5), cuda.table(dtype=dtype).step
+    rng, step = np.random.default_rng(5), cuda.table(dtype=dtype).around
     z = 5 * rng.standard_normal((300, classes)).astype(dtype)
     z[0], z[1], z[2, 0] = 0, 1e4, -1e4
     labels = rng.integers(0, classes, 300)
@@ -364,7 +363,7 @@ def test_losses_of_what_is_not_finite(loss, verb, value, fake_cuda):
     labels = np.array([0, 0, 1, 2, 1, 0])
     with np.errstate(all="ignore"):
         expected = loss(z, labels)
-    for a, b in zip(getattr(cuda.table(dtype="float64").step, verb)(asarray(z), asarray(labels)), expected):
+    for a, b in zip(getattr(cuda.table(dtype="float64").around, verb)(asarray(z), asarray(labels)), expected):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
@@ -373,7 +372,7 @@ def test_pixels_are_gathered_and_scaled(count, fake_cuda):
     rng = np.random.default_rng(1)
     images, order = rng.integers(0, 256, (50, 3, 2, 1), dtype=np.uint8), rng.integers(0, 50, count)
     table = cuda.table(dtype="float64")
-    x = table.step.gather(asarray(images), asarray(order), np.float64, 1 / 255, -0.5)
+    x = table.around.gather(asarray(images), asarray(order), np.float64, 1 / 255, -0.5)
     np.testing.assert_allclose(x, images[order] / 255 - 0.5, rtol=1e-12, atol=1e-14)
     x = table.pixels(asarray(images)[::-1], np.float64, 1 / 255, 0.25)
     np.testing.assert_allclose(x, images[::-1] / 255 + 0.25, rtol=1e-12)
@@ -384,7 +383,7 @@ def test_gradients_are_packed_in_order(number, fake_cuda):
     rng = np.random.default_rng(number)
     pieces = [rng.standard_normal(tuple(rng.integers(1, 5, 3))) for _ in range(number)]
     g = asarray(np.zeros(sum(each.size for each in pieces)))
-    cuda.table(dtype="float64").step.pack([asarray(each)[::-1, ::-1] for each in pieces], g)
+    cuda.table(dtype="float64").around.pack([asarray(each)[::-1, ::-1] for each in pieces], g)
     np.testing.assert_array_equal(g, np.concatenate([each[::-1, ::-1].ravel() for each in pieces]))
 
 
@@ -397,27 +396,16 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("settings", OPTIMIZERS, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_optimizers_in_one_launch(settings, dtype, fake_cuda):
-    rng, step = np.random.default_rng(2), cuda.table(dtype=dtype).step
+    rng, table = np.random.default_rng(2), cuda.table(dtype=dtype)
     theta = rng.standard_normal(1000).astype(dtype)
-    ours, state = asarray(theta), settings.init(theta)
+    ours, state, moment = asarray(theta), settings.init(theta), None
     our_state = {name: asarray(vector) for name, vector in state.items()}
-    betas = getattr(settings, "beta1", 0.0), getattr(settings, "beta2", 0.0)
-    order, schedule = step.buffers(1)
     for number in range(1, 6):
         g, lr = rng.standard_normal(1000).astype(dtype), 0.1 / number
-        step.prepare(asarray(np.zeros(1, np.int64)), lr, number, betas, order, schedule)
-        update(step, settings, ours, asarray(4 * g), our_state, schedule)
+        moment = table.begin(asarray(np.zeros(1, np.int64)), lr, number, settings, moment)
+        table.updates[type(settings)](settings, ours, asarray(4 * g), our_state, 0.25, moment)
         settings.update(theta, g.copy(), state, lr, number)
     assert_same((ours, *our_state.values()), (theta, *state.values()), 1e-12 if dtype == "float64" else 1e-5)
-
-
-def update(step, settings, theta, g, state, schedule):
-    if isinstance(settings, Adam):
-        step.adam(theta, g, state, 0.25, settings, isinstance(settings, AdamW), schedule)
-    elif settings.momentum:
-        step.momentum(theta, g, state["velocity"], 0.25, settings, schedule)
-    else:
-        step.sgd(theta, g, 0.25, settings.weight_decay, schedule)
 
 
 def test_the_table_has_a_verb_of_its_own_for_each_of_the_reference(fake_cuda):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, kept
+from cases import CASES, fuse, kept
 from conftest import Library, read_only
 
 from gpucnn.errors import ShapeError
@@ -15,7 +15,6 @@ from gpucnn.kernels import REFERENCE, Context, Kernels
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.network import Network
 from gpucnn.parameters import Layout
-from gpucnn.peephole import fuse
 from gpucnn.report.gradient_check import check
 
 every_case = pytest.mark.parametrize("case", CASES)

@@ -167,7 +167,7 @@ def test_sigmoid_probabilities_stand_alone():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_logits_probabilities_classes_and_evaluation_agree(monkeypatch, threads):
-    monkeypatch.setattr("gpucnn.model.shard_size", lambda network, parameters: 7)
+    monkeypatch.setattr("gpucnn.engine.execution.shard_size", lambda network, parameters: 7)
     images, labels = quadrants()
     model = tiny(dtype="float64", threads=threads)
     logits, chances = model.logits(images), model.predict_proba(images)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import fuse
 
 from gpucnn.kernels import Context, cpu_correlation, for_inference, rows, winograd_tiles
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.kernels.rows import Rows, steps, whole
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.network import Network
-from gpucnn.peephole import fuse
 
 IMAGES = {
     "valid": ((12, 14, 1), Conv2D(3, 5)),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpucnn import ops
+from gpucnn.engine.gradient import gradient
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, Kernels
 from gpucnn.kernels.cpu import NUMPY
@@ -17,7 +18,6 @@ from gpucnn.networks import build
 from gpucnn.ops.window import convolution_window
 from gpucnn.optimizers import SGD, Adam, AdamW, Optimizer
 from gpucnn.parameters import Layout
-from gpucnn.step import gradient
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 F = torch.nn.functional
@@ -286,7 +286,7 @@ def ours(name: str, rule: Optimizer, lr: float, kernels: Kernels) -> tuple[list[
     params, state, context = layout.unpack(theta), rule.init(theta), Context(kernels)
     history = []
     for k in range(STEPS):
-        losses, dparams = gradient(network, SoftmaxCrossEntropy(), params, kernels.enter(x[k]), labels[k], context)
+        losses, dparams, _ = gradient(network, SoftmaxCrossEntropy(), params, kernels.enter(x[k]), labels[k], context)
         rule.update(theta, layout.pack(dparams, np.empty(layout.size)) / BATCH, state, lr, k + 1)
         history.append(losses)
     return history, theta

@@ -9,9 +9,13 @@ import threading
 import numpy as np
 import pytest
 
-from gpucnn import Model, Network, factors, step
+from gpucnn import Model, Network
+from gpucnn.engine import factors, sharded_step
+from gpucnn.engine.gradient import gradient
+from gpucnn.engine.inference import Forward, forward_in_spans, images_on_a_gpu
+from gpucnn.engine.scaling import Scaling
+from gpucnn.engine.sharded_step import ShardedStep
 from gpucnn.errors import DeviceError, SettingError, TrainingError
-from gpucnn.inference import Forward, forward_in_spans, images_on_a_gpu
 from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -19,10 +23,10 @@ from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
 from gpucnn.parameters import Layout
 from gpucnn.schedules import SCHEDULES
-from gpucnn.step import Scaling, Step, gradient
 from gpucnn.training import DIVERGED, History
 from gpucnn.workers import Workers
 
+NO_STATE = Layout({}), np.empty(0)
 TINY = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
 
 
@@ -44,17 +48,16 @@ def whole_gradient(theta, images, labels):
     """Losses, and the gradient of their sum as a vector, by the equations of `ops` on the whole batch in float64."""
     layout = Layout(TINY.init(TINY.input_shape, generator(0)))
     params = layout.unpack(theta.astype(np.float64))
-    losses, dparams = gradient(TINY, SoftmaxCrossEntropy(), params, images / 255, labels, Context(REFERENCE))
+    losses, dparams, _ = gradient(TINY, SoftmaxCrossEntropy(), params, images / 255, labels, Context(REFERENCE))
     return losses, layout.pack(dparams, np.empty(layout.size))
 
 
 @pytest.fixture
 def many_shards(monkeypatch):
     """Shards of at most 5 examples, and threads however small the work."""
-    monkeypatch.setattr("gpucnn.step.shard_size", lambda network, parameters: 5)
-    monkeypatch.setattr("gpucnn.model.shard_size", lambda network, parameters: 5)
-    monkeypatch.setattr(step, "WORTH_A_WORKER", 1e-9)
-    monkeypatch.setattr(step, "CHUNK", 17)
+    monkeypatch.setattr("gpucnn.engine.execution.shard_size", lambda network, parameters: 5)
+    monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
+    monkeypatch.setattr(sharded_step, "CHUNK", 17)
 
 
 @pytest.fixture
@@ -97,9 +100,9 @@ def enough():
 )
 def test_a_step_takes_the_workers_that_it_is_long_enough_for(network, examples, workers):
     """A worker costs a few tenths of a millisecond."""
-    update = Model(network, device="cpu", threads=4)._step(SGD())
-    shards, used = update._shards(np.arange(examples))
-    assert used == workers
+    update = Model(network, device="cpu", threads=4).execution.step(SoftmaxCrossEntropy(), SGD())
+    shards = update._shards(np.arange(examples))
+    assert update._workers_for(shards, np.arange(examples)) == workers
     assert np.concatenate([indices for _, indices in shards]).tolist() == list(range(examples))
 
 
@@ -108,23 +111,12 @@ def test_a_step_takes_the_workers_that_it_is_long_enough_for(network, examples, 
 @pytest.mark.parametrize("large", [1, 10**9])
 def test_shards_add_up_to_the_gradient_of_the_whole_batch(many_shards, monkeypatch, threads, count, large):
     monkeypatch.setattr(factors, "LARGE", large)  # gradients of dense layers stay factors from 1 on, never from 10^9 on
-    monkeypatch.setattr(step, "CHUNK", 7)
+    monkeypatch.setattr(sharded_step, "CHUNK", 7)
     images, labels = examples(30)
     batch = np.random.default_rng(1).permutation(30)[:count]
-    workers = Workers(threads)
-    theta = tiny(dtype="float64").theta
-    before = theta.copy()
-    layout = Layout(TINY.init(TINY.input_shape, generator(0)))
-    one = Step(
-        TINY,
-        SoftmaxCrossEntropy(),
-        theta,
-        SGD(),
-        layout=layout,
-        scaling=Scaling(),
-        context=Context(choose("cpu")),
-        workers=workers,
-    )
+    model = tiny(dtype="float64", threads=threads)
+    theta, before = model.theta, model.theta.copy()
+    one = model.execution.step(SoftmaxCrossEntropy(), SGD())
     losses = one(images, labels, batch, 1.0)
     expected_losses, g = whole_gradient(before, images[batch], labels[batch])
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-10)
@@ -179,7 +171,7 @@ def test_a_layer_of_one_unit_has_no_factors(monkeypatch):
     monkeypatch.setattr(factors, "LARGE", 1)
     network = Network((8, 8, 1), (Flatten(), Dense(1, bias=False)))
     model = Model(network, device="cpu", threads=1, loss=BinaryCrossEntropy(), class_names=["a"])
-    assert not model._step(SGD())._gradients.store.slots
+    assert not model.execution.step(model.loss, SGD())._gradients.store.slots
 
 
 def test_a_step_leaves_images_and_labels_alone(many_shards):
@@ -212,13 +204,13 @@ def test_the_last_batch_is_smaller_and_divided_by_its_own_size():
 
 def test_every_example_is_trained_once_per_epoch_in_a_new_order(monkeypatch):
     batches = []
-    original = Step.__call__
+    original = ShardedStep.__call__
 
-    def spy(self, images, labels, batch, lr):
+    def spy(self, images, labels, batch, lr, weights=None):
         batches.append(batch.copy())
         return original(self, images, labels, batch, lr)
 
-    monkeypatch.setattr(Step, "__call__", spy)
+    monkeypatch.setattr(ShardedStep, "__call__", spy)
     theta_after(tiny(), epochs=2, batch_size=4)
     first, second = np.concatenate(batches[:3]), np.concatenate(batches[3:])
     assert sorted(first) == sorted(second) == list(range(10))
@@ -234,7 +226,7 @@ def test_chunks_of_a_forward_pass_come_in_order(threads):
         Context(choose("cpu")),
         Workers(threads),
     )
-    forwards = [Forward(TINY, layout, Scaling(), context, model.theta, chunk) for chunk in (1, 4, 100)]
+    forwards = [Forward(TINY, layout, Scaling(), context, model.theta, chunk, *NO_STATE) for chunk in (1, 4, 100)]
     found = [np.concatenate(list(forward_in_spans(each, images, workers, np.asarray))) for each in forwards]
     np.testing.assert_allclose(found[0], found[2], rtol=1e-9)
     np.testing.assert_allclose(found[1], found[2], rtol=1e-9)
@@ -244,11 +236,11 @@ def test_chunks_of_a_forward_pass_come_in_order(threads):
 
 
 def test_scaling_touches_bytes_only():
-    context, scaling = Context(REFERENCE), Scaling(1 / 255, -0.5)
+    scaling = Scaling(1 / 255, -0.5)
     pixels = np.array([0, 51, 255], np.uint8).reshape(1, 1, 3, 1)
-    np.testing.assert_allclose(scaling(pixels, np.float64, context).ravel(), [-0.5, -0.3, 0.5])
+    np.testing.assert_allclose(scaling(pixels, np.float64, REFERENCE).ravel(), [-0.5, -0.3, 0.5])
     floats = np.array([0.25, 0.75]).reshape(1, 1, 2, 1)
-    scaled = scaling(floats, np.float64, context)
+    scaled = scaling(floats, np.float64, REFERENCE)
     np.testing.assert_array_equal(scaled, floats)
     assert not np.shares_memory(scaled, floats)
 
@@ -486,7 +478,7 @@ def test_a_gpu_takes_fewer_large_images_at_a_time():
 def test_spans_are_moved_one_by_one():
     images, _ = examples(23)
     model, moved = tiny(threads=1), []
-    forward = Forward(TINY, model.layout, Scaling(), Context(choose("cpu")), model.theta, 4)
+    forward = Forward(TINY, model.layout, Scaling(), Context(choose("cpu")), model.theta, 4, *NO_STATE)
     forward_in = forward_in_spans(forward, images, Workers(1), lambda part: moved.append(len(part)) or part)
     assert sum(map(len, forward_in)) == sum(moved) == 23
 
@@ -501,7 +493,7 @@ def test_too_little_memory_for_a_look_at_images_says_so(monkeypatch: pytest.Monk
 
 def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model("softmax-regression", device="cpu")
-    monkeypatch.setattr("gpucnn.step.Step.__call__", too_large)
+    monkeypatch.setattr("gpucnn.engine.sharded_step.ShardedStep.__call__", too_large)
     monkeypatch.setattr("gpucnn.device.Device.memory", lambda self: (1_000_000, 2_000_000))
     with pytest.raises(
         DeviceError, match=r"cpu: out of memory with 512 examples per batch .*; --batch-size 32 should fit"

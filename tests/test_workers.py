@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from gpucnn import Model, Network, runs, step
+from gpucnn import Model, Network, runs
+from gpucnn.engine import sharded_step
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.workers import Task, Workers, helpers, shared
@@ -329,7 +330,7 @@ def test_without_shared_memory_threads_do_the_work(monkeypatch):
         raise OSError("too many open files")
 
     monkeypatch.setattr(shared, "_open", none)
-    monkeypatch.setattr(step, "WORTH_A_WORKER", 1e-9)
+    monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
     model = Model(NETWORK, device="cpu", threads=2)
     model.fit(*examples(40), epochs=1, batch_size=20)
     assert shared.descriptor(model.theta) is None
@@ -418,15 +419,15 @@ def trained(monkeypatch, possible):
 
 @needs_helpers
 def test_processes_threads_and_the_caller_alone_give_the_same_bits(team, monkeypatch):
-    monkeypatch.setattr(step, "WORTH_A_WORKER", 1e-9)
-    monkeypatch.setattr(step, "CHUNK", 17)
-    monkeypatch.setattr("gpucnn.model.shard_size", lambda network, parameters: 5)
+    monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
+    monkeypatch.setattr(sharded_step, "CHUNK", 17)
+    monkeypatch.setattr("gpucnn.engine.execution.shard_size", lambda network, parameters: 5)
     run(team, Fill(shared.zeros(3, np.float32)), [(0, 1), (1, 2), (2, 3)])
     found = [trained(monkeypatch, possible=True)]
     assert all(helper.tasks for helper in team.helpers)
     assert len(team.helpers) == 2
     found.append(trained(monkeypatch, possible=False))
-    monkeypatch.setattr(Workers, "map", lambda self, task, arguments: [task(*own) for own in arguments])
+    monkeypatch.setattr(Workers, "map", lambda self, task, arguments, **_: [task(*own) for own in arguments])
     found.append(trained(monkeypatch, possible=False))
     for others in found[1:]:
         for other, one in zip(others, found[0], strict=True):
@@ -447,14 +448,15 @@ def test_models_can_be_copied_and_pickled(copied):
 SCRIPT = """
 import os, signal, sys, time, numpy as np
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores Ctrl-C
-from gpucnn import Model, Network, step
+from gpucnn import Model, Network
+from gpucnn.engine import sharded_step, shards
 from gpucnn.layers import Dense, Flatten
 from gpucnn.workers import helpers
 
 class Doubled(Flatten):  # lives in __main__: no helper may have it
     pass
 
-step.WORTH_A_WORKER = 1e-9
+sharded_step.WORTH_A_WORKER = 1e-9
 layers = (Doubled(), Dense(3)) if "own" in sys.argv else (Flatten(), Dense(3))
 model = Model(Network((4, 4, 1), layers), device="cpu", threads=2)
 images, labels = np.zeros((64, 4, 4, 1), np.uint8), np.zeros(64, int)

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..losses import BinaryCrossEntropy, SoftmaxCrossEntropy
-from . import Kernels, Pair, cublas
+from ..optimizers import SGD, Adam, AdamW
+from ..parameters import at
+from . import Kernels, Moment, Pair, cublas
 from .cuda_layers import Layers
 from .cuda_step import StepKernels
 from .cudnn import Convolutions
@@ -31,10 +33,42 @@ REALS = {"float32": "float", "float64": "double"}
 
 
 @dataclass(frozen=True)
-class CudaKernels(Kernels):
-    """A table, and what a training step does around it. step: kernels that no layer calls."""
+class CudaMoment(Moment):
+    """order lies where a recorded step reads it, as do numbers: lr, what Adam needs of it, and step (see `prepare`)."""
 
-    step: Any = None
+    numbers: Array = None
+
+    @property
+    def number(self) -> Array:
+        return self.numbers[3:].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class CudaKernels(Kernels):
+    """A table, and what a training step does around its layers by kernels of its own: `around`."""
+
+    around: Any = None
+
+    def begin(self, batch: Array, lr: float, step: int, optimizer: Any, held: Any = None) -> CudaMoment:
+        order, numbers = self.around.buffers(batch.shape[0]) if held is None else (held.order, held.numbers)
+        betas = (getattr(optimizer, "beta1", 0.0), getattr(optimizer, "beta2", 0.0))
+        self.around.prepare(batch, lr, step, betas, order, numbers)
+        return CudaMoment(order, lr, step, numbers)
+
+    def gather(self, images: Array, moment: Any, dtype: Any, scaling: Any, augmentation: Any) -> Array:
+        """uint8 pixels are gathered, augmented and scaled in one launch."""
+        if images.dtype != np.uint8:
+            return super().gather(images, moment, dtype, scaling, augmentation)
+        how = (scaling.scale, scaling.shift, augmentation, moment.numbers)
+        return self.around.gather(images, moment.order, dtype, *how)
+
+    def take(self, targets: Array, moment: Any) -> Array:
+        if targets.ndim != 1 or targets.dtype.kind not in "iu":
+            return super().take(targets, moment)
+        return self.around.labels(targets, moment.order)
+
+    def collect(self, layout: Any, dparams: Any, g: Array) -> None:
+        self.around.pack([at(dparams, slot.path) for slot in layout.slots], g)
 
 
 def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = None) -> CudaKernels:
@@ -59,7 +93,8 @@ def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = No
         bias_relu_max_pool=Pair(layers.bias_relu_max_pool, layers.bias_relu_max_pool_backward),
         matmul=layers.matmul,
         losses={SoftmaxCrossEntropy: step.softmax_cross_entropy, BinaryCrossEntropy: step.sigmoid_cross_entropy},
-        step=step,
+        updates={SGD: step.sgd, Adam: step.adam, AdamW: step.adam},
+        around=step,
     )
 
 

@@ -22,13 +22,13 @@ __device__ INDEX below(INDEX n, unsigned int drawn) {
 }
 
 // `pixels` of order, each image moved by up to `most` pixels both ways and, with `flip`, mirrored in half of all cases.
-// augmentation.py says how; schedule[3] is the update's number.
+// augmentation.py says how; numbers[3] is the update's number.
 KERNEL augmented_pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX H,
-                        INDEX W, INDEX C, INDEX most, INDEX flip, long long key, const double* __restrict__ schedule,
+                        INDEX W, INDEX C, INDEX most, INDEX flip, long long key, const double* __restrict__ numbers,
                         REAL scale, REAL shift, REAL* __restrict__ out) {
     THREAD_OR_RETURN(i, count);
     const INDEX k = i / (H * W * C), h = i / (W * C) % H, w = i / C % W;
-    const unsigned int update = mixed(mixed((unsigned int)key) ^ (unsigned int)(long long)schedule[3]);
+    const unsigned int update = mixed(mixed((unsigned int)key) ^ (unsigned int)(long long)numbers[3]);
     const unsigned int image = mixed(update ^ (unsigned int)order[k]);
     const INDEX row = h - (below(2 * most + 1, mixed(image ^ 1u)) - most);
     INDEX column = w - (below(2 * most + 1, mixed(image ^ 2u)) - most);
@@ -76,16 +76,16 @@ KERNEL sigmoid_cross_entropy(INDEX count, const REAL* __restrict__ z, const long
 }
 
 // Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
-// schedule: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
+// numbers: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
 KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __restrict__ order, double lr, double step,
-               double beta1, double beta2, double* __restrict__ schedule) {
+               double beta1, double beta2, double* __restrict__ numbers) {
     THREAD_OR_RETURN(i, count);
     order[i] = batch[i];
     if (i > 0) return;
-    schedule[0] = lr;
-    schedule[1] = 1 / sqrt(1 - pow(beta2, step));
-    schedule[2] = lr / (1 - pow(beta1, step));
-    schedule[3] = step;
+    numbers[0] = lr;
+    numbers[1] = 1 / sqrt(1 - pow(beta2, step));
+    numbers[2] = lr / (1 - pow(beta1, step));
+    numbers[3] = step;
 }
 
 // Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
@@ -107,32 +107,32 @@ KERNEL pack(INDEX count, REAL* __restrict__ g, INDEX start, const REAL* __restri
 
 // theta -= lr step, with g the sum over examples and `mean` one over their number.
 KERNEL sgd(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL mean, REAL weight_decay,
-           const double* __restrict__ schedule) {
+           const double* __restrict__ numbers) {
     THREAD_OR_RETURN(i, count);
-    theta[i] -= (REAL)schedule[0] * (g[i] * mean + weight_decay * theta[i]);
+    theta[i] -= (REAL)numbers[0] * (g[i] * mean + weight_decay * theta[i]);
 }
 
 KERNEL momentum(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ velocity,
-                REAL mean, REAL weight_decay, REAL m, INDEX nesterov, const double* __restrict__ schedule) {
+                REAL mean, REAL weight_decay, REAL m, INDEX nesterov, const double* __restrict__ numbers) {
     THREAD_OR_RETURN(i, count);
     const REAL gradient = g[i] * mean + weight_decay * theta[i];
     const REAL v = m * velocity[i] + gradient;
     velocity[i] = v;
-    theta[i] -= (REAL)schedule[0] * (nesterov ? gradient + m * v : v);
+    theta[i] -= (REAL)numbers[0] * (nesterov ? gradient + m * v : v);
 }
 
 KERNEL adam(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ first,
             REAL* __restrict__ second, REAL mean, REAL weight_decay, INDEX decoupled, REAL beta1, REAL rest1, REAL beta2,
-            REAL rest2, REAL epsilon, const double* __restrict__ schedule) {
+            REAL rest2, REAL epsilon, const double* __restrict__ numbers) {
     THREAD_OR_RETURN(i, count);
     REAL value = theta[i], gradient = g[i] * mean;
     if (decoupled)
-        value *= (REAL)(1 - schedule[0] * weight_decay);
+        value *= (REAL)(1 - numbers[0] * weight_decay);
     else
         gradient += weight_decay * value;
     const REAL m = beta1 * first[i] + rest1 * gradient;
     const REAL v = beta2 * second[i] + gradient * gradient * rest2;
     first[i] = m;
     second[i] = v;
-    theta[i] = value - (REAL)schedule[2] * m / (sqrt(v) * (REAL)schedule[1] + epsilon);
+    theta[i] = value - (REAL)numbers[2] * m / (sqrt(v) * (REAL)numbers[1] + epsilon);
 }

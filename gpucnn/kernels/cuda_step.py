@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..augmentation import Augmentation
+from ..optimizers import SGD, Adam, AdamW, State
 
 Array = Any
 
@@ -25,19 +26,19 @@ class StepKernels:
         self.gpu, self.dtype = gpu, dtype
 
     def buffers(self, examples: int) -> tuple[Array, Array]:
-        """Where `prepare` writes: the batch's indices, and the schedule, whose last number is the update's own."""
+        """Where `prepare` writes: the batch's indices, and the numbers, of which the last is the update's own."""
         return self.gpu.empty((examples,), np.int64), self.gpu.empty((4,), np.float64)
 
     def prepare(
-        self, batch: Array, lr: float, step: int, betas: tuple[float, float], order: Array, schedule: Array
+        self, batch: Array, lr: float, step: int, betas: tuple[float, float], order: Array, numbers: Array
     ) -> None:
         """Copy the batch's indices, and compute what the optimisers need of lr and of step, counted from 1.
 
         The numbers travel as arguments of the launch: a copy from host memory could be overtaken by its next value.
         """
         batch = self.gpu.dense(batch, np.int64)
-        numbers = (np.float64(lr), np.float64(step), np.float64(betas[0]), np.float64(betas[1]))
-        self.gpu.launch("prepare", self.dtype, batch.size, batch, order, *numbers, schedule)
+        given = (np.float64(lr), np.float64(step), np.float64(betas[0]), np.float64(betas[1]))
+        self.gpu.launch("prepare", self.dtype, batch.size, batch, order, *given, numbers)
 
     def gather(
         self,
@@ -47,17 +48,17 @@ class StepKernels:
         scale: float,
         shift: float,
         augmentation: Augmentation | None = None,
-        schedule: Array = None,
+        numbers: Array = None,
     ) -> Array:
         """Of uint8 images (N, H, W, C), those of order (n,) -> (n, H, W, C) of dtype, pixel * scale + shift.
 
-        augmentation: changes them before, for the update whose number is in schedule.
+        augmentation: changes them before, for the update whose number is in numbers.
         """
         images, x = self.gpu.dense(images), self.gpu.empty((order.size, *images.shape[1:]), dtype)
         if augmentation is None:
             place: tuple[Any, ...] = ("pixels", dtype, x.size, images, order, 1, math.prod(images.shape[1:]))
         else:
-            settings = (augmentation.shift, int(augmentation.flip), np.int64(augmentation.key), schedule)
+            settings = (augmentation.shift, int(augmentation.flip), np.int64(augmentation.key), numbers)
             place = ("augmented_pixels", dtype, x.size, images, order, *images.shape[1:], *settings)
         self.gpu.launch(*place, float(scale), float(shift), x)
         return x
@@ -92,28 +93,19 @@ class StepKernels:
             self.gpu.launch("pack", g.dtype, ends[-1] - start, g, start, *flat)
             start = ends[-1]
 
-    def sgd(self, theta: Array, g: Array, mean: float, weight_decay: float, schedule: Array) -> None:
-        """theta -= lr (mean g + weight_decay theta)."""
-        self.gpu.launch("sgd", theta.dtype, theta.size, theta, g, float(mean), float(weight_decay), schedule)
+    def sgd(self, optimizer: SGD, theta: Array, g: Array, state: State, mean: float, moment: Any) -> None:
+        """theta -= lr (mean g + weight_decay theta); with momentum, by a velocity."""
+        settings = float(mean), float(optimizer.weight_decay)
+        if not optimizer.momentum:
+            self.gpu.launch("sgd", theta.dtype, theta.size, theta, g, *settings, moment.numbers)
+            return
+        vectors, more = (theta, g, state["velocity"]), (float(optimizer.momentum), int(optimizer.nesterov))
+        self.gpu.launch("momentum", theta.dtype, theta.size, *vectors, *settings, *more, moment.numbers)
 
-    def momentum(self, theta: Array, g: Array, velocity: Array, mean: float, settings: Any, schedule: Array) -> None:
-        """settings: optimizers.SGD with momentum."""
-        numbers = (float(mean), float(settings.weight_decay), float(settings.momentum), int(settings.nesterov))
-        self.gpu.launch("momentum", theta.dtype, theta.size, theta, g, velocity, *numbers, schedule)
-
-    def adam(
-        self,
-        theta: Array,
-        g: Array,
-        state: dict[str, Array],
-        mean: float,
-        settings: Any,
-        decoupled: bool,
-        schedule: Array,
-    ) -> None:
-        """settings: optimizers.Adam; decoupled: AdamW's weight decay."""
-        decay = (float(mean), float(settings.weight_decay), int(decoupled))
-        first, second = settings.beta1, settings.beta2
-        moments = (float(first), 1.0 - first, float(second), 1.0 - second, float(settings.epsilon))
-        vectors = (theta, g, state["mean"], state["square"])
-        self.gpu.launch("adam", theta.dtype, theta.size, *vectors, *decay, *moments, schedule)
+    def adam(self, optimizer: Adam, theta: Array, g: Array, state: State, mean: float, moment: Any) -> None:
+        """Adam and, with its own weight decay, AdamW."""
+        settings = float(mean), float(optimizer.weight_decay), int(type(optimizer) is AdamW)
+        first, second = optimizer.beta1, optimizer.beta2
+        moments = float(first), 1.0 - first, float(second), 1.0 - second, float(optimizer.epsilon)
+        vectors = theta, g, state["mean"], state["square"]
+        self.gpu.launch("adam", theta.dtype, theta.size, *vectors, *settings, *moments, moment.numbers)

@@ -1,54 +1,25 @@
 """Layers: frozen dataclasses of hyperparameters. Parameters and residuals pass through; the kernel table computes.
 
-To add one, write a class with the four methods of `Layer` in a file of its own, export it here, add it to REGISTRY (or
-hand it to `gpucnn.load(path, layers=...)`), and give it a line in tests/cases.py.
+To add one, write a class that derives from `Layer` in a file of its own, export it here, and give it a line in
+tests/cases.py. One that stays in your own code needs none of this: `gpucnn check` says whether its gradient is right.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from ..kernels import Context
-from .activation import ReLU, Sigmoid, Softmax, Tanh
-from .convolution import Conv2D
-from .linear import Dense, Flatten, Reshape
-from .pooling import AvgPool2D, MaxPool2D
-
-
-class Layer(Protocol):
-    """What a network asks of a layer. Shapes leave the batch out: an image is (H, W, C), a vector (features,)."""
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The output's shape. Raises ShapeError when the input does not fit."""
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        """Initial parameters: host arrays by name, drawn from a numpy.random.Generator."""
-
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        """-> y, residual. x and y are in the layout of context.kernels."""
-
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
-        """-> dx (or None without need_dx), dparams with the keys of params. dy is dL/dy."""
-
+from .activation import ReLU as ReLU
+from .activation import Sigmoid as Sigmoid
+from .activation import Softmax as Softmax
+from .activation import Tanh as Tanh
+from .base import Layer as Layer
+from .convolution import Conv2D as Conv2D
+from .linear import Dense as Dense
+from .linear import Flatten as Flatten
+from .linear import Reshape as Reshape
+from .pooling import AvgPool2D as AvgPool2D
+from .pooling import MaxPool2D as MaxPool2D
 
 REGISTRY: dict[str, type] = {
-    layer.__name__: layer
-    for layer in (AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh)
+    name: value
+    for name, value in dict(globals()).items()
+    if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
 }
-
-__all__ = [
-    "REGISTRY",
-    "AvgPool2D",
-    "Conv2D",
-    "Dense",
-    "Flatten",
-    "Layer",
-    "MaxPool2D",
-    "ReLU",
-    "Reshape",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
-]

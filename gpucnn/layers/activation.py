@@ -8,19 +8,14 @@ from typing import Any
 from .. import ops
 from ..errors import ShapeError
 from ..kernels import Context
+from .base import Layer
 
 
 @dataclass(frozen=True)
-class ReLU:
+class ReLU(Layer):
     """max(x, 0), with the slope at 0 that two-conv eq. (10) and layered eq. (21) give it: 1/2."""
 
     slope_at_zero: float = 0.5
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return in_shape
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.relu.forward(x, self.slope_at_zero)
@@ -32,14 +27,8 @@ class ReLU:
 
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(Layer):
     """1 / (1 + exp(-x)). binary-sigmoid, "Sigmoid Activation"."""
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return in_shape
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.sigmoid.forward(x)
@@ -51,14 +40,8 @@ class Sigmoid:
 
 
 @dataclass(frozen=True)
-class Tanh:
+class Tanh(Layer):
     """The hyperbolic tangent, one choice for avgpool-96's f."""
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return in_shape
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.tanh.forward(x)
@@ -70,7 +53,7 @@ class Tanh:
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Layer):
     """exp(z_i) / sum of exp(z), for vectors inside a network. two-conv eq. (11), layered eq. (22) and (23).
 
     Networks end in logits, and their loss applies the softmax: this layer is not for the end of one.
@@ -82,9 +65,6 @@ class Softmax:
                 f"input has shape {in_shape}, one vector per example was expected; put Flatten() before it"
             )
         return in_shape
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         y = ops.softmax(x)

@@ -11,12 +11,13 @@ from ..errors import SettingError, ShapeError
 from ..initializers import initializer, zeros
 from ..kernels import Context
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
+from .base import Layer
 
 _window = lru_cache(maxsize=1024)(convolution_window)  # of arguments that __post_init__ has checked
 
 
 @dataclass(frozen=True)
-class Conv2D:
+class Conv2D(Layer):
     """y = cross-correlation of x with the kernel (true convolution with flip=True), plus a bias.
 
     filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels.
@@ -72,7 +73,6 @@ class Conv2D:
         return params
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
-        """Multiplications, each with its addition, for one example."""
         P, Q, K = self.out_shape(in_shape)
         I, J = self.kernel  # type: ignore[misc]
         return P * Q * K * I * J * in_shape[2] // self.groups

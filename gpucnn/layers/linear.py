@@ -10,10 +10,11 @@ from ..errors import ShapeError
 from ..initializers import initializer, zeros
 from ..kernels import Context
 from ..ops.window import positive
+from .base import Layer
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Layer):
     """y = x W + b, for vectors. Parameters: weights (features, units); bias (units,), zeros at first, or none.
 
     two-conv eq. (6), layered eq. (12).
@@ -42,7 +43,6 @@ class Dense:
         return params | ({"bias": zeros(rng, (self.units,))} if self.bias else {})
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
-        """Multiplications, each with its addition, for one example."""
         return in_shape[0] * self.units
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
@@ -63,14 +63,11 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(Layer):
     """(H, W, C) -> (H W C,), in that order on every table. two-conv eq. (5), layered eq. (10)."""
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int]:
         return (math.prod(in_shape),)
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         features = x.shape[1] if x.ndim == 2 else math.prod(context.kernels.image_shape(x))
@@ -83,7 +80,7 @@ class Flatten:
 
 
 @dataclass(frozen=True)
-class Reshape:
+class Reshape(Layer):
     """The same elements, in the same order, as (features,) or (H, W, C). binary-sigmoid, "Reshape Layer"."""
 
     shape: tuple[int, ...]
@@ -102,9 +99,6 @@ class Reshape:
                 f"{math.prod(self.shape)} elements"
             )
         return self.shape
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.reshape.forward(x, self.shape)

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
 from ..ops.window import Padding, Window, padding_of, pair, pooling_window
+from .base import Layer
 
 _window = lru_cache(maxsize=1024)(pooling_window)  # of arguments that _check has seen
 
@@ -29,7 +30,7 @@ def _check(layer: MaxPool2D | AvgPool2D) -> None:
 
 
 @dataclass(frozen=True)
-class MaxPool2D:
+class MaxPool2D(Layer):
     """The largest value of every window. The stride defaults to the window; padding never wins.
 
     ties: who gets the gradient: "first", the first largest row by row (single-filter), or "all", each of them
@@ -53,9 +54,6 @@ class MaxPool2D:
         """(H, W, C) -> (P, Q, C)."""
         return _pooled_shape(self, in_shape)
 
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
-
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         kernels = context.kernels
         return kernels.max_pool.forward(x, self.geometry(kernels.image_shape(x)), self.ties)
@@ -67,7 +65,7 @@ class MaxPool2D:
 
 
 @dataclass(frozen=True)
-class AvgPool2D:
+class AvgPool2D(Layer):
     """The mean of every window. The stride defaults to the window; padding counts as zeros only with count_padding.
 
     avgpool-96.
@@ -87,9 +85,6 @@ class AvgPool2D:
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(H, W, C) -> (P, Q, C)."""
         return _pooled_shape(self, in_shape)
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         kernels = context.kernels

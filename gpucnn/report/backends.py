@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..acceleration import Acceleration
 from ..device import Device, _cuda_obstacle, named
+from ..engine.acceleration import Acceleration
+from ..engine.execution import Step
 from ..errors import DeviceError
-from ..graph import FusedStep
-from ..kernels import REFERENCE, Context
 from ..losses import Loss
 from ..model import Model
 from ..network import Network
 from ..optimizers import Optimizer
-from ..step import Step, shard_size
 
 Array = Any
 
@@ -89,6 +87,7 @@ class Runner:
     def __init__(self, problem: Problem, backend: Backend, dtype: str) -> None:
         self.backend, self.device, self.loss = backend, backend.device, problem.loss
         self.put, self.fetch = backend.put or backend.device.put, backend.fetch or backend.device.fetch
+        acceleration = Acceleration(kernels="reference") if backend.reference else backend.acceleration
         model = Model(
             problem.network,
             loss=problem.loss,
@@ -96,40 +95,28 @@ class Runner:
             seed=problem.seed,
             dtype=dtype,
             threads=problem.threads,
-            **asdict(backend.acceleration),
+            **asdict(acceleration),
         )
-        self.model = model
-        self.network, self.layout, self.scaling = model.network, model.layout, model.scaling
-        self.context, self.workers = model._context, model._workers
-        self.running, self.running_layout = model._running, model._running_layout
-        if backend.reference:
-            self.running, self.running_layout, self.context = model.network, model.layout, Context(REFERENCE)
-        self._start = model.device.fetch(model.theta)
+        self.network, self.layout, self.scaling, self.execution = (
+            model.network,
+            model.layout,
+            model.scaling,
+            model.execution,
+        )
+        self._start = [model.device.fetch(vector) for vector in (self.execution.theta, self.execution.state)]
         with self.device.activate():
             self.images, self.labels = self.put(problem.images), self.put(problem.labels)
 
-    def start(self) -> Array:
-        """The initial theta, a new vector on the device."""
-        return self.workers.share(self.put(self._start.copy()))
+    def start(self) -> tuple[Array, Array]:
+        """The initial theta and running state, new vectors on the device."""
+        theta, state = (self.execution.workers.share(self.put(vector.copy())) for vector in self._start)
+        return theta, state
 
-    def step(self, optimizer: Optimizer, batch_size: int) -> Step | FusedStep:
-        """The update that training does here, from the initial theta. batch_size: what another shard size must suit."""
-        if self.backend.acceleration.is_fused:
-            return self.model._step(optimizer, self.start())
-        shard = None
-        if self.backend.reversed:
-            shard = max(1, min(shard_size(self.network, self.layout.size), batch_size) // 3)
-        return Step(
-            self.running,
-            self.loss,
-            self.start(),
-            optimizer,
-            layout=self.running_layout,
-            scaling=self.scaling,
-            context=self.context,
-            workers=self.workers,
-            shard=shard,
-        )
+    def step(self, optimizer: Optimizer, batch_size: int) -> Step:
+        """The update that training does here, from the start. batch_size: what another shard size must suit."""
+        shard = max(1, min(self.execution.shard, batch_size) // 3) if self.backend.reversed else None
+        theta, state = self.start()
+        return self.execution.step(self.loss, optimizer, scaling=self.scaling, theta=theta, state=state, shard=shard)
 
     def batch(self, indices: np.ndarray) -> Array:
         """Indices of examples, on the device, in this backend's order."""

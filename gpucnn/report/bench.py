@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import networks
-from ..acceleration import Acceleration
 from ..device import Device
+from ..engine.acceleration import Acceleration
+from ..engine.recorded import WARM
 from ..errors import SettingError
-from ..graph import WARM
 from ..layers import Conv2D, Dense, Flatten
 from ..losses import Loss
 from ..model import Model
@@ -193,18 +193,18 @@ class Bench:
 
     def _our_step(self, case: Case, batch: int, how: Acceleration | None = None) -> Candidate:
         model = self._model(case, how)
-        step, put = model._step(SGD()), self.device.put
+        step, put = model.execution.step(model.loss, SGD()), self.device.put
         images, labels = put(case.images), put(case.labels)
         order = np.random.default_rng(1).permutation(len(case.images))
         batches = itertools.cycle([put(order[k : k + batch]) for k in range(0, len(order) - batch + 1, batch)])
 
         @contextmanager
         def around() -> Iterator[None]:
-            with self.device.activate(), model._workers.limited():
+            with model.execution.active():
                 yield
 
         with around():
-            for _ in range(WARM + 1 if model.acceleration.graph else 0):
+            for _ in range(WARM + 1 if model.execution.acceleration.graph else 0):
                 step(images, labels, next(batches), LR)  # until it is recorded
         return Candidate(
             lambda: step(images, labels, next(batches), LR),

@@ -14,11 +14,14 @@ import numpy as np
 
 from .. import runs
 from ..data import Dataset
+from ..engine.rewrite import rewritten
 from ..initializers import generator
+from ..kernels import Context
 from ..namespace import array_namespace
 from ..network import describe
 from ..networks import Recipe
-from ..optimizers import State
+from ..optimizers import Optimizer, State
+from ..parameters import Layout
 from ..schedules import schedule
 from ..workers import default_threads
 from .backends import CPU, YARDSTICKS, Backend, Problem, Runner, held_to_one_thread, selected
@@ -121,15 +124,19 @@ def one_pass(runner: Runner, indices: np.ndarray) -> dict[str, np.ndarray]:
     Outputs come from the network's layers one by one, gradients from the update that training does.
     """
     found = {}
+    kernels = runner.execution.context.kernels
+    network = rewritten(runner.network, kernels, blocks=False)
     with runner.device.activate():
-        batch, params = runner.batch(indices), runner.layout.unpack(runner.start())
+        batch, (theta, state) = runner.batch(indices), runner.start()
+        params, states = runner.layout.unpack(theta), Layout(network.init_state(network.input_shape)).unpack(state)
+        context = Context(kernels, update=1, examples=batch, state=states)
         x = array_namespace(runner.images).take(runner.images, batch, axis=0)
-        x = runner.scaling(x, runner.start().dtype, runner.context)
-        for k, layer in enumerate(runner.network.layers):
-            x, _ = layer.forward(params.get(str(k), {}), x, runner.context)
+        x = runner.scaling(x, theta.dtype, kernels)
+        for k, layer in enumerate(network.layers):
+            x, _ = layer.forward(params.get(str(k), {}), x, network.context_of(k, context))
             # a copy: the next layer may write over its input
-            y = np.array(runner.fetch(runner.context.kernels.leave(x)))
-            found[f"{k} {type(layer).__name__}"] = y[::-1] if runner.backend.reversed else y
+            y = np.array(runner.fetch(kernels.leave(x)))
+            found[f"{k} {type(runner.network.layers[k]).__name__}"] = y[::-1] if runner.backend.reversed else y
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # this optimiser has no kernel, and the step no graph
             step = runner.step(_Kept(), len(indices))
@@ -138,7 +145,7 @@ def one_pass(runner: Runner, indices: np.ndarray) -> dict[str, np.ndarray]:
     return found | {slot.name: gradient[slot.place].reshape(slot.shape) for slot in runner.layout.slots}
 
 
-class _Kept:
+class _Kept(Optimizer):
     """An optimiser that keeps the mean gradient and leaves theta as it is."""
 
     def init(self, theta: Array) -> State:

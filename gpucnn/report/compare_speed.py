@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import WARM
+from ..engine.recorded import WARM
 from ..optimizers import Optimizer
 from .backends import Backend, Problem, Runner
 

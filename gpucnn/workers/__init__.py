@@ -20,7 +20,7 @@ from array_api_compat import device
 
 from ..errors import SettingError
 from ..namespace import array_namespace
-from . import helpers, shared
+from . import exchange, helpers, shared
 
 Array = Any
 
@@ -50,22 +50,27 @@ class Workers:
     def __reduce__(self) -> tuple[Any, ...]:
         return Workers, (self.threads,)
 
-    def map(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def map(
+        self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], *, together: bool = False
+    ) -> list[Any]:
         """[task(*a) for a in arguments]; the caller takes the last one itself.
 
         task: an object that keeps its arrays in vectors from `share`, so that helper processes see what it writes; it
-        is sent to them once. Any other callable runs on threads.
+        is sent to them once. Any other callable runs on threads. together: at the same time, at most `threads` of them,
+        so that they can exchange sums (`exchange.total`).
         """
         if len(arguments) == 1 or self.threads == 1:
             return [task(*own) for own in arguments]
         if not helpers.possible() or task in self._kept_here:
-            return self._on_threads(task, arguments)
+            return self._on_threads(task, arguments, together)
         try:
             done = helpers.team.map(task, arguments)
         except helpers.Unshareable:
             self._kept_here.add(task)
-            return self._on_threads(task, arguments)
-        return [task(*own) for own in arguments] if done is None else done
+            return self._on_threads(task, arguments, together)
+        if done is not None:
+            return done
+        return self._on_threads(task, arguments, True) if together else [task(*own) for own in arguments]
 
     def share(self, vector: Array) -> Array:
         """vector, or a copy of it that helper processes can see, where there may be any."""
@@ -86,14 +91,24 @@ class Workers:
     def _helped(self, vector: Array) -> bool:
         return self.threads > 1 and isinstance(vector, np.ndarray) and helpers.possible()
 
-    def _on_threads(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _on_threads(
+        self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], together: bool = False
+    ) -> list[Any]:
+        if together:
+            task, arguments = _meeting(task, len(arguments)), list(enumerate(arguments))
         if self._pool is None or self._owner != os.getpid():  # a forked process has none of the threads
             self._pool, self._owner = ThreadPoolExecutor(self.threads - 1, initializer=_quiet), os.getpid()
         others = [self._pool.submit(task, *own) for own in arguments[:-1]]
         try:
             last = task(*arguments[-1])
+        except exchange.Left:
+            wait(others)
+            raise exchange.reason([other.exception() for other in others]) from None
         finally:
             wait(others)  # after an error too: nobody writes behind the caller's back
+        errors = [error for other in others if (error := other.exception())]
+        if errors:
+            raise exchange.reason(errors)
         return [*(other.result() for other in others), last]
 
     @contextmanager
@@ -131,6 +146,20 @@ class _OneThread:
 
 
 _one_thread = _OneThread()
+
+
+def _meeting(task: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """task for `count` threads that exchange sums; it takes the thread's number and the task's arguments."""
+    place = exchange.Threads(count)
+
+    def run(w: int, own: tuple[Any, ...]) -> Any:
+        try:
+            with exchange.joined(exchange.ThreadMember(place, w)):
+                return task(*own)
+        finally:
+            place.leave()
+
+    return run
 
 
 def _quiet() -> None:

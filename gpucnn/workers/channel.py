@@ -80,11 +80,14 @@ class Channel:
         ours, theirs = socket.socketpair()
         return cls(ours, outbox=outbox), theirs
 
-    def send(self, message: Any) -> None:
-        """Raises OSError when the other end is gone."""
+    def send(self, message: Any, *, boxed: bool = True) -> None:
+        """boxed=False leaves the outbox alone, for when the other end still reads from it.
+
+        Raises OSError when the other end is gone.
+        """
         buffer = io.BytesIO()
         buffer.write(HEAD.pack(0))
-        _Pickler(buffer, self._outbox).dump(message)
+        _Pickler(buffer, self._outbox if boxed else NO_BOX).dump(message)
         data = buffer.getbuffer()
         HEAD.pack_into(data, 0, len(data) - HEAD.size)
         self._end.sendall(data)

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DeviceError
-from . import shared
+from . import exchange, shared
 from .channel import Channel
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -37,6 +37,7 @@ MARK = "GPUCNN_HELPER"  # in a helper's environment: it has no helpers of its ow
 PATH = [os.path.abspath(place) for place in sys.path]  # as it was before anybody changed the directory
 BOX = 1 << 26  # bytes of memory, taken when they are first used, through which a helper gets its batches
 KNOWN = {"gpucnn", "numpy", "builtins", "functools", "collections"}  # packages that are the same in every process
+LEFT = "left"  # what helpers are told where a sum will not come, because a worker has failed
 Task = Callable[..., Any]
 
 
@@ -81,6 +82,39 @@ class Packed(NamedTuple):
     files: list[int]
 
 
+class Partial(NamedTuple):
+    """What a helper brings to a sum over the workers, in the middle of a task."""
+
+    numbers: Any
+
+
+class Hub:
+    """The caller's place among the workers of a step: it adds up what its helpers bring, and hands the sum out."""
+
+    def __init__(self, others: list[Helper]) -> None:
+        self.others = others
+
+    def total(self, partial: Any) -> Any:
+        found = exchange.added([*(helper.partial() for helper in self.others), partial])
+        for helper in self.others:
+            helper.tell(found)
+        return found
+
+
+class Spoke:
+    """A helper's place among the workers of a step."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def total(self, partial: Any) -> Any:
+        self.channel.send(Partial(partial))
+        found = self.channel.receive()
+        if isinstance(found, str):
+            raise exchange.Left
+        return found
+
+
 class Helper:
     """One process. It starts in the background; `ready` says when it can be used."""
 
@@ -105,6 +139,7 @@ class Helper:
         self.forgotten: list[int] = []
         self.started = False
         self.awaited = 1  # answers; the first says that it has started
+        self._early: tuple[Any, Exception | None] | None = None  # an answer that came instead of a partial sum
 
     def ready(self) -> bool:
         if not self.started and self.channel.arrived():
@@ -122,14 +157,35 @@ class Helper:
 
     def receive(self) -> Any:
         """The answer to the oldest message that has none yet; the error of its task is raised here."""
-        try:
-            answer, error = self.channel.receive()
-        except (EOFError, OSError):
-            raise self._lost() from None
+        message, self._early = self._early or self._received(), None
+        while isinstance(message, Partial):  # nobody adds it up any more
+            message = self._received()
+        answer, error = message
         self.awaited -= 1
         if error is not None:
             raise error
         return answer
+
+    def _received(self) -> Any:
+        try:
+            return self.channel.receive()
+        except (EOFError, OSError):
+            raise self._lost() from None
+
+    def partial(self) -> Any:
+        """What its task brings to the next sum. Raises Left where the task has ended instead; `receive` says how."""
+        message = self._received()
+        if isinstance(message, Partial):
+            return message.numbers
+        self._early = message
+        raise exchange.Left
+
+    def tell(self, message: Any) -> None:
+        """What has no answer: a sum, or LEFT. It leaves the outbox alone, where the task's images still lie."""
+        try:
+            self.channel.send(message, boxed=False)
+        except OSError:
+            raise self._lost() from None
 
     def keep(self, task: Packed) -> None:
         """Give it a task to keep. Raises Unshareable where it cannot be read there."""
@@ -239,21 +295,27 @@ class Team:
     def _run(self, used: list[Helper], number: int, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         asked: list[Helper] = []
         results: list[Any] = []
-        failed: Exception | None = None
+        errors: list[Exception] = []
         try:
             for helper, own in zip(used, arguments):
                 helper.run(number, own)
                 asked.append(helper)
-            last = task(*arguments[-1])
+            with exchange.joined(Hub(asked)):
+                results.append(task(*arguments[-1]))
+        except exchange.Left:
+            _tell_left(asked)
+        except BaseException:
+            _tell_left(asked)
+            raise
         finally:  # after an error too: nobody writes behind the caller's back
             for helper in asked:
                 try:
                     results.append(helper.receive())
                 except Exception as error:
-                    failed = failed or error
-        if failed:
-            raise failed
-        return [*results, last]
+                    errors.append(error)
+        if errors or len(results) <= len(used):
+            raise exchange.reason(errors)
+        return [*results[1:], results[0]]
 
     def close(self) -> None:
         """End the helpers; the next `map` starts new ones."""
@@ -261,6 +323,12 @@ class Team:
             for helper in self.helpers:
                 helper.close()
         self.helpers.clear()
+
+
+def _tell_left(helpers: list[Helper]) -> None:
+    for helper in helpers:
+        with contextlib.suppress(DeviceError):
+            helper.tell(LEFT)
 
 
 team = Team()
@@ -295,7 +363,10 @@ def serve(file: int, box: int) -> None:
     while True:
         try:
             _answer(channel, *answer)
-            answer = _obey(channel.receive(), channel, tasks), None
+            while (message := channel.receive()) == LEFT:  # too late: its task is done
+                pass
+            with exchange.joined(Spoke(channel)):
+                answer = _obey(message, channel, tasks), None
         except (EOFError, BrokenPipeError, ConnectionResetError):
             os._exit(0)  # at once: there is nothing to tidy up
         except Exception as error:

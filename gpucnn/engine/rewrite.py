@@ -1,17 +1,23 @@
-"""Rewrite a network into an equal one with fewer passes over memory: same theta, same numbers."""
+"""Rewrite a network into an equal one for a kernel table: same theta, same numbers.
+
+Layers of gpucnn's own become blocks with fewer passes over memory; layers from elsewhere get the arrays they expect.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .kernels import Context
-from .layers import Conv2D, Layer, MaxPool2D, ReLU
-from .network import Network
-from .ops.window import Window
+from ..kernels import REFERENCE, Context, Kernels
+from ..layers import Conv2D, Layer, MaxPool2D, ReLU
+from ..layers.base import initial_state, is_own
+from ..namespace import array_namespace
+from ..network import Network
+from ..ops.window import Window
 
 
-class _Block:
+class _Block(Layer):
     """What blocks have in common. Parameters are those of the convolution, so theta does not change."""
 
     convolution: Conv2D
@@ -78,27 +84,78 @@ class ConvMaxPool(_Block):
         return dx, dparams | {"bias": db}
 
 
-BLOCKS = (ConvReLUMaxPool, ConvMaxPool)
+@dataclass(frozen=True)
+class Converted(Layer):
+    """A layer from elsewhere: it meets (N, H, W, C) and the reference table, whatever the layers around it use."""
+
+    layer: Any
+    has_place = True
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.layer.init(in_shape, rng)
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return initial_state(self.layer, in_shape)
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        return self.layer.next_state(state, residual)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        return self.layer.multiply_adds(in_shape) if hasattr(self.layer, "multiply_adds") else 0
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        kernels = context.kernels
+        x = kernels.leave(x)
+        y, residual = self.layer.forward(params, x, _plain(context))
+        return kernels.enter(_of_type(x.dtype, y)), residual
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        kernels = context.kernels
+        dy = kernels.leave(dy)
+        dx, dparams = self.layer.backward(params, residual, dy, _plain(context), need_dx=need_dx)
+        return (kernels.enter(_of_type(dy.dtype, dx)) if need_dx else None), dparams
 
 
-def fuse(network: Network) -> Network:
-    """Conv2D and MaxPool2D, with a ReLU between them or none, become one block: max commutes with bias and ReLU.
+def _of_type(dtype: Any, x: Any) -> Any:
+    """x in the type of the numbers around it: a constant may have made float64 of float32."""
+    return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
 
-    The result takes the same theta: its parameters stand in the same order, under paths with other layer numbers.
-    Left alone: untied biases (they differ inside a window), padded pools, and without a ReLU pools that share gradients
-    among ties, since each share has the bias. Nested networks are rewritten too.
+
+def _plain(context: Context) -> Context:
+    return replace(context, kernels=REFERENCE, factored=math.inf)
+
+
+def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Network:
+    """The network as that table runs it. The result takes the same theta: parameters stand in the same order, under
+    paths with other layer numbers. Nested networks are rewritten too. blocks=False leaves each layer by itself.
     """
     layers: list[Layer] = []
     k = 0
     while k < len(network.layers):
-        block, length = _block(network.layers[k : k + 3], network.shapes()[k])
-        layers.append(block or _fused_inside(network.layers[k]))
+        layer = network.layers[k]
+        fused = blocks and kernels is not REFERENCE
+        block, length = _block(network.layers[k : k + 3], network.shapes()[k]) if fused else (None, 1)
+        if block is None:
+            speaks = is_own(layer) or getattr(layer, "speaks_table", False)
+            inner = rewritten(layer, kernels, blocks=blocks) if type(layer) is Network else layer
+            block = inner if speaks else Converted(layer)
+        layers.append(block)
         k += length
     return replace(network, layers=tuple(layers))
 
 
 def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer | None, int]:
-    """A block for the first layers, or None; and how many layers it stands for."""
+    """A block for the first layers, or None; and how many layers it stands for.
+
+    Conv2D and MaxPool2D, with a ReLU between them or none, become one block: max commutes with bias and ReLU. Left
+    alone: untied biases (they differ inside a window), padded pools, and without a ReLU pools that share gradients
+    among ties, since each share has the bias.
+    """
     kinds = tuple(map(type, layers))  # exactly: a class derived from one of these may compute something else
     block: Layer
     if kinds == (Conv2D, ReLU, MaxPool2D):
@@ -109,7 +166,3 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
         return None, 1
     padded = block.pool.geometry(block.convolution.out_shape(in_shape)).is_padded
     return (block, length) if block.convolution.bias == "tied" and not padded else (None, 1)
-
-
-def _fused_inside(layer: Layer) -> Layer:
-    return fuse(layer) if isinstance(layer, Network) else layer

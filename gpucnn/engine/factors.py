@@ -12,10 +12,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .kernels import Factors
-from .layers import Layer
-from .network import Network
-from .parameters import Layout, Slot
+from ..kernels import Factors
+from ..parameters import Layout, Slot
 
 Array = Any
 
@@ -69,17 +67,10 @@ class FactorStore:
         dy[shard] = factors.dy
 
 
-def large_slots(network: Network, layout: Layout) -> dict[int, Slot]:
-    """Those whose gradients may come as Factors: none where a layer is not gpucnn's own, which may need the array."""
-    if not _is_own(network):
-        return {}
+def large_slots(layout: Layout) -> dict[int, Slot]:
+    """Those whose gradients may come as Factors. Layers from elsewhere always make arrays: their context says so."""
     return {k: slot for k, slot in enumerate(layout.slots) if len(slot.shape) == 2 and _is_large(*slot.shape)}
 
 
 def _is_large(I: int, J: int) -> bool:
     return I * J >= LARGE and min(I, J) > 1
-
-
-def _is_own(layer: Layer) -> bool:
-    own = type(layer).__module__.partition(".")[0] == __package__
-    return own and all(map(_is_own, getattr(layer, "layers", ())))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .kernels import Context
-from .namespace import array_namespace
-from .network import Network
-from .parameters import Layout
-from .step import Scaling
-from .workers import Task, Workers
+from ..kernels import Context
+from ..namespace import array_namespace
+from ..network import Network
+from ..parameters import Layout
+from ..workers import Task, Workers
+from .scaling import Scaling
 
 Array = Any
 
@@ -32,6 +32,8 @@ class Forward(Task):
     context: Context
     theta: Array
     chunk: int
+    state_layout: Layout
+    state: Array
 
     def __call__(self, images: Array) -> Array:
         """images (n, H, W, C), n > 0 -> logits (n, K)."""
@@ -39,13 +41,18 @@ class Forward(Task):
         return made[0] if len(made) == 1 else array_namespace(made[0]).concat(made)
 
     def _logits(self, images: Array) -> Array:
-        x = self.scaling(images, self.theta.dtype, self.context)
-        logits, _ = self.network.forward(self._params, x, self.context)
+        x = self.scaling(images, self.theta.dtype, self.context.kernels)
+        context = replace(self.context, state=self._state) if self.state_layout.size else self.context
+        logits, _ = self.network.forward(self._params, x, context)
         return self.context.kernels.leave(logits)
 
     @functools.cached_property
     def _params(self) -> Any:
         return self.layout.unpack(self.theta)
+
+    @functools.cached_property
+    def _state(self) -> Any:
+        return self.state_layout.unpack(self.state)
 
 
 def images_on_a_gpu(network: Network, itemsize: int) -> int:

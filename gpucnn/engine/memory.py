@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from .device import Device
-from .errors import DeviceError
-from .network import Network
+from ..device import Device
+from ..errors import DeviceError
+from ..network import Network
 
 
 def of_data(device: Device, size: int) -> AbstractContextManager[None]:

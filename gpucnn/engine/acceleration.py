@@ -6,19 +6,22 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from .device import Device
-from .errors import SettingError
-from .kernels import Kernels, choose, cudnn
-from .kernels.cublas import PRECISIONS
+from ..device import Device
+from ..errors import SettingError
+from ..kernels import REFERENCE, Kernels, choose, cudnn
+from ..kernels.cublas import PRECISIONS
 
-TABLES = ("default", "numba", "fused", "cudnn")
+TABLES = ("default", "reference", "numba", "fused", "cudnn")
 
 
 @dataclass(frozen=True)
 class Acceleration:
-    """kernels: "default", NumPy's on the CPU and the equations on CuPy's arrays on a CUDA device; "numba", of the CPU,
-    some passes compiled; "fused", of a CUDA device, kernels of our own and cuBLAS products; "cudnn", these with cuDNN's
-    convolutions, but not for networks that share gradients among ties: these need what cuDNN does not promise.
+    """Which kernels a device computes with.
+
+    kernels: "default", NumPy's on the CPU and the equations on CuPy's arrays on a CUDA device; "reference", the
+    equations on every device; "numba", of the CPU, some passes compiled; "fused", of a CUDA device, kernels of our own
+    and cuBLAS products; "cudnn", these with cuDNN's convolutions, but not for networks that share gradients among ties:
+    these need what cuDNN does not promise.
 
     precision: of float32 products: "float32"; "tf32" (10 bits after the point) or "bfloat16" (7) round their factors.
     graph: a training step becomes one CUDA graph. These two are of a CUDA device, and take the fused kernels along.
@@ -56,6 +59,8 @@ class Acceleration:
         """
         if self.kernels == "numba":
             return self._numba(device, exact_ties)
+        if self.kernels == "reference" and not self.is_fused:
+            return REFERENCE
         if not self.is_fused:
             return choose(device.kind, exact_ties=exact_ties)
         if device.kind == "cpu":
@@ -73,7 +78,7 @@ class Acceleration:
                 "surroundings; gpucnn's own convolutions are used",
                 stacklevel=4,
             )
-        from .kernels.cuda import table
+        from ..kernels.cuda import table
 
         with device.activate():
             return table(self.precision, dtype, cudnn=library)
@@ -98,7 +103,7 @@ class Acceleration:
                 "kernels 'numba' are the CPU's, without --graph and --precision; leave them out, or use --device cpu"
             )
         try:
-            from .kernels.cpu_numba import compiled_from
+            from ..kernels.cpu_numba import compiled_from
         except ImportError as error:
             raise SettingError(
                 f"kernels 'numba' need numba ({error}); install it with `pip install 'gpucnn[numba]'`"

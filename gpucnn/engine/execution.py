@@ -1,0 +1,142 @@
+"""Execution: one network on one device. Device, kernel table, the network as it runs, theta, state, workers."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..augmentation import Augmentation
+from ..device import Device
+from ..initializers import generator
+from ..kernels import CPU_TABLES, Context, for_inference
+from ..losses import Loss
+from ..network import Network, shares_ties
+from ..optimizers import Optimizer
+from ..parameters import Layout
+from ..workers import Workers, default_threads
+from .acceleration import Acceleration
+from .inference import Forward, forward_in_spans, images_on_a_gpu
+from .mixing import Reach, reach
+from .recorded import RecordedStep
+from .rewrite import rewritten
+from .scaling import Scaling
+from .sharded_step import ShardedStep, shard_size
+from .update import bound
+from .whole_step import WholeStep
+
+Array = Any
+Step = ShardedStep | WholeStep | RecordedStep
+
+
+class Execution:
+    """How one network runs on one device.
+
+    device; acceleration: which kernels; workers: the CPUs that share the work. network: as the table runs it, with its
+    own parameter paths in `layout`; the order of theta is that of the network that was given. theta: all parameters,
+    and state: the layers' running state, as vectors on the device. context: of training. shard: examples that a CPU
+    takes at a time in a step, and chunk in inference.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        device: Device,
+        *,
+        seed: int | np.random.SeedSequence = 0,
+        dtype: str = "float32",
+        threads: int | None = None,
+        acceleration: Acceleration | None = None,
+    ) -> None:
+        self.device, self.acceleration = device, acceleration or Acceleration()
+        table = self.acceleration.table(device, dtype, exact_ties=shares_ties(network))
+        self.context, self._for_inference = Context(table), Context(for_inference(table), training=False)
+        self.workers = Workers((default_threads() if threads is None else threads) if device.kind == "cpu" else 1)
+        params = network.init(network.input_shape, generator(seed))
+        self.theta = self._placed(params, dtype)
+        states = network.init_state(network.input_shape)
+        self.state = self._placed(states, dtype)
+        self.network = rewritten(network, table)
+        self.layout = Layout(self.network.init(network.input_shape, generator(0)))
+        self.state_layout = Layout(self.network.init_state(network.input_shape))
+        self.shard = shard_size(network, self.layout.size)
+        # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
+        on_cpu = device.kind == "cpu"
+        self.chunk = 5 * self.shard // 4 if on_cpu else images_on_a_gpu(self.network, self.theta.itemsize)
+        self._kept: Forward | None = None
+        self._reach: Reach | None = None
+        _executions.add(self)
+
+    def _placed(self, values: dict[str, Any], dtype: str) -> Array:
+        layout = Layout(values)
+        return self.workers.share(self.device.put(layout.pack(values, np.empty(layout.size, dtype))))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Around everything that computes: the device is the current one, and BLAS is held to a thread per worker."""
+        with self.device.activate(), self.workers.limited():
+            yield
+
+    @property
+    def reach(self) -> Reach:
+        """How far the layers look beyond an example; found out when it is first asked for."""
+        if self._reach is None:
+            self._reach = reach(self.network)
+        return self._reach
+
+    def step(
+        self,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        scaling: Scaling | None = None,
+        augmentation: Augmentation | None = None,
+        key: int = 0,
+        theta: Array | None = None,
+        state: Array | None = None,
+        shard: int | None = None,
+    ) -> Step:
+        """The update that training does. key: of what layers draw at random.
+
+        theta, state: other vectors than the execution's; shard: another number of examples that a CPU takes at a time.
+        """
+        theta, state = self.theta if theta is None else theta, self.state if state is None else state
+        optimizer, context = bound(optimizer, self.layout), Context(self.context.kernels, key=key)
+        settings: dict[str, Any] = {"layout": self.layout, "state_layout": self.state_layout, "state": state}
+        settings |= {"scaling": scaling or Scaling(), "context": context, "augmentation": augmentation}
+        with self.device.activate():
+            if context.kernels.name in CPU_TABLES:
+                settings |= {"workers": self.workers, "shard": shard or self.shard, "reach": self.reach}
+                return ShardedStep(self.network, loss, theta, optimizer, **settings)
+            whole = WholeStep(self.network, loss, theta, optimizer, **settings)
+            return RecordedStep(whole, self.device) if self.acceleration.graph else whole
+
+    def logits(self, images: np.ndarray, scaling: Scaling | None = None) -> Iterator[Array]:
+        """images (N, H, W, C) on the host -> the network's outputs (n, K) on the device, some images at a time."""
+        yield from forward_in_spans(self._forward(scaling or Scaling()), images, self.workers, self.device.put)
+
+    def _forward(self, scaling: Scaling) -> Forward:
+        """The same object while nothing in it changes: helper processes have it already."""
+        kept = self._kept
+        if kept is None or kept.theta is not self.theta or kept.scaling != scaling:
+            kept = Forward(
+                *(self.network, self.layout, scaling, self._for_inference, self.theta),
+                *(self.chunk, self.state_layout, self.state),
+            )
+            self._kept = kept
+        return kept
+
+
+def _keep_apart() -> None:
+    """After a fork: shared memory stays shared, and a child that trains must not write its parent's parameters."""
+    for execution in list(_executions):
+        execution.theta, execution.state = execution.theta.copy(), execution.state.copy()
+
+
+_executions: weakref.WeakSet[Execution] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_apart)

@@ -1,0 +1,102 @@
+"""A whole-batch step as one CUDA graph: a small network's step is mostly the cost of its launches, paid once so."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..device import Device, Recording, reason_of
+from ..kernels import Moment
+from ..layers.base import is_own
+from ..network import Network
+from .rewrite import Converted
+from .whole_step import WholeStep
+
+Array = Any
+
+WARM = 2  # steps of a batch size before it is recorded: compiling and loading kernels cannot be
+
+
+class _Recorded(NamedTuple):
+    """A recording is of certain arrays and one batch size; it points to the arrays, so they are kept."""
+
+    arrays: tuple[Array, ...]
+    examples: int
+    recording: Recording
+
+    def is_of(self, arrays: tuple[Array, ...], examples: int) -> bool:
+        return self.examples == examples and self.is_of_arrays(arrays)
+
+    def is_of_arrays(self, arrays: tuple[Array, ...]) -> bool:
+        return all(a is b for a, b in zip(self.arrays, arrays))
+
+
+class RecordedStep:
+    """A WholeStep that is recorded when its batch size has come more than WARM times, and replayed from then on.
+
+    Other sizes, such as an epoch's last batch, are launched kernel by kernel. obstacle: why nothing is recorded, or
+    None.
+    """
+
+    def __init__(self, whole: WholeStep, device: Device) -> None:
+        self.whole, self.device, self.theta, self.state = whole, device, whole.theta, whole.state
+        self.obstacle: str | None = None
+        self._seen: dict[int, int] = {}
+        self._recorded: _Recorded | None = None
+        stranger = next(_strangers(whole), None)
+        if stranger is not None:
+            self._stay_eager(f"{stranger} is not gpucnn's own, and what it copies from the host would be recorded once")
+
+    @property
+    def steps(self) -> int:
+        return self.whole.steps
+
+    def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
+        """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
+        moment, arrays, examples = self.whole.begin(batch, lr), (images, targets, weights), batch.shape[0]
+        if self.obstacle is None:
+            self._record(moment, arrays, examples)
+        recorded = self._recorded
+        if recorded is None or not recorded.is_of(arrays, examples):
+            return self.whole.run(moment, *arrays)
+        recorded.recording.replay()
+        return recorded.recording.result.copy()  # the next replay writes there again
+
+    def _record(self, moment: Moment, arrays: tuple[Array, ...], examples: int) -> None:
+        """Count this batch size, and record its step when it has come often enough and nothing else is recorded."""
+        if self._recorded is not None:
+            if self._recorded.is_of_arrays(arrays):
+                return
+            self._recorded = None
+        self._seen[examples] = self._seen.get(examples, 0) + 1
+        if self._seen[examples] <= WARM:
+            return
+        try:
+            recording = self.device.record(lambda: self.whole.run(moment, *arrays))
+        except Exception as error:
+            self._stay_eager(f"recording the step failed ({reason_of(error)})")
+        else:
+            self._recorded = _Recorded(arrays, examples, recording)
+
+    def _stay_eager(self, why: str) -> None:
+        self.obstacle = why
+        warnings.warn(f"no CUDA graph: {why}; training goes on kernel by kernel", stacklevel=4)
+
+
+def _strangers(whole: WholeStep) -> Iterator[str]:
+    """The classes that a recording cannot be trusted with: a copy from the host would bring the same bytes for ever."""
+    yield from _strange_layers(whole.network)
+    if not is_own(whole.loss):
+        yield type(whole.loss).__name__
+    if type(whole.optimizer) not in whole.context.kernels.updates:
+        yield type(whole.optimizer).__name__
+
+
+def _strange_layers(network: Network) -> Iterator[str]:
+    for layer in network.layers:
+        inner = layer.layer if isinstance(layer, Converted) else layer
+        if isinstance(inner, Network):
+            yield from _strange_layers(inner)
+        elif not is_own(inner):
+            yield type(inner).__name__

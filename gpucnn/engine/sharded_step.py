@@ -1,0 +1,157 @@
+"""The step of a CPU: a batch in shards that workers share, and the optimiser in pieces of theta."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..augmentation import Augmentation
+from ..kernels import Context
+from ..losses import Loss
+from ..namespace import array_namespace
+from ..network import Network
+from ..optimizers import Optimizer, State
+from ..parameters import Layout
+from ..workers import Workers, exchange
+from .factors import FactorStore, large_slots
+from .mixing import Reach
+from .scaling import Scaling
+from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
+from .update import is_by_parameter, reduces
+
+Array = Any
+
+CHUNK = 1 << 16  # numbers of theta updated at a time: theta, gradients and state stay in the cache
+CACHE = 1 << 22  # bytes of a shard's activations that still are in the cache when they are needed again
+MEMORY = 1 << 27  # bytes that they should not exceed
+WORTH_A_WORKER = 2e7  # multiply-adds, about half a millisecond, below which a worker costs more than it gains
+OF_A_PIXEL = 80  # multiply-adds that take as long as what is done to a pixel beside them
+
+
+class ShardedStep:
+    """The update of theta by one batch.
+
+    theta is written in place. With several workers, worker w takes shards w, w + workers, ... in order and adds them
+    into a vector of its own; these are added in the order of w: the same number of workers gives the same bits. A
+    network whose layers need sums over the batch is cut into one shard for each worker, and these compute side by side.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        theta: Array,
+        optimizer: Optimizer,
+        *,
+        layout: Layout,
+        state_layout: Layout,
+        state: Array,
+        scaling: Scaling,
+        context: Context,
+        workers: Workers,
+        shard: int,
+        reach: Reach = Reach.EXAMPLE,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.theta, self.workers, self.network, self.reach = theta, workers, network, reach
+        self.steps = 0
+        self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
+        self._per_example, self._shard = workers_worth(network), shard
+        plain = is_by_parameter(optimizer) or reduces(optimizer)  # they need the gradient itself
+        store = FactorStore({} if plain else large_slots(layout), workers.zeros(0, theta))
+        total = exchange.total if reach is Reach.SUMS else context.total
+        context = replace(context, training=True, factored=store.least, total=total)
+        sums = workers.zeros(workers.threads, theta)
+        self._gradients = ShardGradients(
+            network, loss, layout, scaling, context, theta, sums, store, state_layout, state, augmentation
+        )
+        self._update = ShardUpdate(
+            optimizer, theta, sums, self.state, CHUNK, context.kernels, store, tuple(layout.slots)
+        )
+        self._reduction = ShardReduction(self._update) if reduces(optimizer) else None
+
+    def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
+        """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
+        shards = self._shards(batch)
+        used, examples, number = self._workers_for(shards, batch), batch.shape[0], self.steps + 1
+        taken = [self._taken(first, indices, images, targets, weights) for first, indices in shards]
+        work = [(w, examples, number, taken[w::used], w == used - 1) for w in range(used)]
+        done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
+        self.steps = number
+        if done[-1].state is not None:
+            self._gradients.state[...] = done[-1].state
+        self._apply(used, examples, lr, done[0].factored)
+        if len(shards) == 1:
+            return done[0].losses[0]
+        return array_namespace(self.theta).concat([done[k % used].losses[k // used] for k in range(len(shards))])
+
+    def _taken(self, first: int, indices: Array, images: Array, targets: Array, weights: Array | None) -> Shard:
+        take = array_namespace(self.theta).take
+        wanted = self._gradients.augmentation is not None or self.network.has_place
+        return Shard(
+            first,
+            take(images, indices, axis=0),
+            take(targets, indices, axis=0),
+            None if weights is None else take(weights, indices, axis=0),
+            indices if wanted else None,
+        )
+
+    def _apply(self, used: int, examples: int, lr: float, factored: tuple[int, ...]) -> None:
+        threads = min(used, self._update.count())
+        settings: tuple[Any, ...] = (threads, used, examples, lr, self.steps, factored)
+        if self._reduction is not None:
+            found = self.workers.map(self._reduction, [(w, threads, used, examples) for w in range(threads)])
+            in_order = [found[k % threads][k // threads] for k in range(len(self._update.plain))]
+            settings = (*settings, sum(in_order[1:], in_order[0]))
+        self.workers.map(self._update, [(w, *settings) for w in range(threads)])
+
+    def _task(self, examples: int) -> ShardGradients:
+        """What computes the gradients of so many examples, with room for their factors."""
+        store = self._gradients.store
+        if not store.is_worth(examples):
+            return self._multiplied
+        if store.memory.shape[0] < store.width * examples:
+            store = replace(store, memory=self.workers.zeros(examples, self.theta[: store.width]))
+            self._gradients, self._update = replace(self._gradients, store=store), replace(self._update, store=store)
+        return self._gradients
+
+    @functools.cached_property
+    def _multiplied(self) -> ShardGradients:
+        """The gradients without factors."""
+        return replace(self._gradients, context=replace(self._gradients.context, factored=math.inf))
+
+    def _shards(self, batch: Array) -> list[tuple[int, Array]]:
+        """The batch in equal parts: the number of the first example of each, and the examples' indices."""
+        count = batch.shape[0]
+        workers = 1 if self.reach is Reach.BATCH else useful_workers(self._per_example, count, self.workers.threads)
+        size = -(-count // workers)
+        if self.reach is Reach.EXAMPLE:
+            size = min(self._shard, size)
+        return [(start, batch[start : start + size]) for start in range(0, count, size)]
+
+    def _workers_for(self, shards: Sequence[Any], batch: Array) -> int:
+        return min(len(shards), useful_workers(self._per_example, batch.shape[0], self.workers.threads))
+
+
+def workers_worth(network: Network) -> float:
+    """How many workers it is worth to give one example to; that times a batch is how many may share its step."""
+    return (3 * network.multiply_adds() + OF_A_PIXEL * math.prod(network.input_shape)) / WORTH_A_WORKER
+
+
+def useful_workers(worth: float, examples: int, threads: int) -> int:
+    """How many of `threads` workers a step of so many examples is shared by. worth: from `workers_worth`."""
+    return max(1, min(threads, int(worth * examples)))
+
+
+def shard_size(network: Network, parameters: int) -> int:
+    """Examples per shard on a CPU: a power of two up to 256 whose activations fit the cache, yet at least 64.
+
+    A shard has more examples where there are many parameters, which every shard reads once, and down to 16 where
+    activations take much memory.
+    """
+    numbers = sum(network.output_sizes())
+    wanted = max(CACHE // 4, 1.5 * parameters, min(64 * numbers, MEMORY // 4)) / numbers
+    return min(256, 1 << max(4, round(math.log2(wanted))))

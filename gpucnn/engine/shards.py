@@ -1,0 +1,225 @@
+"""The work of one CPU step that workers share: gradients of shards of a batch, and the update in pieces of theta."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from ..augmentation import Augmentation
+from ..kernels import Context, Factors, Kernels
+from ..losses import Loss
+from ..network import Network
+from ..optimizers import Optimizer, State
+from ..parameters import Layout, Slot, at
+from ..workers import Task
+from .factors import FactorStore
+from .gradient import gradient
+from .scaling import Scaling
+from .update import is_by_parameter, write
+
+Array = Any
+
+
+class Shard(NamedTuple):
+    """Examples of a batch, taken from the data set. first: the number of the first one in the batch.
+
+    weights, and the examples' indices, are None where nobody wants them.
+    """
+
+    first: int
+    images: Array
+    targets: Array
+    weights: Array | None
+    indices: Array | None
+
+
+class Done(NamedTuple):
+    """What a worker has: the losses of its shards, which slots have only factors, the next running state or None."""
+
+    losses: list[Array]
+    factored: tuple[int, ...]
+    state: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class ShardGradients(Task):
+    """The gradients of one step, which workers share: what `Workers.map` runs, here or in a helper process.
+
+    sums: a gradient as long as theta for each worker, one after the other in one vector. store: the factors of
+    gradients that are multiplied later. state: the layers' running state, a vector. augmentation: what happens to the
+    images, if anything.
+    """
+
+    network: Network
+    loss: Loss
+    layout: Layout
+    scaling: Scaling
+    context: Context
+    theta: Array
+    sums: Array
+    store: FactorStore
+    state_layout: Layout
+    state: Array
+    augmentation: Augmentation | None
+
+    def __call__(self, w: int, examples: int, step: int, shards: Iterable[Shard], is_last: bool) -> Done:
+        """The summed gradient of some shards of a batch of so many examples, written to the sum of worker w.
+
+        step: the update's number; is_last: whether this worker is the one that tells the next state.
+        """
+        done = Done([], (), None)
+        for shard in shards:
+            images = shard.images
+            if self.augmentation is not None:
+                images = self.augmentation(images, shard.indices, step)
+            x = self.scaling(images, self.theta.dtype, self.context.kernels)
+            context = self._context_for(shard, step)
+            losses, dparams, state = gradient(
+                self.network, self.loss, self._params, x, shard.targets, context, shard.weights
+            )
+            factored = self._add(w, examples, shard.first, dparams, first=not done.losses)
+            packed = self.state_layout.pack(state, self.state.copy()) if state and is_last else None
+            done = Done([*done.losses, losses], factored, packed)
+        return done
+
+    def _context_for(self, shard: Shard, step: int) -> Context:
+        if not self.network.has_place:
+            return self.context
+        return replace(self.context, update=step, examples=shard.indices, state=self._state)
+
+    def _add(self, w: int, examples: int, start: int, dparams: Any, *, first: bool) -> tuple[int, ...]:
+        """Add a shard's gradient to the sum of worker w, or begin that with it; the slots that have only factors."""
+        factored = []
+        for k, (slot, total) in enumerate(zip(self.layout.slots, self._sums[w])):
+            g = at(dparams, slot.path)
+            if isinstance(g, Factors):
+                self.store.keep(k, g, start, examples)
+                factored.append(k)
+            elif first:
+                total[...] = g
+            else:
+                total += g
+        return tuple(factored)
+
+    @functools.cached_property
+    def _params(self) -> Any:
+        return self.layout.unpack(self.theta)
+
+    @functools.cached_property
+    def _state(self) -> Any:
+        return self.state_layout.unpack(self.state)
+
+    @functools.cached_property
+    def _sums(self) -> list[list[Array]]:
+        return [self.layout.views(row) for row in _rows(self.sums, self.theta)]
+
+
+class Piece(NamedTuple):
+    """A part of theta that is updated at once. slot: the parameter that it is, for optimisers that work by parameter.
+
+    factors: of its gradient, where it has some instead of sums.
+    """
+
+    place: slice
+    slot: Slot | None = None
+    factors: tuple[Array, Array] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ShardUpdate(Task):
+    """Add the workers' sums, take the mean over the examples, and let the optimiser write theta, piece by piece."""
+
+    optimizer: Optimizer
+    theta: Array
+    sums: Array
+    state: State
+    chunk: int
+    kernels: Kernels
+    store: FactorStore
+    slots: tuple[Slot, ...]
+
+    def __call__(
+        self,
+        w: int,
+        threads: int,
+        used: int,
+        examples: int,
+        lr: float,
+        step: int,
+        factored: tuple[int, ...],
+        reduced: Array | None = None,
+    ) -> None:
+        """The pieces w, w + threads, ...; used: how many of the sums hold a gradient, but not of slots `factored`.
+
+        reduced: what the optimiser wanted to know of the whole gradient; then the mean is taken already.
+        """
+        for piece in self._pieces(examples, factored)[w::threads]:
+            here = piece.place
+            g = self._sums[0][here] if reduced is not None else self.mean(piece, used, examples)
+            state = {name: vector[here] for name, vector in self.state.items()}
+            write(self.optimizer, piece.slot, self.theta[here], g, state, lr, step, reduced)
+
+    def mean(self, piece: Piece, used: int, examples: int) -> Array:
+        """A piece of the mean gradient, in the first of the sums or in memory of its own."""
+        first, *others = self._sums[:used]
+        if piece.factors is None:
+            g = first[piece.place]
+            for other in others:
+                g += other[piece.place]
+        else:
+            g = self.kernels.matmul(*piece.factors).reshape(-1)
+        g *= 1 / examples
+        return g
+
+    def count(self) -> int:
+        """How many pieces there are at most to share out."""
+        return len(self.slots) if is_by_parameter(self.optimizer) else -(-self.theta.shape[0] // self.chunk)
+
+    def _pieces(self, examples: int, factored: tuple[int, ...]) -> list[Piece]:
+        """All of theta."""
+        if not factored:
+            return self.plain
+        pieces, start, views = [], 0, self.store.views(examples)
+        for k in factored:
+            (I, J), place, (x, dy) = self.store.slots[k].shape, self.store.slots[k].place, views[k]
+            rows = max(1, self.chunk // J)
+            pieces += self._cut(start, place.start)
+            for row in range(0, I, rows):
+                last = min(row + rows, I)
+                here = slice(place.start + row * J, place.start + last * J)
+                pieces.append(Piece(here, factors=(x[row:last], dy)))
+            start = place.stop
+        return pieces + self._cut(start, self.theta.shape[0])
+
+    def _cut(self, start: int, stop: int) -> list[Piece]:
+        return [Piece(slice(k, min(k + self.chunk, stop))) for k in range(start, stop, self.chunk)]
+
+    @functools.cached_property
+    def plain(self) -> list[Piece]:
+        """All of theta, where no gradient has come as factors."""
+        if is_by_parameter(self.optimizer):
+            return [Piece(slot.place, slot) for slot in self.slots]
+        return self._cut(0, self.theta.shape[0])
+
+    @functools.cached_property
+    def _sums(self) -> list[Array]:
+        return _rows(self.sums, self.theta)
+
+
+@dataclass(frozen=True, eq=False)
+class ShardReduction(Task):
+    """Write the mean gradient to the first of the workers' sums, and tell what the optimiser wants to know of it."""
+
+    update: ShardUpdate
+
+    def __call__(self, w: int, threads: int, used: int, examples: int) -> list[Array]:
+        """Of the pieces w, w + threads, ..."""
+        pieces = self.update.plain[w::threads]
+        return [self.update.optimizer.reduce(self.update.mean(piece, used, examples)) for piece in pieces]  # type: ignore[misc]
+
+
+def _rows(sums: Array, theta: Array) -> list[Array]:
+    size = theta.shape[0]
+    return [sums[start : start + size] for start in range(0, sums.shape[0], size)]

@@ -1,0 +1,116 @@
+"""The table: who carries out the verbs that layers are written in, and what a training step asks beside them.
+
+A table is coherent: it owns the memory layout of spatial arrays between `enter` and `leave`, and its pairs are swapped
+whole. An "image" below is such an array: four axes in an order that only the table knows. Everything else has one
+documented shape on every table: 2-D arrays are (N, features), kernels (I, J, C / groups, K), tied biases (K,), untied
+biases (P, Q, K). The memory order of a 2-D array is the table's affair too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .. import ops
+from ..namespace import array_namespace
+from . import reference
+
+
+class Pair(NamedTuple):
+    """An equation and its gradient: forward(...) -> result, residual; backward(residual, ...) -> gradients.
+
+    Only the backward of the same pair can read the residual, and it may read it any number of times.
+    """
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What changes from one update to the next.
+
+    order: the batch's examples, as indices (n,); lr: the learning rate; step: the update's number, from 1.
+    """
+
+    order: Any
+    lr: float
+    step: int
+
+    @property
+    def number(self) -> Any:
+        """The update's number as layers and augmentations take it: an int, or an int64 array on the device."""
+        return self.step
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """One coherent table; the defaults are the equations of `ops`, on any array library. Arguments, in order:
+
+    enter, leave          (N, H, W, C) -> image; image -> (N, H, W, C). Arrays of two axes pass through both.
+    pixels                (uint8 (N, H, W, C), dtype, scale, shift) -> image, pixel * scale + shift
+    image_shape           image -> (H, W, C)
+    correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
+    correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
+                          max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on,
+                          and its rows may be made while these look at them
+    bias                  (array, b), may overwrite the array;   (residual, dy) -> db
+    relu                  (array, slope_at_zero);                (residual, dy) -> dx
+    sigmoid, tanh         (array);                               (residual, dy) -> dx
+    max_pool              (image, window, ties), and with ties "first" the result may be overwritten;
+                          (residual, dy) -> dx
+    average_pool          (image, window, count_padding);        (residual, dy) -> dx
+    bias_relu_max_pool    (image, b, slope_at_zero, window, ties), may overwrite the image; (residual, dy) -> dx, db
+    reshape               (array, shape without the batch);      (residual, dy) -> dx
+    matmul                (a, b): the product of two 2-D arrays, in the memory order of a
+    losses                by the class of a loss, what computes it here: (logits, targets) -> losses, d_logits
+    updates               by the class of an optimiser, what writes theta here: (optimizer, theta, g, state, mean,
+                          moment), g being mean times too large
+
+    What a training step asks beside its layers is a method: `begin`, `gather`, `collect`.
+    """
+
+    name: str = "reference"
+    enter: Callable[[Any], Any] = reference.keep
+    leave: Callable[[Any], Any] = reference.keep
+    pixels: Callable[..., Any] = reference.pixels
+    image_shape: Callable[[Any], tuple[int, int, int]] = reference.image_shape
+    correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
+    correlation_for_pool: Callable[..., Any] = reference.correlate_for_pool
+    bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)
+    relu: Pair = Pair(reference.relu, reference.relu_backward)
+    sigmoid: Pair = Pair(reference.sigmoid, ops.sigmoid_backward)
+    tanh: Pair = Pair(reference.tanh, ops.tanh_backward)
+    max_pool: Pair = Pair(reference.max_pool, reference.max_pool_backward)
+    average_pool: Pair = Pair(reference.average_pool, reference.average_pool_backward)
+    bias_relu_max_pool: Pair = Pair(reference.bias_relu_max_pool, reference.bias_relu_max_pool_backward)
+    reshape: Pair = Pair(reference.reshape, reference.reshape_backward)
+    matmul: Callable[[Any, Any], Any] = reference.matmul
+    losses: Mapping[type, Callable[[Any, Any], tuple[Any, Any]]] = field(default_factory=dict)
+    updates: Mapping[type, Callable[..., None]] = field(default_factory=dict)
+
+    def begin(self, batch: Any, lr: float, step: int, optimizer: Any, held: Moment | None = None) -> Moment:
+        """The moment of update number `step`, from 1, by the examples `batch` (indices).
+
+        held: an earlier moment of as many examples, whose arrays are written again, so that a recorded step sees it.
+        """
+        return Moment(batch, lr, step)
+
+    def gather(self, images: Any, moment: Moment, dtype: Any, scaling: Any, augmentation: Any) -> Any:
+        """The moment's images of (N, H, W, C), changed by the augmentation, if any, and scaled -> image."""
+        taken = array_namespace(images).take(images, moment.order, axis=0)
+        if augmentation is not None:
+            taken = augmentation(taken, moment.order, moment.number)
+        return scaling(taken, dtype, self)
+
+    def take(self, targets: Any, moment: Moment) -> Any:
+        """The moment's targets, or weights: (N, ...) -> (n, ...)."""
+        return array_namespace(targets).take(targets, moment.order, axis=0)
+
+    def collect(self, layout: Any, dparams: Any, g: Any) -> None:
+        """Write the gradients of named parameters into the flat vector g."""
+        layout.pack(dparams, g)
+
+
+REFERENCE = Kernels()

@@ -1,0 +1,69 @@
+"""What a network asks of a layer, with defaults for what most layers need not say."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ..kernels import Context
+
+
+class Layer:
+    """The base of layers, which are frozen dataclasses. It holds defaults only, and deriving from it is optional.
+
+    Shapes leave the batch out: an image is (H, W, C), a vector (features,). A layer of your own meets images as
+    (N, H, W, C) and vectors as (N, features), whatever computes the rest of the network.
+
+    speaks_table: the class does not look at axes, or asks context.kernels for what they mean; then it gets images in
+    the layout of that table, unconverted. has_place: the layer needs a context of its own, with its key and its state;
+    layers from elsewhere always get one. mixes: in training, an output depends on other examples of the batch, whose
+    sums the layer gets by context.total; for layers from elsewhere this is found out.
+    """
+
+    speaks_table: ClassVar[bool] = False
+    has_place: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The output's shape. Raises ShapeError when the input does not fit."""
+        return in_shape
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        """Initial parameters: host arrays by name, drawn from a numpy.random.Generator."""
+        return {}
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        """The running state before training, beside the parameters and not trained: host arrays by name."""
+        return {}
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        """The state after an update, with the keys and shapes of state: from that before it and forward's residual."""
+        return state
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Multiplications, each with its addition, for one example."""
+        return 0
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        """-> y, residual: whatever `backward` needs. x is not to be changed."""
+        raise NotImplementedError
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        """-> dx (or None without need_dx), dparams with the keys of params. dy is dL/dy, summed over examples."""
+        raise NotImplementedError
+
+
+def is_own(thing: Any) -> bool:
+    """Whether a layer, a loss or an optimiser is exactly of a class of gpucnn: a derived one may do something else."""
+    return type(thing).__module__.partition(".")[0] == "gpucnn"
+
+
+def initial_state(layer: Any, in_shape: tuple[int, ...]) -> dict[str, Any]:
+    """The layer's running state before training; classes that do not derive from Layer may have none."""
+    return layer.init_state(in_shape) if hasattr(layer, "init_state") else {}
+
+
+def has_place(layer: Any) -> bool:
+    """Whether a layer gets a context of its own."""
+    return not is_own(layer) or layer.has_place
