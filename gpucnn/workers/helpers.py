@@ -140,6 +140,7 @@ class Helper:
         self.started = False
         self.awaited = 1  # answers; the first says that it has started
         self._early: tuple[Any, Exception | None] | None = None  # an answer that came instead of a partial sum
+        self._waits = False  # for a sum
 
     def ready(self) -> bool:
         if not self.started and self.channel.arrived():
@@ -157,8 +158,11 @@ class Helper:
 
     def receive(self) -> Any:
         """The answer to the oldest message that has none yet; the error of its task is raised here."""
+        if self._waits:
+            self.tell(LEFT)
         message, self._early = self._early or self._received(), None
         while isinstance(message, Partial):  # nobody adds it up any more
+            self.tell(LEFT)
             message = self._received()
         answer, error = message
         self.awaited -= 1
@@ -176,12 +180,14 @@ class Helper:
         """What its task brings to the next sum. Raises Left where the task has ended instead; `receive` says how."""
         message = self._received()
         if isinstance(message, Partial):
+            self._waits = True
             return message.numbers
         self._early = message
         raise exchange.Left
 
     def tell(self, message: Any) -> None:
         """What has no answer: a sum, or LEFT. It leaves the outbox alone, where the task's images still lie."""
+        self._waits = False
         try:
             self.channel.send(message, boxed=False)
         except OSError:
@@ -303,10 +309,7 @@ class Team:
             with exchange.joined(Hub(asked)):
                 results.append(task(*arguments[-1]))
         except exchange.Left:
-            _tell_left(asked)
-        except BaseException:
-            _tell_left(asked)
-            raise
+            pass  # one of the others says why
         finally:  # after an error too: nobody writes behind the caller's back
             for helper in asked:
                 try:
@@ -323,12 +326,6 @@ class Team:
             for helper in self.helpers:
                 helper.close()
         self.helpers.clear()
-
-
-def _tell_left(helpers: list[Helper]) -> None:
-    for helper in helpers:
-        with contextlib.suppress(DeviceError):
-            helper.tell(LEFT)
 
 
 team = Team()
@@ -363,10 +360,8 @@ def serve(file: int, box: int) -> None:
     while True:
         try:
             _answer(channel, *answer)
-            while (message := channel.receive()) == LEFT:  # too late: its task is done
-                pass
             with exchange.joined(Spoke(channel)):
-                answer = _obey(message, channel, tasks), None
+                answer = _obey(channel.receive(), channel, tasks), None
         except (EOFError, BrokenPipeError, ConnectionResetError):
             os._exit(0)  # at once: there is nothing to tidy up
         except Exception as error:

@@ -1,0 +1,286 @@
+"""A layer of one's own computes the same on every table, in shards and whole, and one by one as in batches."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cases import run
+from fake_cuda import fake_cuda
+from own_layers import OWN, Broken, Centred, Dropped, Normalised, PerChannel, Ranked, Uneven, Wide
+
+import gpucnn
+from gpucnn import Model, Network
+from gpucnn.engine import sharded_step
+from gpucnn.engine.mixing import Reach, reach
+from gpucnn.engine.rewrite import Converted, rewritten
+from gpucnn.kernels import REFERENCE, Context, cuda
+from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.optimizers import SGD
+from gpucnn.parameters import Layout
+from gpucnn.workers import helpers
+
+__all__ = ["fake_cuda"]
+
+SHAPE = (7, 8, 2)
+MIXING = {"the batch centred": Reach.BATCH, "the batch's largest": Reach.BATCH, "batch normalisation": Reach.SUMS}
+every_layer = pytest.mark.parametrize("name", OWN)
+
+
+def network_with(layer, shape=SHAPE):
+    return Network(shape, (Conv2D(3, 2), ReLU(), MaxPool2D((2, 1)), layer, Flatten(), Dense(4), Dense(3)))
+
+
+def examples(count=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, *SHAPE), np.uint8), rng.integers(0, 3, count)
+
+
+def model_of(layer, **options):
+    return Model(network_with(layer), **({"device": "cpu", "dtype": "float64", "threads": 1} | options))
+
+
+def trained(layer, **options):
+    model = model_of(layer, **options)
+    model.fit(*examples(), epochs=2, batch_size=12, optimizer="sgd", lr=0.05, seed=5)
+    return model
+
+
+@pytest.fixture
+def many_shards(monkeypatch):
+    """Shards of at most 5 examples, and workers however small the work."""
+    monkeypatch.setattr("gpucnn.engine.execution.shard_size", lambda network, parameters: 5)
+    monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
+
+
+def with_theta(network):
+    rng = np.random.default_rng(3)
+    layout = Layout(network.init(network.input_shape, rng))
+    x, dy = rng.standard_normal((6, *network.input_shape)), rng.standard_normal((6, *network.shapes()[-1]))
+    return layout.pack(network.init(network.input_shape, rng), np.empty(layout.size)), x, dy
+
+
+@every_layer
+@pytest.mark.parametrize("table", [NUMPY, EXACT_TIES], ids=["numpy", "exact ties"])
+def test_the_cpu_tables_give_the_references_numbers(name, table):
+    network = network_with(OWN[name])
+    arguments = with_theta(network)
+    for found, expected in zip(run(rewritten(network, table), table, *arguments), run(network, REFERENCE, *arguments)):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@every_layer
+def test_the_cuda_table_gives_the_references_numbers(name, fake_cuda):
+    import fake_cuda as fake
+
+    network = network_with(OWN[name])
+    arguments = with_theta(network)
+    table = cuda.table(dtype="float64")
+    found = run(rewritten(network, table), table, *map(fake.asarray, arguments))
+    for a, b in zip(found, run(network, REFERENCE, *arguments)):
+        np.testing.assert_allclose(fake.asnumpy(a), b, rtol=1e-9, atol=1e-12)
+
+
+@every_layer
+def test_training_on_the_cpus_table_is_training_on_the_reference(name):
+    expected, found = trained(OWN[name], kernels="reference"), trained(OWN[name])
+    np.testing.assert_allclose(found.theta, expected.theta, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.execution.state, expected.execution.state, rtol=1e-8, atol=1e-10)
+    assert found.state.keys() == expected.state.keys()
+
+
+@every_layer
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_shards_and_workers_change_no_number(name, threads, many_shards):
+    expected, found = trained(OWN[name], kernels="reference"), trained(OWN[name], threads=threads)
+    np.testing.assert_allclose(found.theta, expected.theta, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.execution.state, expected.execution.state, rtol=1e-8, atol=1e-10)
+
+
+@every_layer
+@pytest.mark.parametrize("kernels", ["default", "reference"])
+def test_images_one_by_one_give_what_they_give_in_batches(name, kernels):
+    if MIXING.get(name) is Reach.BATCH:
+        pytest.skip("it looks at other images in inference, too, and says so")
+    model, (images, _) = trained(OWN[name], kernels=kernels), examples(9, seed=8)
+    one_by_one = np.concatenate([model.logits(images[k : k + 1]) for k in range(9)])
+    np.testing.assert_allclose(one_by_one, model.logits(images), rtol=1e-9, atol=1e-12)
+
+
+@every_layer
+def test_the_running_state_and_the_parameters_come_back_from_a_file(name, tmp_path):
+    if not hasattr(type(OWN[name]), "__dataclass_fields__"):
+        pytest.skip("a class that is no dataclass cannot be written")
+    model, (images, _) = trained(replace(OWN[name])), examples(5)
+    model.save(tmp_path / "model.safetensors")
+    classes = {type(OWN[name]).__name__: type(OWN[name])}
+    again = gpucnn.load(tmp_path / "model.safetensors", device="cpu", layers=classes, threads=1)
+    np.testing.assert_array_equal(again.logits(images), model.logits(images))
+    assert {k: v.tolist() for k, v in again.state.items()} == {k: v.tolist() for k, v in model.state.items()}
+
+
+def test_what_reaches_beyond_an_example_is_found_out():
+    found = {name: reach(Network(SHAPE, (layer,))) for name, layer in OWN.items()}
+    assert found == {name: MIXING.get(name, Reach.EXAMPLE) for name in OWN}
+    assert reach(Network(SHAPE, (Network(SHAPE, (Ranked(),)), Flatten()))) is Reach.BATCH
+    assert reach(Network(SHAPE, (Converted(Normalised()), Flatten()))) is Reach.SUMS
+
+
+def test_a_layer_from_elsewhere_computes_with_the_reference_table():
+    layers = rewritten(network_with(Centred((1, 2))), NUMPY).layers
+    assert [type(layer).__name__ for layer in layers] == ["ConvReLUMaxPool", "Converted", "Flatten", "Dense", "Dense"]
+    nested = Network(SHAPE, (Network(SHAPE, (PerChannel(), ReLU())), Flatten()))
+    assert type(rewritten(nested, NUMPY).layers[0].layers[0]) is Converted
+
+
+class Native(PerChannel):
+    """Speaks the table: the channel axis is where the table has it."""
+
+    speaks_table = True
+
+    def forward(self, params, x, context):
+        assert context.kernels is NUMPY
+        return context.kernels.bias.forward(x.copy(), params["factor"])[0], None
+
+
+def test_a_class_that_speaks_the_table_is_not_converted():
+    network = Network(SHAPE, (Native(), Flatten()))
+    layers = rewritten(network, NUMPY).layers
+    assert type(layers[0]) is Native
+    x = np.random.default_rng(0).standard_normal((2, *SHAPE))
+    y, _ = layers[0].forward({"factor": np.array([1.0, -2.0])}, NUMPY.enter(x), Context(NUMPY))
+    np.testing.assert_allclose(NUMPY.leave(y), x + np.array([1, -2]))
+
+
+def test_numbers_of_another_type_become_those_of_the_network():
+    model = model_of(Wide(), dtype="float32")
+    model.fit(*examples(), epochs=1, batch_size=12)
+    assert model.logits(examples()[0]).dtype == np.float32
+
+
+# --- drawing at random
+
+
+def masks(layer, table=REFERENCE, put=np.asarray, update=3, key=17, indices=(4, 9, 2)):
+    """What a layer leaves of ones, behind two layers that become a block on some tables."""
+    network = rewritten(Network(SHAPE, (Conv2D(2, 1, bias="tied"), MaxPool2D(1), Dropped(), layer)), table)
+    theta = np.array([1.0, 0, 0, 1, 0, 0])  # the convolution is the identity
+    params = Layout(network.init(SHAPE, np.random.default_rng(0))).unpack(put(theta))
+    context = Context(table, update=update, key=key, examples=put(np.array(indices)))
+    y, _ = network.forward(params, table.enter(put(np.ones((len(indices), *SHAPE)))), context)
+    return table.leave(y)
+
+
+def test_the_same_numbers_are_dropped_on_every_table(fake_cuda):
+    import fake_cuda as fake
+
+    expected = masks(Dropped())
+    assert 0.2 < (expected > 0).mean() < 0.3
+    np.testing.assert_array_equal(masks(Dropped(), NUMPY), expected)
+    np.testing.assert_array_equal(fake.asnumpy(masks(Dropped(), cuda.table(dtype="float64"), fake.asarray)), expected)
+
+
+def test_what_is_dropped_depends_on_the_seed_the_layer_the_update_and_the_example():
+    expected = masks(ReLU())
+    assert (masks(ReLU(), key=18) != expected).any()
+    assert (masks(ReLU(), update=4) != expected).any()
+    np.testing.assert_array_equal(masks(ReLU(), indices=(2, 4, 9)), expected[[2, 0, 1]])
+    two = masks(Dropped())
+    assert ((two == 0) & (expected > 0)).any()
+
+
+def test_every_library_draws_the_same(library):
+    context = Context(key=5, update=2, examples=library.put(np.array([7, 0, 3])))
+    drawn, uniform = context.bits((2, 3)), context.uniform((2, 3), library.put(np.zeros(1, np.float32)).dtype)
+    expected = Context(key=5, update=2, examples=np.array([7, 0, 3])).bits((2, 3))
+    np.testing.assert_array_equal(library.fetch(drawn), expected)
+    np.testing.assert_array_equal(library.fetch(uniform), (expected >> 8).astype(np.float32) / 2**24)
+    assert expected.shape == (3, 2, 3)
+
+
+def test_uniform_numbers_are_uniform():
+    drawn = Context(key=1, update=1, examples=np.arange(1000)).uniform((100,), np.float64)
+    assert 0 <= drawn.min() < 1e-4
+    assert 1 - 1e-4 < drawn.max() < 1
+    np.testing.assert_allclose(np.histogram(drawn, 10, (0, 1))[0] / drawn.size, 0.1, atol=0.004)
+
+
+def test_the_same_seed_of_fit_drops_the_same(many_shards):
+    one, two = trained(Dropped()), trained(Dropped(), threads=2)
+    np.testing.assert_allclose(two.theta, one.theta, rtol=1e-9, atol=1e-12)
+    other = model_of(Dropped())
+    other.fit(*examples(), epochs=2, batch_size=12, optimizer="sgd", lr=0.05, seed=6)
+    assert not np.allclose(other.theta, one.theta)
+
+
+# --- statistics of the whole batch
+
+
+@pytest.fixture(params=["threads", "processes"])
+def workers(request, monkeypatch, many_shards):
+    """Other workers than the caller are threads, as for classes that helpers may not import, or helper processes."""
+    if request.param == "threads":
+        yield
+        return
+    if not helpers.possible():
+        pytest.skip("helper processes are not used on this system")
+    team = helpers.Team()
+    monkeypatch.setattr(helpers, "KNOWN", {*helpers.KNOWN, "own_layers"})
+    monkeypatch.setattr(helpers, "team", team)
+    team.start(2)
+    yield
+    assert all(helper.process.poll() is None for helper in team.helpers)
+    assert team.helpers
+    team.close()
+
+
+def first_update(layers, images, labels, threads=2):
+    model = Model(Network(SHAPE, layers), device="cpu", dtype="float64", threads=threads)
+    step = model.execution.step(model.loss, SGD())
+    with model.execution.active():
+        step(images, labels, np.arange(len(images)), 0.1)
+    return model
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_statistics_are_the_whole_batchs_whatever_the_workers(threads, workers):
+    """After one update of 30 examples: the mean and variance of what comes in, in float64 on the whole batch."""
+    images, labels = examples(30)
+    layers = (Conv2D(3, 2), ReLU(), MaxPool2D((2, 1)), Normalised(momentum=0.0), Flatten(), Dense(3))
+    before = Model(Network(SHAPE, layers), device="cpu", dtype="float64")
+    x, _ = Network(SHAPE, layers[:3]).forward(before.layout.unpack(before.theta), images / 255, Context())
+    model = first_update(layers, images, labels, threads)
+    np.testing.assert_allclose(model.state["3/mean"], x.mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(model.state["3/variance"], x.var(axis=(0, 1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_and_processes_give_the_bits_of_each_other(threads, workers):
+    found = trained(Normalised(), threads=threads)
+    digest = hashlib.sha256(found.theta.tobytes() + found.execution.state.tobytes()).hexdigest()
+    assert digest == BITS.setdefault(threads, digest)
+
+
+BITS: dict[int, str] = {}  # of whichever ran first
+
+
+def test_parts_that_ask_for_different_numbers_of_sums_are_told_so(workers):
+    images = np.full((20, *SHAPE), 255, np.uint8)
+    for part in (slice(0, 10), slice(10, 20)):
+        uneven = images.copy()
+        uneven[part] = 0
+        with pytest.raises(gpucnn.errors.TrainingError, match=r"must call context\.total equally often"):
+            first_update((Uneven(), Dense(3)), uneven, np.zeros(20, int))
+    first_update((Normalised(), Flatten(), Dense(3)), *examples(20))
+
+
+@pytest.mark.parametrize("bad", [0, 19])
+def test_a_part_that_fails_is_heard_of_and_the_others_do_not_wait(bad, workers):
+    images = np.zeros((20, *SHAPE), np.uint8)
+    images[bad] = 255
+    with pytest.raises(ZeroDivisionError, match="here"):
+        first_update((Broken(), Flatten(), Dense(3)), images, np.zeros(20, int))
+    first_update((Normalised(), Flatten(), Dense(3)), *examples(20))
