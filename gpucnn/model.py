@@ -138,9 +138,9 @@ class Model:
 
         augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`. seed: of the
         batch order and of the augmentation; another call with the same seed repeats both. lr: the base rate, in units
-        of the loss's mean over a batch. Training goes on from the parameters as they are. Raises DataError,
-        SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's memory is too
-        small.
+        of the loss's mean over a batch, layered eq. (8), (9). Training goes on from the parameters as they are. Raises
+        DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's
+        memory is too small.
         """
         if not self.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
@@ -201,7 +201,10 @@ class Model:
         return self.logits(images).argmax(axis=1)
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples."""
+        """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
+
+        The mean over the B examples is two-conv eq. (13), layered eq. (24), where b = 0..B is printed.
+        """
         images, labels = self._examples(images, labels)
         loss, accuracy = self._loss_and_accuracy(images, labels)
         return {"loss": loss, "accuracy": accuracy, "examples": len(images)}

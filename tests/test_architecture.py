@@ -40,7 +40,8 @@ AROUND = {"arguments", "checkpoint", "cli", "data", "model", "progress", "report
 LATE = {"cudnn", "cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
 
 DOCUMENTS = ("single-filter", "two-conv", "binary-sigmoid", "avgpool-96", "layered")
-HELPERS = {"Window", "convolution_window", "pooling_window", "one_hot", "reshape"}
+HELPERS = {"Window", "pooling_window", "one_hot"}
+FUNCTIONS = [name for name in ops.__all__ if callable(getattr(ops, name))]
 
 
 @functools.cache
@@ -169,11 +170,15 @@ def test_training_on_numpy_loads_no_more_of_it() -> None:
     assert not loaded & {"array_api_compat.numpy", "numpy.f2py", "numpy.testing"}
 
 
+def names_a_source(text: str) -> bool:
+    return any(document in text for document in DOCUMENTS)
+
+
 def cites(name: str) -> bool:
-    return any(document in (inspect.getdoc(getattr(ops, name)) or "") for document in DOCUMENTS)
+    return names_a_source(inspect.getdoc(getattr(ops, name)) or "")
 
 
-@pytest.mark.parametrize("name", ops.__all__)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_equation_names_its_source(name: str) -> None:
     """A document, or a function of ops in backquotes that names one; the rest are listed in HELPERS."""
     text = inspect.getdoc(getattr(ops, name)) or ""

@@ -33,7 +33,7 @@ class ReLU:
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """1 / (1 + exp(-x)). binary-sigmoid, "Sigmoid Activation"."""
+    """1 / (1 + exp(-x)). binary-sigmoid, "5) Sigmoid Activation"."""
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         return in_shape
@@ -71,7 +71,7 @@ class Tanh:
 
 @dataclass(frozen=True)
 class Softmax:
-    """exp(z_i) / sum of exp(z), for vectors inside a network. two-conv eq. (11), layered eq. (22) and (23).
+    """exp(z_i) / sum of exp(z), for vectors inside a network. two-conv eq. (11), layered eq. (22), (23).
 
     Networks end in logits, and their loss applies the softmax: this layer is not for the end of one.
     """
