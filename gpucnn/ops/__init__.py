@@ -1,6 +1,7 @@
 """The equations of the source documents: pure functions on any array library, each gradient below its function.
 
 `EQUATIONS` lists every equation of the five documents with its function; `equation("two-conv", 16)` is one row of it.
+An equation from elsewhere has its home here too; it cites its paper by authors and year: "Maas, Hannun and Ng, 2013".
 """
 
 from .activation import relu, relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward, tanh, tanh_backward
