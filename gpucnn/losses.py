@@ -30,7 +30,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy(Loss):
-    """-log of the probability that softmax gives the right class. two-conv eq. (13) to (15), layered (24) to (26)."""
+    """-log of the probability that softmax gives the right class; where the gradient starts.
+
+    two-conv eq. (19), layered eq. (4), avgpool-96, "delta_i", without -eta.
+    """
 
     def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         return ops.softmax_cross_entropy(logits, ops.one_hot(labels, logits.shape[1], logits.dtype))
@@ -43,7 +46,7 @@ class SoftmaxCrossEntropy(Loss):
 class BinaryCrossEntropy(Loss):
     """The mean over outputs of the binary cross-entropy of each sigmoid with 1 for the right class, 0 for the others.
 
-    binary-sigmoid, "Cross Entropy Loss". The class is the largest output; the outputs need not add up to 1.
+    binary-sigmoid, "4) Binary Cross Entropy Loss". The class is the largest output; the outputs need not add up to 1.
     """
 
     def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:

@@ -148,10 +148,9 @@ class Model:
         A loss of numbers takes (N, K) floats as labels. sample_weight: (N,) factors of the examples' losses, in means
         over a batch too. augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`.
         seed: of the batch order, of the augmentation, and of what layers draw; another call with the same seed repeats
-        all. lr: the base rate, in units
-        of the loss's mean over a batch. Training goes on from the parameters as they are. Raises DataError,
-        SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's memory is too
-        small.
+        all. lr: the base rate, in units of the loss's mean over a batch, layered eq. (8), (9). Training goes on from
+        the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that
+        should fit, when the device's memory is too small.
         """
         if not self.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
@@ -211,7 +210,8 @@ class Model:
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
 
-        Without accuracy where the loss is of numbers.
+        Without accuracy where the loss is of numbers. The mean over the B examples is two-conv eq. (13), layered eq.
+        (24), where b = 0..B is printed.
         """
         images, labels = self._examples(images, labels)
         loss, accuracy = self._loss_and_accuracy(images, labels)

@@ -61,7 +61,10 @@ class Network(Layer):
         return {k: of_layer for k, of_layer in params.items() if of_layer}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, list[Any]]:
-        """x and the output in the layout of context.kernels -> output, one residual per layer."""
+        """x and the output in the layout of context.kernels -> output, one residual per layer.
+
+        A layer's input is what the one before made: two-conv eq. (16), layered eq. (1), single-filter, "Forward Pass".
+        """
         residuals = []
         for k, layer in enumerate(self.layers):
             x, residual = layer.forward(params.get(str(k), {}), x, self.context_of(k, context))
@@ -71,7 +74,8 @@ class Network(Layer):
     def backward(
         self, params: Any, residuals: list[Any], dy: Any, context: Context, *, need_dx: bool = True
     ) -> tuple[Any, dict[str, Any]]:
-        """The chain rule, last layer first: two-conv eq. (20) and (21), layered eq. (5) and (7), without their -eta.
+        """The chain rule, last layer first: two-conv eq. (20), (21), layered eq. (3), (5), (7), without their -eta;
+        single-filter, "Backward Pass".
 
         Layers before the first one with parameters are skipped unless need_dx. The list `residuals` is emptied on the
         way: what a layer kept is let go as soon as its gradient is known.

@@ -64,7 +64,7 @@ ACTIVATIONS: dict[str, Callable[[], Any]] = {"relu": ReLU, "sigmoid": Sigmoid, "
 def softmax_regression(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
     """One dense layer and the softmax of the loss: "one fully connected layer ... 92 % on the test set".
 
-    layered, part 1.
+    layered, "1.1 Part 1".
     """
     return Network(input_shape, (Flatten(), Dense(classes)))
 
@@ -72,7 +72,7 @@ def softmax_regression(input_shape: Shape = (28, 28, 1), classes: int = 10) -> N
 def single_filter(input_shape: Shape = (28, 28, 1), classes: int = 10, *, hidden: int = 70) -> Network:
     """One 3x3 filter, ReLU, 2x2 max pooling with first ties, 169-70-10.
 
-    single-filter; 28 -> 26 -> 13 -> 169-70-10.
+    single-filter, "Network", "Neural Net" and "Neural Network"; 28 -> 26 -> 13 -> 169-70-10.
     """
     return Network(
         input_shape,
@@ -92,7 +92,7 @@ def two_conv(
 ) -> Network:
     """Two true convolutions of 5x5 with ReLU and 2x2 max pooling, then two dense layers: C-R-P, C-R-P-F, D-R, D-S.
 
-    two-conv eq. (22) to (25); its widths are free. bias="untied" is its eq. (17) as written.
+    two-conv eq. (22), (23), (24), (25); its widths are free. bias="untied" is its bias as written.
     """
     blocks = [
         layer
@@ -103,17 +103,14 @@ def two_conv(
 
 
 def two_conv_wide(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
-    """two-conv with 32 and 64 filters, same padding, and 1024 hidden units.
-
-    two-conv eq. (22) to (25).
-    """
+    """two-conv with 32 and 64 filters, same padding, and 1024 hidden units."""
     return two_conv(input_shape, classes, filters=(32, 64), hidden=1024, padding="same")
 
 
 def layered(input_shape: Shape = (28, 28, 1), classes: int = 10, *, bias: str | None = "tied") -> Network:
     """two-conv as L = 7 layers C, P, C, P, F, D, D, with a max pool that sends the gradient to every tie.
 
-    layered eq. (27) to (30); its shifted layer functions in (30) are put in place.
+    layered eq. (27), (28), (29), (30); the last one's shifted layer functions are put in place.
     """
     return two_conv(input_shape, classes, bias=bias, ties="all")
 
@@ -121,7 +118,7 @@ def layered(input_shape: Shape = (28, 28, 1), classes: int = 10, *, bias: str | 
 def binary_sigmoid(input_shape: Shape = (28, 28, 1), classes: int = 2) -> Network:
     """5 filters of 3x3 with untied biases, sigmoid, reshape to 3380, 100, sigmoid, one sigmoid per class.
 
-    binary-sigmoid; trained with the binary cross-entropy as the mean over outputs. --classes 0,1 picks two digits.
+    binary-sigmoid, "Overview"; its binary cross-entropy is the mean over outputs. --classes 0,1 picks two digits.
     """
     return Network(
         input_shape,
@@ -130,17 +127,15 @@ def binary_sigmoid(input_shape: Shape = (28, 28, 1), classes: int = 2) -> Networ
 
 
 def ten_sigmoid(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
-    """binary-sigmoid with ten outputs: "we want to classify more than 2 digits if we can".
-
-    binary-sigmoid, heading 4.
-    """
+    """binary-sigmoid with ten outputs: "we want to classify more than 2 digits if we can"."""
     return binary_sigmoid(input_shape, classes)
 
 
 def avgpool_96(input_shape: Shape = (28, 28, 1), classes: int = 10, *, f: str = "tanh") -> Network:
     """True convolutions 4@5x5 and 6@5x5, each with f and 2x2 average pooling, then 96-50-10 with f between.
 
-    avgpool-96; 28 -> 24 -> 12 -> 8 -> 4, 4 * 4 * 6 = 96. 6070 parameters (6170 is printed beside a sum that is 6070).
+    28 -> 24 -> 12 -> 8 -> 4, 4 * 4 * 6 = 96. avgpool-96, "Number of Parameters to be Learned": 6070 (6170 is printed
+    beside a sum that is 6070).
     f: "tanh", "sigmoid" or "relu". Its kernels start Glorot uniform.
     """
     if f not in ACTIVATIONS:

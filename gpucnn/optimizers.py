@@ -50,8 +50,9 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """theta -= lr g; with momentum m: v = m v + g, theta -= lr v (Nesterov: lr (g + m v)). All five documents.
+    """theta -= lr g; with momentum m: v = m v + g, theta -= lr v (Nesterov: lr (g + m v)).
 
+    single-filter, "filter"; avgpool-96, "The model parameters will be updated as"; the -eta of two-conv and layered.
     weight_decay: g gains weight_decay * theta first.
     """
 

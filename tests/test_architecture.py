@@ -37,7 +37,9 @@ AROUND = {"arguments", "checkpoint", "cli", "data", "model", "progress", "report
 LATE = {"cudnn", "cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
 
 DOCUMENTS = ("single-filter", "two-conv", "binary-sigmoid", "avgpool-96", "layered")
-HELPERS = {"Window", "convolution_window", "pooling_window", "one_hot", "reshape"}
+PAPER = re.compile(r"\b[A-Z][\w'-]+(?:(?:, | and )[A-Z][\w'-]+)*(?: et al\.)?, (?:19|20)\d\d\b")
+HELPERS = {"Window", "pooling_window", "one_hot"}
+FUNCTIONS = [name for name in ops.__all__ if callable(getattr(ops, name))]
 
 
 @functools.cache
@@ -166,17 +168,37 @@ def test_training_on_numpy_loads_no_more_of_it() -> None:
     assert not loaded & {"array_api_compat.numpy", "numpy.f2py", "numpy.testing"}
 
 
+def names_a_source(text: str) -> bool:
+    return any(document in text for document in DOCUMENTS) or bool(PAPER.search(" ".join(text.split())))
+
+
 def cites(name: str) -> bool:
-    return any(document in (inspect.getdoc(getattr(ops, name)) or "") for document in DOCUMENTS)
+    return names_a_source(inspect.getdoc(getattr(ops, name)) or "")
 
 
-@pytest.mark.parametrize("name", ops.__all__)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_equation_names_its_source(name: str) -> None:
-    """A document, or a function of ops in backquotes that names one; the rest are listed in HELPERS."""
+    """A document or a paper, or a function of ops in backquotes that names one; the rest are listed in HELPERS."""
     text = inspect.getdoc(getattr(ops, name)) or ""
     referred = [other for other in re.findall(r"`(\w+)`", text) if other in ops.__all__]
     assert len(text) > 30
     assert name in HELPERS or cites(name) or any(map(cites, referred))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_source"),
+    [
+        ("max(x, slope x). Maas, Hannun and Ng, 2013.", True),
+        ("Kingma and\n    Ba, 2015", True),
+        ("Fukushima, 1969; any shape", True),
+        ("He et al., 2015", True),
+        ("two-conv eq. (9)", True),
+        ("x (N, 2013) -> the same", False),
+        ("Any shape, since 2013.", False),
+    ],
+)
+def test_a_source_is_a_document_or_authors_and_a_year(text: str, is_source: bool) -> None:
+    assert names_a_source(text) == is_source
 
 
 def test_helpers_are_functions_of_ops() -> None:

@@ -1,4 +1,7 @@
-"""The source documents' numbers and formulas, written out as plain loops and put to the functions of gpucnn.ops."""
+"""The source documents' formulas, written out as plain loops and put to the functions of gpucnn.ops.
+
+Numbers by hand for every equation are in worked.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from worked import IMAGE, KERNEL, TIES, image, plain
 
 from gpucnn import ops
 from gpucnn.errors import SettingError
@@ -17,9 +21,6 @@ from gpucnn.layers import Conv2D
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.networks import build
-
-IMAGE = np.array([[1.0, 6, 2], [5, 3, 1], [7, 0, 4]])
-KERNEL = np.array([[1.0, 2], [-1, 0]])
 
 
 def drawn(*shape: int, seed: int = 3) -> np.ndarray:
@@ -51,20 +52,10 @@ def close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
 # Worked numbers
 
 
-def test_valid_cross_correlation_of_the_worked_numbers() -> None:
-    """binary-sigmoid, "Cross-correlation"."""
-    assert ops.correlate(nhwc(IMAGE), kernel_of(KERNEL))[0, :, :, 0].tolist() == [[8, 7], [4, 5]]
-
-
-def test_valid_convolution_of_the_worked_numbers() -> None:
-    """binary-sigmoid, "Convolution"; the first number is 1 * 0 + 6 * -1 + 5 * 2 + 3 * 1 = 7."""
-    assert ops.convolve(nhwc(IMAGE), kernel_of(KERNEL))[0, :, :, 0].tolist() == [[7, 5], [11, 3]]
-
-
 def test_full_convolution_of_the_worked_numbers() -> None:
     """binary-sigmoid, "Full convolution"."""
-    found = ops.convolve(nhwc(IMAGE), kernel_of(KERNEL), padding="full")[0, :, :, 0]
-    assert found.tolist() == [[1, 8, 14, 4], [4, 7, 5, 2], [2, 11, 3, 8], [-7, 0, -4, 0]]
+    found = ops.convolve(IMAGE, KERNEL, padding="full")
+    assert plain(found).tolist() == [[1, 8, 14, 4], [4, 7, 5, 2], [2, 11, 3, 8], [-7, 0, -4, 0]]
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", "full", 1, ((0, 2), (1, 0))])
@@ -299,14 +290,9 @@ def test_average_pooling_by_x(window: Any, stride: Any) -> None:
 
 
 def test_ties_by_example() -> None:
-    """A window with two maxima: the first, row by row, gets the gradient, or both get it undivided."""
-    x = nhwc(np.array([[1.0, 5, 2, 2], [5, 0, 2, 2]]))
-    y, dy = ops.max_pool(x), nhwc(np.array([[3.0, 7]]))
-    assert y[0, :, :, 0].tolist() == [[5, 2]]
-    first = ops.max_pool_backward(x, y, dy, ties="first")
-    every = ops.max_pool_backward(x, y, dy, ties="all")
-    assert first[0, :, :, 0].tolist() == [[0, 3, 7, 0], [0, 0, 0, 0]]
-    assert every[0, :, :, 0].tolist() == [[0, 3, 7, 7], [3, 0, 7, 7]]
+    """A window with two maxima: the first, row by row, gets the gradient; layered eq. (19) gives it to both."""
+    first = ops.max_pool_backward(TIES, image([5, 2]), image([3, 7]), ties="first")
+    assert plain(first).tolist() == [[0, 3, 7, 0], [0, 0, 0, 0]]
 
 
 def test_blank_windows() -> None:

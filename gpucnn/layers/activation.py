@@ -28,7 +28,7 @@ class ReLU(Layer):
 
 @dataclass(frozen=True)
 class Sigmoid(Layer):
-    """1 / (1 + exp(-x)). binary-sigmoid, "Sigmoid Activation"."""
+    """1 / (1 + exp(-x)). binary-sigmoid, "5) Sigmoid Activation"."""
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.sigmoid.forward(x)
@@ -54,7 +54,7 @@ class Tanh(Layer):
 
 @dataclass(frozen=True)
 class Softmax(Layer):
-    """exp(z_i) / sum of exp(z), for vectors inside a network. two-conv eq. (11), layered eq. (22) and (23).
+    """exp(z_i) / sum of exp(z), for vectors inside a network. two-conv eq. (11), layered eq. (22), (23).
 
     Networks end in logits, and their loss applies the softmax: this layer is not for the end of one.
     """

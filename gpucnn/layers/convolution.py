@@ -26,7 +26,8 @@ class Conv2D(Layer):
     bias: "tied", one per filter; "untied", one per output position; or None.
     Parameters: kernel (I, J, C / groups, K); bias (K,) or (P, Q, K), zeros at first.
 
-    two-conv eq. (1) with flip=True; its (17) adds an untied bias. single-filter, binary-sigmoid, avgpool-96.
+    two-conv eq. (1) with flip=True; its (17) adds an untied bias, as do binary-sigmoid, "Convolutional Layer" and
+    "Forward propagation".
     """
 
     filters: int
@@ -63,6 +64,7 @@ class Conv2D(Layer):
         return (*self.window(in_shape).outputs(in_shape[0], in_shape[1]), self.filters)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        """Glorot's rule is avgpool-96, "K_1,m" and "K^2_m,n": 6 under the root of both (4 is printed once)."""
         out_shape = self.out_shape(in_shape)
         I, J = self.kernel  # type: ignore[misc]
         shape = (I, J, in_shape[2] // self.groups, self.filters)

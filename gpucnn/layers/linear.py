@@ -37,6 +37,7 @@ class Dense(Layer):
         return (self.units,)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        """Glorot's rule is avgpool-96, "W_1" and "All biases initialized to zeros": the root is missing there."""
         self.out_shape(in_shape)
         shape = (in_shape[0], self.units)
         params = {"weights": initializer(self.initializer)(rng, shape, *shape)}
@@ -81,7 +82,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """The same elements, in the same order, as (features,) or (H, W, C). binary-sigmoid, "Reshape Layer"."""
+    """The same elements, in the same order, as (features,) or (H, W, C). binary-sigmoid, "3) Reshape Layer"."""
 
     shape: tuple[int, ...]
 

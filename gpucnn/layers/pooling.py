@@ -34,7 +34,7 @@ class MaxPool2D(Layer):
     """The largest value of every window. The stride defaults to the window; padding never wins.
 
     ties: who gets the gradient: "first", the first largest row by row (single-filter), or "all", each of them
-    undivided (layered eq. 19).
+    undivided (layered eq. (19)).
     """
 
     window: int | tuple[int, int] = 2

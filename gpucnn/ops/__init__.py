@@ -1,4 +1,8 @@
-"""The equations of the source documents: pure functions on any array library, each gradient below its function."""
+"""The equations of the source documents: pure functions on any array library, each gradient below its function.
+
+`EQUATIONS` lists every equation of the five documents with its function; `equation("two-conv", 16)` is one row of it.
+An equation from elsewhere has its home here too; it cites its paper by authors and year: "Maas, Hannun and Ng, 2013".
+"""
 
 from .activation import relu, relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward, tanh, tanh_backward
 from .convolution import (
@@ -10,6 +14,7 @@ from .convolution import (
     correlate_backward,
     rotate180,
 )
+from .index import EQUATIONS, equation
 from .linear import dense, dense_backward, flatten, flatten_backward, reshape
 from .loss import (
     binary_cross_entropy,
@@ -31,6 +36,7 @@ from .pooling import (
 from .window import Window, convolution_window, pooling_window
 
 __all__ = [
+    "EQUATIONS",
     "Window",
     "add_bias",
     "add_bias_backward",
@@ -48,6 +54,7 @@ __all__ = [
     "cross_entropy_backward",
     "dense",
     "dense_backward",
+    "equation",
     "flatten",
     "flatten_backward",
     "max_pool",

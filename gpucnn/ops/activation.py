@@ -10,13 +10,19 @@ Array = Any
 
 
 def relu(x: Array) -> Array:
-    """R(x) = x where x >= 0, else 0. Any shape. two-conv eq. (9), layered eq. (20), single-filter "ReLU"."""
+    """R(x) = x where x >= 0, else 0. Any shape.
+
+    two-conv eq. (9), layered eq. (20), single-filter, "Feature Map = ReLU(Feature Map)".
+    """
     xp = array_namespace(x)
     return xp.where(x > 0, x, xp.zeros_like(x))
 
 
 def relu_backward(x: Array, dy: Array, slope_at_zero: float = 0.5) -> Array:
-    """dx = dy where x > 0, slope_at_zero * dy where x = 0, else 0. two-conv eq. (10), layered eq. (21): 1/2 at 0."""
+    """dx = dy where x > 0, slope_at_zero * dy where x = 0, else 0.
+
+    two-conv eq. (10), layered eq. (21): 1/2 at 0; single-filter, "dc/dz^1" and "new_map_relu_prime".
+    """
     xp = array_namespace(x, dy)
     slope = xp.astype(x > 0, dy.dtype)
     if slope_at_zero:
@@ -27,7 +33,7 @@ def relu_backward(x: Array, dy: Array, slope_at_zero: float = 0.5) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which never overflows. Any shape.
 
-    binary-sigmoid, "Sigmoid Activation".
+    binary-sigmoid, "Sigmoid Function".
     """
     return 0.5 * array_namespace(x).tanh(0.5 * x) + 0.5
 
@@ -43,14 +49,14 @@ def tanh(x: Array) -> Array:
 
 
 def tanh_backward(y: Array, dy: Array) -> Array:
-    """dx = dy (1 - y y), from the output y. avgpool-96, "derivative of activation function"."""
+    """dx = dy (1 - y y), from the output y. avgpool-96, "delta_1": its "derivative of activation function"."""
     return dy * (1 - y * y)
 
 
 def softmax(z: Array) -> Array:
     """S_i = exp(z_i) / sum over k of exp(z_k), over the last axis; the largest z is subtracted first, for range.
 
-    z (..., K) -> (..., K). two-conv eq. (11), layered eq. (22).
+    z (..., K) -> (..., K). two-conv eq. (11), layered eq. (22); single-filter, "L_3"; avgpool-96, "a_2".
     """
     xp = array_namespace(z)
     e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))

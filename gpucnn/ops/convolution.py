@@ -24,8 +24,7 @@ def correlate(
 
     x (N, H, W, C), w (I, J, C/groups, K) -> y (N, P, Q, K).
 
-    binary-sigmoid, "Cross-correlation" and "Forward propagation" (valid: P = H - I + 1; its text says "minus the size
-    of the output", the input minus the kernel is meant); single-filter, "Feature Map[i, j]".
+    binary-sigmoid, "Cross-correlation"; single-filter, "Feature Map[i, j]".
     Raises ShapeError when channels, groups or sizes do not fit.
     """
     xp = array_namespace(x, w)
@@ -56,7 +55,7 @@ def correlate_backward(
 
     dy (N, P, Q, K) -> dx (N, H, W, C), or None without need_dx; dw (I, J, C/groups, K).
 
-    binary-sigmoid, "Backward Propagation" (1) and (3): dE/dK is the valid cross-correlation of X with dE/dY (printed
+    binary-sigmoid, "(1) dE/dk_ij" and "(3) dE/dx_i": dE/dK is the valid cross-correlation of X with dE/dY (printed
     there with the star of a convolution), dE/dX the full convolution of dE/dY with K. single-filter, "fill_dw", whose
     i and j run over the 26 x 26 feature map (28 is printed) and whose new_map is the one behind ReLU'.
     """
@@ -82,9 +81,9 @@ def convolve(
 
     The kernel is rotated by 180 degrees. Shapes and errors as `correlate`.
 
-    two-conv eq. (1), layered eq. (15), where P and Q are the last kernel index, not the size; avgpool-96, "Forward
-    pass", whose I(i-u, j-v) is I(i+2-u, j+2-v) for its valid convolution; binary-sigmoid, "Convolution" (whose
-    "I * K = I * rot180(K)" means: the convolution on the left is the cross-correlation on the right).
+    two-conv eq. (1), layered eq. (15), where P and Q are the last kernel index, not the size; binary-sigmoid,
+    "Convolution"; avgpool-96, "C_m(i, j)" and "C^2_n(i, j)", whose I(i-u, j-v) is I(i+2-u, j+2-v) for its valid
+    convolution.
     """
     return correlate(x, rotate180(w), stride=stride, padding=padding, dilation=dilation, groups=groups)
 
@@ -102,9 +101,10 @@ def convolve_backward(
 ) -> tuple[Array | None, Array]:
     """The gradient of `convolve`; shapes as `correlate_backward`.
 
-    two-conv eq. (2) and (3), layered eq. (16) and (17), with w = 0 outside the kernel: C_ijk depends on x_tuv through
-    w_(P+si-t)(Q+sj-u)vk, and on w_ctuv through x_(si+P-c)(sj+Q-t)u. avgpool-96: the kernel's gradient is the
-    convolution of the rotated image with delta. Without the documents' -eta, which belongs to the optimiser.
+    two-conv eq. (2), (3), layered eq. (16), (17), with w = 0 outside the kernel: C_ijk depends on x_tuv through
+    w_(P+si-t)(Q+sj-u)vk, and on w_ctuv through x_(si+P-c)(sj+Q-t)u. avgpool-96, "delta CP_m(i, j)",
+    "Delta K^2_m,n(u, v)" and "Delta K_1,m": the kernel's gradient is the convolution of the rotated image with delta.
+    Without the documents' -eta, which belongs to the optimiser.
     """
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "need_dx": need_dx}
     dx, dw = correlate_backward(x, rotate180(w), dy, **options)
@@ -114,7 +114,8 @@ def convolve_backward(
 def rotate180(w: Array) -> Array:
     """w[I-1-i, J-1-j, c, k]: the kernel turned upside down and left to right. Its gradient is itself.
 
-    binary-sigmoid, "rot180(K)".
+    binary-sigmoid, "Math Notation": its "I * K = I * rot180(K)" means that the convolution on the left is the
+    cross-correlation on the right.
     """
     try:
         return w[::-1, ::-1, ...]
@@ -127,7 +128,7 @@ def add_bias(y: Array, b: Array) -> Array:
 
     y (N, ..., K), b (K,) or (P, Q, K) -> the shape of y.
 
-    two-conv eq. (17), layered eq. (2); binary-sigmoid, "Y_i = B_i + ..." (untied there: B_i is a matrix).
+    two-conv eq. (17), layered eq. (2); binary-sigmoid, "y = B + X * k" (untied there: B is a matrix).
     Raises ShapeError when b is neither.
     """
     if tuple(b.shape) not in (tuple(y.shape[-1:]), tuple(y.shape[1:])):
@@ -143,8 +144,9 @@ def add_bias_backward(dy: Array, bias_ndim: int) -> Array:
 
     dy (N, ..., K) -> (K,) or (P, Q, K).
 
-    Tied: avgpool-96, "Delta b_n"; single-filter, where "d_filter_bias = sum(dw)" should be the sum of the feature map's
-    gradient. Untied: two-conv eq. (18) and (19), layered eq. (6), binary-sigmoid (2), dE/dB = dE/dY.
+    Tied: avgpool-96, "Delta b_n", "Delta b_m", "Delta b_1", "Delta b_2"; single-filter, "dc/db^1", "dc/db^2" and
+    "d_filter_bias", where sum(dw) should be the sum of the feature map's gradient. Untied: two-conv eq. (18), layered
+    eq. (6), binary-sigmoid, "(2) dE/db_i". Without -eta.
     """
     return array_namespace(dy).sum(dy, axis=tuple(range(dy.ndim - bias_ndim)))
 

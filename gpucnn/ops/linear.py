@@ -16,8 +16,8 @@ def dense(x: Array, w: Array) -> Array:
 
     x (N, I), w (I, J) -> y (N, J).
 
-    two-conv eq. (6), layered eq. (12); avgpool-96, "flatten x W1"; single-filter, z = w a, whose sums over i and j
-    stand outside ReLU and softmax in the text: f(sum over i of w_ji a_i + b_j) is meant, and its w is our transpose.
+    two-conv eq. (6), layered eq. (12); avgpool-96, "a_1"; single-filter, "L_2", whose sums over i and j stand outside
+    ReLU: f(sum over i of w_ji a_i + b_j) is meant, and its w is our transpose.
     Raises ShapeError when the features do not fit.
     """
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
@@ -33,8 +33,8 @@ def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True) -> tu
 
     dy (N, J) -> dx (N, I) or None, dw (I, J).
 
-    two-conv eq. (7) and (8), layered eq. (13) and (14); single-filter: delta^2 a^1T, and w^T delta where it prints
-    delta . w^T.
+    two-conv eq. (7), (8), layered eq. (13), (14); avgpool-96, "Delta W_1", "Delta W_2"; single-filter, "dc/dw^1",
+    "dc/dw^2", "dc/da^0", "dc/da^1": w^T delta, where it prints delta . w^T.
     """
     xp = array_namespace(x, w, dy)
     return (xp.matmul(dy, w.T) if need_dx else None), xp.matmul(x.T, dy)
@@ -43,20 +43,20 @@ def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True) -> tu
 def flatten(x: Array) -> Array:
     """F[n, i J K + j K + k] = x[n,i,j,k]: (N, ...) -> (N, product of the rest), last axis fastest.
 
-    two-conv eq. (5), layered eq. (10).
+    two-conv eq. (5), layered eq. (10), single-filter, "L_1".
     """
     return reshape(x, (math.prod(x.shape[1:]),))
 
 
 def flatten_backward(dy: Array, shape: tuple[int, ...]) -> Array:
-    """The inverse of `flatten`: dy (N, features) -> (N, *shape). layered eq. (11)."""
+    """The inverse of `flatten`: dy (N, features) -> (N, *shape). layered eq. (11); avgpool-96, "delta_flatten"."""
     return reshape(dy, shape)
 
 
 def reshape(x: Array, shape: tuple[int, ...]) -> Array:
     """(N, ...) -> (N, *shape), elements in the same order. Its gradient is the reshape back.
 
-    binary-sigmoid, "Reshape Layer". Raises ShapeError when the number of elements differs.
+    binary-sigmoid, "3) Reshape Layer". Raises ShapeError when the number of elements differs.
     """
     if math.prod(x.shape[1:]) != math.prod(shape):
         raise ShapeError(

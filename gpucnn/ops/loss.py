@@ -21,9 +21,8 @@ def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
 
     z, y (N, K), each row of y summing to 1 -> losses (N,), dz (N, K).
 
-    two-conv eq. (13) to (15), layered eq. (24) to (26): J is of x, the softmax of z (log z is printed), the sum in
-    (15)'s fifth line runs over all k, and the batch has B examples (b = 0..B is printed). single-filter: delta2 is
-    a2 - y (z2 - 1 is printed); its "Cross Entropy = A2 - Y" is this gradient.
+    two-conv eq. (15), whose fifth line sums over all k (k != j is printed), layered eq. (26); single-filter,
+    "Cross Entropy" and "delta^2", both this gradient, a2 - y (z2 - 1 is printed).
     """
     xp = array_namespace(z, y)
     z = z - xp.max(z, axis=1, keepdims=True)
@@ -34,16 +33,16 @@ def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
 
 
 def cross_entropy(x: Array, y: Array) -> Array:
-    """J_n = -sum over i of y_ni log x_ni, from probabilities x. x, y (N, K) -> (N,). two-conv eq. (14), with x for z.
+    """J_n = -sum over i of y_ni log x_ni, from probabilities x. x, y (N, K) -> (N,).
 
-    Where y is 0 the term is 0, whatever x is.
+    Where y is 0 the term is 0, whatever x is. two-conv eq. (14), layered eq. (25), where log z is printed.
     """
     xp = array_namespace(x, y)
     return -xp.sum(y * xp.log(_one_where(y == 0, x)), axis=1)
 
 
 def cross_entropy_backward(x: Array, y: Array) -> Array:
-    """dJ_n/dx_ni = -y_ni / x_ni. x, y (N, K) -> (N, K). two-conv eq. (15), first factor."""
+    """dJ_n/dx_ni = -y_ni / x_ni. x, y (N, K) -> (N, K). The first factor of `softmax_cross_entropy`'s."""
     return -y / _one_where(y == 0, x)
 
 

@@ -17,7 +17,7 @@ def max_pool(x: Array, window: Any = 2, *, stride: Any = None, padding: Padding 
 
     x (N, H, W, C) -> y (N, P, Q, C). The stride defaults to the window.
 
-    two-conv eq. (4), layered eq. (18), single-filter "Pooling".
+    two-conv eq. (4), layered eq. (18), single-filter, "p[i, j]".
     Raises ShapeError when the window does not fit, or the padding is as large as the window.
     """
     xp = array_namespace(x)
@@ -113,7 +113,7 @@ def average_pool(
 
     x (N, H, W, C) -> y (N, P, Q, C).
 
-    avgpool-96, "CP_m(i, j) = 1/4 sum sum C_m(2i-u, 2j-v)". Raises ShapeError as `max_pool`.
+    avgpool-96, "CP_m(i, j)" and "CP^2_n(i, j)". Raises ShapeError as `max_pool`.
     """
     xp = array_namespace(x)
     geometry = _fit(x, window, stride, padding)
@@ -137,7 +137,7 @@ def average_pool_backward(
 
     dy (N, P, Q, C), image_shape (H, W) -> dx (N, H, W, C).
 
-    avgpool-96, "delta C_n(i, j) = 1/4 delta S_n(ceil(i/2), ceil(j/2))", apart from f'.
+    avgpool-96, "delta C^2_n(i, j)" and "delta C_m(i, j)", apart from f'.
     """
     xp = array_namespace(dy)
     H, W = image_shape

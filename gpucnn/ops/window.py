@@ -29,7 +29,11 @@ class Window:
         return self.dilation[axis] * (self.size[axis] - 1) + 1
 
     def outputs(self, height: int, width: int) -> tuple[int, int]:
-        """Output size (P, Q) of an image: floor((H + padding - span) / stride) + 1 per axis."""
+        """Output size (P, Q) of an image: floor((H + padding - span) / stride) + 1 per axis.
+
+        single-filter, "X = (N - L) / 1 + 1" and "x, y"; binary-sigmoid, "Size of Output", where the input minus the
+        output is printed for the input minus the kernel.
+        """
         return self._outputs_along(0, height), self._outputs_along(1, width)
 
     def _outputs_along(self, axis: int, length: int) -> int:
@@ -78,7 +82,7 @@ def convolution_window(size: Any, stride: Any, padding: Padding, dilation: Any, 
 
     padding: "valid" (none), "same" (ceil(H / stride) outputs, the odd pixel after), "full" (dilation (I - 1) on each
     side: every output that sees at least one pixel), or pixels: p, (rows, columns), ((top, bottom), (left, right)).
-    Raises ShapeError when the kernel does not fit the padded image.
+    binary-sigmoid, "Valid" and "Full". Raises ShapeError when the kernel does not fit the padded image.
     """
     size, stride, dilation = pair(size, "kernel"), pair(stride, "stride"), pair(dilation, "dilation")
     return _window(size, stride, padding_of(padding), dilation, height, width)
