@@ -94,8 +94,7 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Time training steps and inference beside PyTorch (and, on CUDA, JAX) where they are installed."""
-    from .report import bench as steps
-    from .report import processes
+    from .report.bench import processes, steps
 
     def show(text: str) -> None:
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
@@ -146,9 +145,10 @@ def compare(
     """
     from . import networks
     from .data import load
-    from .report import compare_plots, compare_text
+    from .report.compare import Settings
     from .report.compare import compare as run
-    from .report.compare_result import Settings
+    from .report.compare import plots as compare_plots
+    from .report.compare import text as compare_text
 
     networks.entry(network)
     if plot is not None:

@@ -18,7 +18,9 @@ from gpucnn.initializers import generator
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import OPTIMIZERS, SGD
-from gpucnn.report import bench, jax_peer, processes, tasks, timing, torch_peer
+from gpucnn.report import timing
+from gpucnn.report.bench import jax_peer, processes, tasks, torch_peer
+from gpucnn.report.bench import steps as bench
 from gpucnn.report.timing import Candidate
 
 needs_torch = pytest.mark.skipif(not torch_peer.installed(), reason="PyTorch is not installed")
@@ -305,7 +307,7 @@ COMMON = {"network": "softmax-regression", "data": "digits", "seed": 0, "device"
 
 def test_a_task_ends_with_the_process_that_asked_for_it():
     arguments = {**COMMON, "accuracy": 1.0, "epochs": 10**9}
-    command = [sys.executable, "-m", "gpucnn.report.tasks", "train_ours", json.dumps(arguments), tasks.BOUND]
+    command = [sys.executable, "-m", "gpucnn.report.bench.tasks", "train_ours", json.dumps(arguments), tasks.BOUND]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as task:
         try:
             with pytest.raises(subprocess.TimeoutExpired):

@@ -15,7 +15,7 @@ import gpucnn
 from gpucnn.device import select
 from gpucnn.report import doctor
 from gpucnn.report.doctor import MARKS, Check, Report, examine, render
-from gpucnn.report.probes import Driver, Gpu, Probes
+from gpucnn.report.doctor.probes import Driver, Gpu, Probes
 
 NO_GPU = select("auto")[1] if select("auto")[0].kind == "cpu" else ""
 GIB = 2**30

@@ -25,7 +25,8 @@ from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD, Adam, AdamW
-from gpucnn.report import backends, bench, compare, compare_result
+from gpucnn.report.bench import steps as bench
+from gpucnn.report.compare import Settings, backends, compare
 
 __all__ = ["fake_cuda"]
 
@@ -301,12 +302,12 @@ def test_bench_times_numba_on_the_cpu():
 
 
 def test_compare_sets_the_fused_kernels_and_the_graph_beside_the_cpu(fake_cuda):
-    settings = compare_result.Settings(
+    settings = Settings(
         "single-filter", ("cpu", "cuda+fused", "cuda+graph"), 5, 16, (8,), threads=1, rounds=1, budget=0
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = compare.compare(load("digits"), settings)
+        found = compare(load("digits"), settings)
     double = next(each for each in found.agreements if each.dtype == "float64")
     for name in ("cuda:0+fused", "cuda:0+graph"):
         assert max(row.differences[name] for row in double.rows) < 1e-12

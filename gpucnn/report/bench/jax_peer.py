@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SettingError
-from ..initializers import generator
-from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
-from ..losses import BinaryCrossEntropy, Loss
-from ..network import Network, describe
-from .timing import Candidate
+from ...errors import SettingError
+from ...initializers import generator
+from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ...losses import BinaryCrossEntropy, Loss
+from ...network import Network, describe
+from ..timing import Candidate
 
 NAME = "JAX jit"
 AXES = ("NHWC", "HWIO", "NHWC")

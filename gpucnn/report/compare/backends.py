@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ..acceleration import Acceleration
-from ..device import Device, _cuda_obstacle, named
-from ..errors import DeviceError
-from ..graph import FusedStep
-from ..kernels import REFERENCE, Context
-from ..losses import Loss
-from ..model import Model
-from ..network import Network
-from ..optimizers import Optimizer
-from ..step import Step, shard_size
+from ...acceleration import Acceleration
+from ...device import Device, _cuda_obstacle, named
+from ...errors import DeviceError
+from ...graph import FusedStep
+from ...kernels import REFERENCE, Context
+from ...losses import Loss
+from ...model import Model
+from ...network import Network
+from ...optimizers import Optimizer
+from ...step import Step, shard_size
 
 Array = Any
 

@@ -17,20 +17,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import networks
-from ..acceleration import Acceleration
-from ..device import Device
-from ..errors import SettingError
-from ..graph import WARM
-from ..layers import Conv2D, Dense, Flatten
-from ..losses import Loss
-from ..model import Model
-from ..network import Network, shares_ties
-from ..optimizers import SGD
-from ..workers import default_threads, helpers
+from ... import networks
+from ...acceleration import Acceleration
+from ...device import Device
+from ...errors import SettingError
+from ...graph import WARM
+from ...layers import Conv2D, Dense, Flatten
+from ...losses import Loss
+from ...model import Model
+from ...network import Network, shares_ties
+from ...optimizers import SGD
+from ...workers import default_threads, helpers
+from ..environment import described, environment
+from ..timing import BUDGET, NEEDED, Candidate, Rounds, interleave, spread
 from . import jax_peer, torch_peer
-from .environment import described, environment
-from .timing import BUDGET, NEEDED, Candidate, Rounds, interleave, spread
 
 Show = Callable[[str], None]
 

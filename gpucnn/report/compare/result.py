@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SettingError
+from ...errors import SettingError
 from .backends import CPU, YARDSTICKS
-from .compare_speed import Speed, break_even
+from .speed import Speed, break_even
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
 LAYER_LIMIT = 1e-5  # float32, each layer's output and gradient

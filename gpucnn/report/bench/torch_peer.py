@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..device import reason_of
-from ..errors import SettingError
-from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
-from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
-from ..network import Network, describe
-from ..ops.window import Window
-from ..optimizers import SGD, Adam, AdamW, Optimizer
-from .timing import Candidate, seconds
+from ...device import reason_of
+from ...errors import SettingError
+from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ...network import Network, describe
+from ...ops.window import Window
+from ...optimizers import SGD, Adam, AdamW, Optimizer
+from ..timing import Candidate, seconds
 
 NAME = "PyTorch"
 VARIANTS: dict[str, dict[str, Any]] = {NAME: {}, f"{NAME} channels_last": {"channels_last": True}}

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .. import networks, runs
-from ..data import load
-from ..device import Device
-from ..errors import GpucnnError, SettingError
-from . import bench, tasks, torch_peer
-from .bench import OURS, Settings, Show, line, summary
-from .environment import described, environment
-from .timing import rounds
+from ... import networks, runs
+from ...data import load
+from ...device import Device
+from ...errors import GpucnnError, SettingError
+from ..environment import described, environment
+from ..timing import rounds
+from . import steps, tasks, torch_peer
+from .steps import OURS, Settings, Show, line, summary
 
 EPOCHS = 5  # at most, to reach an accuracy
 SEEDS = 5
@@ -33,17 +33,17 @@ OWN = (
 
 
 def compare(
-    names: Sequence[str] = bench.NETWORKS,
-    batches: Sequence[int] = bench.BATCHES,
+    names: Sequence[str] = steps.NETWORKS,
+    batches: Sequence[int] = steps.BATCHES,
     settings: Settings | None = None,
     show: Show = print,
 ) -> dict[str, Any]:
-    """`bench.compare`, on the CPU with each row in a process of its own."""
-    settings, wanted = settings or Settings(), bench.rows_of(names, batches)
+    """`steps.compare`, on the CPU with each row in a process of its own."""
+    settings, wanted = settings or Settings(), steps.rows_of(names, batches)
     if Device.parse(settings.device).kind != "cpu":
-        return bench.compare(names, batches, settings, show)
+        return steps.compare(names, batches, settings, show)
     device, _, obstacles = _begun(settings, show)
-    notes = [bench.HOW, OWN]
+    notes = [steps.HOW, OWN]
     for note in notes:
         show(note)
     rows = []
@@ -142,7 +142,7 @@ def run(task: str, **arguments: Any) -> tuple[dict[str, Any], float]:
     The process ends when this one does, however that ends: a pipe between them then closes. On Windows, where a thread
     that reads may keep libraries from loading, it would go on.
     """
-    command = [sys.executable, "-m", "gpucnn.report.tasks", task, json.dumps(arguments)]
+    command = [sys.executable, "-m", "gpucnn.report.bench.tasks", task, json.dumps(arguments)]
     if os.name == "posix":
         command.append(tasks.BOUND)
     theirs, ours = os.pipe()

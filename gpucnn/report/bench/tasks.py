@@ -1,4 +1,4 @@
-"""What `gpucnn bench` measures in processes of their own: `python -m gpucnn.report.tasks TASK ARGUMENTS`, as JSON.
+"""What `gpucnn bench` measures in own processes: `python -m gpucnn.report.bench.tasks TASK ARGUMENTS`, as JSON.
 
 With BOUND as a third argument, such a process ends when its standard input does.
 
@@ -59,8 +59,8 @@ def train_ours(
     network: str, data: str, accuracy: float, seed: int, device: str, threads: int | None, epochs: int
 ) -> dict[str, Any]:
     """Train the named network by its recipe with gpucnn until the test accuracy is reached."""
-    from .. import runs
-    from ..data import load
+    from ... import runs
+    from ...data import load
 
     settings = runs.Settings(network, device, threads=threads, seed=seed)
     runs.start_helpers(settings)
@@ -100,10 +100,10 @@ def train_torch(
     import numpy as np
     import torch
 
-    from .. import networks, runs
-    from ..data import load
-    from ..initializers import generator
-    from ..schedules import schedule
+    from ... import networks, runs
+    from ...data import load
+    from ...initializers import generator
+    from ...schedules import schedule
     from .torch_peer import Peer, optimizer_of, set_threads
 
     set_threads(threads or torch.get_num_threads())
@@ -160,15 +160,15 @@ def _growth(first: Callable[[], Any], work: Callable[[], Any]) -> dict[str, Any]
 
 
 def _case(network: str, images: int) -> Any:
-    from .bench import Case
+    from .steps import Case
 
     return Case.of(network, images)
 
 
 def memory_ours(network: str, batch: int, threads: int | None) -> dict[str, Any]:
     """Growth of the peak over a model's making and a few steps, with the uint8 images there before; all of helpers."""
-    from ..model import Model
-    from ..workers import helpers
+    from ...model import Model
+    from ...workers import helpers
 
     case, small = _case(network, batch), _case("softmax-regression", 1)
 
@@ -208,8 +208,8 @@ def memory_torch(network: str, batch: int, threads: int | None, channels_last: b
 
 
 def steps(network: str, batch: int | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """A row of `bench.compare`, which shows nothing."""
-    from .bench import Bench, Settings
+    """A row of `steps.compare`, which shows nothing."""
+    from .steps import Bench, Settings
 
     return Bench(Settings(**settings), lambda text: None).row(network, batch)
 

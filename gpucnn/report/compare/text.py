@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .backends import CPU
-from .compare_result import Comparison
-from .compare_speed import Speed
+from .result import Comparison
+from .speed import Speed
 
 
 def render(found: Comparison) -> str:

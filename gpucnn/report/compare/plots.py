@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import SettingError
+from ...errors import SettingError
 from .backends import CPU, YARDSTICKS
-from .compare_result import CHAOS_LIMIT, LAYER_LIMIT, THETA_LIMIT, Agreement, Comparison
+from .result import CHAOS_LIMIT, LAYER_LIMIT, THETA_LIMIT, Agreement, Comparison
 
 Figure = Any
 

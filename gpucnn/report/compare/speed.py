@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import WARM
-from ..optimizers import Optimizer
+from ...graph import WARM
+from ...optimizers import Optimizer
 from .backends import Backend, Problem, Runner
 
 MOST = 200  # steps in a block
