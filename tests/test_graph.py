@@ -25,7 +25,9 @@ from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD, Adam, AdamW
-from gpucnn.report.bench import steps as bench
+from gpucnn.report.bench import candidates, steps
+from gpucnn.report.bench.session import Session
+from gpucnn.report.bench.session import Settings as How
 from gpucnn.report.compare import Settings, backends, compare
 
 __all__ = ["fake_cuda"]
@@ -286,19 +288,19 @@ def test_the_reference_stays_the_default(fake_cuda):
 
 
 def test_bench_times_the_fused_kernels_and_the_graph(fake_cuda):
-    settings = bench.Settings(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
-    row = bench.Bench(settings, lambda text: None).training(bench.Case.of("single-filter", 12), 6)
-    expected = {name for name, how in bench.MORE.items() if how.kernels not in ("numba", "cudnn")}
-    assert set(bench.MORE) & set(row["milliseconds"]) == expected
+    settings = How(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    row = steps.training(Session(settings), candidates.Case.of("single-filter", 12), 6)
+    expected = {name for name, how in candidates.MORE.items() if how.kernels not in ("numba", "cudnn")}
+    assert set(candidates.MORE) & set(row["milliseconds"]) == expected
     assert all(row["milliseconds"].values())
-    assert row["peer"] not in bench.MORE
+    assert row["peer"] not in candidates.MORE
 
 
 def test_bench_times_numba_on_the_cpu():
     pytest.importorskip("numba", reason="numba is not installed")
-    settings = bench.Settings(fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
-    row = bench.Bench(settings, lambda text: None).training(bench.Case.of("single-filter", 12), 6)
-    assert set(bench.MORE) & set(row["milliseconds"]) == {"gpucnn numba"}
+    settings = How(fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    row = steps.training(Session(settings), candidates.Case.of("single-filter", 12), 6)
+    assert set(candidates.MORE) & set(row["milliseconds"]) == {"gpucnn numba"}
 
 
 def test_compare_sets_the_fused_kernels_and_the_graph_beside_the_cpu(fake_cuda):

@@ -56,27 +56,20 @@ def translate(network: Network) -> Any:
     """
     from torch import nn
 
-    return nn.Sequential(*(each for k, layer in enumerate(network.layers) for each in _modules(layer, network, k)))
-
-
-def _modules(layer: Any, network: Network, k: int) -> list[Any]:
-    from torch import nn
-
-    in_shape = network.shapes()[k]
-    match layer:
-        case Conv2D():
-            return _convolution(layer, in_shape)
-        case MaxPool2D() | AvgPool2D():
-            return _pool(layer, in_shape)
-        case Dense():
-            return [nn.Linear(in_shape[0], layer.units, layer.bias)]
-        case ReLU() | Sigmoid() | Tanh() | Flatten():
-            return [getattr(nn, type(layer).__name__)()]
-    raise _no_equal(layer, k)
-
-
-def _no_equal(layer: Any, k: int) -> SettingError:
-    return SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+    made: list[Any] = []
+    for k, (layer, in_shape) in enumerate(zip(network.layers, network.shapes())):
+        match layer:
+            case Conv2D():
+                made += _convolution(layer, in_shape)
+            case MaxPool2D() | AvgPool2D():
+                made += _pool(layer, in_shape)
+            case Dense():
+                made.append(nn.Linear(in_shape[0], layer.units, layer.bias))
+            case ReLU() | Sigmoid() | Tanh() | Flatten():
+                made.append(getattr(nn, type(layer).__name__)())
+            case _:
+                raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+    return nn.Sequential(*made)
 
 
 def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
@@ -153,6 +146,20 @@ def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
             image = shape
 
 
+def put(images: np.ndarray, device: str = "cpu", channels_last: bool = False) -> Any:
+    """images (N, H, W, C) uint8 -> float32 (N, C, H, W) in 0..1 on that device."""
+    import torch
+
+    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    return x.contiguous(memory_format=_format(channels_last))
+
+
+def _format(channels_last: bool) -> Any:
+    import torch
+
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
 class Peer:
     """A network in PyTorch with its loss and its optimiser, ready to take steps. params: the initial ones."""
 
@@ -170,8 +177,8 @@ class Peer:
     ) -> None:
         import torch
 
-        self.device, self.compiled = device, compiled
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.device, self.channels_last, self.compiled = device, channels_last, compiled
+        self.format = _format(channels_last)
         module = translate(network)
         if params is not None:
             with torch.no_grad():
@@ -183,11 +190,7 @@ class Peer:
         self.optimizer = optimizer_of(optimizer or SGD(), module.parameters(), lr)
 
     def put(self, images: np.ndarray) -> Any:
-        """images (N, H, W, C) uint8 -> float32 (N, C, H, W) in 0..1, in this peer's memory format, on its device."""
-        import torch
-
-        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
-        return x.contiguous(memory_format=self.format)
+        return put(images, self.device, self.channels_last)
 
     def step(self, x: Any, labels: Any) -> Any:
         self.optimizer.zero_grad()
@@ -230,18 +233,19 @@ def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
     raise SettingError(f"{chosen} has no equal in PyTorch here")
 
 
-def _variants(device: str) -> dict[str, dict[str, Any]]:
-    return VARIANTS if device == "cpu" else VARIANTS | COMPILED
+def _peers(network: Network, loss: Loss, device: str, lr: float = 0.01) -> tuple[dict[str, Peer], Any]:
+    """One by memory format, on a GPU a compiled one too; and what waits for the device.
 
-
-def _waiting(device: str) -> Callable[[], Any] | None:
-    """What waits for the device; and plain float32 on both sides: TF32 keeps 10 bits of the mantissa only."""
-    if device == "cpu":
-        return None
+    In plain float32, as on gpucnn's side: TF32 keeps 10 bits of the mantissa only.
+    """
     import torch
 
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return functools.partial(torch.cuda.synchronize, device)
+    if device == "cpu":
+        variants, wait = VARIANTS, None
+    else:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        variants, wait = VARIANTS | COMPILED, functools.partial(torch.cuda.synchronize, device)
+    return {name: Peer(network, loss, device=device, lr=lr, **how) for name, how in variants.items()}, wait
 
 
 def training(
@@ -250,22 +254,20 @@ def training(
     """A step on these images, which are float32 tensors on the device before it begins; per memory format."""
     import torch
 
-    wait, found = _waiting(device), {}
-    for name, options in _variants(device).items():
-        peer = Peer(network, loss, device=device, lr=lr, **options)
-        x, y = peer.put(images), torch.from_numpy(labels).to(device)
-        found[name] = Candidate(functools.partial(peer.step, x, y), wait=wait)
-    return found
+    peers, wait = _peers(network, loss, device, lr)
+    y = torch.from_numpy(labels).to(device)
+    return {
+        name: Candidate(functools.partial(peer.step, peer.put(images), y), wait=wait) for name, peer in peers.items()
+    }
 
 
 def inference(network: Network, loss: Loss, images: np.ndarray, device: str) -> dict[str, Candidate]:
     """Logits of these images, float32 tensors on the device beforehand, in the best of some batch sizes."""
-    wait, found = _waiting(device), {}
-    for name, options in _variants(device).items():
-        peer = Peer(network, loss, device=device, **options)
-        x = peer.put(images)
-        sizes = INFERENCE_BATCHES[-1:] if peer.compiled else INFERENCE_BATCHES
+    found = {}
+    peers, wait = _peers(network, loss, device)
+    for name, peer in peers.items():
+        x, sizes = peer.put(images), INFERENCE_BATCHES[-1:] if peer.compiled else INFERENCE_BATCHES
         trials = {size: seconds(functools.partial(peer.logits, x[:TRIAL], size), wait) for size in sizes}
-        best = min(trials, key=lambda size: trials[size])
+        best = min(sizes, key=lambda size: trials[size])
         found[name] = Candidate(functools.partial(peer.logits, x, best), wait=wait)
     return found
