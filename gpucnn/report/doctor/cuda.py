@@ -1,27 +1,16 @@
-"""`gpucnn doctor`: what of the machine keeps CPU or GPU from working, each cause with the one command that mends it.
-
-Everything that depends on the machine is asked through `Probes`, so that tests can put any machine under the checks.
-"""
+"""Checks of CUDA, from the driver to a kernel that runs."""
 
 from __future__ import annotations
 
-import platform
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
 
-import numpy as np
+from gpucnn.device import Device
 
-import gpucnn
-from gpucnn.device import Device, named, reason_of
-from gpucnn.errors import DeviceError
+from .cpu import trial_product
+from .probes import Driver, Gpu, Probes
+from .report import Check, Finding, Status, guarded, quietly
 
-from .probes import SIZE, Driver, Gpu, Probes
-
-Status = Literal["ok", "warning", "failure", "skipped"]
-MARKS: Mapping[str, str] = {"ok": "ok", "warning": "warn", "failure": "FAIL", "skipped": "skip"}
 WHEEL = re.compile(r"cupy(-cuda\d+x?|-rocm-[\d-]+)?")
 CUDNN = {13: "pip install 'gpucnn[cudnn]'", 12: "pip install 'gpucnn[cudnn12]'"}
 FRONT_ENDS, CUDNN_FROM = ((1, 23), (1, 29)), (9, 18)  # as pyproject.toml has them
@@ -30,101 +19,6 @@ SHARE_LIBRARY = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,uti
 INSTALL_DRIVER = "sudo ubuntu-drivers install (elsewhere: the installer from nvidia.com/drivers), then restart"
 LOAD_DRIVER = "sudo nvidia-modprobe -u -c=0"
 LITTLE = 512 * 2**20  # bytes of free memory below which training on a device is in doubt
-# what OpenBLAS calls its kernels, by the vector instructions they use: 2 AVX-512, 1 AVX2; all others are older
-CORES = {"skylakex": 2, "cooperlake": 2, "sapphirerapids": 2, "haswell": 1, "zen": 1, "excavator": 1}
-
-
-class Finding(NamedTuple):
-    """What one check says: `remedy` is the one command that mends it."""
-
-    status: Status
-    found: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A finding under the name of its check."""
-
-    name: str
-    status: Status
-    found: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """All checks in order. `device` is what was asked for, `tried` the CUDA device on which the trials ran, or ""."""
-
-    device: str
-    tried: str
-    checks: tuple[Check, ...]
-
-    def usable(self, device: str | None = None) -> bool:
-        """Whether a device (the asked-for one if None) computed the trials correctly; `auto` needs the CPU alone."""
-        try:
-            wanted = named(self.device if device is None else device)
-        except DeviceError:
-            return False
-        if wanted is None or wanted.kind == "cpu":
-            return self._passed("NumPy", "CPU product")
-        return str(wanted) == self.tried and self._passed("CUDA product", "CUDA kernel")
-
-    def _passed(self, *names: str) -> bool:
-        passed = {check.name for check in self.checks if check.status == "ok"}
-        return passed.issuperset(names)
-
-    @property
-    def exit_status(self) -> int:
-        """0 if the asked-for device can be used, 1 if not."""
-        return 0 if self.usable() else 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"device": self.device, "usable": self.usable(), "checks": [asdict(check) for check in self.checks]}
-
-
-def examine(device: str = "auto", probes: Probes | None = None) -> Report:
-    """Run all checks for `auto | cpu | cuda | cuda:N`. Never raises: what breaks a check is its finding."""
-    device = str(device)
-    try:
-        asked = named(device)
-    except DeviceError as error:
-        return Report(device, "", (Check("device", "failure", str(error), "gpucnn doctor --device auto"),))
-    examination = _Examination(probes or Probes(), asked)
-    checks = examination.cpu()
-    if asked is not None and asked.kind == "cpu":
-        return Report(device, "", (*checks, Check("CUDA", "skipped", "not asked for")))
-    return Report(device, str(examination.device), (*checks, *examination.cuda()))
-
-
-def render(report: Report) -> str:
-    """Aligned plain text, a line per check, each remedy below its check, and the verdict."""
-    width = max(len(check.name) for check in report.checks)
-    lines = []
-    for check in report.checks:
-        lines.append(f"{MARKS[check.status]:<4}  {check.name:<{width}}  {check.found}".rstrip())
-        if check.remedy:
-            lines.append(f"{'':<4}  {'':<{width}}  -> {check.remedy}")
-    verdict = "can be used" if report.usable() else "cannot be used"
-    if verdict == "can be used" and report.device.strip().lower() == "auto":
-        verdict = f"takes {report.tried if report.tried and report.usable(report.tried) else 'the CPU'}"
-    return "\n".join([*lines, "", f"--device {report.device}: {verdict}"])
-
-
-def _guarded(name: str, check: Callable[[], Finding], remedy: str = "") -> Check:
-    try:
-        return Check(name, *check())
-    except Exception as error:
-        return Check(name, "failure", _quietly(partial(reason_of, error), type(error).__name__), remedy)
-
-
-def _quietly(probe: Callable[[], Any], otherwise: Any) -> Any:
-    """A probe's answer where another check will report its failure."""
-    try:
-        return probe()
-    except Exception:
-        return otherwise
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -132,14 +26,14 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-class _Examination:
+class Cuda:
     """The checks in their order; what one has found out, later ones read, so that one cause makes one failure."""
 
     def __init__(self, probes: Probes, asked: Device | None) -> None:
         self.probes = probes
         self.device = asked if asked is not None else Device("cuda")
-        self.wheels: dict[str, str] = _quietly(self._cupy_wheels, {})
-        self.closed: bool = _quietly(lambda: probes.in_container() and not probes.device_files(), False)
+        self.wheels: dict[str, str] = quietly(self._cupy_wheels, {})
+        self.closed: bool = quietly(lambda: probes.in_container() and not probes.device_files(), False)
         self.absent: Status = "failure" if asked is not None or self.wheels else "skipped"
         self.needed: Status = "failure" if asked is not None else "warning"
         self.driver: Driver | None = None
@@ -147,58 +41,24 @@ class _Examination:
         self.gpus: list[Gpu] = []
         self.why_not = ""  # what already keeps CUDA from working
 
-    def cpu(self) -> list[Check]:
-        return [
-            _guarded("Python", self._python),
-            _guarded("NumPy", lambda: Finding("ok", np.__version__)),
-            _guarded("BLAS", self._blas, "pip install --upgrade threadpoolctl"),
-            _guarded("CPU product", lambda: self._trial_product(Device()), "pip install --force-reinstall numpy"),
-        ]
-
-    def cuda(self) -> list[Check]:
+    def checks(self) -> list[Check]:
         first = [
-            _guarded("NVIDIA driver", self._nvidia_driver, "nvidia-smi"),
-            _guarded("container", self._container, RUN_WITH_GPU),
-            _guarded("CuPy wheel", self._wheel, "pip check"),
-            _guarded("CUDA versions", self._versions, self._swap()),
-            _guarded("NVRTC", self._nvrtc, self._install()),
-            _guarded("CUDA headers", self._headers, self._install()),
-            _guarded("CuPy import", self._import, self._swap()),
-            _guarded("CUDA devices", self._devices, "nvidia-smi"),
+            guarded("NVIDIA driver", self._nvidia_driver, "nvidia-smi"),
+            guarded("container", self._container, RUN_WITH_GPU),
+            guarded("CuPy wheel", self._wheel, "pip check"),
+            guarded("CUDA versions", self._versions, self._swap()),
+            guarded("NVRTC", self._nvrtc, self._install()),
+            guarded("CUDA headers", self._headers, self._install()),
+            guarded("CuPy import", self._import, self._swap()),
+            guarded("CUDA devices", self._devices, "nvidia-smi"),
         ]
         return [
             *first,
-            *(_guarded(f"cuda:{index}", partial(self._gpu, index)) for index in range(len(self.gpus))),
-            _guarded("CUDA product", self._cuda_product, self._install()),
-            _guarded("CUDA kernel", self._cuda_kernel, self._compile_remedy()),
-            _guarded("cuDNN", self._cudnn),
+            *(guarded(f"cuda:{index}", partial(self._gpu, index)) for index in range(len(self.gpus))),
+            guarded("CUDA product", self._cuda_product, self._install()),
+            guarded("CUDA kernel", self._cuda_kernel, self._compile_remedy()),
+            guarded("cuDNN", self._cudnn),
         ]
-
-    def _python(self) -> Finding:
-        return Finding("ok", f"{platform.python_version()}, gpucnn {gpucnn.__version__}, {Device().name}")
-
-    def _blas(self) -> Finding:
-        loaded = self.probes.blas()
-        if not loaded:
-            return Finding("ok", "not one that threadpoolctl knows")
-        facts = loaded[0]
-        core, threads = str(facts.get("architecture") or ""), facts.get("num_threads")
-        said = " ".join(filter(None, (facts.get("internal_api"), facts.get("version"), core)))
-        found = f"{said}, {threads} thread{'s' * (threads != 1)}"
-        flags = self.probes.cpu_flags()
-        best = 2 if flags >= {"avx512f", "avx512bw", "avx512vl"} else 1 if flags >= {"avx2", "fma"} else 0
-        if facts.get("internal_api") != "openblas" or CORES.get(core.lower(), 0) >= best:
-            return Finding("ok", found)
-        fast, slow = ("AVX-512", "SkylakeX") if best == 2 else ("AVX2", "Haswell")
-        pinned = self.probes.environment().get("OPENBLAS_CORETYPE")
-        if pinned:
-            reason = f"OPENBLAS_CORETYPE={pinned} pins it to slower kernels than the CPU's {fast}"
-            return Finding("warning", f"{found}: {reason}", "unset OPENBLAS_CORETYPE")
-        return Finding("warning", f"{found}: the CPU has {fast}, unused", f"export OPENBLAS_CORETYPE={slow}")
-
-    def _trial_product(self, device: Device) -> Finding:
-        seconds = self.probes.product(device)
-        return Finding("ok", f"{SIZE} x {SIZE} float32 is right, {2 * SIZE**3 / max(seconds, 1e-9) / 1e9:.0f} GFLOP/s")
 
     def _nvidia_driver(self) -> Finding:
         self.driver = self.probes.driver()
@@ -206,7 +66,7 @@ class _Examination:
             self.why_not = "no NVIDIA driver"
             if self.closed:
                 return Finding("skipped", "none in this container")
-            inside = _quietly(self.probes.in_container, False)
+            inside = quietly(self.probes.in_container, False)
             mend = SHARE_LIBRARY if inside else INSTALL_DRIVER
             return Finding(self.absent, "no NVIDIA driver is found", mend if self.absent == "failure" else "")
         found = f"{self.driver.release} supports CUDA up to {_dotted(self.driver.cuda)}".strip()
@@ -312,7 +172,7 @@ class _Examination:
         return Finding("ok", found)
 
     def _cuda_product(self) -> Finding:
-        return Finding("skipped", self.why_not) if self.why_not else self._trial_product(self.device)
+        return Finding("skipped", self.why_not) if self.why_not else trial_product(self.probes, self.device)
 
     def _cuda_kernel(self) -> Finding:
         if self.why_not:
