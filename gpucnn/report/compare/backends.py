@@ -31,8 +31,7 @@ class Backend:
 
     put, fetch: a host array -> one of the library's, and back; None is the device's own. reference: the reference
     table instead of the device's own. reversed: the examples of a batch in the opposite order, in shards of another
-    size. yardstick: differs from the CPU in the order of its sums only. timed: False where speed says nothing.
-    acceleration: of a CUDA device.
+    size. timed: False where speed says nothing. acceleration: of a CUDA device.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Backend:
     fetch: Callable[[Array], np.ndarray] | None = None
     reference: bool = False
     reversed: bool = False
-    yardstick: bool = False
     timed: bool = True
     acceleration: Acceleration = Acceleration()
 
@@ -56,8 +54,8 @@ ACCELERATED = {
 CPU = Backend("cpu", "NumPy's own kernel table")
 # The first changes the sums over a batch, the gradient's; the second those inside every layer.
 YARDSTICKS = (
-    Backend("reversed", "the same with reversed batches in other shards", reversed=True, yardstick=True, timed=False),
-    Backend("reference", "the reference table on NumPy", reference=True, yardstick=True),
+    Backend("reversed", "the same with reversed batches in other shards", reversed=True, timed=False),
+    Backend("reference", "the reference table on NumPy", reference=True),
 )
 
 
@@ -89,7 +87,7 @@ class Runner:
     def __init__(self, problem: Problem, backend: Backend, dtype: str) -> None:
         self.backend, self.device, self.loss = backend, backend.device, problem.loss
         self.put, self.fetch = backend.put or backend.device.put, backend.fetch or backend.device.fetch
-        model = Model(
+        self.model = model = Model(
             problem.network,
             loss=problem.loss,
             device=backend.device,
@@ -98,10 +96,13 @@ class Runner:
             threads=problem.threads,
             **asdict(backend.acceleration),
         )
-        self.model = model
-        self.network, self.layout, self.scaling = model.network, model.layout, model.scaling
-        self.context, self.workers = model._context, model._workers
-        self.running, self.running_layout = model._running, model._running_layout
+        self.network, self.layout, self.scaling, self.workers = (
+            model.network,
+            model.layout,
+            model.scaling,
+            model._workers,
+        )
+        self.running, self.running_layout, self.context = model._running, model._running_layout, model._context
         if backend.reference:
             self.running, self.running_layout, self.context = model.network, model.layout, Context(REFERENCE)
         self._start = model.device.fetch(model.theta)

@@ -42,15 +42,10 @@ class Speed:
         return self.batch / (self.compute + (self.transfer or 0)) if self.compute else None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "device": self.device,
-            "batch": self.batch,
-            "first_step_seconds": self.first,
-            "transfer_seconds": self.transfer,
-            "compute_seconds": self.compute,
-            "images_per_second": self.resident,
-            "images_per_second_with_transfer": self.transferred,
-        }
+        seconds = {"first_step": self.first, "transfer": self.transfer, "compute": self.compute}
+        rates = {"images_per_second": self.resident, "images_per_second_with_transfer": self.transferred}
+        times = {f"{name}_seconds": value for name, value in seconds.items()}
+        return {"device": self.device, "batch": self.batch} | times | rates
 
 
 class _Work:
