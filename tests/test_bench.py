@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import itertools
 import json
 import math
@@ -20,12 +19,17 @@ from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Re
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.report import timing
-from gpucnn.report.bench import jax_peer, memory, process, profile, rows, scaling, steps, time_to, torch_peer, until
+from gpucnn.report.bench import memory, others, process, profile, rows, scaling, steps, time_to, until
 from gpucnn.report.bench.session import Settings
 from gpucnn.report.timing import Candidate
 
-needs_torch = pytest.mark.skipif(not torch_peer.installed(), reason="PyTorch is not installed")
-needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+if others.installed("torch"):
+    from gpucnn.report.bench import torch_peer
+if others.installed("jax"):
+    from gpucnn.report.bench import jax_peer
+
+needs_torch = pytest.mark.skipif(not others.installed("torch"), reason="PyTorch is not installed")
+needs_jax = pytest.mark.skipif(not others.installed("jax"), reason="JAX is not installed")
 
 QUICK = Settings(threads=1, rounds=1, images=6, needed=0, budget=0)
 HEAD = {"network": "n", "what": "w", "batch": 1}
@@ -224,7 +228,7 @@ def test_runs_that_missed_are_never_and_have_no_ratio():
 
 @pytest.fixture
 def alone(monkeypatch):
-    monkeypatch.setattr(torch_peer, "installed", lambda: False)
+    monkeypatch.setattr(others, "installed", lambda name: False)
 
 
 def test_without_torch_there_are_our_figures_and_a_sentence(alone):
@@ -246,8 +250,8 @@ def test_without_torch_there_are_our_figures_and_a_sentence(alone):
 def test_beside_torch_both_memory_formats_are_timed():
     found = steps.steps(["avgpool-96"], [3], QUICK, lambda text: None, apart=False)
     for row in found["rows"]:
-        assert set(row["milliseconds"]) == {"gpucnn", *torch_peer.VARIANTS}
-        assert row["peer"] in torch_peer.VARIANTS
+        assert set(row["milliseconds"]) == {"gpucnn", *others.FORMATS}
+        assert row["peer"] in others.FORMATS
         assert row["ratio"]["min"] <= row["ratio"]["median"] <= row["ratio"]["max"]
     json.dumps(found, allow_nan=False)
 

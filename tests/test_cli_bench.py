@@ -9,7 +9,7 @@ import pytest
 from test_cli import gpucnn_, misused, refused  # noqa: F401
 
 from gpucnn import cli_bench
-from gpucnn.report.bench import torch_peer
+from gpucnn.report.bench import others
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_what_cannot_be_measured(refused, words, says):  # noqa: F811
 
 
 def test_a_profile_from_the_command(gpucnn_, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(torch_peer, "installed", lambda: False)
+    monkeypatch.setattr(others, "installed", lambda name: False)
     status, out, err = gpucnn_("bench", "profile", "softmax-regression", "--batch", 4, "--rounds", 2, "--json")
     (row,) = json.loads(out)["rows"]
     assert (status, row["network"], row["batch"], row["rounds"]) == (0, "softmax-regression", 4, 2)

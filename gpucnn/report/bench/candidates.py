@@ -26,7 +26,6 @@ from ...optimizers import SGD
 from ...parameters import Layout
 from ...workers import Workers
 from ..timing import Candidate
-from . import jax_peer, torch_peer
 from .session import Session
 
 OURS = "gpucnn"
@@ -123,8 +122,12 @@ def training(session: Session, case: Case, batch: int) -> dict[str, Candidate]:
     found = {name: our_step(session, case, batch, how) for name, how in ours(session, case).items()}
     shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(session.device), LR)
     if session.torch_obstacle is None:
+        from . import torch_peer
+
         found |= torch_peer.training(*shape)
     if session.jax_obstacle is None:
+        from . import jax_peer
+
         found |= jax_peer.training(*shape)
     return found
 
@@ -137,5 +140,7 @@ def inference(session: Session, case: Case) -> dict[str, Candidate]:
         for name, how in hows.items()
     }
     if session.torch_obstacle is None:
+        from . import torch_peer
+
         found |= torch_peer.inference(case.network, case.loss, case.images, str(session.device))
     return found

@@ -11,7 +11,7 @@ from typing import Any
 from ... import networks
 from ...errors import SettingError
 from ..timing import rounds
-from . import process, torch_peer
+from . import process
 from .candidates import OURS, Case
 from .rows import line, row
 from .session import Session, Settings, Show, check_batches
@@ -32,16 +32,15 @@ def memory(
     if session.device.kind != "cpu":
         raise SettingError(f"bench memory --device {session.device}: resident memory is the CPU's; use --device cpu")
     session.begin(ABOUT, session.torch_obstacle)
-    peers = {} if session.torch_obstacle else torch_peer.VARIANTS
     common = {"network": network, "batch": batch, "threads": session.threads}
 
     def measure(_: int) -> dict[str, float]:
         found = {OURS: process.run("memory:ours", **common)[0]["bytes"]}
-        more = {name: process.run("memory:torch", **common, **how)[0]["bytes"] for name, how in peers.items()}
+        more = {name: process.run("memory:torch", **common, **how)[0]["bytes"] for name, how in session.formats.items()}
         return found | more
 
     found = rounds(measure, session.settings.rounds or REPEATS)
-    rows = [row({"network": network, "what": "memory", "batch": batch}, found, [OURS, *peers], "megabytes")]
+    rows = [row({"network": network, "what": "memory", "batch": batch}, found, [OURS, *session.formats], "megabytes")]
     show(line(rows[0]))
     return session.result("memory", rows)
 
@@ -67,9 +66,11 @@ def ours(network: str, batch: int, threads: int) -> dict[str, Any]:
 
 def torch(network: str, batch: int, threads: int, channels_last: bool = False) -> dict[str, Any]:
     """The same in PyTorch, with the float32 images there before."""
-    from torch import from_numpy
+    from torch import from_numpy, set_num_threads
 
-    torch_peer.set_threads(threads)
+    from . import torch_peer
+
+    set_num_threads(threads)
 
     def prepared(case: Case, steps: int) -> Callable[[], None]:
         x, y = torch_peer.put(case.images, "cpu", channels_last), from_numpy(case.labels)

@@ -11,7 +11,7 @@ from ...errors import SettingError
 from ...workers import default_threads, helpers
 from ..environment import described, environment
 from ..timing import BUDGET, NEEDED, Candidate, Rounds, interleave
-from . import jax_peer, torch_peer
+from . import others
 
 Show = Callable[[str], None]
 
@@ -53,9 +53,14 @@ class Session:
         self.settings, self.show = settings, show
         self.device = Device.parse(settings.device)
         self.threads = settings.cpu_threads if self.device.kind == "cpu" else 1
-        self.torch_obstacle = torch_peer.obstacle(str(self.device))
-        self.jax_obstacle = jax_peer.obstacle() if self.device.kind == "cuda" else ""
+        self.torch_obstacle = others.torch_obstacle(str(self.device))
+        self.jax_obstacle = others.jax_obstacle() if self.device.kind == "cuda" else ""
         self.notes: list[str] = []
+
+    @property
+    def formats(self) -> dict[str, dict[str, Any]]:
+        """The variants of PyTorch that can be started."""
+        return others.FORMATS if self.torch_obstacle is None else {}
 
     def begin(self, *notes: str | None) -> None:
         """Show the environment and what is to be known of the figures."""
@@ -70,7 +75,9 @@ class Session:
     def time_here(self) -> None:
         """Give both sides their threads, before anything is timed in this process."""
         if self.torch_obstacle is None:
-            torch_peer.set_threads(self.settings.cpu_threads)
+            import torch
+
+            torch.set_num_threads(self.settings.cpu_threads)
         if self.device.kind == "cpu" and helpers.possible():
             helpers.team.start(self.threads - 1)
 

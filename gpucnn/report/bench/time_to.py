@@ -9,7 +9,7 @@ from ... import networks, runs
 from ...data import load
 from ...errors import SettingError
 from ..timing import rounds
-from . import process, torch_peer
+from . import process
 from .candidates import OURS
 from .rows import line, row
 from .session import Session, Settings, Show
@@ -59,8 +59,7 @@ def time_to(
 def _runs(session: Session, seeds: int, common: dict[str, Any]) -> dict[str, Any]:
     """Everyone's answers, seed by seed, and the rounds that they make."""
     tasks: dict[str, tuple[str, dict[str, Any]]] = {OURS: ("until:ours", {})}
-    if session.torch_obstacle is None:
-        tasks |= {name: ("until:torch", how) for name, how in torch_peer.VARIANTS.items()}
+    tasks |= {name: ("until:torch", how) for name, how in session.formats.items()}
     answers: dict[str, Any] = {name: [] for name in tasks}
 
     def measure(seed: int) -> dict[str, float]:

@@ -1,16 +1,17 @@
-"""The same networks in PyTorch, to be timed against. PyTorch is imported by the functions that need it, never here."""
+"""The same networks in PyTorch, to be timed against. Imported only where `others` found no obstacle."""
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn, optim
+from torch.nn import functional as F
 
-from ...device import reason_of
 from ...errors import SettingError
 from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
@@ -18,35 +19,11 @@ from ...network import Network, describe
 from ...ops.window import Window
 from ...optimizers import SGD, Adam, AdamW, Optimizer
 from ..timing import Candidate, seconds
+from . import others
 
-NAME = "PyTorch"
-VARIANTS: dict[str, dict[str, Any]] = {NAME: {}, f"{NAME} channels_last": {"channels_last": True}}
-COMPILED: dict[str, dict[str, Any]] = {f"{NAME} compiled": {"compiled": True}}
+FORMATS = (torch.contiguous_format, torch.channels_last)
 INFERENCE_BATCHES = (256, 512, 1000)  # the fastest is taken
 TRIAL = 2000  # images on which they are compared
-
-
-def installed() -> bool:
-    return importlib.util.find_spec("torch") is not None
-
-
-def obstacle(device: str) -> str | None:
-    """Why PyTorch cannot be compared with on "cpu" or "cuda:N", or None."""
-    if not installed():
-        return "PyTorch is not installed, so these are gpucnn's figures alone; `pip install torch` adds its own"
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        return f"PyTorch cannot be imported ({reason_of(error)}), so these are gpucnn's figures alone"
-    if device != "cpu" and not torch.cuda.is_available():
-        return "this PyTorch sees no CUDA device, so it is left out"
-    return None
-
-
-def set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def translate(network: Network) -> Any:
@@ -54,8 +31,6 @@ def translate(network: Network) -> Any:
 
     Raises SettingError for a layer that has no equal.
     """
-    from torch import nn
-
     made: list[Any] = []
     for k, (layer, in_shape) in enumerate(zip(network.layers, network.shapes())):
         match layer:
@@ -73,20 +48,16 @@ def translate(network: Network) -> Any:
 
 
 def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
-    from torch import nn
-
     window = layer.window(in_shape)
     tied = layer.bias == "tied"
     padded, padding = _padded(window, 0.0)
     convolution = nn.Conv2d(
         in_shape[2], layer.filters, window.size, window.stride, padding, window.dilation, layer.groups, tied
     )
-    return [*padded, convolution, *([_untied_bias(layer.out_shape(in_shape))] if layer.bias == "untied" else [])]
+    return [*padded, convolution, *([UntiedBias(layer.out_shape(in_shape))] if layer.bias == "untied" else [])]
 
 
 def _pool(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
-    from torch import nn
-
     window = layer.geometry(in_shape)
     if isinstance(layer, MaxPool2D):
         padded, padding = _padded(window, -math.inf, most=2)
@@ -99,8 +70,6 @@ def _pool(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
 
 def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tuple[int, int]]:
     """A padding layer where the sides differ (or exceed size / most), else the padding of the layer itself."""
-    from torch import nn
-
     (top, bottom), (left, right) = window.padding
     within = not most or (top <= window.size[0] // most and left <= window.size[1] // most)
     if top == bottom and left == right and within:
@@ -108,20 +77,15 @@ def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tup
     return [nn.ConstantPad2d((left, right, top, bottom), value)], (0, 0)
 
 
-def _untied_bias(shape: tuple[int, int, int]) -> Any:
-    import torch
+class UntiedBias(nn.Module):
+    """One number per output position; shape: of the output, (H, W, C)."""
 
-    class UntiedBias(torch.nn.Module):
-        """One number per output position."""
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(shape[2], shape[0], shape[1]))
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.bias = torch.nn.Parameter(torch.zeros(shape[2], shape[0], shape[1]))
-
-        def forward(self, x: Any) -> Any:
-            return x + self.bias
-
-    return UntiedBias()
+    def forward(self, x: Any) -> Any:
+        return x + self.bias
 
 
 def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
@@ -148,16 +112,8 @@ def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
 
 def put(images: np.ndarray, device: str = "cpu", channels_last: bool = False) -> Any:
     """images (N, H, W, C) uint8 -> float32 (N, C, H, W) in 0..1 on that device."""
-    import torch
-
     x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
-    return x.contiguous(memory_format=_format(channels_last))
-
-
-def _format(channels_last: bool) -> Any:
-    import torch
-
-    return torch.channels_last if channels_last else torch.contiguous_format
+    return x.contiguous(memory_format=FORMATS[channels_last])
 
 
 class Peer:
@@ -175,10 +131,8 @@ class Peer:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        import torch
-
         self.device, self.channels_last, self.compiled = device, channels_last, compiled
-        self.format = _format(channels_last)
+        self.format = FORMATS[channels_last]
         module = translate(network)
         if params is not None:
             with torch.no_grad():
@@ -200,8 +154,6 @@ class Peer:
         return loss
 
     def logits(self, x: Any, batch: int) -> Any:
-        import torch
-
         with torch.inference_mode():
             # a compiled module replays a CUDA graph, which writes over its last output
             made = [self.module(part).clone() if self.compiled else self.module(part) for part in x.split(batch)]
@@ -209,8 +161,6 @@ class Peer:
 
 
 def _loss(loss: Loss) -> Callable[[Any, Any], Any]:
-    from torch.nn import functional as F
-
     if isinstance(loss, SoftmaxCrossEntropy):
         return F.cross_entropy
     if isinstance(loss, BinaryCrossEntropy):
@@ -221,8 +171,6 @@ def _loss(loss: Loss) -> Callable[[Any, Any], Any]:
 
 
 def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
-    from torch import optim
-
     if isinstance(chosen, SGD):
         return optim.SGD(
             parameters, lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay, nesterov=chosen.nesterov
@@ -238,13 +186,12 @@ def _peers(network: Network, loss: Loss, device: str, lr: float = 0.01) -> tuple
 
     In plain float32, as on gpucnn's side: TF32 keeps 10 bits of the mantissa only.
     """
-    import torch
-
     if device == "cpu":
-        variants, wait = VARIANTS, None
+        variants, wait = others.FORMATS, None
     else:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        variants, wait = VARIANTS | COMPILED, functools.partial(torch.cuda.synchronize, device)
+        variants = others.FORMATS | {"PyTorch compiled": {"compiled": True}}
+        wait = functools.partial(torch.cuda.synchronize, device)
     return {name: Peer(network, loss, device=device, lr=lr, **how) for name, how in variants.items()}, wait
 
 
@@ -252,8 +199,6 @@ def training(
     network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
 ) -> dict[str, Candidate]:
     """A step on these images, which are float32 tensors on the device before it begins; per memory format."""
-    import torch
-
     peers, wait = _peers(network, loss, device, lr)
     y = torch.from_numpy(labels).to(device)
     return {

@@ -82,9 +82,9 @@ def torch(
     from ...data import load
     from ...initializers import generator
     from ...schedules import schedule
-    from .torch_peer import Peer, optimizer_of, set_threads
+    from .torch_peer import Peer, optimizer_of
 
-    set_threads(threads)
+    torch.set_num_threads(threads)
     torch.manual_seed(seed)
     dataset = load(data)
     entry = networks.entry(network)
