@@ -78,54 +78,50 @@ def bench(
 
     from .report.bench.session import Settings
 
-    how: dict[str, Any] = {"settings": Settings(device, threads, rounds, fused=fused), "show": show}
-    if names:
-        how["names" if mode == "steps" else "network"] = names if mode == "steps" else names[0]
-    if batch is not None:
-        how |= _sizes(mode, arguments.whole_numbers(batch, "--batch"))
+    how = _asked(mode, names, [] if batch is None else arguments.whole_numbers(batch, "--batch"))
+    how |= {"settings": Settings(device, threads, rounds, fused=fused), "show": show}
     if mode == "time-to":
         how |= {"accuracy": accuracy, "data": data}
-    module = importlib.import_module(f".report.bench.{mode.replace('-', '_')}", __package__)
-    found = getattr(module, mode.replace("-", "_"))(**how)
+    name = mode.replace("-", "_")
+    found = getattr(importlib.import_module(f".report.bench.{name}", __package__), name)(**how)
     if as_json:
         print(json.dumps(found))
 
 
 def _check(mode: str, option: str) -> None:
     """Refuse an option that the mode does not use."""
-    takers = [name for name, each in MODES.items() if option in each]
-    if takers and option not in MODES[mode]:
-        raise typer.BadParameter(
-            f"bench {mode} does not use it; use it with {' or '.join(takers)}", param_hint=f"--{option}"
-        )
+    takers = [name for name, options in MODES.items() if option in options]
+    if takers and mode not in takers:
+        message = f"bench {mode} does not use it; use it with {' or '.join(takers)}"
+        raise typer.BadParameter(message, param_hint=f"--{option}")
 
 
-def _sizes(mode: str, sizes: list[int]) -> dict[str, Any]:
+def _asked(mode: str, names: list[str], sizes: list[int]) -> dict[str, Any]:
+    """Networks and batch sizes as the mode's function takes them; what is not given is left to it."""
+    found: dict[str, Any] = {}
+    if names:
+        found |= {"names": names} if mode == "steps" else {"network": names[0]}
     if mode in ("steps", "scaling"):
-        return {"batches": sizes}
+        return found | ({"batches": sizes} if sizes else {})
     if len(sizes) > 1:
         raise typer.BadParameter(f"bench {mode} takes one number, {len(sizes)} were given", param_hint="--batch")
-    return {"batch": sizes[0]}
+    return found | ({"batch": sizes[0]} if sizes else {})
 
 
 def _mode(words: list[str]) -> tuple[str, list[str]]:
-    """The mode, and the networks that are named."""
-    mode, names = (words[0], words[1:]) if words and words[0] in MODES else ("steps", words)
-    if mode == "steps":
-        _hint(words[0] if words else "")
-    elif len(names) > 1:
-        raise typer.BadParameter(f"bench {mode} measures one network, {len(names)} were named: {', '.join(names)}")
-    return mode, names
-
-
-def _hint(word: str) -> None:
-    """Refuse what is neither a mode nor a network but looks like a mode."""
+    """The mode, and the networks that are named. Refuses a first word that is neither but looks like a mode."""
     from . import networks
 
-    near = difflib.get_close_matches(word, MODES, 1)
-    if near and word not in MODES:
-        try:
-            networks.entry(word)
-        except SettingError:
-            message = f"{word!r} is neither a mode nor a network; did you mean bench {near[0]}?"
-            raise typer.BadParameter(message) from None
+    if words and words[0] in MODES and words[0] != "steps":
+        mode, *names = words
+        if len(names) > 1:
+            raise typer.BadParameter(f"bench {mode} measures one network, {len(names)} were named: {', '.join(names)}")
+        return mode, names
+    near = difflib.get_close_matches(words[0], MODES, 1) if words and words[0] != "steps" else []
+    try:
+        if near:
+            networks.entry(words[0])
+    except SettingError:
+        message = f"{words[0]!r} is neither a mode nor a network; did you mean bench {near[0]}?"
+        raise typer.BadParameter(message) from None
+    return "steps", words[1:] if words[:1] == ["steps"] else words

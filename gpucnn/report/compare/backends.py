@@ -96,12 +96,8 @@ class Runner:
             threads=problem.threads,
             **asdict(backend.acceleration),
         )
-        self.network, self.layout, self.scaling, self.workers = (
-            model.network,
-            model.layout,
-            model.scaling,
-            model._workers,
-        )
+        self.network, self.layout, self.scaling = model.network, model.layout, model.scaling
+        self.workers = model._workers
         self.running, self.running_layout, self.context = model._running, model._running_layout, model._context
         if backend.reference:
             self.running, self.running_layout, self.context = model.network, model.layout, Context(REFERENCE)
@@ -117,20 +113,10 @@ class Runner:
         """The update that training does here, from the initial theta. batch_size: what another shard size must suit."""
         if self.backend.acceleration.is_fused:
             return self.model._step(optimizer, self.start())
-        shard = None
-        if self.backend.reversed:
-            shard = max(1, min(shard_size(self.network, self.layout.size), batch_size) // 3)
-        return Step(
-            self.running,
-            self.loss,
-            self.start(),
-            optimizer,
-            layout=self.running_layout,
-            scaling=self.scaling,
-            context=self.context,
-            workers=self.workers,
-            shard=shard,
-        )
+        usual = min(shard_size(self.network, self.layout.size), batch_size)
+        how: dict[str, Any] = {"layout": self.running_layout, "scaling": self.scaling, "context": self.context}
+        how |= {"workers": self.workers, "shard": max(1, usual // 3) if self.backend.reversed else None}
+        return Step(self.running, self.loss, self.start(), optimizer, **how)
 
     def batch(self, indices: np.ndarray) -> Array:
         """Indices of examples, on the device, in this backend's order."""
