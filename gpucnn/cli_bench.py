@@ -37,8 +37,7 @@ def bench(
         ),
     ] = None,
     batch: Annotated[
-        str | None,
-        typer.Option(metavar="N,...", help="Images per step. Memory and profile take one number."),
+        str | None, typer.Option(metavar="N,...", help="Images per step. Memory and profile take one number.")
     ] = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,

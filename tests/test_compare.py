@@ -97,7 +97,7 @@ def test_steps_are_those_of_training(digits):
     chosen = runs.Settings("single-filter", "cpu", batch_size=16, seed=3, threads=1)
     model = runs.new_model(chosen, part)
     recipe, optimizer = runs.recipe(chosen, 96)
-    problem = Problem("single-filter", model.network, model.loss, part.train_images, part.train_labels, 3, 1)
+    problem = Problem(model.network, model.loss, part.train_images, part.train_labels, 3, 1)
     found = agreement.agreement(problem, [CPU, *YARDSTICKS], "float32", recipe, 6)
     options = {"optimizer": optimizer, "lr": recipe.lr, "schedule": recipe.schedule, "seed": 3}
     history = model.fit(part.train_images, part.train_labels, epochs=1, batch_size=16, **options)
@@ -110,7 +110,7 @@ def test_a_wrong_backend_misses_its_targets(digits):
 
     chosen = runs.Settings("single-filter", "cpu", batch_size=16, threads=1)
     model = runs.new_model(chosen, digits)
-    problem = Problem("single-filter", model.network, model.loss, digits.train_images, digits.train_labels, 0, 1)
+    problem = Problem(model.network, model.loss, digits.train_images, digits.train_labels, 0, 1)
     wrong = Backend("wrong", "weights that are too large", put=slightly_wrong)
     recipe, _ = runs.recipe(chosen, len(digits.train_labels))
     found = agreement.agreement(problem, [CPU, *YARDSTICKS, wrong], "float32", recipe, 2)

@@ -18,45 +18,28 @@ DTYPES = ("float32", "float64")
 
 def compare(dataset: Dataset, settings: Settings | None = None) -> Comparison:
     """Run the comparison on a data set's training images. Raises SettingError and DeviceError."""
-    settings = settings or Settings()
-    others, sentence = selected(settings.devices)
-    chosen = runs.Settings(
-        settings.network, "cpu", batch_size=settings.batch_size, seed=settings.seed, threads=settings.threads
-    )
+    how = settings or Settings()
+    others, sentence = selected(how.devices)
+    chosen = runs.Settings(how.network, "cpu", batch_size=how.batch_size, seed=how.seed, threads=how.threads)
     model = runs.new_model(chosen, dataset)
     recipe, _ = runs.recipe(chosen, len(dataset.train_labels))
-    problem = Problem(
-        settings.network,
-        model.network,
-        model.loss,
-        dataset.train_images,
-        dataset.train_labels,
-        settings.seed,
-        settings.threads,
-    )
+    data = dataset.train_images, dataset.train_labels
+    problem = Problem(model.network, model.loss, *data, how.seed, how.threads)
     backends = [CPU, *YARDSTICKS, *others]
     timed = [CPU, *(YARDSTICKS if sentence else ()), *others]
     with held_to_one_thread():
-        agreements = [agreement.agreement(problem, backends, dtype, recipe, settings.steps) for dtype in DTYPES]
-        measured = speeds(
-            problem,
-            timed,
-            recipe.optimizer,
-            recipe.lr,
-            settings.batches,
-            rounds=settings.rounds,
-            budget=settings.budget,
-        )
+        agreements = [agreement.agreement(problem, backends, dtype, recipe, how.steps) for dtype in DTYPES]
+        measured = speeds(problem, timed, recipe, how.batches, rounds=how.rounds, budget=how.budget)
     return Comparison(
-        settings.network,
-        dataset.name,
-        model.layout.size,
-        settings,
-        recipe.batch_size,
-        settings.threads or default_threads(),
-        describe(recipe.optimizer),
-        sentence,
-        {each.name: each.about for each in backends},
-        agreements,
-        measured,
+        network=how.network,
+        data=dataset.name,
+        parameters=model.layout.size,
+        settings=how,
+        batch_size=recipe.batch_size,
+        threads=how.threads or default_threads(),
+        optimizer=describe(recipe.optimizer),
+        sentence=sentence,
+        devices={each.name: each.about for each in backends},
+        agreements=agreements,
+        speeds=measured,
     )

@@ -63,7 +63,6 @@ YARDSTICKS = (
 class Problem:
     """What all backends compute. images (N, H, W, C) uint8 and labels (N,) on the host; threads: on the CPU."""
 
-    name: str
     network: Network
     loss: Loss
     images: np.ndarray

@@ -20,20 +20,20 @@ CORES = {"skylakex": 2, "cooperlake": 2, "sapphirerapids": 2, "haswell": 1, "zen
 def cpu_checks(probes: Probes) -> list[Check]:
     return [
         guarded("Python", _python),
-        guarded("NumPy", lambda: Finding("ok", np.__version__)),
+        guarded("NumPy", lambda: ("ok", np.__version__)),
         guarded("BLAS", partial(_blas, probes), "pip install --upgrade threadpoolctl"),
         guarded("CPU product", partial(trial_product, probes, Device()), "pip install --force-reinstall numpy"),
     ]
 
 
 def _python() -> Finding:
-    return Finding("ok", f"{platform.python_version()}, gpucnn {gpucnn.__version__}, {Device().name}")
+    return "ok", f"{platform.python_version()}, gpucnn {gpucnn.__version__}, {Device().name}"
 
 
 def _blas(probes: Probes) -> Finding:
     loaded = probes.blas()
     if not loaded:
-        return Finding("ok", "not one that threadpoolctl knows")
+        return "ok", "not one that threadpoolctl knows"
     facts = loaded[0]
     core, threads = str(facts.get("architecture") or ""), facts.get("num_threads")
     said = " ".join(filter(None, (facts.get("internal_api"), facts.get("version"), core)))
@@ -41,15 +41,15 @@ def _blas(probes: Probes) -> Finding:
     flags = probes.cpu_flags()
     best = 2 if flags >= {"avx512f", "avx512bw", "avx512vl"} else 1 if flags >= {"avx2", "fma"} else 0
     if facts.get("internal_api") != "openblas" or CORES.get(core.lower(), 0) >= best:
-        return Finding("ok", found)
+        return "ok", found
     fast, slow = ("AVX-512", "SkylakeX") if best == 2 else ("AVX2", "Haswell")
     pinned = probes.environment().get("OPENBLAS_CORETYPE")
     if pinned:
         reason = f"OPENBLAS_CORETYPE={pinned} pins it to slower kernels than the CPU's {fast}"
-        return Finding("warning", f"{found}: {reason}", "unset OPENBLAS_CORETYPE")
-    return Finding("warning", f"{found}: the CPU has {fast}, unused", f"export OPENBLAS_CORETYPE={slow}")
+        return "warning", f"{found}: {reason}", "unset OPENBLAS_CORETYPE"
+    return "warning", f"{found}: the CPU has {fast}, unused", f"export OPENBLAS_CORETYPE={slow}"
 
 
 def trial_product(probes: Probes, device: Device) -> Finding:
     seconds = probes.product(device)
-    return Finding("ok", f"{SIZE} x {SIZE} float32 is right, {2 * SIZE**3 / max(seconds, 1e-9) / 1e9:.0f} GFLOP/s")
+    return "ok", f"{SIZE} x {SIZE} float32 is right, {2 * SIZE**3 / max(seconds, 1e-9) / 1e9:.0f} GFLOP/s"

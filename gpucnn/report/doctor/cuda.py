@@ -65,26 +65,26 @@ class Cuda:
         if self.driver is None:
             self.why_not = "no NVIDIA driver"
             if self.closed:
-                return Finding("skipped", "none in this container")
+                return "skipped", "none in this container"
             inside = quietly(self.probes.in_container, False)
             mend = SHARE_LIBRARY if inside else INSTALL_DRIVER
-            return Finding(self.absent, "no NVIDIA driver is found", mend if self.absent == "failure" else "")
+            return self.absent, "no NVIDIA driver is found", mend if self.absent == "failure" else ""
         found = f"{self.driver.release} supports CUDA up to {_dotted(self.driver.cuda)}".strip()
         if self.driver.error:
             self.why_not = "the NVIDIA driver does not start"
-            return Finding("failure", f"{found}, but does not start: {self.driver.error}", "sudo reboot")
-        return Finding("ok", found)
+            return "failure", f"{found}, but does not start: {self.driver.error}", "sudo reboot"
+        return "ok", found
 
     def _container(self) -> Finding:
         if not self.probes.in_container():
-            return Finding("ok", "not inside one")
+            return "ok", "not inside one"
         if self.probes.device_files():
-            return Finding("ok", "inside one, with NVIDIA device files")
+            return "ok", "inside one, with NVIDIA device files"
         if self.driver is not None:
-            return Finding("ok", "inside one, with NVIDIA's driver library")
+            return "ok", "inside one, with NVIDIA's driver library"
         self.why_not = "this container was started without a GPU"
         mend = RUN_WITH_GPU if self.absent == "failure" else ""
-        return Finding(self.absent, "inside one that was started without NVIDIA devices", mend)
+        return self.absent, "inside one that was started without NVIDIA devices", mend
 
     def _cupy_wheels(self) -> dict[str, str]:
         return {name: version for name, version in self.probes.distributions().items() if WHEEL.fullmatch(name)}
@@ -94,54 +94,54 @@ class Cuda:
         found = ", ".join(f"{name} {version}" for name, version in self.wheels.items())
         if not self.wheels:
             status: Status = self.needed if self.driver is not None else self.absent
-            return Finding(status, "CuPy is not installed", "" if status == "skipped" else self._install())
+            return status, "CuPy is not installed", "" if status == "skipped" else self._install()
         if len(self.wheels) > 1:
-            return Finding("failure", f"{found}: they overwrite each other's files", self._swap())
+            return "failure", f"{found}: they overwrite each other's files", self._swap()
         if int(next(iter(self.wheels.values())).partition(".")[0]) < 14:
-            return Finding("warning", f"{found}: gpucnn is made for CuPy 14", self._swap())
-        return Finding("ok", found)
+            return "warning", f"{found}: gpucnn is made for CuPy 14", self._swap()
+        return "ok", found
 
     def _versions(self) -> Finding:
         wheel = self._wheel_cuda()
         if wheel is None or self.driver is None:
-            return Finding("skipped", self.why_not or "no single CuPy wheel that names its CUDA")
+            return "skipped", self.why_not or "no single CuPy wheel that names its CUDA"
         if self.driver.cuda >= (wheel, 0):
-            return Finding("ok", f"the wheel is for CUDA {wheel}, the driver supports {_dotted(self.driver.cuda)}")
+            return "ok", f"the wheel is for CUDA {wheel}, the driver supports {_dotted(self.driver.cuda)}"
         self.why_not = "the driver is too old for this CuPy wheel"
         found = f"the wheel needs CUDA {wheel}.0 or newer, the driver supports {_dotted(self.driver.cuda)}"
-        return Finding("failure", found, self._swap() if self.driver.cuda >= (12, 0) else INSTALL_DRIVER)
+        return "failure", found, self._swap() if self.driver.cuda >= (12, 0) else INSTALL_DRIVER
 
     def _nvrtc(self) -> Finding:
         if not self.wheels:
-            return Finding("skipped", "CuPy is not installed")
+            return "skipped", "CuPy is not installed"
         self.nvrtc = version = self.probes.nvrtc()
         wheel = self._wheel_cuda()
         if version is None:
-            return Finding("failure", "CUDA's run-time compiler (NVRTC) is not found", self._install())
+            return "failure", "CUDA's run-time compiler (NVRTC) is not found", self._install()
         if wheel is not None and version[0] != wheel:
-            return Finding("failure", f"{_dotted(version)} is found, the wheel needs {wheel}", self._install())
-        return Finding("ok", _dotted(version))
+            return "failure", f"{_dotted(version)} is found, the wheel needs {wheel}", self._install()
+        return "ok", _dotted(version)
 
     def _headers(self) -> Finding:
         if not self.wheels:
-            return Finding("skipped", "CuPy is not installed")
+            return "skipped", "CuPy is not installed"
         folder = self.probes.headers()
         if folder is None:
-            return Finding("failure", "cuda_fp16.h, which CuPy's kernels include, is not found", self._install())
-        return Finding("ok", folder)
+            return "failure", "cuda_fp16.h, which CuPy's kernels include, is not found", self._install()
+        return "ok", folder
 
     def _import(self) -> Finding:
         if not self.wheels:
             self.why_not = self.why_not or "CuPy is not installed"
-            return Finding("skipped", "CuPy is not installed")
+            return "skipped", "CuPy is not installed"
         before, self.why_not = self.why_not, "CuPy cannot be imported"
         version = self.probes.cupy()
         self.why_not = before
-        return Finding("ok", f"CuPy {version}")
+        return "ok", f"CuPy {version}"
 
     def _devices(self) -> Finding:
         if self.why_not:
-            return Finding("skipped", self.why_not)
+            return "skipped", self.why_not
         self.why_not = "no CUDA device is usable"
         try:
             self.gpus = self.probes.gpus()
@@ -152,12 +152,12 @@ class Cuda:
         if count == 0:
             hidden = self.probes.environment().get("CUDA_VISIBLE_DEVICES")
             if hidden is not None:
-                return Finding("failure", f"CUDA_VISIBLE_DEVICES={hidden!r} hides all", "unset CUDA_VISIBLE_DEVICES")
-            return Finding("failure", "the driver shows no device", RUN_WITH_GPU if self.closed else LOAD_DRIVER)
+                return "failure", f"CUDA_VISIBLE_DEVICES={hidden!r} hides all", "unset CUDA_VISIBLE_DEVICES"
+            return "failure", "the driver shows no device", RUN_WITH_GPU if self.closed else LOAD_DRIVER
         if self.device.index >= count:
-            return Finding("failure", f"{count} found, {self.device} is none of them", "gpucnn doctor --device cuda:0")
+            return "failure", f"{count} found, {self.device} is none of them", "gpucnn doctor --device cuda:0"
         self.why_not = ""
-        return Finding("ok", str(count))
+        return "ok", str(count)
 
     def _gpu(self, index: int) -> Finding:
         gpu = self.gpus[index]
@@ -166,18 +166,18 @@ class Cuda:
         if gpu.capability < (7, 5) and self._wheel_cuda() == 13:
             if index == self.device.index:
                 self.why_not = f"{self.device} is too old for CUDA 13"
-            return Finding("failure", f"{found}: CUDA 13 supports 7.5 and newer", self._swap(12))
+            return "failure", f"{found}: CUDA 13 supports 7.5 and newer", self._swap(12)
         if gpu.free < LITTLE:
-            return Finding("warning", f"{found}: other programs hold the memory", "nvidia-smi")
-        return Finding("ok", found)
+            return "warning", f"{found}: other programs hold the memory", "nvidia-smi"
+        return "ok", found
 
     def _cuda_product(self) -> Finding:
-        return Finding("skipped", self.why_not) if self.why_not else trial_product(self.probes, self.device)
+        return ("skipped", self.why_not) if self.why_not else trial_product(self.probes, self.device)
 
     def _cuda_kernel(self) -> Finding:
         if self.why_not:
-            return Finding("skipped", self.why_not)
-        return Finding("ok", f"compiled and run in {self.probes.kernel(self.device):.2f} s")
+            return "skipped", self.why_not
+        return "ok", f"compiled and run in {self.probes.kernel(self.device):.2f} s"
 
     def _cudnn(self) -> Finding:
         installed = self.probes.distributions()
@@ -188,10 +188,10 @@ class Cuda:
             versions = ", ".join(f"{name} {installed[name]}" for name in names)
             front, library = (_release(installed[name]) for name in names)
             if not (FRONT_ENDS[0] <= front < FRONT_ENDS[1] and library >= CUDNN_FROM):
-                return Finding("warning", f"{versions}: not the versions that --kernels cudnn is made for", mend)
-            return Finding("ok", f"{versions}; used by --kernels cudnn only")
+                return "warning", f"{versions}: not the versions that --kernels cudnn is made for", mend
+            return "ok", f"{versions}; used by --kernels cudnn only"
         status: Status = "warning" if len(missing) == 1 and names[0] in installed else "skipped"
-        return Finding(status, f"optional; {' and '.join(missing)} not installed", mend)
+        return status, f"optional; {' and '.join(missing)} not installed", mend
 
     def _wheel_cuda(self) -> int | None:
         """CUDA's major version in the name of the one CuPy wheel: cupy-cuda13x is 13, cupy-cuda113 was 11."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from gpucnn.device import named, reason_of
 from gpucnn.errors import DeviceError
@@ -14,17 +14,13 @@ Status = Literal["ok", "warning", "failure", "skipped"]
 MARKS: Mapping[str, str] = {"ok": "ok", "warning": "warn", "failure": "FAIL", "skipped": "skip"}
 
 
-class Finding(NamedTuple):
-    """What one check says: `remedy` is the one command that mends it."""
-
-    status: Status
-    found: str
-    remedy: str = ""
+# what one check says; the last text, where there is one, is the command that mends it
+Finding = tuple[Status, str] | tuple[Status, str, str]
 
 
 @dataclass(frozen=True)
 class Check:
-    """A finding under the name of its check."""
+    """A finding under the name of its check. remedy: the one command that mends it, or ""."""
 
     name: str
     status: Status
