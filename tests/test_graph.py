@@ -25,7 +25,7 @@ from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD, Adam, AdamW
-from gpucnn.report.bench import candidates, steps
+from gpucnn.report.bench import candidates, profile, steps
 from gpucnn.report.bench.session import Session
 from gpucnn.report.bench.session import Settings as How
 from gpucnn.report.compare import Settings, backends, compare
@@ -294,6 +294,14 @@ def test_bench_times_the_fused_kernels_and_the_graph(fake_cuda):
     assert set(candidates.MORE) & set(row["milliseconds"]) == expected
     assert all(row["milliseconds"].values())
     assert row["peer"] not in candidates.MORE
+
+
+def test_a_profile_of_the_fused_kernels(fake_cuda):
+    settings = How(device="cuda", fused=True, rounds=1)
+    reference, fused = profile.profile("single-filter", 6, settings, lambda text: None)["rows"]
+    assert (reference["kernels"], fused["kernels"]) == ("gpucnn", "gpucnn fused")
+    assert len(fused["milliseconds"]) == len(reference["milliseconds"]) - 2  # three layers run as one
+    assert all(each["forward"] > 0 for row in (reference, fused) for each in row["milliseconds"])
 
 
 def test_bench_times_numba_on_the_cpu():

@@ -75,24 +75,18 @@ def torch(
     channels_last: bool = False,
 ) -> dict[str, Any]:
     """The same in PyTorch: network, initial weights, optimiser, schedule, batch size; images float32 from the start."""
-    import numpy as np
     import torch
 
-    from ... import networks, runs
+    from ... import runs
     from ...data import load
-    from ...initializers import generator
     from ...schedules import schedule
-    from .torch_peer import Peer, optimizer_of
+    from .torch_peer import optimizer_of
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     dataset = load(data)
-    entry = networks.entry(network)
-    built = networks.build(network, dataset.input_shape, len(dataset.class_names))
-    weights, _ = np.random.SeedSequence(seed).spawn(2)
-    params = built.init(built.input_shape, generator(weights))
     recipe, _ = runs.recipe(runs.Settings(network), len(dataset.train_labels))
-    peer = Peer(built, entry.loss, params, device=device, channels_last=channels_last)
+    peer = _peer(network, dataset, seed, device=device, channels_last=channels_last)
     x, held = peer.put(dataset.train_images), peer.put(dataset.test_images)
     y, held_y = (torch.from_numpy(each).to(device) for each in (dataset.train_labels, dataset.test_labels))
     goal, factor = Goal(accuracy), schedule(recipe.schedule)
@@ -110,3 +104,16 @@ def torch(
             goal.seen(float(right) / len(held_y))
 
     return goal.pursue(cycle, min(recipe.epochs, epochs), epochs)
+
+
+def _peer(network: str, dataset: Any, seed: int, **how: Any) -> Any:
+    """The network in PyTorch with the initial weights that gpucnn has for this seed."""
+    import numpy as np
+
+    from ... import networks
+    from ...initializers import generator
+    from .torch_peer import Peer
+
+    built = networks.build(network, dataset.input_shape, len(dataset.class_names))
+    weights, _ = np.random.SeedSequence(seed).spawn(2)
+    return Peer(built, networks.entry(network).loss, built.init(built.input_shape, generator(weights)), **how)
