@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import __version__, arguments, cli_reports
+from . import __version__, arguments, cli_bench, cli_reports
 from .arguments import (
     AugmentOption,
     ChannelsOption,
@@ -38,6 +38,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(cli_reports.app)
+app.add_typer(cli_bench.app)
 
 
 @app.command()

@@ -1,9 +1,8 @@
-"""The commands that examine rather than train: check, doctor, bench, compare."""
+"""The commands that examine rather than train: check, doctor, compare; `cli_bench` has bench."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -65,62 +64,6 @@ def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def bench(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NETWORK]...", help="Networks by name; the five of the README's table by default."),
-    ] = None,
-    batch: Annotated[str | None, typer.Option(metavar="N,...", help="Images per step; 32,128,512 by default.")] = None,
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Turns of each library: 7, begun within 5 minutes; seeds of --time-to: 5; of --memory: 3."
-        ),
-    ] = None,
-    time_to: Annotated[
-        float | None, typer.Option(metavar="ACCURACY", help="Time whole processes until this test accuracy instead.")
-    ] = None,
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="The data set of --time-to.")] = "mnist",
-    scaling: Annotated[
-        bool, typer.Option("--scaling", help="Time per image against batch size and pixels instead.")
-    ] = False,
-    memory: Annotated[bool, typer.Option("--memory", help="Peak memory of a step in own processes instead.")] = False,
-    fused: Annotated[
-        bool,
-        typer.Option("--fused", help="Time numba's kernels too; on CUDA the fused ones, as a graph, and with cuDNN."),
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Time training steps and inference beside PyTorch (and, on CUDA, JAX) where they are installed."""
-    from .report import bench as steps
-    from .report import processes
-
-    def show(text: str) -> None:
-        print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
-
-    if sum((time_to is not None, scaling, memory)) > 1:
-        raise typer.BadParameter("--time-to, --scaling and --memory exclude each other; give one of them")
-    settings = steps.Settings(device=device, threads=threads, rounds=rounds or steps.Settings.rounds, fused=fused)
-    sizes = None if batch is None else arguments.whole_numbers(batch, "--batch")
-    if time_to is not None:
-        seeds = rounds or processes.SEEDS
-        found = processes.time_to(time_to, data, (names or ["fast"])[0], settings, show, seeds=seeds)
-    elif memory:
-        largest = max(sizes or [512])
-        repeats = rounds or processes.REPEATS
-        found = processes.memory((names or ["two-conv-wide"])[0], largest, settings, show, repeats=repeats)
-    elif scaling:
-        batches = sizes or steps.SCALING_BATCHES
-        found = steps.scaling((names or ["two-conv"])[0], batches, settings=settings, show=show)
-    else:
-        found = processes.compare(names or steps.NETWORKS, sizes or steps.BATCHES, settings, show)
-    if as_json:
-        print(json.dumps(found))
-
-
-@app.command()
 def compare(
     network: Annotated[
         str, typer.Argument(metavar="NETWORK", help="A network's name; `gpucnn networks` lists them.")
@@ -146,9 +89,10 @@ def compare(
     """
     from . import networks
     from .data import load
-    from .report import compare_plots, compare_text
+    from .report.compare import Settings
     from .report.compare import compare as run
-    from .report.compare_result import Settings
+    from .report.compare import plots as compare_plots
+    from .report.compare import text as compare_text
 
     networks.entry(network)
     if plot is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import dataclasses
 import itertools
 import json
 import math
@@ -18,13 +18,21 @@ from gpucnn.initializers import generator
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import OPTIMIZERS, SGD
-from gpucnn.report import bench, jax_peer, processes, tasks, timing, torch_peer
+from gpucnn.report import timing
+from gpucnn.report.bench import memory, others, process, profile, rows, scaling, steps, time_to, until
+from gpucnn.report.bench.session import Settings
 from gpucnn.report.timing import Candidate
 
-needs_torch = pytest.mark.skipif(not torch_peer.installed(), reason="PyTorch is not installed")
-needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+if others.installed("torch"):
+    from gpucnn.report.bench import torch_peer
+if others.installed("jax"):
+    from gpucnn.report.bench import jax_peer
 
-QUICK = bench.Settings(threads=1, rounds=1, images=6, needed=0, budget=0)
+needs_torch = pytest.mark.skipif(not others.installed("torch"), reason="PyTorch is not installed")
+needs_jax = pytest.mark.skipif(not others.installed("jax"), reason="JAX is not installed")
+
+QUICK = Settings(threads=1, rounds=1, images=6, needed=0, budget=0)
+HEAD = {"network": "n", "what": "w", "batch": 1}
 BOXES = {
     "same, stride 2": (Conv2D(3, 3, stride=2, padding="same"),),
     "same, even kernel": (Conv2D(3, (2, 4), padding="same"),),
@@ -171,8 +179,8 @@ def test_a_machine_that_is_never_idle_ends_the_wait(monkeypatch):
     monkeypatch.setattr(timing, "PAUSE", 0)
     found = timing.rounds(lambda k: {"gpucnn": 1.0}, 2, threads=2)
     assert (found.figures, found.discarded) == ([], timing.WAITS)
-    row = {"network": "n", "what": "w", "batch": 1} | bench.summary(found, ["gpucnn"], 1.0, "seconds")
-    assert "--threads 1" in bench.line(row, "seconds", "s")
+    row = rows.row(HEAD, found, ["gpucnn"], "seconds")
+    assert "--threads 1" in rows.line(row)
 
 
 def test_a_round_is_spoilt_between_two_blocks_too(monkeypatch):
@@ -200,9 +208,9 @@ def test_a_comparison_that_took_long_says_so(monkeypatch):
     monkeypatch.setattr(timing, "LONG", 0.0)
     found = timing.interleave({"gpucnn": Candidate(lambda: None)}, 3)
     assert (found.figures, found.late) == ([], True)
-    row = {"network": "n", "what": "w", "batch": 1} | bench.summary(found, ["gpucnn"], 1.0, "seconds")
+    row = rows.row(HEAD, found, ["gpucnn"], "seconds")
     row |= {"seconds": {"gpucnn": timing.spread([1.0])}, "rounds": 1}
-    assert "(1 round, 0 discarded, five minutes were over)" in bench.line(row, "seconds", "s")
+    assert "(1 round, 0 discarded, five minutes were over)" in rows.line(row)
 
 
 def test_gain_is_a_ratio_of_times():
@@ -211,22 +219,21 @@ def test_gain_is_a_ratio_of_times():
 
 def test_runs_that_missed_are_never_and_have_no_ratio():
     found = timing.Rounds([{"gpucnn": 2.0, "b": 4.0}, {"gpucnn": 3.0, "b": math.inf}, {"gpucnn": 1.0, "b": math.inf}])
-    row = bench.summary(found, ["gpucnn", "b"], 1.0, "seconds")
+    row = rows.row(HEAD, found, ["gpucnn", "b"], "seconds")
     assert row["ratio"] == {"median": 0.5, "min": 0.5, "max": 0.5}
     assert row["seconds"]["b"] == {"median": None, "min": 4.0, "max": None}
-    row |= {"network": "n", "what": "w", "batch": 1}
-    assert "gpucnn 2 [1..3] s" in bench.line(row, "seconds", "s")
-    assert "never" in bench.line(row, "seconds", "s")
+    assert "gpucnn 2 [1..3] s" in rows.line(row)
+    assert "never" in rows.line(row)
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    monkeypatch.setattr(torch_peer, "installed", lambda: False)
+    monkeypatch.setattr(others, "installed", lambda name: False)
 
 
 def test_without_torch_there_are_our_figures_and_a_sentence(alone):
     shown = []
-    found = bench.compare(["single-filter"], [2, 4], QUICK, shown.append)
+    found = steps.steps(["single-filter"], [2, 4], QUICK, shown.append, apart=False)
     assert any("PyTorch is not installed" in each for each in found["notes"])
     assert any("PyTorch is not installed" in each for each in shown)
     assert [(row["what"], row["batch"]) for row in found["rows"]] == [
@@ -241,24 +248,24 @@ def test_without_torch_there_are_our_figures_and_a_sentence(alone):
 
 @needs_torch
 def test_beside_torch_both_memory_formats_are_timed():
-    found = bench.compare(["avgpool-96"], [3], QUICK, lambda text: None)
+    found = steps.steps(["avgpool-96"], [3], QUICK, lambda text: None, apart=False)
     for row in found["rows"]:
-        assert set(row["milliseconds"]) == {"gpucnn", *torch_peer.VARIANTS}
-        assert row["peer"] in torch_peer.VARIANTS
+        assert set(row["milliseconds"]) == {"gpucnn", *others.FORMATS}
+        assert row["peer"] in others.FORMATS
         assert row["ratio"]["min"] <= row["ratio"]["median"] <= row["ratio"]["max"]
     json.dumps(found, allow_nan=False)
 
 
 def test_scaling_goes_over_batches_and_then_over_pixels(alone):
-    found = bench.scaling("single-filter", [2, 3], [8, 12], QUICK, lambda text: None)
+    found = scaling.scaling("single-filter", [2, 3], [8, 12], QUICK, lambda text: None)
     assert [(row["batch"], row["input"]) for row in found["rows"]] == [
         (2, [28, 28, 1]),
         (3, [28, 28, 1]),
-        (bench.PIXEL_BATCH, [8, 8, 1]),
-        (bench.PIXEL_BATCH, [12, 12, 1]),
+        (scaling.PIXEL_BATCH, [8, 8, 1]),
+        (scaling.PIXEL_BATCH, [12, 12, 1]),
     ]
     row = found["rows"][-1]
-    expected = 1e6 * row["milliseconds"]["gpucnn"]["median"] / (bench.PIXEL_BATCH * 144)
+    expected = 1e6 * row["milliseconds"]["gpucnn"]["median"] / (scaling.PIXEL_BATCH * 144)
     assert row["nanoseconds_per_pixel"]["gpucnn"] == pytest.approx(expected)
     images, pixels = found["evenness"]
     assert list(images["microseconds_per_image"]) == ["2 of 28x28x1", "3 of 28x28x1"]
@@ -268,16 +275,48 @@ def test_scaling_goes_over_batches_and_then_over_pixels(alone):
     assert 0.1 < of_eight / found["rows"][2]["nanoseconds_per_pixel"]["gpucnn"] < 10  # the same unit
 
 
+def test_a_profile_has_every_layer_as_it_runs():
+    shown = []
+    found = profile.profile("two-conv", 70, QUICK, shown.append)  # more than one shard
+    (row,) = found["rows"]
+    of = {each["layer"]: each for each in row["milliseconds"]}
+    assert list(of) == [
+        *("input", "0 Conv2D(8, 5, flip=True) + ReLU() + MaxPool2D(2)"),
+        *("1 Conv2D(16, 5, flip=True) + ReLU() + MaxPool2D(2)", "2 Flatten()", "3 Dense(128)", "4 ReLU()"),
+        *("5 Dense(10)", "loss"),
+    ]
+    assert row["sum"] == pytest.approx(sum(each["forward"] + each["backward"] for each in of.values()))
+    assert sum(each["share"] for each in of.values()) == pytest.approx(1)
+    assert 0 < row["sum"] < 10 * row["step"]
+    dense = of["5 Dense(10)"]
+    assert dense["multiply_adds_per_second"] == pytest.approx(
+        1e3 * 3 * 70 * 128 * 10 / (dense["forward"] + dense["backward"])
+    )
+    assert of["input"]["backward"] == of["input"]["multiply_adds_per_second"] == 0
+    assert "whole step" in shown[-1]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_profile_leaves_out_the_gradient_of_the_input():
+    """What the first layer with parameters is not asked for is not counted either."""
+    (row,) = profile.profile("softmax-regression", 4, QUICK, lambda text: None)["rows"]
+    flatten, dense = row["milliseconds"][1:3]
+    assert (flatten["layer"], flatten["backward"]) == ("0 Flatten()", 0)
+    assert dense["multiply_adds_per_second"] == pytest.approx(
+        1e3 * 2 * 4 * 7840 / (dense["forward"] + dense["backward"])
+    )
+
+
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: bench.compare(["no-such"], [2], QUICK),
-        lambda: bench.compare(["fast"], [0], QUICK),
-        lambda: processes.compare(["no-such"], [2], QUICK),
-        lambda: bench.scaling("fast", [], [28], QUICK),
-        lambda: bench.Settings(rounds=0),
-        lambda: processes.time_to(1.5),
-        lambda: processes.memory(batch=0),
+        lambda: steps.steps(["no-such"], [2], QUICK),
+        lambda: steps.steps(["fast"], [0], QUICK),
+        lambda: profile.profile("fast", 0),
+        lambda: scaling.scaling("fast", [], [28], QUICK),
+        lambda: Settings(rounds=0),
+        lambda: time_to.time_to(1.5),
+        lambda: memory.memory(batch=0),
     ],
 )
 def test_wrong_settings_are_refused_before_the_work(call):
@@ -293,10 +332,10 @@ def test_a_goal_begins_its_schedule_again_and_knows_a_miss():
         for _ in range(epochs):
             goal.seen(0.1 * (goal.epochs + 1))
 
-    goal = tasks.Goal(0.4)
+    goal = until.Goal(0.4)
     assert goal.pursue(cycle, 3, 5) == {"reached": True, "epochs": 4, "accuracy": pytest.approx(0.4)}
     assert cycles == [(3, 0), (2, 1)]
-    goal = tasks.Goal(0.9)
+    goal = until.Goal(0.9)
     assert goal.pursue(cycle, 2, 3) == {"reached": False, "epochs": 3, "accuracy": pytest.approx(0.3)}
 
 
@@ -305,41 +344,41 @@ COMMON = {"network": "softmax-regression", "data": "digits", "seed": 0, "device"
 
 def test_a_task_ends_with_the_process_that_asked_for_it():
     arguments = {**COMMON, "accuracy": 1.0, "epochs": 10**9}
-    command = [sys.executable, "-m", "gpucnn.report.tasks", "train_ours", json.dumps(arguments), tasks.BOUND]
+    command = [sys.executable, "-m", "gpucnn.report.bench.process", "until:ours", json.dumps(arguments), process.BOUND]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as task:
         try:
             with pytest.raises(subprocess.TimeoutExpired):
                 task.wait(2)
             task.stdin.close()
-            assert task.wait(30) == tasks.ABANDONED
+            assert task.wait(30) == process.ABANDONED
         finally:
             task.kill()
 
 
 def test_our_training_task_reaches_or_misses():
-    found = tasks.train_ours(**COMMON, accuracy=0.3, epochs=4)
+    found = until.ours(**COMMON, accuracy=0.3, epochs=4)
     assert found["reached"]
     assert found["epochs"] <= 4
-    missed = tasks.train_ours(**COMMON, accuracy=1.0, epochs=1)
+    missed = until.ours(**COMMON, accuracy=1.0, epochs=1)
     assert (missed["reached"], missed["epochs"]) == (False, 1)
 
 
 @needs_torch
 def test_torch_trains_as_we_do():
     """From the same weights, one epoch apart in nothing but the batch order."""
-    theirs = tasks.train_torch(**COMMON, accuracy=1.0, epochs=2, channels_last=True)
-    ours = tasks.train_ours(**COMMON, accuracy=1.0, epochs=2)
+    theirs = until.torch(**COMMON, accuracy=1.0, epochs=2, channels_last=True)
+    ours = until.ours(**COMMON, accuracy=1.0, epochs=2)
     assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=0.1)
 
 
 def test_time_to_counts_misses_and_reruns(monkeypatch, alone):
     def run(task, *, seed, **arguments):
-        assert task == "train_ours"
+        assert task == "until:ours"
         return {"reached": seed != 1, "epochs": 1, "accuracy": 0.5}, 2.0 + seed
 
-    monkeypatch.setattr(processes, "run", run)
+    monkeypatch.setattr(process, "run", run)
     shown = []
-    found = processes.time_to(0.4, "digits", "fast", QUICK, shown.append, seeds=3)
+    found = time_to.time_to(0.4, "digits", "fast", dataclasses.replace(QUICK, rounds=3), shown.append)
     (row,) = found["rows"]
     assert row["misses"] == {"gpucnn": 1}
     assert row["seconds"]["gpucnn"] == {"median": 4.0, "min": 2.0, "max": None}
@@ -349,38 +388,38 @@ def test_time_to_counts_misses_and_reruns(monkeypatch, alone):
 
 
 def test_each_row_has_a_process_of_its_own(monkeypatch, alone):
-    asked, run, shown = [], processes.run, []
+    asked, run, shown = [], process.run, []
 
     def noted(task, **arguments):
         asked.append((task, arguments["network"], arguments["batch"]))
         return run(task, **arguments)
 
-    monkeypatch.setattr(processes, "run", noted)
-    found = processes.compare(["single-filter"], [3], QUICK, shown.append)
-    assert asked == [("steps", "single-filter", 3), ("steps", "single-filter", None)]
+    monkeypatch.setattr(process, "run", noted)
+    found = steps.steps(["single-filter"], [3], QUICK, shown.append)
+    assert asked == [("steps:alone", "single-filter", 3), ("steps:alone", "single-filter", None)]
     assert [(row["what"], row["batch"]) for row in found["rows"]] == [("training step", 3), ("inference", 6)]
     assert all(row["milliseconds"]["gpucnn"]["median"] > 0 for row in found["rows"])
-    assert processes.OWN in shown
-    assert processes.OWN in found["notes"]
+    assert steps.OWN in shown
+    assert steps.OWN in found["notes"]
     json.dumps(found, allow_nan=False)
 
 
 def test_memory_is_read_in_a_process_of_its_own(alone):
-    found = processes.memory("single-filter", 64, QUICK, lambda text: None, repeats=1)
+    found = memory.memory("single-filter", 64, QUICK, lambda text: None)
     size = found["rows"][0]["megabytes"]["gpucnn"]["median"]
     assert 1 < size < 200
 
 
 @needs_torch
 def test_torch_memory_task_answers():
-    found, seconds = processes.run("memory_torch", network="single-filter", batch=8, threads=1, channels_last=True)
-    assert found["bytes"] >= tasks.LEAST
+    found, seconds = process.run("memory:torch", network="single-filter", batch=8, threads=1, channels_last=True)
+    assert found["bytes"] >= memory.LEAST
     assert seconds > 0
 
 
 def test_a_process_that_fails_says_why():
-    with pytest.raises(GpucnnError, match=r"train_ours for fast failed: .*no-such-data"):
-        processes.run("train_ours", **{**COMMON, "network": "fast", "data": "no-such-data"}, accuracy=0.5, epochs=1)
+    with pytest.raises(GpucnnError, match=r"until:ours for fast failed: .*no-such-data"):
+        process.run("until:ours", **{**COMMON, "network": "fast", "data": "no-such-data"}, accuracy=0.5, epochs=1)
 
 
 def test_equal_seeds_start_both_sides_from_the_same_weights():

@@ -144,6 +144,7 @@ def test_help_of_every_command(gpucnn_):
         ("predict",),
         ("networks",),
         ("check",),
+        ("bench",),
         ("data",),
         ("data", "fetch"),
     ):

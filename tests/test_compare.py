@@ -18,10 +18,9 @@ from gpucnn import data, runs
 from gpucnn.engine import acceleration
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE
-from gpucnn.report import backends, compare, compare_plots, compare_text
-from gpucnn.report.backends import CPU, YARDSTICKS, Backend, Problem
-from gpucnn.report.compare_result import Settings
-from gpucnn.report.compare_speed import Speed, break_even
+from gpucnn.report.compare import Settings, agreement, backends, compare, plots, text
+from gpucnn.report.compare.backends import CPU, YARDSTICKS, Backend, Problem
+from gpucnn.report.compare.speed import Speed, break_even
 
 SMALL = Settings("single-filter", ("cpu",), steps=3, batch_size=16, batches=(8, 32), threads=1, rounds=1, budget=1e-4)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -35,7 +34,7 @@ def digits():
 @pytest.fixture(scope="module")
 def on_cpu(digits):
     """NumPy's own table beside the array libraries that are here."""
-    return compare.compare(digits, SMALL)
+    return compare(digits, SMALL)
 
 
 @pytest.fixture
@@ -99,8 +98,8 @@ def test_steps_are_those_of_training(digits):
     chosen = runs.Settings("single-filter", "cpu", batch_size=16, seed=3, threads=1)
     model = runs.new_model(chosen, part)
     recipe, optimizer = runs.recipe(chosen, 96)
-    problem = Problem("single-filter", model.network, model.loss, part.train_images, part.train_labels, 3, 1)
-    found = compare.agreement(problem, [CPU, *YARDSTICKS], "float32", recipe, 6)
+    problem = Problem(model.network, model.loss, part.train_images, part.train_labels, 3, 1)
+    found = agreement.agreement(problem, [CPU, *YARDSTICKS], "float32", recipe, 6)
     options = {"optimizer": optimizer, "lr": recipe.lr, "schedule": recipe.schedule, "seed": 3}
     history = model.fit(part.train_images, part.train_labels, epochs=1, batch_size=16, **options)
     assert np.mean(found.losses["cpu"]) == pytest.approx(history.epochs[0].train_loss, rel=1e-6)
@@ -112,19 +111,19 @@ def test_a_wrong_backend_misses_its_targets(digits):
 
     chosen = runs.Settings("single-filter", "cpu", batch_size=16, threads=1)
     model = runs.new_model(chosen, digits)
-    problem = Problem("single-filter", model.network, model.loss, digits.train_images, digits.train_labels, 0, 1)
+    problem = Problem(model.network, model.loss, digits.train_images, digits.train_labels, 0, 1)
     wrong = Backend("wrong", "weights that are too large", put=slightly_wrong)
     recipe, _ = runs.recipe(chosen, len(digits.train_labels))
-    found = compare.agreement(problem, [CPU, *YARDSTICKS, wrong], "float32", recipe, 2)
+    found = agreement.agreement(problem, [CPU, *YARDSTICKS, wrong], "float32", recipe, 2)
     assert found.worst("wrong") > 1e-4
     assert found.theta["wrong"][-1] > 1e-4 > 100 * found.yardstick
 
 
 def test_relative_difference():
-    assert compare.relative(np.array([3.0, 4.5]), np.array([3.0, 4.0])) == 0.1
-    assert compare.relative(np.array([0.0, 2.0]), np.zeros(2)) == 2
-    assert compare.relative(np.zeros(2), np.zeros(2)) == 0
-    assert math.isnan(compare.relative(np.array([math.nan]), np.ones(1)))
+    assert agreement.relative(np.array([3.0, 4.5]), np.array([3.0, 4.0])) == 0.1
+    assert agreement.relative(np.array([0.0, 2.0]), np.zeros(2)) == 2
+    assert agreement.relative(np.zeros(2), np.zeros(2)) == 0
+    assert math.isnan(agreement.relative(np.array([math.nan]), np.ones(1)))
 
 
 def test_a_machine_without_a_gpu_says_so_in_one_sentence(no_gpu):
@@ -144,10 +143,10 @@ def test_libraries_that_are_missing_are_named(no_gpu, monkeypatch):
 
 def test_without_any_other_library_there_are_still_the_cpu_runs(digits, no_gpu, monkeypatch):
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    found = compare.compare(digits, dataclasses.replace(SMALL, steps=1, batches=(8,)))
+    found = compare(digits, dataclasses.replace(SMALL, steps=1, batches=(8,)))
     assert list(found.devices) == ["cpu", "reversed", "reference"]
     assert found.targets == []
-    assert "No device or library" in compare_text.render(found)
+    assert "No device or library" in text.render(found)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_a_device_that_is_named_twice_is_compared_once(fake_gpu):
 
 
 def test_a_gpu_is_compared_timed_and_drawn(digits, fake_gpu, tmp_path):
-    found = compare.compare(digits, dataclasses.replace(SMALL, devices=("cpu", "cuda")))
+    found = compare(digits, dataclasses.replace(SMALL, devices=("cpu", "cuda")))
     assert list(found.devices) == ["cpu", "reversed", "reference", "cuda:0"]
     assert found.sentence is None
     assert agreed(found, "cuda:0")
@@ -176,8 +175,8 @@ def test_a_gpu_is_compared_timed_and_drawn(digits, fake_gpu, tmp_path):
         assert (each.transfer > 0) == (each.device == "cuda:0")
         assert each.transferred <= each.resident
     assert set(found.break_even) == {"cuda:0"}
-    assert "cuda:0 " in compare_text.break_even(found)[0]
-    compare_plots.overview(found, tmp_path / "gpu.png")
+    assert "cuda:0 " in text.break_even(found)[0]
+    plots.overview(found, tmp_path / "gpu.png")
     assert (tmp_path / "gpu.png").read_bytes().startswith(PNG)
 
 
@@ -188,10 +187,10 @@ def test_a_batch_that_does_not_fit_is_no_row_less(digits, fake_gpu, monkeypatch)
         return self.put(indices)
 
     monkeypatch.setattr(backends.Runner, "batch", full)
-    found = compare.compare(digits, dataclasses.replace(SMALL, devices=("cuda",)))
+    found = compare(digits, dataclasses.replace(SMALL, devices=("cuda",)))
     assert found.speeds[-1] == Speed("cuda:0", 32)
-    assert "out of memory" in compare_text.speed(found)
-    assert compare_plots.speed(found)
+    assert "out of memory" in text.speed(found)
+    assert plots.speed(found)
 
 
 @pytest.mark.gpu
@@ -200,8 +199,8 @@ def test_a_real_gpu_agrees(digits, network):
     if not usable_gpu():
         pytest.skip("no CUDA device can be used here")
     settings = Settings(network, steps=100, batches=(32, 64), rounds=1)
-    found = compare.compare(digits, settings)
-    assert agreed(found, "cuda:0"), compare_text.targets(found)
+    found = compare(digits, settings)
+    assert agreed(found, "cuda:0"), text.targets(found)
 
 
 def rates(device, by_batch):
@@ -238,11 +237,11 @@ def test_json_text_and_pictures(on_cpu, tmp_path):
     assert set(told["precisions"]) == {"float32", "float64"}
     assert len(told["precisions"]["float32"]["theta"]["reference"]) == 3
     assert len(told["speeds"]) == 2 * len([name for name in on_cpu.devices if name not in ("reversed", "strict")])
-    text = compare_text.render(on_cpu)
+    shown = text.render(on_cpu)
     for part in ("theta after 3 steps", "gradient 0/kernel", "at most 1.0e-05", "images/s", "No GPU was asked for"):
-        assert part in text
-    assert max(map(len, compare_text.agreement(on_cpu).splitlines())) <= 120
-    compare_plots.overview(on_cpu, tmp_path / "all.png")
+        assert part in shown
+    assert max(map(len, text.agreement(on_cpu).splitlines())) <= 120
+    plots.overview(on_cpu, tmp_path / "all.png")
     assert (tmp_path / "all.png").read_bytes().startswith(PNG)
 
 
@@ -265,5 +264,5 @@ def test_settings_that_make_no_sense(wrong):
 def test_files_that_cannot_be_drawn(path, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingError, match=says):
-        compare_plots.check_format(path)
-    compare_plots.check_format(tmp_path / "compare.svg")
+        plots.check_format(path)
+    plots.check_format(tmp_path / "compare.svg")

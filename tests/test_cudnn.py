@@ -29,7 +29,10 @@ from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
 from gpucnn.optimizers import SGD, Adam
-from gpucnn.report import bench, compare, compare_result
+from gpucnn.report.bench import candidates, steps
+from gpucnn.report.bench.session import Session
+from gpucnn.report.bench.session import Settings as How
+from gpucnn.report.compare import Settings, compare
 
 __all__ = ["fake_cuda", "fake_cudnn"]
 
@@ -251,13 +254,13 @@ def test_the_command_trains_with_it(option, fake_cudnn, monkeypatch, capsys, tmp
 
 
 def test_compare_and_bench_set_it_beside_the_others(fake_cudnn):
-    settings = compare_result.Settings("single-filter", ("cuda+cudnn",), 5, 16, (8,), threads=1, rounds=1, budget=0)
-    found = compare.compare(load("digits"), settings)
+    settings = Settings("single-filter", ("cuda+cudnn",), 5, 16, (8,), threads=1, rounds=1, budget=0)
+    found = compare(load("digits"), settings)
     double = next(each for each in found.agreements if each.dtype == "float64")
     assert max(row.differences["cuda:0+cudnn"] for row in double.rows) < 1e-12
-    how = bench.Settings(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    how = How(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
     for name, shown in (("single-filter", True), ("layered", False)):
-        row = bench.Bench(how, lambda text: None).training(bench.Case.of(name, 12), 6)
+        row = steps.training(Session(how), candidates.Case.of(name, 12), 6)
         assert {"gpucnn cuDNN", "gpucnn cuDNN, graph"}.issubset(row["milliseconds"]) == shown
         assert "gpucnn fused" in row["milliseconds"]
 

@@ -13,9 +13,9 @@ import pytest
 
 import gpucnn
 from gpucnn.device import select
-from gpucnn.report import doctor
-from gpucnn.report.doctor import MARKS, Check, Report, examine, render
-from gpucnn.report.probes import Driver, Gpu, Probes
+from gpucnn.report.doctor import cuda, examine, render
+from gpucnn.report.doctor.probes import Driver, Gpu, Probes
+from gpucnn.report.doctor.report import MARKS, Check, Report
 
 NO_GPU = select("auto")[1] if select("auto")[0].kind == "cpu" else ""
 GIB = 2**30
@@ -264,7 +264,7 @@ def test_the_versions_of_cudnn_are_those_of_the_extra():
     extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
-    (low, high), least = doctor.FRONT_ENDS, doctor.CUDNN_FROM
+    (low, high), least = cuda.FRONT_ENDS, cuda.CUDNN_FROM
     front = f"nvidia-cudnn-frontend>={low[0]}.{low[1]},<{high[0]}.{high[1]}"
     assert extras["cudnn"] == [front, f"nvidia-cudnn-cu13>={least[0]}.{least[1]}"]
     assert extras["cudnn12"] == [front, f"nvidia-cudnn-cu12>={least[0]}.{least[1]}"]

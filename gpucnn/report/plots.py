@@ -9,14 +9,20 @@ from typing import Any
 from ..training import Epoch
 
 
-def learning_curves(epochs: Sequence[Epoch], path: str | os.PathLike[str], title: str = "") -> None:
-    """Loss per epoch, and accuracy where a validation part was held out, as an image file at path."""
+def blank(size: tuple[float, float]) -> Any:
+    """An empty figure; size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    held_out = [epoch for epoch in epochs if epoch.validation_loss is not None]
-    figure = Figure(figsize=(9.0, 3.6) if held_out else (5.0, 3.6), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def learning_curves(epochs: Sequence[Epoch], path: str | os.PathLike[str], title: str = "") -> None:
+    """Loss per epoch, and accuracy where a validation part was held out, as an image file at path."""
+    held_out = [epoch for epoch in epochs if epoch.validation_loss is not None]
+    figure = blank((9.0, 3.6) if held_out else (5.0, 3.6))
     axes = figure.subplots(1, 2 if held_out else 1, squeeze=False)[0]
     numbers = [epoch.epoch for epoch in epochs]
     dot, square = ("o-", "s-") if len(epochs) <= 40 else ("-", "-")

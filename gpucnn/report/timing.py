@@ -117,12 +117,7 @@ def rounds(
 
 
 def interleave(
-    candidates: Mapping[str, Candidate],
-    count: int,
-    *,
-    threads: int = 1,
-    needed: float = NEEDED,
-    budget: float = BUDGET,
+    candidates: Mapping[str, Candidate], count: int, *, threads: int = 1, needed: float = NEEDED, budget: float = BUDGET
 ) -> Rounds:
     """Seconds per call of each candidate in each round. In a round each has one block of calls, in turn.
 
@@ -144,7 +139,7 @@ def interleave(
 
 def seconds(call: Callable[[], Any], wait: Callable[[], Any] | None = None) -> float:
     """Of one call, after one that is not timed."""
-    done = wait or _nothing
+    done = wait or (lambda: None)
     call()
     done()
     start = time.perf_counter()
@@ -183,7 +178,3 @@ def _block(each: Candidate, repeats: int) -> float:
             each.call()
             times.append(time.perf_counter() - start)
         return statistics.median(times)
-
-
-def _nothing() -> None:
-    pass

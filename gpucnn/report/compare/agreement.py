@@ -1,4 +1,4 @@
-"""`gpucnn compare`: the same network from the same seed on the CPU and on a GPU: do they agree, and when does it pay?
+"""How far what devices compute lies apart: each layer's output and gradient of one pass, then theta along the steps.
 
 float32 training is chaotic: where a rounding decides which of two values is the larger, runs part at once. So the
 distance between CPU and GPU stands beside that between CPU runs that differ in the order of their sums only.
@@ -12,71 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import runs
-from ..data import Dataset
-from ..engine.rewrite import rewritten
-from ..initializers import generator
-from ..kernels import Context
-from ..namespace import array_namespace
-from ..network import describe
-from ..networks import Recipe
-from ..optimizers import Optimizer, State
-from ..parameters import Layout
-from ..schedules import schedule
-from ..workers import default_threads
-from .backends import CPU, YARDSTICKS, Backend, Problem, Runner, held_to_one_thread, selected
-from .compare_result import Agreement, Comparison, Row, Settings
-from .compare_speed import speeds
+from ...engine.rewrite import rewritten
+from ...initializers import generator
+from ...kernels import Context
+from ...namespace import array_namespace
+from ...networks import Recipe
+from ...optimizers import Optimizer, State
+from ...parameters import Layout
+from ...schedules import schedule
+from .backends import Backend, Problem, Runner
+from .result import Agreement, Row
 
 Array = Any
-
-DTYPES = ("float32", "float64")
-
-
-def compare(dataset: Dataset, settings: Settings | None = None) -> Comparison:
-    """Run the comparison on a data set's training images. Raises SettingError and DeviceError."""
-    settings = settings or Settings()
-    others, sentence = selected(settings.devices)
-    chosen = runs.Settings(
-        settings.network, "cpu", batch_size=settings.batch_size, seed=settings.seed, threads=settings.threads
-    )
-    model = runs.new_model(chosen, dataset)
-    recipe, _ = runs.recipe(chosen, len(dataset.train_labels))
-    problem = Problem(
-        settings.network,
-        model.network,
-        model.loss,
-        dataset.train_images,
-        dataset.train_labels,
-        settings.seed,
-        settings.threads,
-    )
-    backends = [CPU, *YARDSTICKS, *others]
-    timed = [CPU, *(YARDSTICKS if sentence else ()), *others]
-    with held_to_one_thread():
-        agreements = [agreement(problem, backends, dtype, recipe, settings.steps) for dtype in DTYPES]
-        measured = speeds(
-            problem,
-            timed,
-            recipe.optimizer,
-            recipe.lr,
-            settings.batches,
-            rounds=settings.rounds,
-            budget=settings.budget,
-        )
-    return Comparison(
-        settings.network,
-        dataset.name,
-        model.layout.size,
-        settings,
-        recipe.batch_size,
-        settings.threads or default_threads(),
-        describe(recipe.optimizer),
-        sentence,
-        {each.name: each.about for each in backends},
-        agreements,
-        measured,
-    )
 
 
 def agreement(problem: Problem, backends: Sequence[Backend], dtype: str, recipe: Recipe, steps: int) -> Agreement:

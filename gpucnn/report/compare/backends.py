@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..device import Device, _cuda_obstacle, named
-from ..engine.acceleration import Acceleration
-from ..engine.execution import Step
-from ..errors import DeviceError
-from ..losses import Loss
-from ..model import Model
-from ..network import Network
-from ..optimizers import Optimizer
+from ...device import Device, _cuda_obstacle, named
+from ...engine.acceleration import Acceleration
+from ...engine.execution import Step
+from ...errors import DeviceError
+from ...losses import Loss
+from ...model import Model
+from ...network import Network
+from ...optimizers import Optimizer
 
 Array = Any
 
@@ -29,8 +29,7 @@ class Backend:
 
     put, fetch: a host array -> one of the library's, and back; None is the device's own. reference: the reference
     table instead of the device's own. reversed: the examples of a batch in the opposite order, in shards of another
-    size. yardstick: differs from the CPU in the order of its sums only. timed: False where speed says nothing.
-    acceleration: of a CUDA device.
+    size. timed: False where speed says nothing. acceleration: of a CUDA device.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Backend:
     fetch: Callable[[Array], np.ndarray] | None = None
     reference: bool = False
     reversed: bool = False
-    yardstick: bool = False
     timed: bool = True
     acceleration: Acceleration = Acceleration()
 
@@ -54,8 +52,8 @@ ACCELERATED = {
 CPU = Backend("cpu", "NumPy's own kernel table")
 # The first changes the sums over a batch, the gradient's; the second those inside every layer.
 YARDSTICKS = (
-    Backend("reversed", "the same with reversed batches in other shards", reversed=True, yardstick=True, timed=False),
-    Backend("reference", "the reference table on NumPy", reference=True, yardstick=True),
+    Backend("reversed", "the same with reversed batches in other shards", reversed=True, timed=False),
+    Backend("reference", "the reference table on NumPy", reference=True),
 )
 
 
@@ -63,7 +61,6 @@ YARDSTICKS = (
 class Problem:
     """What all backends compute. images (N, H, W, C) uint8 and labels (N,) on the host; threads: on the CPU."""
 
-    name: str
     network: Network
     loss: Loss
     images: np.ndarray
@@ -97,12 +94,8 @@ class Runner:
             threads=problem.threads,
             **asdict(acceleration),
         )
-        self.network, self.layout, self.scaling, self.execution = (
-            model.network,
-            model.layout,
-            model.scaling,
-            model.execution,
-        )
+        self.scaling, self.execution = model.scaling, model.execution
+        self.network, self.layout = model.network, model.layout
         self._start = [model.device.fetch(vector) for vector in (self.execution.theta, self.execution.state)]
         with self.device.activate():
             self.images, self.labels = self.put(problem.images), self.put(problem.labels)

@@ -1,52 +1,29 @@
-"""The same networks in PyTorch, to be timed against. PyTorch is imported by the functions that need it, never here."""
+"""The same networks in PyTorch, to be timed against. Imported only where `others` found no obstacle."""
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn, optim
+from torch.nn import functional as F
 
-from ..device import reason_of
-from ..errors import SettingError
-from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
-from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
-from ..network import Network, describe
-from ..ops.window import Window
-from ..optimizers import SGD, Adam, AdamW, Optimizer
-from .timing import Candidate, seconds
+from ...errors import SettingError
+from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ...network import Network, describe
+from ...ops.window import Window
+from ...optimizers import SGD, Adam, AdamW, Optimizer
+from ..timing import Candidate, seconds
+from . import others
 
-NAME = "PyTorch"
-VARIANTS: dict[str, dict[str, Any]] = {NAME: {}, f"{NAME} channels_last": {"channels_last": True}}
-COMPILED: dict[str, dict[str, Any]] = {f"{NAME} compiled": {"compiled": True}}
+FORMATS = (torch.contiguous_format, torch.channels_last)
 INFERENCE_BATCHES = (256, 512, 1000)  # the fastest is taken
 TRIAL = 2000  # images on which they are compared
-
-
-def installed() -> bool:
-    return importlib.util.find_spec("torch") is not None
-
-
-def obstacle(device: str) -> str | None:
-    """Why PyTorch cannot be compared with on "cpu" or "cuda:N", or None."""
-    if not installed():
-        return "PyTorch is not installed, so these are gpucnn's figures alone; `pip install torch` adds its own"
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        return f"PyTorch cannot be imported ({reason_of(error)}), so these are gpucnn's figures alone"
-    if device != "cpu" and not torch.cuda.is_available():
-        return "this PyTorch sees no CUDA device, so it is left out"
-    return None
-
-
-def set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def translate(network: Network) -> Any:
@@ -54,46 +31,33 @@ def translate(network: Network) -> Any:
 
     Raises SettingError for a layer that has no equal.
     """
-    from torch import nn
-
-    return nn.Sequential(*(each for k, layer in enumerate(network.layers) for each in _modules(layer, network, k)))
-
-
-def _modules(layer: Any, network: Network, k: int) -> list[Any]:
-    from torch import nn
-
-    in_shape = network.shapes()[k]
-    match layer:
-        case Conv2D():
-            return _convolution(layer, in_shape)
-        case MaxPool2D() | AvgPool2D():
-            return _pool(layer, in_shape)
-        case Dense():
-            return [nn.Linear(in_shape[0], layer.units, layer.bias)]
-        case ReLU() | Sigmoid() | Tanh() | Flatten():
-            return [getattr(nn, type(layer).__name__)()]
-    raise _no_equal(layer, k)
-
-
-def _no_equal(layer: Any, k: int) -> SettingError:
-    return SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+    made: list[Any] = []
+    for k, (layer, in_shape) in enumerate(zip(network.layers, network.shapes())):
+        match layer:
+            case Conv2D():
+                made += _convolution(layer, in_shape)
+            case MaxPool2D() | AvgPool2D():
+                made += _pool(layer, in_shape)
+            case Dense():
+                made.append(nn.Linear(in_shape[0], layer.units, layer.bias))
+            case ReLU() | Sigmoid() | Tanh() | Flatten():
+                made.append(getattr(nn, type(layer).__name__)())
+            case _:
+                raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+    return nn.Sequential(*made)
 
 
 def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
-    from torch import nn
-
     window = layer.window(in_shape)
     tied = layer.bias == "tied"
     padded, padding = _padded(window, 0.0)
     convolution = nn.Conv2d(
         in_shape[2], layer.filters, window.size, window.stride, padding, window.dilation, layer.groups, tied
     )
-    return [*padded, convolution, *([_untied_bias(layer.out_shape(in_shape))] if layer.bias == "untied" else [])]
+    return [*padded, convolution, *([UntiedBias(layer.out_shape(in_shape))] if layer.bias == "untied" else [])]
 
 
 def _pool(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
-    from torch import nn
-
     window = layer.geometry(in_shape)
     if isinstance(layer, MaxPool2D):
         padded, padding = _padded(window, -math.inf, most=2)
@@ -106,8 +70,6 @@ def _pool(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
 
 def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tuple[int, int]]:
     """A padding layer where the sides differ (or exceed size / most), else the padding of the layer itself."""
-    from torch import nn
-
     (top, bottom), (left, right) = window.padding
     within = not most or (top <= window.size[0] // most and left <= window.size[1] // most)
     if top == bottom and left == right and within:
@@ -115,20 +77,15 @@ def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tup
     return [nn.ConstantPad2d((left, right, top, bottom), value)], (0, 0)
 
 
-def _untied_bias(shape: tuple[int, int, int]) -> Any:
-    import torch
+class UntiedBias(nn.Module):
+    """One number per output position; shape: of the output, (H, W, C)."""
 
-    class UntiedBias(torch.nn.Module):
-        """One number per output position."""
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(shape[2], shape[0], shape[1]))
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.bias = torch.nn.Parameter(torch.zeros(shape[2], shape[0], shape[1]))
-
-        def forward(self, x: Any) -> Any:
-            return x + self.bias
-
-    return UntiedBias()
+    def forward(self, x: Any) -> Any:
+        return x + self.bias
 
 
 def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
@@ -153,6 +110,12 @@ def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
             image = shape
 
 
+def put(images: np.ndarray, device: str = "cpu", channels_last: bool = False) -> Any:
+    """images (N, H, W, C) uint8 -> float32 (N, C, H, W) in 0..1 on that device."""
+    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    return x.contiguous(memory_format=FORMATS[channels_last])
+
+
 class Peer:
     """A network in PyTorch with its loss and its optimiser, ready to take steps. params: the initial ones."""
 
@@ -168,10 +131,8 @@ class Peer:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        import torch
-
-        self.device, self.compiled = device, compiled
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.device, self.channels_last, self.compiled = device, channels_last, compiled
+        self.format = FORMATS[channels_last]
         module = translate(network)
         if params is not None:
             with torch.no_grad():
@@ -183,11 +144,7 @@ class Peer:
         self.optimizer = optimizer_of(optimizer or SGD(), module.parameters(), lr)
 
     def put(self, images: np.ndarray) -> Any:
-        """images (N, H, W, C) uint8 -> float32 (N, C, H, W) in 0..1, in this peer's memory format, on its device."""
-        import torch
-
-        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
-        return x.contiguous(memory_format=self.format)
+        return put(images, self.device, self.channels_last)
 
     def step(self, x: Any, labels: Any) -> Any:
         self.optimizer.zero_grad()
@@ -197,8 +154,6 @@ class Peer:
         return loss
 
     def logits(self, x: Any, batch: int) -> Any:
-        import torch
-
         with torch.inference_mode():
             # a compiled module replays a CUDA graph, which writes over its last output
             made = [self.module(part).clone() if self.compiled else self.module(part) for part in x.split(batch)]
@@ -206,8 +161,6 @@ class Peer:
 
 
 def _loss(loss: Loss) -> Callable[[Any, Any], Any]:
-    from torch.nn import functional as F
-
     if isinstance(loss, SoftmaxCrossEntropy):
         return F.cross_entropy
     if isinstance(loss, BinaryCrossEntropy):
@@ -218,8 +171,6 @@ def _loss(loss: Loss) -> Callable[[Any, Any], Any]:
 
 
 def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
-    from torch import optim
-
     if isinstance(chosen, SGD):
         return optim.SGD(
             parameters, lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay, nesterov=chosen.nesterov
@@ -230,42 +181,38 @@ def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
     raise SettingError(f"{chosen} has no equal in PyTorch here")
 
 
-def _variants(device: str) -> dict[str, dict[str, Any]]:
-    return VARIANTS if device == "cpu" else VARIANTS | COMPILED
+def _peers(network: Network, loss: Loss, device: str, lr: float = 0.01) -> tuple[dict[str, Peer], Any]:
+    """One by memory format, on a GPU a compiled one too; and what waits for the device.
 
-
-def _waiting(device: str) -> Callable[[], Any] | None:
-    """What waits for the device; and plain float32 on both sides: TF32 keeps 10 bits of the mantissa only."""
+    In plain float32, as on gpucnn's side: TF32 keeps 10 bits of the mantissa only.
+    """
     if device == "cpu":
-        return None
-    import torch
-
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return functools.partial(torch.cuda.synchronize, device)
+        variants, wait = others.FORMATS, None
+    else:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        variants = others.FORMATS | {"PyTorch compiled": {"compiled": True}}
+        wait = functools.partial(torch.cuda.synchronize, device)
+    return {name: Peer(network, loss, device=device, lr=lr, **how) for name, how in variants.items()}, wait
 
 
 def training(
     network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
 ) -> dict[str, Candidate]:
     """A step on these images, which are float32 tensors on the device before it begins; per memory format."""
-    import torch
-
-    wait, found = _waiting(device), {}
-    for name, options in _variants(device).items():
-        peer = Peer(network, loss, device=device, lr=lr, **options)
-        x, y = peer.put(images), torch.from_numpy(labels).to(device)
-        found[name] = Candidate(functools.partial(peer.step, x, y), wait=wait)
-    return found
+    peers, wait = _peers(network, loss, device, lr)
+    y = torch.from_numpy(labels).to(device)
+    return {
+        name: Candidate(functools.partial(peer.step, peer.put(images), y), wait=wait) for name, peer in peers.items()
+    }
 
 
 def inference(network: Network, loss: Loss, images: np.ndarray, device: str) -> dict[str, Candidate]:
     """Logits of these images, float32 tensors on the device beforehand, in the best of some batch sizes."""
-    wait, found = _waiting(device), {}
-    for name, options in _variants(device).items():
-        peer = Peer(network, loss, device=device, **options)
-        x = peer.put(images)
-        sizes = INFERENCE_BATCHES[-1:] if peer.compiled else INFERENCE_BATCHES
+    found = {}
+    peers, wait = _peers(network, loss, device)
+    for name, peer in peers.items():
+        x, sizes = peer.put(images), INFERENCE_BATCHES[-1:] if peer.compiled else INFERENCE_BATCHES
         trials = {size: seconds(functools.partial(peer.logits, x[:TRIAL], size), wait) for size in sizes}
-        best = min(trials, key=lambda size: trials[size])
+        best = min(sizes, key=lambda size: trials[size])
         found[name] = Candidate(functools.partial(peer.logits, x, best), wait=wait)
     return found

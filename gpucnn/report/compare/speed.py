@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.recorded import WARM
-from ..optimizers import Optimizer
+from ...engine.recorded import WARM
+from ...networks import Recipe
 from .backends import Backend, Problem, Runner
 
 MOST = 200  # steps in a block
@@ -42,22 +42,17 @@ class Speed:
         return self.batch / (self.compute + (self.transfer or 0)) if self.compute else None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "device": self.device,
-            "batch": self.batch,
-            "first_step_seconds": self.first,
-            "transfer_seconds": self.transfer,
-            "compute_seconds": self.compute,
-            "images_per_second": self.resident,
-            "images_per_second_with_transfer": self.transferred,
-        }
+        seconds = {"first_step": self.first, "transfer": self.transfer, "compute": self.compute}
+        rates = {"images_per_second": self.resident, "images_per_second_with_transfer": self.transferred}
+        times = {f"{name}_seconds": value for name, value in seconds.items()}
+        return {"device": self.device, "batch": self.batch} | times | rates
 
 
 class _Work:
     """Steps of one batch size on one runner, timed by the device: events on CUDA, a clock on the CPU."""
 
-    def __init__(self, runner: Runner, optimizer: Optimizer, lr: float, batch: int, budget: float) -> None:
-        self.runner, self.lr, self.batch = runner, lr, batch
+    def __init__(self, runner: Runner, recipe: Recipe, batch: int, budget: float) -> None:
+        self.runner, self.lr, self.batch = runner, recipe.lr, batch
         self.computes: list[float] = []
         self.transfers: list[float] = []
         self.failed = False
@@ -66,7 +61,7 @@ class _Work:
         self.host = np.zeros((batch, *runner.images.shape[1:]), np.uint8), np.zeros(batch, np.int64)
         try:
             with runner.device.activate():
-                self.step, self.indices = runner.step(optimizer, batch), runner.batch(indices)
+                self.step, self.indices = runner.step(recipe.optimizer, batch), runner.batch(indices)
                 self.first = self._timed(1)
                 if runner.backend.acceleration.graph:
                     self._timed(WARM)  # the next step records the graph
@@ -110,8 +105,7 @@ class _Work:
 def speeds(
     problem: Problem,
     backends: Sequence[Backend],
-    optimizer: Optimizer,
-    lr: float,
+    recipe: Recipe,
     batches: Sequence[int],
     *,
     rounds: int = 5,
@@ -125,7 +119,7 @@ def speeds(
     runners = [Runner(problem, backend, "float32") for backend in backends if backend.timed]
     found = []
     for batch in batches:
-        works = [_Work(runner, optimizer, lr, batch, budget) for runner in runners]
+        works = [_Work(runner, recipe, batch, budget) for runner in runners]
         for _ in range(rounds):
             for work in works:
                 work.block()

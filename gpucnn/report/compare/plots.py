@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import SettingError
+from ...errors import SettingError
+from ..plots import blank
 from .backends import CPU, YARDSTICKS
-from .compare_result import CHAOS_LIMIT, LAYER_LIMIT, THETA_LIMIT, Agreement, Comparison
+from .result import LAYER_LIMIT, Comparison
 
 Figure = Any
 
@@ -31,7 +32,7 @@ def check_format(path: str | os.PathLike[str]) -> None:
 
 def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
     """All four pictures in an image file at path."""
-    figure = _figure((12.0, 16.5))
+    figure = blank((12.0, 16.5))
     parts = figure.subfigures(4, 1, height_ratios=(1.45, 1, 1, 1), hspace=0.03)
     for part, draw in zip(parts, (_layers, _drift, _losses, _speed)):
         draw(part, found)
@@ -41,35 +42,26 @@ def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
 
 def layers(found: Comparison) -> Figure:
     """The relative difference of each layer's output and each parameter's gradient, one batch."""
-    return _alone(_layers, found, (11.0, 0.27 * len(found.agreements[0].rows) + 1.8))
+    return _alone(_layers, found, 0.27 * len(found.agreements[0].rows) + 1.8)
 
 
 def drift(found: Comparison) -> Figure:
     """The relative difference of theta, step by step."""
-    return _alone(_drift, found, (11.0, 3.8))
+    return _alone(_drift, found, 3.8)
 
 
 def losses(found: Comparison) -> Figure:
     """The loss of each step's batch."""
-    return _alone(_losses, found, (11.0, 3.6))
+    return _alone(_losses, found, 3.6)
 
 
 def speed(found: Comparison) -> Figure:
     """Images per second, and what a step consists of, by batch size."""
-    return _alone(_speed, found, (11.0, 4.6))
+    return _alone(_speed, found, 4.6)
 
 
-def _figure(size: tuple[float, float]) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _alone(draw: Callable[[Figure, Comparison], None], found: Comparison, size: tuple[float, float]) -> Figure:
-    figure = _figure(size)
+def _alone(draw: Callable[[Figure, Comparison], None], found: Comparison, height: float) -> Figure:
+    figure = blank((11.0, height))
     draw(figure, found)
     return figure
 
@@ -89,9 +81,7 @@ def _layers(figure: Figure, found: Comparison) -> None:
         axis.set_xscale("log")
         largest = [value for row in each.rows for value in row.differences.values() if math.isfinite(value)]
         axis.set_xlim(floor, max(1e5 * floor, 3 * max(largest, default=0.0)))
-        axis.set_xlabel("relative difference from the CPU (left edge: none)")
-        axis.set_title(each.dtype, fontsize="medium")
-        axis.grid(alpha=0.3)
+        _dress(axis, each.dtype, "relative difference from the CPU (left edge: none)")
     panels[0].set_yticks(range(len(names)), names, fontsize="small")
     panels[0].tick_params(axis="y", pad=8)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
@@ -104,13 +94,10 @@ def _drift(figure: Figure, found: Comparison) -> None:
         for name, curve in each.theta.items():
             steps = range(1, len(curve) + 1)
             axis.plot(steps, [max(value, FLOOR[each.dtype]) for value in curve], label=name, **_line(found, name))
-        limit = _limit(each)
+        limit = each.theta_limit
         axis.axhline(limit, color="C3", linestyle="--", linewidth=1, label="target at the last step")
         axis.set_yscale("log")
-        axis.set_xlabel("training step")
-        axis.set_ylabel("relative difference of theta")
-        axis.set_title(f"{each.dtype}, target {limit:.1e}", fontsize="medium")
-        axis.grid(alpha=0.3)
+        _dress(axis, f"{each.dtype}, target {limit:.1e}", "training step", "relative difference of theta")
     _legend(figure, panels[0])
 
 
@@ -119,10 +106,8 @@ def _losses(figure: Figure, found: Comparison) -> None:
     for axis, each in zip(panels, found.agreements):
         for name, curve in each.losses.items():
             axis.plot(range(1, len(curve) + 1), curve, label=name, **_line(found, name))
-        axis.set_xlabel("training step")
-        axis.set_title(each.dtype, fontsize="medium")
         axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
+        _dress(axis, each.dtype, "training step")
     panels[0].set_ylabel("mean loss of the batch, nats")
     _legend(figure, panels[0])
 
@@ -142,27 +127,24 @@ def _speed(figure: Figure, found: Comparison) -> None:
         pays = found.break_even.get(name, {}).get("resident")
         if pays is not None:
             rates.axvline(pays, color=_colour(found, name), linestyle=":", label=f"{name} pays from {pays}")
+    batches = sorted({each.batch for each in found.speeds})
     for axis, label in ((rates, "training images per second"), (times, "milliseconds per step")):
-        _by_batch(axis, sorted({each.batch for each in found.speeds}), label)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xticks(batches, list(map(str, batches)))
+        _dress(axis, "float32", "images per batch", label)
+        axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
 
 
-def _by_batch(axis: Any, batches: list[int], label: str) -> None:
-    axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
-    axis.set_xticks(batches, list(map(str, batches)))
-    axis.set_xlabel("images per batch")
-    axis.set_ylabel(label)
-    axis.set_title("float32", fontsize="medium")
+def _dress(axis: Any, title: str, below: str, beside: str = "") -> None:
+    axis.set_title(title, fontsize="medium")
+    axis.set_xlabel(below)
+    axis.set_ylabel(beside or axis.get_ylabel())
     axis.grid(alpha=0.3)
-    axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
 
 
 def _milliseconds(seconds: list[float | None]) -> list[float]:
     return [float("nan") if each is None else 1e3 * each for each in seconds]
-
-
-def _limit(each: Agreement) -> float:
-    return CHAOS_LIMIT * each.yardstick if each.dtype == "float32" else THETA_LIMIT
 
 
 def _legend(figure: Figure, axis: Any) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import SettingError
+from ...errors import SettingError
 from .backends import CPU, YARDSTICKS
-from .compare_speed import Speed, break_even
+from .speed import Speed, break_even
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
 LAYER_LIMIT = 1e-5  # float32, each layer's output and gradient
@@ -79,6 +79,11 @@ class Agreement:
         """The largest distance between two CPU runs after the last step."""
         return float(np.max([self.theta[each.name][-1] for each in YARDSTICKS]))
 
+    @property
+    def theta_limit(self) -> float:
+        """How far a device's theta may be from the CPU's after the last step."""
+        return CHAOS_LIMIT * self.yardstick if self.dtype == "float32" else THETA_LIMIT
+
 
 @dataclass(frozen=True)
 class Target:
@@ -125,54 +130,38 @@ class Comparison:
     def break_even(self) -> dict[str, dict[str, int | None]]:
         """By GPU: the batch size from which it is faster than the CPU, "resident" and "transferred"; None is never."""
         gpus = dict.fromkeys(each.device for each in self.speeds if each.device.startswith("cuda"))
+        ways = {"resident": False, "transferred": True}
         return {
-            name: {
-                "resident": break_even(self.speeds, CPU.name, name),
-                "transferred": break_even(self.speeds, CPU.name, name, transferred=True),
-            }
+            name: {way: break_even(self.speeds, CPU.name, name, transferred=sent) for way, sent in ways.items()}
             for name in gpus
         }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: numbers that are not finite become None."""
-        settings = self.settings
-        return {
-            **{"network": self.network, "data": self.data, "parameters": self.parameters, "seed": settings.seed},
-            **{"steps": settings.steps, "batch_size": self.batch_size, "threads": self.threads},
-            **{"optimizer": self.optimizer, "devices": self.devices, "sentence": self.sentence},
-            "precisions": {found.dtype: _agreement_dict(found) for found in self.agreements},
-            "targets": [
-                {"device": each.device, "dtype": each.dtype, "what": each.what, "found": _finite(each.found)}
-                | {"limit": _finite(each.limit), "met": each.met}
-                for each in self.targets
-            ],
-            "speeds": [each.to_dict() for each in self.speeds],
-            "break_even": self.break_even,
+        names = ("network", "data", "parameters", "batch_size", "threads", "optimizer", "devices", "sentence")
+        found = {name: getattr(self, name) for name in names}
+        found |= {"seed": self.settings.seed, "steps": self.settings.steps}
+        found["precisions"] = {
+            each.dtype: {"layers": list(map(asdict, each.rows)), "theta": each.theta, "losses": each.losses}
+            for each in self.agreements
         }
+        found["targets"] = [asdict(each) | {"met": each.met} for each in self.targets]
+        found["speeds"] = [each.to_dict() for each in self.speeds]
+        return _finite(found | {"break_even": self.break_even})
 
 
 def _targets(found: Agreement, name: str) -> list[Target]:
-    steps, last = len(found.theta[name]), found.theta[name][-1]
+    steps = len(found.theta[name])
     after = f"theta after {steps} step{'s' * (steps > 1)}"
-    if found.dtype == "float64":
-        return [Target(name, found.dtype, after, last, THETA_LIMIT)]
-    return [
-        Target(name, found.dtype, "worst of one pass", found.worst(name), LAYER_LIMIT),
-        Target(name, found.dtype, after, last, CHAOS_LIMIT * found.yardstick),
-    ]
+    of_pass = [Target(name, found.dtype, "worst of one pass", found.worst(name), LAYER_LIMIT)]
+    of_theta = Target(name, found.dtype, after, found.theta[name][-1], found.theta_limit)
+    return [*(of_pass if found.dtype == "float32" else []), of_theta]
 
 
-def _agreement_dict(found: Agreement) -> dict[str, Any]:
-    def finite(values: dict[str, list[float]]) -> dict[str, list[float | None]]:
-        return {name: [_finite(value) for value in curve] for name, curve in values.items()}
-
-    rows = [
-        {"name": row.name, "what": row.what, "shape": list(row.shape)}
-        | {"differences": {name: _finite(value) for name, value in row.differences.items()}}
-        for row in found.rows
-    ]
-    return {"layers": rows, "theta": finite(found.theta), "losses": finite(found.losses)}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: Any) -> Any:
+    """A value without NaN and infinity, as deep as it goes."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_finite, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value

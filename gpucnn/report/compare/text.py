@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from ..tables import table
 from .backends import CPU
-from .compare_result import Comparison
-from .compare_speed import Speed
+from .result import Comparison
+from .speed import Speed
 
 
 def render(found: Comparison) -> str:
@@ -36,11 +35,11 @@ def agreement(found: Comparison) -> str:
     for step in _milestones(found.settings.steps):
         cells = [_small(each.theta[name][step - 1]) for each, name in pairs]
         rows.append([f"theta after {step} step{'s' * (step > 1)}", "", *cells])
-    table = _table(rows, left=2)
+    lines = table(rows, left=2)
     widths = [max(len(row[k]) for row in rows) + 2 for k in range(2 + len(names))]
     above = " " * sum(widths[:2]) + "".join(f"{each.dtype:<{sum(widths[2:])}}" for each in found.agreements).rstrip()
     return "\n".join(
-        [f"norm(theirs - {CPU.name}'s) / norm({CPU.name}'s), one batch forward and backward", above, *table]
+        [f"norm(theirs - {CPU.name}'s) / norm({CPU.name}'s), one batch forward and backward", above, *lines]
     )
 
 
@@ -53,15 +52,15 @@ def targets(found: Comparison) -> str:
         limit, verdict = f"at most {_small(each.limit)}", "met" if each.met else "MISSED"
         rows.append([each.device, each.dtype, each.what, _small(each.found), limit, verdict])
     chaos = "float32 drift: at most 3 times the larger distance between cpu and its two reorderings"
-    return "\n".join([f"targets ({chaos})", *_table(rows, left=3)])
+    return "\n".join([f"targets ({chaos})", *table(rows, left=3)])
 
 
 def speed(found: Comparison) -> str:
     """A training step's times by batch size, and the batch size from which each device is faster than the CPU."""
     head = ["", "batch", "first step", "transfer", "compute", "images/s", "with transfer"]
-    table = _table([head, *(_speed_row(each) for each in found.speeds)], left=1)
+    lines = table([head, *(_speed_row(each) for each in found.speeds)], left=1)
     title = "a training step in float32, medians; first step: with all that is prepared once; transfer: of its images"
-    return "\n".join([title, *table, *break_even(found)])
+    return "\n".join([title, *lines, *break_even(found)])
 
 
 def break_even(found: Comparison) -> list[str]:
@@ -98,14 +97,3 @@ def _small(value: float) -> str:
 
 def _time(seconds: float | None) -> str:
     return "-" if seconds is None else f"{1e3 * seconds:,.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"
-
-
-def _table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Aligned columns, the first `left` of them to the left."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:left], widths)]
-        cells += [cell.rjust(width) for cell, width in zip(row[left:], widths[left:])]
-        lines.append("  ".join(cells).rstrip())
-    return lines

@@ -1,32 +1,23 @@
-"""The same networks in JAX, to be timed against on a GPU. JAX is imported by the functions that need it, never here."""
+"""The same networks in JAX, to be timed against on a GPU. Imported only where `others` found no obstacle."""
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
-from ..errors import SettingError
-from ..initializers import generator
-from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
-from ..losses import BinaryCrossEntropy, Loss
-from ..network import Network, describe
-from .timing import Candidate
+from ...errors import SettingError
+from ...initializers import generator
+from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ...losses import BinaryCrossEntropy, Loss
+from ...network import Network, describe
+from ..timing import Candidate
 
 NAME = "JAX jit"
 AXES = ("NHWC", "HWIO", "NHWC")
-
-
-def obstacle() -> str | None:
-    """Why JAX cannot be compared with on a GPU, or None."""
-    if importlib.util.find_spec("jax") is None:
-        return "JAX is not installed, so it is left out; `pip install 'jax[cuda12]'` adds it"
-    import jax
-
-    return None if jax.default_backend() == "gpu" else "this JAX sees no GPU, so it is left out"
 
 
 def logits(network: Network, params: Mapping[str, Any], x: Any) -> Any:
@@ -37,8 +28,6 @@ def logits(network: Network, params: Mapping[str, Any], x: Any) -> Any:
 
 
 def _apply(layer: Any, params: Mapping[str, Any], x: Any) -> Any:
-    import jax
-
     match layer:
         case Conv2D():
             kernel = params["kernel"][::-1, ::-1] if layer.flip else params["kernel"]
@@ -72,16 +61,12 @@ def _apply(layer: Any, params: Mapping[str, Any], x: Any) -> Any:
 
 
 def _pool(layer: MaxPool2D | AvgPool2D, x: Any, start: float, combine: Any) -> Any:
-    import jax
-
     window = layer.geometry(x.shape[1:])
     sides = ((0, 0), *window.padding, (0, 0))
     return jax.lax.reduce_window(x, start, combine, (1, *window.size, 1), (1, *window.stride, 1), sides)
 
 
 def mean_loss(network: Network, loss: Loss, params: Mapping[str, Any], x: Any, labels: Any) -> Any:
-    import jax
-
     z = logits(network, params, x)
     right = jax.nn.one_hot(labels, z.shape[1])
     if isinstance(loss, BinaryCrossEntropy):
@@ -90,8 +75,6 @@ def mean_loss(network: Network, loss: Loss, params: Mapping[str, Any], x: Any, l
 
 
 def parameters(network: Network) -> Any:
-    import jax
-
     drawn = network.init(network.input_shape, generator(0))
     return jax.tree.map(lambda array: jax.numpy.asarray(array, "float32"), drawn)
 
@@ -100,8 +83,6 @@ class Training:
     """SGD on images that are float32 on the device before a step begins; the whole step is one compiled function."""
 
     def __init__(self, network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
-        import jax
-
         jax.config.update("jax_default_matmul_precision", "highest")  # plain float32, as on the other sides
 
         def updated(params: Any, x: Any, y: Any) -> Any:
@@ -116,8 +97,6 @@ class Training:
         self.params = self.step(self.params, *self.data)
 
     def wait(self) -> None:
-        import jax
-
         jax.block_until_ready(self.params)
 
 

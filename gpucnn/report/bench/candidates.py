@@ -1,0 +1,119 @@
+"""Who is timed: gpucnn with its kernels, and the same network in other libraries, on the same random images.
+
+On gpucnn's side a step is the whole step: the batch is taken from uint8 images and scaled inside the timed part. The
+others are given float32 tensors that are ready before, which favours them.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ... import networks
+from ...engine.acceleration import Acceleration
+from ...engine.recorded import WARM
+from ...losses import Loss
+from ...model import Model
+from ...network import Network, shares_ties
+from ...optimizers import SGD
+from ..timing import Candidate
+from .session import Session
+
+OURS = "gpucnn"
+MORE = {
+    "gpucnn numba": Acceleration(kernels="numba"),
+    "gpucnn fused": Acceleration(kernels="fused"),
+    "gpucnn graph": Acceleration(graph=True),
+    "gpucnn graph, TF32": Acceleration(graph=True, precision="tf32"),
+    "gpucnn cuDNN": Acceleration(kernels="cudnn"),
+    "gpucnn cuDNN, graph": Acceleration(kernels="cudnn", graph=True),
+}
+LR = 0.01
+HOW = (
+    "gpucnn takes its batch from uint8 images and scales it inside the timed step; the others get float32 tensors "
+    "that are ready before, which favours them. Same float32, SGD, threads; they run in turn, figures are medians "
+    "[least..most] over rounds."
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed: a network, its loss, and random images and labels for it."""
+
+    name: str
+    network: Network
+    loss: Loss
+    images: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, name: str, images: int, network: Network | None = None) -> Case:
+        """The named network, or another one under its name, with so many images."""
+        entry = networks.entry(name)
+        network = network or networks.build(name)
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (images, *network.input_shape), dtype=np.uint8)
+        return cls(name, network, entry.loss, pixels, rng.integers(0, network.shapes()[-1][0], images))
+
+
+def model_of(session: Session, case: Case, how: Acceleration | None = None) -> Model:
+    options = asdict(how or Acceleration())
+    return Model(case.network, loss=case.loss, device=session.device, threads=session.settings.threads, **options)
+
+
+def ours(session: Session, case: Case) -> dict[str, Acceleration]:
+    """gpucnn's default, and the other kernels where they are asked for and possible."""
+    ties = shares_ties(case.network)
+    more = MORE if session.settings.fused else {}
+    return {OURS: Acceleration()} | {
+        name: how for name, how in more.items() if how.is_possible(session.device, exact_ties=ties)
+    }
+
+
+def our_step(session: Session, case: Case, batch: int, how: Acceleration | None = None) -> Candidate:
+    """gpucnn's training step, on another batch of the case's images each time."""
+    device, model = session.device, model_of(session, case, how)
+    execution, update = model.execution, model.execution.step(model.loss, SGD())
+    images, labels = device.put(case.images), device.put(case.labels)
+    order = np.random.default_rng(1).permutation(len(case.images))
+    batches = itertools.cycle([device.put(order[k : k + batch]) for k in range(0, len(order) - batch + 1, batch)])
+
+    def step() -> None:
+        update(images, labels, next(batches), LR)
+
+    with execution.active():
+        for _ in range(WARM + 1 if execution.acceleration.graph else 0):
+            step()  # until it is recorded
+    return Candidate(step, execution.active, device.synchronize if device.kind == "cuda" else None)
+
+
+def training(session: Session, case: Case, batch: int) -> dict[str, Candidate]:
+    """Everyone's training step."""
+    found = {name: our_step(session, case, batch, how) for name, how in ours(session, case).items()}
+    shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(session.device), LR)
+    if session.torch_obstacle is None:
+        from . import torch_peer
+
+        found |= torch_peer.training(*shape)
+    if session.jax_obstacle is None:
+        from . import jax_peer
+
+        found |= jax_peer.training(*shape)
+    return found
+
+
+def inference(session: Session, case: Case) -> dict[str, Candidate]:
+    """Everyone's logits of all the case's images."""
+    hows = ours(session, case) if session.device.kind == "cpu" else {OURS: Acceleration()}
+    found = {
+        name: Candidate(functools.partial(model_of(session, case, how).logits, case.images))
+        for name, how in hows.items()
+    }
+    if session.torch_obstacle is None:
+        from . import torch_peer
+
+        found |= torch_peer.inference(case.network, case.loss, case.images, str(session.device))
+    return found

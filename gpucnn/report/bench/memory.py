@@ -1,0 +1,111 @@
+"""`gpucnn bench memory`: how much a training step holds at most, each side in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ... import networks
+from ...errors import SettingError
+from ..timing import rounds
+from . import process
+from .candidates import OURS, Case
+from .rows import line, row
+from .session import Session, Settings, Show, check_batches
+
+REPEATS = 3  # processes whose memory is read
+STEPS = 3  # of which memory is the peak
+LEAST = 1 << 20  # bytes
+ABOUT = "peak resident memory of a training step, parameters included, less that after imports and data"
+
+
+def memory(
+    network: str = "two-conv-wide", batch: int = 512, settings: Settings | None = None, show: Show = print
+) -> dict[str, Any]:
+    """Peak resident memory of training steps on the CPU, less what was held after imports and data; own processes."""
+    networks.entry(network)
+    check_batches([batch])
+    session = Session(settings or Settings(), show)
+    if session.device.kind != "cpu":
+        raise SettingError(f"bench memory --device {session.device}: resident memory is the CPU's; use --device cpu")
+    session.begin(ABOUT, session.torch_obstacle)
+    common = {"network": network, "batch": batch, "threads": session.threads}
+
+    def measure(_: int) -> dict[str, float]:
+        found = {OURS: process.run("memory:ours", **common)[0]["bytes"]}
+        more = {name: process.run("memory:torch", **common, **how)[0]["bytes"] for name, how in session.formats.items()}
+        return found | more
+
+    found = rounds(measure, session.settings.rounds or REPEATS)
+    rows = [row({"network": network, "what": "memory", "batch": batch}, found, [OURS, *session.formats], "megabytes")]
+    show(line(rows[0]))
+    return session.result("memory", rows)
+
+
+def ours(network: str, batch: int, threads: int) -> dict[str, Any]:
+    """Growth of the peak over a model's making and a few steps, with the uint8 images there before; all of helpers."""
+    from ...model import Model
+    from ...workers import helpers
+
+    def prepared(case: Case, steps: int) -> Callable[[], None]:
+        def work() -> None:
+            model = Model(case.network, loss=case.loss, device="cpu", threads=threads)
+            if steps > 1 and helpers.possible():
+                helpers.team.start(model.threads - 1)
+            model.fit(case.images, case.labels, batch_size=len(case.labels), epochs=steps, optimizer="sgd", lr=0.01)
+
+        return work
+
+    found = _growth(prepared, network, batch)
+    found["bytes"] += sum(peak_resident(helper.process.pid) for helper in helpers.team.helpers)
+    return found
+
+
+def torch(network: str, batch: int, threads: int, channels_last: bool = False) -> dict[str, Any]:
+    """The same in PyTorch, with the float32 images there before."""
+    from torch import from_numpy, set_num_threads
+
+    from . import torch_peer
+
+    set_num_threads(threads)
+
+    def prepared(case: Case, steps: int) -> Callable[[], None]:
+        x, y = torch_peer.put(case.images, "cpu", channels_last), from_numpy(case.labels)
+
+        def work() -> None:
+            peer = torch_peer.Peer(case.network, case.loss, channels_last=channels_last)
+            for _ in range(steps):
+                peer.step(x, y)
+
+        return work
+
+    return _growth(prepared, network, batch)
+
+
+def _growth(prepared: Callable[[Case, int], Callable[[], None]], network: str, batch: int) -> dict[str, Any]:
+    """Bytes by which the peak grows during prepared(case, steps)(), once a small piece of it has imported its all."""
+    work = prepared(Case.of(network, batch), STEPS)
+    prepared(Case.of("softmax-regression", 1), 1)()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is held now
+    before = peak_resident()
+    work()
+    return {"bytes": max(LEAST, peak_resident() - before), "before": before}
+
+
+def peak_resident(process: int | str = "self") -> int:
+    """The largest number of bytes that this process, or a helper of it, has held in memory so far.
+
+    Linux hands getrusage's figure down from the parent process, so there it is read from /proc.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # for a helper too: it holds less than its caller
+    return peak if sys.platform == "darwin" else peak * 1024

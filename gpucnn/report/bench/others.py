@@ -1,0 +1,37 @@
+"""Which other libraries can be timed beside gpucnn here; they are imported when that is asked, never before."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from ...device import reason_of
+
+# PyTorch's memory formats, by the names of their figures
+FORMATS: dict[str, dict[str, Any]] = {"PyTorch": {}, "PyTorch channels_last": {"channels_last": True}}
+
+
+def installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def torch_obstacle(device: str) -> str | None:
+    """Why PyTorch cannot be compared with on "cpu" or "cuda:N", or None."""
+    if not installed("torch"):
+        return "PyTorch is not installed, so these are gpucnn's figures alone; `pip install torch` adds its own"
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return f"PyTorch cannot be imported ({reason_of(error)}), so these are gpucnn's figures alone"
+    if device != "cpu" and not torch.cuda.is_available():
+        return "this PyTorch sees no CUDA device, so it is left out"
+    return None
+
+
+def jax_obstacle() -> str | None:
+    """Why JAX cannot be compared with on a GPU, or None."""
+    if not installed("jax"):
+        return "JAX is not installed, so it is left out; `pip install 'jax[cuda12]'` adds it"
+    import jax
+
+    return None if jax.default_backend() == "gpu" else "this JAX sees no GPU, so it is left out"

@@ -1,0 +1,154 @@
+"""`gpucnn bench profile`: where a training step's time goes, layer by layer, forward and backward."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ... import networks
+from ...device import Device
+from ...engine.execution import Execution
+from ...engine.gradient import gradient
+from ...kernels import Context
+from ...layers import Layer
+from ...model import Model
+from ...namespace import array_namespace
+from ...network import Network, cost, describe
+from ...optimizers import SGD
+from ..tables import table
+from ..timing import LONG, rounds
+from .candidates import LR, Case, model_of, ours
+from .session import Session, Settings, Show, check_batches
+
+ROUNDS = 30
+STEP, INPUT, LOSS = "whole step", "input", "loss"
+ABOUT = (
+    "Layers that run as one are one row. On the CPU one thread computes all, in shards of the batch; on a GPU each "
+    "layer is waited for. The whole step also updates theta. Milliseconds, medians over rounds; multiply-adds as the "
+    "equations count them."
+)
+
+
+def profile(
+    network: str = "two-conv", batch: int = 128, settings: Settings | None = None, show: Show = print
+) -> dict[str, Any]:
+    """Time each layer of a training step, forward and backward, and the whole step beside their sum."""
+    networks.entry(network)
+    check_batches([batch])
+    session, case, rows = Session(replace(settings or Settings(), threads=1), show), Case.of(network, batch), []
+    session.begin(ABOUT)
+    for who, how in ours(session, case).items():
+        if not how.graph:  # which has no layers that can be timed
+            found = _measured(model_of(session, case, how), case, session.settings.rounds or ROUNDS)
+            rows.append({"network": network, "batch": batch, "kernels": who} | found)
+            show("\n".join(["", f"{who}, {network}, {batch} images", *_shown(found)]))
+    return session.result("profile", rows)
+
+
+@dataclass(frozen=True)
+class _Timed(Layer):
+    """A layer that adds what its passes take to figures."""
+
+    layer: Any
+    number: int
+    device: Device
+    figures: dict[str, float]
+    has_place = True
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        return self.layer.next_state(state, residual)
+
+    def forward(self, *arguments: Any) -> Any:
+        return _timed(self, f"forward {self.number}", partial(self.layer.forward, *arguments))
+
+    def backward(self, *arguments: Any, need_dx: bool = True) -> Any:
+        return _timed(self, f"backward {self.number}", partial(self.layer.backward, *arguments, need_dx=need_dx))
+
+
+def _timed(into: Any, part: str, work: Callable[[], Any]) -> Any:
+    with into.device.timer() as timer:
+        result = work()
+    into.figures[part] += timer.seconds
+    return result
+
+
+def _measured(model: Model, case: Case, count: int) -> dict[str, Any]:
+    """In each round a pass layer by layer, and a whole step."""
+    device, execution, figures = model.device, model.execution, defaultdict[str, float](float)
+    data = device.put(case.images), device.put(case.labels), device.put(np.arange(len(case.images)))
+    step, whole = execution.step(model.loss, SGD()), _Timed(None, -1, device, figures)
+    layers = (_Timed(layer, k, device, figures) for k, layer in enumerate(execution.network.layers))
+    network = replace(execution.network, layers=tuple(layers))
+
+    def measure(_: int) -> dict[str, float]:
+        figures.clear()
+        _pass(model, network, *data, partial(_timed, whole))
+        _timed(whole, STEP, partial(step, *data, LR))
+        return figures.copy()
+
+    with execution.active():
+        measure(0)  # for what is compiled and kept once
+        found = rounds(measure, count, longest=LONG)
+    rows: list[dict[str, Any]] = []
+    for name, ahead, back, multiply_adds in _parts(execution, len(case.images)):
+        forward, backward = (1e3 * found.median(part) if part in found.figures[0] else 0.0 for part in (ahead, back))
+        rate = 1e3 * multiply_adds / (forward + backward)
+        rows.append({"layer": name, "forward": forward, "backward": backward, "multiply_adds_per_second": rate})
+    total = sum(each["forward"] + each["backward"] for each in rows)
+    for each in rows:
+        each["share"] = (each["forward"] + each["backward"]) / total
+    return {"milliseconds": rows, "sum": total, "step": 1e3 * found.median(STEP), "rounds": len(found.figures)}
+
+
+def _pass(
+    model: Model, network: Network, images: Any, labels: Any, order: Any, timed: Callable[[str, Callable[[], Any]], Any]
+) -> None:
+    """The gradient of one shard of the batch after another."""
+    execution, take = model.execution, array_namespace(images).take
+    kernels, params = execution.context.kernels, execution.layout.unpack(model.theta)
+
+    def scaled(some: Any) -> Any:
+        return model.scaling(take(images, some, axis=0), model.theta.dtype, kernels)
+
+    def loss(logits: Any, targets: Any) -> Any:
+        return timed(LOSS, partial(kernels.losses.get(type(model.loss), model.loss), logits, targets))
+
+    size = min(execution.shard, len(order)) if model.device.kind == "cpu" else len(order)
+    for start in range(0, len(order), size):
+        some = order[start : start + size]
+        context = Context(kernels, update=1, examples=some, state=execution.state_layout.unpack(execution.state))
+        gradient(network, loss, params, timed(INPUT, partial(scaled, some)), take(labels, some, axis=0), context)  # type: ignore[arg-type]
+
+
+def _parts(execution: Execution, batch: int) -> list[tuple[str, str, str, int]]:
+    """The table's rows: a name, under which names it was timed forward and backward, and its multiply-adds.
+
+    As many as forward are made for the gradient of a layer's parameters, and again for that of its input. Beyond the
+    first layer with parameters no gradient goes.
+    """
+    first = min(int(slot.path[0]) for slot in execution.layout.slots)
+    found = [(INPUT, INPUT, "", 0)]
+    for k, (layer, shape) in enumerate(zip(execution.network.layers, execution.network.shapes())):
+        within = [describe(part) for part in vars(layer).values() if hasattr(part, "out_shape")]  # of a fused layer
+        passes = 1 + (k >= first) + (k > first)
+        name = f"{k} {' + '.join(within) or describe(layer)}"
+        found.append((name, f"forward {k}", f"backward {k}", passes * batch * cost(layer, shape)))
+    return [*found, (LOSS, LOSS, "", 0)]
+
+
+def _shown(found: dict[str, Any]) -> list[str]:
+    lines = [["", "forward ms", "backward ms", "share", "1e9 multiply-adds/s"]]
+    for each in found["milliseconds"]:
+        times = [f"{each[way]:.3f}" if each[way] else "" for way in ("forward", "backward")]
+        rate = each["multiply_adds_per_second"]
+        lines.append([each["layer"], *times, f"{each['share']:.1%}", f"{rate / 1e9:.1f}" if rate else ""])
+    lines += [["sum", f"{found['sum']:.3f}", "", "", ""], [STEP, f"{found['step']:.3f}", "", "", ""]]
+    return table(lines, left=1)

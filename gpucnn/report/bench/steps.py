@@ -1,0 +1,73 @@
+"""`gpucnn bench steps`: a training step and inference beside other libraries, where they are installed.
+
+All candidates of a row run in one process, in turn (A B A B), with the same number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ... import networks
+from . import candidates, process
+from .candidates import HOW, Case
+from .rows import line, row
+from .session import Session, Settings, Show, check_batches
+
+NETWORKS = ("single-filter", "avgpool-96", "two-conv", "two-conv-wide", "vgg-small")
+BATCHES = (32, 128, 512)
+OWN = (
+    "Each row has a process of its own: what a process did before decides whether the C library hands large blocks of "
+    "memory back after each step, which can double another library's time."
+)
+
+
+def steps(
+    names: Sequence[str] = NETWORKS,
+    batches: Sequence[int] = BATCHES,
+    settings: Settings | None = None,
+    show: Show = print,
+    *,
+    apart: bool | None = None,
+) -> dict[str, Any]:
+    """A training step at each batch size, and inference, of each network. Rows are shown as they come.
+
+    apart: measure each row in a process of its own; None is on the CPU only.
+    """
+    check_batches(batches)
+    for name in names:
+        networks.entry(name)
+    session = Session(settings or Settings(), show)
+    apart = session.device.kind == "cpu" if apart is None else apart
+    session.begin(HOW, OWN if apart else None, session.torch_obstacle, session.jax_obstacle)
+    rows = []
+    for name in names:
+        for batch in (*batches, None):
+            asked: dict[str, Any] = {"network": name, "batch": batch, "settings": asdict(session.settings)}
+            rows.append(process.run("steps:alone", **asked)[0] if apart else alone(**asked))
+            show(line(rows[-1]))
+    return session.result("steps", rows)
+
+
+def alone(network: str, batch: int | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """The row of a training step at a batch size, or (None) of inference, measured in this process."""
+    session = Session(Settings(**settings))
+    session.time_here()
+    case = Case.of(network, max(session.settings.images, batch or 0))
+    return training(session, case, batch) if batch else inference(session, case)
+
+
+def training(session: Session, case: Case, batch: int) -> dict[str, Any]:
+    """The row of a training step."""
+    return _row(session, case, "training step", batch, candidates.training(session, case, batch))
+
+
+def inference(session: Session, case: Case) -> dict[str, Any]:
+    """The row of the logits of all images."""
+    return _row(session, case, "inference", len(case.images), candidates.inference(session, case))
+
+
+def _row(session: Session, case: Case, what: str, batch: int, found: dict[str, Any]) -> dict[str, Any]:
+    head = {"network": case.name, "input": list(case.network.input_shape), "what": what, "batch": batch}
+    return row(head, session.interleaved(found), list(found))
