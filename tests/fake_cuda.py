@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import operator
 import os
 import re
 import shutil
@@ -54,25 +55,34 @@ class Pointer:
 
 
 class Array(np.ndarray):
-    """NumPy's, with CuPy's `data.ptr`; NumPy's functions and assignments cannot be recorded, so they raise then."""
+    """NumPy's, with CuPy's `data.ptr`. What NumPy's functions compute of such arrays can be recorded, as CuPy's can."""
 
     @property
     def data(self) -> Any:  # type: ignore[override]
         return Pointer(self.ctypes.data)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        _not_recordable(f"the ufunc {ufunc.__name__}")
+        if recorded is not None:
+            return _recorded(getattr(ufunc, method), inputs, options)
         options = {k: tuple(map(_plain, v)) if k == "out" else v for k, v in options.items()}
         return _ours(getattr(ufunc, method)(*map(_plain, inputs), **options))
 
     def __array_function__(self, function: Any, kinds: Any, inputs: Any, options: Any) -> Any:
-        if function.__name__ not in VIEWS:
-            _not_recordable(function.__name__)
+        if recorded is not None and function.__name__ not in VIEWS:
+            return _recorded(function, inputs, options)
         return _ours(super().__array_function__(function, kinds, inputs, options))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _not_recordable("an assignment")
-        super().__setitem__(key, value)
+        there, here = _read(value), _at(self)
+        if recorded is None:
+            super().__setitem__(key, value)
+        else:
+            recorded.append(lambda: operator.setitem(here(), key, there()))
+
+    def astype(self, dtype: Any, **_: Any) -> Any:
+        if recorded is not None:
+            return _recorded(lambda a: a.astype(dtype), (self,), {})
+        return super().astype(dtype)
 
     def copy(self, order: str = "C") -> Any:
         made = empty(self.shape, self.dtype)
@@ -86,6 +96,29 @@ def _plain(a: Any) -> Any:
 
 def _ours(a: Any) -> Any:
     return a.view(Array) if isinstance(a, np.ndarray) else a
+
+
+def _read(a: Any) -> Callable[[], Any]:
+    """What an argument is when the graph runs: device memory is read then, all else is as it was."""
+    return _at(a) if isinstance(a, Array) else lambda: a
+
+
+def _recorded(function: Any, inputs: Any, options: Any) -> Any:
+    """A call as a part of the graph; the result is where each run writes it."""
+    outs = options.pop("out", ())
+    options = {name: _plain(value) for name, value in options.items()}
+    with np.errstate(all="ignore"):  # of whatever lies there now: shape and type count
+        made = np.asarray(function(*map(_plain, inputs), **options))
+    if not outs and any(isinstance(a, Array) and np.may_share_memory(_plain(a), _plain(made)) for a in inputs):
+        return _ours(made)
+    target = outs[0] if outs else empty(made.shape, made.dtype)
+    reads, here = [_read(a) for a in inputs], _at(target)
+
+    def work() -> None:
+        here()[...] = function(*(read() for read in reads), **options)
+
+    do(work)
+    return target
 
 
 def _not_recordable(what: str) -> None:
