@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import checkpoint, networks, out_of_memory
+from . import accepted, checkpoint, networks, out_of_memory
 from .acceleration import Acceleration
+from .accepted import DTYPES
 from .augmentation import Augmentation
 from .data.preprocessing import Preprocessing
 from .device import Device
@@ -24,14 +25,13 @@ from .inputs import fitting_examples, fitting_images
 from .kernels import REFERENCE, Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
 from .network import Network, shares_ties
-from .optimizers import Optimizer, optimizer
+from .optimizers import Optimizer
 from .parameters import Layout
-from .schedules import schedule
+from .progress import shown
+from .schedules import Schedule
 from .step import Scaling, Step, shard_size
-from .training import Callback, History, Plan, train
+from .training import Callback, Epoch, History, Plan, train
 from .workers import Workers, default_threads
-
-DTYPES = ("float32", "float64")
 
 
 class Model:
@@ -62,26 +62,26 @@ class Model:
     ) -> None:
         if isinstance(network, str):
             entry = networks.entry(network)
-            name, loss, network = name or network, loss or entry.loss, networks.build(network)
-        if not isinstance(network, Network):
-            raise SettingError(
-                f"network: {type(network).__name__} was given; a Network, such as Network((28, 28, 1), (Flatten(), "
-                "Dense(10))), or the name of one was expected"
-            )
-        self.network, self.name, self.loss = network, name or "network", loss or SoftmaxCrossEntropy()
-        self.device = device if isinstance(device, Device) else Device.parse(device)
-        self.class_names = tuple(class_names or map(str, range(self._classes())))
-        self.preprocessing, self.scaling = preprocessing, scaling or Scaling()
-        if dtype not in DTYPES:
-            raise SettingError(f"dtype {dtype!r}: one of {', '.join(DTYPES)} was expected")
+            name, loss = name or network, entry.loss if loss is None else loss
+            network = networks.build(network)
+        self.network, self.name = accepted.argument("network", network), name or "network"
+        self.loss = accepted.argument("loss", SoftmaxCrossEntropy() if loss is None else loss)
+        accepted.warn_of_output(network, self.loss)
+        self.device = accepted.argument("device", device)
+        dtype = accepted.argument("dtype", getattr(dtype, "__name__", str(dtype)))  # also of numpy.float32 itself
+        names = range(self._classes()) if class_names is None else class_names
+        self.class_names = tuple(map(str, accepted.argument("class_names", names)))
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
+        self.preprocessing = accepted.argument("preprocessing", preprocessing)
+        self.scaling = accepted.argument("scaling", Scaling() if scaling is None else scaling)
         self.acceleration = Acceleration(kernels, precision, graph)
         table = self.acceleration.table(self.device, dtype, exact_ties=shares_ties(network))
         self._context = Context(table)
         self._inference = Context(for_inference(table), training=False)
-        self._workers = Workers((default_threads() if threads is None else threads) if self.device.kind == "cpu" else 1)
-        weights, _ = np.random.SeedSequence(seed).spawn(2)
+        threads = default_threads() if threads is None else accepted.argument("threads", threads)
+        self._workers = Workers(threads if self.device.kind == "cpu" else 1)
+        weights, _ = np.random.SeedSequence(accepted.argument("seed", seed)).spawn(2)
         params = network.init(network.input_shape, generator(weights))
         self.layout = Layout(params)
         theta = self.layout.pack(params, np.empty(self.layout.size, dtype))
@@ -128,35 +128,41 @@ class Model:
         batch_size: int = 128,
         optimizer: Optimizer | str = "adam",
         lr: float = 1e-3,
-        schedule: str = "constant",
+        schedule: str | Schedule = "constant",
         validation: tuple[np.ndarray, np.ndarray] | None = None,
         augmentation: Augmentation | str | None = None,
         seed: int = 0,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Iterable[Callback | Callable[[Epoch], Any]] = (),
+        progress: bool | None = None,
     ) -> History:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
         augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`. seed: of the
         batch order and of the augmentation; another call with the same seed repeats both. lr: the base rate, in units
-        of the loss's mean over a batch. Training goes on from the parameters as they are. Raises DataError,
-        SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's memory is too
-        small.
+        of the loss's mean over a batch. schedule: its name, or a function of (step, steps). callbacks: functions,
+        called with each Epoch, or objects with one or both of the methods of `training.Callback`. progress: whether to
+        show it; by default on a terminal and in a notebook. Training goes on from the parameters as they are. Raises
+        DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the device's
+        memory is too small.
         """
         if not self.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
         if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
             raise SettingError("validation: a pair (images, labels) was expected, such as the last tenth of the images")
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise SettingError(f"seed={seed!r}: a whole number of at least 0 was expected")
+        accepted.argument("progress", progress)
+        told = accepted.callbacks(callbacks)
         images, labels = self._examples(images, labels)
-        plan = Plan(epochs, batch_size, lr, _schedule(schedule))
-        _, order, changes = np.random.SeedSequence(seed).spawn(3)
-        step = self._step(_optimizer(optimizer), augmentation=self._augmentation(augmentation, changes))
+        plan = Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule))
+        _, order, changes = np.random.SeedSequence(accepted.argument("seed", seed)).spawn(3)
+        step = self._step(
+            accepted.argument("optimizer", optimizer), augmentation=self._augmentation(augmentation, changes)
+        )
         held = None if validation is None else self._examples(*validation)
         with self.device.activate(), self._workers.limited():
             with out_of_memory.of_data(self.device, images.nbytes + labels.nbytes):
                 there = self.device.put(images), self.device.put(labels)
-            with out_of_memory.of_training(self.device, self.network, batch_size):
+            memory = out_of_memory.of_training(self.device, self.network, batch_size)
+            with memory, shown(progress, plan.epochs) as reporters:
                 return train(
                     step,
                     *there,
@@ -164,7 +170,7 @@ class Model:
                     device=self.device,
                     rng=generator(order),
                     evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
-                    callbacks=callbacks,
+                    callbacks=[*accepted.callbacks(reporters), *told],
                 )
 
     def _augmentation(self, asked: Augmentation | str | None, seed: np.random.SeedSequence) -> Augmentation | None:
@@ -326,13 +332,3 @@ def load(
         raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
     model._take(tensors, f"{path}: damaged", "train or copy it again")
     return model
-
-
-def _optimizer(chosen: Optimizer | str) -> Optimizer:
-    chosen = optimizer(chosen) if isinstance(chosen, str) else chosen
-    if not hasattr(chosen, "update"):
-        raise SettingError(f"optimizer {chosen!r}: a name such as 'adam', or an Optimizer such as Adam(), was expected")
-    return chosen
-
-
-_schedule = schedule
