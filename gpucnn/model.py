@@ -26,6 +26,7 @@ from .kernels import REFERENCE, Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
 from .network import Network, shares_ties
 from .optimizers import Optimizer
+from .own import classes
 from .parameters import Layout
 from .progress import shown
 from .schedules import Schedule
@@ -300,23 +301,28 @@ def load(
     path: str | os.PathLike[str],
     *,
     device: str | Device = "auto",
-    layers: Mapping[str, type] | None = None,
+    layers: Mapping[str, type] | Iterable[type | str] | type | str | None = None,
     threads: int | None = None,
 ) -> Model:
-    """The model saved at path, on that device. layers: the classes of layers, or of a loss, of your own, by name.
+    """The model saved at path, on that device. layers: the classes of layers, or of a loss, of your own: [Swish],
+    {"Swish": Swish} by the names in the file, or where they are, "my_layers" or "my_layers:Swish".
 
     Raises CheckpointError, with a sentence, for everything that is not a whole checkpoint of gpucnn.
     """
+    own = classes(() if layers is None else layers)
     description, tensors = checkpoint.read(path)
-    device = device if isinstance(device, Device) else Device.parse(device)
+    device = accepted.argument("device", device)
     try:
         preprocessing = description["preprocessing"]
-        network = checkpoint.layer_from_dict(description["network"], layers)
+        network = checkpoint.layer_from_dict(description["network"], own)
         if not isinstance(network, Network):
             raise CheckpointError(f"its description holds a {type(network).__name__}, a Network was expected")
+        losses, loss = {**LOSSES, **own}, description["loss"]
+        if loss not in losses:
+            raise CheckpointError(f"loss {loss!r} is not one of gpucnn's; {checkpoint.HAND_OVER.format(loss)}")
         model = Model(
             network,
-            loss={**LOSSES, **(layers or {})}[description["loss"]](),
+            loss=losses[loss](),
             device=device,
             class_names=description["class_names"],
             preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
