@@ -24,7 +24,7 @@ from .initializers import generator
 from .inputs import fitting_examples, fitting_images
 from .kernels import REFERENCE, Context, for_inference
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
-from .network import Network, shares_ties
+from .network import Network, describe, shares_ties, shortened
 from .optimizers import Optimizer
 from .own import classes
 from .parameters import Layout
@@ -97,6 +97,12 @@ class Model:
         self._chunk = 5 * self._shard // 4 if on_cpu else images_on_a_gpu(self._running, self.theta.itemsize)
         self._running_layout = Layout(self._running.init(network.input_shape, generator(0)))
         self._kept_forward: Forward | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.name!r}, {self.layout.size:,} parameters on {self.device}, {describe(self.loss)}, "
+            f"classes {', '.join(shortened(self.class_names))},\n      {self.network!r})"
+        )
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
