@@ -21,7 +21,7 @@ DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help=
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPUs to compute with. All by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 LayersOption = Annotated[
-    list[str] | None, typer.Option(metavar="MODULE[:CLASS]", help="Your own layers or losses in it. Can be repeated.")
+    list[str] | None, typer.Option(metavar="MODULE[:CLASS]", help="Where its own layers and losses are defined.")
 ]
 NetworkArgument = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A name that `gpucnn networks` lists, or module:factory of your own.")
