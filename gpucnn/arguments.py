@@ -20,6 +20,12 @@ DataOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPUs to compute with. All by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+LayersOption = Annotated[
+    list[str] | None, typer.Option(metavar="MODULE[:CLASS]", help="Where its own layers and losses are defined.")
+]
+NetworkArgument = Annotated[
+    str, typer.Argument(metavar="NETWORK", help="A name that `gpucnn networks` lists, or module:factory of your own.")
+]
 SizeOption = Annotated[
     str | None, typer.Option(metavar="HxW", help="Of pictures from a folder: resized, centre-cropped.")
 ]

@@ -21,6 +21,7 @@ from .network import Network
 
 FORMAT = 1
 KEY = "gpucnn"
+HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --layers module:{0} on the command line"
 
 
 def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
@@ -106,9 +107,7 @@ def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None
     known = {**REGISTRY, **(layers or {}), "Network": Network}
     kind = fields.get("type") if isinstance(fields, Mapping) else None
     if not isinstance(kind, str) or kind not in known:
-        raise CheckpointError(
-            f"layer {kind!r} is none of {', '.join(sorted(known))}; hand its class to load(path, layers=...)"
-        )
+        raise CheckpointError(f"layer {kind!r} is not one of gpucnn's; {HAND_OVER.format(kind)}")
     values = {name: _value(value, layers) for name, value in fields.items() if name != "type"}
     try:
         return known[kind](**values)

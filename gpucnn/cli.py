@@ -21,6 +21,8 @@ from .arguments import (
     InvertOption,
     JsonOption,
     KernelsOption,
+    LayersOption,
+    NetworkArgument,
     PrecisionOption,
     SizeOption,
     ThreadsOption,
@@ -43,9 +45,7 @@ app.add_typer(cli_bench.app)
 
 @app.command()
 def train(
-    network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A network's name; `gpucnn networks` lists them.")
-    ] = "two-conv",
+    network: NetworkArgument = "two-conv",
     data: DataOption = "digits",
     device: DeviceOption = "auto",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
@@ -140,6 +140,7 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model.safetensors file.")],
     data: DataOption = "digits",
+    layers: LayersOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -148,7 +149,7 @@ def evaluate(
     from . import runs
     from .model import load
 
-    loaded = load(model, device=device, threads=threads)
+    loaded = load(model, device=device, layers=layers, threads=threads)
     dataset = runs.fitting(loaded, _load_as(data, loaded))
     found = loaded.evaluate(dataset.test_images, dataset.test_labels)
     if as_json:
@@ -165,6 +166,7 @@ def predict(
     invert: Annotated[
         bool, typer.Option("--invert", help="The pictures are dark on light, the training images were not.")
     ] = False,
+    layers: LayersOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -174,7 +176,7 @@ def predict(
     from .data import read_pictures
     from .model import load
 
-    loaded = load(model, device=device)
+    loaded = load(model, device=device, layers=layers)
     if loaded.preprocessing is None:
         raise GpucnnError(
             f"{model}: it was not saved with a way to read pictures (its input is {loaded.network.input_shape})"
@@ -194,7 +196,7 @@ def predict(
 
 @app.command()
 def networks(
-    name: Annotated[str | None, typer.Argument(metavar="NETWORK", help="Show this one's layers.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NETWORK", help="Show one: a name or module:factory.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the networks, or show one with its recipe."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Annotated
 
 import typer
 
 from . import arguments
-from .arguments import DataOption, DeviceOption, JsonOption, ThreadsOption
+from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption
 from .errors import GpucnnError
 
 app = typer.Typer()
@@ -20,20 +21,32 @@ def check(
         str, typer.Argument(metavar="NETWORK", help="A name, or module:factory of a network or layer of your own.")
     ],
     input_shape: Annotated[
-        str | None, typer.Option("--input", metavar="H,W,C", help="The input's shape without the batch.")
+        str | None, typer.Option("--input", metavar="HxWxC", help="The input's shape without the batch.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn: input, parameters, directions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the input, the parameters and the directions.")] = 0,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Check hand-derived gradients against central differences, in float64, away from kinks."""
+    """Check hand-derived gradients against central differences, in float64, away from kinks.
+
+    Then compare the equations with what this device's kernels compute for the same network.
+    """
     from dataclasses import asdict
 
-    from .report import gradient_check
+    from . import own
+    from .device import Device
+    from .report import gradient_check, table_check
 
-    shape = None if input_shape is None else tuple(arguments.whole_numbers(input_shape, "--input"))
+    sizes = (input_shape or "").lower().replace("x", ",")
+    shape = tuple(arguments.whole_numbers(sizes, "--input")) if sizes else None
     network = gradient_check.find(name, shape)
-    with gradient_check.explained(name):
+    place = Device.parse(device)
+    with own.explained(name):
         rows = gradient_check.check(network, seed=seed)
+        right = all(row.right for row in rows)
+        right = all(row.right for row in rows)
+        tables = table_check.on_tables(network, place, seed=seed) if right else []
+        mixing = table_check.mixing(network)
     if as_json:
         print(json.dumps([asdict(row) | {"right": row.right} for row in rows]))
     else:
@@ -47,9 +60,16 @@ def check(
                 f"{row.name:<{width}}  {shown:<18} relative error {row.error:.1e}  "
                 f"{row.directions} directions, {row.kinks} kinks avoided  {verdict}"
             )
-    wrong = [row.name for row in rows if not row.right]
+        for table in tables:
+            print(f"the {table} kernels of {place} give the same numbers as the equations")
+        for layer in mixing:
+            print(f"{layer} looks at other examples of a batch, so batches stay whole; see Layer and context.total")
+    wrong = [row.name for row in rows if not row.right and row.directions]
     if wrong:
         raise GpucnnError(f"{name}: the gradient of {', '.join(wrong)} differs from the central difference")
+    undecided = ", ".join(row.name for row in rows if not row.directions)
+    if undecided:
+        raise GpucnnError(f"{name}: the gradient of {undecided} meets a kink in every direction; try another --seed")
 
 
 @app.command()
@@ -65,9 +85,7 @@ def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
 
 @app.command()
 def compare(
-    network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A network's name; `gpucnn networks` lists them.")
-    ] = "two-conv",
+    network: NetworkArgument = "two-conv",
     data: DataOption = "digits",
     devices: Annotated[
         str,
@@ -87,7 +105,7 @@ def compare(
 
     Without a GPU, the array libraries at hand are compared instead.
     """
-    from . import networks
+    from . import networks, own
     from .data import load
     from .report.compare import Settings
     from .report.compare import compare as run
@@ -98,7 +116,9 @@ def compare(
     if plot is not None:
         compare_plots.check_format(plot)
     sizes = arguments.whole_numbers(batches, "--batches")
-    found = run(load(data), Settings(network, devices.split(","), steps, batch_size, sizes, seed, threads))
+    settings = Settings(network, devices.split(","), steps, batch_size, sizes, seed, threads)
+    with own.explained(network) if ":" in network else contextlib.nullcontext():
+        found = run(load(data), settings)
     if plot is not None:
         compare_plots.overview(found, plot)
     print(json.dumps(found.to_dict()) if as_json else compare_text.render(found))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import checkpoint, networks
+from . import accepted, checkpoint, networks
 from .augmentation import Augmentation
 from .data.preprocessing import Preprocessing
 from .device import Device
@@ -22,13 +22,14 @@ from .errors import CheckpointError, DataError, SettingError
 from .initializers import generator
 from .inputs import fitting_examples, fitting_images, fitting_weights
 from .losses import LOSSES, Loss, SoftmaxCrossEntropy, correct
-from .network import Network
-from .optimizers import Optimizer, optimizer
+from .network import Network, describe, shortened
+from .optimizers import Optimizer
+from .own import classes
 from .parameters import Layout
-from .schedules import schedule
-from .training import Callback, History, Plan, train
+from .progress import shown
+from .schedules import Schedule
+from .training import Callback, Epoch, History, Plan, train
 
-DTYPES = ("float32", "float64")
 STATE = "state"  # before the names of running states in a checkpoint
 
 
@@ -60,32 +61,35 @@ class Model:
     ) -> None:
         if isinstance(network, str):
             entry = networks.entry(network)
-            name, loss, network = name or network, loss or entry.loss, networks.build(network)
-        if not isinstance(network, Network):
-            raise SettingError(
-                f"network: {type(network).__name__} was given; a Network, such as Network((28, 28, 1), (Flatten(), "
-                "Dense(10))), or the name of one was expected"
-            )
-        self.network, self.name, self.loss = network, name or "network", loss or SoftmaxCrossEntropy()
-        self.device = device if isinstance(device, Device) else Device.parse(device)
-        self.class_names = tuple(class_names or map(str, range(self._classes())))
-        self.preprocessing, self.scaling = preprocessing, scaling or Scaling()
-        if dtype not in DTYPES:
-            raise SettingError(f"dtype {dtype!r}: one of {', '.join(DTYPES)} was expected")
+            name, loss = name or network, entry.loss if loss is None else loss
+            network = networks.build(network)
+        self.network, self.name = accepted.argument("network", network), name or "network"
+        self.loss = accepted.argument("loss", SoftmaxCrossEntropy() if loss is None else loss)
+        accepted.warn_of_output(network, self.loss)
+        self.device = accepted.argument("device", device)
+        dtype = accepted.argument("dtype", getattr(dtype, "__name__", str(dtype)))  # also of numpy.float32 itself
+        names = range(self._classes()) if class_names is None else class_names
+        self.class_names = tuple(map(str, accepted.argument("class_names", names)))
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
-        weights, _ = np.random.SeedSequence(seed).spawn(2)
+        self.preprocessing = accepted.argument("preprocessing", preprocessing)
+        self.scaling = accepted.argument("scaling", Scaling() if scaling is None else scaling)
+        weights, _ = np.random.SeedSequence(accepted.argument("seed", seed)).spawn(2)
         self.execution = Execution(
             network,
             self.device,
             seed=weights,
             dtype=dtype,
-            threads=threads,
+            threads=None if threads is None else accepted.argument("threads", threads),
             acceleration=Acceleration(kernels, precision, graph),
         )
-        self.layout, self.state_layout = (
-            Layout(network.init(network.input_shape, generator(0))),
-            Layout(network.init_state(network.input_shape)),
+        self.layout = Layout(network.init(network.input_shape, generator(0)))
+        self.state_layout = Layout(network.init_state(network.input_shape))
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.name!r}, {self.layout.size:,} parameters on {self.device}, {describe(self.loss)}, "
+            f"classes {', '.join(shortened(self.class_names))},\n      {self.network!r})"
         )
 
     def _classes(self) -> int:
@@ -136,35 +140,38 @@ class Model:
         batch_size: int = 128,
         optimizer: Optimizer | str = "adam",
         lr: float = 1e-3,
-        schedule: str = "constant",
+        schedule: str | Schedule = "constant",
         validation: tuple[np.ndarray, np.ndarray] | None = None,
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation | str | None = None,
         seed: int = 0,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Iterable[Callback | Callable[[Epoch], Any]] = (),
+        progress: bool | None = None,
     ) -> History:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
         A loss of numbers takes (N, K) floats as labels. sample_weight: (N,) factors of the examples' losses, in means
         over a batch too. augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`.
         seed: of the batch order, of the augmentation, and of what layers draw; another call with the same seed repeats
-        all. lr: the base rate, in units of the loss's mean over a batch, layered eq. (8), (9). Training goes on from
-        the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that
-        should fit, when the device's memory is too small.
+        all. lr: the base rate, in units of the loss's mean over a batch, layered eq. (8), (9). schedule: its name, or a
+        function of (step, steps). callbacks: functions, called with each Epoch, or objects with one or both of the
+        methods of `training.Callback`. progress: whether to show it; by default on a terminal and in a notebook.
+        Training goes on from the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError,
+        with the batch size that should fit, when the device's memory is too small.
         """
         if not self.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
         if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
             raise SettingError("validation: a pair (images, labels) was expected, such as the last tenth of the images")
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise SettingError(f"seed={seed!r}: a whole number of at least 0 was expected")
+        accepted.argument("progress", progress)
+        told = accepted.callbacks(callbacks)
         images, labels = self._examples(images, labels)
         weights = None if sample_weight is None else fitting_weights(sample_weight, len(images), self.theta.dtype)
-        plan = Plan(epochs, batch_size, lr, _schedule(schedule))
-        _, order, changes, draws = np.random.SeedSequence(seed).spawn(4)
+        plan = Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule))
+        _, order, changes, draws = np.random.SeedSequence(accepted.argument("seed", seed)).spawn(4)
         step = self.execution.step(
             self.loss,
-            _optimizer(optimizer),
+            accepted.argument("optimizer", optimizer),
             scaling=self.scaling,
             augmentation=self._augmentation(augmentation, changes),
             key=int(draws.generate_state(1)[0]),
@@ -173,7 +180,8 @@ class Model:
         with self.execution.active():
             with memory.of_data(self.device, images.nbytes + labels.nbytes):
                 there = [None if each is None else self.device.put(each) for each in (images, labels, weights)]
-            with memory.of_training(self.device, self.network, batch_size):
+            enough = memory.of_training(self.device, self.network, batch_size)
+            with enough, shown(progress, plan.epochs) as reporters:
                 return train(
                     step,
                     *there,
@@ -181,7 +189,7 @@ class Model:
                     device=self.device,
                     rng=generator(order),
                     evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
-                    callbacks=callbacks,
+                    callbacks=[*accepted.callbacks(reporters), *told],
                 )
 
     def _augmentation(self, asked: Augmentation | str | None, seed: np.random.SeedSequence) -> Augmentation | None:
@@ -285,23 +293,28 @@ def load(
     path: str | os.PathLike[str],
     *,
     device: str | Device = "auto",
-    layers: Mapping[str, type] | None = None,
+    layers: Mapping[str, type] | Iterable[type | str] | type | str | None = None,
     threads: int | None = None,
 ) -> Model:
-    """The model saved at path, on that device. layers: the classes of layers, or of a loss, of your own, by name.
+    """The model saved at path, on that device. layers: the classes of layers, or of a loss, of your own: [Swish],
+    {"Swish": Swish} by the names in the file, or where they are, "my_layers" or "my_layers:Swish".
 
     Raises CheckpointError, with a sentence, for everything that is not a whole checkpoint of gpucnn.
     """
+    own = classes(() if layers is None else layers)
     description, tensors = checkpoint.read(path)
-    device = device if isinstance(device, Device) else Device.parse(device)
+    device = accepted.argument("device", device)
     try:
         preprocessing = description["preprocessing"]
-        network = checkpoint.layer_from_dict(description["network"], layers)
+        network = checkpoint.layer_from_dict(description["network"], own)
         if not isinstance(network, Network):
             raise CheckpointError(f"its description holds a {type(network).__name__}, a Network was expected")
+        losses, loss = {**LOSSES, **own}, description["loss"]
+        if loss not in losses:
+            raise CheckpointError(f"loss {loss!r} is not one of gpucnn's; {checkpoint.HAND_OVER.format(loss)}")
         model = Model(
             network,
-            loss={**LOSSES, **(layers or {})}[description["loss"]](),
+            loss=losses[loss](),
             device=device,
             class_names=description["class_names"],
             preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
@@ -317,13 +330,3 @@ def load(
         raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
     model._take(tensors, f"{path}: damaged", "train or copy it again")
     return model
-
-
-def _optimizer(chosen: Optimizer | str) -> Optimizer:
-    chosen = optimizer(chosen) if isinstance(chosen, str) else chosen
-    if not hasattr(chosen, "update"):
-        raise SettingError(f"optimizer {chosen!r}: a name such as 'adam', or an Optimizer such as Adam(), was expected")
-    return chosen
-
-
-_schedule = schedule

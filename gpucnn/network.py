@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -29,22 +29,32 @@ class Network(Layer):
     def __post_init__(self) -> None:
         if not isinstance(self.layers, Iterable):
             raise ShapeError(f"layers: {self.layers!r} is one layer; a tuple of layers was expected")
-        object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        given = self.input_shape
+        shape = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+        if not shape or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
+            raise ShapeError(f"input_shape {given!r}: (H, W, C) or (features,), each at least 1, was expected")
+        object.__setattr__(self, "input_shape", tuple(map(int, shape)))
         object.__setattr__(self, "layers", tuple(self.layers))
-        if not self.input_shape or min(self.input_shape) < 1:
-            raise ShapeError(f"input_shape {self.input_shape}: (H, W, C) or (features,), each at least 1, was expected")
         for k, layer in enumerate(self.layers):
             if isinstance(layer, type) or not hasattr(layer, "out_shape"):
                 called = f"; write {layer.__name__}(...)" if isinstance(layer, type) else ""
                 raise ShapeError(f"layer {k} is {layer!r}: an instance of a layer was expected{called}")
         self.shapes()
 
+    def __repr__(self) -> str:
+        layers = " -> ".join(shortened([describe(layer) for layer in self.layers]))
+        count = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        return f"Network({self.input_shape} -> {self.shapes()[-1]}, {count}: {layers})"
+
     def shapes(self) -> list[tuple[int, ...]]:
         """The input's shape, then each layer's output shape, without the batch."""
         shapes = [self.input_shape]
         for k, layer in enumerate(self.layers):
             try:
-                shapes.append(tuple(layer.out_shape(shapes[-1])))
+                shape = layer.out_shape(shapes[-1])
+                if not isinstance(shape, Iterable):
+                    raise ShapeError(f"out_shape gives {shape!r}, a tuple was expected")
+                shapes.append(tuple(shape))
             except ShapeError as error:
                 raise ShapeError(f"layer {k} ({type(layer).__name__}): {error}") from None
         return shapes
@@ -182,6 +192,11 @@ def describe(layer: Any) -> str:
         elif field.default not in (value, short):
             shown.append(f"{name}={short!r}")
     return f"{type(layer).__name__}({', '.join(shown)})"
+
+
+def shortened(texts: Sequence[str]) -> list[str]:
+    """All of them or, of more than eight, the first five and the last."""
+    return [*texts] if len(texts) <= 8 else [*texts[:5], "...", texts[-1]]
 
 
 def shares_ties(layer: Any) -> bool:

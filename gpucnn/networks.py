@@ -6,12 +6,14 @@ Recipes were chosen on a validation split of MNIST's training set, never on its 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from . import own
 from .errors import SettingError
 from .layers import AvgPool2D, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid, Tanh
 from .losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
@@ -188,15 +190,53 @@ NETWORKS: dict[str, Entry] = {
 
 
 def entry(name: str) -> Entry:
-    """The named network's entry. Raises SettingError with the nearest name and all of them."""
+    """The named network's entry, or that of module:factory. Raises SettingError with the nearest name and all of them.
+
+    A factory is handed input_shape and classes if it has arguments of these names; a Network or an Entry will do too.
+    """
     if name in NETWORKS:
         return NETWORKS[name]
+    if ":" in name:
+        return _own(name)
     near = difflib.get_close_matches(name, NETWORKS, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise SettingError(f"network {name!r} is not known; {hint}choose one of {', '.join(NETWORKS)}")
+    module, _, attribute = name.rpartition(".")
+    meant = near[0] if near else f"{module}:{attribute}" if module and attribute != "py" else ""
+    hint = f"did you mean {meant}? " if meant else ""
+    known = f"{', '.join(NETWORKS)}, or module:factory of your own"
+    raise SettingError(f"network {name!r} is not known; {hint}choose one of {known}")
 
 
 def build(name: str, input_shape: Shape | None = None, classes: int | None = None, **options: Any) -> Network:
     """The named network for inputs of input_shape (H, W, C) and that many classes; options go to its function."""
     found = entry(name)
-    return found.build(input_shape or found.input_shape, classes or found.classes, **options)
+    network = found.build(input_shape or found.input_shape, classes or found.classes, **options)
+    takes, gives = network.input_shape, network.shapes()[-1]
+    if (input_shape and takes != tuple(input_shape)) or (classes and gives != (classes,)):
+        asked = f"{input_shape or takes} -> {(classes,) if classes else gives} was asked for"
+        advice = "choose other data, or let it take input_shape and classes"
+        raise SettingError(f"network {name} is {takes} -> {gives}, {asked}; {advice}")
+    return network
+
+
+def _own(name: str) -> Entry:
+    factory = own.named(name)
+    if isinstance(factory, Entry):
+        return factory
+
+    def build(input_shape: Shape, classes: int, **options: Any) -> Network:
+        """A network of your own."""
+        network = own.made(name, {"input_shape": input_shape, "classes": classes} | options)
+        if not isinstance(network, Network):
+            hint = "`gpucnn check` takes a layer as well"
+            raise SettingError(f"{name} gave {network!r}; a Network was expected ({hint})")
+        return network
+
+    if callable(factory):
+        build = functools.wraps(factory)(build)
+    asks = {key: own.parameters(factory).get(key) for key in ("input_shape", "classes")}
+    usual = {key: each.default for key, each in asks.items() if each and each.default is not each.empty}
+    found = Entry(build, "-", Recipe(Adam(), 0.001, "one-cycle"), **usual)
+    if all(asks.values()):
+        return found
+    network = build(found.input_shape, found.classes)
+    return replace(found, input_shape=network.input_shape, classes=network.shapes()[-1][-1])

@@ -1,8 +1,10 @@
-"""How a run shows itself: a progress bar on a terminal, a plain line per epoch elsewhere. Always on standard error."""
+"""How a run shows itself: a progress bar on a terminal, else a line per epoch; in a notebook on standard output."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -25,17 +27,8 @@ class Lines:
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
-
-    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        pass
-
     def epoch(self, epoch: Epoch) -> None:
-        print(line(epoch, self.epochs), file=sys.stderr, flush=True)
+        print(line(epoch, self.epochs), file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
 class Bars:
@@ -73,5 +66,18 @@ class Bars:
         self.progress.console.print(line(epoch, self.epochs), highlight=False)
 
 
-def reporter(epochs: int) -> Lines | Bars:
-    return Bars(epochs) if sys.stderr.isatty() else Lines(epochs)
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel, where standard error is no terminal and looks like an error."""
+    return hasattr(getattr(sys.modules.get("IPython"), "get_ipython", object)(), "kernel")
+
+
+@contextmanager
+def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
+    """A reporter where one is asked for; for None on a terminal and in a notebook."""
+    usual = in_notebook() or getattr(sys.stderr, "isatty", bool)()
+    with reporter(epochs) if asked or (asked is None and usual) else nullcontext() as one:
+        yield [one] if one else []
+
+
+def reporter(epochs: int) -> AbstractContextManager[Lines | Bars]:
+    return Bars(epochs) if sys.stderr.isatty() else nullcontext(Lines(epochs))

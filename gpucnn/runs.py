@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from .engine.sharded_step import useful_workers, workers_worth
 from .errors import GpucnnError, SettingError, TrainingError
 from .model import Model
 from .networks import Recipe
-from .training import Callback, Epoch, History
+from .training import Epoch, History
 from .workers import default_threads, helpers
 
 MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
@@ -57,7 +58,8 @@ def folder(out: str | None, network: str, data: str, *, force: bool = False) -> 
         if (path / MODEL).exists() and not force:
             raise GpucnnError(f"--out {out}: it holds a finished run ({MODEL}); choose another folder, or say --force")
         return path
-    base = Path("runs") / f"{network}-{data}"
+    name = re.sub(r"[^\w.+-]+", "-", network)  # module:factory is no folder's name everywhere
+    base = Path("runs") / f"{name}-{data}"
     number = 2
     path = base
     while path.exists():
@@ -93,8 +95,10 @@ def start_helpers(settings: Settings) -> None:
     entry = networks.entry(settings.network)
     if Device.parse(settings.device).kind == "cpu" and helpers.possible():
         examples = entry.recipe.batch_size if settings.batch_size is None else settings.batch_size
-        worth, threads = workers_worth(networks.build(settings.network)), settings.threads or default_threads()
-        helpers.team.start(useful_workers(worth, examples, threads) - 1, patience=0.0)
+        threads = settings.threads or default_threads()
+        with contextlib.suppress(GpucnnError):  # a network of a user's own may be for the data's images only
+            worth = workers_worth(networks.build(settings.network))
+            helpers.team.start(useful_workers(worth, examples, threads) - 1, patience=0.0)
 
 
 def new_model(settings: Settings, dataset: Dataset) -> Model:
@@ -172,7 +176,7 @@ class Recorder:
             file.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
 
 
-def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callbacks: Sequence[Callback] = ()) -> History:
+def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callbacks: Sequence[Any] = ()) -> History:
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
     chosen, optimizer = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
@@ -193,6 +197,7 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
             augmentation=settings.augmentation,
             seed=settings.seed,
             callbacks=(recorder, *callbacks),
+            progress=False,
         )
     except GpucnnError:
         recorder.withdraw()

@@ -192,8 +192,14 @@ def test_layers_and_a_loss_of_ones_own(tmp_path):
     assert back.network == network
     assert back.loss == Halved()
     assert back.theta.tobytes() == model.theta.tobytes()
-    refuse(path, r"layer 'Around' is none of AvgPool2D, .*; hand its class to load\(path, layers=\.\.\.\)")
-    refuse(path, "no 'Halved'", layers={"Scale": Scale, "Around": Around})
+    refuse(
+        path,
+        r"layer 'Around' is not .*: gpucnn.load\(path, layers=\[Around\]\) in Python, --layers module:Around on the",
+    )
+    message = (
+        r"loss 'Halved' is not .*: gpucnn.load\(path, layers=\[Halved\]\) in Python, --layers module:Halved on the"
+    )
+    refuse(path, message, layers=[Scale, Around])
 
 
 def test_numbers_of_numpy_in_a_layer(tmp_path):

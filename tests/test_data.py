@@ -217,10 +217,10 @@ def test_preprocessing_refuses(values, message):
 
 def test_parse_size():
     assert data.parse_size("28x20") == (28, 20)
-    assert data.parse_size(" 32 X 32 ") == (32, 32)
+    assert data.parse_size(" 32 X 32 ") == data.parse_size("32,32") == data.parse_size("32") == (32, 32)
 
 
-@pytest.mark.parametrize("text", ["28", "28x", "axb", "0x4", "-3x4", "1x2x3", "99999x9", ""])
+@pytest.mark.parametrize("text", ["28x", "28,", "28;28", "axb", "0x4", "-3x4", "1x2x3", "99999x9", ""])
 def test_parse_size_refuses(text):
     with pytest.raises(DataError, match=r"size .* expected; (write|use) for example"):
         data.parse_size(text)

@@ -12,7 +12,8 @@ import pytest
 from gpucnn import Network, networks
 from gpucnn.errors import GpucnnError, ShapeError
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
-from gpucnn.report.gradient_check import TOLERANCE, check, explained, find
+from gpucnn.own import explained
+from gpucnn.report.gradient_check import TOLERANCE, check, find
 
 SLOW = ("two-conv-wide", "vgg-small")
 
@@ -238,18 +239,125 @@ class PromisesMore(Affine):
         return (*in_shape[:-1], in_shape[-1] + 1)
 
 
+class MoreKeys(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        return dx, dparams | {"c": dparams["a"]}
+
+
+class NoDict(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        return super().backward(*arguments, **options)[0], None
+
+
+class DxAlone(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> Any:
+        return super().backward(*arguments, **options)[0]
+
+
+class YAlone(Affine):
+    def forward(self, *arguments: Any) -> Any:
+        return super().forward(*arguments)[0]
+
+
+class Nothing(Affine):
+    def forward(self, *arguments: Any) -> Any:
+        pass
+
+
+class WritesX(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        x *= params["a"]
+        return x + params["b"], x
+
+
+class WritesParams(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        params["a"][...] = 1
+        return super().forward(params, x, context)
+
+
+class WritesDy(Affine):
+    def backward(self, params: Any, x: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        np.multiply(dy, 2, out=dy)
+        return super().backward(params, x, dy, context)
+
+
+class WritesTheResidual(Affine):
+    def backward(self, params: Any, x: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        x[0] = 0
+        return super().backward(params, x, dy, context)
+
+
+class Single(Affine):
+    def forward(self, *arguments: Any) -> tuple[Any, Any]:
+        y, residual = super().forward(*arguments)
+        return y.astype("float32"), residual
+
+
+class Double(Affine):
+    def forward(self, *arguments: Any) -> tuple[Any, Any]:
+        y, residual = super().forward(*arguments)
+        return y * np.float64(2), residual
+
+
+class SingleDx(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        return dx.astype("float32"), dparams
+
+
+class Zero(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return 0 * x, x
+
+
+class Random(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return x * (np.random.default_rng().random(x.shape) < 0.5), x
+
+
+LAYER = r"^layer 1 \(\w+\): "
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (ForgetsA(), r"backward: the gradient of 0/a is None, an array of shape \(4,\) was expected"),
-        (ForgetsDx(), r"backward: dx is None, an array of shape \(2, 4\) was expected"),
-        (SumsTooMuch(), r"backward: the gradient of 0/a has shape \(\), an array of shape \(4,\) was expected"),
-        (PromisesMore(), r"the output has shape \(2, 4\), an array of shape \(2, 5\) was expected"),
+        (ForgetsA(), LAYER + r"backward: dparams has \['b'\], a dict with \['a', 'b'\] was expected"),
+        (MoreKeys(), LAYER + r"backward: dparams has \['a', 'b', 'c'\], a dict with \['a', 'b'\] was expected"),
+        (NoDict(), LAYER + r"backward: dparams has None, a dict with \['a', 'b'\] was expected"),
+        (ForgetsDx(), LAYER + r"backward: dx is None, shape \(2, 4\) and type float64 were expected"),
+        (SumsTooMuch(), r"^backward: the gradient of 1/a has shape \(\) and type float64, shape \(4,\) and type"),
+        (
+            PromisesMore(),
+            LAYER + r"forward: y has shape \(2, 4\) and type float64, shape \(2, 5\) and type float64 were",
+        ),
+        (DxAlone(), LAYER + "backward gives one array; write `return dx, dparams`"),
+        (YAlone(), LAYER + "forward gives one array; write `return y, residual`"),
+        (Nothing(), LAYER + "forward gives None; write `return y, residual`"),
+        (
+            WritesX(),
+            LAYER + r"forward writes into an array .*\(output array is read-only\).*into a copy \(.*.py, line \d+\)",
+        ),
+        (WritesParams(), LAYER + "forward writes into an array"),
+        (WritesDy(), LAYER + "backward writes into an array"),
+        (WritesTheResidual(), LAYER + "backward writes into an array"),
+        (Single(), LAYER + r"forward: y .* and type float32, .* and type float64 were expected"),
+        (Double(), LAYER + r"forward: y .* and type float64, .* and type float32 were expected"),
+        (SingleDx(), LAYER + r"backward: dx .* and type float32, .* and type float64 were expected"),
+        (Zero(), "^forward gives 0 everywhere, so nothing can be compared; mend it, or draw others with --seed"),
+        (Random(), "^forward gives another output for the same input, and differences say nothing of what is random"),
     ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Affine) else "",
 )
-def test_shapes_that_do_not_fit(layer, message):
-    with pytest.raises(ShapeError, match=message):
-        rows_of(layer)
+def test_layers_that_do_not_keep_the_rules(layer, message):
+    with pytest.raises(GpucnnError, match=message):
+        rows_of(Tanh(), layer)
+
+
+def test_a_layer_inside_a_network_that_is_a_layer_is_named_by_its_path():
+    with pytest.raises(GpucnnError, match=r"^layer 1/0 \(YAlone\): forward gives one array"):
+        rows_of(Tanh(), Network((4,), (YAlone(),)))
 
 
 # --- layers of a user's own
@@ -298,8 +406,8 @@ def test_names_and_factories(folder):
         ("no_layers:layer", "No module named 'no_layers'; the working directory, .*, is on the import path"),
         ("needy_layers:layer", "No module named 'no_such_module_at_all'"),
         ("own_layers:swish", "module own_layers has no 'swish'"),
-        ("own_layers:asks", r"it cannot be called without arguments \(missing a required argument: 'units'\)"),
-        ("own_layers:nothing", "gave None; a Network, or a layer with out_shape, init, forward, backward was expected"),
+        ("own_layers:asks", r"TypeError: asks\(\) missing 1 required positional argument: 'units'$"),
+        ("own_layers:nothing", "gave None; a Network was expected .*takes a layer as well"),
         ("own_layers:raises", r"own_layers:raises: LookupError: no such thing \(.*own_layers.py, line 10\)"),
         ("broken_layers:layer", r"SyntaxError: .*\(broken_layers.py, line 1\)"),
         ("own_layers:does_not_fit", "Dense.*one vector per example was expected"),
@@ -312,7 +420,7 @@ def test_factories_that_give_no_network(folder, name, message):
 
 
 def test_a_layer_needs_the_shape_of_its_input(folder):
-    with pytest.raises(GpucnnError, match=r"own_layers:layer is a layer: say the shape .* such as --input 28,28,1"):
+    with pytest.raises(GpucnnError, match=r"own_layers:layer is a layer: say the shape .* such as --input 28x28x1"):
         find("own_layers:layer", None)
 
 

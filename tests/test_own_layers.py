@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import run
 from fake_cuda import fake_cuda
-from own_layers import OWN, Broken, Centred, Dropped, Normalised, PerChannel, Ranked, Uneven, Wide
+from layers_of_ones_own import OWN, Broken, Centred, Dropped, Normalised, PerChannel, Ranked, Uneven, Wide
 
 import gpucnn
 from gpucnn import Model, Network
@@ -21,6 +21,7 @@ from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.optimizers import SGD
 from gpucnn.parameters import Layout
+from gpucnn.report import table_check
 from gpucnn.workers import helpers
 
 __all__ = ["fake_cuda"]
@@ -228,7 +229,7 @@ def workers(request, monkeypatch, many_shards):
     if not helpers.possible():
         pytest.skip("helper processes are not used on this system")
     team = helpers.Team()
-    monkeypatch.setattr(helpers, "KNOWN", {*helpers.KNOWN, "own_layers"})
+    monkeypatch.setattr(helpers, "KNOWN", {*helpers.KNOWN, "layers_of_ones_own"})
     monkeypatch.setattr(helpers, "team", team)
     team.start(2)
     yield
@@ -284,3 +285,33 @@ def test_a_part_that_fails_is_heard_of_and_the_others_do_not_wait(bad, workers):
     with pytest.raises(ZeroDivisionError, match="here"):
         first_update((Broken(), Flatten(), Dense(3)), images, np.zeros(20, int))
     first_update((Normalised(), Flatten(), Dense(3)), *examples(20))
+
+
+# --- what check says
+
+
+class Liar(PerChannel):
+    """Says that it speaks the table, and looks at the last axis all the same."""
+
+    speaks_table = True
+
+    def forward(self, params, x, context):
+        return x * params["factor"].reshape(-1)[0] + x.sum(axis=-1, keepdims=True), x
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_check_finds_layers_right_on_the_tables_too(name):
+    network = network_with(OWN[name])
+    assert table_check.on_tables(network, gpucnn.Device()) == ["numpy"]
+    found = table_check.mixing(network)
+    assert found == ([f"layer 3 ({type(OWN[name]).__name__})"] if MIXING.get(name) is Reach.BATCH else [])
+
+
+def test_check_finds_a_class_that_does_not_speak_the_table_as_it_says():
+    with pytest.raises(gpucnn.errors.GpucnnError, match=r"the output differs .*'numpy' table of cpu; a class"):
+        table_check.on_tables(network_with(Liar()), gpucnn.Device())
+
+
+def test_check_uses_the_tables_of_a_cuda_device(fake_cuda):
+    network = Network(SHAPE, (Conv2D(3, 2), ReLU(), MaxPool2D((2, 1)), Flatten(), Dense(3)))
+    assert table_check.on_tables(network, gpucnn.Device("cuda")) == ["reference", "cuda"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import LIBRARIES
 from fake_cuda import fake_cuda
-from own_layers import Normalised
+from layers_of_ones_own import Normalised
 
 from gpucnn import Model, Network
 from gpucnn.engine import sharded_step

@@ -35,6 +35,8 @@ class Acceleration:
         for name, known in (("kernels", TABLES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise SettingError(f"{name} {getattr(self, name)!r}: one of {', '.join(known)} was expected")
+        if not isinstance(self.graph, bool):
+            raise SettingError(f"graph={self.graph!r}: True or False was expected")
 
     @property
     def is_fused(self) -> bool:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import os
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import own
 from ..errors import GpucnnError, ShapeError
 from ..initializers import generator
 from ..kernels import Context
+from ..layers import Layer
+from ..layers.base import initial_state
 from ..network import Network
-from ..networks import NETWORKS, build
-from ..parameters import Layout
+from ..networks import Entry, build
+from ..parameters import Layout, at
 
 STEP = 1e-5  # of a direction of length 1
 TOLERANCE = 1e-6
@@ -48,19 +45,25 @@ def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 
     Inputs and parameters are drawn anew (normal; a bias of 0 would sit on kinks). Where a difference comes from a kink
     within the step, such as a ReLU's 0 or a change of a maximum, another direction is drawn.
     """
-    rng, context = generator(seed), Context()
+    rng, network = generator(seed), _watched(network)
+    context = _context(network, batch)
     layout = Layout(network.init(network.input_shape, rng))
     theta = layout.pack(network.init(network.input_shape, rng), np.empty(layout.size))
-    theta += 0.05 * rng.standard_normal(layout.size)
+    theta = _read_only(theta + 0.05 * rng.standard_normal(layout.size))
     x = rng.standard_normal((batch, *network.input_shape))
     y, residuals = network.forward(layout.unpack(theta), x, context)
-    _expect("the output", y, (batch, *network.out_shape(network.input_shape)))
+    network.forward(layout.unpack(theta.astype("float32")), x.astype("float32"), context)  # for what it says of types
+    if not np.array_equal(y, network.forward(layout.unpack(theta), x, context)[0], equal_nan=True):
+        raise GpucnnError(
+            "forward gives another output for the same input, and differences say nothing of what is random"
+        )
+    if not y.any():
+        raise GpucnnError("forward gives 0 everywhere, so nothing can be compared; mend it, or draw others with --seed")
     dy = rng.standard_normal(y.shape)
     noise = ROUNDING * float(abs(dy * y).sum()) / STEP
     dx, dparams = network.backward(layout.unpack(theta), residuals, dy, context)
-    _expect("backward: dx", dx, x.shape)
     for slot in layout.slots:
-        _expect(f"backward: the gradient of {slot.name}", _at(dparams, slot.path), slot.shape)
+        _expect(f"backward: the gradient of {slot.name}", at(dparams, slot.path), slot.shape, x.dtype)
     g = layout.pack(dparams, np.empty(layout.size))
 
     def value(x: np.ndarray, theta: np.ndarray) -> float:
@@ -69,13 +72,13 @@ def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 
     rows = [_row("input", x, dx, lambda changed: value(changed, theta), directions, rng, noise)]
     for slot in layout.slots:
 
-        def at(changed: np.ndarray, place: slice = slot.place) -> float:
+        def moved_to(changed: np.ndarray, place: slice = slot.place) -> float:
             moved = theta.copy()
             moved[place] = changed.ravel()
             return value(x, moved)
 
         here = theta[slot.place].reshape(slot.shape)
-        rows.append(_row(slot.name, here, g[slot.place].reshape(slot.shape), at, directions, rng, noise))
+        rows.append(_row(slot.name, here, g[slot.place].reshape(slot.shape), moved_to, directions, rng, noise))
     return rows
 
 
@@ -117,16 +120,78 @@ def _row(
     return Row(name, at.shape, max(errors, default=float("nan")), len(errors), kinks)
 
 
-def _expect(what: str, array: Any, shape: tuple[int, ...]) -> None:
-    if getattr(array, "shape", None) != shape:
-        found = f"has shape {array.shape}" if hasattr(array, "shape") else f"is {array!r}"
-        raise ShapeError(f"{what} {found}, an array of shape {shape} was expected")
+def _context(network: Network, batch: int) -> Context:
+    """As in the first update of a training run; layers that draw draw the same each time."""
+    state = Layout(states := network.init_state(network.input_shape))
+    vector = state.pack(states, np.empty(state.size))
+    return Context(update=1, key=1, examples=np.arange(batch), state=state.unpack(vector))
 
 
-def _at(dparams: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        dparams = dparams.get(key) if isinstance(dparams, dict) else None
-    return dparams
+@dataclass(frozen=True)
+class _Watched(Layer):
+    """A layer that is given read-only arrays and whose answers must fit: each fault is a sentence with its name."""
+
+    layer: Any
+    name: str
+
+    has_place = True
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.layer.init(in_shape, rng)
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return initial_state(self.layer, in_shape)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, residual = self._pair("forward", "y, residual", params, _read_only(x), context)
+        _expect(f"{self.name}: forward: y", y, (len(x), *self.layer.out_shape(x.shape[1:])), x.dtype)
+        return y, (residual, x)
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        inner, x = residual
+        arguments = params, inner, _read_only(dy), context
+        dx, dparams = self._pair("backward", "dx, dparams", *arguments, need_dx=need_dx)
+        if not isinstance(dparams, dict) or dparams.keys() != params.keys():
+            found = sorted(dparams) if isinstance(dparams, dict) else repr(dparams)
+            raise ShapeError(f"{self.name}: backward: dparams has {found}, a dict with {sorted(params)} was expected")
+        _expect(f"{self.name}: backward: dx", dx, x.shape, x.dtype)
+        return dx, dparams
+
+    def _pair(self, method: str, wanted: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            answer = getattr(self.layer, method)(*arguments, **options)
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            what = f"{self.name}: {method} writes into an array that it was given, which others read"
+            raise GpucnnError(f"{what} ({error}); write into a copy{own.place(error)}") from None
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            found = "one array" if hasattr(answer, "shape") else repr(answer)
+            raise GpucnnError(f"{self.name}: {method} gives {found}; write `return {wanted}`")
+        return answer
+
+
+def _watched(network: Network, path: str = "") -> Network:
+    layers: list[Any] = []
+    for k, layer in enumerate(network.layers):
+        name = f"layer {path}{k} ({type(layer).__name__})"
+        layers.append(_watched(layer, f"{path}{k}/") if isinstance(layer, Network) else _Watched(layer, name))
+    return Network(network.input_shape, tuple(layers))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(array, array.shape)
+
+
+def _expect(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    if (getattr(array, "shape", None), getattr(array, "dtype", None)) != (shape, dtype):
+        found = f"has shape {array.shape} and type {array.dtype}" if hasattr(array, "dtype") else f"is {array!r}"
+        raise ShapeError(f"{what} {found}, shape {shape} and type {dtype} were expected")
 
 
 def _unit(v: np.ndarray) -> np.ndarray:
@@ -134,58 +199,12 @@ def _unit(v: np.ndarray) -> np.ndarray:
 
 
 def find(name: str, input_shape: tuple[int, ...] | None) -> Network:
-    """The network that a name, or module:factory, stands for; a layer becomes a network of one.
-
-    The working directory is on the import path. Raises GpucnnError.
-    """
-    if name in NETWORKS or ":" not in name:
+    """The network that a name, or module:factory, stands for; a layer becomes a network of one. Raises GpucnnError."""
+    offered = {"input_shape": input_shape or Entry.input_shape, "classes": Entry.classes}
+    layer: Any = own.made(name, offered) if ":" in name else None
+    if isinstance(layer, Network) or not hasattr(layer, "backward"):
         return build(name, input_shape)
-    with explained(name):
-        made = _call(name)
-    if isinstance(made, Network):
-        return made
-    if not all(hasattr(made, method) for method in ("out_shape", "init", "forward", "backward")):
-        raise GpucnnError(
-            f"{name} gave {made!r}; a Network, or a layer with out_shape, init, forward, backward was expected"
-        )
     if input_shape is None:
-        raise GpucnnError(f"{name} is a layer: say the shape of its input without the batch, such as --input 28,28,1")
-    with explained(name):
-        return Network(input_shape, (made,))
-
-
-@contextmanager
-def explained(name: str) -> Iterator[None]:
-    """What a user's own code raises, as one sentence with its place."""
-    try:
-        yield
-    except GpucnnError:
-        raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
-        raise GpucnnError(f"{name}: {type(error).__name__}: {error}{place}") from error
-
-
-def _call(name: str) -> Any:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise GpucnnError(f"{name}: module:factory was expected, such as my_layers:Swish")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise GpucnnError(f"{name}: {error}; the working directory, {os.getcwd()}, is on the import path") from None
-    if not hasattr(module, attribute):
-        raise GpucnnError(f"{name}: module {module_name} has no {attribute!r}")
-    factory = getattr(module, attribute)
-    if not callable(factory):
-        return factory
-    try:
-        inspect.signature(factory).bind()
-    except (TypeError, ValueError) as error:
-        raise GpucnnError(
-            f"{name}: it cannot be called without arguments ({error}); name a function that can"
-        ) from None
-    return factory()
+        raise GpucnnError(f"{name} is a layer: say the shape of its input without the batch, such as --input 28x28x1")
+    with own.explained(name):
+        return Network(input_shape, (layer,))

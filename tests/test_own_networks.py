@@ -1,0 +1,289 @@
+"""Networks, layers and losses of a user's own: module:attribute in every command, and in `load`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gpucnn
+from gpucnn import Model, Network, cli, networks, own, runs
+from gpucnn.errors import CheckpointError, GpucnnError, SettingError
+from gpucnn.losses import BinaryCrossEntropy
+
+MODULE = '''
+from dataclasses import dataclass
+import numpy as np
+from gpucnn import Network, networks
+from gpucnn.layers import Dense, Flatten
+from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.optimizers import SGD
+
+@dataclass(frozen=True)
+class Cubic:
+    b: float = 1.0
+
+    def out_shape(self, in_shape): return in_shape
+    def init(self, in_shape, rng): return {}
+    def forward(self, params, x, context): return self.b * x * x * x, x
+    def backward(self, params, x, dy, context, *, need_dx=True): return 3 * self.b * x * x * dy, {}
+
+@dataclass(frozen=True)
+class Halved(SoftmaxCrossEntropy):
+    pass
+
+class Zigzag(Cubic):
+    def forward(self, params, x, context): return abs(x % 2e-7 - 1e-7), np.where(x % 2e-7 < 1e-7, -1.0, 1.0)
+    def backward(self, params, slope, dy, context, *, need_dx=True): return slope * dy, {}
+
+def tiny(input_shape, classes, *, hidden=16):
+    """Dense, cubic, dense."""
+    return Network(input_shape, (Flatten(), Dense(hidden), Cubic(), Dense(classes)))
+
+def fixed(): return Network((8, 8, 1), (Flatten(), Dense(3)))
+def five(classes=5): return Network((6, 6, 1), (Flatten(), Dense(classes)))
+def raises(input_shape, classes): raise LookupError("no such thing")
+def only_large(input_shape, classes):
+    if input_shape[0] < 30: raise ValueError("too small")
+    return tiny(input_shape, classes)
+
+instance = fixed()
+entry = networks.Entry(tiny, "mine", networks.Recipe(SGD(), 0.25, epochs=7), BinaryCrossEntropy(), (8, 8, 1), 3)
+number = 5
+'''
+
+
+FAST = ("--device", "cpu", "--threads", "1", "--epochs", "1")
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path, monkeypatch):
+    """A working directory with a module that no other test has imported, and a data set of 8 x 8 images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_nets.py").write_text(MODULE)
+    (tmp_path / "empty_nets.py").write_text("from math import pi\n")
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
+    np.savez("eight.npz", images=images, labels=np.arange(30) % 3)
+    yield
+    for name in ("my_nets", "empty_nets"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def gpucnn_(monkeypatch, capsys):
+    """gpucnn_("train", ...) -> exit status, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpucnn", *map(str, arguments)])
+        status = cli.main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+# --- in Python
+
+
+def test_a_network_of_ones_own_by_name():
+    model = Model("my_nets:tiny", device="cpu")
+    assert (model.name, model.network.input_shape, len(model.class_names)) == ("my_nets:tiny", (28, 28, 1), 10)
+    assert networks.build("my_nets:tiny", (8, 8, 1), 3, hidden=4).shapes() == [(8, 8, 1), (64,), (4,), (4,), (3,)]
+    assert runs.options_of("my_nets:tiny") == {"hidden": 16}
+    assert networks.entry("my_nets:tiny").about == "Dense, cubic, dense."
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape", "classes"),
+    [("fixed", (8, 8, 1), 3), ("instance", (8, 8, 1), 3), ("five", (6, 6, 1), 5), ("entry", (8, 8, 1), 3)],
+)
+def test_what_a_factory_does_not_take_is_the_networks(name, input_shape, classes):
+    entry = networks.entry(f"my_nets:{name}")
+    assert (entry.input_shape, entry.classes) == (input_shape, classes)
+    network = networks.build(f"my_nets:{name}")
+    assert isinstance(network, Network)
+    assert (network.input_shape, network.shapes()[-1]) == (input_shape, (classes,))
+
+
+def test_an_entry_brings_its_recipe_and_its_loss():
+    entry = networks.entry("my_nets:entry")
+    assert (entry.recipe.lr, entry.recipe.epochs) == (0.25, 7)
+    assert isinstance(Model("my_nets:entry", device="cpu").loss, BinaryCrossEntropy)
+
+
+def test_a_network_without_arguments_must_fit():
+    assert networks.build("my_nets:five", (6, 6, 1), 4).shapes()[-1] == (4,)
+    message = r"my_nets:fixed is \(8, 8, 1\) -> \(3,\), \(28, 28, 1\) -> \(3,\) was asked for; choose other data"
+    with pytest.raises(SettingError, match=message):
+        networks.build("my_nets:fixed", (28, 28, 1))
+    with pytest.raises(SettingError, match=r"\(8, 8, 1\) -> \(4,\) was asked for"):
+        networks.build("my_nets:instance", (8, 8, 1), 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_nets.tiny", "network 'my_nets.tiny' is not known; did you mean my_nets:tiny"),
+        ("package.my_nets.tiny", "did you mean package.my_nets:tiny"),
+        ("my_nets.py", "is not known; choose one of .*, or module:factory of your own"),
+        ("tow-conv", r"did you mean two-conv\?"),
+        ("my_nets.py:tiny", "No module named 'my_nets.py'.*, and a module is named without .py"),
+        ("nets/my_nets.py:tiny", "and a module is named without .py"),
+        ("my_nets:tinny", r"module my_nets has no 'tinny'; did you mean my_nets:tiny\?"),
+        ("my_nets:raises", r"my_nets:raises: LookupError: no such thing \(.*my_nets.py, line \d+\)"),
+        ("my_nets:number", "my_nets:number gave 5; a Network was expected"),
+        (
+            "my_nets:Cubic",
+            r"gave Cubic\(b=1.0\); a Network was expected \(`gpucnn check` takes a",
+        ),
+    ],
+)
+def test_what_is_no_network(name, message):
+    with pytest.raises(GpucnnError, match=message) as caught:
+        networks.build(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_place_is_the_users_and_not_a_librarys():
+    strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    elsewhere = strict.asarray([1.0], device=strict.Device("device1"))
+    with (
+        pytest.raises(GpucnnError, match=r"mine: RuntimeError: .*test_own_networks.py, line \d+\)"),
+        own.explained("mine"),
+    ):
+        np.asarray(elsewhere)
+
+
+# --- load
+
+
+@pytest.fixture
+def saved(tmp_path):
+    nets = __import__("my_nets")
+    return Model(networks.build("my_nets:tiny"), device="cpu", loss=nets.Halved()).save(tmp_path / "m.safetensors")
+
+
+def test_load_takes_classes_in_any_form(saved):
+    nets = __import__("my_nets")
+    for layers in (
+        [nets.Cubic, nets.Halved],
+        {"Cubic": nets.Cubic, "Halved": nets.Halved},
+        iter((nets.Halved, nets.Cubic)),
+    ):
+        assert gpucnn.load(saved, device="cpu", layers=layers).loss == nets.Halved()
+    path = Model(networks.build("my_nets:tiny"), device="cpu").save(saved)
+    assert isinstance(gpucnn.load(path, device="cpu", layers=nets.Cubic).network.layers[2], nets.Cubic)
+
+
+def test_load_says_what_to_type(saved):
+    nets = __import__("my_nets")
+    message = r"layer 'Cubic' is not .*: gpucnn.load\(path, layers=\[Cubic\]\) in Python, --layers module:Cubic on the"
+    with pytest.raises(CheckpointError, match=message):
+        gpucnn.load(saved, device="cpu")
+    with pytest.raises(
+        CheckpointError, match=r"loss 'Halved' is not .* layers=\[Halved\]\) .* --layers module:Halved on"
+    ):
+        gpucnn.load(saved, device="cpu", layers=[nets.Cubic])
+    for wrong in ([nets.Cubic()], 5):
+        with pytest.raises(SettingError, match=r"layers: .*: a class of a layer or a loss, module:Class or a m"):
+            gpucnn.load(saved, device="cpu", layers=wrong)
+
+
+# --- the command
+
+
+def test_from_training_to_prediction(gpucnn_):
+    status, out, err = gpucnn_("train", "my_nets:tiny", "--data", "eight.npz", "--set", "hidden=4", *FAST)
+    assert (status, "my_nets:tiny, 275 parameters" in err) == (0, True)
+    assert out.endswith("saved in runs/my_nets-tiny-eight\n")
+    path = Path("runs/my_nets-tiny-eight/model.safetensors")
+    for layers in (["my_nets:Cubic"], ["my_nets"], ["empty_nets:pi", "my_nets"][1:]):
+        options = [option for each in layers for option in ("--layers", each)]
+        status, out, _ = gpucnn_("evaluate", path, "--data", "eight.npz", "--device", "cpu", *options)
+        assert (status, out.startswith("eight: accuracy")) == (0, True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("one.png")
+    status, out, _ = gpucnn_("predict", path, "one.png", "--layers", "my_nets:Cubic", "--device", "cpu")
+    assert (status, out.startswith("one.png: ")) == (0, True)
+    for arguments in (("evaluate", path, "--data", "eight.npz"), ("predict", path, "one.png")):
+        status, out, err = gpucnn_(*arguments, "--device", "cpu")
+        assert (status, out) == (1, "")
+        assert "--layers module:Cubic" in err
+
+
+def test_several_modules_may_be_named(gpucnn_, saved):
+    Path("my_losses.py").write_text("from my_nets import Halved\n")
+    options = ("--layers", "my_nets:Cubic", "--layers", "my_losses:Halved")
+    status, out, _ = gpucnn_("evaluate", saved, "--device", "cpu", *options, "--json")
+    assert (status, json.loads(out)["examples"]) == (0, 359)
+
+
+@pytest.mark.parametrize("text", ["empty_nets", "empty_nets:pi", "my_nets:tiny"])
+def test_modules_without_layers(text):
+    with pytest.raises(
+        GpucnnError, match=f"layers: '{text}': a class of a layer or a loss, module:Class or a module was expected"
+    ):
+        own.classes([text])
+
+
+def test_a_network_that_does_not_fit_the_data(gpucnn_):
+    status, _, err = gpucnn_("train", "my_nets:fixed", *FAST)
+    assert (status, "(28, 28, 1) -> (10,) was asked for" in err) == (1, True)
+    assert gpucnn_("train", "my_nets:fixed", "--data", "eight.npz", *FAST)[0] == 0
+    status, _, err = gpucnn_("train", "my_nets:tiny", "--set", "hiden=4", *FAST)
+    assert (status, "has no setting 'hiden'; it has hidden=16" in err) == (1, True)
+
+
+def test_a_network_for_the_datas_images_only(gpucnn_):
+    np.savez("large.npz", images=np.zeros((30, 32, 32, 3), np.uint8), labels=np.arange(30) % 3)
+    assert gpucnn_("train", "my_nets:only_large", "--data", "large.npz", "--device", "cpu", "--epochs", "1")[0] == 0
+
+
+def test_networks_shows_it(gpucnn_):
+    status, out, _ = gpucnn_("networks", "my_nets:tiny")
+    assert status == 0
+    assert out.startswith("my_nets:tiny: Dense, cubic, dense.\n")
+    assert "--set: hidden=16\n" in out
+    assert "Cubic()" in out
+    assert gpucnn_("networks", "my_nets:instance")[1].startswith("my_nets:instance: A network of your own.\n")
+    assert json.loads(gpucnn_("networks", "my_nets:fixed", "--json")[1])["parameters"] == 195
+
+
+def test_compare_takes_it(gpucnn_):
+    options = ("--steps", "2", "--batches", "8", "--data", "eight.npz", "--threads", "1")
+    status, out, _ = gpucnn_("compare", "my_nets:tiny", *options)
+    assert (status, "my_nets:tiny, " in out) == (0, True)
+    status, _, err = gpucnn_("compare", "my_nets:raises", *options)
+    assert (status, "my_nets:raises: LookupError: no such thing (" in err) == (1, True)
+
+
+@pytest.mark.parametrize("shape", ["5x5x2", "5,5,2", "5X5X2", "5 x 5 x 2"])
+def test_check_takes_a_shape_in_any_form(gpucnn_, shape):
+    status, out, _ = gpucnn_("check", "my_nets:Cubic", "--input", shape)
+    assert (status, "2 x 5 x 5 x 2" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "status", "says"),
+    [
+        ("5;5", 2, "whole numbers with commas between were expected"),
+        ("axb", 2, "whole numbers with commas between were expected"),
+        ("5x", 2, "whole numbers with commas between were expected"),
+        ("0x5", 1, "input_shape (0, 5): (H, W, C) or (features,), each at least 1, was expected"),
+        ("", 1, "my_nets:Cubic is a layer: say the shape of its input without the batch, such as --input 28x28x1"),
+    ],
+)
+def test_check_refuses_what_is_no_shape(gpucnn_, shape, status, says):
+    found, _, err = gpucnn_("check", "my_nets:Cubic", "--input", shape)
+    assert (found, says in err) == (status, True)
+
+
+def test_check_says_when_nothing_was_decided(gpucnn_):
+    status, out, err = gpucnn_("check", "my_nets:Zigzag", "--input", "4")
+    assert (status, "UNDECIDED: every direction crosses a kink" in out) == (1, True)
+    assert err == "gpucnn: my_nets:Zigzag: the gradient of input meets a kink in every direction; try another --seed\n"
