@@ -9,10 +9,10 @@ print(model.evaluate(digits.test_images, digits.test_labels))
 """
 
 from . import data, errors, layers, losses, networks, ops, optimizers, schedules
-from .augmentation import Augmentation
 from .device import Device
 from .model import Model, load
 from .network import Network
+from .training.augmentation import Augmentation
 
 __version__ = "0.1.0"
 

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    from .cli import main as run
+    from .command import main as run
 
     sys.exit(run())
 

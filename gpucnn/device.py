@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.errors import DeviceError
+from .errors import DeviceError
 
 INSTALL = "install it with `pip install 'gpucnn[cuda13]'` (with a driver older than 580: 'gpucnn[cuda12]')"
 DOCTOR = "run `gpucnn doctor`"

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import own
 from .errors import SettingError
 from .layers import AvgPool2D, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid, Tanh
 from .losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
-from .network import Network
+from .network import Network, own
 from .optimizers import SGD, Adam, Optimizer
 
 Shape = tuple[int, ...]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from .errors import SettingError
 from .namespace import array_namespace
-from .parameters import Layout
+from .network.layout import Layout
 
 Array = Any
 State = dict[str, Array]

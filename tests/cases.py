@@ -9,7 +9,7 @@ from gpucnn.kernels import Context
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
 from gpucnn.network import Network
-from gpucnn.parameters import Layout
+from gpucnn.network.layout import Layout
 
 CASES = {
     "conv": ((Conv2D(3, 3),), (7, 8, 2)),

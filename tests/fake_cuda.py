@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn.kernels import cublas
+from gpucnn.kernels.cuda import cublas
 
 FLAGS = os.environ.get("GPUCNN_TEST_CXXFLAGS", "").split()
 SHIM = Path(__file__).with_name("cuda_shim.h")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gpucnn import data, runs
+from gpucnn import data
 from gpucnn.errors import DataError
+from gpucnn.model import runs
 
 FLOORS = {
     "softmax-regression": 0.920,

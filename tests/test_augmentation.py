@@ -11,15 +11,15 @@ from conftest import Library
 from fake_cuda import asarray, fake_cuda
 
 from gpucnn import Model
-from gpucnn.augmentation import Augmentation
-from gpucnn.cli import main
+from gpucnn.command import main
 from gpucnn.engine.recorded import WARM
 from gpucnn.errors import SettingError
 from gpucnn.kernels import cuda
+from gpucnn.kernels.random import below, bits
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD
-from gpucnn.random import below, bits
+from gpucnn.training.augmentation import Augmentation
 
 __all__ = ["fake_cuda"]
 

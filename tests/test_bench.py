@@ -14,8 +14,8 @@ import pytest
 
 from gpucnn import Model, Network, networks
 from gpucnn.errors import GpucnnError, SettingError
-from gpucnn.initializers import generator
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape
+from gpucnn.layers.initializers import generator
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.report import timing

@@ -13,12 +13,13 @@ import pytest
 from safetensors.numpy import save_file
 
 import gpucnn
-from gpucnn import Model, Network, checkpoint, networks
+from gpucnn import Model, Network, networks
 from gpucnn.data import Preprocessing
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import CheckpointError, DeviceError
 from gpucnn.layers import REGISTRY, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.model import checkpoint
 
 TINY = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
 NESTED = Network(

@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 
 import gpucnn
-from gpucnn import cli, data, networks, progress, runs
+from gpucnn import command as cli
+from gpucnn import data, networks
 from gpucnn.data import Preprocessing
 from gpucnn.errors import GpucnnError
-from gpucnn.training import Epoch
+from gpucnn.model import runs
+from gpucnn.training import Epoch, progress
 
 FAST = ("--device", "cpu", "--threads", "1", "--epochs", "1")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(gpucnn.__file__).parents[1]), "COLUMNS": "100"}
@@ -129,7 +131,7 @@ def run_python(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, **options)
 
 
-@pytest.mark.parametrize("module", ["gpucnn", "gpucnn.cli"])
+@pytest.mark.parametrize("module", ["gpucnn", "gpucnn.command"])
 def test_importing_leaves_the_heavy_libraries_alone(module):
     heavy = ("cupy", "matplotlib", "sklearn", "scipy", "torch", "onnx", "PIL", "pooch", "safetensors", "threadpoolctl")
     done = run_python("-c", f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])")

@@ -8,7 +8,7 @@ import json
 import pytest
 from test_cli import gpucnn_, misused, refused  # noqa: F401
 
-from gpucnn import cli_bench
+from gpucnn.command import bench as cli_bench
 from gpucnn.report.bench import others
 
 

@@ -14,10 +14,11 @@ import pytest
 from conftest import usable_gpu
 from test_device import FakeCuda
 
-from gpucnn import data, runs
+from gpucnn import data
 from gpucnn.engine import acceleration
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE
+from gpucnn.model import runs
 from gpucnn.report.compare import Settings, agreement, backends, compare, plots, text
 from gpucnn.report.compare.backends import CPU, YARDSTICKS, Backend, Problem
 from gpucnn.report.compare.speed import Speed, break_even

@@ -19,7 +19,7 @@ from gpucnn.layers import AvgPool2D, Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 
-cpu_numba = pytest.importorskip("gpucnn.kernels.cpu_numba", reason="numba is not installed")
+cpu_numba = pytest.importorskip("gpucnn.kernels.cpu.compiled", reason="numba is not installed")
 NUMBA = cpu_numba.compiled_from(NUMPY)
 
 
@@ -145,6 +145,6 @@ def test_numba_is_of_the_cpu_alone():
 
 def test_without_numba_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "gpucnn.kernels.cpu_numba")
+    monkeypatch.delitem(sys.modules, "gpucnn.kernels.cpu.compiled")
     with pytest.raises(SettingError, match=r"pip install 'gpucnn\[numba\]'"):
         Model("two-conv", device="cpu", kernels="numba")

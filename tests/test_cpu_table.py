@@ -13,21 +13,10 @@ from cases import fuse, kept
 
 from gpucnn import networks
 from gpucnn.errors import ShapeError
-from gpucnn.kernels import (
-    REFERENCE,
-    Context,
-    Kernels,
-    choose,
-    cpu,
-    cpu_correlation,
-    memory,
-    reference,
-    rows,
-    winograd,
-    winograd_tiles,
-)
-from gpucnn.kernels.cpu import NUMPY
-from gpucnn.kernels.rows import Rows
+from gpucnn.kernels import REFERENCE, Context, Kernels, choose, cpu, memory, reference
+from gpucnn.kernels.cpu import NUMPY, rows, winograd, winograd_tiles
+from gpucnn.kernels.cpu import correlation as cpu_correlation
+from gpucnn.kernels.cpu.rows import Rows
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.network import Network, shares_ties
 from gpucnn.ops.window import Window, convolution_window
@@ -450,7 +439,7 @@ def test_gradients_of_two_geometries_in_turn_read_no_foreign_columns(monkeypatch
     """Both need memory of one size, with columns of zeros in different places."""
     rng, asked = np.random.default_rng(0), []
     original = memory.same_zeros
-    monkeypatch.setattr("gpucnn.kernels.columns.same_zeros", lambda *a: asked.append(a) or original(*a))
+    monkeypatch.setattr("gpucnn.kernels.cpu.columns.same_zeros", lambda *a: asked.append(a) or original(*a))
     for batch, channels, columns in ((4, 4, 3), (8, 3, 2)) * 2:
         example = Network((9, 9, channels), (Conv2D(2, (3, columns), bias=None),))
         x, dy = rng.standard_normal((batch, 9, 9, channels)), rng.standard_normal((batch, 7, 10 - columns, 2))

@@ -15,12 +15,14 @@ from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda, signatures
 
 from gpucnn.errors import DeviceError
-from gpucnn.kernels import REFERENCE, Context, cublas, cuda, cuda_layers
+from gpucnn.kernels import REFERENCE, Context, cuda
+from gpucnn.kernels.cuda import cublas
+from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
+from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD, Adam, AdamW
-from gpucnn.parameters import Layout
 
 CODE = cuda.source()
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))

@@ -19,12 +19,13 @@ from test_cuda_kernels import Example, assert_same, check
 from test_graph import SMALL, Rig, trained
 
 from gpucnn import Model, networks
-from gpucnn.cli import main
+from gpucnn.command import main
 from gpucnn.data import load
 from gpucnn.device import Device
 from gpucnn.engine.acceleration import Acceleration
 from gpucnn.errors import DeviceError, SettingError, ShapeError
-from gpucnn.kernels import REFERENCE, cuda, cudnn
+from gpucnn.kernels import REFERENCE, cuda
+from gpucnn.kernels.cuda import cudnn
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
 from gpucnn.ops.window import Window

@@ -13,9 +13,9 @@ from gpucnn.errors import DataError, SettingError, ShapeError
 from gpucnn.layers import Dense, Flatten, Sigmoid, Softmax
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.optimizers import Adam
-from gpucnn.progress import Lines
 from gpucnn.schedules import cosine
 from gpucnn.training import Epoch
+from gpucnn.training.progress import Lines
 
 TINY = Network((2, 2, 1), (Flatten(), Dense(3)))
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 2, 2, 1), dtype=np.uint8)

@@ -117,7 +117,7 @@ def rows_of(thing: Any) -> set[tuple[str, int | str]]:
 def citing() -> list[str]:
     """What may cite only what the index gives to it. Layers may cite the equations of `ops` that they are made of."""
     names = {row.function for row in EQUATIONS}
-    for place in ("ops", "losses", "optimizers", "initializers", "networks", "Network", "Model"):
+    for place in ("ops", "losses", "optimizers", "networks", "Network", "Model"):
         for name, thing in vars(resolved(place)).items():
             if inspect.isclass(thing) or inspect.isfunction(thing):
                 names.add(f"{place}.{name}")

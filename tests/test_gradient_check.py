@@ -12,7 +12,7 @@ import pytest
 from gpucnn import Network, networks
 from gpucnn.errors import GpucnnError, ShapeError
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
-from gpucnn.own import explained
+from gpucnn.network.own import explained
 from gpucnn.report.gradient_check import TOLERANCE, check, find
 
 SLOW = ("two-conv-wide", "vgg-small")

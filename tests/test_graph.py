@@ -14,13 +14,13 @@ from conftest import usable_gpu
 from fake_cuda import fake_cuda
 
 from gpucnn import Model, networks
-from gpucnn.cli import main
+from gpucnn.command import main
 from gpucnn.data import load
 from gpucnn.device import Device
 from gpucnn.engine.acceleration import Acceleration
 from gpucnn.engine.recorded import WARM, RecordedStep
 from gpucnn.errors import DeviceError, SettingError
-from gpucnn.kernels.cuda_step import StepKernels
+from gpucnn.kernels.cuda.step import StepKernels
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network

@@ -14,7 +14,7 @@ from gpucnn.errors import ShapeError
 from gpucnn.kernels import REFERENCE, Context, Kernels
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.network import Network
-from gpucnn.parameters import Layout
+from gpucnn.network.layout import Layout
 from gpucnn.report.gradient_check import check
 
 every_case = pytest.mark.parametrize("case", CASES)

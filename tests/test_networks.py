@@ -15,16 +15,29 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gpucnn import initializers, ops
+from gpucnn import ops
 from gpucnn.errors import GpucnnError, SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, Pair
-from gpucnn.layers import REGISTRY, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
+from gpucnn.layers import (
+    REGISTRY,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Softmax,
+    Tanh,
+    initializers,
+)
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network, describe
+from gpucnn.network.layout import Layout
 from gpucnn.networks import NETWORKS, build, entry
 from gpucnn.ops.window import Window, convolution_window, pooling_window
 from gpucnn.optimizers import SGD, Adam, AdamW, optimizer
-from gpucnn.parameters import Layout
 from gpucnn.schedules import schedule
 
 # The named networks

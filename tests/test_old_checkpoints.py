@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import gpucnn
-from gpucnn.checkpoint import read
 from gpucnn.layers import REGISTRY
+from gpucnn.model.checkpoint import read
 
 SAVED = sorted(Path(__file__).with_name("checkpoints").glob("*.safetensors"))
 OF_VERSION_0_1 = {

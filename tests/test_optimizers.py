@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from conftest import Library
 
-from gpucnn import initializers
 from gpucnn.errors import SettingError
-from gpucnn.layers import Conv2D, Dense
+from gpucnn.layers import Conv2D, Dense, initializers
 from gpucnn.losses import correct
 from gpucnn.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, optimizer
 from gpucnn.schedules import SCHEDULES, constant, cosine, one_cycle, schedule, step

@@ -19,8 +19,8 @@ from gpucnn.engine.rewrite import Converted, rewritten
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD
-from gpucnn.parameters import Layout
 from gpucnn.report import table_check
 from gpucnn.workers import helpers
 

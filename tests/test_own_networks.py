@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 
 import gpucnn
-from gpucnn import Model, Network, cli, networks, own, runs
+from gpucnn import Model, Network, networks
+from gpucnn import command as cli
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError
 from gpucnn.losses import BinaryCrossEntropy
+from gpucnn.model import runs
+from gpucnn.network import own
 
 MODULE = '''
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from gpucnn.kernels import REFERENCE
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
 from gpucnn.network import Network
-from gpucnn.parameters import Layout
+from gpucnn.network.layout import Layout
 
 both_tables = pytest.mark.parametrize("kernels", [REFERENCE, NUMPY], ids=lambda kernels: kernels.name)
 every_rule = pytest.mark.parametrize(("slope", "ties"), list(itertools.product((0.0, 0.5), ("first", "all"))))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from cases import fuse
 
-from gpucnn.kernels import Context, cpu_correlation, for_inference, rows, winograd_tiles
-from gpucnn.kernels.cpu import NUMPY
-from gpucnn.kernels.rows import Rows, steps, whole
+from gpucnn.kernels import Context, for_inference
+from gpucnn.kernels.cpu import NUMPY, rows, winograd_tiles
+from gpucnn.kernels.cpu import correlation as cpu_correlation
+from gpucnn.kernels.cpu.rows import Rows, steps, whole
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.network import Network
 
@@ -27,7 +28,7 @@ WAYS = cpu_correlation, winograd_tiles
 def table(request):
     if request.param == "numpy":
         return NUMPY
-    numba = pytest.importorskip("gpucnn.kernels.cpu_numba", reason="numba is not installed")
+    numba = pytest.importorskip("gpucnn.kernels.cpu.compiled", reason="numba is not installed")
     return numba.compiled_from(NUMPY)
 
 

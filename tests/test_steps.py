@@ -20,8 +20,8 @@ from gpucnn.kernels import Context
 from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
 from gpucnn.losses import Loss, SoftmaxCrossEntropy
 from gpucnn.namespace import array_namespace
+from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD, Adam, Optimizer
-from gpucnn.parameters import Layout
 
 __all__ = ["fake_cuda"]
 

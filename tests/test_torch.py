@@ -10,14 +10,14 @@ import pytest
 
 from gpucnn import ops
 from gpucnn.engine.gradient import gradient
-from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, Kernels
 from gpucnn.kernels.cpu import NUMPY
+from gpucnn.layers.initializers import generator
 from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.network.layout import Layout
 from gpucnn.networks import build
 from gpucnn.ops.window import convolution_window
 from gpucnn.optimizers import SGD, Adam, AdamW, Optimizer
-from gpucnn.parameters import Layout
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 F = torch.nn.functional

@@ -16,12 +16,12 @@ from gpucnn.engine.inference import Forward, forward_in_spans, images_on_a_gpu
 from gpucnn.engine.scaling import Scaling
 from gpucnn.engine.sharded_step import ShardedStep
 from gpucnn.errors import DeviceError, SettingError, TrainingError
-from gpucnn.initializers import generator
 from gpucnn.kernels import REFERENCE, Context, choose
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.layers.initializers import generator
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD
-from gpucnn.parameters import Layout
 from gpucnn.schedules import SCHEDULES
 from gpucnn.training import DIVERGED, History
 from gpucnn.workers import Workers

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from gpucnn import Model, Network, runs
+from gpucnn import Model, Network
 from gpucnn.engine import sharded_step
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.model import runs
 from gpucnn.workers import Task, Workers, helpers, shared
 from gpucnn.workers.channel import Channel
 from gpucnn.workers.helpers import Team, Unshareable

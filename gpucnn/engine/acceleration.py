@@ -8,8 +8,9 @@ from typing import Any
 
 from ..device import Device
 from ..errors import SettingError
-from ..kernels import REFERENCE, Kernels, choose, cudnn
-from ..kernels.cublas import PRECISIONS
+from ..kernels import REFERENCE, Kernels, choose
+from ..kernels.cuda import cudnn
+from ..kernels.cuda.cublas import PRECISIONS
 
 TABLES = ("default", "reference", "numba", "fused", "cudnn")
 
@@ -105,7 +106,7 @@ class Acceleration:
                 "kernels 'numba' are the CPU's, without --graph and --precision; leave them out, or use --device cpu"
             )
         try:
-            from ..kernels.cpu_numba import compiled_from
+            from ..kernels.cpu.compiled import compiled_from
         except ImportError as error:
             raise SettingError(
                 f"kernels 'numba' need numba ({error}); install it with `pip install 'gpucnn[numba]'`"

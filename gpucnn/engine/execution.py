@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..augmentation import Augmentation
 from ..device import Device
-from ..initializers import generator
 from ..kernels import CPU_TABLES, Context, for_inference
+from ..layers.initializers import generator
 from ..losses import Loss
 from ..network import Network, shares_ties
+from ..network.layout import Layout
 from ..optimizers import Optimizer
-from ..parameters import Layout
+from ..training.augmentation import Augmentation
 from ..workers import Workers, default_threads
 from .acceleration import Acceleration
 from .inference import Forward, forward_in_spans, images_on_a_gpu

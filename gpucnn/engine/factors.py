@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kernels import Factors
-from ..parameters import Layout, Slot
+from ..network.layout import Layout, Slot
 
 Array = Any
 

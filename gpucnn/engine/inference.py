@@ -11,7 +11,7 @@ from typing import Any
 from ..kernels import Context
 from ..namespace import array_namespace
 from ..network import Network
-from ..parameters import Layout
+from ..network.layout import Layout
 from ..workers import Task, Workers
 from .scaling import Scaling
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..initializers import generator
 from ..kernels import Context
 from ..layers.base import initial_state, is_own
+from ..layers.initializers import generator
 from ..network import Network
-from ..parameters import Layout
+from ..network.layout import Layout
 from .rewrite import Converted
 
 Array = Any

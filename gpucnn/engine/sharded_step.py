@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..augmentation import Augmentation
 from ..kernels import Context
 from ..losses import Loss
 from ..namespace import array_namespace
 from ..network import Network
+from ..network.layout import Layout
 from ..optimizers import Optimizer, State
-from ..parameters import Layout
+from ..training.augmentation import Augmentation
 from ..workers import Workers, exchange
 from .factors import FactorStore, large_slots
 from .mixing import Reach

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ..augmentation import Augmentation
 from ..kernels import Context, Factors, Kernels
 from ..losses import Loss
 from ..network import Network
+from ..network.layout import Layout, Slot, at
 from ..optimizers import Optimizer, State
-from ..parameters import Layout, Slot, at
+from ..training.augmentation import Augmentation
 from ..workers import Task
 from .factors import FactorStore
 from .gradient import gradient

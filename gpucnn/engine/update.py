@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..namespace import array_namespace
+from ..network.layout import Layout, Slot
 from ..optimizers import Optimizer, State
-from ..parameters import Layout, Slot
 
 Array = Any
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..augmentation import Augmentation
 from ..kernels import Context, Moment
 from ..losses import Loss
 from ..namespace import array_namespace
 from ..network import Network
+from ..network.layout import Layout
 from ..optimizers import Optimizer, State
-from ..parameters import Layout
+from ..training.augmentation import Augmentation
 from .gradient import gradient
 from .scaling import Scaling
 from .update import apply

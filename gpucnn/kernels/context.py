@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from .. import random
 from ..namespace import array_namespace
+from . import random
 from .table import REFERENCE, Kernels
 
 Array = Any

@@ -8,10 +8,10 @@ from typing import Any
 
 from .. import ops
 from ..errors import SettingError, ShapeError
-from ..initializers import initializer, zeros
 from ..kernels import Context
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
 from .base import Layer
+from .initializers import initializer, zeros
 
 _window = lru_cache(maxsize=1024)(convolution_window)  # of arguments that __post_init__ has checked
 

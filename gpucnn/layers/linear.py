@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ShapeError
-from ..initializers import initializer, zeros
 from ..kernels import Context
 from ..ops.window import positive
 from .base import Layer
+from .initializers import initializer, zeros
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,7 @@ from .loss import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
-from .pooling import (
-    average_pool,
-    average_pool_backward,
-    back_fill,
-    max_pool,
-    max_pool_backward,
-    max_pool_with_indices,
-)
+from .pooling import average_pool, average_pool_backward, back_fill, max_pool, max_pool_backward, max_pool_with_indices
 from .window import Window, convolution_window, pooling_window
 
 __all__ = [

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import own
 from ..errors import GpucnnError, ShapeError
-from ..initializers import generator
 from ..kernels import Context
 from ..layers import Layer
 from ..layers.base import initial_state
-from ..network import Network
+from ..layers.initializers import generator
+from ..network import Network, own
+from ..network.layout import Layout, at
 from ..networks import Entry, build
-from ..parameters import Layout, at
 
 STEP = 1e-5  # of a direction of length 1
 TOLERANCE = 1e-6

@@ -11,8 +11,8 @@ from ..engine.acceleration import Acceleration
 from ..engine.execution import Execution
 from ..engine.mixing import Reach, reach
 from ..errors import GpucnnError
-from ..initializers import generator
 from ..kernels import Context
+from ..layers.initializers import generator
 from ..network import Network
 
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from ...errors import SettingError
-from ...initializers import generator
 from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ...layers.initializers import generator
 from ...losses import BinaryCrossEntropy, Loss
 from ...network import Network, describe
 from ..timing import Candidate

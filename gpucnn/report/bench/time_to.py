@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ... import networks, runs
+from ... import networks
 from ...data import load
 from ...errors import SettingError
+from ...model import runs
 from ..timing import rounds
 from . import process
 from .candidates import OURS

@@ -44,8 +44,8 @@ class Goal:
 
 def ours(network: str, data: str, accuracy: float, seed: int, device: str, threads: int, epochs: int) -> dict[str, Any]:
     """Train the named network by its recipe with gpucnn until the test accuracy is reached."""
-    from ... import runs
     from ...data import load
+    from ...model import runs
 
     settings = runs.Settings(network, device, threads=threads, seed=seed)
     runs.start_helpers(settings)
@@ -77,8 +77,8 @@ def torch(
     """The same in PyTorch: network, initial weights, optimiser, schedule, batch size; images float32 from the start."""
     import torch
 
-    from ... import runs
     from ...data import load
+    from ...model import runs
     from ...schedules import schedule
     from .torch_peer import optimizer_of
 
@@ -111,7 +111,7 @@ def _peer(network: str, dataset: Any, seed: int, **how: Any) -> Any:
     import numpy as np
 
     from ... import networks
-    from ...initializers import generator
+    from ...layers.initializers import generator
     from .torch_peer import Peer
 
     built = networks.build(network, dataset.input_shape, len(dataset.class_names))

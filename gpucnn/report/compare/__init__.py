@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ... import runs
 from ...data import Dataset
+from ...model import runs
 from ...network import describe
 from ...workers import default_threads
 from . import agreement

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ...engine.rewrite import rewritten
-from ...initializers import generator
 from ...kernels import Context
+from ...layers.initializers import generator
 from ...namespace import array_namespace
+from ...network.layout import Layout
 from ...networks import Recipe
 from ...optimizers import Optimizer, State
-from ...parameters import Layout
 from ...schedules import schedule
 from .backends import Backend, Problem, Runner
 from .result import Agreement, Row

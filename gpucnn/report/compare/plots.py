@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import SettingError
-from ..plots import blank
+from ...model.curves import blank
 from .backends import CPU, YARDSTICKS
 from .result import LAYER_LIMIT, Comparison
 

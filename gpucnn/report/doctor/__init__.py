@@ -5,9 +5,8 @@ Everything that depends on the machine is asked through `Probes`, so that tests 
 
 from __future__ import annotations
 
-from gpucnn.device import named
-from gpucnn.errors import DeviceError
-
+from ...device import named
+from ...errors import DeviceError
 from .cpu import cpu_checks
 from .cuda import Cuda
 from .probes import Probes

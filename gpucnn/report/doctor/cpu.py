@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 import gpucnn
-from gpucnn.device import Device
 
+from ...device import Device
 from .probes import SIZE, Probes
 from .report import Check, Finding, guarded
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from gpucnn.device import Device
-
+from ...device import Device
 from .cpu import trial_product
 from .probes import Driver, Gpu, Probes
 from .report import Check, Finding, Status, guarded, quietly

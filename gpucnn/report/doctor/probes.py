@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.device import Device, import_cupy
+from ...device import Device, import_cupy
 
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 SIZE = 512  # of the matrices multiplied on trial

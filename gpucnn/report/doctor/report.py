@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
-from gpucnn.device import named, reason_of
-from gpucnn.errors import DeviceError
+from ...device import named, reason_of
+from ...errors import DeviceError
 
 Status = Literal["ok", "warning", "failure", "skipped"]
 MARKS: Mapping[str, str] = {"ok": "ok", "warning": "warn", "failure": "FAIL", "skipped": "skip"}

@@ -1,0 +1,178 @@
+"""The CUDA table: fused kernels of our own (the .cu files) and cuBLAS products, on images stored (N, H, W, C).
+
+With cuDNN's module, that computes the convolutions.
+
+Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU. Outputs of a
+convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as cuBLAS
+computes all elements of a product alike; that too is yet to be seen. cuDNN promises no such thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from ...network.layout import at
+from ...optimizers import SGD, Adam, AdamW
+from .. import Kernels, Moment, Pair
+from . import cublas
+from .cudnn import Convolutions
+from .layers import Layers
+from .step import StepKernels
+
+Array = Any
+
+SOURCES = ("common.cu", "layers.cu", "step.cu")  # one after the other they are what is compiled
+BLOCK = 256  # threads
+MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's idle threads included
+REALS = {"float32": "float", "float64": "double"}
+
+
+@dataclass(frozen=True)
+class CudaMoment(Moment):
+    """order lies where a recorded step reads it, as do numbers: lr, what Adam needs of it, and step (see `prepare`)."""
+
+    numbers: Array = None
+
+    @property
+    def number(self) -> Array:
+        return self.numbers[3:].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class CudaKernels(Kernels):
+    """A table, and what a training step does around its layers by kernels of its own: `around`."""
+
+    around: Any = None
+
+    def begin(self, batch: Array, lr: float, step: int, optimizer: Any, held: Any = None) -> CudaMoment:
+        order, numbers = self.around.buffers(batch.shape[0]) if held is None else (held.order, held.numbers)
+        betas = (getattr(optimizer, "beta1", 0.0), getattr(optimizer, "beta2", 0.0))
+        self.around.prepare(batch, lr, step, betas, order, numbers)
+        return CudaMoment(order, lr, step, numbers)
+
+    def gather(self, images: Array, moment: Any, dtype: Any, scaling: Any, augmentation: Any) -> Array:
+        """uint8 pixels are gathered, augmented and scaled in one launch."""
+        if images.dtype != np.uint8:
+            return super().gather(images, moment, dtype, scaling, augmentation)
+        how = (scaling.scale, scaling.shift, augmentation, moment.numbers)
+        return self.around.gather(images, moment.order, dtype, *how)
+
+    def take(self, targets: Array, moment: Any) -> Array:
+        if targets.ndim != 1 or targets.dtype.kind not in "iu":
+            return super().take(targets, moment)
+        return self.around.labels(targets, moment.order)
+
+    def collect(self, layout: Any, dparams: Any, g: Array) -> None:
+        self.around.pack([at(dparams, slot.path) for slot in layout.slots], g)
+
+
+def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = None) -> CudaKernels:
+    """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta.
+
+    cudnn: the module that computes the convolutions, from cudnn.load, in one of cudnn.PRECISIONS; None: our own.
+    """
+    gpu = Gpu(precision)
+    layers, step = Layers(gpu), StepKernels(gpu, dtype)
+    convolutions = layers if cudnn is None else Convolutions(cudnn, gpu, precision, layers)
+    return CudaKernels(
+        name="cuda" if cudnn is None else "cuda+cudnn",
+        pixels=layers.pixels,
+        correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
+        correlation_for_pool=convolutions.correlate_for_pool,
+        bias=Pair(layers.add_bias, layers.add_bias_backward),
+        relu=Pair(layers.relu, layers.relu_backward),
+        sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),
+        tanh=Pair(layers.tanh, layers.tanh_backward),
+        max_pool=Pair(layers.max_pool, layers.max_pool_backward),
+        average_pool=Pair(layers.average_pool, layers.average_pool_backward),
+        bias_relu_max_pool=Pair(layers.bias_relu_max_pool, layers.bias_relu_max_pool_backward),
+        matmul=layers.matmul,
+        losses={SoftmaxCrossEntropy: step.softmax_cross_entropy, BinaryCrossEntropy: step.sigmoid_cross_entropy},
+        updates={SGD: step.sgd, Adam: step.adam, AdamW: step.adam},
+        around=step,
+    )
+
+
+class Gpu:
+    """Memory, launches and products on the current device and the current stream of CuPy."""
+
+    def __init__(self, precision: str = "float32") -> None:
+        import cupy
+
+        self.xp = cupy
+        self._functions: dict[tuple[str, str, bool], Any] = {}
+        self._modules: dict[tuple[str, bool], Any] = {}
+        self.multiply = cublas.Products(
+            cublas.load(),
+            precision,
+            stream=self.stream,
+            allocate=lambda size: cupy.empty(size, np.uint8),
+            address=self.address,
+            otherwise=cupy.matmul,
+        )
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.xp.empty(shape, dtype)
+
+    def dense(self, x: Array, dtype: Any = None) -> Array:
+        """x itself, or a copy that is of dtype and has its elements in order without gaps: kernels see no strides."""
+        return self.xp.ascontiguousarray(x, dtype=dtype)
+
+    def address(self, array: Array) -> int:
+        """Of its first element."""
+        return array.data.ptr
+
+    def stream(self) -> int:
+        """The current stream's address."""
+        return self.xp.cuda.get_current_stream().ptr
+
+    def is_recording(self) -> bool:
+        """Whether what is launched now becomes part of a CUDA graph."""
+        return self.xp.cuda.get_current_stream().is_capturing()
+
+    def launch(self, name: str, dtype: Any, count: int, *args: Any) -> None:
+        """Run a kernel with count threads. Arrays must be dense; Python's numbers become the kernel's INDEX and REAL.
+
+        dtype: what REAL is.
+        """
+        if not count:
+            return
+        wide = max(count, *(a.size for a in args if hasattr(a, "flags"))) > MOST
+        kernel = self._function(name, np.dtype(dtype).name, wide)
+        index, real = np.int64 if wide else np.int32, np.dtype(dtype).type
+        kernel((-(-count // BLOCK),), (BLOCK,), (index(count), *(_ready(name, a, index, real) for a in args)))
+
+    def _function(self, name: str, dtype: str, wide: bool) -> Any:
+        key = name, dtype, wide
+        if key not in self._functions:
+            if key[1:] not in self._modules:
+                self._modules[key[1:]] = self.xp.RawModule(code=source(), options=options(dtype, wide))
+            self._functions[key] = self._modules[key[1:]].get_function(name)
+        return self._functions[key]
+
+
+def source() -> str:
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SOURCES)
+
+
+def options(dtype: str, wide: bool) -> tuple[str, ...]:
+    """What the source is compiled with, for arrays of that type; wide: 64-bit indices."""
+    return f"-DREAL={REALS[dtype]}", f"-DINDEX={'long long' if wide else 'int'}"
+
+
+def _ready(name: str, argument: Any, index: Callable[[int], Any], real: Callable[[float], Any]) -> Any:
+    """An argument as the kernel takes it."""
+    if isinstance(argument, np.generic):
+        return argument
+    if isinstance(argument, int):
+        return index(argument)
+    if isinstance(argument, float):
+        return real(argument)
+    assert argument.flags.c_contiguous, f"{name} was given an array with gaps"
+    return argument

@@ -1,0 +1,296 @@
+"""The layers' verbs on a GPU: how each is put together from kernels and products. Images are (N, H, W, C), dense.
+
+`gpu` is cuda.Gpu: empty, dense, launch, multiply. Axes: N batch, H W image, I J window, P Q output, C K channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ...ops.window import Window
+from .. import reference
+from ..memory import parts
+
+Array = Any
+
+COLUMNS = 1 << 28  # bytes of a convolution's columns at once; larger batches are taken in parts
+CODES = 254  # offsets in a pool's window that a byte can name beside NOBODY and FIRST_AT_ZERO
+SUMMED = 256  # rows that one thread adds up where that is all there is to do
+
+
+class _Look(NamedTuple):
+    """What a correlation's columns are made of. channels: that one group sees; flipped: see `_stored`."""
+
+    image: tuple[int, int, int]
+    outputs: tuple[int, int]
+    window: Window
+    channels: int
+    flipped: bool
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.window.size == self.window.stride == (1, 1) and not self.window.is_padded
+
+    @property
+    def width(self) -> int:
+        """I J C / groups: numbers that one output sees."""
+        return math.prod(self.window.size) * self.channels
+
+    def of_group(self, g: int) -> tuple[int, ...]:
+        """H, W, C, first channel, channels, P, Q, I, J, s, t, d, e, top, left, flipped"""
+        window = self.window
+        place = (*window.size, *window.stride, *window.dilation, window.padding[0][0], window.padding[1][0])
+        return (*self.image, g * self.channels, self.channels, *self.outputs, *place, int(self.flipped))
+
+
+class _Seen(NamedTuple):
+    """A correlation's residual. columns: of each group, where they are small enough to keep."""
+
+    x: Array
+    look: _Look
+    groups: int
+    columns: list[Array] | None
+
+
+class _Pooled(NamedTuple):
+    """A max pool's residual. codes: who won each window; b: the fused form's bias.
+
+    x, y: the input and output, kept only where all ties get the gradient.
+    """
+
+    shape: tuple[int, ...]
+    window: Window
+    codes: Array
+    x: Array = None
+    y: Array = None
+    b: Array = None
+    slope_at_zero: float = 1.0
+
+
+class Layers:
+    def __init__(self, gpu: Any) -> None:
+        self.gpu = gpu
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """a (M, K) times b (K, N), row by row; transposed views are not copied."""
+        return self.gpu.multiply(a, b, self.gpu.empty((a.shape[0], b.shape[1]), a.dtype))
+
+    def pixels(self, images: Array, dtype: Any, scale: float, shift: float) -> Array:
+        """uint8 (N, H, W, C) -> the same in dtype, pixel * scale + shift."""
+        images, x = self.gpu.dense(images), self.gpu.empty(images.shape, dtype)
+        no_order = self.gpu.empty((1,), "int64")
+        self.gpu.launch("pixels", dtype, x.size, images, no_order, 0, 1, float(scale), float(shift), x)
+        return x
+
+    def correlate(self, x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
+        """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups)."""
+        if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
+            return reference.correlate(x, w, window, groups)  # raises the error that says what does not fit
+        x, (w, flipped), K = self.gpu.dense(x), self._stored(w, x.dtype), w.shape[3]
+        look = _Look(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, w.shape[2], flipped)
+        y, matrix, kept = self.gpu.empty((x.shape[0], *look.outputs, K), x.dtype), w.reshape(-1, K), []
+        pieces = list(_parts(x, look))
+        for part in pieces:
+            for g, k in enumerate(_slices(K, groups)):
+                kept.append(self._columns(x[part], look, g))
+                self.gpu.multiply(kept[-1], matrix[:, k], y[part].reshape(-1, K)[:, k])
+                if len(pieces) > 1:
+                    kept.clear()
+        return y, _Seen(x, look, groups, kept if len(pieces) == 1 else None)
+
+    def seen(self, x: Array, window: Window, groups: int) -> Any:
+        """The residual of `correlate` where somebody else has computed the result. x is dense."""
+        look = _Look(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, False)
+        return _Seen(x, look, groups, None)
+
+    def correlate_for_pool(
+        self, x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
+    ) -> tuple[Array, Any]:
+        return self.correlate(x, w, window, groups)
+
+    def correlate_backward(self, seen: _Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+        """dkernel = columns^T dy; dx = the sum of the columns dy kernel^T, where each pixel was seen."""
+        x, look, groups, kept = seen
+        w = self.gpu.dense(w[::-1, ::-1] if look.flipped else w, x.dtype)
+        dy, K = self.gpu.dense(dy, x.dtype), w.shape[3]
+        dw, dx = self.gpu.empty(w.shape, x.dtype), self.gpu.empty(x.shape, x.dtype) if need_dx else None
+        pieces = list(_parts(x, look))
+        if not pieces:
+            dw[...] = 0
+        for part in pieces:
+            for g, k in enumerate(_slices(K, groups)):
+                d, columns = dy[part].reshape(-1, K)[:, k], kept[g] if kept else self._columns(x[part], look, g)
+                self.gpu.multiply(columns.T, d, dw.reshape(-1, K)[:, k], add=part.start > 0)
+                if dx is not None:
+                    self._image(d, w.reshape(-1, K)[:, k], look, g, dx[part])
+        return dx, dw[::-1, ::-1] if look.flipped else dw
+
+    def _stored(self, w: Array, dtype: Any) -> tuple[Array, bool]:
+        """w, or what it is a view of where that is a whole kernel turned by 180 degrees, as true convolutions have it.
+
+        The columns are turned instead: no copies, of w or of its gradient, which the layer turns back.
+        """
+        turned = w[::-1, ::-1]
+        flipped = turned.flags.c_contiguous and not w.flags.c_contiguous
+        return self.gpu.dense(turned if flipped else w, dtype), flipped
+
+    def _columns(self, x: Array, look: _Look, g: int) -> Array:
+        """(N P Q, I J C / groups): what each output of group g sees. One of one pixel sees the image as it stands."""
+        if look.is_pointwise:
+            return x.reshape(-1, x.shape[3])[:, g * look.channels : (g + 1) * look.channels]
+        columns = self.gpu.empty((x.shape[0] * math.prod(look.outputs), look.width), x.dtype)
+        self.gpu.launch("columns_of_image", x.dtype, columns.size, x, *look.of_group(g), columns)
+        return columns
+
+    def _image(self, d: Array, matrix: Array, look: _Look, g: int, dx: Array) -> None:
+        """Write the channels of group g of dx, from d (N P Q, K / groups)."""
+        if look.is_pointwise:
+            channels = dx.reshape(-1, dx.shape[3])[:, g * look.channels : (g + 1) * look.channels]
+            self.gpu.multiply(d, matrix.T, channels)
+            return
+        columns = self.gpu.empty((d.shape[0], look.width), d.dtype)
+        self.gpu.multiply(d, matrix.T, columns)
+        pixels = math.prod(dx.shape[:3])
+        self.gpu.launch("image_of_columns", d.dtype, pixels * look.channels, columns, *look.of_group(g), dx)
+
+    def add_bias(self, y: Array, b: Array) -> tuple[Array, Any]:
+        """Adds in place: whoever calls has just made y, and keeps no other use of it."""
+        if b.shape not in (y.shape[-1:], y.shape[1:]):
+            return reference.add_bias(y, b)  # raises the error that says what does not fit
+        y = self.gpu.dense(y)
+        self.gpu.launch("add_bias", y.dtype, y.size, y, self.gpu.dense(b, y.dtype), b.size)
+        return y, tuple(b.shape)
+
+    def add_bias_backward(self, shape: tuple[int, ...], dy: Array) -> Array:
+        """dy summed over the batch, and over all positions when the bias is tied."""
+        return self._sum(self.gpu.dense(dy), math.prod(shape)).reshape(shape)
+
+    def _sum(self, x: Array, K: int, codes: Array = None, slope_at_zero: float = 1.0) -> Array:
+        """The sum of the rows of x as (rows, K): of parts of about sqrt(rows) each, then of the parts, in order.
+
+        codes: a max pool's; what lost is left out.
+        """
+        rows = x.size // K
+        length = rows if rows <= SUMMED else math.isqrt(rows - 1) + 1
+        sums = self.gpu.empty((-(-rows // max(1, length)) or 1, K), x.dtype)
+        if codes is None:
+            self.gpu.launch("sum_rows", x.dtype, sums.size, x, rows, K, length, sums)
+        else:
+            self.gpu.launch(
+                "sum_rows_pooled", x.dtype, sums.size, x, codes, float(slope_at_zero), rows, K, length, sums
+            )
+        return self._sum(sums, K) if sums.shape[0] > 1 else sums[0]
+
+    def relu(self, x: Array, slope_at_zero: float) -> tuple[Array, Any]:
+        x = self.gpu.dense(x)
+        return self._map("relu", x), (x, float(slope_at_zero))
+
+    def relu_backward(self, residual: Any, dy: Array) -> Array:
+        x, slope_at_zero = residual
+        return self._map("relu_backward", x, self.gpu.dense(dy, x.dtype), slope_at_zero)
+
+    def sigmoid(self, x: Array) -> tuple[Array, Array]:
+        y = self._map("sigmoid", self.gpu.dense(x))
+        return y, y
+
+    def sigmoid_backward(self, y: Array, dy: Array) -> Array:
+        return self._map("sigmoid_backward", y, self.gpu.dense(dy, y.dtype))
+
+    def tanh(self, x: Array) -> tuple[Array, Array]:
+        y = self._map("hyperbolic_tangent", self.gpu.dense(x))
+        return y, y
+
+    def tanh_backward(self, y: Array, dy: Array) -> Array:
+        return self._map("tanh_backward", y, self.gpu.dense(dy, y.dtype))
+
+    def _map(self, name: str, x: Array, *more: Any) -> Array:
+        y = self.gpu.empty(x.shape, x.dtype)
+        self.gpu.launch(name, x.dtype, x.size, x, *more, y)
+        return y
+
+    def max_pool(self, x: Array, window: Window, ties: str) -> tuple[Array, Any]:
+        if math.prod(window.size) > CODES:
+            return reference.max_pool(x, window, ties)
+        x = self.gpu.dense(x)
+        y, codes = self._outputs(x, window)
+        self.gpu.launch("max_pool", x.dtype, y.size, x, *_sizes(x.shape, y.shape), *_place(window), y, codes)
+        return y, _Pooled(x.shape, window, codes, x, y) if ties == "all" else _Pooled(x.shape, window, codes)
+
+    def max_pool_backward(self, pooled: Any, dy: Array) -> Array:
+        if not isinstance(pooled, _Pooled):
+            return reference.max_pool_backward(pooled, dy)
+        if pooled.x is None:
+            return self._to_winners(pooled, self.gpu.dense(dy))
+        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
+        geometry = (*_sizes(pooled.shape, dy.shape), *_place(pooled.window))
+        self.gpu.launch("max_pool_all_backward", dy.dtype, dx.size, pooled.x, pooled.y, dy, *geometry, dx)
+        return dx
+
+    def bias_relu_max_pool(
+        self, x: Array, b: Array, slope_at_zero: float, window: Window, ties: str
+    ) -> tuple[Array, Any]:
+        """b is tied, (C,). For ties="first" a byte for each window is all that the gradient needs."""
+        if window.is_padded or math.prod(window.size) > CODES - 1:
+            return reference.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
+        x, b, shape = self.gpu.dense(x), self.gpu.dense(b, x.dtype), x.shape
+        y, codes = self._outputs(x, window)
+        geometry = (*_sizes(x.shape, y.shape), *window.size, *window.stride)
+        self.gpu.launch("bias_relu_max_pool", x.dtype, y.size, x, b, *geometry, y, codes)
+        x, kept, b = (x, y, b) if ties == "all" else (None, None, None)
+        return y, _Pooled(shape, window, codes, x, kept, b, float(slope_at_zero))
+
+    def bias_relu_max_pool_backward(self, pooled: Any, dy: Array) -> tuple[Array, Array]:
+        if not isinstance(pooled, _Pooled):
+            return reference.bias_relu_max_pool_backward(pooled, dy)
+        dy, C = self.gpu.dense(dy), pooled.shape[3]
+        if pooled.x is None:
+            return self._to_winners(pooled, dy), self._sum(dy, C, pooled.codes, pooled.slope_at_zero)
+        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
+        geometry = (*_sizes(pooled.shape, dy.shape), *pooled.window.size, *pooled.window.stride)
+        arrays = (pooled.x, pooled.b, pooled.y, dy, pooled.slope_at_zero)
+        self.gpu.launch("bias_relu_max_pool_all_backward", dy.dtype, dx.size, *arrays, *geometry, dx)
+        return dx, self._sum(dx, C)
+
+    def _outputs(self, x: Array, window: Window) -> tuple[Array, Array]:
+        shape = (x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3])
+        return self.gpu.empty(shape, x.dtype), self.gpu.empty(shape, "uint8")
+
+    def _to_winners(self, pooled: _Pooled, dy: Array) -> Array:
+        dx = self.gpu.empty(pooled.shape, dy.dtype)
+        geometry = (*_sizes(pooled.shape, dy.shape), *_place(pooled.window))
+        self.gpu.launch("max_pool_backward", dy.dtype, dx.size, dy, pooled.codes, pooled.slope_at_zero, *geometry, dx)
+        return dx
+
+    def average_pool(self, x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
+        x = self.gpu.dense(x)
+        y = self.gpu.empty((x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3]), x.dtype)
+        geometry = (*_sizes(x.shape, y.shape), *_place(window), int(count_padding))
+        self.gpu.launch("average_pool", x.dtype, y.size, x, *geometry, y)
+        return y, (x.shape, window, count_padding)
+
+    def average_pool_backward(self, residual: Any, dy: Array) -> Array:
+        shape, window, count_padding = residual
+        dy, dx = self.gpu.dense(dy), self.gpu.empty(shape, dy.dtype)
+        geometry = (*_sizes(shape, dy.shape), *_place(window), int(count_padding))
+        self.gpu.launch("average_pool_backward", dy.dtype, dx.size, dy, *geometry, dx)
+        return dx
+
+
+def _parts(x: Array, look: _Look) -> Iterator[slice]:
+    return parts(x.shape[0], math.prod(look.outputs) * look.width * x.itemsize, COLUMNS)
+
+
+def _slices(K: int, groups: int) -> list[slice]:
+    return [slice(g * K // groups, (g + 1) * K // groups) for g in range(groups)]
+
+
+def _sizes(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """H, W, C, P, Q"""
+    return (*x_shape[1:], *y_shape[1:3])
+
+
+def _place(window: Window) -> tuple[int, ...]:
+    """I, J, s, t, top, left"""
+    return (*window.size, *window.stride, window.padding[0][0], window.padding[1][0])

@@ -1,0 +1,138 @@
+// What a training step does around its layers: batch, loss, flat gradient, optimisers. common.cu stands before.
+
+// out[k, ...] = images[order[k], ...] * scale + shift; without an order (has_order 0) the images as they stand.
+KERNEL pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX has_order,
+              INDEX per_image, REAL scale, REAL shift, REAL* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    INDEX from = i;
+    if (has_order) from = (INDEX)order[i / per_image] * per_image + i % per_image;
+    out[i] = (REAL)images[from] * scale + shift;
+}
+
+// random.py: 32 bits that depend on a key and on counters alone.
+__device__ unsigned int mixed(unsigned int x) {
+    x = (x ^ x >> 16) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    return x ^ x >> 16;
+}
+
+// 0 .. n - 1, of 32 random bits.
+__device__ INDEX below(INDEX n, unsigned int drawn) {
+    return (INDEX)((unsigned long long)drawn * (unsigned long long)n >> 32);
+}
+
+// `pixels` of order, each image moved by up to `most` pixels both ways and, with `flip`, mirrored in half of all cases.
+// augmentation.py says how; numbers[3] is the update's number.
+KERNEL augmented_pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX H,
+                        INDEX W, INDEX C, INDEX most, INDEX flip, long long key, const double* __restrict__ numbers,
+                        REAL scale, REAL shift, REAL* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    const INDEX k = i / (H * W * C), h = i / (W * C) % H, w = i / C % W;
+    const unsigned int update = mixed(mixed((unsigned int)key) ^ (unsigned int)(long long)numbers[3]);
+    const unsigned int image = mixed(update ^ (unsigned int)order[k]);
+    const INDEX row = h - (below(2 * most + 1, mixed(image ^ 1u)) - most);
+    INDEX column = w - (below(2 * most + 1, mixed(image ^ 2u)) - most);
+    if (flip && mixed(image ^ 3u) >> 31) column = W - 1 - column;
+    const bool inside = row >= 0 && row < H && column >= 0 && column < W;
+    const INDEX from = (((INDEX)order[k] * H + row) * W + column) * C + i % C;
+    out[i] = (inside ? (REAL)images[from] : (REAL)0) * scale + shift;
+}
+
+// out[k] = labels[order[k]]
+KERNEL take_labels(INDEX count, const long long* __restrict__ labels, const long long* __restrict__ order,
+                   long long* __restrict__ out) {
+    THREAD_OR_RETURN(i, count);
+    out[i] = labels[order[i]];
+}
+
+// One row of logits per thread: its loss, and the gradient softmax(z) - y. A label outside 0 .. K - 1 is no class.
+KERNEL softmax_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
+                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
+    THREAD_OR_RETURN(n, count);
+    const REAL* row = z + n * K;
+    REAL most = row[0], total = 0, at_label = 0;
+    for (INDEX k = 1; k < K; k++) most = row[k] > most || row[k] != row[k] ? row[k] : most;
+    for (INDEX k = 0; k < K; k++) {
+        const REAL e = exp(row[k] - most);
+        dz[n * K + k] = e;
+        total += e;
+        at_label += (REAL)(k == labels[n]) * (row[k] - most);
+    }
+    losses[n] = log(total) - at_label;
+    for (INDEX k = 0; k < K; k++) dz[n * K + k] = dz[n * K + k] / total - (REAL)(k == labels[n]);
+}
+
+// The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), and (sigmoid(z) - y) / K.
+KERNEL sigmoid_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
+                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
+    THREAD_OR_RETURN(n, count);
+    REAL sum = 0;
+    for (INDEX k = 0; k < K; k++) {
+        const REAL v = z[n * K + k], y = (REAL)(k == labels[n]);
+        sum += (v < 0 ? (REAL)0 : v) - v * y + log1p(exp(-fabs(v)));
+        dz[n * K + k] = ((REAL)0.5 * tanh((REAL)0.5 * v) + (REAL)0.5 - y) / K;
+    }
+    losses[n] = sum / K;
+}
+
+// Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
+// numbers: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
+KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __restrict__ order, double lr, double step,
+               double beta1, double beta2, double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    order[i] = batch[i];
+    if (i > 0) return;
+    numbers[0] = lr;
+    numbers[1] = 1 / sqrt(1 - pow(beta2, step));
+    numbers[2] = lr / (1 - pow(beta1, step));
+    numbers[3] = step;
+}
+
+// Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
+KERNEL pack(INDEX count, REAL* __restrict__ g, INDEX start, const REAL* __restrict__ a0, INDEX e0,
+            const REAL* __restrict__ a1, INDEX e1, const REAL* __restrict__ a2, INDEX e2, const REAL* __restrict__ a3,
+            INDEX e3, const REAL* __restrict__ a4, INDEX e4, const REAL* __restrict__ a5, INDEX e5,
+            const REAL* __restrict__ a6, INDEX e6, const REAL* __restrict__ a7) {
+    THREAD_OR_RETURN(k, count);
+    const INDEX i = start + k;
+    g[i] = i < e0   ? a0[i - start]
+           : i < e1 ? a1[i - e0]
+           : i < e2 ? a2[i - e1]
+           : i < e3 ? a3[i - e2]
+           : i < e4 ? a4[i - e3]
+           : i < e5 ? a5[i - e4]
+           : i < e6 ? a6[i - e5]
+                    : a7[i - e6];
+}
+
+// theta -= lr step, with g the sum over examples and `mean` one over their number.
+KERNEL sgd(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL mean, REAL weight_decay,
+           const double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    theta[i] -= (REAL)numbers[0] * (g[i] * mean + weight_decay * theta[i]);
+}
+
+KERNEL momentum(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ velocity,
+                REAL mean, REAL weight_decay, REAL m, INDEX nesterov, const double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    const REAL gradient = g[i] * mean + weight_decay * theta[i];
+    const REAL v = m * velocity[i] + gradient;
+    velocity[i] = v;
+    theta[i] -= (REAL)numbers[0] * (nesterov ? gradient + m * v : v);
+}
+
+KERNEL adam(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ first,
+            REAL* __restrict__ second, REAL mean, REAL weight_decay, INDEX decoupled, REAL beta1, REAL rest1, REAL beta2,
+            REAL rest2, REAL epsilon, const double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    REAL value = theta[i], gradient = g[i] * mean;
+    if (decoupled)
+        value *= (REAL)(1 - numbers[0] * weight_decay);
+    else
+        gradient += weight_decay * value;
+    const REAL m = beta1 * first[i] + rest1 * gradient;
+    const REAL v = beta2 * second[i] + gradient * gradient * rest2;
+    first[i] = m;
+    second[i] = v;
+    theta[i] = value - (REAL)numbers[2] * m / (sqrt(v) * (REAL)numbers[1] + epsilon);
+}

@@ -1,0 +1,84 @@
+"""What Model and fit take for each of their arguments, and the sentence for what is of another kind."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..data.preprocessing import Preprocessing
+from ..device import Device
+from ..engine.scaling import Scaling
+from ..errors import SettingError
+from ..layers import Sigmoid, Softmax
+from ..losses import LOSSES, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ..network import Network, describe
+from ..optimizers import OPTIMIZERS, optimizer
+from ..schedules import SCHEDULES, schedule
+
+DTYPES = ("float32", "float64")
+
+
+def _is(*kinds: Any) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds)
+
+
+def _updates(optimizer: Any) -> bool:
+    return hasattr(optimizer, "init") and (hasattr(optimizer, "update") or hasattr(optimizer, "update_parameter"))
+
+
+KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "network": (_is(Network), "a Network, such as Network((28, 28, 1), (Flatten(), Dense(10))), or the name of one,"),
+    "loss": (lambda it: callable(it) and hasattr(it, "probabilities"), f"{'() or '.join(LOSSES)}(), or your own,"),
+    "optimizer": (_updates, f"{', '.join(OPTIMIZERS)} or an object like Adam()"),
+    "schedule": (callable, f"one of {', '.join(SCHEDULES)}, or a function of (step, steps),"),
+    "callbacks": (_is(Iterable), "a list, such as [print],"),
+    "callback": (callable, "a function of an Epoch, or an object with a method batch or epoch,"),
+    "dtype": (lambda value: value in DTYPES, "one of float32, float64"),
+    "device": (_is(Device), "'auto', 'cpu', 'cuda', 'cuda:N' or a Device"),
+    "class_names": (_is(list, tuple, range, np.ndarray), "a list of names, such as ['cat', 'dog'],"),
+    "preprocessing": (_is(Preprocessing, type(None)), "a Preprocessing"),
+    "scaling": (_is(Scaling), "a Scaling"),
+    "seed": (lambda value: _is(int, np.integer)(value) and value >= 0, "a whole number of at least 0"),
+    "threads": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
+    "progress": (_is(bool, type(None)), "True, False or None"),
+}
+NAMED = {"optimizer": optimizer, "schedule": schedule, "device": Device.parse}
+
+
+def argument(what: str, value: Any) -> Any:
+    """value, or what it names, if it is of the kind that the argument takes. Raises SettingError."""
+    if isinstance(value, str) and what in NAMED:
+        return NAMED[what](value)
+    fits, expected = KINDS[what]
+    if isinstance(value, type) or not fits(value):
+        hint = f"; write {value.__name__}()" if isinstance(value, type) else ""
+        raise SettingError(f"{what}={value!r}: {expected} was expected{hint}")
+    return value
+
+
+def callbacks(given: Any) -> list[Any]:
+    """Objects with both methods of `training.Callback`: a function is called with each Epoch; one method will do."""
+    told = []
+    for each in argument("callbacks", given):
+        methods = {name: getattr(each, name) for name in ("batch", "epoch") if hasattr(each, name)} or {"epoch": each}
+        argument("callback", each if isinstance(each, type) else next(iter(methods.values())))
+        told.append(SimpleNamespace(**dict.fromkeys(("batch", "epoch"), lambda *_: None) | methods))
+    return told
+
+
+def warn_of_output(network: Network, loss: Loss) -> None:
+    """Of a last layer that is an output function, where the loss is gpucnn's and applies its own to logits."""
+    last: Any = network
+    while isinstance(last, Network) and last.layers:
+        last = last.layers[-1]
+    for kind, function in ((SoftmaxCrossEntropy, "softmax"), (BinaryCrossEntropy, "the sigmoid")):
+        if isinstance(last, (Softmax, Sigmoid)) and isinstance(loss, kind):
+            warnings.warn(
+                f"the network ends in {describe(last)}, but {type(loss).__name__} applies {function} itself; leave "
+                "that layer out, so that the network ends in logits",
+                stacklevel=3,
+            )

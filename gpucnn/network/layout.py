@@ -1,0 +1,81 @@
+"""Where each named parameter lives in theta, the flat vector of all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ..namespace import array_namespace
+
+Array = Any
+
+
+class Slot(NamedTuple):
+    """A parameter: its path in the nested dict, its place in theta, its shape."""
+
+    path: tuple[str, ...]
+    place: slice
+    shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Such as "0/kernel"."""
+        return "/".join(self.path)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is a matrix or a stack of such, as weights and kernels are, but biases are not."""
+        return len(self.shape) in (2, 4)
+
+
+class Layout:
+    """Named tensors <-> one flat vector, without copies.
+
+    params is a dict of arrays, or of such dicts: {"0": {"kernel": ..., "bias": ...}, "3": {...}}.
+    slots stand in the order of that dict; size is the length of theta.
+    """
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self.slots: list[Slot] = []
+        self.size = 0
+        for path, array in _leaves(params, ()):
+            end = self.size + math.prod(array.shape)
+            self.slots.append(Slot(path, slice(self.size, end), tuple(array.shape)))
+            self.size = end
+
+    def unpack(self, theta: Array) -> dict[str, Any]:
+        """The parameters as views of theta: writing theta changes them."""
+        xp = array_namespace(theta)
+        params: dict[str, Any] = {}
+        for path, place, shape in self.slots:
+            inner = params
+            for key in path[:-1]:
+                inner = inner.setdefault(key, {})
+            inner[path[-1]] = xp.reshape(theta[place], shape, copy=False)
+        return params
+
+    def views(self, vector: Array) -> list[Array]:
+        """The pieces of a flat vector in the order of slots, in their shapes: writing them writes the vector."""
+        xp = array_namespace(vector)
+        return [xp.reshape(vector[place], shape, copy=False) for _, place, shape in self.slots]
+
+    def pack(self, params: Mapping[str, Any], out: Array) -> Array:
+        """Copy params into the flat vector out, and return it."""
+        for slot, target in zip(self.slots, self.views(out)):
+            target[...] = at(params, slot.path)
+        return out
+
+
+def _leaves(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def at(params: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        params = params[key]
+    return params

@@ -1,0 +1,227 @@
+"""Training: epochs of shuffled batches, the schedule, what is measured, and how a run ends."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..device import Device
+from ..errors import SettingError, TrainingError
+from ..namespace import array_namespace
+from ..schedules import Schedule
+
+Array = Any
+
+DIVERGED = 1e18  # a loss or a parameter above it: the squares that Adam keeps no longer fit float32
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed. epoch counts from 1; losses are means per example, train_loss while theta was moving.
+
+    lr: of the epoch's last step. seconds: of training, without validation.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    lr: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """The epochs of one run. interrupted: Ctrl-C ended it, the last epoch is not in the list."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    examples: int = 0
+    interrupted: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.epochs) * self.examples / self.seconds if self.seconds else 0.0
+
+
+class Callback(Protocol):
+    """Told of progress; both methods may do nothing."""
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        """done of the epoch's examples are trained; loss: the mean of the latest batch that was fetched."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+
+
+class Step(Protocol):
+    """What trains: one of engine's steps. steps: updates done; theta: the vector that they write."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def theta(self) -> Array: ...
+
+    def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
+        """Update theta by the examples `batch` (indices); their losses, on the device."""
+
+
+Evaluate = Callable[[], tuple[float, float | None]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast: epochs, examples per batch, the base learning rate and its schedule."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        for what, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise SettingError(f"{what}={value!r}: a whole number of at least 1 was expected")
+        if not isinstance(self.lr, (int, float, np.number)) or not 0 < self.lr < math.inf:
+            raise SettingError(f"lr={self.lr!r}: a learning rate above 0 was expected, such as 0.001")
+
+
+def train(
+    step: Step,
+    images: Array,
+    labels: Array,
+    weights: Array | None = None,
+    *,
+    plan: Plan,
+    device: Device,
+    rng: np.random.Generator,
+    evaluate: Evaluate | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> History:
+    """Run the plan. images (N, H, W, C), labels (N,) or (N, K), and weights (N,) or None, are on the device.
+
+    The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
+    smaller. Ctrl-C ends the run after the step it is in, a second one at once. Raises TrainingError when the loss, or
+    a parameter or the validation loss at the end of an epoch, is not finite.
+    """
+    history = History(examples=images.shape[0])
+    steps = plan.epochs * math.ceil(images.shape[0] / plan.batch_size)
+    try:
+        with _interruptible() as stop:
+            for number in range(1, plan.epochs + 1):
+                order = device.put(rng.permutation(images.shape[0]))
+                run = _Run(step, plan, steps, number, device, callbacks)
+                loss, lr, seconds = run.epoch((images, labels), weights, order, stop)
+                held_out = evaluate() if evaluate else (None, None)
+                if held_out[0] is not None and not math.isfinite(held_out[0]):
+                    raise run.diverged(f"epoch {number}: the validation loss is {held_out[0]:g}")
+                history.epochs.append(Epoch(number, loss, held_out[0], held_out[1], lr, seconds))
+                for callback in callbacks:
+                    callback.epoch(history.epochs[-1])
+                if number < plan.epochs:
+                    stop()
+    except KeyboardInterrupt:
+        history.interrupted = True
+    return history
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Holds the first Ctrl-C back until the function that this gives is called, so that no update is cut in two.
+
+    A second one is raised at once. Where SIGINT has a handler of its own, and outside the main thread, nothing changes.
+    """
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def stop() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield stop
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Run:
+    """One epoch. Losses stay on a CUDA device and are fetched every FETCH steps: a fetch waits for the device."""
+
+    FETCH = 50
+
+    def __init__(
+        self, step: Step, plan: Plan, steps: int, number: int, device: Device, callbacks: Iterable[Callback]
+    ) -> None:
+        self.step, self.plan, self.steps, self.number = step, plan, steps, number
+        self.device, self.callbacks = device, callbacks
+        self.every = 1 if device.kind == "cpu" else self.FETCH
+        self.pending: list[tuple[Array, int]] = []
+        self.total = 0.0
+
+    def epoch(
+        self, data: tuple[Array, Array], weights: Array | None, order: Array, stop: Callable[[], None]
+    ) -> tuple[float, float, float]:
+        """-> mean loss, last learning rate, seconds. stop is called between steps."""
+        examples, size = order.shape[0], self.plan.batch_size
+        lr, started, latest = 0.0, time.perf_counter(), None
+        for first in range(0, examples, size):
+            stop()
+            batch = order[first : first + size]
+            lr = self.plan.lr * self.plan.schedule(self.step.steps, self.steps)
+            losses = self.step(*data, batch, lr, weights)
+            self.pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
+            if len(self.pending) >= self.every:
+                latest = self._fetch(first // size + 1)
+            for callback in self.callbacks:
+                callback.batch(self.number, min(first + size, examples), examples, latest)
+        self._fetch(math.ceil(examples / size))
+        theta, xp = self.step.theta, array_namespace(self.step.theta)
+        if not float(xp.max(xp.abs(theta))) <= DIVERGED:
+            raise self.diverged(f"epoch {self.number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
+        return self.total / examples, lr, time.perf_counter() - started
+
+    def _fetch(self, batch: int) -> float | None:
+        """Add up the pending losses; the mean loss of the last of their batches."""
+        latest = None
+        for value, (_, examples) in zip(self._values(), self.pending):
+            self.total += value
+            latest = value / examples
+            if not latest <= DIVERGED:
+                raise self.diverged(f"epoch {self.number}, batch {batch}: the loss is {latest:g}")
+        self.pending.clear()
+        return latest
+
+    def _values(self) -> list[float]:
+        """The pending losses, fetched as one array: every fetch waits for the device."""
+        if len(self.pending) < 2:
+            return [float(loss) for loss, _ in self.pending]
+        losses = [loss for loss, _ in self.pending]
+        return self.device.fetch(array_namespace(losses[0]).stack(losses)).tolist()
+
+    def diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what}, so training stopped; a lower learning rate than {self.plan.lr:g}, such as "
+            f"{self.plan.lr / 10:g} (--lr), usually mends it"
+        )

@@ -1,0 +1,83 @@
+"""How a run shows itself: a progress bar on a terminal, else a line per epoch; in a notebook on standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
+from typing import Any
+
+from . import Epoch
+
+
+def line(epoch: Epoch, epochs: int) -> str:
+    """Such as "epoch 2/5  loss 0.1034  validation loss 0.0711  accuracy 97.90 %  3.2 s"."""
+    parts = [f"epoch {epoch.epoch}/{epochs}", f"loss {epoch.train_loss:.4f}"]
+    if epoch.validation_loss is not None:
+        parts.append(f"validation loss {epoch.validation_loss:.4f}")
+    if epoch.validation_accuracy is not None:
+        parts.append(f"accuracy {100 * epoch.validation_accuracy:.2f} %")
+    return "  ".join([*parts, f"{epoch.seconds:.1f} s"])
+
+
+class Lines:
+    """A line per epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def epoch(self, epoch: Epoch) -> None:
+        print(line(epoch, self.epochs), file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+
+
+class Bars:
+    """A bar for the whole run, and above it a line for each epoch that is done."""
+
+    def __init__(self, epochs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
+        self.epochs, self.progress = epochs, Progress(*columns, console=Console(stderr=True), transient=True)
+        self.task: Any = self.progress.add_task("", loss="", total=None)
+
+    def __enter__(self) -> Bars:
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.__exit__(kind, error, trace)
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        text = f"epoch {epoch}/{self.epochs}"
+        so_far, all_epochs = (epoch - 1) * examples + done, self.epochs * examples
+        self.progress.update(self.task, description=text, completed=so_far, total=all_epochs)
+        if loss is not None:
+            self.progress.update(self.task, loss=f"loss {loss:.4f}")
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.progress.console.print(line(epoch, self.epochs), highlight=False)
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel, where standard error is no terminal and looks like an error."""
+    return hasattr(getattr(sys.modules.get("IPython"), "get_ipython", object)(), "kernel")
+
+
+@contextmanager
+def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
+    """A reporter where one is asked for; for None on a terminal and in a notebook."""
+    usual = in_notebook() or getattr(sys.stderr, "isatty", bool)()
+    with reporter(epochs) if asked or (asked is None and usual) else nullcontext() as one:
+        yield [one] if one else []
+
+
+def reporter(epochs: int) -> AbstractContextManager[Lines | Bars]:
+    return Bars(epochs) if sys.stderr.isatty() else nullcontext(Lines(epochs))
