@@ -181,7 +181,7 @@ def test_blocks_follow_their_limit(monkeypatch):
 def test_each_way_before_a_pool_gives_the_references_numbers(shape, convolution, way, rest, layers, batch):
     """rest: rows of the last tile, where it has fewer than others. Even and odd columns lie apart."""
     network = Network(shape, (convolution, *layers))
-    kernel, window = (*convolution.kernel, shape[2], convolution.filters), convolution.window(shape)
+    kernel, window = (*convolution.kernel, shape[2], convolution.filters), convolution.window_of(shape)
     rows = window.outputs(*shape[:2])[0]
     assert cpu._way((shape[0], shape[2], shape[1], batch), kernel, window, cpu.CHANNELS, cpu.CHANNELS_TILES) is way
     assert way is cpu_correlation or rows % winograd.tile(rows, kernel[0]) == rest

@@ -200,7 +200,7 @@ def test_inputs_with_gaps_are_copied(fake_cuda):
     table, rng = cuda.table(dtype="float64"), np.random.default_rng(0)
     x = asarray(rng.standard_normal((4, 9, 8, 3)))[::2, ::-1, 1:7]
     w = asarray(rng.standard_normal((3, 2, 3, 4)))[::-1, ::-1]
-    window = Conv2D(4, (3, 2)).window(x.shape[1:])
+    window = Conv2D(4, (3, 2)).window_of(x.shape[1:])
     dy = asarray(rng.standard_normal((4, *window.outputs(*x.shape[1:3]), 2))).transpose(3, 1, 2, 0)
     found = []
     for kernels in (table, REFERENCE):
@@ -215,7 +215,7 @@ def test_a_turned_kernel_and_its_gradient_are_not_copied(fake_cuda):
     stored, flipped = layers._stored(turned, w.dtype)
     assert flipped
     assert np.shares_memory(stored, w)
-    x, window = asarray(np.ones((2, 5, 5, 1))), Conv2D(4, (3, 2)).window((5, 5))
+    x, window = asarray(np.ones((2, 5, 5, 1))), Conv2D(4, (3, 2)).window_of((5, 5))
     y, seen = layers.correlate(x, turned, window, 1)
     _, dw = layers.correlate_backward(seen, turned, y, False)
     assert np.flip(dw, axis=(0, 1)).flags.c_contiguous

@@ -105,14 +105,14 @@ def test_the_plans_used_last_are_kept(most, fake_cudnn, monkeypatch):
     monkeypatch.setattr(cudnn, "PLANS", most)
     made, w = table().correlation.forward, asarray(np.ones((1, 1, 1, 1)))
     for batch in (1, 2, 1, 3, 1):
-        made(asarray(np.ones((batch, 2, 2, 1))), w, Conv2D(1, 1).window((2, 2)), 1)
+        made(asarray(np.ones((batch, 2, 2, 1))), w, Conv2D(1, 1).window_of((2, 2)), 1)
     planned = [graph.inputs[0].dim[0] for graph in fake_cudnn.built]
     assert planned == {1: [1, 2, 1, 3, 1], 2: [1, 2, 3], 3: [1, 2, 3]}[most]
 
 
 def test_float32_is_float32_unless_tf32_is_asked_for(fake_cudnn):
     x, w = (asarray(np.random.default_rng(0).standard_normal(shape)) for shape in ((2, 6, 5, 3), (3, 3, 3, 4)))
-    window, errors = Conv2D(4, 3).window((6, 5)), {}
+    window, errors = Conv2D(4, 3).window_of((6, 5)), {}
     exact, _ = REFERENCE.correlation.forward(np.array(x), np.array(w), window, 1)
     tables = {"float32": table("float32"), "tf32": table("tf32")}
     for precision, dtype in (("float32", "float32"), ("tf32", "float32"), ("float32", "float64")):
@@ -129,7 +129,7 @@ def test_arrays_begin_anywhere(fake_cudnn):
     theta, pixels, correlation = asarray(np.arange(1.0, 6.0)), asarray(np.arange(22.0)), table().correlation
     for start in range(4):
         x, w = pixels[start : start + 18].reshape(2, 3, 3, 1), theta[start : start + 1].reshape(1, 1, 1, 1)
-        y, seen = correlation.forward(x, w, Conv2D(1, 1).window((3, 3)), 1)
+        y, seen = correlation.forward(x, w, Conv2D(1, 1).window_of((3, 3)), 1)
         np.testing.assert_array_equal(y, (start + 1) * x)
         dx, dw = correlation.backward(seen, w, x, True)
         np.testing.assert_array_equal(dx, y)
@@ -138,7 +138,7 @@ def test_arrays_begin_anywhere(fake_cudnn):
 
 def test_arrays_with_gaps_are_copied(fake_cudnn):
     x = asarray(np.random.default_rng(0).standard_normal((4, 9, 8, 3)))[::2, ::-1, 1:7]
-    w, window = asarray(np.random.default_rng(1).standard_normal((3, 2, 3, 4))), Conv2D(4, (3, 2)).window((9, 6))
+    w, window = asarray(np.random.default_rng(1).standard_normal((3, 2, 3, 4))), Conv2D(4, (3, 2)).window_of((9, 6))
     dy = asarray(np.random.default_rng(2).standard_normal((4, 7, 5, 2))).transpose(3, 1, 2, 0)
     found = []
     for correlation in (table().correlation, REFERENCE.correlation):
@@ -149,7 +149,7 @@ def test_arrays_with_gaps_are_copied(fake_cudnn):
 
 def test_shapes_that_do_not_fit_and_empty_batches(fake_cudnn):
     check("conv groups", 0, "reals", "float64", asarray, np.asarray, tables=table())
-    x, window = asarray(np.ones((1, 4, 4, 4))), Conv2D(4, 2).window((4, 4))
+    x, window = asarray(np.ones((1, 4, 4, 4))), Conv2D(4, 2).window_of((4, 4))
     for channels, filters, groups in ((3, 4, 1), (2, 3, 2)):
         with pytest.raises(ShapeError):
             table().correlation.forward(x, asarray(np.ones((2, 2, channels, filters))), window, groups)
@@ -196,7 +196,7 @@ def test_networks_that_share_ties_keep_our_own_convolutions(fake_cudnn):
 
 def test_the_handle_is_given_back(fake_cudnn):
     made = cudnn.Convolutions(fake_cudnn, cuda.Gpu(), "float32", None)
-    made.correlate(asarray(np.ones((1, 2, 2, 1))), asarray(np.ones((1, 1, 1, 1))), Conv2D(1, 1).window((2, 2)), 1)
+    made.correlate(asarray(np.ones((1, 2, 2, 1))), asarray(np.ones((1, 1, 1, 1))), Conv2D(1, 1).window_of((2, 2)), 1)
     assert fake_cudnn.streams
     del made
     assert not fake_cudnn.streams
@@ -316,7 +316,7 @@ def problems():
         for layer, (H, W, C) in ((a, b) for a, b in zip(layers, network.shapes()) if isinstance(a, Conv2D)):
             kernel = (*layer.kernel, C // layer.groups, layer.filters)
             for verb, dtype in ((verb, dtype) for verb in cudnn.VERBS for dtype in cudnn.TYPES):
-                yield cudnn.Problem(verb, (128, H, W, C), kernel, layer.window((H, W, C)), dtype)
+                yield cudnn.Problem(verb, (128, H, W, C), kernel, layer.window_of((H, W, C)), dtype)
 
 
 def test_the_real_library_has_a_plan_for_every_case(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..kernels import REFERENCE, Context, Kernels
 from ..layers import Conv2D, Layer, MaxPool2D, ReLU
-from ..layers.base import initial_state, is_own
+from ..layers.base import Gradients, initial_state, is_own
 from ..namespace import array_namespace
 from ..network import Network
 from ..ops.window import Window
@@ -33,7 +33,7 @@ class _Block(Layer):
         return self.convolution.multiply_adds(in_shape)
 
     def _correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any, Window]:
-        window = self.pool.geometry(self.convolution.out_shape(context.kernels.image_shape(x)))
+        window = self.pool.window_of(self.convolution.out_shape(context.kernels.image_shape(x)))
         return *self.convolution.correlate_for_pool(params, x, context, window, self.pool.ties), window
 
 
@@ -52,9 +52,7 @@ class ConvReLUMaxPool(_Block):
         )
         return y, (seen, pooled)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         seen, pooled = residual
         dy, db = context.kernels.bias_relu_max_pool.backward(pooled, dy)
         dx, dparams = self.convolution.correlate_backward(params, seen, dy, context, need_dx=need_dx)
@@ -74,9 +72,7 @@ class ConvMaxPool(_Block):
         y, added = context.kernels.bias.forward(y, params["bias"])
         return y, (seen, pooled, added)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         seen, pooled, added = residual
         db = context.kernels.bias.backward(added, dy)
         dy = context.kernels.max_pool.backward(pooled, dy)
@@ -112,9 +108,7 @@ class Converted(Layer):
         y, residual = self.layer.forward(params, x, _plain(context))
         return kernels.enter(_of_type(x.dtype, y)), residual
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         kernels = context.kernels
         dy = kernels.leave(dy)
         dx, dparams = self.layer.backward(params, residual, dy, _plain(context), need_dx=need_dx)
@@ -164,5 +158,5 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
         block, length = ConvMaxPool(*layers[:2]), 2  # type: ignore[arg-type]
     else:
         return None, 1
-    padded = block.pool.geometry(block.convolution.out_shape(in_shape)).is_padded
+    padded = block.pool.window_of(block.convolution.out_shape(in_shape)).is_padded
     return (block, length) if block.convolution.bias == "tied" and not padded else (None, 1)

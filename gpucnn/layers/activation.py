@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..errors import ShapeError
 from ..kernels import Context
-from .base import Layer
+from .base import Gradients, Layer
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,7 @@ class ReLU(Layer):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.relu.forward(x, self.slope_at_zero)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return context.kernels.relu.backward(residual, dy), {}
 
 
@@ -33,9 +31,7 @@ class Sigmoid(Layer):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.sigmoid.forward(x)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return context.kernels.sigmoid.backward(residual, dy), {}
 
 
@@ -46,9 +42,7 @@ class Tanh(Layer):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.tanh.forward(x)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return context.kernels.tanh.backward(residual, dy), {}
 
 
@@ -70,7 +64,5 @@ class Softmax(Layer):
         y = ops.softmax(x)
         return y, y
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return ops.softmax_backward(residual, dy), {}

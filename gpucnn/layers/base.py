@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 from ..kernels import Context
 
 
+Gradients = tuple[Any, Any]  # dx or None, dparams
+
+
 class Layer:
     """The base of layers, which are frozen dataclasses. It holds defaults only, and deriving from it is optional.
 
@@ -47,9 +50,7 @@ class Layer:
         """-> y, residual: whatever `backward` needs. x is not to be changed."""
         raise NotImplementedError
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         """-> dx (or None without need_dx), dparams with the keys of params. dy is dL/dy, summed over examples."""
         raise NotImplementedError
 

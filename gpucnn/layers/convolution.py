@@ -10,7 +10,7 @@ from .. import ops
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
-from .base import Layer
+from .base import Gradients, Layer
 from .initializers import initializer, zeros
 
 _window = lru_cache(maxsize=1024)(convolution_window)  # of arguments that __post_init__ has checked
@@ -50,7 +50,7 @@ class Conv2D(Layer):
             raise ShapeError(f"Conv2D: {self.filters} filters in {self.groups} group(s): groups must divide filters")
         initializer(self.initializer)
 
-    def window(self, in_shape: tuple[int, ...]) -> Window:
+    def window_of(self, in_shape: tuple[int, ...]) -> Window:
         return _window(self.kernel, self.stride, self.padding, self.dilation, in_shape[0], in_shape[1])
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -61,7 +61,7 @@ class Conv2D(Layer):
             )
         if in_shape[2] % self.groups:
             raise ShapeError(f"{self.groups} groups do not divide the input's {in_shape[2]} channels")
-        return (*self.window(in_shape).outputs(in_shape[0], in_shape[1]), self.filters)
+        return (*self.window_of(in_shape).outputs(in_shape[0], in_shape[1]), self.filters)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         """Glorot's rule is avgpool-96, "K_1,m" and "K^2_m,n": 6 under the root of both (4 is printed once)."""
@@ -86,9 +86,7 @@ class Conv2D(Layer):
         y, added = context.kernels.bias.forward(y, params["bias"])
         return y, (seen, added)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         seen, added = residual
         dx, dparams = self.correlate_backward(params, seen, dy, context, need_dx=need_dx)
         if self.bias:
@@ -97,13 +95,13 @@ class Conv2D(Layer):
 
     def correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         """`forward` without the bias."""
-        window = self.window(context.kernels.image_shape(x))
+        window = self.window_of(context.kernels.image_shape(x))
         return context.kernels.correlation.forward(x, self._oriented(params["kernel"]), window, self.groups)
 
     def correlate_for_pool(self, params: Any, x: Any, context: Context, pool: Window, ties: str) -> tuple[Any, Any]:
         """`correlate`, for `bias_relu_max_pool` with that window. `correlate_backward` is the gradient of both."""
         kernels, kernel = context.kernels, self._oriented(params["kernel"])
-        window = self.window(kernels.image_shape(x))
+        window = self.window_of(kernels.image_shape(x))
         return kernels.correlation_for_pool(x, kernel, window, self.groups, pool, ties)
 
     def correlate_backward(

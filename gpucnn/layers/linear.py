@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ShapeError
 from ..kernels import Context
 from ..ops.window import positive
-from .base import Layer
+from .base import Gradients, Layer
 from .initializers import initializer, zeros
 
 
@@ -53,9 +53,7 @@ class Dense(Layer):
         y, added = context.kernels.bias.forward(y, params["bias"])
         return y, (x, added)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         x, added = residual
         dparams = {"weights": context.sum_of_products(x, dy)}
         if self.bias:
@@ -74,9 +72,7 @@ class Flatten(Layer):
         features = x.shape[1] if x.ndim == 2 else math.prod(context.kernels.image_shape(x))
         return context.kernels.reshape.forward(x, (features,))
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return context.kernels.reshape.backward(residual, dy), {}
 
 
@@ -104,7 +100,5 @@ class Reshape(Layer):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.reshape.forward(x, self.shape)
 
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return context.kernels.reshape.backward(residual, dy), {}

@@ -31,7 +31,7 @@ def _apply(layer: Any, params: Mapping[str, Any], x: Any) -> Any:
     match layer:
         case Conv2D():
             kernel = params["kernel"][::-1, ::-1] if layer.flip else params["kernel"]
-            window = layer.window(x.shape[1:])
+            window = layer.window_of(x.shape[1:])
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
@@ -44,7 +44,7 @@ def _apply(layer: Any, params: Mapping[str, Any], x: Any) -> Any:
             return y + params["bias"] if layer.bias else y
         case MaxPool2D():
             return _pool(layer, x, -np.inf, jax.lax.max)
-        case AvgPool2D() if layer.count_padding or not layer.geometry(x.shape[1:]).is_padded:
+        case AvgPool2D() if layer.count_padding or not layer.window_of(x.shape[1:]).is_padded:
             return _pool(layer, x, 0.0, jax.lax.add) / np.prod(layer.window)
         case Dense():
             y = x @ params["weights"]
@@ -61,7 +61,7 @@ def _apply(layer: Any, params: Mapping[str, Any], x: Any) -> Any:
 
 
 def _pool(layer: MaxPool2D | AvgPool2D, x: Any, start: float, combine: Any) -> Any:
-    window = layer.geometry(x.shape[1:])
+    window = layer.window_of(x.shape[1:])
     sides = ((0, 0), *window.padding, (0, 0))
     return jax.lax.reduce_window(x, start, combine, (1, *window.size, 1), (1, *window.stride, 1), sides)
 

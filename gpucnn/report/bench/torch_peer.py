@@ -48,7 +48,7 @@ def translate(network: Network) -> Any:
 
 
 def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
-    window = layer.window(in_shape)
+    window = layer.window_of(in_shape)
     tied = layer.bias == "tied"
     padded, padding = _padded(window, 0.0)
     convolution = nn.Conv2d(
@@ -58,7 +58,7 @@ def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
 
 
 def _pool(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
-    window = layer.geometry(in_shape)
+    window = layer.window_of(in_shape)
     if isinstance(layer, MaxPool2D):
         padded, padding = _padded(window, -math.inf, most=2)
         return [*padded, nn.MaxPool2d(window.size, window.stride, padding)]
