@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from ..kernels import Context
 
-
 Gradients = tuple[Any, Any]  # dx or None, dparams
 
 
