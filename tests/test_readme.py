@@ -1,0 +1,67 @@
+"""What README shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpucnn
+from gpucnn.command import main
+
+TEXT = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def block(kind: str, has: str) -> str:
+    found = [text for of, text in BLOCKS if of == kind and has in text]
+    assert len(found) == 1, f"{len(found)} blocks of {kind} with {has!r}"
+    return found[0]
+
+
+@pytest.fixture
+def my_nets(tmp_path, monkeypatch):
+    tmp_path.joinpath("my_nets.py").write_text(block("python", "class Centred"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("my_nets", None)
+
+
+def test_a_layer_of_your_own(my_nets, monkeypatch, capsys):
+    """The three commands, as they are written, and what the text says of them."""
+    said = []
+    for line in block("sh", "gpucnn check my_nets").strip().splitlines():
+        monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+        assert main() == 0, line
+        said.append(capsys.readouterr().out)
+    assert "WRONG" not in said[0]
+    assert said[0].count("right") == 2
+    assert "give the same numbers as the equations" in said[0]
+    accuracy = re.findall(r"accuracy ([0-9.]+) %", "".join(said[1:]))
+    assert accuracy[0] == accuracy[1]
+    assert float(accuracy[0]) > 90
+    from my_nets import Centred
+
+    model = gpucnn.load("runs/tiny/model.safetensors", layers=[Centred], device="cpu")
+    digits = gpucnn.data.load("digits").test_images
+    one_by_one = np.concatenate([model.logits(digits[k : k + 1]) for k in range(20)])
+    np.testing.assert_allclose(one_by_one, model.logits(digits[:20]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_of_your_own():
+    names: dict = {"gpucnn": gpucnn}
+    exec(block("python", "gpucnn.Model(network)"), names)
+    assert names["model"].network.out_shape((28, 28, 1)) == (10,)
+
+
+def test_the_way_of_images_is_short_and_names_files_that_there_are():
+    way = block("text", "Model.fit(images, labels)")
+    assert len(way.splitlines()) <= 40
+    package = Path(gpucnn.__file__).parent
+    for name in re.findall(r"  ((?:[a-z_]+/)+[a-z_]*(?:\.py)?|[a-z_]+\.py)", way):
+        assert package.joinpath(name).exists(), name
