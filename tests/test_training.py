@@ -13,6 +13,7 @@ from gpucnn import Model, Network
 from gpucnn.engine import factors, sharded_step
 from gpucnn.engine.gradient import gradient
 from gpucnn.engine.inference import Forward, forward_in_spans, images_on_a_gpu
+from gpucnn.engine.program import Program
 from gpucnn.engine.scaling import Scaling
 from gpucnn.engine.sharded_step import ShardedStep
 from gpucnn.errors import DeviceError, SettingError, TrainingError
@@ -226,7 +227,8 @@ def test_chunks_of_a_forward_pass_come_in_order(threads):
         Context(choose("cpu")),
         Workers(threads),
     )
-    forwards = [Forward(TINY, layout, Scaling(), context, model.theta, chunk, *NO_STATE) for chunk in (1, 4, 100)]
+    program = Program(TINY, layout, model.theta, *NO_STATE, Scaling(), context)
+    forwards = [Forward(program, chunk) for chunk in (1, 4, 100)]
     found = [np.concatenate(list(forward_in_spans(each, images, workers, np.asarray))) for each in forwards]
     np.testing.assert_allclose(found[0], found[2], rtol=1e-9)
     np.testing.assert_allclose(found[1], found[2], rtol=1e-9)
@@ -478,7 +480,8 @@ def test_a_gpu_takes_fewer_large_images_at_a_time():
 def test_spans_are_moved_one_by_one():
     images, _ = examples(23)
     model, moved = tiny(threads=1), []
-    forward = Forward(TINY, model.layout, Scaling(), Context(choose("cpu")), model.theta, 4, *NO_STATE)
+    context = Context(choose("cpu"))
+    forward = Forward(Program(TINY, model.layout, model.theta, *NO_STATE, Scaling(), context), 4)
     forward_in = forward_in_spans(forward, images, Workers(1), lambda part: moved.append(len(part)) or part)
     assert sum(map(len, forward_in)) == sum(moved) == 23
 

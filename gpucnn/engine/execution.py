@@ -22,6 +22,7 @@ from ..workers import Workers, default_threads
 from .acceleration import Acceleration
 from .inference import Forward, forward_in_spans, images_on_a_gpu
 from .mixing import Reach, reach
+from .program import Program
 from .recorded import RecordedStep
 from .rewrite import rewritten
 from .scaling import Scaling
@@ -104,31 +105,30 @@ class Execution:
 
         theta, state: other vectors than the execution's; shard: another number of examples that a CPU takes at a time.
         """
-        theta, state = self.theta if theta is None else theta, self.state if state is None else state
-        optimizer, context = bound(optimizer, self.layout), Context(self.context.kernels, key=key)
-        settings: dict[str, Any] = {"layout": self.layout, "state_layout": self.state_layout, "state": state}
-        settings |= {"scaling": scaling or Scaling(), "context": context, "augmentation": augmentation}
+        program = self._program(
+            Context(self.context.kernels, key=key),
+            scaling,
+            self.theta if theta is None else theta,
+            self.state if state is None else state,
+        )
         with self.device.activate():
-            if context.kernels.name in CPU_TABLES:
-                settings |= {"workers": self.workers, "shard": shard or self.shard, "reach": self.reach}
-                return ShardedStep(self.network, loss, theta, optimizer, **settings)
-            whole = WholeStep(self.network, loss, theta, optimizer, **settings)
+            parts = program, loss, bound(optimizer, self.layout), augmentation
+            if program.context.kernels.name in CPU_TABLES:
+                return ShardedStep(*parts, workers=self.workers, shard=shard or self.shard, reach=self.reach)
+            whole = WholeStep(*parts)
             return RecordedStep(whole, self.device) if self.acceleration.graph else whole
 
     def logits(self, images: np.ndarray, scaling: Scaling | None = None) -> Iterator[Array]:
         """images (N, H, W, C) on the host -> the network's outputs (n, K) on the device, some images at a time."""
-        yield from forward_in_spans(self._forward(scaling or Scaling()), images, self.workers, self.device.put)
+        kept, wanted = self._kept, scaling or Scaling()
+        # The same object while nothing in it changes: helper processes have it already.
+        if kept is None or kept.program.theta is not self.theta or kept.program.scaling != wanted:
+            program = self._program(self._for_inference, wanted, self.theta, self.state)
+            self._kept = kept = Forward(program, self.chunk)
+        yield from forward_in_spans(kept, images, self.workers, self.device.put)
 
-    def _forward(self, scaling: Scaling) -> Forward:
-        """The same object while nothing in it changes: helper processes have it already."""
-        kept = self._kept
-        if kept is None or kept.theta is not self.theta or kept.scaling != scaling:
-            kept = Forward(
-                *(self.network, self.layout, scaling, self._for_inference, self.theta),
-                *(self.chunk, self.state_layout, self.state),
-            )
-            self._kept = kept
-        return kept
+    def _program(self, context: Context, scaling: Scaling | None, theta: Array, state: Array) -> Program:
+        return Program(self.network, self.layout, theta, self.state_layout, state, scaling or Scaling(), context)
 
 
 def _keep_apart() -> None:

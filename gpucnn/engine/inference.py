@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..kernels import Context
 from ..namespace import array_namespace
 from ..network import Network
-from ..network.layout import Layout
 from ..workers import Task, Workers
-from .scaling import Scaling
+from .program import Program
 
 Array = Any
 
@@ -26,14 +23,8 @@ OUTPUTS = 1 << 28  # bytes that the outputs of all layers may take meanwhile, ab
 class Forward(Task):
     """The logits of images, `chunk` of them at a time: what `Workers.map` runs when nothing is trained."""
 
-    network: Network
-    layout: Layout
-    scaling: Scaling
-    context: Context
-    theta: Array
+    program: Program
     chunk: int
-    state_layout: Layout
-    state: Array
 
     def __call__(self, images: Array) -> Array:
         """images (n, H, W, C), n > 0 -> logits (n, K)."""
@@ -41,18 +32,12 @@ class Forward(Task):
         return made[0] if len(made) == 1 else array_namespace(made[0]).concat(made)
 
     def _logits(self, images: Array) -> Array:
-        x = self.scaling(images, self.theta.dtype, self.context.kernels)
-        context = replace(self.context, state=self._state) if self.state_layout.size else self.context
-        logits, _ = self.network.forward(self._params, x, context)
-        return self.context.kernels.leave(logits)
-
-    @functools.cached_property
-    def _params(self) -> Any:
-        return self.layout.unpack(self.theta)
-
-    @functools.cached_property
-    def _state(self) -> Any:
-        return self.state_layout.unpack(self.state)
+        program, context = self.program, self.program.context
+        if program.state_layout.size:
+            context = replace(context, state=program.of_layers)
+        x = program.scaling(images, program.theta.dtype, context.kernels)
+        logits, _ = program.network.forward(program.params, x, context)
+        return context.kernels.leave(logits)
 
 
 def images_on_a_gpu(network: Network, itemsize: int) -> int:

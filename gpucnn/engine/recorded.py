@@ -86,10 +86,10 @@ class RecordedStep:
 
 def _strangers(whole: WholeStep) -> Iterator[str]:
     """The classes that a recording cannot be trusted with: a copy from the host would bring the same bytes for ever."""
-    yield from _strange_layers(whole.network)
+    yield from _strange_layers(whole.program.network)
     if not is_own(whole.loss):
         yield type(whole.loss).__name__
-    if type(whole.optimizer) not in whole.context.kernels.updates:
+    if type(whole.optimizer) not in whole.program.context.kernels.updates:
         yield type(whole.optimizer).__name__
 
 

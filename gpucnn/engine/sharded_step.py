@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..kernels import Context
 from ..losses import Loss
 from ..namespace import array_namespace
 from ..network import Network
-from ..network.layout import Layout
 from ..optimizers import Optimizer, State
 from ..training.augmentation import Augmentation
 from ..workers import Workers, exchange
 from .factors import FactorStore, large_slots
 from .mixing import Reach
-from .scaling import Scaling
+from .program import Program
 from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
 from .update import is_by_parameter, reduces
 
@@ -41,36 +39,27 @@ class ShardedStep:
 
     def __init__(
         self,
-        network: Network,
+        program: Program,
         loss: Loss,
-        theta: Array,
         optimizer: Optimizer,
+        augmentation: Augmentation | None,
         *,
-        layout: Layout,
-        state_layout: Layout,
-        state: Array,
-        scaling: Scaling,
-        context: Context,
         workers: Workers,
         shard: int,
-        reach: Reach = Reach.EXAMPLE,
-        augmentation: Augmentation | None = None,
+        reach: Reach,
     ) -> None:
-        self.theta, self.workers, self.network, self.reach = theta, workers, network, reach
-        self.steps = 0
+        theta, self.workers, self.network, self.reach = program.theta, workers, program.network, reach
+        self.theta, self.steps = theta, 0
         self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
-        self._per_example, self._shard = workers_worth(network), shard
+        self._per_example, self._shard = workers_worth(program.network), shard
         plain = is_by_parameter(optimizer) or reduces(optimizer)  # they need the gradient itself
-        store = FactorStore({} if plain else large_slots(layout), workers.zeros(0, theta))
-        total = exchange.total if reach is Reach.SUMS else context.total
-        context = replace(context, training=True, factored=store.least, total=total)
-        sums = workers.zeros(workers.threads, theta)
-        self._gradients = ShardGradients(
-            network, loss, layout, scaling, context, theta, sums, store, state_layout, state, augmentation
-        )
-        self._update = ShardUpdate(
-            optimizer, theta, sums, self.state, CHUNK, context.kernels, store, tuple(layout.slots)
-        )
+        store = FactorStore({} if plain else large_slots(program.layout), workers.zeros(0, theta))
+        context = replace(program.context, factored=store.least)
+        if reach is Reach.SUMS:
+            context = replace(context, total=exchange.total)
+        sums, slots = workers.zeros(workers.threads, theta), tuple(program.layout.slots)
+        self._gradients = ShardGradients(replace(program, context=context), loss, sums, store, augmentation)
+        self._update = ShardUpdate(optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots)
         self._reduction = ShardReduction(self._update) if reduces(optimizer) else None
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
@@ -82,7 +71,7 @@ class ShardedStep:
         done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
         self.steps = number
         if done[-1].state is not None:
-            self._gradients.state[...] = done[-1].state
+            self._gradients.program.state[...] = done[-1].state
         self._apply(used, examples, lr, done[0].factored)
         if len(shards) == 1:
             return done[0].losses[0]
@@ -121,7 +110,9 @@ class ShardedStep:
     @functools.cached_property
     def _multiplied(self) -> ShardGradients:
         """The gradients without factors."""
-        return replace(self._gradients, context=replace(self._gradients.context, factored=math.inf))
+        program = self._gradients.program
+        plain = replace(program, context=replace(program.context, factored=math.inf))
+        return replace(self._gradients, program=plain)
 
     def _shards(self, batch: Array) -> list[tuple[int, Array]]:
         """The batch in equal parts: the number of the first example of each, and the examples' indices."""

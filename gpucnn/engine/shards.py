@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..kernels import Context, Factors, Kernels
+from ..kernels import Factors, Kernels
 from ..losses import Loss
-from ..network import Network
-from ..network.layout import Layout, Slot, at
+from ..network.layout import Slot, at
 from ..optimizers import Optimizer, State
 from ..training.augmentation import Augmentation
 from ..workers import Task
 from .factors import FactorStore
 from .gradient import gradient
-from .scaling import Scaling
+from .program import Program
 from .update import is_by_parameter, write
 
 Array = Any
@@ -48,51 +47,39 @@ class ShardGradients(Task):
     """The gradients of one step, which workers share: what `Workers.map` runs, here or in a helper process.
 
     sums: a gradient as long as theta for each worker, one after the other in one vector. store: the factors of
-    gradients that are multiplied later. state: the layers' running state, a vector. augmentation: what happens to the
-    images, if anything.
+    gradients that are multiplied later. augmentation: what happens to the images, if anything.
     """
 
-    network: Network
+    program: Program
     loss: Loss
-    layout: Layout
-    scaling: Scaling
-    context: Context
-    theta: Array
     sums: Array
     store: FactorStore
-    state_layout: Layout
-    state: Array
     augmentation: Augmentation | None
 
     def __call__(self, w: int, examples: int, step: int, shards: Iterable[Shard], is_last: bool) -> Done:
-        """The summed gradient of some shards of a batch of so many examples, written to the sum of worker w.
+        """The summed gradient of some shards of a batch of `examples` in all, written to the sum of worker w.
 
         step: the update's number; is_last: whether this worker is the one that tells the next state.
         """
-        done = Done([], (), None)
+        program, losses = self.program, list[Array]()
+        factored, state = tuple[int, ...](), dict[str, Any]()
         for shard in shards:
             images = shard.images
             if self.augmentation is not None:
                 images = self.augmentation(images, shard.indices, step)
-            x = self.scaling(images, self.theta.dtype, self.context.kernels)
-            context = self._context_for(shard, step)
-            losses, dparams, state = gradient(
-                self.network, self.loss, self._params, x, shard.targets, context, shard.weights
-            )
-            factored = self._add(w, examples, shard.first, dparams, first=not done.losses)
-            packed = self.state_layout.pack(state, self.state.copy()) if state and is_last else None
-            done = Done([*done.losses, losses], factored, packed)
-        return done
-
-    def _context_for(self, shard: Shard, step: int) -> Context:
-        if not self.network.has_place:
-            return self.context
-        return replace(self.context, update=step, examples=shard.indices, state=self._state)
+            context = program.told(step, shard.indices)
+            x = program.scaling(images, program.theta.dtype, context.kernels)
+            arguments = program.network, self.loss, program.params, x, shard.targets, context, shard.weights
+            of_shard, dparams, state = gradient(*arguments)
+            factored = self._add(w, examples, shard.first, dparams, first=not losses)
+            losses.append(of_shard)
+        told = program.state_layout.pack(state, program.state.copy()) if state and is_last else None
+        return Done(losses, factored, told)
 
     def _add(self, w: int, examples: int, start: int, dparams: Any, *, first: bool) -> tuple[int, ...]:
         """Add a shard's gradient to the sum of worker w, or begin that with it; the slots that have only factors."""
         factored = []
-        for k, (slot, total) in enumerate(zip(self.layout.slots, self._sums[w])):
+        for k, (slot, total) in enumerate(zip(self.program.layout.slots, self._sums[w])):
             g = at(dparams, slot.path)
             if isinstance(g, Factors):
                 self.store.keep(k, g, start, examples)
@@ -104,16 +91,8 @@ class ShardGradients(Task):
         return tuple(factored)
 
     @functools.cached_property
-    def _params(self) -> Any:
-        return self.layout.unpack(self.theta)
-
-    @functools.cached_property
-    def _state(self) -> Any:
-        return self.state_layout.unpack(self.state)
-
-    @functools.cached_property
     def _sums(self) -> list[list[Array]]:
-        return [self.layout.views(row) for row in _rows(self.sums, self.theta)]
+        return [self.program.layout.views(row) for row in _rows(self.sums, self.program.theta)]
 
 
 class Piece(NamedTuple):

@@ -1,0 +1,45 @@
+"""A network with its vectors, ready to run; what helper processes get of it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..kernels import Context
+from ..network import Network
+from ..network.layout import Layout
+from ..workers import Task
+from .scaling import Scaling
+
+Array = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Program(Task):
+    """The network as its table runs it; theta and the layers' running state, with the places of what they hold.
+
+    params and of_layers are the same vectors by name: writing a vector changes them.
+    """
+
+    network: Network
+    layout: Layout
+    theta: Array
+    state_layout: Layout
+    state: Array
+    scaling: Scaling
+    context: Context
+
+    @functools.cached_property
+    def params(self) -> Any:
+        return self.layout.unpack(self.theta)
+
+    @functools.cached_property
+    def of_layers(self) -> Any:
+        return self.state_layout.unpack(self.state)
+
+    def told(self, update: Any, examples: Array) -> Context:
+        """The context of an update by those examples; the plain one where no layer has a place of its own."""
+        if not self.network.has_place:
+            return self.context
+        return replace(self.context, update=update, examples=examples, state=self.of_layers)
