@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpucnn import layers  # noqa: F401
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.kernels import Context
 from gpucnn.kernels.cpu import NUMPY
