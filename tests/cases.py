@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpucnn import layers  # noqa: F401
+from gpucnn import layers
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.kernels import Context
 from gpucnn.kernels.cpu import NUMPY
@@ -85,6 +85,7 @@ CASES = {
     "relu": ((ReLU(),), (3, 4, 2)),
     "relu slope 0": ((ReLU(0.0),), (3, 4, 2)),
     "relu slope 1": ((ReLU(1.0),), (5,)),
+    "leaky relu": ((Dense(12), layers.LeakyReLU(0.1), Reshape((2, 3, 2)), layers.LeakyReLU()), (5,)),
     "sigmoid": ((Sigmoid(),), (3, 4, 2)),
     "sigmoid of vectors": ((Sigmoid(),), (7,)),
     "tanh": ((Tanh(),), (3, 4, 2)),

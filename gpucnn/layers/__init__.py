@@ -12,6 +12,7 @@ from .activation import Softmax as Softmax
 from .activation import Tanh as Tanh
 from .base import Layer as Layer
 from .convolution import Conv2D as Conv2D
+from .leaky_relu import LeakyReLU as LeakyReLU
 from .linear import Dense as Dense
 from .linear import Flatten as Flatten
 from .linear import Reshape as Reshape
