@@ -24,8 +24,9 @@ class Acceleration:
     and cuBLAS products; "cudnn", these with cuDNN's convolutions, but not for networks that share gradients among ties:
     these need what cuDNN does not promise.
 
-    precision: of float32 products: "float32"; "tf32" (10 bits after the point) or "bfloat16" (7) round their factors.
-    graph: a training step becomes one CUDA graph. These two are of a CUDA device, and take the fused kernels along.
+    precision: how float32 numbers are multiplied: "float32", or with factors rounded to 10 bits after the point
+    ("tf32") or 7 ("bfloat16"). graph: whether a training step is recorded as one CUDA graph. Both are for a CUDA device
+    and imply the fused kernels.
     """
 
     kernels: str = "default"

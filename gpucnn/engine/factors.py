@@ -17,15 +17,15 @@ from ..network.layout import Layout, Slot
 
 Array = Any
 
-LARGE = 1 << 18  # numbers of a gradient from which on this saves time
-ROOM = 4  # how many times as large as the gradients the factors may be
+LARGE = 1 << 18  # a gradient of at least this many numbers is worth it
+ROOM = 4  # the factors may take this many times the memory of the gradients
 
 
 @dataclass(frozen=True, eq=False)
 class FactorStore:
     """The factors of a whole batch, in a vector that workers share.
 
-    slots: by number, those of parameters (I, J) whose gradients may come so; memory: `width` numbers for each example.
+    slots: the parameters (I, J) whose gradients may come as factors, by number; memory: `width` numbers per example.
     """
 
     slots: dict[int, Slot]
@@ -36,17 +36,17 @@ class FactorStore:
         return sum(sum(slot.shape) for slot in self.slots.values())
 
     def is_worth(self, examples: int) -> bool:
-        """Whether the factors of so many examples are not much larger than the gradients."""
+        """Whether the factors of that many examples are not much larger than the gradients."""
         return self.width * examples <= ROOM * self._of_gradients
 
     @functools.cached_property
     def _of_gradients(self) -> int:
-        """Numbers of all the gradients together."""
+        """The size of all the gradients together."""
         return sum(math.prod(slot.shape) for slot in self.slots.values())
 
     @property
     def least(self) -> float:
-        """Numbers of the smallest gradient that has a place here."""
+        """The size of the smallest gradient that may come as factors."""
         return min((math.prod(slot.shape) for slot in self.slots.values()), default=math.inf)
 
     def views(self, examples: int) -> dict[int, tuple[Array, Array]]:

@@ -14,9 +14,9 @@ from .program import Program
 
 Array = Any
 
-SPAN = 1 << 22  # bytes of images that a worker computes before it hands over the logits
-ON_A_GPU = 1024  # images at a time there, at most
-OUTPUTS = 1 << 28  # bytes that the outputs of all layers may take meanwhile, about
+SPAN = 1 << 22  # bytes of images that a worker takes before it hands over their logits
+ON_A_GPU = 1024  # the most images that a GPU computes at a time
+OUTPUTS = 1 << 28  # bytes that the outputs of all layers may take on a GPU, about
 
 
 @dataclass(frozen=True, eq=False)

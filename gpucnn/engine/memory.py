@@ -11,7 +11,7 @@ from ..network import Network
 
 
 def of_data(device: Device, size: int) -> AbstractContextManager[None]:
-    """For moving a data set of so many bytes to the device."""
+    """While a data set of `size` bytes is moved to the device."""
     return _said(
         device,
         lambda free: (
@@ -22,7 +22,7 @@ def of_data(device: Device, size: int) -> AbstractContextManager[None]:
 
 
 def of_training(device: Device, network: Network, batch_size: int) -> AbstractContextManager[None]:
-    """For training steps; says which batch size should fit."""
+    """While training; the sentence says which batch size should fit."""
 
     def sentence(free: int) -> str:
         smaller = batch_size // 2
@@ -38,7 +38,7 @@ def of_training(device: Device, network: Network, batch_size: int) -> AbstractCo
 
 
 def of_inference(device: Device, network: Network, images: int) -> AbstractContextManager[None]:
-    """For the logits of so many images at a time."""
+    """While the logits of `images` images at a time are computed."""
     return _said(
         device,
         lambda free: (
@@ -50,7 +50,7 @@ def of_inference(device: Device, network: Network, images: int) -> AbstractConte
 
 @contextmanager
 def _said(device: Device, sentence: Callable[[int], str]) -> Iterator[None]:
-    """sentence: of the bytes that are free."""
+    """sentence: takes the number of free bytes."""
     try:
         yield
     except device.out_of_memory_errors():

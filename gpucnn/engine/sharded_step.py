@@ -23,10 +23,10 @@ from .update import is_by_parameter, reduces
 Array = Any
 
 CHUNK = 1 << 16  # numbers of theta updated at a time: theta, gradients and state stay in the cache
-CACHE = 1 << 22  # bytes of a shard's activations that still are in the cache when they are needed again
-MEMORY = 1 << 27  # bytes that they should not exceed
-WORTH_A_WORKER = 2e7  # multiply-adds, about half a millisecond, below which a worker costs more than it gains
-OF_A_PIXEL = 80  # multiply-adds that take as long as what is done to a pixel beside them
+CACHE = 1 << 22  # bytes: activations of a shard up to this size are still in the cache when backward needs them
+MEMORY = 1 << 27  # bytes: a shard's activations should not exceed this
+WORTH_A_WORKER = 2e7  # multiply-adds, about half a millisecond: a worker with less to do costs more than it gains
+OF_A_PIXEL = 80  # multiply-adds that take as long as the other work on one pixel of the input
 
 
 class ShardedStep:
@@ -98,7 +98,7 @@ class ShardedStep:
         self.workers.map(self._update, [(w, *settings) for w in range(threads)])
 
     def _task(self, examples: int) -> ShardGradients:
-        """What computes the gradients of so many examples, with room for their factors."""
+        """The task that computes the gradients of a batch of that many examples, with room for their factors."""
         store = self._gradients.store
         if not store.is_worth(examples):
             return self._multiplied
@@ -128,20 +128,20 @@ class ShardedStep:
 
 
 def workers_worth(network: Network) -> float:
-    """How many workers it is worth to give one example to; that times a batch is how many may share its step."""
+    """The workers that one example can keep busy, less than one; times the batch size, those that a step can."""
     return (3 * network.multiply_adds() + OF_A_PIXEL * math.prod(network.input_shape)) / WORTH_A_WORKER
 
 
 def useful_workers(worth: float, examples: int, threads: int) -> int:
-    """How many of `threads` workers a step of so many examples is shared by. worth: from `workers_worth`."""
+    """How many of `threads` workers share a step of that many examples. worth: from `workers_worth`."""
     return max(1, min(threads, int(worth * examples)))
 
 
 def shard_size(network: Network, parameters: int) -> int:
     """Examples per shard on a CPU: a power of two up to 256 whose activations fit the cache, yet at least 64.
 
-    A shard has more examples where there are many parameters, which every shard reads once, and down to 16 where
-    activations take much memory.
+    More where there are many parameters, because every shard reads them all once; fewer, down to 16, where activations
+    would take too much memory.
     """
     numbers = sum(network.output_sizes())
     wanted = max(CACHE // 4, 1.5 * parameters, min(64 * numbers, MEMORY // 4)) / numbers
