@@ -15,3 +15,11 @@ def array_namespace(*arrays: Any) -> Any:
     process a tenth of a second.
     """
     return np if all(type(each) is np.ndarray for each in arrays) else array_api_compat.array_namespace(*arrays)
+
+
+def read_only(array: Any) -> Any:
+    """The same array as one that cannot be written, where its library has such: only NumPy has."""
+    if isinstance(array, np.ndarray):
+        array = array.view()
+        array.flags.writeable = False
+    return array

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from gpucnn.engine.mixing import Reach, reach
 from gpucnn.engine.rewrite import Converted, rewritten
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
-from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid
 from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD
 from gpucnn.report import table_check
@@ -315,3 +317,264 @@ def test_check_finds_a_class_that_does_not_speak_the_table_as_it_says():
 def test_check_uses_the_tables_of_a_cuda_device(fake_cuda):
     network = Network(SHAPE, (Conv2D(3, 2), ReLU(), MaxPool2D((2, 1)), Flatten(), Dense(3)))
     assert table_check.on_tables(network, gpucnn.Device("cuda")) == ["reference", "cuda"]
+
+
+# --- layers that hide what they do
+
+
+class ByGradient(Centred):
+    """Only backward looks at the whole batch, with and without the sums of other parts."""
+
+    def __init__(self, asks):
+        super().__init__((1,))
+        object.__setattr__(self, "asks", asks)
+
+    def forward(self, params, x, context):
+        return x, None
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        square = (dy * dy).sum(keepdims=True)
+        return dy / np.sqrt(context.total(square) if self.asks else square), {}
+
+
+class SumsAndMore(Layer):
+    """Asks for sums, and looks at the largest of its part besides."""
+
+    def forward(self, params, x, context):
+        m = context.total(x.sum(axis=0)) / context.total(np.full(1, len(x)))
+        scale = 1 / (1 + abs(x).max())
+        return (x - m) * scale, scale
+
+    def backward(self, params, scale, dy, context, *, need_dx=True):
+        return dy * scale, {}
+
+
+class Roots(Layer):
+    """Says nothing of negative numbers."""
+
+    def forward(self, params, x, context):
+        return np.sqrt(x) / np.sqrt(x).sum(), x
+
+    def backward(self, params, x, dy, context, *, need_dx=True):
+        return dy / (1 + x), {}
+
+
+class OfLargeBatches(Layer):
+    """Looks at others only in batches that no trial has, and says so."""
+
+    mixes = True
+
+    def forward(self, params, x, context):
+        return (x / abs(x).max(), None) if len(x) > 4 else (x, None)
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return dy, {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (ByGradient(True), Reach.SUMS),
+        (ByGradient(False), Reach.BATCH),
+        (SumsAndMore(), Reach.BATCH),
+        (Roots(), Reach.BATCH),
+        (OfLargeBatches(), Reach.BATCH),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_layer_that_hides_what_it_looks_at(layer, expected, recwarn):
+    assert reach(Network(SHAPE, (layer,))) is expected
+    assert not recwarn.list
+
+
+def test_a_trial_leaves_numpys_random_numbers_alone():
+    class Random(PerChannel):
+        def forward(self, params, x, context):
+            return super().forward(params, x * np.random.random(), context)
+
+    np.random.seed(5)
+    expected = np.random.random()
+    np.random.seed(5)
+    assert reach(Network(SHAPE, (Random(),))) is Reach.BATCH
+    assert np.random.random() == expected
+
+
+class WritesTheSum(Normalised):
+    def forward(self, params, x, context):
+        if context.training:
+            m = context.total(x.sum(axis=(0, 1, 2)))
+            m /= len(x)
+        return super().forward(params, x, context)
+
+
+class WritesTheState(Normalised):
+    def next_state(self, state, residual):
+        state["mean"] += 1
+        return state
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("layer", [WritesTheSum(), WritesTheState()], ids=lambda each: type(each).__name__)
+def test_sums_and_states_are_read_only(layer, threads, many_shards):
+    with pytest.raises(ValueError, match="read-only"):
+        first_update((layer, Flatten(), Dense(3)), *examples(20), threads)
+
+
+class Shifting(Layer):
+    """The state is made of views of the one before it."""
+
+    def init_state(self, in_shape):
+        return {"last": np.zeros(1), "before": np.zeros(1)}
+
+    def next_state(self, state, residual):
+        return {"last": state["last"] + 1, "before": state["last"]}
+
+    def forward(self, params, x, context):
+        return x, None
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return dy, {}
+
+
+@pytest.mark.parametrize("kernels", ["default", "reference"])
+def test_a_state_that_is_made_of_the_one_before_it(kernels):
+    model = Model(Network(SHAPE, (Shifting(), Flatten(), Dense(3))), device="cpu", kernels=kernels)
+    model.fit(*examples(24), epochs=1, batch_size=4)
+    assert {name: float(value[0]) for name, value in model.state.items()} == {"0/last": 6, "0/before": 5}
+
+
+class ReusesItsOutput(Layer):
+    """The sigmoid, whose backward writes into what forward gave."""
+
+    def forward(self, params, x, context):
+        y = 1 / (1 + np.exp(-x))
+        return y, y
+
+    def backward(self, params, y, dy, context, *, need_dx=True):
+        y *= 1 - y
+        y *= dy
+        return y, {}
+
+
+def test_a_layer_may_write_into_its_own_output(monkeypatch):
+    monkeypatch.setattr("gpucnn.engine.factors.LARGE", 1)
+    layers = (Flatten(), Dense(9), ReusesItsOutput(), Dense(8), ReLU(), Dense(3))
+    found, expected = (Model(Network(SHAPE, layers), device="cpu", dtype="float64", threads=1) for _ in range(2))
+    plain = Network(SHAPE, (*layers[:2], Sigmoid(), *layers[3:]))
+    expected = Model(plain, device="cpu", dtype="float64", threads=1)
+    for model in (found, expected):
+        model.fit(*examples(20), epochs=2, batch_size=10)
+    np.testing.assert_allclose(found.theta, expected.theta, rtol=1e-9, atol=1e-12)
+
+
+class Whole(Network):
+    """A network with something of its own before it: what derives from Network is a layer of one's own."""
+
+    def forward(self, params, x, context):
+        return super().forward(params, x - x.mean(axis=(1, 2), keepdims=True), context)
+
+
+def test_a_class_derived_from_network_meets_what_a_layer_meets(fake_cuda):
+    network = Whole(SHAPE, (Conv2D(2, 3), ReLU(), MaxPool2D(), Flatten(), Dense(3)))
+    found, expected = (Model(network, device="cpu", dtype="float64", kernels=k) for k in ("default", "reference"))
+    images, _ = examples(9)
+    np.testing.assert_allclose(found.logits(images), expected.logits(images), rtol=1e-9)
+    assert found.parameters.keys() == expected.parameters.keys() == {"0/kernel", "0/bias", "4/weights", "4/bias"}
+    with pytest.warns(UserWarning, match="no CUDA graph: Whole is not gpucnn's own"):
+        Model(network, device="cuda", graph=True).execution.step(found.loss, SGD())
+
+
+class Gives(PerChannel):
+    """Gives what a layer should not: dx, dparams."""
+
+    def __init__(self, dx, dparams):
+        self.gives = dx, dparams
+
+    def backward(self, params, x, dy, context, *, need_dx=True):
+        return (dy if self.gives[0] else None), self.gives[1]
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        ((False, {"factor": np.zeros(3)}), "Gives: backward gives no dx, though need_dx is true"),
+        ((True, {}), r"Gives: backward: dparams has \[\], a dict with \['factor'\] was expected"),
+        ((True, None), r"dparams has None, a dict"),
+        ((True, {"factor": np.zeros(1)}), r"the gradient of factor is \(1,\), shape \(3,\) was expected"),
+        ((True, {"factor": 0.0}), r"the gradient of factor is 0.0, shape \(3,\) was expected"),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_gradients_that_do_not_fit_are_refused(gives, says, device, fake_cuda):
+    model = Model(network_with(Gives(*gives)), device=device, threads=1, kernels="default")
+    with pytest.raises(gpucnn.errors.ShapeError, match=says):
+        model.fit(*examples(8), epochs=1, batch_size=8)
+
+
+class Container(Layer):
+    """Holds layers, the second of which has no parameters, and says so."""
+
+    def out_shape(self, in_shape):
+        return Conv2D(2, 3).out_shape(in_shape)
+
+    def init(self, in_shape, rng):
+        return {"0": Conv2D(2, 3).init(in_shape, rng), "1": {}}
+
+    def forward(self, params, x, context):
+        x, first = Conv2D(2, 3).forward(params["0"], x, context)
+        x, second = ReLU().forward(params["1"], x, context)
+        return x, (first, second)
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        dy, nothing = ReLU().backward(params["1"], residual[1], dy, context)
+        dx, dparams = Conv2D(2, 3).backward(params["0"], residual[0], dy, context, need_dx=need_dx)
+        return dx, {"0": dparams, "1": nothing}
+
+
+def test_a_container_may_have_layers_without_parameters(tmp_path):
+    found = Model(Network(SHAPE, (Container(), Flatten(), Dense(3))), device="cpu", dtype="float64")
+    expected = Model(Network(SHAPE, (Conv2D(2, 3), ReLU(), Flatten(), Dense(3))), device="cpu", dtype="float64")
+    for model in (found, expected):
+        model.fit(*examples(20), epochs=2, batch_size=10)
+    np.testing.assert_allclose(found.theta, expected.theta, rtol=1e-9, atol=1e-12)
+
+
+class Trains(Centred):
+    """Trains a model of its own in the middle of a step."""
+
+    thetas: ClassVar[list] = []
+
+    def forward(self, params, x, context):
+        if context.training:
+            inner = Model(Network(SHAPE, (Normalised(), Flatten(), Dense(3))), device="cpu", threads=1)
+            inner.fit(*examples(20), epochs=1, batch_size=10)
+            self.thetas.append(inner.theta.copy())
+        context.total(np.zeros(1))
+        return super().forward(params, x, context)
+
+
+def test_a_step_inside_a_step_keeps_its_sums_to_itself(many_shards):
+    Trains.thetas.clear()
+    Model(Network(SHAPE, (Trains((3,)), Flatten(), Dense(3))), device="cpu", threads=2).fit(
+        *examples(20), epochs=1, batch_size=20
+    )
+    alone = Model(Network(SHAPE, (Normalised(), Flatten(), Dense(3))), device="cpu", threads=1)
+    alone.fit(*examples(20), epochs=1, batch_size=10)
+    assert len(Trains.thetas) >= 2
+    for theta in Trains.thetas:
+        np.testing.assert_array_equal(theta, alone.theta)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_step_made_before_a_fork_is_refused_in_the_child():
+    model = model_of(Centred((3,)), threads=2)
+    step, (images, labels), before = model.execution.step(model.loss, SGD()), examples(20), model.theta.copy()
+    child = os.fork()
+    if not child:
+        try:
+            step(images, labels, np.arange(20), 0.1)
+        except gpucnn.errors.TrainingError as error:
+            os._exit(0 if "before the process was forked" in str(error) else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    np.testing.assert_array_equal(model.theta, before)

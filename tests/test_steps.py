@@ -59,7 +59,7 @@ class Clipped(Optimizer):
 class Groups(Optimizer):
     """SGD at a tenth of the rate for names that begin so."""
 
-    start: str = "0/"
+    start: str = "4/"  # behind a block, which has fewer layers than it stands for
 
     def update_parameter(self, slot, theta, g, state, lr, step):
         theta -= (lr / 10 if slot.name.startswith(self.start) else lr) * g
@@ -127,7 +127,7 @@ def expected_theta(optimizer, network=NETWORK):
             here, matrix = slot.place, len(slot.shape) > 1
             velocity[here] = 0.9 * velocity[here] + g[here]
             if isinstance(optimizer, Groups):
-                theta[here] -= LR * g[here] * (0.1 if slot.path[0] == "0" else 1)
+                theta[here] -= LR * g[here] * (0.1 if slot.path[0] == "4" else 1)
             elif isinstance(optimizer, DecayOfMatrices):
                 theta[here] -= LR * (velocity[here] + 0.1 * matrix * theta[here])
             elif isinstance(optimizer, Orthogonalised) and matrix:

@@ -227,7 +227,7 @@ def test_chunks_of_a_forward_pass_come_in_order(threads):
         Context(choose("cpu")),
         Workers(threads),
     )
-    program = Program(TINY, layout, model.theta, *NO_STATE, Scaling(), context)
+    program = Program(TINY, layout, layout, model.theta, *NO_STATE, Scaling(), context)
     forwards = [Forward(program, chunk) for chunk in (1, 4, 100)]
     found = [np.concatenate(list(forward_in_spans(each, images, workers, np.asarray))) for each in forwards]
     np.testing.assert_allclose(found[0], found[2], rtol=1e-9)
@@ -481,7 +481,7 @@ def test_spans_are_moved_one_by_one():
     images, _ = examples(23)
     model, moved = tiny(threads=1), []
     context = Context(choose("cpu"))
-    forward = Forward(Program(TINY, model.layout, model.theta, *NO_STATE, Scaling(), context), 4)
+    forward = Forward(Program(TINY, model.layout, model.layout, model.theta, *NO_STATE, Scaling(), context), 4)
     forward_in = forward_in_spans(forward, images, Workers(1), lambda part: moved.append(len(part)) or part)
     assert sum(map(len, forward_in)) == sum(moved) == 23
 

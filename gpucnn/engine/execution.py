@@ -38,9 +38,9 @@ class Execution:
     """How one network runs on one device.
 
     device; acceleration: which kernels; workers: the CPUs that share the work. network: as the table runs it, with its
-    own parameter paths in `layout`; the order of theta is that of the network that was given. theta: all parameters,
-    and state: the layers' running state, as vectors on the device. context: of training. shard: examples that a CPU
-    takes at a time in a step, and chunk in inference.
+    own parameter paths in `layout`; given: the same places by the paths of the network that was given. theta: all
+    parameters, and state: the layers' running state, as vectors on the device. context: of training. shard: examples
+    that a CPU takes at a time in a step, and chunk in inference.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Execution:
         states = network.init_state(network.input_shape)
         self.state = self._placed(states, dtype)
         self.network = rewritten(network, table)
-        self.layout = Layout(self.network.init(network.input_shape, generator(0)))
+        self.given, self.layout = Layout(params), Layout(self.network.init(network.input_shape, generator(0)))
         self.state_layout = Layout(self.network.init_state(network.input_shape))
         self.shard = shard_size(network, self.layout.size)
         # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
@@ -112,7 +112,7 @@ class Execution:
             self.state if state is None else state,
         )
         with self.device.activate():
-            parts = program, loss, bound(optimizer, self.layout), augmentation
+            parts = program, loss, bound(optimizer, self.given), augmentation
             if program.context.kernels.name in CPU_TABLES:
                 return ShardedStep(*parts, workers=self.workers, shard=shard or self.shard, reach=self.reach)
             whole = WholeStep(*parts)
@@ -128,7 +128,8 @@ class Execution:
         yield from forward_in_spans(kept, images, self.workers, self.device.put)
 
     def _program(self, context: Context, scaling: Scaling | None, theta: Array, state: Array) -> Program:
-        return Program(self.network, self.layout, theta, self.state_layout, state, scaling or Scaling(), context)
+        places = self.layout, self.given, theta, self.state_layout, state
+        return Program(self.network, *places, scaling or Scaling(), context)
 
 
 def _keep_apart() -> None:

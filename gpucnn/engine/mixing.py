@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ from ..layers.base import initial_state, is_own
 from ..layers.initializers import generator
 from ..network import Network
 from ..network.layout import Layout
+from ..workers import exchange
 from .rewrite import Converted
 
 Array = Any
@@ -26,44 +31,75 @@ class Reach(IntEnum):
 
 
 def reach(network: Network) -> Reach:
-    """The farthest of its layers'. What layers from elsewhere do is tried on two random examples."""
+    """The farthest of its layers'. What layers from elsewhere do is tried on a few random examples."""
     found = [_of_layer(layer, shape) for layer, shape in zip(network.layers, network.shapes())]
     return max(found, default=Reach.EXAMPLE)
 
 
 def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
-    if isinstance(layer, Network):
+    layer = layer.layer if isinstance(layer, Converted) else layer
+    if type(layer) is Network:
         return reach(layer)
-    if isinstance(layer, Converted):
-        return _tried(layer.layer, shape)
-    if not is_own(layer):
-        return _tried(layer, shape)
-    return Reach.SUMS if layer.mixes else Reach.EXAMPLE
+    if is_own(layer):
+        return Reach.SUMS if layer.mixes else Reach.EXAMPLE
+    with _undisturbed():
+        try:
+            asked = [_tried(layer, shape, draw) for draw in ("standard_normal", "random")]
+        except Exception:  # what it raises is said where it runs; until then nothing is known of it
+            return Reach.BATCH
+    if None in asked:
+        return Reach.BATCH
+    if any(asked):
+        return Reach.SUMS
+    return Reach.BATCH if initial_state(layer, shape) or getattr(layer, "mixes", False) else Reach.EXAMPLE
 
 
-def _tried(layer: Any, shape: tuple[int, ...]) -> Reach:
-    """Two examples together, then each alone: the outputs must be the same."""
-    rng = generator(0)
-    initial = layer.init(shape, rng)
+def _tried(layer: Any, shape: tuple[int, ...], draw: str) -> bool | None:
+    """Four examples in one part, then in two that exchange sums: whether it asked for sums; None: the numbers differ.
+
+    Outputs, gradients by the input, and gradients by the parameters must be the same. draw: how inputs are drawn.
+    """
+    rng, initial, asked = generator(0), layer.init(shape, generator(0)), []
     layout = Layout(initial)
     theta = layout.pack(initial, np.empty(layout.size))
     theta += 0.1 * rng.standard_normal(layout.size)  # a factor of 0 at the start would hide what it stands before
-    params = layout.unpack(theta)
-    x, asked = rng.standard_normal((2, *shape)), []
+    x, dy = getattr(rng, draw)((4, *shape)), rng.standard_normal((4, *layer.out_shape(shape)))
 
-    def total(partial: Array) -> Array:
-        asked.append(partial)
-        return partial
+    def passes(w: int, part: slice, total: Any) -> tuple[Array, Array, Array]:
+        def told(numbers: Array) -> Array:
+            asked.append(w)
+            return total(numbers)
 
-    def output(part: slice) -> Array:
-        context = Context(examples=np.arange(2)[part], update=1, state=initial_state(layer, shape), total=total)
-        return np.asarray(layer.forward(params, x[part], context)[0])
+        params, state = layout.unpack(theta.copy()), initial_state(layer, shape)
+        context = Context(examples=np.arange(4)[part], update=1, state=state, total=told)
+        y, residual = layer.forward(params, x[part].copy(), context)
+        y = np.array(y)
+        dx, dparams = layer.backward(params, residual, dy[part].copy(), context)
+        return y, np.array(dx), layout.pack(dparams, np.zeros(layout.size))
 
+    place = exchange.Threads(2)
+
+    def side_by_side(w: int, part: slice) -> tuple[Array, Array, Array]:
+        try:
+            with np.errstate(all="ignore"):
+                return passes(w, part, partial(place.total, w))
+        finally:
+            place.leave()
+
+    whole = passes(0, slice(0, 4), lambda numbers: numbers)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(side_by_side, (0, 1), (slice(0, 1), slice(1, 4)))
+    parts = *(np.concatenate(pair) for pair in zip(first[:2], second[:2])), first[2] + second[2]
+    same = all(np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in zip(whole, parts))
+    return bool(asked) if same else None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Around a trial: NumPy's warnings say nothing here, and its global random numbers go on as if there were none."""
+    before = np.random.get_state()
     try:
-        together, alone = output(slice(0, 2)), [output(slice(k, k + 1)) for k in range(2)]
-        depends = not np.allclose(together, np.concatenate(alone), rtol=1e-6, atol=1e-9, equal_nan=True)
-    except Exception:  # what it raises is said where it runs; until then nothing is known of it
-        return Reach.BATCH
-    if asked:
-        return Reach.SUMS
-    return Reach.BATCH if depends or initial_state(layer, shape) else Reach.EXAMPLE
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        np.random.set_state(before)

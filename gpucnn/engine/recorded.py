@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..device import Device, Recording, reason_of
@@ -86,17 +86,17 @@ class RecordedStep:
 
 def _strangers(whole: WholeStep) -> Iterator[str]:
     """The classes that a recording cannot be trusted with: a copy from the host would bring the same bytes for ever."""
-    yield from _strange_layers(whole.program.network)
+    yield from _strange_layers(whole.program.network.layers)
     if not is_own(whole.loss):
         yield type(whole.loss).__name__
     if type(whole.optimizer) not in whole.program.context.kernels.updates:
         yield type(whole.optimizer).__name__
 
 
-def _strange_layers(network: Network) -> Iterator[str]:
-    for layer in network.layers:
+def _strange_layers(layers: Iterable[Any]) -> Iterator[str]:
+    for layer in layers:
         inner = layer.layer if isinstance(layer, Converted) else layer
-        if isinstance(inner, Network):
-            yield from _strange_layers(inner)
+        if type(inner) is Network:
+            yield from _strange_layers(inner.layers)
         elif not is_own(inner):
             yield type(inner).__name__

@@ -6,9 +6,11 @@ Layers of gpucnn's own become blocks with fewer passes over memory; layers from 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import ShapeError
 from ..kernels import REFERENCE, Context, Kernels
 from ..layers import Conv2D, Layer, MaxPool2D, ReLU
 from ..layers.base import Gradients, initial_state, is_own
@@ -106,13 +108,34 @@ class Converted(Layer):
         kernels = context.kernels
         x = kernels.leave(x)
         y, residual = self.layer.forward(params, x, _plain(context))
-        return kernels.enter(_of_type(x.dtype, y)), residual
+        y = _of_type(x.dtype, y)
+        if y.ndim == 2 and context.factored < math.inf:
+            y = y.copy()  # a layer behind may keep it longer than until this one's backward, which may write into it
+        return kernels.enter(y), residual
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         kernels = context.kernels
         dy = kernels.leave(dy)
         dx, dparams = self.layer.backward(params, residual, dy, _plain(context), need_dx=need_dx)
-        return (kernels.enter(_of_type(dy.dtype, dx)) if need_dx else None), dparams
+        _check_gradients(type(self.layer).__name__, params, dparams)
+        if not need_dx:
+            return None, dparams
+        if dx is None:
+            raise ShapeError(f"{type(self.layer).__name__}: backward gives no dx, though need_dx is true")
+        return kernels.enter(_of_type(dy.dtype, dx)), dparams
+
+
+def _check_gradients(name: str, params: Any, dparams: Any) -> None:
+    """Raises ShapeError where a layer from elsewhere does not give each parameter a gradient of its shape."""
+    if not isinstance(dparams, Mapping) or dparams.keys() != params.keys():
+        found = sorted(dparams) if isinstance(dparams, Mapping) else repr(dparams)
+        raise ShapeError(f"{name}: backward: dparams has {found}, a dict with {sorted(params)} was expected")
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            _check_gradients(f"{name}: {key}", value, dparams[key])
+        elif getattr(dparams[key], "shape", None) != value.shape:
+            found = getattr(dparams[key], "shape", repr(dparams[key]))
+            raise ShapeError(f"{name}: backward: the gradient of {key} is {found}, shape {value.shape} was expected")
 
 
 def _of_type(dtype: Any, x: Any) -> Any:
@@ -128,6 +151,8 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
     """The network as that table runs it. The result takes the same theta: parameters stand in the same order, under
     paths with other layer numbers. Nested networks are rewritten too. blocks=False leaves each layer by itself.
     """
+    if type(network) is not Network:  # a class derived from it may compute something else
+        return Network(network.input_shape, (Converted(network),))
     layers: list[Layer] = []
     k = 0
     while k < len(network.layers):

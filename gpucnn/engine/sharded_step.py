@@ -48,7 +48,7 @@ class ShardedStep:
         shard: int,
         reach: Reach,
     ) -> None:
-        theta, self.workers, self.network, self.reach = program.theta, workers, program.network, reach
+        theta, self.program, self.workers, self.reach = program.theta, program, workers, reach
         self.theta, self.steps = theta, 0
         self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
         self._per_example, self._shard = workers_worth(program.network), shard
@@ -57,13 +57,14 @@ class ShardedStep:
         context = replace(program.context, factored=store.least)
         if reach is Reach.SUMS:
             context = replace(context, total=exchange.total)
-        sums, slots = workers.zeros(workers.threads, theta), tuple(program.layout.slots)
+        sums, slots = workers.zeros(workers.threads, theta), tuple(program.given.slots)
         self._gradients = ShardGradients(replace(program, context=context), loss, sums, store, augmentation)
         self._update = ShardUpdate(optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots)
         self._reduction = ShardReduction(self._update) if reduces(optimizer) else None
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
+        self.program.check_process()
         shards = self._shards(batch)
         used, examples, number = self._workers_for(shards, batch), batch.shape[0], self.steps + 1
         taken = [self._taken(first, indices, images, targets, weights) for first, indices in shards]
@@ -71,7 +72,7 @@ class ShardedStep:
         done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
         self.steps = number
         if done[-1].state is not None:
-            self._gradients.program.state[...] = done[-1].state
+            self.program.state[...] = done[-1].state
         self._apply(used, examples, lr, done[0].factored)
         if len(shards) == 1:
             return done[0].losses[0]
@@ -79,7 +80,7 @@ class ShardedStep:
 
     def _taken(self, first: int, indices: Array, images: Array, targets: Array, weights: Array | None) -> Shard:
         take = array_namespace(self.theta).take
-        wanted = self._gradients.augmentation is not None or self.network.has_place
+        wanted = self._gradients.augmentation is not None or self.program.network.has_place
         return Shard(
             first,
             take(images, indices, axis=0),

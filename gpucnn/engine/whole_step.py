@@ -25,10 +25,12 @@ class WholeStep:
         self.program, self.loss, self.optimizer, self.augmentation = program, loss, optimizer, augmentation
         self.theta, self.state, self.steps = program.theta, optimizer.init(program.theta), 0
         self._g = array_namespace(self.theta).zeros_like(self.theta)
+        self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
+        self.program.check_process()
         return self.run(self.begin(batch, lr), images, targets, weights)
 
     def begin(self, batch: Array, lr: float) -> Moment:
@@ -47,7 +49,7 @@ class WholeStep:
         chosen = kernels.take(targets, moment), context, None if weights is None else kernels.take(weights, moment)
         losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen)
         if state:
-            program.state_layout.pack(state, program.state)
+            program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
         kernels.collect(program.layout, dparams, self._g)
         self._update(1 / moment.order.shape[0], moment)
         return losses
@@ -59,4 +61,4 @@ class WholeStep:
             fast(self.optimizer, self.theta, self._g, self.state, mean, moment)
             return
         self._g *= mean
-        apply(self.optimizer, self.program.layout.slots, self.theta, self._g, self.state, moment.lr, moment.step)
+        apply(self.optimizer, self.program.given.slots, self.theta, self._g, self.state, moment.lr, moment.step)

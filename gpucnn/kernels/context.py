@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from ..namespace import array_namespace
+from ..namespace import array_namespace, read_only
 from . import random
 from .table import REFERENCE, Kernels
 
@@ -25,8 +25,8 @@ class Factors(NamedTuple):
 
 
 def alone(partial: Array) -> Array:
-    """The sum over the parts of a batch that is in one part."""
-    return partial
+    """The sum over the parts of a batch that is in one part. Read-only, as every such sum."""
+    return read_only(partial)
 
 
 @dataclass(frozen=True)

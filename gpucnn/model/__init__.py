@@ -84,7 +84,7 @@ class Model:
             threads=None if threads is None else accepted.argument("threads", threads),
             acceleration=Acceleration(kernels, precision, graph),
         )
-        self.layout = Layout(network.init(network.input_shape, generator(0)))
+        self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
 
     def __repr__(self) -> str:

@@ -38,6 +38,7 @@ class Layout:
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self.slots: list[Slot] = []
+        self._empty = list(_empty(params, ()))  # dicts without parameters, which a layer of one's own may expect
         self.size = 0
         for path, array in _leaves(params, ()):
             end = self.size + math.prod(array.shape)
@@ -53,6 +54,10 @@ class Layout:
             for key in path[:-1]:
                 inner = inner.setdefault(key, {})
             inner[path[-1]] = xp.reshape(theta[place], shape, copy=False)
+        for path in self._empty:
+            inner = params
+            for key in path:
+                inner = inner.setdefault(key, {})
         return params
 
     def views(self, vector: Array) -> list[Array]:
@@ -73,6 +78,12 @@ def _leaves(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[
             yield from _leaves(value, (*path, name))
         else:
             yield (*path, name), value
+
+
+def _empty(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _empty(value, (*path, name)) if value else [(*path, name)]
 
 
 def at(params: Any, path: tuple[str, ...]) -> Any:

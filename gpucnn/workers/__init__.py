@@ -60,7 +60,7 @@ class Workers:
         so that they can exchange sums (`exchange.total`).
         """
         if len(arguments) == 1 or self.threads == 1:
-            return [task(*own) for own in arguments]
+            return _alone(task, arguments)
         if not helpers.possible() or task in self._kept_here:
             return self._on_threads(task, arguments, together)
         try:
@@ -70,7 +70,7 @@ class Workers:
             return self._on_threads(task, arguments, together)
         if done is not None:
             return done
-        return self._on_threads(task, arguments, True) if together else [task(*own) for own in arguments]
+        return self._on_threads(task, arguments, True) if together else _alone(task, arguments)
 
     def share(self, vector: Array) -> Array:
         """vector, or a copy of it that helper processes can see, where there may be any."""
@@ -146,6 +146,12 @@ class _OneThread:
 
 
 _one_thread = _OneThread()
+
+
+def _alone(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """One after the other, here; a sum that a task asks for is not of the workers that this one may be among."""
+    with exchange.joined(None):
+        return [task(*own) for own in arguments]
 
 
 def _meeting(task: Callable[..., Any], count: int) -> Callable[..., Any]:

@@ -23,6 +23,8 @@ def _array(kind: str, shape: tuple[int, ...], order: str, data: bytes) -> np.nda
 
 def _as_bytes(array: np.ndarray) -> tuple[Any, ...]:
     """With its memory order: sums over an axis are made in that order."""
+    if array.dtype.hasobject:
+        raise TypeError(f"an array of {array.dtype} holds addresses, which mean nothing to another process")
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     return _array, (array.dtype.str, array.shape, order, array.tobytes(order))  # type: ignore[arg-type]
 

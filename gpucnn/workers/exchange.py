@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ..errors import TrainingError
+from ..namespace import read_only
 
 Array = Any
 
@@ -34,7 +35,7 @@ class Member(Protocol):
 def total(partial: Array) -> Array:
     """The sum of what the workers of this step bring; partial itself where one works alone. Read-only."""
     member: Member | None = getattr(_here, "member", None)
-    return partial if member is None else member.total(partial)
+    return read_only(partial if member is None else member.total(partial))
 
 
 @contextmanager
