@@ -28,7 +28,7 @@ from gpucnn.optimizers import SGD, Adam, AdamW
 from gpucnn.report.bench import candidates, profile, steps
 from gpucnn.report.bench.session import Session
 from gpucnn.report.bench.session import Settings as How
-from gpucnn.report.compare import Settings, backends, compare
+from gpucnn.report.compare import CompareOptions, backends, compare
 
 __all__ = ["fake_cuda"]
 
@@ -312,12 +312,12 @@ def test_bench_times_numba_on_the_cpu():
 
 
 def test_compare_sets_the_fused_kernels_and_the_graph_beside_the_cpu(fake_cuda):
-    settings = Settings(
+    options = CompareOptions(
         "single-filter", ("cpu", "cuda+fused", "cuda+graph"), 5, 16, (8,), threads=1, rounds=1, budget=0
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = compare(load("digits"), settings)
+        found = compare(load("digits"), options)
     double = next(each for each in found.agreements if each.dtype == "float64")
     for name in ("cuda:0+fused", "cuda:0+graph"):
         assert max(row.differences[name] for row in double.rows) < 1e-12
