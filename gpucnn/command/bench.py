@@ -75,10 +75,10 @@ def bench(
     def show(text: str) -> None:
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    from ..report.bench.session import Settings
+    from ..report.bench.session import BenchOptions
 
     how = _asked(mode, names, [] if batch is None else arguments.whole_numbers(batch, "--batch"))
-    how |= {"settings": Settings(device, threads, rounds, fused=fused), "show": show}
+    how |= {"options": BenchOptions(device, threads, rounds, fused=fused), "show": show}
     if mode == "time-to":
         how |= {"accuracy": accuracy, "data": data}
     name = mode.replace("-", "_")

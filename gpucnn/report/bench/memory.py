@@ -14,7 +14,7 @@ from ..timing import rounds
 from . import process
 from .candidates import OURS, Case
 from .rows import line, row
-from .session import Session, Settings, Show, check_batches
+from .session import BenchOptions, Session, Show, check_batches
 
 REPEATS = 3  # processes whose memory is read
 STEPS = 3  # of which memory is the peak
@@ -23,12 +23,12 @@ ABOUT = "peak resident memory of a training step, parameters included, less that
 
 
 def memory(
-    network: str = "two-conv-wide", batch: int = 512, settings: Settings | None = None, show: Show = print
+    network: str = "two-conv-wide", batch: int = 512, options: BenchOptions | None = None, show: Show = print
 ) -> dict[str, Any]:
     """Peak resident memory of training steps on the CPU, less what was held after imports and data; own processes."""
     networks.entry(network)
     check_batches([batch])
-    session = Session(settings or Settings(), show)
+    session = Session(options, show)
     if session.device.kind != "cpu":
         raise SettingError(f"bench memory --device {session.device}: resident memory is the CPU's; use --device cpu")
     session.begin(ABOUT, session.torch_obstacle)
@@ -39,7 +39,7 @@ def memory(
         more = {name: process.run("memory:torch", **common, **how)[0]["bytes"] for name, how in session.formats.items()}
         return found | more
 
-    found = rounds(measure, session.settings.rounds or REPEATS)
+    found = rounds(measure, session.options.rounds or REPEATS)
     rows = [row({"network": network, "what": "memory", "batch": batch}, found, [OURS, *session.formats], "megabytes")]
     show(line(rows[0]))
     return session.result("memory", rows)
@@ -73,7 +73,7 @@ def torch(network: str, batch: int, threads: int, channels_last: bool = False) -
     set_num_threads(threads)
 
     def prepared(case: Case, steps: int) -> Callable[[], None]:
-        x, y = torch_peer.put(case.images, "cpu", channels_last), from_numpy(case.labels)
+        x, y = torch_peer.put(case.images, "cpu", torch_peer.FORMATS[channels_last]), from_numpy(case.labels)
 
         def work() -> None:
             peer = torch_peer.Peer(case.network, case.loss, channels_last=channels_last)
