@@ -123,7 +123,7 @@ def _row(
 
 
 def _context(network: Network, batch: int) -> Context:
-    """As in the first update of a training run; layers that draw draw the same each time."""
+    """The context of a training run's first update; a layer that draws at random draws the same each time."""
     state = Layout(states := network.init_state(network.input_shape))
     vector = state.pack(states, np.empty(state.size))
     return Context(update=1, key=1, examples=np.arange(batch), state=state.unpack(vector))

@@ -71,6 +71,7 @@ EQUALS: dict[type, Any] = {
 
 
 def mean_loss(network: Network, loss: Loss, params: Mapping[str, Any], x: Any, labels: Any) -> Any:
+    """The batch's mean loss, which JAX differentiates."""
     z = logits(network, params, x)
     right = jax.nn.one_hot(labels, z.shape[1])
     if isinstance(loss, BinaryCrossEntropy):
@@ -103,5 +104,6 @@ class Training:
 def training(
     network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
 ) -> dict[str, Candidate]:
+    """A step on these images, compiled; JAX chooses the device itself, the first GPU."""
     step = Training(network, loss, images, labels, lr)
     return {NAME: Candidate(step, wait=step.wait)}

@@ -25,7 +25,10 @@ ABOUT = "peak resident memory of a training step, parameters included, less that
 def memory(
     network: str = "two-conv-wide", batch: int = 512, options: BenchOptions | None = None, show: Show = print
 ) -> dict[str, Any]:
-    """Peak resident memory of training steps on the CPU, less what was held after imports and data; own processes."""
+    """Peak resident memory of training steps on the CPU, less what was held after imports and data.
+
+    Each figure is read in a process of its own, for a peak never falls.
+    """
     networks.entry(network)
     check_batches([batch])
     session = Session(options, show)
@@ -46,7 +49,10 @@ def memory(
 
 
 def ours(network: str, batch: int, threads: int) -> dict[str, Any]:
-    """Growth of the peak over a model's making and a few steps, with the uint8 images there before; all of helpers."""
+    """By how many bytes the peak grows while a model is made and takes a few steps; the uint8 images are there before.
+
+    All that helper processes hold is added, since they are there for these steps alone.
+    """
     from ...model import Model
     from ...workers import helpers
 
@@ -62,7 +68,7 @@ def ours(network: str, batch: int, threads: int) -> dict[str, Any]:
 
 
 def torch(network: str, batch: int, threads: int, channels_last: bool = False) -> dict[str, Any]:
-    """The same in PyTorch, with the float32 images there before."""
+    """The same in PyTorch; the float32 images are there before."""
     from torch import from_numpy, set_num_threads
 
     from . import torch_peer

@@ -86,7 +86,7 @@ class _Timed(Layer):
 
 
 def _measured(model: Model, case: Case, count: int) -> dict[str, Any]:
-    """In each round a pass layer by layer, and a whole step."""
+    """The table's figures. Each round times a pass layer by layer, then a whole step."""
     device, execution, clock = model.device, model.execution, _Clock(model.device)
     data = device.put(case.images), device.put(case.labels), device.put(np.arange(len(case.images)))
     step = execution.step(model.loss, SGD())
@@ -132,8 +132,8 @@ def _pass(model: Model, clock: _Clock, images: Any, labels: Any, order: Any) -> 
 def _parts(execution: Execution, batch: int) -> list[tuple[str, str, str, int]]:
     """The table's rows: a name, under which names it was timed forward and backward, and its multiply-adds.
 
-    As many as forward are made for the gradient of a layer's parameters, and again for that of its input. Beyond the
-    first layer with parameters no gradient goes.
+    The gradient of a layer's parameters takes as many multiply-adds as its forward pass, and that of its input as many
+    again. No gradient goes back beyond the first layer with parameters.
     """
     first = min(int(slot.path[0]) for slot in execution.layout.slots)
     found = [(INPUT, INPUT, "", 0)]

@@ -42,8 +42,8 @@ class BenchOptions:
 class Session:
     """One run of a mode. Other libraries that cannot be timed beside gpucnn have an obstacle, a sentence that says why.
 
-    cpu_threads: of gpucnn and PyTorch. threads: that must be there at once while something is timed; a GPU needs the
-    one that starts its work. formats: the variants of PyTorch that can be started.
+    cpu_threads: of gpucnn and PyTorch. threads: how many must be there at once while something is timed; a GPU
+    needs the one that starts its work. formats: the variants of PyTorch that can be started.
     """
 
     def __init__(self, options: BenchOptions | None, show: Show = print) -> None:
@@ -58,7 +58,7 @@ class Session:
         self.notes: list[str] = []
 
     def begin(self, *notes: str | None) -> None:
-        """Show the environment and what is to be known of the figures."""
+        """Show the environment, and the notes, which say how the figures are to be read."""
         self.notes = [each for each in notes if each]
         for text in (described(self.environment), *self.notes):
             self.show(text)
@@ -83,6 +83,6 @@ class Session:
 
 
 def check_batches(batches: Sequence[int]) -> None:
-    """Raise SettingError for batch sizes that are none."""
+    """Raise SettingError unless there are batch sizes, each of at least 1."""
     if not batches or min(batches) < 1:
         raise SettingError(f"--batch {','.join(map(str, batches))}: whole numbers of at least 1 were expected")

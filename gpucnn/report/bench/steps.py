@@ -51,7 +51,7 @@ def steps(
 
 
 def alone(network: str, batch: int | None, options: dict[str, Any]) -> dict[str, Any]:
-    """The row of a training step at a batch size, or (None) of inference, measured in this process."""
+    """`timed` in this process: what the process that `steps` starts for each row calls."""
     session = Session(BenchOptions(**options))
     session.time_here()
     return timed(session, Case.of(network, max(session.options.images, batch or 0)), batch)

@@ -71,7 +71,7 @@ def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tup
 
 
 class UntiedBias(nn.Module):
-    """One number per output position; shape: of the output, (H, W, C)."""
+    """Adds one number per output position. shape: of the output, (H, W, C)."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
 
 
 def _peers(network: Network, loss: Loss, device: str, lr: float = 0.01) -> tuple[dict[str, Peer], Any]:
-    """One by memory format, on a GPU a compiled one too; and what waits for the device.
+    """A peer for each memory format, on a GPU a compiled one too; and what waits for the device.
 
     In plain float32, as on gpucnn's side: TF32 keeps 10 bits of the mantissa only.
     """

@@ -110,7 +110,7 @@ class Runner:
         return theta, state
 
     def step(self, optimizer: Optimizer, batch_size: int) -> Step:
-        """The update that training does here, from the start. batch_size: what another shard size must suit."""
+        """The update that training does, from the start. batch_size: what a reversed backend cuts into other shards."""
         shard = max(1, min(self.execution.shard, batch_size) // 3) if self.backend.reversed else None
         theta, state = self.start()
         return self.execution.step(self.loss, optimizer, scaling=self.scaling, theta=theta, state=state, shard=shard)

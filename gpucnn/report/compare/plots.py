@@ -22,7 +22,7 @@ MARKS = "osD^v"
 
 
 def check_format(path: str | os.PathLike[str]) -> None:
-    """Raises SettingError, before any work, for a file that cannot be drawn: its ending or its folder."""
+    """Raise SettingError, before any work, where the file's ending names no picture or its folder is not there."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     ending = os.path.splitext(path)[1][1:].lower()

@@ -9,7 +9,7 @@ from .speed import Speed
 
 
 def render(found: Comparison) -> str:
-    """All of a comparison."""
+    """The whole comparison, one part below the other."""
     return "\n\n".join([heading(found), agreement(found), targets(found), speed(found)])
 
 

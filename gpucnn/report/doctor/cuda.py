@@ -201,16 +201,17 @@ class Cuda:
         return 12 if self._wheel_cuda() == 12 else 13
 
     def _compile_remedy(self) -> str:
-        """A compiler newer than the driver can make code that the driver rejects; else suspect the kernels on disk."""
+        """What mends a kernel that fails: an older compiler, if the driver may reject its code, else an empty cache."""
         if self.driver is not None and self.nvrtc is not None and self.nvrtc > self.driver.cuda:
             return f"{self._install()} 'cuda-toolkit=={_dotted(self.driver.cuda)}.*'"
         return f"CUPY_CACHE_DIR=$(mktemp -d) gpucnn doctor --device {self.device}"
 
     def _install(self, cuda: int | None = None) -> str:
+        """The command that installs CuPy for that CUDA, by default the one that fits."""
         return f"pip install 'gpucnn[cuda{cuda or self._fitting()}]'"
 
     def _swap(self, cuda: int | None = None) -> str:
-        """pip would leave the other wheel's files in the shared folder `cupy`, so all go before one comes back."""
+        """The command that replaces the CuPy wheels. All go first: they share the folder `cupy`, and pip mixes them."""
         remove = f"pip uninstall -y {' '.join(self.wheels)} && " if self.wheels else ""
         return remove + self._install(cuda)
 
