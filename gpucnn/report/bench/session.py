@@ -54,8 +54,12 @@ class Session:
         self.torch_obstacle = others.torch_obstacle(str(self.device))
         self.jax_obstacle = others.jax_obstacle() if self.device.kind == "cuda" else ""
         self.formats = others.FORMATS if self.torch_obstacle is None else {}
-        self.environment = environment(self.device, self.cpu_threads)
         self.notes: list[str] = []
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What the figures depend on, as it is now: a library's BLAS is there once the library is imported."""
+        return environment(self.device, self.cpu_threads)
 
     def begin(self, *notes: str | None) -> None:
         """Show the environment, and the notes, which say how the figures are to be read."""
