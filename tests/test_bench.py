@@ -20,7 +20,7 @@ from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.report import timing
 from gpucnn.report.bench import memory, others, process, profile, rows, scaling, steps, time_to, until
-from gpucnn.report.bench.session import Settings
+from gpucnn.report.bench.session import BenchOptions
 from gpucnn.report.timing import Candidate
 
 if others.installed("torch"):
@@ -31,7 +31,7 @@ if others.installed("jax"):
 needs_torch = pytest.mark.skipif(not others.installed("torch"), reason="PyTorch is not installed")
 needs_jax = pytest.mark.skipif(not others.installed("jax"), reason="JAX is not installed")
 
-QUICK = Settings(threads=1, rounds=1, images=6, needed=0, budget=0)
+QUICK = BenchOptions(threads=1, rounds=1, images=6, needed=0, budget=0)
 HEAD = {"network": "n", "what": "w", "batch": 1}
 BOXES = {
     "same, stride 2": (Conv2D(3, 3, stride=2, padding="same"),),
@@ -314,7 +314,7 @@ def test_a_profile_leaves_out_the_gradient_of_the_input():
         lambda: steps.steps(["fast"], [0], QUICK),
         lambda: profile.profile("fast", 0),
         lambda: scaling.scaling("fast", [], [28], QUICK),
-        lambda: Settings(rounds=0),
+        lambda: BenchOptions(rounds=0),
         lambda: time_to.time_to(1.5),
         lambda: memory.memory(batch=0),
     ],

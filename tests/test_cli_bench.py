@@ -41,7 +41,7 @@ def called(monkeypatch):
 def test_the_first_word_is_a_mode_or_a_network(gpucnn_, called, words, mode, expected):  # noqa: F811
     status, out, _ = gpucnn_("bench", *words, "--rounds", 2, "--json")
     assert (status, json.loads(out)) == (0, {"mode": mode})
-    assert called[mode].pop("settings").rounds == 2
+    assert called[mode].pop("options").rounds == 2
     assert called[mode].pop("show")
     assert called == {mode: expected}
 

@@ -19,11 +19,13 @@ from gpucnn.engine import acceleration
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE
 from gpucnn.model import runs
-from gpucnn.report.compare import Settings, agreement, backends, compare, plots, text
+from gpucnn.report.compare import CompareOptions, agreement, backends, compare, plots, text
 from gpucnn.report.compare.backends import CPU, YARDSTICKS, Backend, Problem
 from gpucnn.report.compare.speed import Speed, break_even
 
-SMALL = Settings("single-filter", ("cpu",), steps=3, batch_size=16, batches=(8, 32), threads=1, rounds=1, budget=1e-4)
+SMALL = CompareOptions(
+    "single-filter", ("cpu",), steps=3, batch_size=16, batches=(8, 32), threads=1, rounds=1, budget=1e-4
+)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -199,8 +201,8 @@ def test_a_batch_that_does_not_fit_is_no_row_less(digits, fake_gpu, monkeypatch)
 def test_a_real_gpu_agrees(digits, network):
     if not usable_gpu():
         pytest.skip("no CUDA device can be used here")
-    settings = Settings(network, steps=100, batches=(32, 64), rounds=1)
-    found = compare(digits, settings)
+    options = CompareOptions(network, steps=100, batches=(32, 64), rounds=1)
+    found = compare(digits, options)
     assert agreed(found, "cuda:0"), text.targets(found)
 
 
@@ -258,7 +260,7 @@ def test_numbers_that_are_not_finite_stay_out_of_json(on_cpu):
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batches": ()}, {"batches": (0,)}, {"batch_size": 0}])
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(SettingError, match="at least 1 of each"):
-        Settings(**wrong)
+        CompareOptions(**wrong)
 
 
 @pytest.mark.parametrize(("path", "says"), [("compare", "no kind of picture"), ("nowhere/compare.png", "no folder")])

@@ -31,9 +31,8 @@ from gpucnn.network import Network
 from gpucnn.ops.window import Window
 from gpucnn.optimizers import SGD, Adam
 from gpucnn.report.bench import candidates, steps
-from gpucnn.report.bench.session import Session
-from gpucnn.report.bench.session import Settings as How
-from gpucnn.report.compare import Settings, compare
+from gpucnn.report.bench.session import BenchOptions, Session
+from gpucnn.report.compare import CompareOptions, compare
 
 __all__ = ["fake_cuda", "fake_cudnn"]
 
@@ -255,13 +254,13 @@ def test_the_command_trains_with_it(option, fake_cudnn, monkeypatch, capsys, tmp
 
 
 def test_compare_and_bench_set_it_beside_the_others(fake_cudnn):
-    settings = Settings("single-filter", ("cuda+cudnn",), 5, 16, (8,), threads=1, rounds=1, budget=0)
-    found = compare(load("digits"), settings)
+    options = CompareOptions("single-filter", ("cuda+cudnn",), 5, 16, (8,), threads=1, rounds=1, budget=0)
+    found = compare(load("digits"), options)
     double = next(each for each in found.agreements if each.dtype == "float64")
     assert max(row.differences["cuda:0+cudnn"] for row in double.rows) < 1e-12
-    how = How(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    how = BenchOptions(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
     for name, shown in (("single-filter", True), ("layered", False)):
-        row = steps.training(Session(how), candidates.Case.of(name, 12), 6)
+        row = steps.timed(Session(how), candidates.Case.of(name, 12), 6)
         assert {"gpucnn cuDNN", "gpucnn cuDNN, graph"}.issubset(row["milliseconds"]) == shown
         assert "gpucnn fused" in row["milliseconds"]
 

@@ -26,9 +26,8 @@ from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD, Adam, AdamW
 from gpucnn.report.bench import candidates, profile, steps
-from gpucnn.report.bench.session import Session
-from gpucnn.report.bench.session import Settings as How
-from gpucnn.report.compare import Settings, backends, compare
+from gpucnn.report.bench.session import BenchOptions, Session
+from gpucnn.report.compare import CompareOptions, backends, compare
 
 __all__ = ["fake_cuda"]
 
@@ -288,8 +287,8 @@ def test_the_reference_stays_the_default(fake_cuda):
 
 
 def test_bench_times_the_fused_kernels_and_the_graph(fake_cuda):
-    settings = How(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
-    row = steps.training(Session(settings), candidates.Case.of("single-filter", 12), 6)
+    options = BenchOptions(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    row = steps.timed(Session(options), candidates.Case.of("single-filter", 12), 6)
     expected = {name for name, how in candidates.MORE.items() if how.kernels not in ("numba", "cudnn")}
     assert set(candidates.MORE) & set(row["milliseconds"]) == expected
     assert all(row["milliseconds"].values())
@@ -297,8 +296,8 @@ def test_bench_times_the_fused_kernels_and_the_graph(fake_cuda):
 
 
 def test_a_profile_of_the_fused_kernels(fake_cuda):
-    settings = How(device="cuda", fused=True, rounds=1)
-    reference, fused = profile.profile("single-filter", 6, settings, lambda text: None)["rows"]
+    options = BenchOptions(device="cuda", fused=True, rounds=1)
+    reference, fused = profile.profile("single-filter", 6, options, lambda text: None)["rows"]
     assert (reference["kernels"], fused["kernels"]) == ("gpucnn", "gpucnn fused")
     assert len(fused["milliseconds"]) == len(reference["milliseconds"]) - 2  # three layers run as one
     assert all(each["forward"] > 0 for row in (reference, fused) for each in row["milliseconds"])
@@ -306,18 +305,18 @@ def test_a_profile_of_the_fused_kernels(fake_cuda):
 
 def test_bench_times_numba_on_the_cpu():
     pytest.importorskip("numba", reason="numba is not installed")
-    settings = How(fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
-    row = steps.training(Session(settings), candidates.Case.of("single-filter", 12), 6)
+    options = BenchOptions(fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    row = steps.timed(Session(options), candidates.Case.of("single-filter", 12), 6)
     assert set(candidates.MORE) & set(row["milliseconds"]) == {"gpucnn numba"}
 
 
 def test_compare_sets_the_fused_kernels_and_the_graph_beside_the_cpu(fake_cuda):
-    settings = Settings(
+    options = CompareOptions(
         "single-filter", ("cpu", "cuda+fused", "cuda+graph"), 5, 16, (8,), threads=1, rounds=1, budget=0
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = compare(load("digits"), settings)
+        found = compare(load("digits"), options)
     double = next(each for each in found.agreements if each.dtype == "float64")
     for name in ("cuda:0+fused", "cuda:0+graph"):
         assert max(row.differences[name] for row in double.rows) < 1e-12

@@ -32,21 +32,26 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="MODE|NETWORK",
-            help="What is measured, steps by default; and the networks' names: without any, steps measures the five "
-            "of the README's table, the other modes one each.",
+            help="What is measured, steps by default; then the networks. If none is named, steps measures the five of "
+            "the README's table, and the other modes measure one each.",
         ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(metavar="N,...", help="Images per step. Memory and profile take one number.")
+        str | None,
+        typer.Option(metavar="N,...", help="How many images a step takes. Memory and profile take one number."),
     ] = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="How often each is measured: 7 times, but in time-to 5, in memory 3, in profile 30."),
+        typer.Option(
+            min=1,
+            help="How often everything is measured. By default time-to measures 5 times, memory 3, profile 30, the "
+            "others 7.",
+        ),
     ] = None,
-    accuracy: Annotated[float, typer.Option(help="time-to: the test accuracy at which training ends.")] = 0.99,
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="time-to: the data set.")] = "mnist",
+    accuracy: Annotated[float, typer.Option(help="The test accuracy at which time-to ends a training.")] = 0.99,
+    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="The data set that time-to trains on.")] = "mnist",
     fused: Annotated[
         bool,
         typer.Option("--fused", help="Time numba's kernels too; on CUDA the fused ones, as a graph, and with cuDNN."),
@@ -69,16 +74,26 @@ def bench(
     """
     mode, names = _mode(words or [])
     for option in context.params:
-        if context.get_parameter_source(option).name == "COMMANDLINE":  # type: ignore[union-attr]
-            _check(mode, option)
+        takers = [name for name, options in MODES.items() if option in options]
+        given = context.get_parameter_source(option).name == "COMMANDLINE"  # type: ignore[union-attr]
+        if given and takers and mode not in takers:
+            message = f"bench {mode} does not use it; use it with {' or '.join(takers)}"
+            raise typer.BadParameter(message, param_hint=f"--{option}")
 
     def show(text: str) -> None:
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    from ..report.bench.session import Settings
+    from ..report.bench.session import BenchOptions
 
-    how = _asked(mode, names, [] if batch is None else arguments.whole_numbers(batch, "--batch"))
-    how |= {"settings": Settings(device, threads, rounds, fused=fused), "show": show}
+    # what is not given is left to the mode's function
+    sizes = [] if batch is None else arguments.whole_numbers(batch, "--batch")
+    if mode in ("memory", "profile") and len(sizes) > 1:
+        raise typer.BadParameter(f"bench {mode} takes one number, {len(sizes)} were given", param_hint="--batch")
+    how: dict[str, Any] = {"options": BenchOptions(device, threads, rounds, fused=fused), "show": show}
+    if names:
+        how |= {"names": names} if mode == "steps" else {"network": names[0]}
+    if sizes:
+        how |= {"batches": sizes} if mode in ("steps", "scaling") else {"batch": sizes[0]}
     if mode == "time-to":
         how |= {"accuracy": accuracy, "data": data}
     name = mode.replace("-", "_")
@@ -87,40 +102,20 @@ def bench(
         print(json.dumps(found))
 
 
-def _check(mode: str, option: str) -> None:
-    """Refuse an option that the mode does not use."""
-    takers = [name for name, options in MODES.items() if option in options]
-    if takers and mode not in takers:
-        message = f"bench {mode} does not use it; use it with {' or '.join(takers)}"
-        raise typer.BadParameter(message, param_hint=f"--{option}")
-
-
-def _asked(mode: str, names: list[str], sizes: list[int]) -> dict[str, Any]:
-    """Networks and batch sizes as the mode's function takes them; what is not given is left to it."""
-    found: dict[str, Any] = {}
-    if names:
-        found |= {"names": names} if mode == "steps" else {"network": names[0]}
-    if mode in ("steps", "scaling"):
-        return found | ({"batches": sizes} if sizes else {})
-    if len(sizes) > 1:
-        raise typer.BadParameter(f"bench {mode} takes one number, {len(sizes)} were given", param_hint="--batch")
-    return found | ({"batch": sizes[0]} if sizes else {})
-
-
 def _mode(words: list[str]) -> tuple[str, list[str]]:
     """The mode, and the networks that are named. Refuses a first word that is neither but looks like a mode."""
     from .. import networks
 
-    if words and words[0] in MODES and words[0] != "steps":
-        mode, *names = words
-        if len(names) > 1:
+    if not words or words[0] in MODES:
+        mode, *names = words or ["steps"]
+        if mode != "steps" and len(names) > 1:
             raise typer.BadParameter(f"bench {mode} measures one network, {len(names)} were named: {', '.join(names)}")
         return mode, names
-    near = difflib.get_close_matches(words[0], MODES, 1) if words and words[0] != "steps" else []
+    near = difflib.get_close_matches(words[0], MODES, 1)
     try:
         if near:
             networks.entry(words[0])
     except SettingError:
         message = f"{words[0]!r} is neither a mode nor a network; did you mean bench {near[0]}?"
         raise typer.BadParameter(message) from None
-    return "steps", words[1:] if words[:1] == ["steps"] else words
+    return "steps", words

@@ -108,7 +108,7 @@ def compare(
     from .. import networks
     from ..data import load
     from ..network import own
-    from ..report.compare import Settings
+    from ..report.compare import CompareOptions
     from ..report.compare import compare as run
     from ..report.compare import plots as compare_plots
     from ..report.compare import text as compare_text
@@ -117,9 +117,9 @@ def compare(
     if plot is not None:
         compare_plots.check_format(plot)
     sizes = arguments.whole_numbers(batches, "--batches")
-    settings = Settings(network, devices.split(","), steps, batch_size, sizes, seed, threads)
+    options = CompareOptions(network, devices.split(","), steps, batch_size, sizes, seed, threads)
     with own.explained(network) if ":" in network else contextlib.nullcontext():
-        found = run(load(data), settings)
+        found = run(load(data), options)
     if plot is not None:
         compare_plots.overview(found, plot)
     print(json.dumps(found.to_dict()) if as_json else compare_text.render(found))

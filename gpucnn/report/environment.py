@@ -12,28 +12,32 @@ from threadpoolctl import threadpool_info
 from .. import __version__
 from ..device import Device
 
-LIBRARIES = ("numpy", "numba", "cupy", "cudnn", "torch", "jax")
-PACKAGES = {  # where the name of the library is not the distribution's
+LIBRARIES = {  # by the distributions that hold them
+    "numpy": ("numpy",),
+    "numba": ("numba",),
     "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy"),
     "cudnn": ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"),
+    "torch": ("torch",),
+    "jax": ("jax",),
 }
 
 
 def environment(device: Device, threads: int) -> dict[str, Any]:
-    """What the figures depend on: versions, the processor, and which kernels the BLAS chose."""
+    """These facts as JSON-able values, here and now."""
     blas = [
-        {key: each.get(key) for key in ("internal_api", "version", "architecture", "filepath")}
+        {key: each.get(key) for key in ("internal_api", "version", "architecture")}
+        | {"filepath": os.path.basename(each.get("filepath") or "")}
         for each in threadpool_info()
         if each.get("user_api") == "blas"
     ]
     return {
         "gpucnn": __version__,
         "python": platform.python_version(),
-        **{name: _version(name) for name in LIBRARIES},
+        **{name: _version(distributions) for name, distributions in LIBRARIES.items()},
         "device": str(device),
         "name": device.name,
         "threads": threads,
-        "blas": [each | {"filepath": os.path.basename(each["filepath"] or "")} for each in blas],
+        "blas": blas,
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
     }
 
@@ -48,10 +52,10 @@ def described(found: dict[str, Any]) -> str:
     return f"{', '.join(versions)}\n{where}; BLAS: {', '.join(blas) or 'unknown'}{pinned}"
 
 
-def _version(name: str) -> str | None:
-    for candidate in PACKAGES.get(name, (name,)):
+def _version(distributions: tuple[str, ...]) -> str | None:
+    for name in distributions:
         try:
-            return metadata.version(candidate)
+            return metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     return None

@@ -50,9 +50,13 @@ def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 
     theta = layout.pack(network.init(network.input_shape, rng), np.empty(layout.size))
     theta = _read_only(theta + 0.05 * rng.standard_normal(layout.size))
     x = rng.standard_normal((batch, *network.input_shape))
-    y, residuals = network.forward(layout.unpack(theta), x, context)
-    network.forward(layout.unpack(theta.astype("float32")), x.astype("float32"), context)  # for what it says of types
-    if not np.array_equal(y, network.forward(layout.unpack(theta), x, context)[0], equal_nan=True):
+
+    def output(x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, Any]:
+        return network.forward(layout.unpack(theta), x, context)
+
+    y, residuals = output(x, theta)
+    output(x.astype("float32"), theta.astype("float32"))  # for what it says of types
+    if not np.array_equal(y, output(x, theta)[0], equal_nan=True):
         raise GpucnnError(
             "forward gives another output for the same input, and differences say nothing of what is random"
         )
@@ -63,21 +67,20 @@ def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 
     dx, dparams = network.backward(layout.unpack(theta), residuals, dy, context)
     for slot in layout.slots:
         _expect(f"backward: the gradient of {slot.name}", at(dparams, slot.path), slot.shape, x.dtype)
-    g = layout.pack(dparams, np.empty(layout.size))
 
-    def value(x: np.ndarray, theta: np.ndarray) -> float:
-        return float((network.forward(layout.unpack(theta), x, context)[0] * dy).sum())
+    def row(name: str, here: np.ndarray, g: np.ndarray, moved: Callable[[np.ndarray], Any]) -> Row:
+        def value(changed: np.ndarray) -> float:
+            return float((output(*moved(changed))[0] * dy).sum())
 
-    rows = [_row("input", x, dx, lambda changed: value(changed, theta), directions, rng, noise)]
+        return _row(name, here, g, value, directions, rng, noise)
+
+    rows = [row("input", x, dx, lambda changed: (changed, theta))]
     for slot in layout.slots:
 
-        def moved_to(changed: np.ndarray, place: slice = slot.place) -> float:
-            moved = theta.copy()
-            moved[place] = changed.ravel()
-            return value(x, moved)
+        def moved(changed: np.ndarray, place: slice = slot.place) -> tuple[np.ndarray, np.ndarray]:
+            return x, np.concatenate([theta[: place.start], changed.ravel(), theta[place.stop :]])
 
-        here = theta[slot.place].reshape(slot.shape)
-        rows.append(_row(slot.name, here, g[slot.place].reshape(slot.shape), moved_to, directions, rng, noise))
+        rows.append(row(slot.name, theta[slot.place].reshape(slot.shape), at(dparams, slot.path), moved))
     return rows
 
 
@@ -90,7 +93,7 @@ def _row(
     rng: np.random.Generator,
     noise: float,
 ) -> Row:
-    """Try directions until enough of them are decided. noise: of the slopes, from rounding.
+    """Try directions until `wanted` of them are decided. noise: how far off slopes may be from rounding alone.
 
     Half the step tells a kink from a wrong gradient: along a smooth function the slope stays the same and the second
     difference is a quarter.
@@ -120,7 +123,7 @@ def _row(
 
 
 def _context(network: Network, batch: int) -> Context:
-    """As in the first update of a training run; layers that draw draw the same each time."""
+    """The context of a training run's first update; a layer that draws at random draws the same each time."""
     state = Layout(states := network.init_state(network.input_shape))
     vector = state.pack(states, np.empty(state.size))
     return Context(update=1, key=1, examples=np.arange(batch), state=state.unpack(vector))

@@ -37,7 +37,7 @@ def on_tables(network: Network, device: Device, *, seed: int = 0) -> list[str]:
 
 
 def _computed(network: Network, device: Device, how: Acceleration, seed: int, batch: int = 3) -> dict[str, Any]:
-    """The output, and the gradients by the input and by theta, of the network as that table runs it; and its name."""
+    """The network's output and its gradients by the input and by theta, on that table; and the table's name."""
     execution, rng = Execution(network, device, seed=seed, dtype="float64", acceleration=how), generator(seed)
     kernels, put = execution.context.kernels, device.put
     x, dy = rng.standard_normal((batch, *network.input_shape)), rng.standard_normal((batch, *network.shapes()[-1]))

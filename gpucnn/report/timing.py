@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 NEEDED = 1.6  # what two threads must gain over one
-SPOILT = 3  # times the rounds that are asked for: so many may be discarded at their end
+SPOILT = 3  # times the rounds that are asked for, how many may be discarded at their end
 PAUSE = 0.5  # seconds to wait when two threads do not gain enough to begin a round
 WAITS = 60  # pauses in a row before giving up
 BUDGET = 0.1  # seconds of a candidate's block in a round, where one call takes less
@@ -33,6 +33,24 @@ class Candidate(NamedTuple):
     call: Callable[[], Any]
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     wait: Callable[[], Any] | None = None
+
+    def repeats(self, budget: float) -> int:
+        """How many calls fill `budget` seconds."""
+        with self.around():
+            self.call()
+            return max(1, min(MOST, int(budget / max(seconds(self.call, self.wait), 1e-9))))
+
+    def block(self, repeats: int) -> float:
+        """Seconds per call: the median on the CPU; on a device the mean, for waiting after each call would add."""
+        with self.around():
+            start = time.perf_counter()
+            self.call()
+            while time.perf_counter() - start < SETTLE:
+                self.call()
+            if self.wait is None:
+                return statistics.median(_elapsed(self.call) for _ in range(repeats))
+            self.wait()
+            return _elapsed(lambda: [self.call() for _ in range(repeats)], self.wait) / repeats
 
 
 @dataclass
@@ -75,12 +93,7 @@ def gain(size: int = 500, products: int = 12) -> float:
             matrix @ matrix
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(2) as pool:
-        start = time.perf_counter()
-        work(0)
-        work(1)
-        middle = time.perf_counter()
-        list(pool.map(work, range(2)))
-        return (middle - start) / (time.perf_counter() - middle)
+        return _elapsed(lambda: [*map(work, range(2))]) / _elapsed(lambda: [*pool.map(work, range(2))])
 
 
 def rounds(
@@ -94,8 +107,8 @@ def rounds(
     """measure(0), ..., measure(count - 1), each a figure per candidate, or None where it saw that the round is spoilt.
 
     With two threads or more, a round counts only if two threads gain `needed` both before and after it; others are
-    discarded as a whole and measured again, so all candidates are treated alike. One that cannot begin counts so too.
-    None begins after `longest` seconds.
+    discarded as a whole and measured again, so all candidates are treated alike. A round that cannot begin counts as
+    discarded too. None begins after `longest` seconds.
     """
     found, spoilt, waits, start = Rounds(), 0, 0, time.perf_counter()
     while len(found.figures) < count and spoilt < SPOILT * count and waits < WAITS:
@@ -124,57 +137,35 @@ def interleave(
     Two threads must gain `needed` between the blocks too; while that is tried, another library's threads go to sleep.
     After five minutes no round begins.
     """
-    repeats = {name: _repeats(each, budget) for name, each in candidates.items()}
+    repeats = {name: each.repeats(budget) for name, each in candidates.items()}
 
     def measure(_: int) -> dict[str, float] | None:
         found: dict[str, float] = {}
         for name, each in candidates.items():
             if found and not _enough(threads, needed):
                 return None
-            found[name] = _block(each, repeats[name])
+            found[name] = each.block(repeats[name])
         return found
 
     return rounds(measure, count, threads=threads, needed=needed, longest=LONG)
 
 
 def seconds(call: Callable[[], Any], wait: Callable[[], Any] | None = None) -> float:
-    """Of one call, after one that is not timed."""
-    done = wait or (lambda: None)
+    """The time of one call, after one that is not timed."""
     call()
-    done()
+    if wait is not None:
+        wait()
+    return _elapsed(call, wait)
+
+
+def _elapsed(call: Callable[[], Any], wait: Callable[[], Any] | None = None) -> float:
     start = time.perf_counter()
     call()
-    done()
+    if wait is not None:
+        wait()
     return time.perf_counter() - start
 
 
 def _enough(threads: int, needed: float) -> bool:
+    """Whether two threads gain what is needed, where there are to be two."""
     return threads < 2 or needed <= 0 or gain() >= needed
-
-
-def _repeats(each: Candidate, budget: float) -> int:
-    with each.around():
-        each.call()
-        return max(1, min(MOST, int(budget / max(seconds(each.call, each.wait), 1e-9))))
-
-
-def _block(each: Candidate, repeats: int) -> float:
-    """Seconds per call: the median on the CPU; of a whole block on a device, for waiting after each call would add."""
-    with each.around():
-        start = time.perf_counter()
-        each.call()
-        while time.perf_counter() - start < SETTLE:
-            each.call()
-        if each.wait is not None:
-            each.wait()
-            start = time.perf_counter()
-            for _ in range(repeats):
-                each.call()
-            each.wait()
-            return (time.perf_counter() - start) / repeats
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            each.call()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)

@@ -51,7 +51,7 @@ class Case:
 
     @classmethod
     def of(cls, name: str, images: int, network: Network | None = None) -> Case:
-        """The named network, or another one under its name, with so many images."""
+        """The named network, or another one under its name, with as many images as `images` says."""
         entry = networks.entry(name)
         network = network or networks.build(name)
         rng = np.random.default_rng(0)
@@ -59,24 +59,24 @@ class Case:
         return cls(name, network, entry.loss, pixels, rng.integers(0, network.shapes()[-1][0], images))
 
 
-def model_of(session: Session, case: Case, how: Acceleration | None = None) -> Model:
-    options = asdict(how or Acceleration())
-    return Model(case.network, loss=case.loss, device=session.device, threads=session.settings.threads, **options)
-
-
-def ours(session: Session, case: Case) -> dict[str, Acceleration]:
-    """gpucnn's default, and the other kernels where they are asked for and possible."""
+def models(session: Session, case: Case) -> dict[str, Model]:
+    """gpucnn with its default kernels, and with the others where they are asked for and possible."""
     ties = shares_ties(case.network)
-    more = MORE if session.settings.fused else {}
-    return {OURS: Acceleration()} | {
-        name: how for name, how in more.items() if how.is_possible(session.device, exact_ties=ties)
-    }
+    more = MORE if session.options.fused else {}
+    possible = {name: how for name, how in more.items() if how.is_possible(session.device, exact_ties=ties)}
+    hows = {OURS: Acceleration()} | possible
+    return {name: model_of(session, case, how) for name, how in hows.items()}
 
 
-def our_step(session: Session, case: Case, batch: int, how: Acceleration | None = None) -> Candidate:
+def model_of(session: Session, case: Case, how: Acceleration) -> Model:
+    """The case's network as gpucnn computes it here."""
+    options = asdict(how)
+    return Model(case.network, loss=case.loss, device=session.device, threads=session.options.threads, **options)
+
+
+def our_step(model: Model, case: Case, batch: int) -> Candidate:
     """gpucnn's training step, on another batch of the case's images each time."""
-    device, model = session.device, model_of(session, case, how)
-    execution, update = model.execution, model.execution.step(model.loss, SGD())
+    device, execution, update = model.device, model.execution, model.execution.step(model.loss, SGD())
     images, labels = device.put(case.images), device.put(case.labels)
     order = np.random.default_rng(1).permutation(len(case.images))
     batches = itertools.cycle([device.put(order[k : k + batch]) for k in range(0, len(order) - batch + 1, batch)])
@@ -92,7 +92,7 @@ def our_step(session: Session, case: Case, batch: int, how: Acceleration | None 
 
 def training(session: Session, case: Case, batch: int) -> dict[str, Candidate]:
     """Everyone's training step."""
-    found = {name: our_step(session, case, batch, how) for name, how in ours(session, case).items()}
+    found = {name: our_step(model, case, batch) for name, model in models(session, case).items()}
     shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(session.device), LR)
     if session.torch_obstacle is None:
         from . import torch_peer
@@ -106,12 +106,9 @@ def training(session: Session, case: Case, batch: int) -> dict[str, Candidate]:
 
 
 def inference(session: Session, case: Case) -> dict[str, Candidate]:
-    """Everyone's logits of all the case's images."""
-    hows = ours(session, case) if session.device.kind == "cpu" else {OURS: Acceleration()}
-    found = {
-        name: Candidate(functools.partial(model_of(session, case, how).logits, case.images))
-        for name, how in hows.items()
-    }
+    """Everyone's logits of all the case's images; on a GPU without gpucnn's other kernels, which are for training."""
+    ours = models(session, case) if session.device.kind == "cpu" else {OURS: model_of(session, case, Acceleration())}
+    found = {name: Candidate(functools.partial(model.logits, case.images)) for name, model in ours.items()}
     if session.torch_obstacle is None:
         from . import torch_peer
 

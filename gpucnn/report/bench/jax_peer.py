@@ -23,60 +23,60 @@ AXES = ("NHWC", "HWIO", "NHWC")
 def logits(network: Network, params: Mapping[str, Any], x: Any) -> Any:
     """x (N, H, W, C) -> (N, K). params as `Network.init` gives them. Raises SettingError where JAX has no equal."""
     for k, layer in enumerate(network.layers):
-        x = _apply(layer, params.get(str(k), {}), x)
+        if type(layer) not in EQUALS:
+            raise _no_equal(layer)
+        x = EQUALS[type(layer)](layer, params.get(str(k), {}), x)
     return x
 
 
-def _apply(layer: Any, params: Mapping[str, Any], x: Any) -> Any:
-    match layer:
-        case Conv2D():
-            kernel = params["kernel"][::-1, ::-1] if layer.flip else params["kernel"]
-            window = layer.window_of(x.shape[1:])
-            y = jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                window.stride,
-                window.padding,
-                rhs_dilation=window.dilation,
-                dimension_numbers=AXES,
-                feature_group_count=layer.groups,
-            )
-            return y + params["bias"] if layer.bias else y
-        case MaxPool2D():
-            return _pool(layer, x, -np.inf, jax.lax.max)
-        case AvgPool2D() if layer.count_padding or not layer.window_of(x.shape[1:]).is_padded:
-            return _pool(layer, x, 0.0, jax.lax.add) / np.prod(layer.window)
-        case Dense():
-            y = x @ params["weights"]
-            return y + params["bias"] if layer.bias else y
-        case Flatten():
-            return x.reshape(len(x), -1)
-        case ReLU():
-            return jax.nn.relu(x)
-        case Sigmoid():
-            return jax.nn.sigmoid(x)
-        case Tanh():
-            return jax.numpy.tanh(x)
-    raise SettingError(f"{describe(layer)} has no equal in JAX here; leave the network out")
+def _no_equal(layer: Any) -> SettingError:
+    return SettingError(f"{describe(layer)} has no equal in JAX here; leave the network out")
 
 
-def _pool(layer: MaxPool2D | AvgPool2D, x: Any, start: float, combine: Any) -> Any:
+def _convolution(layer: Conv2D, params: Mapping[str, Any], x: Any) -> Any:
+    kernel = params["kernel"][::-1, ::-1] if layer.flip else params["kernel"]
+    window = layer.window_of(x.shape[1:])
+    how = {"rhs_dilation": window.dilation, "dimension_numbers": AXES, "feature_group_count": layer.groups}
+    y = jax.lax.conv_general_dilated(x, kernel, window.stride, window.padding, **how)
+    return y + params.get("bias", 0)
+
+
+def _max_pool(layer: MaxPool2D, params: Mapping[str, Any], x: Any) -> Any:
+    return _over_windows(layer, x, -np.inf, jax.lax.max)
+
+
+def _average_pool(layer: AvgPool2D, params: Mapping[str, Any], x: Any) -> Any:
+    if not layer.count_padding and layer.window_of(x.shape[1:]).is_padded:
+        raise _no_equal(layer)
+    return _over_windows(layer, x, 0.0, jax.lax.add) / np.prod(layer.window)
+
+
+def _over_windows(layer: MaxPool2D | AvgPool2D, x: Any, start: float, combine: Any) -> Any:
     window = layer.window_of(x.shape[1:])
     sides = ((0, 0), *window.padding, (0, 0))
     return jax.lax.reduce_window(x, start, combine, (1, *window.size, 1), (1, *window.stride, 1), sides)
 
 
+# by a layer's class, what computes its output of the layer, its parameters and its input
+EQUALS: dict[type, Any] = {
+    Conv2D: _convolution,
+    MaxPool2D: _max_pool,
+    AvgPool2D: _average_pool,
+    Dense: lambda layer, params, x: x @ params["weights"] + params.get("bias", 0),
+    Flatten: lambda layer, params, x: x.reshape(len(x), -1),
+    ReLU: lambda layer, params, x: jax.nn.relu(x),
+    Sigmoid: lambda layer, params, x: jax.nn.sigmoid(x),
+    Tanh: lambda layer, params, x: jax.numpy.tanh(x),
+}
+
+
 def mean_loss(network: Network, loss: Loss, params: Mapping[str, Any], x: Any, labels: Any) -> Any:
+    """The batch's mean loss, which JAX differentiates."""
     z = logits(network, params, x)
     right = jax.nn.one_hot(labels, z.shape[1])
     if isinstance(loss, BinaryCrossEntropy):
         return -(right * jax.nn.log_sigmoid(z) + (1 - right) * jax.nn.log_sigmoid(-z)).mean()
     return -(right * jax.nn.log_softmax(z)).sum(axis=1).mean()
-
-
-def parameters(network: Network) -> Any:
-    drawn = network.init(network.input_shape, generator(0))
-    return jax.tree.map(lambda array: jax.numpy.asarray(array, "float32"), drawn)
 
 
 class Training:
@@ -89,7 +89,8 @@ class Training:
             gradient = jax.grad(functools.partial(mean_loss, network, loss))(params, x, y)
             return jax.tree.map(lambda value, slope: value - lr * slope, params, gradient)
 
-        self.params = parameters(network)
+        drawn = network.init(network.input_shape, generator(0))
+        self.params: Any = jax.tree.map(lambda array: jax.numpy.asarray(array, "float32"), drawn)
         self.data = jax.device_put(images.astype(np.float32) / 255), jax.device_put(labels)
         self.step = jax.jit(updated, donate_argnums=0)
 
@@ -103,5 +104,6 @@ class Training:
 def training(
     network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
 ) -> dict[str, Candidate]:
+    """A step on these images, compiled; JAX chooses the device itself, the first GPU."""
     step = Training(network, loss, images, labels, lr)
     return {NAME: Candidate(step, wait=step.wait)}

@@ -14,7 +14,7 @@ from ..timing import rounds
 from . import process
 from .candidates import OURS, Case
 from .rows import line, row
-from .session import Session, Settings, Show, check_batches
+from .session import BenchOptions, Session, Show, check_batches
 
 REPEATS = 3  # processes whose memory is read
 STEPS = 3  # of which memory is the peak
@@ -23,76 +23,81 @@ ABOUT = "peak resident memory of a training step, parameters included, less that
 
 
 def memory(
-    network: str = "two-conv-wide", batch: int = 512, settings: Settings | None = None, show: Show = print
+    network: str = "two-conv-wide", batch: int = 512, options: BenchOptions | None = None, show: Show = print
 ) -> dict[str, Any]:
-    """Peak resident memory of training steps on the CPU, less what was held after imports and data; own processes."""
+    """Peak resident memory of training steps on the CPU, less what was held after imports and data.
+
+    Each figure is read in a process of its own, for a peak never falls.
+    """
     networks.entry(network)
     check_batches([batch])
-    session = Session(settings or Settings(), show)
+    session = Session(options, show)
     if session.device.kind != "cpu":
         raise SettingError(f"bench memory --device {session.device}: resident memory is the CPU's; use --device cpu")
     session.begin(ABOUT, session.torch_obstacle)
-    common = {"network": network, "batch": batch, "threads": session.threads}
+    tasks: dict[str, dict[str, Any]] = {OURS: {"task": "memory:ours"}}
+    tasks |= {name: {"task": "memory:torch", **how} for name, how in session.formats.items()}
+    common: dict[str, Any] = {"network": network, "batch": batch, "threads": session.threads}
 
     def measure(_: int) -> dict[str, float]:
-        found = {OURS: process.run("memory:ours", **common)[0]["bytes"]}
-        more = {name: process.run("memory:torch", **common, **how)[0]["bytes"] for name, how in session.formats.items()}
-        return found | more
+        return {name: process.run(**task, **common)[0]["bytes"] for name, task in tasks.items()}
 
-    found = rounds(measure, session.settings.rounds or REPEATS)
-    rows = [row({"network": network, "what": "memory", "batch": batch}, found, [OURS, *session.formats], "megabytes")]
+    found = rounds(measure, session.options.rounds or REPEATS)
+    rows = [row({"network": network, "what": "memory", "batch": batch}, found, list(tasks), "megabytes")]
     show(line(rows[0]))
     return session.result("memory", rows)
 
 
 def ours(network: str, batch: int, threads: int) -> dict[str, Any]:
-    """Growth of the peak over a model's making and a few steps, with the uint8 images there before; all of helpers."""
+    """By how many bytes the peak grows while a model is made and takes a few steps; the uint8 images are there before.
+
+    All that helper processes hold is added, since they are there for these steps alone.
+    """
     from ...model import Model
     from ...workers import helpers
 
-    def prepared(case: Case, steps: int) -> Callable[[], None]:
-        def work() -> None:
-            model = Model(case.network, loss=case.loss, device="cpu", threads=threads)
-            if steps > 1 and helpers.possible():
-                helpers.team.start(model.threads - 1)
-            model.fit(case.images, case.labels, batch_size=len(case.labels), epochs=steps, optimizer="sgd", lr=0.01)
+    def work(case: Case, images: Any, labels: Any, steps: int) -> None:
+        model = Model(case.network, loss=case.loss, device="cpu", threads=threads)
+        if steps > 1 and helpers.possible():
+            helpers.team.start(model.threads - 1)
+        model.fit(images, labels, batch_size=len(labels), epochs=steps, optimizer="sgd", lr=0.01)
 
-        return work
-
-    found = _growth(prepared, network, batch)
+    found = _growth(lambda case: (case.images, case.labels), work, network, batch)
     found["bytes"] += sum(peak_resident(helper.process.pid) for helper in helpers.team.helpers)
     return found
 
 
 def torch(network: str, batch: int, threads: int, channels_last: bool = False) -> dict[str, Any]:
-    """The same in PyTorch, with the float32 images there before."""
+    """The same in PyTorch; the float32 images are there before."""
     from torch import from_numpy, set_num_threads
 
     from . import torch_peer
 
     set_num_threads(threads)
+    memory_format = torch_peer.FORMATS[channels_last]
 
-    def prepared(case: Case, steps: int) -> Callable[[], None]:
-        x, y = torch_peer.put(case.images, "cpu", channels_last), from_numpy(case.labels)
+    def work(case: Case, x: Any, labels: Any, steps: int) -> None:
+        peer = torch_peer.Peer(case.network, case.loss, channels_last=channels_last)
+        for _ in range(steps):
+            peer.step(x, labels)
 
-        def work() -> None:
-            peer = torch_peer.Peer(case.network, case.loss, channels_last=channels_last)
-            for _ in range(steps):
-                peer.step(x, y)
+    def data(case: Case) -> tuple[Any, Any]:
+        return torch_peer.put(case.images, "cpu", memory_format), from_numpy(case.labels)
 
-        return work
-
-    return _growth(prepared, network, batch)
+    return _growth(data, work, network, batch)
 
 
-def _growth(prepared: Callable[[Case, int], Callable[[], None]], network: str, batch: int) -> dict[str, Any]:
-    """Bytes by which the peak grows during prepared(case, steps)(), once a small piece of it has imported its all."""
-    work = prepared(Case.of(network, batch), STEPS)
-    prepared(Case.of("softmax-regression", 1), 1)()
+def _growth(
+    data: Callable[[Case], tuple[Any, Any]], work: Callable[[Case, Any, Any, int], None], network: str, batch: int
+) -> dict[str, Any]:
+    """Bytes by which the peak grows during work on data, once a small piece of it has imported all that it needs."""
+    case, small = Case.of(network, batch), Case.of("softmax-regression", 1)
+    images, labels = data(case)
+    work(small, *data(small), 1)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is held now
     before = peak_resident()
-    work()
+    work(case, images, labels, STEPS)
     return {"bytes": max(LEAST, peak_resident() - before), "before": before}
 
 

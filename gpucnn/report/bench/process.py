@@ -21,7 +21,7 @@ ABANDONED = 3  # exit status
 
 
 def run(task: str, **arguments: Any) -> tuple[dict[str, Any], float]:
-    """What a function of this package, "module:name", answers, and the seconds that its process lived.
+    """Call a function of this package, "module:name", in a new process -> its answer, and that process's seconds.
 
     The process ends when this one does, however that ends: a pipe between them then closes. On Windows, where a thread
     that reads may keep libraries from loading, it would go on. Raises GpucnnError where the process fails.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,12 +17,12 @@ from ...kernels import Context
 from ...layers import Layer
 from ...model import Model
 from ...namespace import array_namespace
-from ...network import Network, cost, describe
+from ...network import cost, describe
 from ...optimizers import SGD
 from ..tables import table
 from ..timing import LONG, rounds
-from .candidates import LR, Case, model_of, ours
-from .session import Session, Settings, Show, check_batches
+from .candidates import LR, Case, models
+from .session import BenchOptions, Session, Show, check_batches
 
 ROUNDS = 30
 STEP, INPUT, LOSS = "whole step", "input", "loss"
@@ -35,29 +34,42 @@ ABOUT = (
 
 
 def profile(
-    network: str = "two-conv", batch: int = 128, settings: Settings | None = None, show: Show = print
+    network: str = "two-conv", batch: int = 128, options: BenchOptions | None = None, show: Show = print
 ) -> dict[str, Any]:
     """Time each layer of a training step, forward and backward, and the whole step beside their sum."""
     networks.entry(network)
     check_batches([batch])
-    session, case, rows = Session(replace(settings or Settings(), threads=1), show), Case.of(network, batch), []
+    session = Session(replace(options or BenchOptions(), threads=1), show)
+    case, rows = Case.of(network, batch), []
     session.begin(ABOUT)
-    for who, how in ours(session, case).items():
-        if not how.graph:  # which has no layers that can be timed
-            found = _measured(model_of(session, case, how), case, session.settings.rounds or ROUNDS)
+    for who, model in models(session, case).items():
+        if not model.execution.acceleration.graph:  # which has no layers that can be timed
+            found = _measured(model, case, session.options.rounds or ROUNDS)
             rows.append({"network": network, "batch": batch, "kernels": who} | found)
             show("\n".join(["", f"{who}, {network}, {batch} images", *_shown(found)]))
     return session.result("profile", rows)
 
 
+class _Clock:
+    """Adds up, by name, the seconds that parts of the work take."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.figures = device, defaultdict[str, float](float)
+
+    def __call__(self, part: str, work: Any, *arguments: Any, **options: Any) -> Any:
+        with self.device.timer() as timer:
+            result = work(*arguments, **options)
+        self.figures[part] += timer.seconds
+        return result
+
+
 @dataclass(frozen=True)
 class _Timed(Layer):
-    """A layer that adds what its passes take to figures."""
+    """A layer whose passes are timed."""
 
     layer: Any
     number: int
-    device: Device
-    figures: dict[str, float]
+    clock: _Clock
     has_place = True
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -67,32 +79,23 @@ class _Timed(Layer):
         return self.layer.next_state(state, residual)
 
     def forward(self, *arguments: Any) -> Any:
-        return _timed(self, f"forward {self.number}", partial(self.layer.forward, *arguments))
+        return self.clock(f"forward {self.number}", self.layer.forward, *arguments)
 
     def backward(self, *arguments: Any, need_dx: bool = True) -> Any:
-        return _timed(self, f"backward {self.number}", partial(self.layer.backward, *arguments, need_dx=need_dx))
-
-
-def _timed(into: Any, part: str, work: Callable[[], Any]) -> Any:
-    with into.device.timer() as timer:
-        result = work()
-    into.figures[part] += timer.seconds
-    return result
+        return self.clock(f"backward {self.number}", self.layer.backward, *arguments, need_dx=need_dx)
 
 
 def _measured(model: Model, case: Case, count: int) -> dict[str, Any]:
-    """In each round a pass layer by layer, and a whole step."""
-    device, execution, figures = model.device, model.execution, defaultdict[str, float](float)
+    """The table's figures. Each round times a pass layer by layer, then a whole step."""
+    device, execution, clock = model.device, model.execution, _Clock(model.device)
     data = device.put(case.images), device.put(case.labels), device.put(np.arange(len(case.images)))
-    step, whole = execution.step(model.loss, SGD()), _Timed(None, -1, device, figures)
-    layers = (_Timed(layer, k, device, figures) for k, layer in enumerate(execution.network.layers))
-    network = replace(execution.network, layers=tuple(layers))
+    step = execution.step(model.loss, SGD())
 
     def measure(_: int) -> dict[str, float]:
-        figures.clear()
-        _pass(model, network, *data, partial(_timed, whole))
-        _timed(whole, STEP, partial(step, *data, LR))
-        return figures.copy()
+        clock.figures.clear()
+        _pass(model, clock, *data)
+        clock(STEP, step, *data, LR)
+        return clock.figures.copy()
 
     with execution.active():
         measure(0)  # for what is compiled and kept once
@@ -108,31 +111,29 @@ def _measured(model: Model, case: Case, count: int) -> dict[str, Any]:
     return {"milliseconds": rows, "sum": total, "step": 1e3 * found.median(STEP), "rounds": len(found.figures)}
 
 
-def _pass(
-    model: Model, network: Network, images: Any, labels: Any, order: Any, timed: Callable[[str, Callable[[], Any]], Any]
-) -> None:
-    """The gradient of one shard of the batch after another."""
+def _pass(model: Model, clock: _Clock, images: Any, labels: Any, order: Any) -> None:
+    """The gradient of one shard of the batch after another, each of its parts timed."""
     execution, take = model.execution, array_namespace(images).take
     kernels, params = execution.context.kernels, execution.layout.unpack(model.theta)
+    layers = tuple(_Timed(layer, k, clock) for k, layer in enumerate(execution.network.layers))
+    network = replace(execution.network, layers=layers)
+    loss: Any = partial(clock, LOSS, kernels.losses.get(type(model.loss), model.loss))
 
     def scaled(some: Any) -> Any:
         return model.scaling(take(images, some, axis=0), model.theta.dtype, kernels)
-
-    def loss(logits: Any, targets: Any) -> Any:
-        return timed(LOSS, partial(kernels.losses.get(type(model.loss), model.loss), logits, targets))
 
     size = min(execution.shard, len(order)) if model.device.kind == "cpu" else len(order)
     for start in range(0, len(order), size):
         some = order[start : start + size]
         context = Context(kernels, update=1, examples=some, state=execution.state_layout.unpack(execution.state))
-        gradient(network, loss, params, timed(INPUT, partial(scaled, some)), take(labels, some, axis=0), context)  # type: ignore[arg-type]
+        gradient(network, loss, params, clock(INPUT, scaled, some), take(labels, some, axis=0), context)
 
 
 def _parts(execution: Execution, batch: int) -> list[tuple[str, str, str, int]]:
     """The table's rows: a name, under which names it was timed forward and backward, and its multiply-adds.
 
-    As many as forward are made for the gradient of a layer's parameters, and again for that of its input. Beyond the
-    first layer with parameters no gradient goes.
+    The gradient of a layer's parameters takes as many multiply-adds as its forward pass, and that of its input as many
+    again. No gradient goes back beyond the first layer with parameters.
     """
     first = min(int(slot.path[0]) for slot in execution.layout.slots)
     found = [(INPUT, INPUT, "", 0)]

@@ -52,14 +52,13 @@ def shown_range(found: dict[str, float | None] | None, digits: int = 3) -> str:
     """Median [least..most]; a run that missed its goal took for ever."""
     if found is None:
         return "none"
-    return f"{_median(found, digits)} [{_shown(found['min'], digits)}..{_shown(found['max'], digits)}]"
+    least, most = ("never" if found[end] is None else _shown(found[end], digits) for end in ("min", "max"))
+    return f"{_median(found, digits)} [{least}..{most}]"
 
 
 def _median(found: dict[str, float | None] | None, digits: int = 3) -> str:
     return "none" if found is None or found["median"] is None else _shown(found["median"], digits)
 
 
-def _shown(value: float | None, digits: int) -> str:
-    if value is None:
-        return "never"
+def _shown(value: Any, digits: int) -> str:
     return f"{value:,.0f}" if value >= 10**digits else f"{value:.{digits}g}"

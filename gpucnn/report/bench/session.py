@@ -1,4 +1,4 @@
-"""What the modes of `gpucnn bench` share: settings, the device and who is there to be timed, what is said of them."""
+"""What the modes of `gpucnn bench` share: options, the device and who is there to be timed, what is said of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ROUNDS = 7  # of candidates that are timed in turn
 
 
 @dataclass(frozen=True)
-class Settings:
-    """threads: None is all the process may use. rounds: how often each candidate has its turn; None: as the mode does.
+class BenchOptions:
+    """How a mode measures. threads: None is all the process may use. rounds: None is what each mode finds enough.
 
-    images: of the random data set, and of inference. needed, budget: see `timing`. fused: time gpucnn's
-    other kernels too: numba's on the CPU; on a CUDA device the fused ones, these as one graph, and cuDNN's.
+    images: of the random data set, and of inference. needed, budget: see `timing`. fused: time gpucnn's other kernels
+    too: numba's on the CPU; on a CUDA device the fused ones, these as one graph, and cuDNN's.
     """
 
     device: str = "cpu"
@@ -38,60 +38,55 @@ class Settings:
         if self.images < 1 or (self.rounds is not None and self.rounds < 1):
             raise SettingError(f"bench: {self.rounds} rounds, {self.images} images: at least 1 of each was expected")
 
-    @property
-    def cpu_threads(self) -> int:
-        return self.threads or default_threads()
-
 
 class Session:
     """One run of a mode. Other libraries that cannot be timed beside gpucnn have an obstacle, a sentence that says why.
 
-    threads: that must be there at once while something is timed; a GPU needs the one that starts its work.
+    cpu_threads: of gpucnn and PyTorch. threads: how many must be there at once while something is timed; a GPU
+    needs the one that starts its work. formats: the variants of PyTorch that can be started.
     """
 
-    def __init__(self, settings: Settings, show: Show = print) -> None:
-        self.settings, self.show = settings, show
-        self.device = Device.parse(settings.device)
-        self.threads = settings.cpu_threads if self.device.kind == "cpu" else 1
+    def __init__(self, options: BenchOptions | None, show: Show = print) -> None:
+        self.options, self.show = options or BenchOptions(), show
+        self.device = Device.parse(self.options.device)
+        self.cpu_threads = self.options.threads or default_threads()
+        self.threads = self.cpu_threads if self.device.kind == "cpu" else 1
         self.torch_obstacle = others.torch_obstacle(str(self.device))
         self.jax_obstacle = others.jax_obstacle() if self.device.kind == "cuda" else ""
+        self.formats = others.FORMATS if self.torch_obstacle is None else {}
         self.notes: list[str] = []
 
     @property
-    def formats(self) -> dict[str, dict[str, Any]]:
-        """The variants of PyTorch that can be started."""
-        return others.FORMATS if self.torch_obstacle is None else {}
+    def environment(self) -> dict[str, Any]:
+        """What the figures depend on, as it is now: a library's BLAS is there once the library is imported."""
+        return environment(self.device, self.cpu_threads)
 
     def begin(self, *notes: str | None) -> None:
-        """Show the environment and what is to be known of the figures."""
+        """Show the environment, and the notes, which say how the figures are to be read."""
         self.notes = [each for each in notes if each]
-        for text in (described(self._environment()), *self.notes):
+        for text in (described(self.environment), *self.notes):
             self.show(text)
 
     def result(self, mode: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """What `--json` prints."""
-        return {"mode": mode, "environment": self._environment(), "notes": self.notes, "rows": rows} | more
+        return {"mode": mode, "environment": self.environment, "notes": self.notes, "rows": rows} | more
 
     def time_here(self) -> None:
         """Give both sides their threads, before anything is timed in this process."""
         if self.torch_obstacle is None:
             import torch
 
-            torch.set_num_threads(self.settings.cpu_threads)
+            torch.set_num_threads(self.cpu_threads)
         if self.device.kind == "cpu" and helpers.possible():
             helpers.team.start(self.threads - 1)
 
     def interleaved(self, candidates: dict[str, Candidate]) -> Rounds:
         """Time all candidates in turn."""
-        how = self.settings
-        rounds = how.rounds or ROUNDS
-        return interleave(candidates, rounds, threads=self.threads, needed=how.needed, budget=how.budget)
-
-    def _environment(self) -> dict[str, Any]:
-        return environment(self.device, self.settings.cpu_threads)
+        how = self.options
+        return interleave(candidates, how.rounds or ROUNDS, threads=self.threads, needed=how.needed, budget=how.budget)
 
 
 def check_batches(batches: Sequence[int]) -> None:
-    """Raise SettingError for batch sizes that are none."""
+    """Raise SettingError unless there are batch sizes, each of at least 1."""
     if not batches or min(batches) < 1:
         raise SettingError(f"--batch {','.join(map(str, batches))}: whole numbers of at least 1 were expected")

@@ -13,7 +13,7 @@ from ... import networks
 from . import candidates, process
 from .candidates import HOW, Case
 from .rows import line, row
-from .session import Session, Settings, Show, check_batches
+from .session import BenchOptions, Session, Show, check_batches
 
 NETWORKS = ("single-filter", "avgpool-96", "two-conv", "two-conv-wide", "vgg-small")
 BATCHES = (32, 128, 512)
@@ -26,7 +26,7 @@ OWN = (
 def steps(
     names: Sequence[str] = NETWORKS,
     batches: Sequence[int] = BATCHES,
-    settings: Settings | None = None,
+    options: BenchOptions | None = None,
     show: Show = print,
     *,
     apart: bool | None = None,
@@ -38,36 +38,28 @@ def steps(
     check_batches(batches)
     for name in names:
         networks.entry(name)
-    session = Session(settings or Settings(), show)
+    session = Session(options, show)
     apart = session.device.kind == "cpu" if apart is None else apart
     session.begin(HOW, OWN if apart else None, session.torch_obstacle, session.jax_obstacle)
     rows = []
     for name in names:
         for batch in (*batches, None):
-            asked: dict[str, Any] = {"network": name, "batch": batch, "settings": asdict(session.settings)}
+            asked: dict[str, Any] = {"network": name, "batch": batch, "options": asdict(session.options)}
             rows.append(process.run("steps:alone", **asked)[0] if apart else alone(**asked))
             show(line(rows[-1]))
     return session.result("steps", rows)
 
 
-def alone(network: str, batch: int | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """The row of a training step at a batch size, or (None) of inference, measured in this process."""
-    session = Session(Settings(**settings))
+def alone(network: str, batch: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """`timed` in this process: what the process that `steps` starts for each row calls."""
+    session = Session(BenchOptions(**options))
     session.time_here()
-    case = Case.of(network, max(session.settings.images, batch or 0))
-    return training(session, case, batch) if batch else inference(session, case)
+    return timed(session, Case.of(network, max(session.options.images, batch or 0)), batch)
 
 
-def training(session: Session, case: Case, batch: int) -> dict[str, Any]:
-    """The row of a training step."""
-    return _row(session, case, "training step", batch, candidates.training(session, case, batch))
-
-
-def inference(session: Session, case: Case) -> dict[str, Any]:
-    """The row of the logits of all images."""
-    return _row(session, case, "inference", len(case.images), candidates.inference(session, case))
-
-
-def _row(session: Session, case: Case, what: str, batch: int, found: dict[str, Any]) -> dict[str, Any]:
-    head = {"network": case.name, "input": list(case.network.input_shape), "what": what, "batch": batch}
+def timed(session: Session, case: Case, batch: int | None) -> dict[str, Any]:
+    """The row of a training step or, where batch is None, of the logits of all images."""
+    found = candidates.training(session, case, batch) if batch else candidates.inference(session, case)
+    head: dict[str, Any] = {"network": case.name, "input": list(case.network.input_shape)}
+    head |= {"what": "training step" if batch else "inference", "batch": batch or len(case.images)}
     return row(head, session.interleaved(found), list(found))

@@ -13,7 +13,7 @@ from ..timing import rounds
 from . import process
 from .candidates import OURS
 from .rows import line, row
-from .session import Session, Settings, Show
+from .session import BenchOptions, Session, Show
 
 EPOCHS = 5  # at most, to reach an accuracy
 SEEDS = 5
@@ -23,10 +23,10 @@ def time_to(
     accuracy: float = 0.99,
     data: str = "mnist",
     network: str = "fast",
-    settings: Settings | None = None,
+    options: BenchOptions | None = None,
     show: Show = print,
 ) -> dict[str, Any]:
-    """Train until a test accuracy is reached, over seeds 0, 1, ...; as many as the settings have rounds.
+    """Train until a test accuracy is reached, over seeds 0, 1, ...; as many as the options have rounds.
 
     From the start of Python, imports and data loading included, to the end of the process. The test part is looked at
     after every epoch; the recipe's schedule begins again when it ends. A run that misses the accuracy counts as never.
@@ -34,8 +34,8 @@ def time_to(
     if not 0 < accuracy <= 1:
         raise SettingError(f"--accuracy {accuracy:g}: a part of 1 was expected, such as 0.99 for 99 %")
     networks.entry(network)
-    session = Session(settings or Settings(), show)
-    seeds = session.settings.rounds or SEEDS
+    session = Session(options, show)
+    seeds = session.options.rounds or SEEDS
     examples = len(load(data).train_labels)  # also downloads what is missing, before a clock runs
     recipe, _ = runs.recipe(runs.Settings(network), examples)
     about = (
@@ -44,10 +44,31 @@ def time_to(
         f"whole processes, at most {EPOCHS} epochs, seeds 0 to {seeds - 1}"
     )
     session.begin(about, session.torch_obstacle)
-    common = {"network": network, "data": data, "accuracy": accuracy, "device": str(session.device), "epochs": EPOCHS}
-    answers = _runs(session, seeds, common | {"threads": session.settings.cpu_threads})
+    common: dict[str, Any] = {
+        "network": network,
+        "data": data,
+        "accuracy": accuracy,
+        "device": str(session.device),
+        "epochs": EPOCHS,
+    }
+    common["threads"] = session.cpu_threads
+    tasks: dict[str, dict[str, Any]] = {OURS: {"task": "until:ours"}}
+    tasks |= {name: {"task": "until:torch", **how} for name, how in session.formats.items()}
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
+
+    def measure(seed: int) -> dict[str, float]:
+        for name, task in tasks.items():
+            answer, seconds = process.run(**task, **common, seed=seed)
+            answers[name][seed:] = [{"seconds": seconds, **answer}]  # in place of a discarded round's with this seed
+            verb = "reached" if answer["reached"] else "MISSED, best"
+            outcome = f"{verb} {answer['accuracy']:.2%} in {answer['epochs']} epoch(s)"
+            show(f"  seed {seed}  {name:<22} {seconds:6.2f} s  {outcome}")
+        of_seed = {name: of[seed] for name, of in answers.items()}
+        return {name: each["seconds"] if each["reached"] else math.inf for name, each in of_seed.items()}
+
+    timed = rounds(measure, seeds, threads=session.threads, needed=session.options.needed)
     head = {"network": network, "what": f"to {accuracy:.2%}", "batch": recipe.batch_size, "data": data}
-    found = row(head, answers.pop("rounds"), list(answers), "seconds")
+    found = row(head, timed, list(answers), "seconds")
     found["runs"] = {name: of[: found["rounds"]] for name, of in answers.items()}
     found["misses"] = {name: sum(not each["reached"] for each in of) for name, of in found["runs"].items()}
     show(line(found))
@@ -55,26 +76,3 @@ def time_to(
         if misses:
             show(f"{name} missed {accuracy:.2%} in {misses} of {found['rounds']} runs")
     return session.result("time-to", [found])
-
-
-def _runs(session: Session, seeds: int, common: dict[str, Any]) -> dict[str, Any]:
-    """Everyone's answers, seed by seed, and the rounds that they make."""
-    tasks: dict[str, tuple[str, dict[str, Any]]] = {OURS: ("until:ours", {})}
-    tasks |= {name: ("until:torch", how) for name, how in session.formats.items()}
-    answers: dict[str, Any] = {name: [] for name in tasks}
-
-    def measure(seed: int) -> dict[str, float]:
-        for name, (task, how) in tasks.items():
-            answer, seconds = process.run(task, **common, seed=seed, **how)
-            answers[name][seed:] = [{"seconds": seconds, **answer}]  # in place of a discarded round's with this seed
-            session.show(f"  seed {seed}  {name:<22} {seconds:6.2f} s  {_outcome(answer)}")
-        of_seed = {name: answers[name][seed] for name in tasks}
-        return {name: each["seconds"] if each["reached"] else math.inf for name, each in of_seed.items()}
-
-    found = rounds(measure, seeds, threads=session.threads, needed=session.settings.needed)
-    return {**answers, "rounds": found}
-
-
-def _outcome(answer: dict[str, Any]) -> str:
-    verb = "reached" if answer["reached"] else "MISSED, best"
-    return f"{verb} {answer['accuracy']:.2%} in {answer['epochs']} epoch(s)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,35 +33,28 @@ def translate(network: Network) -> Any:
     """
     made: list[Any] = []
     for k, (layer, in_shape) in enumerate(zip(network.layers, network.shapes())):
-        match layer:
-            case Conv2D():
-                made += _convolution(layer, in_shape)
-            case MaxPool2D() | AvgPool2D():
-                made += _pool(layer, in_shape)
-            case Dense():
-                made.append(nn.Linear(in_shape[0], layer.units, layer.bias))
-            case ReLU() | Sigmoid() | Tanh() | Flatten():
-                made.append(getattr(nn, type(layer).__name__)())
-            case _:
-                raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+        if type(layer) not in EQUALS:
+            raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+        made += EQUALS[type(layer)](layer, in_shape)
     return nn.Sequential(*made)
 
 
 def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
     window = layer.window_of(in_shape)
-    tied = layer.bias == "tied"
     padded, padding = _padded(window, 0.0)
-    convolution = nn.Conv2d(
-        in_shape[2], layer.filters, window.size, window.stride, padding, window.dilation, layer.groups, tied
-    )
-    return [*padded, convolution, *([UntiedBias(layer.out_shape(in_shape))] if layer.bias == "untied" else [])]
+    how = window.size, window.stride, padding, window.dilation, layer.groups, layer.bias == "tied"
+    untied = [UntiedBias(layer.out_shape(in_shape))] if layer.bias == "untied" else []
+    return [*padded, nn.Conv2d(in_shape[2], layer.filters, *how), *untied]
 
 
-def _pool(layer: MaxPool2D | AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
+def _max_pool(layer: MaxPool2D, in_shape: tuple[int, ...]) -> list[Any]:
     window = layer.window_of(in_shape)
-    if isinstance(layer, MaxPool2D):
-        padded, padding = _padded(window, -math.inf, most=2)
-        return [*padded, nn.MaxPool2d(window.size, window.stride, padding)]
+    padded, padding = _padded(window, -math.inf, most=2)
+    return [*padded, nn.MaxPool2d(window.size, window.stride, padding)]
+
+
+def _average_pool(layer: AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
+    window = layer.window_of(in_shape)
     padded, padding = _padded(window, 0.0, most=2)
     if padded and not layer.count_padding:
         raise SettingError(f"{describe(layer)}: PyTorch cannot leave this padding out of the mean")
@@ -78,7 +71,7 @@ def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tup
 
 
 class UntiedBias(nn.Module):
-    """One number per output position; shape: of the output, (H, W, C)."""
+    """Adds one number per output position. shape: of the output, (H, W, C)."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -88,32 +81,41 @@ class UntiedBias(nn.Module):
         return x + self.bias
 
 
+# by a layer's class, what makes its modules of the layer and the shape of its input
+EQUALS: dict[type, Any] = {
+    Conv2D: _convolution,
+    MaxPool2D: _max_pool,
+    AvgPool2D: _average_pool,
+    Dense: lambda layer, in_shape: [nn.Linear(in_shape[0], layer.units, layer.bias)],
+    **{kind: lambda layer, _: [getattr(nn, type(layer).__name__)()] for kind in (ReLU, Sigmoid, Tanh, Flatten)},
+}
+
+
 def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
     """params, as `Network.init` gives them, in the order, orientation and axes of the translation's parameters()."""
-    image: tuple[int, ...] | None = None
+    image: tuple[int, ...] = ()
     for k, (layer, shape) in enumerate(zip(network.layers, network.shapes())):
         of_layer = params.get(str(k), {})
         if isinstance(layer, Conv2D):
             kernel = of_layer["kernel"]
             yield (kernel[::-1, ::-1] if layer.flip else kernel).transpose(3, 2, 0, 1)
-            if layer.bias:
-                yield of_layer["bias"].transpose(2, 0, 1) if layer.bias == "untied" else of_layer["bias"]
         elif isinstance(layer, Dense):
             weights = of_layer["weights"]
-            if image is not None:  # gpucnn flattens (H, W, C), PyTorch (C, H, W)
+            if image:  # gpucnn flattens (H, W, C), PyTorch (C, H, W)
                 weights = weights.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weights.shape)
-            image = None
+            image = ()
             yield weights.T
-            if layer.bias:
-                yield of_layer["bias"]
         elif isinstance(layer, Flatten) and len(shape) == 3:
             image = shape
+        if "bias" in of_layer:
+            bias = of_layer["bias"]
+            yield bias.transpose(2, 0, 1) if bias.ndim == 3 else bias
 
 
-def put(images: np.ndarray, device: str = "cpu", channels_last: bool = False) -> Any:
+def put(images: np.ndarray, device: str, memory_format: Any) -> Any:
     """images (N, H, W, C) uint8 -> float32 (N, C, H, W) in 0..1 on that device."""
     x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
-    return x.contiguous(memory_format=FORMATS[channels_last])
+    return x.contiguous(memory_format=memory_format)
 
 
 class Peer:
@@ -125,13 +127,14 @@ class Peer:
         loss: Loss,
         params: Mapping[str, Any] | None = None,
         *,
-        optimizer: Optimizer | None = None,
         lr: float = 0.01,
         device: str = "cpu",
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        self.device, self.channels_last, self.compiled = device, channels_last, compiled
+        if type(loss) not in LOSSES:
+            raise SettingError(f"{loss} has no equal in PyTorch here")
+        self.loss, self.device, self.compiled = LOSSES[type(loss)], device, compiled
         self.format = FORMATS[channels_last]
         module = translate(network)
         if params is not None:
@@ -140,18 +143,15 @@ class Peer:
                     into.copy_(torch.from_numpy(np.array(array)))
         module = module.to(device=device, memory_format=self.format)
         self.module: Any = torch.compile(module, mode="reduce-overhead") if compiled else module
-        self.loss = _loss(loss)
-        self.optimizer = optimizer_of(optimizer or SGD(), module.parameters(), lr)
+        self.optimizer = optimizer_of(SGD(), module.parameters(), lr)
 
     def put(self, images: np.ndarray) -> Any:
-        return put(images, self.device, self.channels_last)
+        return put(images, self.device, self.format)
 
-    def step(self, x: Any, labels: Any) -> Any:
+    def step(self, x: Any, labels: Any) -> None:
         self.optimizer.zero_grad()
-        loss = self.loss(self.module(x), labels)
-        loss.backward()
+        self.loss(self.module(x), labels).backward()
         self.optimizer.step()
-        return loss
 
     def logits(self, x: Any, batch: int) -> Any:
         with torch.inference_mode():
@@ -160,21 +160,18 @@ class Peer:
             return torch.cat(made)
 
 
-def _loss(loss: Loss) -> Callable[[Any, Any], Any]:
-    if isinstance(loss, SoftmaxCrossEntropy):
-        return F.cross_entropy
-    if isinstance(loss, BinaryCrossEntropy):
-        return lambda logits, labels: F.binary_cross_entropy_with_logits(
-            logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype)
-        )
-    raise SettingError(f"{loss} has no equal in PyTorch here")
+def _binary_cross_entropy(logits: Any, labels: Any) -> Any:
+    return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
+
+
+LOSSES: dict[type, Any] = {SoftmaxCrossEntropy: F.cross_entropy, BinaryCrossEntropy: _binary_cross_entropy}
 
 
 def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
+    """The equal of one of gpucnn's optimisers. Raises SettingError where there is none."""
     if isinstance(chosen, SGD):
-        return optim.SGD(
-            parameters, lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay, nesterov=chosen.nesterov
-        )
+        how: Any = {"momentum": chosen.momentum, "weight_decay": chosen.weight_decay, "nesterov": chosen.nesterov}
+        return optim.SGD(parameters, lr, **how)
     if isinstance(chosen, Adam):
         kind = optim.AdamW if isinstance(chosen, AdamW) else optim.Adam
         return kind(parameters, lr, (chosen.beta1, chosen.beta2), chosen.epsilon, chosen.weight_decay)
@@ -182,13 +179,12 @@ def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
 
 
 def _peers(network: Network, loss: Loss, device: str, lr: float = 0.01) -> tuple[dict[str, Peer], Any]:
-    """One by memory format, on a GPU a compiled one too; and what waits for the device.
+    """A peer for each memory format, on a GPU a compiled one too; and what waits for the device.
 
     In plain float32, as on gpucnn's side: TF32 keeps 10 bits of the mantissa only.
     """
-    if device == "cpu":
-        variants, wait = others.FORMATS, None
-    else:
+    variants, wait = others.FORMATS, None
+    if device != "cpu":
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         variants = others.FORMATS | {"PyTorch compiled": {"compiled": True}}
         wait = functools.partial(torch.cuda.synchronize, device)

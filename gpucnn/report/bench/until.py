@@ -15,16 +15,13 @@ class _Reached(Exception):
 
 
 class Goal:
-    """A callback that ends training at an accuracy on the validation part, which is the test part here."""
+    """An accuracy to reach, with what was seen so far: the best one, and after how many epochs.
+
+    seen(accuracy), after each epoch, ends the training once the goal is reached.
+    """
 
     def __init__(self, accuracy: float) -> None:
         self.accuracy, self.best, self.epochs = accuracy, 0.0, 0
-
-    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        pass
-
-    def epoch(self, epoch: Any) -> None:
-        self.seen(epoch.validation_accuracy)
 
     def seen(self, accuracy: float) -> None:
         self.epochs += 1
@@ -34,12 +31,13 @@ class Goal:
 
     def pursue(self, cycle: Callable[[int, int], None], of_cycle: int, most: int) -> dict[str, Any]:
         """cycle(epochs, number): a run of the schedule. It begins again when it ends, up to `most` epochs in all."""
+        reached = False
         try:
             for number, start in enumerate(range(0, most, of_cycle)):
                 cycle(min(of_cycle, most - start), number)
         except _Reached:
-            return {"reached": True, "epochs": self.epochs, "accuracy": self.best}
-        return {"reached": False, "epochs": self.epochs, "accuracy": self.best}
+            reached = True
+        return {"reached": reached, "epochs": self.epochs, "accuracy": self.best}
 
 
 def ours(network: str, data: str, accuracy: float, seed: int, device: str, threads: int, epochs: int) -> dict[str, Any]:
@@ -53,10 +51,9 @@ def ours(network: str, data: str, accuracy: float, seed: int, device: str, threa
     model = runs.new_model(settings, dataset)
     recipe, optimizer = runs.recipe(settings, len(dataset.train_labels))
     goal = Goal(accuracy)
-
-    how: dict[str, Any] = {"batch_size": recipe.batch_size, "optimizer": optimizer, "callbacks": (goal,)}
-    how |= {"lr": recipe.lr, "schedule": recipe.schedule}
-    how["validation"] = dataset.test_images, dataset.test_labels
+    how: dict[str, Any] = {"batch_size": recipe.batch_size, "optimizer": optimizer, "lr": recipe.lr}
+    how |= {"schedule": recipe.schedule, "validation": (dataset.test_images, dataset.test_labels)}
+    how["callbacks"] = (lambda epoch: goal.seen(epoch.validation_accuracy),)
 
     def cycle(count: int, number: int) -> None:
         model.fit(dataset.train_images, dataset.train_labels, epochs=count, seed=seed + 1000 * number, **how)
@@ -75,18 +72,24 @@ def torch(
     channels_last: bool = False,
 ) -> dict[str, Any]:
     """The same in PyTorch: network, initial weights, optimiser, schedule, batch size; images float32 from the start."""
+    import numpy as np
     import torch
 
+    from ... import networks
     from ...data import load
+    from ...layers.initializers import generator
     from ...model import runs
     from ...schedules import schedule
-    from .torch_peer import optimizer_of
+    from .torch_peer import Peer, optimizer_of
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     dataset = load(data)
     recipe, _ = runs.recipe(runs.Settings(network), len(dataset.train_labels))
-    peer = _peer(network, dataset, seed, device=device, channels_last=channels_last)
+    built = networks.build(network, dataset.input_shape, len(dataset.class_names))
+    weights = np.random.SeedSequence(seed).spawn(2)[0]  # those of a Model with this seed
+    params = built.init(built.input_shape, generator(weights))
+    peer = Peer(built, networks.entry(network).loss, params, device=device, channels_last=channels_last)
     x, held = peer.put(dataset.train_images), peer.put(dataset.test_images)
     y, held_y = (torch.from_numpy(each).to(device) for each in (dataset.train_labels, dataset.test_labels))
     goal, factor = Goal(accuracy), schedule(recipe.schedule)
@@ -104,16 +107,3 @@ def torch(
             goal.seen(float(right) / len(held_y))
 
     return goal.pursue(cycle, min(recipe.epochs, epochs), epochs)
-
-
-def _peer(network: str, dataset: Any, seed: int, **how: Any) -> Any:
-    """The network in PyTorch with the initial weights that gpucnn has for this seed."""
-    import numpy as np
-
-    from ... import networks
-    from ...layers.initializers import generator
-    from .torch_peer import Peer
-
-    built = networks.build(network, dataset.input_shape, len(dataset.class_names))
-    weights, _ = np.random.SeedSequence(seed).spawn(2)
-    return Peer(built, networks.entry(network).loss, built.init(built.input_shape, generator(weights)), **how)

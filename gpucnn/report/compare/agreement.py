@@ -7,14 +7,13 @@ distance between CPU and GPU stands beside that between CPU runs that differ in 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...engine.rewrite import rewritten
 from ...kernels import Context
-from ...layers.initializers import generator
 from ...namespace import array_namespace
 from ...network.layout import Layout
 from ...networks import Recipe
@@ -27,42 +26,29 @@ Array = Any
 
 
 def agreement(problem: Problem, backends: Sequence[Backend], dtype: str, recipe: Recipe, steps: int) -> Agreement:
-    """Compare all backends with the first one: one pass, then so many steps of the recipe from the same start."""
-    runners = [Runner(problem, backend, dtype) for backend in backends]
-    names = [backend.name for backend in backends]
-    order = _batches(problem, recipe.batch_size)
-    passes = [one_pass(runner, next(_batches(problem, recipe.batch_size))) for runner in runners]
-    rows = [
-        Row(
-            name,
-            "gradient" if "/" in name else "output",
-            expected.shape if "/" in name else expected.shape[1:],
-            {other: relative(found[name], expected) for other, found in zip(names[1:], passes[1:])},
-        )
-        for name, expected in passes[0].items()
-    ]
-    return Agreement(dtype, rows, *_trained(dict(zip(names, runners)), order, recipe, steps))
+    """Compare all backends with the first one: one pass, then `steps` steps of the recipe from the same start."""
+    runners = {backend.name: Runner(problem, backend, dtype) for backend in backends}
+    batch = next(problem.batches(recipe.batch_size))
+    base, *others = runners
+    passes = {name: one_pass(runner, batch) for name, runner in runners.items()}
+    rows = []
+    for name, expected in passes[base].items():
+        what, shape = ("gradient", expected.shape) if "/" in name else ("output", expected.shape[1:])
+        rows.append(Row(name, what, shape, {other: relative(passes[other][name], expected) for other in others}))
 
-
-def _trained(
-    runners: dict[str, Runner], batches: Iterator[np.ndarray], recipe: Recipe, steps: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """All runners step by step: the distance of each theta from the first one's, and each batch's mean loss."""
-    theta: dict[str, list[float]] = {name: [] for name in list(runners)[1:]}
+    theta: dict[str, list[float]] = {name: [] for name in others}
     losses: dict[str, list[float]] = {name: [] for name in runners}
-    works = {name: runner.step(recipe.optimizer, recipe.batch_size) for name, runner in runners.items()}
-    for k in range(steps):
-        batch, lr = next(batches), recipe.lr * schedule(recipe.schedule)(k, steps)
-        now = {}
+    updates = {name: runner.step(recipe.optimizer, recipe.batch_size) for name, runner in runners.items()}
+    for k, batch in zip(range(steps), problem.batches(recipe.batch_size)):
+        lr, now = recipe.lr * schedule(recipe.schedule)(k, steps), {}
         for name, runner in runners.items():
             with runner.device.activate():
-                of_batch = works[name](runner.images, runner.labels, runner.batch(batch), lr)
+                of_batch = updates[name](runner.images, runner.labels, runner.batch(batch), lr)
                 losses[name].append(float(runner.fetch(of_batch).mean(dtype=np.float64)))
-                now[name] = runner.fetch(works[name].theta)
-        first, *others = now
+                now[name] = runner.fetch(updates[name].theta)
         for name in others:
-            theta[name].append(relative(now[name], now[first]))
-    return theta, losses
+            theta[name].append(relative(now[name], now[base]))
+    return Agreement(dtype, rows, theta, losses)
 
 
 def one_pass(runner: Runner, indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -107,12 +93,3 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     expected = np.asarray(expected, np.float64)
     norm = float(np.linalg.norm(expected.ravel()))
     return float(np.linalg.norm((np.asarray(found, np.float64) - expected).ravel())) / (norm or 1.0)
-
-
-def _batches(problem: Problem, size: int) -> Iterator[np.ndarray]:
-    """Indices of examples, epoch after epoch in the order that Model.fit has; the last ones of an epoch are fewer."""
-    _, seed = np.random.SeedSequence(problem.seed).spawn(2)
-    rng = generator(seed)
-    while True:
-        order = rng.permutation(len(problem.labels))
-        yield from (order[first : first + size] for first in range(0, len(order), size))

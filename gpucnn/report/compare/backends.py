@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,11 +13,13 @@ import numpy as np
 
 from ...device import Device, _cuda_obstacle, named
 from ...engine.acceleration import Acceleration
-from ...engine.execution import Step
+from ...engine.execution import Execution, Step
+from ...engine.scaling import Scaling
 from ...errors import DeviceError
+from ...layers.initializers import generator
 from ...losses import Loss
-from ...model import Model
 from ...network import Network
+from ...network.layout import Layout
 from ...optimizers import Optimizer
 
 Array = Any
@@ -25,11 +27,11 @@ Array = Any
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to compute the same numbers.
+    """One way to compute the same numbers; `about` says in words what it is.
 
-    put, fetch: a host array -> one of the library's, and back; None is the device's own. reference: the reference
-    table instead of the device's own. reversed: the examples of a batch in the opposite order, in shards of another
-    size. timed: False where speed says nothing. acceleration: of a CUDA device.
+    put, fetch: functions that make one of the library's arrays of a host array, and back; None is the device's own.
+    reversed: the examples of a batch are taken in the opposite order, in shards of another size.
+    timed: False where speed says nothing.
     """
 
     name: str
@@ -37,23 +39,24 @@ class Backend:
     device: Device = Device("cpu")
     put: Callable[[np.ndarray], Array] | None = None
     fetch: Callable[[Array], np.ndarray] | None = None
-    reference: bool = False
     reversed: bool = False
     timed: bool = True
     acceleration: Acceleration = Acceleration()
 
 
 ACCELERATED = {
-    "fused": ("fused kernels", Acceleration(kernels="fused")),
-    "graph": ("fused kernels, each step as one graph", Acceleration(graph=True)),
-    "cudnn": ("fused kernels, cuDNN's convolutions", Acceleration(kernels="cudnn")),
+    "": ("", Acceleration()),
+    "fused": (", fused kernels", Acceleration(kernels="fused")),
+    "graph": (", fused kernels, each step as one graph", Acceleration(graph=True)),
+    "cudnn": (", fused kernels, cuDNN's convolutions", Acceleration(kernels="cudnn")),
 }
+REFERENCE = Acceleration(kernels="reference")
 
 CPU = Backend("cpu", "NumPy's own kernel table")
 # The first changes the sums over a batch, the gradient's; the second those inside every layer.
 YARDSTICKS = (
     Backend("reversed", "the same with reversed batches in other shards", reversed=True, timed=False),
-    Backend("reference", "the reference table on NumPy", reference=True),
+    Backend("reference", "the reference table on NumPy", acceleration=REFERENCE),
 )
 
 
@@ -67,6 +70,13 @@ class Problem:
     labels: np.ndarray
     seed: int = 0
     threads: int | None = None
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Indices of examples, epoch after epoch in the order of Model.fit; an epoch's last ones are fewer."""
+        rng = generator(np.random.SeedSequence(self.seed).spawn(2)[1])
+        while True:
+            order = rng.permutation(len(self.labels))
+            yield from (order[first : first + size] for first in range(0, len(order), size))
 
 
 @contextmanager
@@ -84,19 +94,13 @@ class Runner:
     def __init__(self, problem: Problem, backend: Backend, dtype: str) -> None:
         self.backend, self.device, self.loss = backend, backend.device, problem.loss
         self.put, self.fetch = backend.put or backend.device.put, backend.fetch or backend.device.fetch
-        acceleration = Acceleration(kernels="reference") if backend.reference else backend.acceleration
-        model = Model(
-            problem.network,
-            loss=problem.loss,
-            device=backend.device,
-            seed=problem.seed,
-            dtype=dtype,
-            threads=problem.threads,
-            **asdict(acceleration),
+        self.network, self.scaling, how = problem.network, Scaling(), backend.acceleration
+        weights = np.random.SeedSequence(problem.seed).spawn(2)[0]  # those of a Model with this seed
+        self.execution = Execution(
+            self.network, self.device, seed=weights, dtype=dtype, threads=problem.threads, acceleration=how
         )
-        self.scaling, self.execution = model.scaling, model.execution
-        self.network, self.layout = model.network, model.layout
-        self._start = [model.device.fetch(vector) for vector in (self.execution.theta, self.execution.state)]
+        self.layout = Layout(self.network.init(self.network.input_shape, generator(0)))
+        self._start = [self.device.fetch(vector) for vector in (self.execution.theta, self.execution.state)]
         with self.device.activate():
             self.images, self.labels = self.put(problem.images), self.put(problem.labels)
 
@@ -106,7 +110,7 @@ class Runner:
         return theta, state
 
     def step(self, optimizer: Optimizer, batch_size: int) -> Step:
-        """The update that training does here, from the start. batch_size: what another shard size must suit."""
+        """The update that training does, from the start. batch_size: what a reversed backend cuts into other shards."""
         shard = max(1, min(self.execution.shard, batch_size) // 3) if self.backend.reversed else None
         theta, state = self.start()
         return self.execution.step(self.loss, optimizer, scaling=self.scaling, theta=theta, state=state, shard=shard)
@@ -123,68 +127,57 @@ def selected(texts: Sequence[str]) -> tuple[list[Backend], str | None]:
     cuDNN's convolutions. Raises DeviceError for a name that is none, and for a CUDA device that is not there beside one
     that is.
     """
-    found: list[Backend] = []
-    obstacle = None
+    found: dict[str, Backend] = {}
+    obstacle = "No GPU was asked for"
     for text in texts:
         place, plus, how = text.partition("+")
         device = named(place) or Device("cuda")
         why = None if device.kind == "cpu" else _cuda_obstacle(device.index)
-        if plus and (how not in ACCELERATED or device.kind == "cpu"):
+        if plus and (not how or how not in ACCELERATED or device.kind == "cpu"):
             raise DeviceError(f"--devices {text}: no such device; cuda+fused, cuda+graph or cuda+cudnn was expected")
         if why is not None:
             if _cuda_obstacle(0) is None:
-                Device.parse(place)
+                Device.parse(place)  # which says what is wrong with this one
             obstacle = f"There is no GPU to compare with ({why.reason})"
-        elif device.kind == "cuda" and all(f"{device}{plus}{how}" != each.name for each in found):
-            found.append(_on_cuda(device, how))
+        elif device.kind == "cuda":
+            about, acceleration = ACCELERATED[how]
+            name = f"{device}{plus}{how}"
+            found[name] = Backend(name, device.name + about, device, acceleration=acceleration)
     if found:
-        return found, None
-    there, missing = libraries()
+        return list(found.values()), None
+    there = [make() for _, module, make in LIBRARIES if find_spec(module)]
+    missing = [name for name, module, _ in LIBRARIES if not find_spec(module)]
     names = ", ".join(["NumPy's arrays", *(each.about for each in there)])
     without = f" (not installed: {', '.join(missing)})" if missing else ""
     return there, (
-        f"{obstacle or 'No GPU was asked for'}, so NumPy's own kernel table is compared with the reference table on "
-        f"{names}{without}, all on the CPU."
+        f"{obstacle}, so NumPy's own kernel table is compared with the reference table on {names}{without}, "
+        "all on the CPU."
     )
 
 
-def _on_cuda(device: Device, how: str) -> Backend:
-    if not how:
-        return Backend(str(device), device.name, device)
-    about, acceleration = ACCELERATED[how]
-    return Backend(f"{device}+{how}", f"{device.name}, {about}", device, acceleration=acceleration)
-
-
-def libraries() -> tuple[list[Backend], list[str]]:
-    """The array libraries other than NumPy that are here, with the reference table; the names of those that are not."""
-    found, missing = [], []
-    for name, module, make in (("array-api-strict", "array_api_strict", _strict), ("PyTorch", "torch", _torch)):
-        if find_spec(module) is None:
-            missing.append(name)
-        else:
-            found.append(make(name))
-    return found, missing
-
-
-def _strict(name: str) -> Backend:
+def _strict() -> Backend:
     strict = importlib.import_module("array_api_strict")
     elsewhere, host = strict.Device("device1"), strict.Device("CPU_DEVICE")
     return Backend(
         "strict",
-        f"{name}'s arrays",
+        "array-api-strict's arrays",
         put=lambda array: strict.asarray(array, device=elsewhere),
         fetch=lambda array: np.asarray(strict.asarray(array, device=host)),
-        reference=True,
         timed=False,
+        acceleration=REFERENCE,
     )
 
 
-def _torch(name: str) -> Backend:
+def _torch() -> Backend:
     torch = importlib.import_module("array_api_compat.torch")
     return Backend(
-        name,
-        f"{name}'s tensors (1 thread)",
+        "PyTorch",
+        "PyTorch's tensors (1 thread)",
         put=lambda array: torch.asarray(array, copy=True),
         fetch=lambda array: array.numpy(),
-        reference=True,
+        acceleration=REFERENCE,
     )
+
+
+# the array libraries other than NumPy: a name, its module, and how its backend is made
+LIBRARIES = (("array-api-strict", "array_api_strict", _strict), ("PyTorch", "torch", _torch))

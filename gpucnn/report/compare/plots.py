@@ -1,10 +1,12 @@
-"""Pictures of a comparison. Matplotlib is imported when one is drawn, and never touches a screen."""
+"""Pictures of a comparison, each in a figure of its own or in a part of one. Matplotlib is imported when one is drawn.
+
+It never touches a screen.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 from ...errors import SettingError
@@ -20,7 +22,7 @@ MARKS = "osD^v"
 
 
 def check_format(path: str | os.PathLike[str]) -> None:
-    """Raises SettingError, before any work, for a file that cannot be drawn: its ending or its folder."""
+    """Raise SettingError, before any work, where the file's ending names no picture or its folder is not there."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     ending = os.path.splitext(path)[1][1:].lower()
@@ -32,63 +34,40 @@ def check_format(path: str | os.PathLike[str]) -> None:
 
 def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
     """All four pictures in an image file at path."""
-    figure = blank((12.0, 16.5))
+    figure, how = blank((12.0, 16.5)), found.options
     parts = figure.subfigures(4, 1, height_ratios=(1.45, 1, 1, 1), hspace=0.03)
-    for part, draw in zip(parts, (_layers, _drift, _losses, _speed)):
-        draw(part, found)
-    figure.suptitle(f"{found.network} on {found.data}, batches of {found.batch_size}, seed {found.settings.seed}")
+    for part, draw in zip(parts, (layers, drift, losses, speed)):
+        draw(found, part)
+    figure.suptitle(f"{how.network} on {found.data}, batches of {found.batch_size}, seed {how.seed}")
     figure.savefig(path, dpi=110)
 
 
-def layers(found: Comparison) -> Figure:
+def layers(found: Comparison, figure: Figure = None) -> Figure:
     """The relative difference of each layer's output and each parameter's gradient, one batch."""
-    return _alone(_layers, found, 0.27 * len(found.agreements[0].rows) + 1.8)
-
-
-def drift(found: Comparison) -> Figure:
-    """The relative difference of theta, step by step."""
-    return _alone(_drift, found, 3.8)
-
-
-def losses(found: Comparison) -> Figure:
-    """The loss of each step's batch."""
-    return _alone(_losses, found, 3.6)
-
-
-def speed(found: Comparison) -> Figure:
-    """Images per second, and what a step consists of, by batch size."""
-    return _alone(_speed, found, 4.6)
-
-
-def _alone(draw: Callable[[Figure, Comparison], None], found: Comparison, height: float) -> Figure:
-    figure = blank((11.0, height))
-    draw(figure, found)
-    return figure
-
-
-def _layers(figure: Figure, found: Comparison) -> None:
+    rows = found.agreements[0].rows
+    figure = figure or blank((11.0, 0.27 * len(rows) + 1.8))
     panels = figure.subplots(1, len(found.agreements), sharey=True, squeeze=False)[0]
-    names = [f"{row.what} {row.name}" for row in found.agreements[0].rows]
-    outputs = sum(row.what == "output" for row in found.agreements[0].rows)
     for axis, each in zip(panels, found.agreements):
         floor = FLOOR[each.dtype]
         for name in list(found.devices)[1:]:
             values = [max(row.differences[name], floor) for row in each.rows]
-            axis.plot(values, range(len(names)), linestyle="none", label=name, **_dots(found, name), clip_on=False)
-        axis.axhline(outputs - 0.5, color="0.8", linewidth=0.8)
+            axis.plot(values, range(len(rows)), linestyle="none", label=name, **_dots(found, name), clip_on=False)
+        axis.axhline(sum(row.what == "output" for row in rows) - 0.5, color="0.8", linewidth=0.8)
         if each.dtype == "float32":
             axis.axvline(LAYER_LIMIT, color="C3", linestyle="--", linewidth=1, label=f"target {LAYER_LIMIT:.0e}")
         axis.set_xscale("log")
         largest = [value for row in each.rows for value in row.differences.values() if math.isfinite(value)]
         axis.set_xlim(floor, max(1e5 * floor, 3 * max(largest, default=0.0)))
         _dress(axis, each.dtype, "relative difference from the CPU (left edge: none)")
-    panels[0].set_yticks(range(len(names)), names, fontsize="small")
+    panels[0].set_yticks(range(len(rows)), [f"{row.what} {row.name}" for row in rows], fontsize="small")
     panels[0].tick_params(axis="y", pad=8)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
-    _legend(figure, panels[0])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    return _with_legend(figure, panels[0])
 
 
-def _drift(figure: Figure, found: Comparison) -> None:
+def drift(found: Comparison, figure: Figure = None) -> Figure:
+    """The relative difference of theta, step by step."""
+    figure = figure or blank((11.0, 3.8))
     panels = figure.subplots(1, len(found.agreements), squeeze=False)[0]
     for axis, each in zip(panels, found.agreements):
         for name, curve in each.theta.items():
@@ -98,10 +77,12 @@ def _drift(figure: Figure, found: Comparison) -> None:
         axis.axhline(limit, color="C3", linestyle="--", linewidth=1, label="target at the last step")
         axis.set_yscale("log")
         _dress(axis, f"{each.dtype}, target {limit:.1e}", "training step", "relative difference of theta")
-    _legend(figure, panels[0])
+    return _with_legend(figure, panels[0])
 
 
-def _losses(figure: Figure, found: Comparison) -> None:
+def losses(found: Comparison, figure: Figure = None) -> Figure:
+    """The loss of each step's batch."""
+    figure = figure or blank((11.0, 3.6))
     panels = figure.subplots(1, len(found.agreements), sharey=True, squeeze=False)[0]
     for axis, each in zip(panels, found.agreements):
         for name, curve in each.losses.items():
@@ -109,21 +90,27 @@ def _losses(figure: Figure, found: Comparison) -> None:
         axis.set_ylim(bottom=0)
         _dress(axis, each.dtype, "training step")
     panels[0].set_ylabel("mean loss of the batch, nats")
-    _legend(figure, panels[0])
+    return _with_legend(figure, panels[0])
 
 
-def _speed(figure: Figure, found: Comparison) -> None:
+def speed(found: Comparison, figure: Figure = None) -> Figure:
+    """Images per second, and what a step consists of, by batch size."""
+    figure = figure or blank((11.0, 4.6))
     rates, times = figure.subplots(1, 2)
+
+    def milliseconds(values: list[float | None]) -> list[float]:
+        return [math.nan if each is None else 1e3 * each for each in values]
+
     for name in dict.fromkeys(each.device for each in found.speeds):
         rows = [each for each in found.speeds if each.device == name and each.compute]
         batches, look = [each.batch for each in rows], {"color": _colour(found, name), "marker": "o", "markersize": 4}
         rates.plot(batches, [each.resident for each in rows], label=f"{name}, images on the device", **look)
-        times.plot(batches, _milliseconds([each.compute for each in rows]), label=f"{name}, compute", **look)
+        times.plot(batches, milliseconds([each.compute for each in rows]), label=f"{name}, compute", **look)
         if name.startswith("cuda"):
             rates.plot(batches, [each.transferred for each in rows], "--", label=f"{name}, images sent first", **look)
-            times.plot(batches, _milliseconds([each.transfer for each in rows]), "--", label="transfer", **look)
+            times.plot(batches, milliseconds([each.transfer for each in rows]), "--", label="transfer", **look)
         look |= {"marker": "x", "alpha": 0.6}
-        times.plot(batches, _milliseconds([each.first for each in rows]), ":", label=f"{name}, first step", **look)
+        times.plot(batches, milliseconds([each.first for each in rows]), ":", label=f"{name}, first step", **look)
         pays = found.break_even.get(name, {}).get("resident")
         if pays is not None:
             rates.axvline(pays, color=_colour(found, name), linestyle=":", label=f"{name} pays from {pays}")
@@ -134,6 +121,7 @@ def _speed(figure: Figure, found: Comparison) -> None:
         axis.set_xticks(batches, list(map(str, batches)))
         _dress(axis, "float32", "images per batch", label)
         axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+    return figure
 
 
 def _dress(axis: Any, title: str, below: str, beside: str = "") -> None:
@@ -143,15 +131,12 @@ def _dress(axis: Any, title: str, below: str, beside: str = "") -> None:
     axis.grid(alpha=0.3)
 
 
-def _milliseconds(seconds: list[float | None]) -> list[float]:
-    return [float("nan") if each is None else 1e3 * each for each in seconds]
-
-
-def _legend(figure: Figure, axis: Any) -> None:
+def _with_legend(figure: Figure, axis: Any) -> Figure:
+    """The figure, with one legend below all its panels."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", frameon=False, handlelength=3
-    )
+    how = {"loc": "outside lower center", "fontsize": "small", "frameon": False, "handlelength": 3}
+    figure.legend(handles, labels, ncols=len(labels), **how)
+    return figure
 
 
 def _colour(found: Comparison, name: str) -> str:
@@ -163,12 +148,9 @@ def _colour(found: Comparison, name: str) -> str:
 
 def _dots(found: Comparison, name: str) -> dict[str, Any]:
     """Larger and hollow for what comes first, so that what lies on top of each other stays visible."""
-    place = list(found.devices).index(name) - 1
-    colour = _colour(found, name)
-    return {
-        **{"marker": MARKS[place % len(MARKS)], "markersize": max(4, 10 - 2 * place), "markeredgecolor": colour},
-        "markerfacecolor": "none" if name in GREYS else colour,
-    }
+    place, colour = list(found.devices).index(name) - 1, _colour(found, name)
+    look = {"marker": MARKS[place % len(MARKS)], "markersize": max(4, 10 - 2 * place), "markeredgecolor": colour}
+    return look | {"markerfacecolor": "none" if name in GREYS else colour}
 
 
 def _line(found: Comparison, name: str) -> dict[str, Any]:

@@ -20,10 +20,11 @@ CHAOS_LIMIT = 3  # float32, theta after the steps: times the distance between tw
 
 
 @dataclass(frozen=True)
-class Settings:
-    """devices: texts as --device takes them; the CPU is always one. batch_size: None is the recipe's.
+class CompareOptions:
+    """What is compared, and how long. The CPU is compared with `devices`, texts as --device takes them.
 
-    batches: the sizes that are timed, in blocks of `budget` seconds in so many rounds. threads: of the CPU.
+    batch_size: images per update; None is the recipe's. batches: the sizes that are timed, each in `rounds` blocks of
+    `budget` seconds. threads: of the CPU.
     """
 
     network: str = "two-conv"
@@ -84,6 +85,15 @@ class Agreement:
         """How far a device's theta may be from the CPU's after the last step."""
         return CHAOS_LIMIT * self.yardstick if self.dtype == "float32" else THETA_LIMIT
 
+    def targets(self, name: str) -> list[Target]:
+        """What a backend is held to: in float32 its worst difference in one pass, and theta after the last step."""
+        steps = len(self.theta[name])
+        after = f"theta after {steps} step{'s' * (steps > 1)}"
+        found = [Target(name, self.dtype, after, self.theta[name][-1], self.theta_limit)]
+        if self.dtype == "float32":
+            found.insert(0, Target(name, self.dtype, "worst of one pass", self.worst(name), LAYER_LIMIT))
+        return found
+
 
 @dataclass(frozen=True)
 class Target:
@@ -104,10 +114,9 @@ class Target:
 class Comparison:
     """What was found. devices: what each backend is, by name, the CPU first. sentence: why no GPU is among them."""
 
-    network: str
     data: str
     parameters: int
-    settings: Settings
+    options: CompareOptions
     batch_size: int
     threads: int
     optimizer: str
@@ -119,12 +128,11 @@ class Comparison:
     @property
     def others(self) -> list[str]:
         """The backends that are compared with the CPU, without the yardsticks."""
-        own = {CPU.name, *(each.name for each in YARDSTICKS)}
-        return [name for name in self.devices if name not in own]
+        return [name for name in self.devices if name not in {each.name for each in (CPU, *YARDSTICKS)}]
 
     @property
     def targets(self) -> list[Target]:
-        return [target for found in self.agreements for name in self.others for target in _targets(found, name)]
+        return [target for found in self.agreements for name in self.others for target in found.targets(name)]
 
     @property
     def break_even(self) -> dict[str, dict[str, int | None]]:
@@ -138,24 +146,16 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: numbers that are not finite become None."""
-        names = ("network", "data", "parameters", "batch_size", "threads", "optimizer", "devices", "sentence")
-        found = {name: getattr(self, name) for name in names}
-        found |= {"seed": self.settings.seed, "steps": self.settings.steps}
+        found = {name: getattr(self.options, name) for name in ("network", "seed", "steps")}
+        names = ("data", "parameters", "batch_size", "threads", "optimizer", "devices", "sentence", "break_even")
+        found |= {name: getattr(self, name) for name in names}
         found["precisions"] = {
             each.dtype: {"layers": list(map(asdict, each.rows)), "theta": each.theta, "losses": each.losses}
             for each in self.agreements
         }
         found["targets"] = [asdict(each) | {"met": each.met} for each in self.targets]
         found["speeds"] = [each.to_dict() for each in self.speeds]
-        return _finite(found | {"break_even": self.break_even})
-
-
-def _targets(found: Agreement, name: str) -> list[Target]:
-    steps = len(found.theta[name])
-    after = f"theta after {steps} step{'s' * (steps > 1)}"
-    of_pass = [Target(name, found.dtype, "worst of one pass", found.worst(name), LAYER_LIMIT)]
-    of_theta = Target(name, found.dtype, after, found.theta[name][-1], found.theta_limit)
-    return [*(of_pass if found.dtype == "float32" else []), of_theta]
+        return _finite(found)
 
 
 def _finite(value: Any) -> Any:

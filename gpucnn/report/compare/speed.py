@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -42,48 +42,50 @@ class Speed:
         return self.batch / (self.compute + (self.transfer or 0)) if self.compute else None
 
     def to_dict(self) -> dict[str, Any]:
-        seconds = {"first_step": self.first, "transfer": self.transfer, "compute": self.compute}
+        """For JSON."""
+        names = {"first": "first_step_seconds", "transfer": "transfer_seconds", "compute": "compute_seconds"}
         rates = {"images_per_second": self.resident, "images_per_second_with_transfer": self.transferred}
-        times = {f"{name}_seconds": value for name, value in seconds.items()}
-        return {"device": self.device, "batch": self.batch} | times | rates
+        return {names.get(name, name): value for name, value in asdict(self).items()} | rates
 
 
-class _Work:
+class _Timed:
     """Steps of one batch size on one runner, timed by the device: events on CUDA, a clock on the CPU."""
 
     def __init__(self, runner: Runner, recipe: Recipe, batch: int, budget: float) -> None:
-        self.runner, self.lr, self.batch = runner, recipe.lr, batch
+        self.runner, self.recipe, self.batch, self.budget = runner, recipe, batch, budget
         self.computes: list[float] = []
         self.transfers: list[float] = []
-        self.failed = False
-        examples = runner.labels.shape[0]
-        indices = np.random.default_rng(0).integers(0, examples, batch)
-        self.host = np.zeros((batch, *runner.images.shape[1:]), np.uint8), np.zeros(batch, np.int64)
+        self.fits = True
+        self.attempt(self._prepare)
+
+    def attempt(self, work: Callable[[], None]) -> None:
+        """Do the work on the device, unless its memory was too small before; or find out that it is."""
         try:
-            with runner.device.activate():
-                self.step, self.indices = runner.step(recipe.optimizer, batch), runner.batch(indices)
-                self.first = self._timed(1)
-                if runner.backend.acceleration.graph:
-                    self._timed(WARM)  # the next step records the graph
-                self.repeats = max(1, min(MOST, int(budget / max(self._timed(1), 1e-9))))
-                self._transfer()
-        except runner.device.out_of_memory_errors():
-            self.failed = True
+            if self.fits:
+                with self.runner.device.activate():
+                    work()
+        except self.runner.device.out_of_memory_errors():
+            self.fits = False
+
+    def _prepare(self) -> None:
+        runner, indices = self.runner, np.random.default_rng(0).integers(0, self.runner.labels.shape[0], self.batch)
+        self.host = np.zeros((self.batch, *runner.images.shape[1:]), np.uint8), np.zeros(self.batch, np.int64)
+        self.step, self.indices = runner.step(self.recipe.optimizer, self.batch), runner.batch(indices)
+        self.first = self._steps(1)
+        if runner.backend.acceleration.graph:
+            self._steps(WARM)  # the next step records the graph
+        self.repeats = max(1, min(MOST, int(self.budget / max(self._steps(1), 1e-9))))
+        self._transfer()
 
     def block(self) -> None:
-        if self.failed or (self.computes and self.computes[0] > SLOW):
-            return
-        try:
-            with self.runner.device.activate():
-                self.computes.append(self._timed(self.repeats) / self.repeats)
-                self.transfers.append(self._transfer())
-        except self.runner.device.out_of_memory_errors():
-            self.failed = True
+        if not self.computes or self.computes[0] <= SLOW:
+            self.computes.append(self._steps(self.repeats) / self.repeats)
+            self.transfers.append(self._transfer())
 
-    def _timed(self, steps: int) -> float:
+    def _steps(self, count: int) -> float:
         with self.runner.device.timer() as timer:
-            for _ in range(steps):
-                self.step(self.runner.images, self.runner.labels, self.indices, self.lr)
+            for _ in range(count):
+                self.step(self.runner.images, self.runner.labels, self.indices, self.recipe.lr)
         return timer.seconds
 
     def _transfer(self) -> float:
@@ -95,21 +97,12 @@ class _Work:
         return timer.seconds
 
     def speed(self) -> Speed:
-        name = self.runner.backend.name
-        if self.failed:
-            return Speed(name, self.batch)
-        median = statistics.median
-        return Speed(name, self.batch, self.first, median(self.transfers), median(self.computes))
+        figures = (self.first, *map(statistics.median, (self.transfers, self.computes))) if self.fits else ()
+        return Speed(self.runner.backend.name, self.batch, *figures)
 
 
 def speeds(
-    problem: Problem,
-    backends: Sequence[Backend],
-    recipe: Recipe,
-    batches: Sequence[int],
-    *,
-    rounds: int = 5,
-    budget: float = 0.1,
+    problem: Problem, backends: Sequence[Backend], recipe: Recipe, batches: Sequence[int], rounds: int, budget: float
 ) -> list[Speed]:
     """Each batch size on each backend that is timed. In a round each has one block of about `budget` seconds, in turn.
 
@@ -119,27 +112,24 @@ def speeds(
     runners = [Runner(problem, backend, "float32") for backend in backends if backend.timed]
     found = []
     for batch in batches:
-        works = [_Work(runner, recipe, batch, budget) for runner in runners]
+        timed = [_Timed(runner, recipe, batch, budget) for runner in runners]
         for _ in range(rounds):
-            for work in works:
-                work.block()
-        found += [work.speed() for work in works]
+            for each in timed:
+                each.attempt(each.block)
+        found += [each.speed() for each in timed]
     return found
 
 
 def break_even(rows: Sequence[Speed], base: str, other: str, *, transferred: bool = False) -> int | None:
     """The least batch size from which on `other` does at least as many images per second as base; None if none.
 
-    transferred: with the way of each batch to the device.
+    transferred: whether each batch is sent to the device first.
     """
-
-    def rates(name: str) -> dict[int, float | None]:
-        return {each.batch: each.transferred if transferred else each.resident for each in rows if each.device == name}
-
-    ours, theirs = rates(base), rates(other)
+    way = "transferred" if transferred else "resident"
+    rates = {(each.device, each.batch): getattr(each, way) for each in rows}
     pays = None
-    for batch in sorted(theirs, reverse=True):
-        rate, rival = theirs[batch], ours.get(batch)
+    for batch in sorted((batch for device, batch in rates if device == other), reverse=True):
+        rate, rival = rates[other, batch], rates.get((base, batch))
         if rate is None or rival is None:
             continue
         if rate < rival:

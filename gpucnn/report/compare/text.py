@@ -9,16 +9,16 @@ from .speed import Speed
 
 
 def render(found: Comparison) -> str:
-    """All of a comparison."""
+    """The whole comparison, one part below the other."""
     return "\n\n".join([heading(found), agreement(found), targets(found), speed(found)])
 
 
 def heading(found: Comparison) -> str:
     """What was compared, and why no GPU is among it."""
-    width = max(map(len, found.devices))
+    how, width = found.options, max(map(len, found.devices))
     lines = [
-        f"{found.network}, {found.parameters:,} parameters, on {found.data}: batches of {found.batch_size}, "
-        f"{found.optimizer}, seed {found.settings.seed}, {found.threads} CPU thread{'s' * (found.threads > 1)}",
+        f"{how.network}, {found.parameters:,} parameters, on {found.data}: batches of {found.batch_size}, "
+        f"{found.optimizer}, seed {how.seed}, {found.threads} CPU thread{'s' * (found.threads > 1)}",
         *(f"  {name:<{width}}  {about}" for name, about in found.devices.items()),
     ]
     return "\n".join(lines + ([found.sentence] if found.sentence else []))
@@ -26,21 +26,19 @@ def heading(found: Comparison) -> str:
 
 def agreement(found: Comparison) -> str:
     """Relative differences of one forward and backward pass by layer, then of theta along the steps."""
-    names = list(found.devices)[1:]
+    names, steps = list(found.devices)[1:], found.options.steps
     pairs = [(each, name) for each in found.agreements for name in names]
     rows = [["", "", *(name for _, name in pairs)]]
     for k, row in enumerate(found.agreements[0].rows):
         cells = [_small(each.rows[k].differences[name]) for each, name in pairs]
         rows.append([f"{row.what} {row.name}", " x ".join(map(str, row.shape)), *cells])
-    for step in _milestones(found.settings.steps):
+    for step in [*(10**k for k in range(len(str(steps))) if 10**k < steps), steps]:
         cells = [_small(each.theta[name][step - 1]) for each, name in pairs]
         rows.append([f"theta after {step} step{'s' * (step > 1)}", "", *cells])
-    lines = table(rows, left=2)
     widths = [max(len(row[k]) for row in rows) + 2 for k in range(2 + len(names))]
     above = " " * sum(widths[:2]) + "".join(f"{each.dtype:<{sum(widths[2:])}}" for each in found.agreements).rstrip()
-    return "\n".join(
-        [f"norm(theirs - {CPU.name}'s) / norm({CPU.name}'s), one batch forward and backward", above, *lines]
-    )
+    title = f"norm(theirs - {CPU.name}'s) / norm({CPU.name}'s), one batch forward and backward"
+    return "\n".join([title, above, *table(rows, left=2)])
 
 
 def targets(found: Comparison) -> str:
@@ -58,7 +56,7 @@ def targets(found: Comparison) -> str:
 def speed(found: Comparison) -> str:
     """A training step's times by batch size, and the batch size from which each device is faster than the CPU."""
     head = ["", "batch", "first step", "transfer", "compute", "images/s", "with transfer"]
-    lines = table([head, *(_speed_row(each) for each in found.speeds)], left=1)
+    lines = table([head, *map(_speed_row, found.speeds)], left=1)
     title = "a training step in float32, medians; first step: with all that is prepared once; transfer: of its images"
     return "\n".join([title, *lines, *break_even(found)])
 
@@ -69,26 +67,21 @@ def break_even(found: Comparison) -> list[str]:
     lines = []
     for name, pays in found.break_even.items():
         alone, sent = pays["resident"], pays["transferred"]
-        if alone is None:
-            lines.append(f"{name} does not pay up to batches of {largest}: {CPU.name} is faster.")
-        else:
-            also = "never so" if sent is None else f"from {sent} on"
-            lines.append(f"{name} pays from batches of {alone} on ({also} when each batch is sent to it first).")
+        also = "never so" if sent is None else f"from {sent} on"
+        lines.append(
+            f"{name} does not pay up to batches of {largest}: {CPU.name} is faster."
+            if alone is None
+            else f"{name} pays from batches of {alone} on ({also} when each batch is sent to it first)."
+        )
     return lines or ["From which batch size a GPU pays can be said where there is one."]
 
 
 def _speed_row(each: Speed) -> list[str]:
-    if each.compute is None or each.first is None or each.resident is None or each.transferred is None:
+    if each.compute is None:
         return [each.device, str(each.batch), "out of memory", "", "", "", ""]
-    transfer, rate = (_time(each.transfer), f"{each.transferred:,.0f}") if each.transfer else ("-", "-")
-    times = [_time(each.first), transfer, _time(each.compute)]
+    times = [_time(each.first), _time(each.transfer), _time(each.compute)]
+    rate = f"{each.transferred:,.0f}" if each.transfer else "-"
     return [each.device, str(each.batch), *times, f"{each.resident:,.0f}", rate]
-
-
-def _milestones(steps: int) -> list[int]:
-    """1, 10, 100, ... and the last step."""
-    found = [10**k for k in range(len(str(steps))) if 10**k < steps]
-    return [*found, steps]
 
 
 def _small(value: float) -> str:
@@ -96,4 +89,5 @@ def _small(value: float) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{1e3 * seconds:,.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"
+    """Milliseconds, or seconds from 1 on; "-" for what takes no time."""
+    return "-" if not seconds else f"{1e3 * seconds:,.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"

@@ -18,30 +18,28 @@ SHARE_LIBRARY = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,uti
 INSTALL_DRIVER = "sudo ubuntu-drivers install (elsewhere: the installer from nvidia.com/drivers), then restart"
 LOAD_DRIVER = "sudo nvidia-modprobe -u -c=0"
 LITTLE = 512 * 2**20  # bytes of free memory below which training on a device is in doubt
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(9, 18) of "9.18.1.3"."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+NO_CUPY: Finding = ("skipped", "CuPy is not installed")
 
 
 class Cuda:
-    """The checks in their order; what one has found out, later ones read, so that one cause makes one failure."""
+    """The checks in their order; what one has found out, later ones read, so that one cause makes one failure.
+
+    why_not: what already keeps CUDA from working.
+    """
 
     def __init__(self, probes: Probes, asked: Device | None) -> None:
-        self.probes = probes
-        self.device = asked if asked is not None else Device("cuda")
+        self.probes, self.device = probes, asked or Device("cuda")
         self.wheels: dict[str, str] = quietly(self._cupy_wheels, {})
         self.closed: bool = quietly(lambda: probes.in_container() and not probes.device_files(), False)
-        self.absent: Status = "failure" if asked is not None or self.wheels else "skipped"
-        self.needed: Status = "failure" if asked is not None else "warning"
+        self.absent: Status = "failure" if asked or self.wheels else "skipped"
+        self.needed: Status = "failure" if asked else "warning"
         self.driver: Driver | None = None
         self.nvrtc: tuple[int, int] | None = None
         self.gpus: list[Gpu] = []
-        self.why_not = ""  # what already keeps CUDA from working
+        self.why_not = ""
 
     def checks(self) -> list[Check]:
-        first = [
+        found = [
             guarded("NVIDIA driver", self._nvidia_driver, "nvidia-smi"),
             guarded("container", self._container, RUN_WITH_GPU),
             guarded("CuPy wheel", self._wheel, "pip check"),
@@ -51,11 +49,11 @@ class Cuda:
             guarded("CuPy import", self._import, self._swap()),
             guarded("CUDA devices", self._devices, "nvidia-smi"),
         ]
+        found += [guarded(f"cuda:{index}", partial(self._gpu, index)) for index in range(len(self.gpus))]
         return [
-            *first,
-            *(guarded(f"cuda:{index}", partial(self._gpu, index)) for index in range(len(self.gpus))),
-            guarded("CUDA product", self._cuda_product, self._install()),
-            guarded("CUDA kernel", self._cuda_kernel, self._compile_remedy()),
+            *found,
+            guarded("CUDA product", self._product, self._install()),
+            guarded("CUDA kernel", self._kernel, self._compile_remedy()),
             guarded("cuDNN", self._cudnn),
         ]
 
@@ -65,14 +63,17 @@ class Cuda:
             self.why_not = "no NVIDIA driver"
             if self.closed:
                 return "skipped", "none in this container"
-            inside = quietly(self.probes.in_container, False)
-            mend = SHARE_LIBRARY if inside else INSTALL_DRIVER
-            return self.absent, "no NVIDIA driver is found", mend if self.absent == "failure" else ""
+            mend = SHARE_LIBRARY if quietly(self.probes.in_container, False) else INSTALL_DRIVER
+            return self._absent("no NVIDIA driver is found", mend)
         found = f"{self.driver.release} supports CUDA up to {_dotted(self.driver.cuda)}".strip()
         if self.driver.error:
             self.why_not = "the NVIDIA driver does not start"
             return "failure", f"{found}, but does not start: {self.driver.error}", "sudo reboot"
         return "ok", found
+
+    def _absent(self, found: str, mend: str) -> Finding:
+        """A failure with its remedy where a GPU is wanted, else nothing to mend."""
+        return self.absent, found, mend if self.absent == "failure" else ""
 
     def _container(self) -> Finding:
         if not self.probes.in_container():
@@ -82,8 +83,7 @@ class Cuda:
         if self.driver is not None:
             return "ok", "inside one, with NVIDIA's driver library"
         self.why_not = "this container was started without a GPU"
-        mend = RUN_WITH_GPU if self.absent == "failure" else ""
-        return self.absent, "inside one that was started without NVIDIA devices", mend
+        return self._absent("inside one that was started without NVIDIA devices", RUN_WITH_GPU)
 
     def _cupy_wheels(self) -> dict[str, str]:
         return {name: version for name, version in self.probes.distributions().items() if WHEEL.fullmatch(name)}
@@ -92,7 +92,7 @@ class Cuda:
         self.wheels = self._cupy_wheels()
         found = ", ".join(f"{name} {version}" for name, version in self.wheels.items())
         if not self.wheels:
-            status: Status = self.needed if self.driver is not None else self.absent
+            status = self.absent if self.driver is None else self.needed
             return status, "CuPy is not installed", "" if status == "skipped" else self._install()
         if len(self.wheels) > 1:
             return "failure", f"{found}: they overwrite each other's files", self._swap()
@@ -104,35 +104,33 @@ class Cuda:
         wheel = self._wheel_cuda()
         if wheel is None or self.driver is None:
             return "skipped", self.why_not or "no single CuPy wheel that names its CUDA"
+        supports = f"the driver supports {_dotted(self.driver.cuda)}"
         if self.driver.cuda >= (wheel, 0):
-            return "ok", f"the wheel is for CUDA {wheel}, the driver supports {_dotted(self.driver.cuda)}"
+            return "ok", f"the wheel is for CUDA {wheel}, {supports}"
         self.why_not = "the driver is too old for this CuPy wheel"
-        found = f"the wheel needs CUDA {wheel}.0 or newer, the driver supports {_dotted(self.driver.cuda)}"
-        return "failure", found, self._swap() if self.driver.cuda >= (12, 0) else INSTALL_DRIVER
+        mend = self._swap() if self.driver.cuda >= (12, 0) else INSTALL_DRIVER
+        return "failure", f"the wheel needs CUDA {wheel}.0 or newer, {supports}", mend
 
     def _nvrtc(self) -> Finding:
         if not self.wheels:
-            return "skipped", "CuPy is not installed"
-        self.nvrtc = version = self.probes.nvrtc()
-        wheel = self._wheel_cuda()
-        if version is None:
+            return NO_CUPY
+        self.nvrtc, wheel = self.probes.nvrtc(), self._wheel_cuda()
+        if self.nvrtc is None:
             return "failure", "CUDA's run-time compiler (NVRTC) is not found", self._install()
-        if wheel is not None and version[0] != wheel:
-            return "failure", f"{_dotted(version)} is found, the wheel needs {wheel}", self._install()
-        return "ok", _dotted(version)
+        if wheel not in (None, self.nvrtc[0]):
+            return "failure", f"{_dotted(self.nvrtc)} is found, the wheel needs {wheel}", self._install()
+        return "ok", _dotted(self.nvrtc)
 
     def _headers(self) -> Finding:
-        if not self.wheels:
-            return "skipped", "CuPy is not installed"
-        folder = self.probes.headers()
+        folder = self.probes.headers() if self.wheels else ""
         if folder is None:
             return "failure", "cuda_fp16.h, which CuPy's kernels include, is not found", self._install()
-        return "ok", folder
+        return ("ok", folder) if self.wheels else NO_CUPY
 
     def _import(self) -> Finding:
         if not self.wheels:
-            self.why_not = self.why_not or "CuPy is not installed"
-            return "skipped", "CuPy is not installed"
+            self.why_not = self.why_not or NO_CUPY[1]
+            return NO_CUPY
         before, self.why_not = self.why_not, "CuPy cannot be imported"
         version = self.probes.cupy()
         self.why_not = before
@@ -170,27 +168,26 @@ class Cuda:
             return "warning", f"{found}: other programs hold the memory", "nvidia-smi"
         return "ok", found
 
-    def _cuda_product(self) -> Finding:
+    def _product(self) -> Finding:
         return ("skipped", self.why_not) if self.why_not else trial_product(self.probes, self.device)
 
-    def _cuda_kernel(self) -> Finding:
+    def _kernel(self) -> Finding:
         if self.why_not:
             return "skipped", self.why_not
         return "ok", f"compiled and run in {self.probes.kernel(self.device):.2f} s"
 
     def _cudnn(self) -> Finding:
-        installed = self.probes.distributions()
+        installed, mend = self.probes.distributions(), CUDNN[self._fitting()] if self.wheels else ""
         names = ("nvidia-cudnn-frontend", f"nvidia-cudnn-cu{self._fitting()}")
         missing = [name for name in names if name not in installed]
-        mend = CUDNN[self._fitting()] if self.wheels else ""
-        if not missing:
-            versions = ", ".join(f"{name} {installed[name]}" for name in names)
-            front, library = (_release(installed[name]) for name in names)
-            if not (FRONT_ENDS[0] <= front < FRONT_ENDS[1] and library >= CUDNN_FROM):
-                return "warning", f"{versions}: not the versions that --kernels cudnn is made for", mend
+        if missing:
+            status: Status = "warning" if missing == [names[1]] else "skipped"
+            return status, f"optional; {' and '.join(missing)} not installed", mend
+        versions = ", ".join(f"{name} {installed[name]}" for name in names)
+        front, library = (tuple(map(int, re.findall(r"\d+", installed[name])[:2])) for name in names)
+        if FRONT_ENDS[0] <= front < FRONT_ENDS[1] and library >= CUDNN_FROM:
             return "ok", f"{versions}; used by --kernels cudnn only"
-        status: Status = "warning" if len(missing) == 1 and names[0] in installed else "skipped"
-        return status, f"optional; {' and '.join(missing)} not installed", mend
+        return "warning", f"{versions}: not the versions that --kernels cudnn is made for", mend
 
     def _wheel_cuda(self) -> int | None:
         """CUDA's major version in the name of the one CuPy wheel: cupy-cuda13x is 13, cupy-cuda113 was 11."""
@@ -204,16 +201,17 @@ class Cuda:
         return 12 if self._wheel_cuda() == 12 else 13
 
     def _compile_remedy(self) -> str:
-        """A compiler newer than the driver can make code that the driver rejects; else suspect the kernels on disk."""
+        """What mends a kernel that fails: an older compiler, if the driver may reject its code, else an empty cache."""
         if self.driver is not None and self.nvrtc is not None and self.nvrtc > self.driver.cuda:
             return f"{self._install()} 'cuda-toolkit=={_dotted(self.driver.cuda)}.*'"
         return f"CUPY_CACHE_DIR=$(mktemp -d) gpucnn doctor --device {self.device}"
 
     def _install(self, cuda: int | None = None) -> str:
+        """The command that installs CuPy for that CUDA, by default the one that fits."""
         return f"pip install 'gpucnn[cuda{cuda or self._fitting()}]'"
 
     def _swap(self, cuda: int | None = None) -> str:
-        """pip would leave the other wheel's files in the shared folder `cupy`, so all go before one comes back."""
+        """The command that replaces the CuPy wheels. All go first: they share the folder `cupy`, and pip mixes them."""
         remove = f"pip uninstall -y {' '.join(self.wheels)} && " if self.wheels else ""
         return remove + self._install(cuda)
 

@@ -42,13 +42,10 @@ class Report:
             wanted = named(self.device if device is None else device)
         except DeviceError:
             return False
-        if wanted is None or wanted.kind == "cpu":
-            return self._passed("NumPy", "CPU product")
-        return str(wanted) == self.tried and self._passed("CUDA product", "CUDA kernel")
-
-    def _passed(self, *names: str) -> bool:
+        on_cpu = wanted is None or wanted.kind == "cpu"
+        needed = {"NumPy", "CPU product"} if on_cpu else {"CUDA product", "CUDA kernel"}
         passed = {check.name for check in self.checks if check.status == "ok"}
-        return passed.issuperset(names)
+        return needed <= passed and (on_cpu or str(wanted) == self.tried)
 
     @property
     def exit_status(self) -> int:
@@ -69,12 +66,13 @@ def render(report: Report) -> str:
         if check.remedy:
             lines.append(f"{'':<4}  {'':<{width}}  -> {check.remedy}")
     verdict = "can be used" if report.usable() else "cannot be used"
-    if verdict == "can be used" and report.device.strip().lower() == "auto":
+    if report.usable() and report.device.strip().lower() == "auto":
         verdict = f"takes {report.tried if report.tried and report.usable(report.tried) else 'the CPU'}"
     return "\n".join([*lines, "", f"--device {report.device}: {verdict}"])
 
 
 def guarded(name: str, check: Callable[[], Finding], remedy: str = "") -> Check:
+    """What a check finds; where it raises, that is the finding, and `remedy` what mends it."""
     try:
         return Check(name, *check())
     except Exception as error:
