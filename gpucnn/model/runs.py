@@ -20,14 +20,13 @@ from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import GpucnnError, SettingError, TrainingError
 from ..networks import Recipe
+from ..optimizers import Optimizer, optimizer
 from ..training import Epoch, History
 from ..training.augmentation import Augmentation
 from ..workers import default_threads, helpers
 from . import Model
 
 MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
-
-DEFAULT_RATES = {"sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adam": 1e-3, "adamw": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -68,19 +67,16 @@ def folder(out: str | None, network: str, data: str, *, force: bool = False) -> 
     return path
 
 
-def recipe(settings: Settings, examples: int) -> tuple[Recipe, Any]:
-    """The recipe for a data set of so many training images, settings over it; its optimiser, or another's name."""
+def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer | str]:
+    """The recipe for a data set of that many training images, changed by the settings; and the optimizer to train with.
+
+    Another optimizer than the recipe's comes with its own usual learning rate.
+    """
     base = networks.entry(settings.network).recipe
-    lr = settings.lr
-    if lr is None:
-        lr = base.lr if settings.optimizer is None else DEFAULT_RATES.get(settings.optimizer, base.lr)
-    changed = dataclasses.replace(
-        base,
-        lr=lr,
-        schedule=settings.schedule or base.schedule,
-        batch_size=base.batch_size if settings.batch_size is None else settings.batch_size,
-        validation=base.validation if settings.validation is None else settings.validation,
-    )
+    given = {name: getattr(settings, name) for name in ("lr", "schedule", "batch_size", "validation")}
+    if given["lr"] is None and settings.optimizer is not None:
+        given["lr"] = getattr(optimizer(settings.optimizer), "usual_lr", Optimizer.usual_lr)
+    changed = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
     trained = max(1, examples - round(changed.validation * examples))
     epochs = changed.epochs_for(trained) if settings.epochs is None else settings.epochs
     return dataclasses.replace(changed, epochs=epochs), settings.optimizer or base.optimizer
@@ -178,7 +174,7 @@ class Recorder:
 
 def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callbacks: Sequence[Any] = ()) -> History:
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
-    chosen, optimizer = recipe(settings, len(dataset.train_labels))
+    chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
     try:
         recorder = Recorder(path / METRICS)
@@ -190,7 +186,7 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
             labels,
             epochs=chosen.epochs,
             batch_size=chosen.batch_size,
-            optimizer=optimizer,
+            optimizer=rule,
             lr=chosen.lr,
             schedule=chosen.schedule,
             validation=(held_images, held_labels) if len(held_labels) else None,
