@@ -282,7 +282,7 @@ BAD_IMAGES = {
     "floats below 0": (np.full((6, 8, 8, 1), -1.0), "floats from -1 to -1, 0..1 was expected"),
     "whole numbers": (np.zeros((6, 8, 8, 1), np.int64), "type int64: .* or as floats in 0..1, was expected"),
     "texts": (["cat.png"] * 6, "type <U7"),
-    "nan": (np.full((6, 8, 8, 1), np.nan), "the images hold NaN or infinite values; replace them first"),
+    "nan": (np.full((6, 8, 8, 1), np.nan), "images: holds NaN or infinite values; replace them first"),
     "infinite": (np.full((6, 8, 8, 1), np.inf, np.float32), "NaN or infinite"),
 }
 

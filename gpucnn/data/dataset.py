@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .preprocessing import Preprocessing
-from .split import permutation
+from .split import permutation, stratified_split
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+Part = tuple[Images, Labels]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,13 +43,11 @@ class Dataset:
                 "a classifier needs at least two, add examples of another"
             )
         for part in ("train", "test"):
-            images = checked_images(getattr(self, f"{part}_images"), f"{self.name}: {part}_images")
-            labels = checked_labels(getattr(self, f"{part}_labels"), f"{self.name}: {part}_labels")
-            check_pair(images, labels, len(self.class_names), f"{self.name}: {part}")
+            where = f"{self.name}: {part}"
+            images = checked_images(getattr(self, f"{part}_images"), f"{where}_images")
+            labels = checked_labels(getattr(self, f"{part}_labels"), f"{where}_labels")
+            check_pair(images, labels, len(self.class_names), where)
             object.__setattr__(self, f"{part}_labels", labels)
-        self._check_parts_together()
-
-    def _check_parts_together(self) -> None:
         if self.test_images.shape[1:] != self.train_images.shape[1:]:
             raise DataError(
                 f"{self.name}: test_images have shape {self.test_images.shape[1:]}, train_images "
@@ -59,6 +58,19 @@ class Dataset:
                 f"{self.name}: train_labels hold only one class ({self.class_names[self.train_labels[0]]}); "
                 "a classifier needs at least two, add examples of another"
             )
+
+    @classmethod
+    def of_parts(
+        cls, name: str, parts: Sequence[Part], class_names: Sequence[str], preprocessing: Preprocessing | None
+    ) -> Dataset:
+        """The data set of a training and a test part or, where there is one part, with a stratified fifth as the test.
+
+        DataError for a class with one example where the fifth is to be taken.
+        """
+        if len(parts) == 1:
+            ((images, labels),) = parts
+            parts = [(images[chosen], labels[chosen]) for chosen in stratified_split(labels, name, class_names)]
+        return cls(name, *parts[0], *parts[1], tuple(class_names), preprocessing)
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
@@ -86,12 +98,9 @@ class Dataset:
             )
         table = np.full(len(self.class_names), -1, np.int64)
         table[chosen] = np.arange(len(chosen))
-        parts: dict[str, Any] = {}
-        for part in ("train", "test"):
-            new = table[getattr(self, f"{part}_labels")]
-            parts[f"{part}_images"] = getattr(self, f"{part}_images")[new >= 0]
-            parts[f"{part}_labels"] = new[new >= 0]
-        return replace(self, class_names=tuple(self.class_names[label] for label in chosen), **parts)
+        train, test = table[self.train_labels], table[self.test_labels]
+        parts = [(self.train_images[train >= 0], train[train >= 0]), (self.test_images[test >= 0], test[test >= 0])]
+        return Dataset.of_parts(self.name, parts, [self.class_names[label] for label in chosen], self.preprocessing)
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
         """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
@@ -103,19 +112,13 @@ class Dataset:
             raise DataError(
                 f"{self.name}: validation fraction {fraction!r}, a number in [0, 1) was expected; use for example 0.1"
             )
-        total = len(self.train_labels)
+        images, labels, total = self.train_images, self.train_labels, len(self.train_labels)
         count = min(round(fraction * total), total - 1)
         if count == 0:
-            return self.train_images, self.train_labels, self.train_images[:0], self.train_labels[:0]
+            return images, labels, images[:0], labels[:0]
         held_out = np.zeros(total, bool)
         held_out[permutation(total, seed)[:count]] = True
-        kept = ~held_out
-        return (
-            self.train_images[kept],
-            self.train_labels[kept],
-            self.train_images[held_out],
-            self.train_labels[held_out],
-        )
+        return images[~held_out], labels[~held_out], images[held_out], labels[held_out]
 
     def _known_label(self, label: int) -> int:
         try:
@@ -140,6 +143,20 @@ def checked_images(images: Any, where: str) -> Images:
     if images.size == 0:
         raise DataError(f"{where}: shape {images.shape} holds no pictures; give at least one")
     return images
+
+
+def check_range(images: Any, where: str) -> None:
+    """DataError unless these floats lie in 0..1."""
+    if not images.size:
+        return
+    least, most = images.min(), images.max()  # NaN where there is one
+    if not np.isfinite([least, most]).all():
+        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
+    if least < 0 or most > 1:
+        raise DataError(
+            f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; hand over the uint8 values 0..255 "
+            "themselves, or scale them"
+        )
 
 
 def checked_labels(labels: Any, where: str) -> Labels:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .dataset import Dataset, Images
 from .preprocessing import Preprocessing
-from .split import stratified_split
 
 NAME = "digits"
 SIZE = 28
@@ -41,16 +40,11 @@ def load() -> Dataset:
         bunch = load_digits()
     except (OSError, ValueError) as error:
         raise DataError(f"digits: {path()} cannot be read ({error}); install scikit-learn again") from None
-    if bunch.images.shape != (COUNT, 8, 8):
-        raise DataError(
-            f"digits: {path()} holds {bunch.images.shape} values, {(COUNT, 8, 8)} were expected; "
-            "install scikit-learn again"
-        )
-    images, labels = enlarge(bunch.images), bunch.target.astype(np.int64)
-    train, test = stratified_split(labels, NAME)
-    names = tuple(str(digit) for digit in range(10))
-    preprocessing = Preprocessing((SIZE, SIZE), 1)
-    return Dataset(NAME, images[train], labels[train], images[test], labels[test], names, preprocessing)
+    found, expected = bunch.images.shape, (COUNT, 8, 8)
+    if found != expected:
+        raise DataError(f"digits: {path()} holds {found} values, {expected} were expected; install scikit-learn again")
+    part = enlarge(bunch.images), bunch.target.astype(np.int64)
+    return Dataset.of_parts(NAME, [part], [str(digit) for digit in range(10)], Preprocessing((SIZE, SIZE), 1))
 
 
 def enlarge(images: NDArray[np.float64]) -> Images:

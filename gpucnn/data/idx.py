@@ -64,12 +64,13 @@ def read_folder(folder: Path) -> Dataset:
             f"{folder}: no file {missing[0]} or {missing[0]}.gz; all of {', '.join(NAMES)} were expected; "
             "put the missing files there"
         )
-    train_images, test_images = (parse_images(read_content(path), path) for path in paths[::2])
-    train_labels, test_labels = (parse_labels(read_content(path), path) for path in paths[1::2])
-    classes = 1 + int(max(train_labels.max(initial=0), test_labels.max(initial=0)))
-    for images, labels, path in ((train_images, train_labels, paths[1]), (test_images, test_labels, paths[3])):
+    parts = [
+        (parse_images(read_content(images), images), parse_labels(read_content(labels), labels))
+        for images, labels in zip(paths[::2], paths[1::2])
+    ]
+    classes = 1 + max(int(labels.max(initial=0)) for _, labels in parts)
+    for (images, labels), path in zip(parts, paths[1::2]):
         if len(labels):
             check_pair(images, labels, classes, str(path))
-    names = tuple(str(label) for label in range(classes))
-    preprocessing = Preprocessing.of_arrays(train_images.shape) if train_images.size else None
-    return Dataset(str(folder), train_images, train_labels, test_images, test_labels, names, preprocessing)
+    preprocessing = Preprocessing.of_arrays(parts[0][0].shape)
+    return Dataset.of_parts(str(folder), parts, [str(label) for label in range(classes)], preprocessing)

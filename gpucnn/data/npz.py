@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .dataset import Dataset, Images, Labels, check_pair, checked_images, checked_labels
+from .dataset import Dataset, Images, Labels, check_pair, check_range, checked_images, checked_labels
 from .files import refuse_web_page
 from .preprocessing import Preprocessing
-from .split import stratified_split
 
 SCHEMES = (
     ("train_images", "train_labels", "test_images", "test_labels"),
@@ -33,20 +32,12 @@ def read_npz(path: Path) -> Dataset:
     """
     arrays = read_arrays(path)
     keys = chosen_keys(path, set(arrays))
-    parts = [(as_images(arrays[x], f"{path}: {x}"), as_labels(arrays[y], f"{path}: {y}")) for x, y in pairs(keys)]
+    pairs = list(zip(keys[::2], keys[1::2]))
+    parts = [(as_images(arrays[x], f"{path}: {x}"), as_labels(arrays[y], f"{path}: {y}")) for x, y in pairs]
     names = class_names(arrays.get("class_names"), [labels for _, labels in parts], path)
-    for (images, labels), (x, y) in zip(parts, pairs(keys)):
+    for (images, labels), (x, y) in zip(parts, pairs):
         check_pair(images, labels, len(names), f"{path}: {x}, {y}")
-    if len(parts) == 1:
-        ((images, labels),) = parts
-        parts = [(images[chosen], labels[chosen]) for chosen in stratified_split(labels, str(path), names)]
-    train, test = parts
-    return Dataset(str(path), *train, *test, names, Preprocessing.of_arrays(train[0].shape))
-
-
-def pairs(keys: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(images, labels) keys, two by two."""
-    return list(zip(keys[::2], keys[1::2]))
+    return Dataset.of_parts(str(path), parts, names, Preprocessing.of_arrays(parts[0][0].shape))
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -79,13 +70,7 @@ def chosen_keys(path: Path, present: set[str]) -> tuple[str, ...]:
 def as_images(array: Any, where: str) -> Images:
     """(N, H, W) or (N, H, W, C), uint8 or floats in 0..1 -> uint8 (N, H, W, C), floats as round(255 x)."""
     if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise DataError(f"{where}: holds NaN or infinite values; remove those pictures")
-        if array.size and (array.min() < 0 or array.max() > 1):
-            raise DataError(
-                f"{where}: floats from {array.min():g} to {array.max():g}, 0..1 was expected; "
-                "scale them, or save uint8 values 0..255"
-            )
+        check_range(array, where)
         array = np.rint(array.astype(np.float32, copy=False) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise DataError(

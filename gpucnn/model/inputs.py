@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.dataset import check_range
 from ..errors import DataError
 
 
@@ -19,15 +20,8 @@ def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
             f"images of shape {images.shape} and type {images.dtype}: (N, {', '.join(map(str, shape))}) as uint8, "
             "or as floats in 0..1, was expected"
         )
-    if images.dtype.kind == "f" and images.size:
-        least, most = images.min(), images.max()  # NaN where there is one
-        if not np.isfinite([least, most]).all():
-            raise DataError("the images hold NaN or infinite values; replace them first")
-        if least < 0 or most > 1:
-            raise DataError(
-                f"the images are floats from {least:g} to {most:g}, 0..1 was expected; hand over the uint8 values "
-                "0..255 themselves, or scale them"
-            )
+    if images.dtype.kind == "f":
+        check_range(images, "images")
     return images
 
 
