@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from ..engine.acceleration import TABLES
 from ..errors import GpucnnError
@@ -21,44 +21,43 @@ def one_of(names: Collection[str], default: str, text: str) -> Any:
         if name is not None and name not in names:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise typer.BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
+            raise BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
         return name
 
     shown = f"{text} One of {', '.join(names)}; {default}."
-    return typer.Option(metavar="NAME", callback=known, help=shown, show_default=False)
+    return Option(metavar="NAME", callback=known, help=shown, show_default=False)
 
 
 DataOption = Annotated[
     str,
-    typer.Option(
+    Option(
         metavar="NAME|PATH",
         help="The data set: digits, mnist, fashion-mnist or cifar10; or the path of an .npz file, of a folder of IDX "
         "files, or of a folder that has one sub-folder of pictures per class.",
     ),
 ]
 DeviceOption = Annotated[
-    str,
-    typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute. auto takes a CUDA GPU where one can be used."),
+    str, Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute. auto takes a CUDA GPU where one can be used.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="How many CPUs to compute with; by default all that this process may use.")
+    int | None, Option(min=1, help="How many CPUs to compute with; by default all that this process may use.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+JsonOption = Annotated[bool, Option("--json", help="Print one JSON object as the last line of standard output.")]
 LayersOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         metavar="MODULE[:CLASS]",
         help="Where the layers and losses of your own that the model holds are defined. May be given several times.",
     ),
 ]
 NetworkArgument = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="NETWORK", help="The network: a name that `gpucnn networks` lists, or module:factory of your own."
     ),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="The model.safetensors file that `gpucnn train` left in its folder.")
+    str, Argument(metavar="MODEL", help="The model.safetensors file that `gpucnn train` left in its folder.")
 ]
 KernelsOption = Annotated[
     str,
@@ -83,13 +82,13 @@ PrecisionOption = Annotated[
 
 def positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:
-        raise typer.BadParameter(f"{value}: a number above 0 was expected")
+        raise BadParameter(f"{value}: a number above 0 was expected")
     return value
 
 
 def part(value: float | None) -> float | None:
     if value is not None and not 0 <= value < 1:
-        raise typer.BadParameter(f"{value}: 0, or a part of 1 such as 0.1, was expected")
+        raise BadParameter(f"{value}: 0, or a part of 1 such as 0.1, was expected")
     return value
 
 
@@ -99,7 +98,7 @@ def options(texts: list[str] | None) -> dict[str, Any]:
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
+            raise BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
         found[name] = _value(value)
     return found
 
@@ -117,7 +116,7 @@ def whole_numbers(text: str, option: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         message = f"{text!r}: whole numbers with commas between were expected"
-        raise typer.BadParameter(message, param_hint=option) from None
+        raise BadParameter(message, param_hint=option) from None
 
 
 def labels(text: str, names: Sequence[str]) -> list[int]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Typer
 
 from .arguments import JsonOption
 
-data_app = typer.Typer(help="Download data sets, check their files, or say where they lie.", no_args_is_help=True)
+data_app = Typer(help="Download data sets, check their files, or say where they lie.", no_args_is_help=True)
 
-DataName = Annotated[str, typer.Argument(help="The data set: digits, mnist, fashion-mnist or cifar10.")]
+DataName = Annotated[str, Argument(help="The data set: digits, mnist, fashion-mnist or cifar10.")]
 
 
 def networks(
     name: Annotated[
-        str | None, typer.Argument(metavar="NETWORK", help="The network to show: a name, or module:factory.")
+        str | None, Argument(metavar="NETWORK", help="The network to show: a name, or module:factory.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

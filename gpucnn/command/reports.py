@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from ..errors import GpucnnError
 from . import arguments
@@ -14,15 +14,11 @@ from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, Th
 
 
 def check(
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NETWORK", help="A name, or module:name of a network or layer of your own."),
-    ],
+    name: Annotated[str, Argument(metavar="NETWORK", help="A name, or module:name of a network or layer of your own.")],
     input_shape: Annotated[
-        str | None,
-        typer.Option("--input", metavar="HxWxC", help="The shape of one input; for a layer."),
+        str | None, Option("--input", metavar="HxWxC", help="The shape of one input; for a layer.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The number that decides inputs, parameters and directions.")] = 0,
+    seed: Annotated[int, Option(min=0, help="The number that decides inputs, parameters and directions.")] = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -78,24 +74,21 @@ def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
     report = examine(device)
     print(json.dumps(report.to_dict()) if as_json else render(report))
     if report.exit_status:
-        raise typer.Exit(report.exit_status)
+        raise Exit(report.exit_status)
 
 
 def compare(
     network: NetworkArgument = "two-conv",
     data: DataOption = "digits",
     devices: Annotated[
-        str,
-        typer.Option(metavar="D,...", help="What to compare: cpu, cuda, cuda:N, and cuda+fused, +graph or +cudnn."),
+        str, Option(metavar="D,...", help="What to compare: cpu, cuda, cuda:N, and cuda+fused, +graph or +cudnn.")
     ] = "cpu,cuda",
-    steps: Annotated[int, typer.Option(min=1, help="How many updates to compare.")] = 100,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="How many images an update takes.")] = None,
-    batches: Annotated[
-        str, typer.Option(metavar="N,...", help="The batch sizes to time.")
-    ] = "32,64,128,256,512,1024,2048",
-    seed: Annotated[int, typer.Option(min=0, help="The number that decides weights and batches.")] = 0,
+    steps: Annotated[int, Option(min=1, help="How many updates to compare.")] = 100,
+    batch_size: Annotated[int | None, Option(min=1, help="How many images an update takes.")] = None,
+    batches: Annotated[str, Option(metavar="N,...", help="The batch sizes to time.")] = "32,64,128,256,512,1024,2048",
+    seed: Annotated[int, Option(min=0, help="The number that decides weights and batches.")] = 0,
     threads: ThreadsOption = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw it into this .png, .svg or .pdf file.")] = None,
+    plot: Annotated[str | None, Option(metavar="FILE", help="Draw it into this .png, .svg or .pdf file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the CPU with a GPU: how closely they agree after training from the same seed, and how fast each is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ..errors import GpucnnError
 from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
@@ -34,10 +34,9 @@ def evaluate(
 
 def predict(
     model: ModelArgument,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="The files of the pictures, one or more.")],
+    images: Annotated[list[str], Argument(metavar="IMAGE", help="The files of the pictures, one or more.")],
     invert: Annotated[
-        bool,
-        typer.Option("--invert", help="Turn dark and light round: for pictures dark on light, and a model of others."),
+        bool, Option("--invert", help="Turn dark and light round: for pictures dark on light, and a model of others.")
     ] = False,
     layers: LayersOption = None,
     device: DeviceOption = "auto",

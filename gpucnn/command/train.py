@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
+from typer import Exit, Option, echo
 
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
@@ -27,41 +27,38 @@ def train(
     data: DataOption = "digits",
     device: DeviceOption = "auto",
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="How often to go through all training images; by default as the recipe.")
+        int | None, Option(min=1, help="How often to go through all training images; by default as the recipe.")
     ] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many images each update of theta, the vector of all parameters, looks at."),
+        int | None, Option(min=1, help="How many images each update of theta, the vector of all parameters, looks at.")
     ] = None,
     optimizer: Annotated[
-        str | None,
-        one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient."),
+        str | None, one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient.")
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(
+        Option(
             callback=arguments.positive,
             help="The learning rate: how far an update moves theta. By default the recipe's, or with --optimizer the "
-            "usual one of that optimizer.",
+            "usual one of that optimiser.",
         ),
     ] = None,
     schedule: Annotated[
-        str | None,
-        one_of(SCHEDULES, "by default the recipe's", "How the learning rate changes from update to update."),
+        str | None, one_of(SCHEDULES, "by default the recipe's", "How the learning rate changes from update to update.")
     ] = None,
     validation: Annotated[
         float | None,
-        typer.Option(
+        Option(
             callback=arguments.part,
             help="The part of the training images, such as 0.1, that is not trained on but measured after each epoch.",
         ),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
+        str | None, Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set",
             metavar="NAME=VALUE",
             help="Set an argument of the network, such as hidden=64; `gpucnn networks NETWORK` lists them. May be "
@@ -70,7 +67,7 @@ def train(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="HxW",
             help="The height and width to which pictures from a folder are resized, then cropped at the centre; "
             "28x28 by default.",
@@ -78,16 +75,16 @@ def train(
     ] = None,
     channels: Annotated[
         int | None,
-        typer.Option(
+        Option(
             help="Read pictures from a folder in grey (1) or in colour (3). By default in colour, unless all are grey."
         ),
     ] = None,
     invert: Annotated[
-        bool, typer.Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
+        bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
     ] = False,
     augment: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="shift=N,flip",
             help="Change training images at random whenever they are used, so that the network meets more of them: "
             "move them by up to N pixels, mirror half of them.",
@@ -96,7 +93,7 @@ def train(
     threads: ThreadsOption = None,
     seed: Annotated[
         int,
-        typer.Option(
+        Option(
             min=0,
             help="The number that decides all chance: the initial weights, the order of the batches, the augmentation. "
             "The same seed repeats a run.",
@@ -104,14 +101,14 @@ def train(
     ] = 0,
     out: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="The folder in which the run is saved; by default a new runs/NETWORK-DATA."),
+        Option(metavar="DIR", help="The folder in which the run is saved; by default a new runs/NETWORK-DATA."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over the finished run that lies in --out.")] = False,
+    force: Annotated[bool, Option("--force", help="Write over the finished run that lies in --out.")] = False,
     kernels: KernelsOption = "default",
     precision: PrecisionOption = "float32",
     graph: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--graph/--no-graph",
             help="Record a training step as one CUDA graph and replay it, which saves launching its kernels one by "
             "one; takes the fused kernels along. Experimental: it has not yet run on a GPU.",
@@ -156,14 +153,14 @@ def train(
     path = runs.folder(out, network, dataset.name, force=force)
     chosen, _ = runs.recipe(settings, len(dataset.train_labels))
     images = f"{len(dataset.train_labels):,} images"
-    typer.echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
-    typer.echo(_device_line(device, model), err=True)
+    echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
+    echo(_device_line(device, model), err=True)
     with reporter(chosen.epochs) as shown:
         history = runs.run(settings, dataset, model, path, (shown,))
     result = runs.result(model, dataset, history, path)
     if history.interrupted:
         stopped = f"interrupted in epoch {len(history.epochs) + 1}"
-        typer.echo(f"{stopped}; what was learnt until then is in {path}", err=True)
+        echo(f"{stopped}; what was learnt until then is in {path}", err=True)
     if as_json:
         print(json.dumps(result))
     else:
@@ -174,7 +171,7 @@ def train(
             f"{speed if history.epochs else ''}saved in {path}"
         )
     if history.interrupted:
-        raise typer.Exit(130)
+        raise Exit(130)
 
 
 def _device_line(asked: str, model: Any) -> str:

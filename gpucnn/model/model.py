@@ -194,11 +194,7 @@ class Model:
     def _augmentation(self, asked: Augmentation | str | None, seed: np.random.SeedSequence) -> Augmentation | None:
         if asked is None:
             return None
-        chosen = Augmentation.parse(asked) if isinstance(asked, str) else asked
-        if not isinstance(chosen, Augmentation):
-            raise SettingError(
-                f"augmentation {chosen!r}: an Augmentation, or a text such as shift=2,flip, was expected"
-            )
+        chosen = accepted.argument("augmentation", asked)
         chosen.check(self.network.input_shape)
         return replace(chosen, key=int(seed.generate_state(1)[0]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import itertools
 import json
 import math
 import re
@@ -58,13 +59,9 @@ def folder(out: str | None, network: str, data: str, *, force: bool = False) -> 
             raise GpucnnError(f"--out {out}: it holds a finished run ({MODEL}); choose another folder, or say --force")
         return path
     name = re.sub(r"[^\w.+-]+", "-", network)  # module:factory is no folder's name everywhere
-    base = Path("runs") / f"{name}-{data}"
-    number = 2
-    path = base
-    while path.exists():
-        path = base.with_name(f"{base.name}-{number}")
-        number += 1
-    return path
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    paths = (Path("runs") / f"{name}-{data}{end}" for end in ends)
+    return next(path for path in paths if not path.exists())
 
 
 def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer | str]:
@@ -101,16 +98,15 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     """The named network for this data set's images and classes."""
     entry = networks.entry(settings.network)
     classes = len(dataset.class_names)
-    for name in settings.options:
-        if name not in options_of(settings.network):
-            there = shown(options_of(settings.network)) or "none"
-            raise SettingError(f"network {settings.network} has no setting {name!r}; it has {there}")
+    there = options_of(settings.network)
+    if wrong := [name for name in settings.options if name not in there]:
+        raise SettingError(f"network {settings.network} has no setting {wrong[0]!r}; it has {shown(there) or 'none'}")
     try:
         network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
     except TypeError as error:
         raise SettingError(
             f"network {settings.network} cannot be built with {shown(settings.options)} ({error}); "
-            f"settings such as {shown(options_of(settings.network))} were expected"
+            f"settings such as {shown(there)} were expected"
         ) from None
     return Model(
         network,
