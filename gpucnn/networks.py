@@ -24,10 +24,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. lr: the base learning rate; schedule: a name in `schedules.SCHEDULES`.
+    """How a network is trained. lr: the base learning rate; schedule: a schedule's name, one of `schedules.SCHEDULES`.
 
-    epochs are for data sets of MNIST's size; a small one gets as many as it takes to make `updates` updates.
-    validation: the part of the training images that is held out for the learning curve.
+    epochs are for data sets of MNIST's size; on a smaller one there are more, until theta, the vector of all
+    parameters, has been updated `updates` times. validation: the part of the training images that is not trained on
+    but measured after each epoch, for the learning curve.
     """
 
     optimizer: Optimizer
@@ -39,7 +40,7 @@ class Recipe:
     validation: float = 0.1
 
     def epochs_for(self, examples: int) -> int:
-        """The number of epochs on so many training examples."""
+        """The number of epochs on a data set with this number of training examples."""
         return max(self.epochs, math.ceil(self.updates / math.ceil(examples / self.batch_size)))
 
 

@@ -73,7 +73,7 @@ def callbacks(given: Any) -> list[Any]:
 
 
 def warn_of_output(network: Network, loss: Loss) -> None:
-    """Of a last layer that is an output function, where the loss is gpucnn's and applies its own to logits."""
+    """Warn where the last layer is an output function and the loss, one of gpucnn's, applies its own to logits."""
     last: Any = network
     while isinstance(last, Network) and last.layers:
         last = last.layers[-1]

@@ -35,10 +35,10 @@ from .tensors import named, take
 class Model:
     """network + loss + parameters on a device + what the input is.
 
-    network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: of the initial
-    weights, the same on every device. class_names: one text per class, "0", "1", ... by default.
-    threads: CPUs to compute with, all the process may use by default. kernels, precision, graph: see
-    `acceleration.Acceleration`; those for a CUDA device are experimental, not yet run on a GPU.
+    network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
+    initial weights, the same on every device. class_names: one text per class; "0", "1", ... by default.
+    threads: how many CPUs to compute with; by default all that the process may use. kernels, precision, graph: see
+    `acceleration.Acceleration`; those for a CUDA device are experimental and have not yet run on a GPU.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Model:
 
     @property
     def theta(self) -> Any:
-        """All parameters as one vector on the device; what is written there changes the model."""
+        """theta, the vector of all parameters, on the device; what is written there changes the model."""
         return self.execution.theta
 
     @theta.setter
@@ -151,10 +151,11 @@ class Model:
 
         A loss of numbers takes (N, K) floats as labels. sample_weight: (N,) factors of the examples' losses, in means
         over a batch too. augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`.
-        seed: of the batch order, of the augmentation, and of what layers draw; another call with the same seed repeats
-        all. lr: the base rate, in units of the loss's mean over a batch, layered eq. (8), (9). schedule: its name, or a
-        function of (step, steps). callbacks: functions, called with each Epoch, or objects with one or both of the
-        methods of `training.Callback`. progress: whether to show it; by default on a terminal and in a notebook.
+        seed: decides the order of the batches, the augmentation, and what layers draw; the same seed repeats them all.
+        lr: the base learning rate; gradients are means over a batch, layered eq. (8), (9). schedule: what lr is
+        multiplied by, a function of (step, steps), or a schedule's name. callbacks: functions, called with each Epoch,
+        or objects with one or both methods of `training.Callback`. progress: whether to show how far training is; by
+        default on a terminal and in a notebook.
         Training goes on from the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError,
         with the batch size that should fit, when the device's memory is too small.
         """

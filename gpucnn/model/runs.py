@@ -32,7 +32,7 @@ MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run's user may set; None is the network's recipe."""
+    """What a user may set of a run. None means what the network's recipe says; schedule is a schedule's name."""
 
     network: str = "two-conv"
     device: str = "auto"
@@ -50,7 +50,10 @@ class Settings:
 
 
 def folder(out: str | None, network: str, data: str, *, force: bool = False) -> Path:
-    """A free folder for the run: out, or runs/NETWORK-DATA, then -2, -3. Raises GpucnnError for a finished run's."""
+    """A free folder for the run: out, or runs/NETWORK-DATA, with -2, -3, ... where there is one already.
+
+    Raises GpucnnError where out holds a finished run and force does not allow to write over it.
+    """
     if out is not None:
         path = Path(out)
         if path.exists() and not path.is_dir():
@@ -122,13 +125,13 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
 
 
 def options_of(network: str) -> dict[str, Any]:
-    """What can be set of a named network, with the defaults."""
+    """The arguments of a named network that --set changes, with their defaults."""
     parameters = inspect.signature(networks.entry(network).build).parameters
     return {name: each.default for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
 
 
 def shown(options: Mapping[str, Any]) -> str:
-    """As --set takes them, such as "filters=8,16, hidden=128"."""
+    """The options as --set takes them, such as "filters=8,16, hidden=128"."""
     return ", ".join(
         f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()
     )
@@ -204,7 +207,7 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
 
 
 def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
-    """What `gpucnn train --json` prints. seconds: of training; losses and accuracy: of the test images.
+    """What `gpucnn train --json` prints: the seconds of training, and the loss and accuracy on the test images.
 
     Raises TrainingError when the loss is not finite.
     """

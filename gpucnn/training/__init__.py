@@ -25,9 +25,10 @@ DIVERGED = 1e18  # a loss or a parameter above it: the squares that Adam keeps n
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch showed. epoch counts from 1; losses are means per example, train_loss while theta was moving.
+    """What one epoch showed. epoch counts from 1; losses are means per example.
 
-    lr: of the epoch's last step. seconds: of training, without validation.
+    train_loss was measured batch by batch, while training moved theta, the vector of all parameters; validation_loss
+    and validation_accuracy after the epoch. lr: the learning rate of the last step. seconds: without the validation.
     """
 
     epoch: int
@@ -66,7 +67,7 @@ class Callback(Protocol):
 
 
 class Step(Protocol):
-    """What trains: one of engine's steps. steps: updates done; theta: the vector that they write."""
+    """What trains: one of engine's steps. steps: how many updates are done; theta: the vector of all parameters."""
 
     @property
     def steps(self) -> int: ...
@@ -75,7 +76,7 @@ class Step(Protocol):
     def theta(self) -> Array: ...
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
-        """Update theta by the examples `batch` (indices); their losses, on the device."""
+        """Update theta by the examples whose indices are in `batch`. -> their losses, on the device."""
 
 
 Evaluate = Callable[[], tuple[float, float | None]]
@@ -83,7 +84,7 @@ Evaluate = Callable[[], tuple[float, float | None]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: epochs, examples per batch, the base learning rate and its schedule."""
+    """How long and how fast to train: lr, the base learning rate, is multiplied by the schedule at every step."""
 
     epochs: int
     batch_size: int
