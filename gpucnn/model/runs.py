@@ -140,33 +140,28 @@ def shown(options: Mapping[str, Any]) -> str:
 class Recorder:
     """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
 
-    The folder is made, and found to be writable, before the training. What an earlier run left in the file goes with
-    the first batch: settings that are refused cost nothing.
+    The folder is made, and what an earlier run left in the file goes, after the first batch: settings that are refused
+    cost nothing. Raises GpucnnError where that cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._begun, self._made = path, False, not path.parent.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("a", encoding="utf-8").close()
+        self.path, self._begun = path, False
 
     def begin(self) -> None:
-        if not self._begun:
+        if self._begun:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text("", encoding="utf-8")
-            self._begun = True
-
-    def withdraw(self) -> None:
-        """Remove an empty file, and the folder if this made it and it is empty, unless a batch came."""
-        with contextlib.suppress(OSError):
-            if not self._begun and not self.path.stat().st_size:
-                self.path.unlink()
-                if self._made:
-                    self.path.parent.rmdir()
+        except OSError as error:
+            why = error.strerror or error
+            raise GpucnnError(f"{self.path.parent}: the run cannot be written there: {why}") from None
+        self._begun = True
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         self.begin()
 
     def epoch(self, epoch: Epoch) -> None:
-        self.begin()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
 
@@ -175,29 +170,22 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
     chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
-    try:
-        recorder = Recorder(path / METRICS)
-    except OSError as error:
-        raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
-    try:
-        history = model.fit(
-            images,
-            labels,
-            epochs=chosen.epochs,
-            batch_size=chosen.batch_size,
-            optimizer=rule,
-            lr=chosen.lr,
-            schedule=chosen.schedule,
-            validation=(held_images, held_labels) if len(held_labels) else None,
-            augmentation=settings.augmentation,
-            seed=settings.seed,
-            callbacks=(recorder, *callbacks),
-            progress=False,
-        )
-    except GpucnnError:
-        recorder.withdraw()
-        raise
-    recorder.begin()  # of no epochs too
+    recorder = Recorder(path / METRICS)
+    history = model.fit(
+        images,
+        labels,
+        epochs=chosen.epochs,
+        batch_size=chosen.batch_size,
+        optimizer=rule,
+        lr=chosen.lr,
+        schedule=chosen.schedule,
+        validation=(held_images, held_labels) if len(held_labels) else None,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        callbacks=(recorder, *callbacks),
+        progress=False,
+    )
+    recorder.begin()  # of no batches too
     model.save(path / MODEL, trained_on=dataset.name, epochs=len(history.epochs))
     if history.epochs:
         from .curves import learning_curves
