@@ -16,7 +16,7 @@ from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, Th
 def check(
     name: Annotated[str, Argument(metavar="NETWORK", help="A name, or module:name of a network or layer of your own.")],
     input_shape: Annotated[
-        str | None, Option("--input", metavar="HxWxC", help="The shape of one input; for a layer.")
+        str | None, Option("--input", metavar="HxWxC", help="The shape of one input, which a layer needs.")
     ] = None,
     seed: Annotated[int, Option(min=0, help="The number that decides inputs, parameters and directions.")] = 0,
     device: DeviceOption = "auto",
@@ -48,9 +48,8 @@ def check(
         width = max(len(row.name) for row in rows)
         for row in rows:
             shown = " x ".join(map(str, row.shape))
-            verdict = (
-                "right" if row.right else "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
-            )
+            wrong_or_not = "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
+            verdict = "right" if row.right else wrong_or_not
             print(
                 f"{row.name:<{width}}  {shown:<18} relative error {row.error:.1e}  "
                 f"{row.directions} directions, {row.kinks} kinks avoided  {verdict}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,15 @@ from .split import permutation, stratified_split
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-Part = tuple[Images, Labels]
+MOST_CLASSES = 100_000
+
+
+class Part(NamedTuple):
+    """The training or the test part of a data set, and where it comes from, for messages."""
+
+    images: Images
+    labels: Labels
+    where: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,16 +68,24 @@ class Dataset:
 
     @classmethod
     def of_parts(
-        cls, name: str, parts: Sequence[Part], class_names: Sequence[str], preprocessing: Preprocessing | None
+        cls, name: str, parts: Sequence[Part], names: Sequence[str] | None = None, how: Preprocessing | None = None
     ) -> Dataset:
         """The data set of a training and a test part or, where there is one part, with a stratified fifth as the test.
 
-        DataError for a class with one example where the fifth is to be taken.
+        names: those of the classes; by default 0, 1, ... to the largest label. how: picture files become such images;
+        by default in the shape of these. DataError, with a part's place, for what does not belong together.
         """
+        most = max(int(part.labels.max(initial=0)) for part in parts)
+        if names is None and most >= MOST_CLASSES:
+            raise DataError(f"{name}: the largest label is {most}; number the classes 0, 1, 2, ... without gaps")
+        names = [str(label) for label in range(1 + most)] if names is None else names
+        for part in parts:
+            check_pair(part.images, part.labels, len(names), part.where)
+        arrays = [(part.images, part.labels) for part in parts]
         if len(parts) == 1:
-            ((images, labels),) = parts
-            parts = [(images[chosen], labels[chosen]) for chosen in stratified_split(labels, name, class_names)]
-        return cls(name, *parts[0], *parts[1], tuple(class_names), preprocessing)
+            ((images, labels),) = arrays
+            arrays = [(images[chosen], labels[chosen]) for chosen in stratified_split(labels, name, names)]
+        return cls(name, *arrays[0], *arrays[1], tuple(names), how or Preprocessing.of_arrays(parts[0].images.shape))
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
@@ -90,7 +105,11 @@ class Dataset:
 
         DataError for a class that is unknown or repeated, or if fewer than two are named.
         """
-        chosen = [self._known_label(label) for label in labels]
+        for label in labels:
+            is_number = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+            if not is_number or not 0 <= label < len(self.class_names):
+                raise DataError(f"{self.name}: there is no class {label!r}; choose from {self._valid_labels()}")
+        chosen = list(map(int, labels))
         if len(set(chosen)) != len(chosen) or len(chosen) < 2:
             raise DataError(
                 f"{self.name}: classes {list(labels)} were asked for, two or more different ones were expected; "
@@ -98,9 +117,14 @@ class Dataset:
             )
         table = np.full(len(self.class_names), -1, np.int64)
         table[chosen] = np.arange(len(chosen))
-        train, test = table[self.train_labels], table[self.test_labels]
-        parts = [(self.train_images[train >= 0], train[train >= 0]), (self.test_images[test >= 0], test[test >= 0])]
-        return Dataset.of_parts(self.name, parts, [self.class_names[label] for label in chosen], self.preprocessing)
+        names = tuple(self.class_names[label] for label in chosen)
+
+        def kept(images: Images, old: Labels) -> tuple[Images, Labels]:
+            new = table[old]
+            return images[new >= 0], new[new >= 0]
+
+        train, test = kept(self.train_images, self.train_labels), kept(self.test_images, self.test_labels)
+        return Dataset(self.name, *train, *test, names, self.preprocessing)
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
         """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
@@ -119,15 +143,6 @@ class Dataset:
         held_out = np.zeros(total, bool)
         held_out[permutation(total, seed)[:count]] = True
         return images[~held_out], labels[~held_out], images[held_out], labels[held_out]
-
-    def _known_label(self, label: int) -> int:
-        try:
-            index = operator.index(label)
-        except TypeError:
-            index = -1
-        if isinstance(label, bool) or not 0 <= index < len(self.class_names):
-            raise DataError(f"{self.name}: there is no class {label!r}; choose from {self._valid_labels()}")
-        return index
 
     def _valid_labels(self) -> str:
         return ", ".join(
@@ -178,9 +193,11 @@ def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None
             f"{where}: {len(images)} pictures but {len(labels)} labels; one label per picture was expected, "
             "check that both belong together"
         )
+    if not len(labels):
+        return
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= classes:
         raise DataError(
             f"{where}: labels run from {lowest} to {highest}, 0..{classes - 1} was expected for {classes} classes; "
-            "number the classes from 0, or correct the class names"
+            "number the classes 0, 1, 2, ..., and have a name, or an output of the network, for each"
         )

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Images
-from .preprocessing import Preprocessing
+from .dataset import Dataset, Images, Part
 
 NAME = "digits"
 SIZE = 28
@@ -43,8 +42,8 @@ def load() -> Dataset:
     found, expected = bunch.images.shape, (COUNT, 8, 8)
     if found != expected:
         raise DataError(f"digits: {path()} holds {found} values, {expected} were expected; install scikit-learn again")
-    part = enlarge(bunch.images), bunch.target.astype(np.int64)
-    return Dataset.of_parts(NAME, [part], [str(digit) for digit in range(10)], Preprocessing((SIZE, SIZE), 1))
+    part = Part(enlarge(bunch.images), bunch.target.astype(np.int64), NAME)
+    return Dataset.of_parts(NAME, [part])
 
 
 def enlarge(images: NDArray[np.float64]) -> Images:

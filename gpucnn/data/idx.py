@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Images, Labels, check_pair
+from .dataset import Dataset, Images, Labels, Part
 from .files import AGAIN, find_files, read_content
-from .preprocessing import Preprocessing
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IMAGES_MAGIC = 0x0803
@@ -65,12 +64,7 @@ def read_folder(folder: Path) -> Dataset:
             "put the missing files there"
         )
     parts = [
-        (parse_images(read_content(images), images), parse_labels(read_content(labels), labels))
+        Part(parse_images(read_content(images), images), parse_labels(read_content(labels), labels), str(labels))
         for images, labels in zip(paths[::2], paths[1::2])
     ]
-    classes = 1 + max(int(labels.max(initial=0)) for _, labels in parts)
-    for (images, labels), path in zip(parts, paths[1::2]):
-        if len(labels):
-            check_pair(images, labels, classes, str(path))
-    preprocessing = Preprocessing.of_arrays(parts[0][0].shape)
-    return Dataset.of_parts(str(folder), parts, [str(label) for label in range(classes)], preprocessing)
+    return Dataset.of_parts(str(folder), parts)

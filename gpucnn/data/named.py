@@ -9,11 +9,8 @@ import numpy as np
 from ..errors import DataError
 from . import cifar, digits, idx, sources
 from .catalogue import SOURCES, Source, known_name
-from .dataset import Dataset, Images, Labels, check_pair
+from .dataset import Dataset, Part, check_pair
 from .files import AGAIN
-from .preprocessing import Preprocessing
-
-Batch = tuple[Images, Labels, str, str]  # and where the two come from, for messages
 
 
 def load_named(name: str) -> Dataset:
@@ -56,27 +53,27 @@ def assemble(source: Source, members: list[sources.Member]) -> Dataset:
     batches = cifar_batches(members) if cifar.NAMES in source.layouts else idx_batches(members)
     train = len(batches) - 1
     counts = [source.counts[0] // train] * train + [source.counts[1]]
-    for (images, labels, pictures, answers), count in zip(batches, counts):
+    for (images, labels, where), pictures, count in zip(batches, members[:: len(members) // len(batches)], counts):
         expected = (count, *source.shape)
         if images.shape != expected:
             raise DataError(
-                f"{pictures}: pictures of shape {images.shape}, {expected} was expected for {source.name}; {AGAIN}, "
-                "or give its folder as a path if it is a data set of your own"
+                f"{pictures.where}: pictures of shape {images.shape}, {expected} was expected for {source.name}; "
+                f"{AGAIN}, or give its folder as a path if it is a data set of your own"
             )
-        check_pair(images, labels, len(source.class_names), answers)
-    train_images, train_labels, *_ = zip(*batches[:-1])
-    parts = [(np.concatenate(train_images), np.concatenate(train_labels)), batches[-1][:2]]
-    return Dataset.of_parts(source.name, parts, source.class_names, Preprocessing.of_arrays(source.shape))
+        check_pair(images, labels, len(source.class_names), where)
+    train_images, train_labels, _ = zip(*batches[:-1])
+    first = Part(np.concatenate(train_images), np.concatenate(train_labels), source.name)
+    return Dataset.of_parts(source.name, [first, batches[-1]], source.class_names)
 
 
-def idx_batches(members: list[sources.Member]) -> list[Batch]:
+def idx_batches(members: list[sources.Member]) -> list[Part]:
     """The training part, then the test part."""
     return [
-        (idx.parse_images(x.content, x.where), idx.parse_labels(y.content, y.where), x.where, y.where)
+        Part(idx.parse_images(x.content, x.where), idx.parse_labels(y.content, y.where), y.where)
         for x, y in zip(members[::2], members[1::2], strict=True)
     ]
 
 
-def cifar_batches(members: list[sources.Member]) -> list[Batch]:
+def cifar_batches(members: list[sources.Member]) -> list[Part]:
     """The five batches of the training part, then the test part."""
-    return [(*cifar.parse(each.content, each.where), each.where, each.where) for each in members]
+    return [Part(*cifar.parse(each.content, each.where), each.where) for each in members]

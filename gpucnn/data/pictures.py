@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Images
+from .dataset import Dataset, Images, Part
 from .preprocessing import Preprocessing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -111,9 +111,9 @@ def read_folder(
     labels = [np.repeat(np.arange(len(found)), [len(paths) for paths in found.values()]) for found in listings]
     if channels is None:
         channels = 1 if all(is_grey(path) for paths in files for path in paths) else 3
-    preprocessing = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
-    parts = [(read_pictures(paths, preprocessing), part) for paths, part in zip(files, labels)]
-    return Dataset.of_parts(str(folder), parts, list(listings[0]), preprocessing)
+    how = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
+    parts = [Part(read_pictures(paths, how), numbers, str(folder)) for paths, numbers in zip(files, labels)]
+    return Dataset.of_parts(str(folder), parts, list(listings[0]), how)
 
 
 def class_listing(root: Path) -> dict[str, list[Path]]:
