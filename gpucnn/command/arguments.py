@@ -15,7 +15,7 @@ from ..kernels.cuda.cublas import PRECISIONS
 
 
 def one_of(names: Collection[str], default: str, text: str) -> Any:
-    """An option that takes one of these names, a table's, as it is when the command runs. default: said in the help."""
+    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
 
     def known(name: str | None) -> str | None:
         if name is not None and name not in names:

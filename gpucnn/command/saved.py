@@ -36,7 +36,11 @@ def predict(
     model: ModelArgument,
     images: Annotated[list[str], Argument(metavar="IMAGE", help="The files of the pictures, one or more.")],
     invert: Annotated[
-        bool, Option("--invert", help="Turn dark and light round: for pictures dark on light, and a model of others.")
+        bool,
+        Option(
+            "--invert",
+            help="Swap dark and light, where the pictures have them the other way round than those of the training.",
+        ),
     ] = False,
     layers: LayersOption = None,
     device: DeviceOption = "auto",

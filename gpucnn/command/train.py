@@ -19,6 +19,8 @@ from .arguments import (
     PrecisionOption,
     ThreadsOption,
     one_of,
+    part,
+    positive,
 )
 
 
@@ -38,7 +40,7 @@ def train(
     lr: Annotated[
         float | None,
         Option(
-            callback=arguments.positive,
+            callback=positive,
             help="The learning rate: how far an update moves theta. By default the recipe's, or with --optimizer the "
             "usual one of that optimiser.",
         ),
@@ -48,10 +50,7 @@ def train(
     ] = None,
     validation: Annotated[
         float | None,
-        Option(
-            callback=arguments.part,
-            help="The part of the training images, such as 0.1, that is not trained on but measured after each epoch.",
-        ),
+        Option(callback=part, help="Hold out this part of the images, such as 0.1, to measure each epoch."),
     ] = None,
     classes: Annotated[
         str | None, Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
@@ -66,18 +65,10 @@ def train(
         ),
     ] = None,
     size: Annotated[
-        str | None,
-        Option(
-            metavar="HxW",
-            help="The height and width to which pictures from a folder are resized, then cropped at the centre; "
-            "28x28 by default.",
-        ),
+        str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
     ] = None,
     channels: Annotated[
-        int | None,
-        Option(
-            help="Read pictures from a folder in grey (1) or in colour (3). By default in colour, unless all are grey."
-        ),
+        int | None, Option(help="Read pictures from a folder in grey (1) or colour (3); by default as they are.")
     ] = None,
     invert: Annotated[
         bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
@@ -92,16 +83,10 @@ def train(
     ] = None,
     threads: ThreadsOption = None,
     seed: Annotated[
-        int,
-        Option(
-            min=0,
-            help="The number that decides all chance: the initial weights, the order of the batches, the augmentation. "
-            "The same seed repeats a run.",
-        ),
+        int, Option(min=0, help="The number that decides weights, batches and augmentation; the same repeats a run.")
     ] = 0,
     out: Annotated[
-        str | None,
-        Option(metavar="DIR", help="The folder in which the run is saved; by default a new runs/NETWORK-DATA."),
+        str | None, Option(metavar="DIR", help="Save the run in this folder; by default in a new runs/NETWORK-DATA.")
     ] = None,
     force: Annotated[bool, Option("--force", help="Write over the finished run that lies in --out.")] = False,
     kernels: KernelsOption = "default",
