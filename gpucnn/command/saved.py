@@ -39,7 +39,7 @@ def predict(
         bool,
         Option(
             "--invert",
-            help="Swap dark and light, where the pictures have them the other way round than those of the training.",
+            help="Swap dark and light, for pictures dark on light where those of the training were not.",
         ),
     ] = False,
     layers: LayersOption = None,
