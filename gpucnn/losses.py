@@ -1,4 +1,4 @@
-"""Losses own the output function: networks end in logits, and nothing is applied twice."""
+"""Losses: each applies its output function, such as softmax, itself, so networks end in logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = Any
 
 
 class Loss:
-    """The base of losses: frozen settings. It holds defaults only, and deriving from it is optional.
+    """The base of losses. It holds defaults only, and deriving from it is optional.
 
     numbers: the targets are numbers (N, K), as logits are, and not whole numbers (N,) below K, the classes.
     """

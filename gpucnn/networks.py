@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import SettingError
-from .layers import AvgPool2D, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid, Tanh
+from .layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from .losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from .network import Network, own
 from .optimizers import SGD, Adam, Optimizer
@@ -24,10 +24,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. lr: the base learning rate; schedule: a name in `schedules.SCHEDULES`.
+    """How a network is trained. lr: the base learning rate; schedule: a schedule's name, one of `schedules.SCHEDULES`.
 
-    epochs are for data sets of MNIST's size; a small one gets as many as it takes to make `updates` updates.
-    validation: the part of the training images that is held out for the learning curve.
+    epochs are for data sets of MNIST's size; on a smaller one there are more, until theta, the vector of all
+    parameters, has been updated `updates` times. validation: the part of the training images that is not trained on
+    but measured after each epoch, for the learning curve.
     """
 
     optimizer: Optimizer
@@ -39,7 +40,7 @@ class Recipe:
     validation: float = 0.1
 
     def epochs_for(self, examples: int) -> int:
-        """The number of epochs on so many training examples."""
+        """The number of epochs on a data set with this number of training examples."""
         return max(self.epochs, math.ceil(self.updates / math.ceil(examples / self.batch_size)))
 
 
@@ -75,10 +76,7 @@ def single_filter(input_shape: Shape = (28, 28, 1), classes: int = 10, *, hidden
 
     single-filter, "Network", "Neural Net" and "Neural Network"; 28 -> 26 -> 13 -> 169-70-10.
     """
-    return Network(
-        input_shape,
-        (Conv2D(1, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(hidden), ReLU(), Dense(classes)),
-    )
+    return Network(input_shape, (Conv2D(1, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(hidden), ReLU(), Dense(classes)))
 
 
 def two_conv(
@@ -122,8 +120,7 @@ def binary_sigmoid(input_shape: Shape = (28, 28, 1), classes: int = 2) -> Networ
     binary-sigmoid, "Overview"; its binary cross-entropy is the mean over outputs. --classes 0,1 picks two digits.
     """
     return Network(
-        input_shape,
-        (Conv2D(5, 3, bias="untied"), Sigmoid(), Flatten(), Dense(100), Sigmoid(), Dense(classes)),
+        input_shape, (Conv2D(5, 3, bias="untied"), Sigmoid(), Flatten(), Dense(100), Sigmoid(), Dense(classes))
     )
 
 
@@ -148,22 +145,14 @@ def avgpool_96(input_shape: Shape = (28, 28, 1), classes: int = 10, *, f: str = 
 
 def fast(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
     """Conv 32@5x5, max pool, ReLU, conv 64@5x5, max pool, ReLU, 128, 10: 99 % on MNIST after one epoch."""
-    return Network(
-        input_shape,
-        (
-            *(Conv2D(32, 5), MaxPool2D(2), ReLU(), Conv2D(64, 5), MaxPool2D(2), ReLU()),
-            *(Flatten(), Dense(128), ReLU(), Dense(classes)),
-        ),
-    )
+    blocks = Conv2D(32, 5), MaxPool2D(2), ReLU(), Conv2D(64, 5), MaxPool2D(2), ReLU()
+    return Network(input_shape, (*blocks, Flatten(), Dense(128), ReLU(), Dense(classes)))
 
 
 def vgg_small(input_shape: Shape = (32, 32, 3), classes: int = 10) -> Network:
     """For 32x32x3: conv 64@3x3 twice, max pool, conv 128@3x3 twice, max pool, 256, 10; same padding, ReLU."""
-    blocks: list[Layer] = []
-    for count in (64, 128):
-        for _ in range(2):
-            blocks += [Conv2D(count, 3, padding="same", initializer="he_normal"), ReLU()]
-        blocks.append(MaxPool2D(2))
+    conv = functools.partial(Conv2D, kernel=3, padding="same", initializer="he_normal")
+    blocks = [layer for n in (64, 128) for layer in (conv(n), ReLU(), conv(n), ReLU(), MaxPool2D(2))]
     return Network(input_shape, (*blocks, Flatten(), Dense(256, initializer="he_normal"), ReLU(), Dense(classes)))
 
 

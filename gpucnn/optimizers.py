@@ -1,6 +1,7 @@
-"""Optimisers: each writes theta, the flat vector of all parameters, from g, the mean gradient over the batch.
+"""Optimisers: each updates theta, the flat vector of all parameters, by g, the mean gradient over the batch.
 
-They are frozen settings; what changes lives in `state`, vectors as long as theta. Weight decay acts on all parameters.
+They are frozen dataclasses; what changes lives in `state`, vectors as long as theta, so that one optimiser can serve
+several models. Weight decay acts on all parameters. One that is put into OPTIMIZERS is known to the command at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ State = dict[str, Array]
 
 
 class Optimizer:
-    """The base of optimisers: frozen settings. It holds defaults only, and deriving from it is optional.
+    """The base of optimisers. It holds defaults only, and deriving from it is optional.
+
+    usual_lr: the learning rate that `gpucnn train --optimizer` takes where none is given.
 
     theta and g come as pieces of the flat vectors: `update` is called once for each piece, and must not care where one
     ends. An optimiser that cares has `update_parameter` beside it, which is called instead, once for each parameter.
@@ -26,7 +29,7 @@ class Optimizer:
     wanted.
     """
 
-    usual_lr: ClassVar[float] = 1e-3  # where nothing else is said
+    usual_lr: ClassVar[float] = 1e-3
     reduce: ClassVar[Callable[[Any, Array], Array] | None] = None
     update_parameter: ClassVar[Callable[..., None] | None] = None
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: factors on the base rate, as functions of the step (from 0) and the number of all steps."""
+"""Schedules: what the base learning rate is multiplied by, as a function of the step (from 0) and all steps' number."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "step": step, "cosine": 
 
 
 def schedule(name: str) -> Schedule:
-    """The schedule of that name. Raises SettingError with the names there are."""
+    """The schedule whose name this is. Raises SettingError with the names there are."""
     if name not in SCHEDULES:
         raise SettingError(f"schedule {name!r} is not known; choose one of {', '.join(SCHEDULES)}")
     return SCHEDULES[name]

@@ -29,8 +29,7 @@ FLOORS = (
 PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) and name != "layers/initializers.py"]
 CUPY = {"device.py", "kernels/cuda/__init__.py"}
 LONG = {  # still to be cut
-    **{"workers/helpers.py": 400, "device.py": 340, "model/__init__.py": 340},
-    **{"command/__init__.py": 330, "kernels/cpu/__init__.py": 330},
+    **{"workers/helpers.py": 400, "device.py": 340, "kernels/cpu/__init__.py": 330},
 }
 LATE = {"cudnn", "cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
 

@@ -19,8 +19,12 @@ import gpucnn
 from gpucnn import command as cli
 from gpucnn import data, networks
 from gpucnn.data import Preprocessing
+from gpucnn.engine.acceleration import TABLES
 from gpucnn.errors import GpucnnError
+from gpucnn.kernels.cuda.cublas import PRECISIONS
 from gpucnn.model import runs
+from gpucnn.optimizers import OPTIMIZERS, SGD
+from gpucnn.schedules import SCHEDULES
 from gpucnn.training import Epoch, progress
 
 FAST = ("--device", "cpu", "--threads", "1", "--epochs", "1")
@@ -162,8 +166,9 @@ def test_help_of_train_says_everything(gpucnn_):
         *("--data", "--device", "--epochs", "--batch-size", "--optimizer", "--lr", "--schedule", "--validation"),
         *("--classes", "--set", "--seed", "--out", "--force", "--json", "--threads"),
         *("NAME|PATH", "auto|cpu|cuda|cuda:N", "A,B,...", "two-conv", "digits"),
+        *("theta, the vector of all parameters", *OPTIMIZERS, *SCHEDULES, *TABLES, *PRECISIONS),
     ):
-        assert option in out
+        assert option in " ".join(out.replace("│", " ").split())
 
 
 def test_version(gpucnn_):
@@ -187,8 +192,11 @@ def test_no_command_shows_the_help(gpucnn_, arguments):
         (("train", "--batch-size", "0"), "--batch-size"),
         (("train", "--threads", "0"), "--threads"),
         (("train", "--seed", "-1"), "--seed"),
-        (("train", "--optimizer", "newton"), "--optimizer"),
-        (("train", "--schedule", "slow"), "--schedule"),
+        (("train", "--optimizer", "newton"), "'--optimizer': 'newton' is not known; choose one of sgd, momentum, n"),
+        (("train", "--optimizer", "adma"), "'adma' is not known; did you mean adam? choose one of sgd, momentum, n"),
+        (("train", "--schedule", "slow"), "'--schedule': 'slow' is not known; choose one of constant, step, cosine, o"),
+        (("train", "--kernels", "fast"), "'--kernels': 'fast' is not known; choose one of default, reference, numba,"),
+        (("train", "--precision", "half"), "'--precision': 'half' is not known; choose one of float32, tf32, bfloat16"),
         (("train", "--lr", "0"), "0.0: a number above 0 was expected"),
         (("train", "--lr", "-1"), "-1.0: a number above 0 was expected"),
         (("train", "--lr", "nan"), "nan: a number above 0 was expected"),
@@ -302,7 +310,8 @@ def test_a_refused_setting_leaves_no_folder_of_its_own(gpucnn_, refused):
     Path("notes/keep.txt").write_text("mine")
     for out in ([], ["--out", "mine"], ["--out", "notes"]):
         refused(*train, *out, says="choose a smaller shift")
-    assert list(Path("runs").iterdir()) == list(Path("mine").iterdir()) == []
+    assert not Path("runs").exists()
+    assert list(Path("mine").iterdir()) == []
     assert list(Path("notes").iterdir()) == [Path("notes/keep.txt")]
 
 
@@ -324,9 +333,37 @@ def test_options_override_the_recipe(gpucnn_):
     assert gpucnn_(*train, "--lr", 0.02, "--schedule", "constant", "--epochs", 2, "--out", "a")[0] == 0
     assert [line["lr"] for line in metrics("a")] == [0.02, 0.02]
     assert gpucnn_(*train, "--optimizer", "sgd", "--schedule", "constant", "--out", "b")[0] == 0
-    assert metrics("b")[0]["lr"] == runs.DEFAULT_RATES["sgd"]
+    assert metrics("b")[0]["lr"] == SGD().usual_lr == 0.1
     assert gpucnn_(*train, "--optimizer", "sgd", "--schedule", "constant", "--batch-size", 3, "--out", "c")[0] == 0
     assert metrics("c")[0]["train_loss"] != metrics("b")[0]["train_loss"]
+
+
+class Signs:
+    """theta -= lr sign(g). It derives from nothing."""
+
+    usual_lr = 0.25
+
+    def init(self, theta):
+        return {}
+
+    def update(self, theta, g, state, lr, step):
+        theta -= lr * np.sign(g)
+
+
+def test_an_optimizer_in_the_table_is_one_of_the_commands(gpucnn_, misused, monkeypatch):
+    train = ("train", "softmax-regression", "--data", npz(), *FAST, "--schedule", "constant", "--optimizer", "signs")
+    misused(*train, says="'signs' is not known")
+    monkeypatch.setitem(OPTIMIZERS, "signs", Signs())
+    assert gpucnn_(*train, "--out", "a")[0] == 0
+    assert metrics("a")[0]["lr"] == 0.25
+    theta = gpucnn.load("a/model.safetensors", device="cpu").parameters["1/bias"]
+    np.testing.assert_array_equal(theta, np.round(theta / 0.25) * 0.25)
+
+
+def test_the_reference_kernels_give_nearly_the_same(gpucnn_):
+    train = ("train", "two-conv", *FAST, "--batch-size", 256, "--json")
+    found = [last_json(gpucnn_(*train, "--kernels", kernels)[1]) for kernels in ("default", "reference")]
+    assert found[0]["train_loss"] == pytest.approx(found[1]["train_loss"], rel=1e-3)
 
 
 def test_the_recipe_makes_more_epochs_of_a_small_data_set():

@@ -628,7 +628,10 @@ def test_npz_without_a_test_part_is_split(npz):
     ("changes", "message"),
     [
         ({"images": np.full((6, 4, 5), np.nan)}, r"own\.npz: images: holds NaN or infinite values"),
-        ({"images": np.full((6, 4, 5), 255.0)}, r"images: floats from 255 to 255, 0\.\.1 was expected; scale them"),
+        (
+            {"images": np.full((6, 4, 5), 255.0)},
+            r"images: floats from 255 to 255, 0\.\.1 was expected; hand over",
+        ),
         ({"images": np.zeros((6, 4, 5), int)}, "images: dtype int64, uint8 or floats .* astype"),
         ({"images": np.zeros((6, 4), np.uint8)}, r"images: found uint8 \(6, 4\)"),
         ({"images": np.zeros((0, 4, 5), np.uint8)}, "holds no pictures"),

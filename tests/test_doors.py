@@ -124,7 +124,7 @@ def test_shapes_of_numpys_numbers_are_numbers():
         ({"callbacks": "log"}, "callback='l': a function of an Epoch"),
         ({"callbacks": [SimpleNamespace(epoch=3)]}, "an object with a method batch or epoch, was expected"),
         ({"validation": 0.1}, r"validation: a pair \(images, labels\) was expected"),
-        ({"augmentation": 2}, "augmentation 2: an Augmentation, or a text"),
+        ({"augmentation": 2}, "augmentation=2: an Augmentation, or a text"),
         ({"lr": "0.1"}, "lr='0.1': a learning rate above 0"),
         ({"progress": "yes"}, "progress='yes': True, False or None was expected"),
     ],

@@ -282,7 +282,7 @@ BAD_IMAGES = {
     "floats below 0": (np.full((6, 8, 8, 1), -1.0), "floats from -1 to -1, 0..1 was expected"),
     "whole numbers": (np.zeros((6, 8, 8, 1), np.int64), "type int64: .* or as floats in 0..1, was expected"),
     "texts": (["cat.png"] * 6, "type <U7"),
-    "nan": (np.full((6, 8, 8, 1), np.nan), "the images hold NaN or infinite values; replace them first"),
+    "nan": (np.full((6, 8, 8, 1), np.nan), "images: holds NaN or infinite values; replace them first"),
     "infinite": (np.full((6, 8, 8, 1), np.inf, np.float32), "NaN or infinite"),
 }
 
@@ -303,12 +303,12 @@ def test_images_that_do_not_fit(images, message):
 
 
 BAD_LABELS = {
-    "too few": (np.zeros(5, int), r"labels of shape \(5,\) and type int64: one whole number for each of the 6 images"),
-    "one-hot": (np.eye(6, 3, dtype=int), r"labels of shape \(6, 3\)"),
-    "floats": (np.zeros(6), "type float64: one whole number"),
-    "booleans": (np.zeros(6, bool), "type bool: one whole number"),
-    "too large": (np.array([0, 1, 2, 3, 0, 1]), "labels run from 0 to 3; 0 to 2 was expected"),
-    "negative": (np.array([0, 1, 2, -1, 0, 1]), "labels run from -1 to 2; 0 to 2 was expected"),
+    "too few": (np.zeros(5, int), "examples: 6 pictures but 5 labels; one label per picture was expected"),
+    "one-hot": (np.eye(6, 3, dtype=int), r"labels: found int64 \(6, 3\), one integer per picture.* argmax"),
+    "floats": (np.zeros(6), r"labels: found float64 \(6,\), one integer per picture"),
+    "booleans": (np.zeros(6, bool), r"labels: found bool \(6,\), one integer per picture"),
+    "too large": (np.array([0, 1, 2, 3, 0, 1]), r"examples: labels run from 0 to 3, 0\.\.2 was expected for 3 classes"),
+    "negative": (np.array([0, 1, 2, -1, 0, 1]), r"labels run from -1 to 2, 0\.\.2 was expected"),
 }
 
 

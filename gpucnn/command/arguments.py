@@ -1,69 +1,94 @@
-"""What the options of the command `gpucnn` mean: texts in, values out, and a sentence where that cannot be."""
+"""The options that commands share, and what their texts mean: values, or a sentence where that cannot be."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
 
-import typer
+from typer import Argument, BadParameter, Option
 
+from ..engine.acceleration import TABLES
 from ..errors import GpucnnError
+from ..kernels.cuda.cublas import PRECISIONS
+
+
+def one_of(names: Collection[str], default: str, text: str) -> Any:
+    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
+
+    def known(name: str | None) -> str | None:
+        if name is not None and name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
+        return name
+
+    shown = f"{text} One of {', '.join(names)}; {default}."
+    return Option(metavar="NAME", callback=known, help=shown, show_default=False)
+
 
 DataOption = Annotated[
     str,
-    typer.Option(
+    Option(
         metavar="NAME|PATH",
-        help="digits, mnist, fashion-mnist, cifar10, an .npz file, a folder of IDX files or of pictures.",
+        help="The data set: digits, mnist, fashion-mnist or cifar10; or the path of an .npz file, of a folder of IDX "
+        "files, or of a folder that has one sub-folder of pictures per class.",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPUs to compute with. All by default.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+DeviceOption = Annotated[
+    str, Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute. auto takes a CUDA GPU where one can be used.")
+]
+ThreadsOption = Annotated[
+    int | None, Option(min=1, help="How many CPUs to compute with; by default all that this process may use.")
+]
+JsonOption = Annotated[bool, Option("--json", help="Print one JSON object as the last line of standard output.")]
 LayersOption = Annotated[
-    list[str] | None, typer.Option(metavar="MODULE[:CLASS]", help="Where its own layers and losses are defined.")
+    list[str] | None,
+    Option(
+        metavar="MODULE[:CLASS]",
+        help="Where the layers and losses of your own that the model holds are defined. May be given several times.",
+    ),
 ]
 NetworkArgument = Annotated[
-    str, typer.Argument(metavar="NETWORK", help="A name that `gpucnn networks` lists, or module:factory of your own.")
+    str,
+    Argument(
+        metavar="NETWORK", help="The network: a name that `gpucnn networks` lists, or module:factory of your own."
+    ),
 ]
-SizeOption = Annotated[
-    str | None, typer.Option(metavar="HxW", help="Of pictures from a folder: resized, centre-cropped.")
+ModelArgument = Annotated[
+    str, Argument(metavar="MODEL", help="The model.safetensors file that `gpucnn train` left in its folder.")
 ]
-ChannelsOption = Annotated[int | None, typer.Option(help="Of pictures from a folder: 1 (grey) or 3 (colour).")]
-AugmentOption = Annotated[
-    str | None,
-    typer.Option(metavar="shift=N,flip", help="Move training images by up to N pixels, mirror half of them."),
-]
-InvertOption = Annotated[bool, typer.Option("--invert", help="Pictures from a folder are dark on light.")]
 KernelsOption = Annotated[
-    Literal["default", "numba", "fused", "cudnn"],
-    typer.Option(
-        help="numba: some compiled, for a CPU. fused: for CUDA; cudnn: these with cuDNN's convolutions. Experimental: "
-        "the last two have not yet run on a GPU."
+    str,
+    one_of(
+        TABLES,
+        "default: those for NumPy on a CPU, reference on CUDA",
+        "Which kernels compute the layers. reference: the equations as they are written; numba: some of the CPU's, "
+        "compiled; fused: our own for CUDA; cudnn: these with cuDNN's convolutions. The last two are experimental: "
+        "they have not yet run on a GPU.",
     ),
 ]
 PrecisionOption = Annotated[
-    Literal["float32", "tf32", "bfloat16"],
-    typer.Option(help="Of products on a CUDA device. All but float32 round their factors, with fused kernels."),
-]
-GraphOption = Annotated[
-    bool,
-    typer.Option(
-        "--graph/--no-graph",
-        help="Record a step as one CUDA graph, with fused kernels. Experimental: not yet run on a GPU.",
+    str,
+    one_of(
+        PRECISIONS,
+        "float32 by default",
+        "How products are rounded on a CUDA device. tf32 and bfloat16 round the factors, which is faster and less "
+        "exact; they take the fused kernels along.",
     ),
 ]
 
 
 def positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:
-        raise typer.BadParameter(f"{value}: a number above 0 was expected")
+        raise BadParameter(f"{value}: a number above 0 was expected")
     return value
 
 
 def part(value: float | None) -> float | None:
     if value is not None and not 0 <= value < 1:
-        raise typer.BadParameter(f"{value}: 0, or a part of 1 such as 0.1, was expected")
+        raise BadParameter(f"{value}: 0, or a part of 1 such as 0.1, was expected")
     return value
 
 
@@ -73,7 +98,7 @@ def options(texts: list[str] | None) -> dict[str, Any]:
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
+            raise BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
         found[name] = _value(value)
     return found
 
@@ -90,9 +115,8 @@ def whole_numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r}: whole numbers with commas between were expected", param_hint=option
-        ) from None
+        message = f"{text!r}: whole numbers with commas between were expected"
+        raise BadParameter(message, param_hint=option) from None
 
 
 def labels(text: str, names: Sequence[str]) -> list[int]:

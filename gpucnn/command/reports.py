@@ -1,4 +1,4 @@
-"""The commands that examine rather than train: check, doctor, compare; `cli_bench` has bench."""
+"""The commands that examine rather than train: check, doctor and compare."""
 
 from __future__ import annotations
 
@@ -6,30 +6,26 @@ import contextlib
 import json
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from ..errors import GpucnnError
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption
 
-app = typer.Typer()
 
-
-@app.command()
 def check(
-    name: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A name, or module:factory of a network or layer of your own.")
-    ],
+    name: Annotated[str, Argument(metavar="NETWORK", help="A name, or module:name of a network or layer of your own.")],
     input_shape: Annotated[
-        str | None, typer.Option("--input", metavar="HxWxC", help="The input's shape without the batch.")
+        str | None, Option("--input", metavar="HxWxC", help="The shape of one input, which a layer needs.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the input, the parameters and the directions.")] = 0,
+    seed: Annotated[int, Option(min=0, help="The number that decides inputs, parameters and directions.")] = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Check hand-derived gradients against central differences, in float64, away from kinks.
+    """Check hand-derived gradients against central differences.
 
-    Then compare the equations with what this device's kernels compute for the same network.
+    In float64, so that rounding does not blur the difference, and away from kinks, where there is no derivative. Then
+    compare the equations with what this device's kernels compute for the same network.
     """
     from dataclasses import asdict
 
@@ -44,7 +40,6 @@ def check(
     with own.explained(name):
         rows = gradient_check.check(network, seed=seed)
         right = all(row.right for row in rows)
-        right = all(row.right for row in rows)
         tables = table_check.on_tables(network, place, seed=seed) if right else []
         mixing = table_check.mixing(network)
     if as_json:
@@ -53,9 +48,8 @@ def check(
         width = max(len(row.name) for row in rows)
         for row in rows:
             shown = " x ".join(map(str, row.shape))
-            verdict = (
-                "right" if row.right else "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
-            )
+            wrong_or_not = "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
+            verdict = "right" if row.right else wrong_or_not
             print(
                 f"{row.name:<{width}}  {shown:<18} relative error {row.error:.1e}  "
                 f"{row.directions} directions, {row.kinks} kinks avoided  {verdict}"
@@ -72,36 +66,31 @@ def check(
         raise GpucnnError(f"{name}: the gradient of {undecided} meets a kink in every direction; try another --seed")
 
 
-@app.command()
 def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
-    """Say what keeps the CPU or a GPU from working, and the command that mends it."""
+    """Say what keeps the CPU or a GPU from working, and which command mends it."""
     from ..report.doctor import examine, render
 
     report = examine(device)
     print(json.dumps(report.to_dict()) if as_json else render(report))
     if report.exit_status:
-        raise typer.Exit(report.exit_status)
+        raise Exit(report.exit_status)
 
 
-@app.command()
 def compare(
     network: NetworkArgument = "two-conv",
     data: DataOption = "digits",
     devices: Annotated[
-        str,
-        typer.Option(metavar="D,...", help="What is set beside the CPU: cuda, cuda:N, cuda+fused, +graph, +cudnn."),
+        str, Option(metavar="D,...", help="What to compare: cpu, cuda, cuda:N, and cuda+fused, +graph or +cudnn.")
     ] = "cpu,cuda",
-    steps: Annotated[int, typer.Option(min=1, help="Updates of theta.")] = 100,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per update; the recipe's by default.")] = None,
-    batches: Annotated[
-        str, typer.Option(metavar="N,...", help="Batch sizes that are timed.")
-    ] = "32,64,128,256,512,1024,2048",
-    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and the batch order.")] = 0,
+    steps: Annotated[int, Option(min=1, help="How many updates to compare.")] = 100,
+    batch_size: Annotated[int | None, Option(min=1, help="How many images an update takes.")] = None,
+    batches: Annotated[str, Option(metavar="N,...", help="The batch sizes to time.")] = "32,64,128,256,512,1024,2048",
+    seed: Annotated[int, Option(min=0, help="The number that decides weights and batches.")] = 0,
     threads: ThreadsOption = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw it, as .png, .svg or .pdf.")] = None,
+    plot: Annotated[str | None, Option(metavar="FILE", help="Draw it into this .png, .svg or .pdf file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set the CPU and a GPU side by side: the same seed, how closely they agree, how fast each is.
+    """Compare the CPU with a GPU: how closely they agree after training from the same seed, and how fast each is.
 
     Without a GPU, the array libraries at hand are compared instead.
     """

@@ -35,26 +35,19 @@ class Source:
     what: str = "the four IDX files"
 
 
+def _idx(digests: str) -> tuple[RemoteFile, ...]:
+    """The four IDX files, with the digests in the lines of a text."""
+    return tuple(RemoteFile(name, *line.split()) for name, line in zip(idx.NAMES, digests.strip().splitlines()))
+
+
 MNIST = Source(
     "mnist",
-    tuple(
-        map(
-            RemoteFile,
-            idx.NAMES,
-            (
-                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                "d53e105ee54ea40749a09fcbcd1e9432",
-                "9fb629c4189551a2d022fa330f9573f3",
-                "ec29112dd5afa0611ce80d1b7f02629c",
-            ),
-            (
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ),
-        )
-    ),
+    _idx("""
+    f68b3c2dcbeaaa9fbdd348bbdeb94873 ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
+    d53e105ee54ea40749a09fcbcd1e9432 65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5
+    9fb629c4189551a2d022fa330f9573f3 0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7
+    ec29112dd5afa0611ce80d1b7f02629c ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2
+    """),
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
     (60000, 10000),
     (28, 28, 1),
@@ -63,18 +56,12 @@ MNIST = Source(
 
 FASHION_MNIST = Source(
     "fashion-mnist",
-    tuple(
-        map(
-            RemoteFile,
-            idx.NAMES,
-            (
-                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                "25c81989df183df01b3e8a0aad5dffbe",
-                "bef4ecab320f06d8554ea6380940ec79",
-                "bb300cfdad3c16e7a12a480ee83cd310",
-            ),
-        )
-    ),
+    _idx("""
+    8d4fb7e6c68d591d4c3dfef9ec88bf0d
+    25c81989df183df01b3e8a0aad5dffbe
+    bef4ecab320f06d8554ea6380940ec79
+    bb300cfdad3c16e7a12a480ee83cd310
+    """),
     (
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -101,13 +88,10 @@ SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, CIFAR10)}
 NAMES = (digits.NAME, *SOURCES)
 
 
-def _letters(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
-
-
 def resolve(name: str) -> str | None:
     """The name in NAMES that is meant, whatever its case, hyphens and underscores; None if there is none."""
-    return {_letters(known): known for known in NAMES}.get(_letters(name))
+    letters = str.maketrans("", "", "-_")
+    return {known.translate(letters): known for known in NAMES}.get(name.lower().translate(letters))
 
 
 def did_you_mean(name: str) -> str:
@@ -118,7 +102,7 @@ def did_you_mean(name: str) -> str:
 
 def known_name(name: str) -> str:
     """The name in NAMES that is meant; DataError with the list of them otherwise."""
-    known = resolve(str(name))
+    known = resolve(name)
     if known is None:
-        raise DataError(f"{name}: no data set has this name; the names are {', '.join(NAMES)}{did_you_mean(str(name))}")
+        raise DataError(f"{name}: no data set has this name; the names are {', '.join(NAMES)}{did_you_mean(name)}")
     return known

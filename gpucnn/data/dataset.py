@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
 from .preprocessing import Preprocessing
-from .split import permutation
+from .split import permutation, stratified_split
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+MOST_CLASSES = 100_000
+
+
+class Part(NamedTuple):
+    """The training or the test part of a data set, and where it comes from, for messages."""
+
+    images: Images
+    labels: Labels
+    where: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,13 +50,11 @@ class Dataset:
                 "a classifier needs at least two, add examples of another"
             )
         for part in ("train", "test"):
-            images = checked_images(getattr(self, f"{part}_images"), f"{self.name}: {part}_images")
-            labels = checked_labels(getattr(self, f"{part}_labels"), f"{self.name}: {part}_labels")
-            check_pair(images, labels, len(self.class_names), f"{self.name}: {part}")
+            where = f"{self.name}: {part}"
+            images = checked_images(getattr(self, f"{part}_images"), f"{where}_images")
+            labels = checked_labels(getattr(self, f"{part}_labels"), f"{where}_labels")
+            check_pair(images, labels, len(self.class_names), where)
             object.__setattr__(self, f"{part}_labels", labels)
-        self._check_parts_together()
-
-    def _check_parts_together(self) -> None:
         if self.test_images.shape[1:] != self.train_images.shape[1:]:
             raise DataError(
                 f"{self.name}: test_images have shape {self.test_images.shape[1:]}, train_images "
@@ -59,6 +65,27 @@ class Dataset:
                 f"{self.name}: train_labels hold only one class ({self.class_names[self.train_labels[0]]}); "
                 "a classifier needs at least two, add examples of another"
             )
+
+    @classmethod
+    def of_parts(
+        cls, name: str, parts: Sequence[Part], names: Sequence[str] | None = None, how: Preprocessing | None = None
+    ) -> Dataset:
+        """The data set of a training and a test part or, where there is one part, with a stratified fifth as the test.
+
+        names: those of the classes; by default 0, 1, ... to the largest label. how: picture files become such images;
+        by default in the shape of these. DataError, with a part's place, for what does not belong together.
+        """
+        most = max(int(part.labels.max(initial=0)) for part in parts)
+        if names is None and most >= MOST_CLASSES:
+            raise DataError(f"{name}: the largest label is {most}; number the classes 0, 1, 2, ... without gaps")
+        names = [str(label) for label in range(1 + most)] if names is None else names
+        for part in parts:
+            check_pair(part.images, part.labels, len(names), part.where)
+        arrays = [(part.images, part.labels) for part in parts]
+        if len(parts) == 1:
+            ((images, labels),) = arrays
+            arrays = [(images[chosen], labels[chosen]) for chosen in stratified_split(labels, name, names)]
+        return cls(name, *arrays[0], *arrays[1], tuple(names), how or Preprocessing.of_arrays(parts[0].images.shape))
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
@@ -78,7 +105,11 @@ class Dataset:
 
         DataError for a class that is unknown or repeated, or if fewer than two are named.
         """
-        chosen = [self._known_label(label) for label in labels]
+        for label in labels:
+            is_number = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+            if not is_number or not 0 <= label < len(self.class_names):
+                raise DataError(f"{self.name}: there is no class {label!r}; choose from {self._valid_labels()}")
+        chosen = list(map(int, labels))
         if len(set(chosen)) != len(chosen) or len(chosen) < 2:
             raise DataError(
                 f"{self.name}: classes {list(labels)} were asked for, two or more different ones were expected; "
@@ -86,12 +117,14 @@ class Dataset:
             )
         table = np.full(len(self.class_names), -1, np.int64)
         table[chosen] = np.arange(len(chosen))
-        parts: dict[str, Any] = {}
-        for part in ("train", "test"):
-            new = table[getattr(self, f"{part}_labels")]
-            parts[f"{part}_images"] = getattr(self, f"{part}_images")[new >= 0]
-            parts[f"{part}_labels"] = new[new >= 0]
-        return replace(self, class_names=tuple(self.class_names[label] for label in chosen), **parts)
+        names = tuple(self.class_names[label] for label in chosen)
+
+        def kept(images: Images, old: Labels) -> tuple[Images, Labels]:
+            new = table[old]
+            return images[new >= 0], new[new >= 0]
+
+        train, test = kept(self.train_images, self.train_labels), kept(self.test_images, self.test_labels)
+        return Dataset(self.name, *train, *test, names, self.preprocessing)
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
         """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
@@ -103,28 +136,13 @@ class Dataset:
             raise DataError(
                 f"{self.name}: validation fraction {fraction!r}, a number in [0, 1) was expected; use for example 0.1"
             )
-        total = len(self.train_labels)
+        images, labels, total = self.train_images, self.train_labels, len(self.train_labels)
         count = min(round(fraction * total), total - 1)
         if count == 0:
-            return self.train_images, self.train_labels, self.train_images[:0], self.train_labels[:0]
+            return images, labels, images[:0], labels[:0]
         held_out = np.zeros(total, bool)
         held_out[permutation(total, seed)[:count]] = True
-        kept = ~held_out
-        return (
-            self.train_images[kept],
-            self.train_labels[kept],
-            self.train_images[held_out],
-            self.train_labels[held_out],
-        )
-
-    def _known_label(self, label: int) -> int:
-        try:
-            index = operator.index(label)
-        except TypeError:
-            index = -1
-        if isinstance(label, bool) or not 0 <= index < len(self.class_names):
-            raise DataError(f"{self.name}: there is no class {label!r}; choose from {self._valid_labels()}")
-        return index
+        return images[~held_out], labels[~held_out], images[held_out], labels[held_out]
 
     def _valid_labels(self) -> str:
         return ", ".join(
@@ -140,6 +158,20 @@ def checked_images(images: Any, where: str) -> Images:
     if images.size == 0:
         raise DataError(f"{where}: shape {images.shape} holds no pictures; give at least one")
     return images
+
+
+def check_range(images: Any, where: str) -> None:
+    """DataError unless these floats lie in 0..1."""
+    if not images.size:
+        return
+    least, most = images.min(), images.max()  # NaN where there is one
+    if not np.isfinite([least, most]).all():
+        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
+    if least < 0 or most > 1:
+        raise DataError(
+            f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; hand over the uint8 values 0..255 "
+            "themselves, or scale them"
+        )
 
 
 def checked_labels(labels: Any, where: str) -> Labels:
@@ -161,9 +193,11 @@ def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None
             f"{where}: {len(images)} pictures but {len(labels)} labels; one label per picture was expected, "
             "check that both belong together"
         )
+    if not len(labels):
+        return
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= classes:
         raise DataError(
             f"{where}: labels run from {lowest} to {highest}, 0..{classes - 1} was expected for {classes} classes; "
-            "number the classes from 0, or correct the class names"
+            "number the classes 0, 1, 2, ..., and have a name, or an output of the network, for each"
         )

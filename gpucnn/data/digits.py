@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Images
-from .preprocessing import Preprocessing
-from .split import stratified_split
+from .dataset import Dataset, Images, Part
 
 NAME = "digits"
 SIZE = 28
@@ -41,16 +39,11 @@ def load() -> Dataset:
         bunch = load_digits()
     except (OSError, ValueError) as error:
         raise DataError(f"digits: {path()} cannot be read ({error}); install scikit-learn again") from None
-    if bunch.images.shape != (COUNT, 8, 8):
-        raise DataError(
-            f"digits: {path()} holds {bunch.images.shape} values, {(COUNT, 8, 8)} were expected; "
-            "install scikit-learn again"
-        )
-    images, labels = enlarge(bunch.images), bunch.target.astype(np.int64)
-    train, test = stratified_split(labels, NAME)
-    names = tuple(str(digit) for digit in range(10))
-    preprocessing = Preprocessing((SIZE, SIZE), 1)
-    return Dataset(NAME, images[train], labels[train], images[test], labels[test], names, preprocessing)
+    found, expected = bunch.images.shape, (COUNT, 8, 8)
+    if found != expected:
+        raise DataError(f"digits: {path()} holds {found} values, {expected} were expected; install scikit-learn again")
+    part = Part(enlarge(bunch.images), bunch.target.astype(np.int64), NAME)
+    return Dataset.of_parts(NAME, [part])
 
 
 def enlarge(images: NDArray[np.float64]) -> Images:

@@ -15,29 +15,6 @@ TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 16
 
 
-class Progress:
-    """The bar that pooch drives: it sets `total`, calls update for each chunk, then reset, update(total) and close."""
-
-    def __init__(self, label: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-        columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True))
-        self._task = self._bar.add_task(label, total=None)
-        self._bar.start()
-        self.total = 0
-
-    def update(self, count: int) -> None:
-        self._bar.update(self._task, total=self.total or None, advance=count)
-
-    def reset(self) -> None:
-        self._bar.reset(self._task, total=self.total or None)
-
-    def close(self) -> None:
-        self._bar.stop()
-
-
 def cache_folder(name: str) -> Path:
     """Where the files of a data set are kept: the operating system's cache folder for gpucnn."""
     import pooch
@@ -58,8 +35,7 @@ def download(source: Source, file: RemoteFile) -> Path:
     for mirror in source.mirrors:
         fetch = downloader(f"{source.name}: {name}")
         try:
-            path = pooch.retrieve(mirror + name, f"md5:{file.md5}", name, folder, downloader=fetch)
-            return Path(path)
+            return Path(pooch.retrieve(mirror + name, f"md5:{file.md5}", name, folder, downloader=fetch))
         except DataError:
             failures.append(f"{mirror} sent a web page (HTML) or nothing")
         except (OSError, ValueError, requests.RequestException) as error:
@@ -72,16 +48,17 @@ def download(source: Source, file: RemoteFile) -> Path:
 
 def downloader(label: str) -> Callable[..., None]:
     """A function for pooch that downloads over HTTP and refuses a web page; a bar shows if stderr is a terminal."""
-    import pooch
+    import requests
+    from rich.console import Console
+    from rich.progress import track
 
     def fetch(url: str, output_file: str, owner: Any) -> None:
-        progress = Progress(label) if sys.stderr.isatty() else None
-        try:
-            get = pooch.HTTPDownloader(progressbar=progress or False, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS)
-            get(url, output_file, owner)
-        finally:
-            if progress is not None:
-                progress.close()
+        with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS) as answer, open(output_file, "wb") as file:
+            answer.raise_for_status()
+            chunks = int(answer.headers.get("content-length", 0)) / CHUNK_BYTES
+            how: dict[str, Any] = {"console": Console(stderr=True), "disable": not sys.stderr.isatty()}
+            for chunk in track(answer.iter_content(CHUNK_BYTES), label, chunks or None, **how):
+                file.write(chunk)
         refuse_web_page(Path(output_file))
 
     return fetch

@@ -47,11 +47,5 @@ def read_content(path: Path) -> bytes:
 
 def find_files(names: Sequence[str], folder: Path) -> tuple[list[Path], list[str]]:
     """The paths of NAME or NAME.gz in `folder`, and the names of which neither is there."""
-    found, missing = [], []
-    for name in names:
-        paths = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-        if paths:
-            found.append(paths[0])
-        else:
-            missing.append(name)
-    return found, missing
+    places = {name: [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()] for name in names}
+    return [paths[0] for paths in places.values() if paths], [name for name, paths in places.items() if not paths]

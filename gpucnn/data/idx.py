@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Images, Labels, check_pair
+from .dataset import Dataset, Images, Labels, Part
 from .files import AGAIN, find_files, read_content
-from .preprocessing import Preprocessing
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IMAGES_MAGIC = 0x0803
@@ -64,12 +63,8 @@ def read_folder(folder: Path) -> Dataset:
             f"{folder}: no file {missing[0]} or {missing[0]}.gz; all of {', '.join(NAMES)} were expected; "
             "put the missing files there"
         )
-    train_images, test_images = (parse_images(read_content(path), path) for path in paths[::2])
-    train_labels, test_labels = (parse_labels(read_content(path), path) for path in paths[1::2])
-    classes = 1 + int(max(train_labels.max(initial=0), test_labels.max(initial=0)))
-    for images, labels, path in ((train_images, train_labels, paths[1]), (test_images, test_labels, paths[3])):
-        if len(labels):
-            check_pair(images, labels, classes, str(path))
-    names = tuple(str(label) for label in range(classes))
-    preprocessing = Preprocessing.of_arrays(train_images.shape) if train_images.size else None
-    return Dataset(str(folder), train_images, train_labels, test_images, test_labels, names, preprocessing)
+    parts = [
+        Part(parse_images(read_content(images), images), parse_labels(read_content(labels), labels), str(labels))
+        for images, labels in zip(paths[::2], paths[1::2])
+    ]
+    return Dataset.of_parts(str(folder), parts)

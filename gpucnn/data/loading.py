@@ -41,22 +41,19 @@ def load(
             f"{text}: no data set has this name and no such path exists; the names are {', '.join(NAMES)}, "
             f"a path must be {ACCEPTED}{did_you_mean(text)}"
         )
-    if name is None and path.is_dir() and not idx.has_idx_files(path):
-        return named_after(path, pictures.read_folder(path, size, channels, invert))
-    if size is not None or channels is not None or invert:
+    of_pictures = name is None and path.is_dir() and not idx.has_idx_files(path)
+    if not of_pictures and (size is not None or channels is not None or invert):
         raise DataError(
             f"{text}: size, channels and invert are for picture folders only, the arrays here have theirs; "
             "leave these options out"
         )
     if name is not None:
         return load_named(name)
-    if path.is_dir():
-        return named_after(path, idx.read_folder(path))
-    if path.suffix.lower() != ".npz":
+    if not path.is_dir() and path.suffix.lower() != ".npz":
         raise DataError(f"{text}: this kind of file cannot be read; a path must be {ACCEPTED}")
-    return named_after(path, read_npz(path))
-
-
-def named_after(path: Path, dataset: Dataset) -> Dataset:
-    """The same data under the short name of its path; until here, messages needed the whole path."""
-    return replace(dataset, name=path.resolve().stem if path.is_file() else path.resolve().name)
+    if of_pictures:
+        found = pictures.read_folder(path, size, channels, invert)
+    else:
+        found = idx.read_folder(path) if path.is_dir() else read_npz(path)
+    whole = path.resolve()  # its messages named the path; the data set has a short name
+    return replace(found, name=whole.name if path.is_dir() else whole.stem)

@@ -9,14 +9,12 @@ import numpy as np
 from ..errors import DataError
 from . import cifar, digits, idx, sources
 from .catalogue import SOURCES, Source, known_name
-from .dataset import Dataset, Images, Labels, check_pair
+from .dataset import Dataset, Part, check_pair
 from .files import AGAIN
-from .preprocessing import Preprocessing
 
 
 def load_named(name: str) -> Dataset:
-    """The data set of this name, downloaded if need be; DataError for unknown names and damaged files."""
-    name = known_name(name)
+    """The data set of one of NAMES, downloaded if need be; DataError for damaged files."""
     return digits.load() if name == digits.NAME else assemble(SOURCES[name], sources.read(SOURCES[name]))
 
 
@@ -52,41 +50,30 @@ def verify(name: str) -> list[tuple[Path, str]]:
 
 def assemble(source: Source, members: list[sources.Member]) -> Dataset:
     """The `Dataset` of verified files; DataError naming the file whose counts, sizes or labels are wrong."""
-    (train_images, train_labels), (test_images, test_labels) = (
-        cifar_parts(source, members) if cifar.NAMES in source.layouts else idx_parts(source, members)
-    )
-    preprocessing = Preprocessing.of_arrays(source.shape)
-    names = source.class_names
-    return Dataset(source.name, train_images, train_labels, test_images, test_labels, names, preprocessing)
+    batches = cifar_batches(members) if cifar.NAMES in source.layouts else idx_batches(members)
+    train = len(batches) - 1
+    counts = [source.counts[0] // train] * train + [source.counts[1]]
+    for (images, labels, where), pictures, count in zip(batches, members[:: len(members) // len(batches)], counts):
+        expected = (count, *source.shape)
+        if images.shape != expected:
+            raise DataError(
+                f"{pictures.where}: pictures of shape {images.shape}, {expected} was expected for {source.name}; "
+                f"{AGAIN}, or give its folder as a path if it is a data set of your own"
+            )
+        check_pair(images, labels, len(source.class_names), where)
+    train_images, train_labels, _ = zip(*batches[:-1])
+    first = Part(np.concatenate(train_images), np.concatenate(train_labels), source.name)
+    return Dataset.of_parts(source.name, [first, batches[-1]], source.class_names)
 
 
-def idx_parts(source: Source, members: list[sources.Member]) -> list[tuple[Images, Labels]]:
-    """(images, labels) of the training part, then of the test part."""
-    parts = []
-    for count, pictures, answers in zip(source.counts, members[::2], members[1::2], strict=True):
-        images = idx.parse_images(pictures.content, pictures.where)
-        labels = idx.parse_labels(answers.content, answers.where)
-        check_shape(images, count, source, pictures.where)
-        check_pair(images, labels, len(source.class_names), answers.where)
-        parts.append((images, labels))
-    return parts
+def idx_batches(members: list[sources.Member]) -> list[Part]:
+    """The training part, then the test part."""
+    return [
+        Part(idx.parse_images(x.content, x.where), idx.parse_labels(y.content, y.where), y.where)
+        for x, y in zip(members[::2], members[1::2], strict=True)
+    ]
 
 
-def cifar_parts(source: Source, members: list[sources.Member]) -> list[tuple[Images, Labels]]:
-    """(images, labels) of the five training batches, then of the test batch."""
-    batches = []
-    for member, count in zip(members, [source.counts[0] // 5] * 5 + [source.counts[1]], strict=True):
-        images, labels = cifar.parse(member.content, member.where)
-        check_shape(images, count, source, member.where)
-        batches.append((images, labels))
-    images, labels = (np.concatenate(arrays) for arrays in zip(*batches[:5]))
-    return [(images, labels), batches[5]]
-
-
-def check_shape(images: Images, count: int, source: Source, where: str) -> None:
-    """DataError unless there are `count` pictures of the source's shape."""
-    if images.shape != (count, *source.shape):
-        raise DataError(
-            f"{where}: pictures of shape {images.shape}, {(count, *source.shape)} was expected for {source.name}; "
-            f"{AGAIN}, or give its folder as a path if it is a data set of your own"
-        )
+def cifar_batches(members: list[sources.Member]) -> list[Part]:
+    """The five batches of the training part, then the test part."""
+    return [Part(*cifar.parse(each.content, each.where), each.where) for each in members]

@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .dataset import Dataset, Images, Labels, check_pair, checked_images, checked_labels
+from .dataset import Dataset, Images, Labels, Part, check_range, checked_images, checked_labels
 from .files import refuse_web_page
-from .preprocessing import Preprocessing
-from .split import stratified_split
 
 SCHEMES = (
     ("train_images", "train_labels", "test_images", "test_labels"),
     ("x_train", "y_train", "x_test", "y_test"),
     ("images", "labels"),
 )
-MOST_CLASSES = 100_000
 
 
 def read_npz(path: Path) -> Dataset:
@@ -33,20 +30,11 @@ def read_npz(path: Path) -> Dataset:
     """
     arrays = read_arrays(path)
     keys = chosen_keys(path, set(arrays))
-    parts = [(as_images(arrays[x], f"{path}: {x}"), as_labels(arrays[y], f"{path}: {y}")) for x, y in pairs(keys)]
-    names = class_names(arrays.get("class_names"), [labels for _, labels in parts], path)
-    for (images, labels), (x, y) in zip(parts, pairs(keys)):
-        check_pair(images, labels, len(names), f"{path}: {x}, {y}")
-    if len(parts) == 1:
-        ((images, labels),) = parts
-        parts = [(images[chosen], labels[chosen]) for chosen in stratified_split(labels, str(path), names)]
-    train, test = parts
-    return Dataset(str(path), *train, *test, names, Preprocessing.of_arrays(train[0].shape))
-
-
-def pairs(keys: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(images, labels) keys, two by two."""
-    return list(zip(keys[::2], keys[1::2]))
+    parts = [
+        Part(as_images(arrays[x], f"{path}: {x}"), as_labels(arrays[y], f"{path}: {y}"), f"{path}: {x}, {y}")
+        for x, y in zip(keys[::2], keys[1::2])
+    ]
+    return Dataset.of_parts(str(path), parts, class_names(arrays.get("class_names"), path))
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -79,13 +67,7 @@ def chosen_keys(path: Path, present: set[str]) -> tuple[str, ...]:
 def as_images(array: Any, where: str) -> Images:
     """(N, H, W) or (N, H, W, C), uint8 or floats in 0..1 -> uint8 (N, H, W, C), floats as round(255 x)."""
     if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise DataError(f"{where}: holds NaN or infinite values; remove those pictures")
-        if array.size and (array.min() < 0 or array.max() > 1):
-            raise DataError(
-                f"{where}: floats from {array.min():g} to {array.max():g}, 0..1 was expected; "
-                "scale them, or save uint8 values 0..255"
-            )
+        check_range(array, where)
         array = np.rint(array.astype(np.float32, copy=False) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise DataError(
@@ -100,13 +82,10 @@ def as_labels(array: Any, where: str) -> Labels:
     return checked_labels(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, where)
 
 
-def class_names(array: Any, labels: list[Labels], path: Path) -> tuple[str, ...]:
-    """The names in the file or, without them, the labels 0..largest as text."""
-    if array is not None:
-        if array.ndim != 1 or array.dtype.kind not in "US":
-            raise DataError(f"{path}: class_names is {array.dtype} {array.shape}, a list of texts was expected")
-        return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in array)
-    classes = 1 + max(int(part.max(initial=0)) for part in labels)
-    if classes > MOST_CLASSES:
-        raise DataError(f"{path}: the largest label is {classes - 1}; number the classes 0, 1, 2, ... without gaps")
-    return tuple(str(label) for label in range(classes))
+def class_names(array: Any, path: Path) -> list[str] | None:
+    """The names in the file, None if there are none."""
+    if array is None:
+        return None
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise DataError(f"{path}: class_names is {array.dtype} {array.shape}, a list of texts was expected")
+    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in array]

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Images
+from .dataset import Dataset, Images, Part
 from .preprocessing import Preprocessing
-from .split import stratified_split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 DEFAULT_SIZE = (28, 28)
@@ -67,9 +66,9 @@ def opened(path: Path) -> Iterator[Any]:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: too large ({error}); save it again with fewer pixels") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
+        found = f"{type(error).__name__}: {error}"
         raise DataError(
-            f"{path}: cannot be read as a picture ({type(error).__name__}: {error}); leave it out, or save it again as "
-            "PNG"
+            f"{path}: cannot be read as a picture ({found}); leave it out, or save it again as PNG"
         ) from None
 
 
@@ -110,15 +109,11 @@ def read_folder(
         raise DataError(f"{folder}: train and test must have the same classes; {different} is in one of them only")
     files = [[path for paths in listing.values() for path in paths] for listing in listings]
     labels = [np.repeat(np.arange(len(found)), [len(paths) for paths in found.values()]) for found in listings]
-    names = tuple(listings[0])
     if channels is None:
         channels = 1 if all(is_grey(path) for paths in files for path in paths) else 3
-    preprocessing = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
-    parts = [(read_pictures(paths, preprocessing), part) for paths, part in zip(files, labels)]
-    if not split:
-        ((images, answers),) = parts
-        parts = [(images[chosen], answers[chosen]) for chosen in stratified_split(answers, str(folder), names)]
-    return Dataset(str(folder), *parts[0], *parts[1], names, preprocessing)
+    how = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
+    parts = [Part(read_pictures(paths, how), numbers, str(folder)) for paths, numbers in zip(files, labels)]
+    return Dataset.of_parts(str(folder), parts, list(listings[0]), how)
 
 
 def class_listing(root: Path) -> dict[str, list[Path]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import DataError
@@ -44,6 +44,8 @@ class Preprocessing:
     invert: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.size, list):  # JSON's
+            object.__setattr__(self, "size", tuple(self.size))
         check_size(self.size)
         if type(self.channels) is not int or self.channels not in (1, 3):
             raise DataError(f"channels {self.channels!r}: 1 (grey) or 3 (red, green, blue) was expected")
@@ -52,23 +54,20 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold; `from_dict` reads it back."""
-        return {"size": list(self.size), "channels": self.channels, "invert": self.invert}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `to_dict`; DataError for missing, unknown or senseless entries."""
-        if not isinstance(values, Mapping) or not {"size", "channels"} <= set(values) <= {"size", "channels", "invert"}:
-            raise DataError(
-                f"preprocessing {values!r}: a dictionary with size, channels and, if wanted, invert was expected"
-            )
-        size = values["size"]
-        return cls(
-            tuple(size) if isinstance(size, (list, tuple)) else size, values["channels"], values.get("invert", False)
-        )
+        try:
+            return cls(**values)
+        except TypeError:
+            expected = "a dictionary with size, channels and, if wanted, invert was expected"
+            raise DataError(f"preprocessing {values!r}: {expected}") from None
 
     @classmethod
     def of_arrays(cls, shape: tuple[int, ...]) -> Preprocessing | None:
         """What brings picture files to images of `shape` (..., H, W, C); None if no picture file has C channels."""
         height, width, channels = shape[-3:]
-        fits = channels in (1, 3) and max(height, width) <= LARGEST_SIDE
+        fits = channels in (1, 3) and min(height, width) >= 1 and max(height, width) <= LARGEST_SIDE
         return cls((height, width), channels) if fits else None

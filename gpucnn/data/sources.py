@@ -50,8 +50,7 @@ def data_dir() -> Path | None:
 def folders(source: Source, root: Path) -> list[Path]:
     """The folders under `root` that are searched for a data set, in order."""
     outer = [root / source.name, root]
-    inner = [folder / cifar.FOLDER for folder in outer] if cifar.NAMES in source.layouts else []
-    return outer + inner
+    return outer + [folder / cifar.FOLDER for folder in outer if cifar.NAMES in source.layouts]
 
 
 def local_files(source: Source, root: Path) -> tuple[Path, list[Path], list[str]]:
@@ -77,9 +76,9 @@ def paths_of(source: Source) -> list[Path]:
         return [download(source, file) for file in source.files]
     folder, found, missing = local_files(source, root)
     if missing:
-        tried = [folder] if found else folders(source, root)
+        tried = ", ".join(map(str, [folder] if found else folders(source, root)))
         raise DataError(
-            f"{source.name}: no file {missing[0]} or {missing[0]}.gz; tried {', '.join(map(str, tried))}; "
+            f"{source.name}: no file {missing[0]} or {missing[0]}.gz; tried {tried}; "
             f"put {source.what} there, or unset {VARIABLE} to download them"
         )
     return found

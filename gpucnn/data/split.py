@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ def permutation(count: int, seed: int) -> NDArray[np.int64]:
 
 
 def stratified_split(
-    labels: NDArray[np.int64], where: str, class_names: tuple[str, ...] | None = None
+    labels: NDArray[np.int64], where: str, class_names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices (train, test): a fifth of every class, and at least one example of it, for the test; both mixed.
 

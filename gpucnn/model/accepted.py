@@ -18,6 +18,7 @@ from ..losses import LOSSES, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..network import Network, describe
 from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
+from ..training.augmentation import Augmentation
 
 DTYPES = ("float32", "float64")
 
@@ -35,6 +36,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "loss": (lambda it: callable(it) and hasattr(it, "probabilities"), f"{'() or '.join(LOSSES)}(), or your own,"),
     "optimizer": (_updates, f"{', '.join(OPTIMIZERS)} or an object like Adam()"),
     "schedule": (callable, f"one of {', '.join(SCHEDULES)}, or a function of (step, steps),"),
+    "augmentation": (_is(Augmentation), "an Augmentation, or a text such as shift=2,flip,"),
     "callbacks": (_is(Iterable), "a list, such as [print],"),
     "callback": (callable, "a function of an Epoch, or an object with a method batch or epoch,"),
     "dtype": (lambda value: value in DTYPES, "one of float32, float64"),
@@ -46,7 +48,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threads": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
-NAMED = {"optimizer": optimizer, "schedule": schedule, "device": Device.parse}
+NAMED = {"optimizer": optimizer, "schedule": schedule, "device": Device.parse, "augmentation": Augmentation.parse}
 
 
 def argument(what: str, value: Any) -> Any:
@@ -71,7 +73,7 @@ def callbacks(given: Any) -> list[Any]:
 
 
 def warn_of_output(network: Network, loss: Loss) -> None:
-    """Of a last layer that is an output function, where the loss is gpucnn's and applies its own to logits."""
+    """Warn where the last layer is an output function and the loss, one of gpucnn's, applies its own to logits."""
     last: Any = network
     while isinstance(last, Network) and last.layers:
         last = last.layers[-1]

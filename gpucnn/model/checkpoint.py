@@ -86,16 +86,6 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     return description, tensors
 
 
-def copy(tensor: np.ndarray, vector: np.ndarray, where: str, remedy: str) -> None:
-    """Write a tensor of a checkpoint to its place in a flat vector. Raises CheckpointError for what is no number."""
-    if tensor.dtype.name not in ("float32", "float64"):
-        raise CheckpointError(f"{where} is {tensor.dtype}, {vector.dtype} was expected; {remedy}")
-    with np.errstate(over="ignore"):
-        vector[...] = tensor.ravel()
-    if not np.isfinite(vector).all():
-        raise CheckpointError(f"{where} holds NaN or infinite values; train it again with a lower learning rate")
-
-
 def layer_to_dict(layer: Any) -> dict[str, Any]:
     """{"type": class name, hyperparameter: value, ...}; networks, and other layers that hold layers, nest."""
     values = {field.name: _plain(getattr(layer, field.name)) for field in dataclasses.fields(layer) if field.init}

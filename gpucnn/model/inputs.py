@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.dataset import check_pair, check_range, checked_labels
 from ..errors import DataError
 
 
@@ -19,15 +20,8 @@ def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
             f"images of shape {images.shape} and type {images.dtype}: (N, {', '.join(map(str, shape))}) as uint8, "
             "or as floats in 0..1, was expected"
         )
-    if images.dtype.kind == "f" and images.size:
-        least, most = images.min(), images.max()  # NaN where there is one
-        if not np.isfinite([least, most]).all():
-            raise DataError("the images hold NaN or infinite values; replace them first")
-        if least < 0 or most > 1:
-            raise DataError(
-                f"the images are floats from {least:g} to {most:g}, 0..1 was expected; hand over the uint8 values "
-                "0..255 themselves, or scale them"
-            )
+    if images.dtype.kind == "f":
+        check_range(images, "images")
     return images
 
 
@@ -43,18 +37,9 @@ def fitting_examples(
         raise DataError("there are no images; give at least one")
     if numbers is not None:
         return images, _numbers(labels, (len(images), classes), numbers, "targets", "outputs")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise DataError(
-            f"labels of shape {labels.shape} and type {labels.dtype}: one whole number for each of the {len(images)} "
-            "images was expected; argmax(axis=1) turns one-hot rows into numbers, and names become numbers by "
-            "numpy.unique(labels, return_inverse=True)"
-        )
-    if not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(
-            f"labels run from {labels.min()} to {labels.max()}; 0 to {classes - 1} was expected, because the network "
-            f"has {classes} outputs; number the classes 0, 1, 2, ..."
-        )
-    return images, labels.astype(np.int64, copy=False)
+    labels = checked_labels(labels, "labels")
+    check_pair(images, labels, classes, "examples")
+    return images, labels
 
 
 def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import itertools
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import GpucnnError, SettingError, TrainingError
 from ..networks import Recipe
+from ..optimizers import Optimizer, optimizer
 from ..training import Epoch, History
 from ..training.augmentation import Augmentation
 from ..workers import default_threads, helpers
@@ -27,12 +29,10 @@ from . import Model
 
 MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
 
-DEFAULT_RATES = {"sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adam": 1e-3, "adamw": 1e-3}
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run's user may set; None is the network's recipe."""
+    """What a user may set of a run. None means what the network's recipe says; schedule is a schedule's name."""
 
     network: str = "two-conv"
     device: str = "auto"
@@ -50,7 +50,10 @@ class Settings:
 
 
 def folder(out: str | None, network: str, data: str, *, force: bool = False) -> Path:
-    """A free folder for the run: out, or runs/NETWORK-DATA, then -2, -3. Raises GpucnnError for a finished run's."""
+    """A free folder for the run: out, or runs/NETWORK-DATA, with -2, -3, ... where there is one already.
+
+    Raises GpucnnError where out holds a finished run and force does not allow to write over it.
+    """
     if out is not None:
         path = Path(out)
         if path.exists() and not path.is_dir():
@@ -59,28 +62,21 @@ def folder(out: str | None, network: str, data: str, *, force: bool = False) -> 
             raise GpucnnError(f"--out {out}: it holds a finished run ({MODEL}); choose another folder, or say --force")
         return path
     name = re.sub(r"[^\w.+-]+", "-", network)  # module:factory is no folder's name everywhere
-    base = Path("runs") / f"{name}-{data}"
-    number = 2
-    path = base
-    while path.exists():
-        path = base.with_name(f"{base.name}-{number}")
-        number += 1
-    return path
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    paths = (Path("runs") / f"{name}-{data}{end}" for end in ends)
+    return next(path for path in paths if not path.exists())
 
 
-def recipe(settings: Settings, examples: int) -> tuple[Recipe, Any]:
-    """The recipe for a data set of so many training images, settings over it; its optimiser, or another's name."""
+def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer | str]:
+    """The recipe for a data set of that many training images, changed by the settings; and the optimizer to train with.
+
+    Another optimizer than the recipe's comes with its own usual learning rate.
+    """
     base = networks.entry(settings.network).recipe
-    lr = settings.lr
-    if lr is None:
-        lr = base.lr if settings.optimizer is None else DEFAULT_RATES.get(settings.optimizer, base.lr)
-    changed = dataclasses.replace(
-        base,
-        lr=lr,
-        schedule=settings.schedule or base.schedule,
-        batch_size=base.batch_size if settings.batch_size is None else settings.batch_size,
-        validation=base.validation if settings.validation is None else settings.validation,
-    )
+    given = {name: getattr(settings, name) for name in ("lr", "schedule", "batch_size", "validation")}
+    if given["lr"] is None and settings.optimizer is not None:
+        given["lr"] = getattr(optimizer(settings.optimizer), "usual_lr", Optimizer.usual_lr)
+    changed = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
     trained = max(1, examples - round(changed.validation * examples))
     epochs = changed.epochs_for(trained) if settings.epochs is None else settings.epochs
     return dataclasses.replace(changed, epochs=epochs), settings.optimizer or base.optimizer
@@ -105,16 +101,15 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     """The named network for this data set's images and classes."""
     entry = networks.entry(settings.network)
     classes = len(dataset.class_names)
-    for name in settings.options:
-        if name not in options_of(settings.network):
-            there = shown(options_of(settings.network)) or "none"
-            raise SettingError(f"network {settings.network} has no setting {name!r}; it has {there}")
+    there = options_of(settings.network)
+    if wrong := [name for name in settings.options if name not in there]:
+        raise SettingError(f"network {settings.network} has no setting {wrong[0]!r}; it has {shown(there) or 'none'}")
     try:
         network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
     except TypeError as error:
         raise SettingError(
             f"network {settings.network} cannot be built with {shown(settings.options)} ({error}); "
-            f"settings such as {shown(options_of(settings.network))} were expected"
+            f"settings such as {shown(there)} were expected"
         ) from None
     return Model(
         network,
@@ -130,13 +125,13 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
 
 
 def options_of(network: str) -> dict[str, Any]:
-    """What can be set of a named network, with the defaults."""
+    """The arguments of a named network that --set changes, with their defaults."""
     parameters = inspect.signature(networks.entry(network).build).parameters
     return {name: each.default for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
 
 
 def shown(options: Mapping[str, Any]) -> str:
-    """As --set takes them, such as "filters=8,16, hidden=128"."""
+    """The options as --set takes them, such as "filters=8,16, hidden=128"."""
     return ", ".join(
         f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()
     )
@@ -145,64 +140,52 @@ def shown(options: Mapping[str, Any]) -> str:
 class Recorder:
     """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
 
-    The folder is made, and found to be writable, before the training. What an earlier run left in the file goes with
-    the first batch: settings that are refused cost nothing.
+    The folder is made, and what an earlier run left in the file goes, after the first batch: settings that are refused
+    cost nothing. Raises GpucnnError where that cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._begun, self._made = path, False, not path.parent.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("a", encoding="utf-8").close()
+        self.path, self._begun = path, False
 
     def begin(self) -> None:
-        if not self._begun:
+        if self._begun:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text("", encoding="utf-8")
-            self._begun = True
-
-    def withdraw(self) -> None:
-        """Remove an empty file, and the folder if this made it and it is empty, unless a batch came."""
-        with contextlib.suppress(OSError):
-            if not self._begun and not self.path.stat().st_size:
-                self.path.unlink()
-                if self._made:
-                    self.path.parent.rmdir()
+        except OSError as error:
+            why = error.strerror or error
+            raise GpucnnError(f"{self.path.parent}: the run cannot be written there: {why}") from None
+        self._begun = True
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         self.begin()
 
     def epoch(self, epoch: Epoch) -> None:
-        self.begin()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
 
 
 def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callbacks: Sequence[Any] = ()) -> History:
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
-    chosen, optimizer = recipe(settings, len(dataset.train_labels))
+    chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
-    try:
-        recorder = Recorder(path / METRICS)
-    except OSError as error:
-        raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
-    try:
-        history = model.fit(
-            images,
-            labels,
-            epochs=chosen.epochs,
-            batch_size=chosen.batch_size,
-            optimizer=optimizer,
-            lr=chosen.lr,
-            schedule=chosen.schedule,
-            validation=(held_images, held_labels) if len(held_labels) else None,
-            augmentation=settings.augmentation,
-            seed=settings.seed,
-            callbacks=(recorder, *callbacks),
-            progress=False,
-        )
-    except GpucnnError:
-        recorder.withdraw()
-        raise
-    recorder.begin()  # of no epochs too
+    recorder = Recorder(path / METRICS)
+    history = model.fit(
+        images,
+        labels,
+        epochs=chosen.epochs,
+        batch_size=chosen.batch_size,
+        optimizer=rule,
+        lr=chosen.lr,
+        schedule=chosen.schedule,
+        validation=(held_images, held_labels) if len(held_labels) else None,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        callbacks=(recorder, *callbacks),
+        progress=False,
+    )
+    recorder.begin()  # of no batches too
     model.save(path / MODEL, trained_on=dataset.name, epochs=len(history.epochs))
     if history.epochs:
         from .curves import learning_curves
@@ -212,7 +195,7 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
 
 
 def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
-    """What `gpucnn train --json` prints. seconds: of training; losses and accuracy: of the test images.
+    """What `gpucnn train --json` prints: the seconds of training, and the loss and accuracy on the test images.
 
     Raises TrainingError when the loss is not finite.
     """

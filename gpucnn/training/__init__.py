@@ -25,9 +25,10 @@ DIVERGED = 1e18  # a loss or a parameter above it: the squares that Adam keeps n
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch showed. epoch counts from 1; losses are means per example, train_loss while theta was moving.
+    """What one epoch showed. epoch counts from 1; losses are means per example.
 
-    lr: of the epoch's last step. seconds: of training, without validation.
+    train_loss was measured batch by batch, while training moved theta, the vector of all parameters; validation_loss
+    and validation_accuracy after the epoch. lr: the learning rate of the last step. seconds: without the validation.
     """
 
     epoch: int
@@ -66,7 +67,7 @@ class Callback(Protocol):
 
 
 class Step(Protocol):
-    """What trains: one of engine's steps. steps: updates done; theta: the vector that they write."""
+    """What trains: one of engine's steps. steps: how many updates are done; theta: the vector of all parameters."""
 
     @property
     def steps(self) -> int: ...
@@ -75,7 +76,7 @@ class Step(Protocol):
     def theta(self) -> Array: ...
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
-        """Update theta by the examples `batch` (indices); their losses, on the device."""
+        """Update theta by the examples whose indices are in `batch`. -> their losses, on the device."""
 
 
 Evaluate = Callable[[], tuple[float, float | None]]
@@ -83,7 +84,7 @@ Evaluate = Callable[[], tuple[float, float | None]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: epochs, examples per batch, the base learning rate and its schedule."""
+    """How long and how fast to train: lr, the base learning rate, is multiplied by the schedule at every step."""
 
     epochs: int
     batch_size: int
@@ -117,13 +118,12 @@ def train(
     a parameter or the validation loss at the end of an epoch, is not finite.
     """
     history = History(examples=images.shape[0])
-    steps = plan.epochs * math.ceil(images.shape[0] / plan.batch_size)
+    run = _Run(step, plan, history.examples, device, callbacks)
     try:
         with _interruptible() as stop:
             for number in range(1, plan.epochs + 1):
-                order = device.put(rng.permutation(images.shape[0]))
-                run = _Run(step, plan, steps, number, device, callbacks)
-                loss, lr, seconds = run.epoch((images, labels), weights, order, stop)
+                order = device.put(rng.permutation(history.examples))
+                loss, lr, seconds = run.epoch(number, (images, labels), weights, order, stop)
                 held_out = evaluate() if evaluate else (None, None)
                 if held_out[0] is not None and not math.isfinite(held_out[0]):
                     raise run.diverged(f"epoch {number}: the validation loss is {held_out[0]:g}")
@@ -167,61 +167,51 @@ def _interruptible() -> Iterator[Callable[[], None]]:
 
 
 class _Run:
-    """One epoch. Losses stay on a CUDA device and are fetched every FETCH steps: a fetch waits for the device."""
+    """Epochs, one by one. Losses stay on a CUDA device, which a fetch waits for: they are fetched every FETCH steps."""
 
     FETCH = 50
 
-    def __init__(
-        self, step: Step, plan: Plan, steps: int, number: int, device: Device, callbacks: Iterable[Callback]
-    ) -> None:
-        self.step, self.plan, self.steps, self.number = step, plan, steps, number
-        self.device, self.callbacks = device, callbacks
+    def __init__(self, step: Step, plan: Plan, examples: int, device: Device, callbacks: Iterable[Callback]) -> None:
+        self.step, self.plan, self.examples, self.device, self.callbacks = step, plan, examples, device, callbacks
+        self.batches = math.ceil(examples / plan.batch_size)
         self.every = 1 if device.kind == "cpu" else self.FETCH
-        self.pending: list[tuple[Array, int]] = []
-        self.total = 0.0
 
     def epoch(
-        self, data: tuple[Array, Array], weights: Array | None, order: Array, stop: Callable[[], None]
+        self, number: int, data: tuple[Array, Array], weights: Array | None, order: Array, stop: Callable[[], None]
     ) -> tuple[float, float, float]:
         """-> mean loss, last learning rate, seconds. stop is called between steps."""
-        examples, size = order.shape[0], self.plan.batch_size
-        lr, started, latest = 0.0, time.perf_counter(), None
-        for first in range(0, examples, size):
+        lr, total, latest, started = 0.0, 0.0, None, time.perf_counter()
+        pending: list[tuple[Array, int]] = []  # sums of losses, and of how many
+        for k in range(1, self.batches + 1):
             stop()
-            batch = order[first : first + size]
-            lr = self.plan.lr * self.plan.schedule(self.step.steps, self.steps)
+            batch = order[(k - 1) * self.plan.batch_size : k * self.plan.batch_size]
+            lr = self.plan.lr * self.plan.schedule(self.step.steps, self.plan.epochs * self.batches)
             losses = self.step(*data, batch, lr, weights)
-            self.pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
-            if len(self.pending) >= self.every:
-                latest = self._fetch(first // size + 1)
+            pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
+            if len(pending) >= self.every or k == self.batches:
+                fetched, latest = self._fetch(pending, f"epoch {number}, batch {k}")
+                total += fetched
+                pending.clear()
             for callback in self.callbacks:
-                callback.batch(self.number, min(first + size, examples), examples, latest)
-        self._fetch(math.ceil(examples / size))
+                callback.batch(number, min(k * self.plan.batch_size, self.examples), self.examples, latest)
         theta, xp = self.step.theta, array_namespace(self.step.theta)
         if not float(xp.max(xp.abs(theta))) <= DIVERGED:
-            raise self.diverged(f"epoch {self.number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
-        return self.total / examples, lr, time.perf_counter() - started
+            raise self.diverged(f"epoch {number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
+        return total / self.examples, lr, time.perf_counter() - started
 
-    def _fetch(self, batch: int) -> float | None:
-        """Add up the pending losses; the mean loss of the last of their batches."""
-        latest = None
-        for value, (_, examples) in zip(self._values(), self.pending):
-            self.total += value
-            latest = value / examples
-            if not latest <= DIVERGED:
-                raise self.diverged(f"epoch {self.number}, batch {batch}: the loss is {latest:g}")
-        self.pending.clear()
-        return latest
-
-    def _values(self) -> list[float]:
-        """The pending losses, fetched as one array: every fetch waits for the device."""
-        if len(self.pending) < 2:
-            return [float(loss) for loss, _ in self.pending]
-        losses = [loss for loss, _ in self.pending]
-        return self.device.fetch(array_namespace(losses[0]).stack(losses)).tolist()
+    def _fetch(self, pending: Sequence[tuple[Array, int]], where: str) -> tuple[float, float]:
+        """The sum of the losses, and the mean loss of the last batch; all in one array, for which the device waits."""
+        sums = [each for each, _ in pending]
+        values = (
+            [float(sums[0])] if len(sums) == 1 else self.device.fetch(array_namespace(sums[0]).stack(sums)).tolist()
+        )
+        means = [value / examples for value, (_, examples) in zip(values, pending)]
+        for mean in means:
+            if not mean <= DIVERGED:
+                raise self.diverged(f"{where}: the loss is {mean:g}")
+        return sum(values), means[-1]
 
     def diverged(self, what: str) -> TrainingError:
-        return TrainingError(
-            f"{what}, so training stopped; a lower learning rate than {self.plan.lr:g}, such as "
-            f"{self.plan.lr / 10:g} (--lr), usually mends it"
-        )
+        lr = self.plan.lr
+        advice = f"a lower learning rate than {lr:g}, such as {lr / 10:g} (--lr), usually mends it"
+        return TrainingError(f"{what}, so training stopped; {advice}")

@@ -20,8 +20,9 @@ DOWN, MIRRORED = 1, 3  # the last counter of what is drawn for an image: down, r
 class Augmentation:
     """Random changes of a training image, drawn anew whenever it is used.
 
-    shift: the image moves by up to so many pixels up or down, and left or right; what comes in is 0. flip: half of the
-    images are mirrored, left to right. key: of the draws; `Model.fit` puts in one of its seed. Raises SettingError.
+    shift: the image moves by at most this number of pixels, up or down and left or right; what comes in is 0. flip:
+    half of the images are mirrored, left to right. key: decides the draws; `Model.fit` makes one from its seed.
+    Raises SettingError.
     """
 
     shift: int = 0
@@ -40,7 +41,7 @@ class Augmentation:
 
     @classmethod
     def parse(cls, text: str) -> Augmentation:
-        """Of a text such as "shift=2,flip"."""
+        """The augmentation that a text such as "shift=2,flip" asks for."""
         found: dict[str, Any] = {}
         for part in text.replace(" ", "").split(","):
             name, equals, value = part.partition("=")

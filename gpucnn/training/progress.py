@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import TracebackType
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from . import Epoch
@@ -48,13 +47,6 @@ class Bars:
         self.epochs, self.progress = epochs, Progress(*columns, console=Console(stderr=True), transient=True)
         self.task: Any = self.progress.add_task("", loss="", total=None)
 
-    def __enter__(self) -> Bars:
-        self.progress.__enter__()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.progress.__exit__(kind, error, trace)
-
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         text = f"epoch {epoch}/{self.epochs}"
         so_far, all_epochs = (epoch - 1) * examples + done, self.epochs * examples
@@ -79,5 +71,12 @@ def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
         yield [one] if one else []
 
 
-def reporter(epochs: int) -> AbstractContextManager[Lines | Bars]:
-    return Bars(epochs) if sys.stderr.isatty() else nullcontext(Lines(epochs))
+@contextmanager
+def reporter(epochs: int) -> Iterator[Lines | Bars]:
+    """A bar where standard error is a terminal, else a line per epoch."""
+    if sys.stderr.isatty():
+        bars = Bars(epochs)
+        with bars.progress:
+            yield bars
+    else:
+        yield Lines(epochs)

@@ -1,0 +1,88 @@
+"""`gpucnn evaluate` and `gpucnn predict`: what is asked of a saved model."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from ..errors import GpucnnError
+from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataOption = "digits",
+    layers: LayersOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a saved model's accuracy and loss on the test images of a data set."""
+    from ..model import load, runs
+
+    loaded = load(model, device=device, layers=layers, threads=threads)
+    dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
+    found = loaded.evaluate(dataset.test_images, dataset.test_labels)
+    if as_json:
+        print(json.dumps({"data": dataset.name, **found}))
+    else:
+        accuracy, loss = 100 * found["accuracy"], found["loss"]
+        print(f"{dataset.name}: accuracy {accuracy:.2f} %, loss {loss:.4f}, {found['examples']:,} images")
+
+
+def predict(
+    model: ModelArgument,
+    images: Annotated[list[str], Argument(metavar="IMAGE", help="The files of the pictures, one or more.")],
+    invert: Annotated[
+        bool,
+        Option(
+            "--invert",
+            help="Swap dark and light, for pictures dark on light where those of the training were not.",
+        ),
+    ] = False,
+    layers: LayersOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say which class each picture shows, and how probable that is.
+
+    Pictures are read as those of the training were: the model's file says how.
+    """
+    from dataclasses import replace
+
+    from ..data import read_pictures
+    from ..model import load
+
+    loaded = load(model, device=device, layers=layers)
+    how = loaded.preprocessing
+    if how is None:
+        raise GpucnnError(
+            f"{model}: it was not saved with a way to read pictures (its input is {loaded.network.input_shape})"
+        )
+    chances = loaded.predict_proba(read_pictures(images, replace(how, invert=how.invert != invert)))
+    rows = [
+        {"file": file, "label": loaded.class_names[k], "probability": float(p[k])}
+        for file, p, k in zip(images, chances, chances.argmax(axis=1))
+    ]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            print(f"{row['file']}: {row['label']} ({100 * row['probability']:.1f} %)")
+
+
+def _load_as(data: str, how: Any) -> Any:
+    """A data set, and a folder of pictures in it read as the model's own pictures were."""
+    import os
+
+    from ..data import load
+
+    if how is not None and os.path.isdir(data):
+        try:
+            return load(data, size=how.size, channels=how.channels, invert=how.invert)
+        except GpucnnError:  # of a folder of arrays, for which these are refused
+            if how.invert:
+                raise
+    return load(data)

@@ -1,0 +1,167 @@
+"""`gpucnn train`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from typer import Exit, Option, echo
+
+from ..optimizers import OPTIMIZERS
+from ..schedules import SCHEDULES
+from . import arguments
+from .arguments import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    KernelsOption,
+    NetworkArgument,
+    PrecisionOption,
+    ThreadsOption,
+    one_of,
+    part,
+    positive,
+)
+
+
+def train(
+    network: NetworkArgument = "two-conv",
+    data: DataOption = "digits",
+    device: DeviceOption = "auto",
+    epochs: Annotated[
+        int | None, Option(min=1, help="How often to go through all training images; by default as the recipe.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, Option(min=1, help="How many images each update of theta, the vector of all parameters, looks at.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient.")
+    ] = None,
+    lr: Annotated[
+        float | None,
+        Option(
+            callback=positive,
+            help="The learning rate: how far an update moves theta. By default the recipe's, or with --optimizer the "
+            "usual one of that optimiser.",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None, one_of(SCHEDULES, "by default the recipe's", "How the learning rate changes from update to update.")
+    ] = None,
+    validation: Annotated[
+        float | None,
+        Option(callback=part, help="Hold out this part of the images, such as 0.1, to measure each epoch."),
+    ] = None,
+    classes: Annotated[
+        str | None, Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Set an argument of the network, such as hidden=64; `gpucnn networks NETWORK` lists them. May be "
+            "given several times.",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
+    ] = None,
+    channels: Annotated[
+        int | None, Option(help="Read pictures from a folder in grey (1) or colour (3); by default as they are.")
+    ] = None,
+    invert: Annotated[
+        bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
+    ] = False,
+    augment: Annotated[
+        str | None,
+        Option(
+            metavar="shift=N,flip",
+            help="Change training images at random whenever they are used, so that the network meets more of them: "
+            "move them by up to N pixels, mirror half of them.",
+        ),
+    ] = None,
+    threads: ThreadsOption = None,
+    seed: Annotated[
+        int, Option(min=0, help="The number that decides weights, batches and augmentation; the same repeats a run.")
+    ] = 0,
+    out: Annotated[
+        str | None, Option(metavar="DIR", help="Save the run in this folder; by default in a new runs/NETWORK-DATA.")
+    ] = None,
+    force: Annotated[bool, Option("--force", help="Write over the finished run that lies in --out.")] = False,
+    kernels: KernelsOption = "default",
+    precision: PrecisionOption = "float32",
+    graph: Annotated[
+        bool,
+        Option(
+            "--graph/--no-graph",
+            help="Record a training step as one CUDA graph and replay it, which saves launching its kernels one by "
+            "one; takes the fused kernels along. Experimental: it has not yet run on a GPU.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network, save it, and show its accuracy on the test images.
+
+    What you leave out comes from the network's recipe: see `gpucnn networks NETWORK`.
+
+    The run is saved as model.safetensors, metrics.jsonl (a line per epoch) and curves.png.
+    """
+    from .. import networks
+    from ..data import load, parse_size
+    from ..engine.acceleration import Acceleration
+    from ..model import runs
+    from ..training.augmentation import Augmentation
+    from ..training.progress import reporter
+
+    networks.entry(network)
+    settings = runs.Settings(
+        network,
+        device,
+        epochs,
+        batch_size,
+        optimizer,
+        lr,
+        schedule,
+        validation,
+        seed,
+        threads,
+        arguments.options(options),
+        Acceleration(kernels, precision, graph),
+        None if augment is None else Augmentation.parse(augment),
+    )
+    runs.start_helpers(settings)
+    dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
+    if classes is not None:
+        dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
+    model = runs.new_model(settings, dataset)
+    path = runs.folder(out, network, dataset.name, force=force)
+    chosen, _ = runs.recipe(settings, len(dataset.train_labels))
+    images = f"{len(dataset.train_labels):,} images"
+    echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
+    echo(_device_line(device, model), err=True)
+    with reporter(chosen.epochs) as shown:
+        history = runs.run(settings, dataset, model, path, (shown,))
+    result = runs.result(model, dataset, history, path)
+    if history.interrupted:
+        stopped = f"interrupted in epoch {len(history.epochs) + 1}"
+        echo(f"{stopped}; what was learnt until then is in {path}", err=True)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
+        print(
+            f"test accuracy {100 * result['test_accuracy']:.2f} %, loss {result['test_loss']:.4f}, "
+            f"on {len(dataset.test_labels):,} images\n"
+            f"{speed if history.epochs else ''}saved in {path}"
+        )
+    if history.interrupted:
+        raise Exit(130)
+
+
+def _device_line(asked: str, model: Any) -> str:
+    from ..device import select
+
+    threads = f", {model.threads} thread{'s' * (model.threads > 1)}" if model.device.kind == "cpu" else ""
+    why = f" ({select(asked)[1]})" if asked == "auto" and model.device.kind == "cpu" else ""
+    return f"on {model.device}: {model.device.name}{threads}{why}"

@@ -1,0 +1,60 @@
+"""`gpucnn.load`: a saved model, from its file to a Model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from ..data.preprocessing import Preprocessing
+from ..device import Device
+from ..engine.scaling import Scaling
+from ..errors import CheckpointError
+from ..losses import LOSSES
+from ..network import Network
+from ..network.own import classes
+from . import accepted, checkpoint
+from .model import Model
+from .tensors import take
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str | Device = "auto",
+    layers: Mapping[str, type] | Iterable[type | str] | type | str | None = None,
+    threads: int | None = None,
+) -> Model:
+    """The model saved at path, on that device. layers: the classes of layers, or of a loss, of your own: [Swish],
+    {"Swish": Swish} by the names in the file, or where they are, "my_layers" or "my_layers:Swish".
+
+    Raises CheckpointError, with a sentence, for everything that is not a whole checkpoint of gpucnn.
+    """
+    own = classes(() if layers is None else layers)
+    description, tensors = checkpoint.read(path)
+    device = accepted.argument("device", device)
+    try:
+        preprocessing = description["preprocessing"]
+        network = checkpoint.layer_from_dict(description["network"], own)
+        if not isinstance(network, Network):
+            raise CheckpointError(f"its description holds a {type(network).__name__}, a Network was expected")
+        losses, loss = {**LOSSES, **own}, description["loss"]
+        if loss not in losses:
+            raise CheckpointError(f"loss {loss!r} is not one of gpucnn's; {checkpoint.HAND_OVER.format(loss)}")
+        model = Model(
+            network,
+            loss=losses[loss](),
+            device=device,
+            class_names=description["class_names"],
+            preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
+            scaling=Scaling(**description["scaling"]),
+            dtype=description["dtype"],
+            threads=threads,
+            name=description["name"],
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
+    take(model, tensors, f"{path}: damaged", "train or copy it again")
+    return model
