@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def _meeting(task: Callable[..., Any], count: int) -> Callable[..., Any]:
 
     def run(w: int, own: tuple[Any, ...]) -> Any:
         try:
-            with exchange.joined(exchange.ThreadMember(place, w)):
+            with exchange.joined(partial(place.total, w)):
                 return task(*own)
         finally:
             place.leave()
