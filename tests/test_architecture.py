@@ -30,7 +30,7 @@ PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) and name
 CUPY = {"device/obstacle.py", "kernels/cuda/__init__.py"}
 LONG = {  # still to be cut
     **{"model/__init__.py": 340},
-    **{"command/__init__.py": 330, "kernels/cpu/__init__.py": 330},
+    **{"command/__init__.py": 330},
 }
 LATE = {"cudnn", "cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
 

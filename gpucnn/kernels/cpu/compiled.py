@@ -15,9 +15,9 @@ from numba import njit
 
 from ...losses import SoftmaxCrossEntropy
 from ...ops.window import Window
-from .. import Kernels, Pair, cpu
+from .. import Kernels, Pair
 from ..memory import empty
-from . import pooling as cpu_pooling
+from . import pointwise, pooling
 from .rows import LARGE_ONCE, Rows, steps
 
 Array = np.ndarray
@@ -36,25 +36,25 @@ class _Winners(NamedTuple):
 def bias_relu_max_pool(x: Array | Rows, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
     """One pass over images in halves, (2, H, C, W // 2, N), whole or by rows; others are NumPy's affair."""
     if len(x.shape) == 4:
-        return cpu.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
+        return pointwise.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
     return _pooled(x, b, True, slope_at_zero)
 
 
 def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array | Rows, Array]:
     if not isinstance(residual, _Winners):
-        return cpu.bias_relu_max_pool_backward(residual, dy)
+        return pointwise.bias_relu_max_pool_backward(residual, dy)
     return _unpooled(residual, dy)
 
 
 def max_pool(x: Array | Rows, window: Window, ties: str) -> tuple[Array, Any]:
     if len(x.shape) == 4:
-        return cpu.NUMPY.max_pool.forward(x, window, ties)
+        return pooling.max_pool(x, window, ties)
     return _pooled(x, np.zeros(x.shape[2], x.dtype), False, 0.0)
 
 
 def max_pool_backward(residual: Any, dy: Array) -> Array | Rows:
     if not isinstance(residual, _Winners):
-        return cpu.NUMPY.max_pool.backward(residual, dy)
+        return pooling.max_pool_backward(residual, dy)
     return _unpooled(residual, dy)[0]
 
 
@@ -139,10 +139,10 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
     """One pass where windows tile the image; others are NumPy's affair."""
-    if not cpu_pooling.is_tiling(window, x.shape):
-        return cpu_pooling.average_pool(x, window, count_padding)
+    if not pooling.is_tiling(window, x.shape):
+        return pooling.average_pool(x, window, count_padding)
     (H, C, width, N), (I, J) = x.shape, window.size
-    P, Q, share = H // I, width // J, cpu_pooling.share_of(window, x.shape, count_padding, x.dtype)
+    P, Q, share = H // I, width // J, pooling.share_of(window, x.shape, count_padding, x.dtype)
     y = empty((P, C, Q, N), x.dtype)
     _average(np.ascontiguousarray(x).reshape(P, I, C, Q, J, N), share, y)
     return y, (x.shape, window, count_padding)
@@ -150,10 +150,10 @@ def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, 
 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     x_shape, window, count_padding = residual
-    if not cpu_pooling.is_tiling(window, x_shape):
-        return cpu_pooling.average_pool_backward(residual, dy)
+    if not pooling.is_tiling(window, x_shape):
+        return pooling.average_pool_backward(residual, dy)
     (P, C, Q, N), (I, J), dx = dy.shape, window.size, empty(x_shape, dy.dtype)
-    share = cpu_pooling.share_of(window, x_shape, count_padding, dy.dtype)
+    share = pooling.share_of(window, x_shape, count_padding, dy.dtype)
     _average_backward(np.ascontiguousarray(dy), share, dx.reshape(P, I, C, Q, J, N))
     return dx
 
@@ -214,7 +214,7 @@ def _softmax_cross_entropy(z: Array, labels: Array, losses: Array, dz: Array) ->
 
 
 def compiled_from(table: Kernels) -> Kernels:
-    """A table of cpu.py with the passes of this file."""
+    """The NumPy table, or one made of it, with the passes of this file."""
     return replace(
         table,
         name="numba",

@@ -15,16 +15,8 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import empty, ones, parts
-from .columns import (
-    Spread,
-    column_blocks,
-    multiplied,
-    output_shape,
-    parities_of,
-    pieces_of,
-    shifted_columns,
-    whole_rows,
-)
+from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows
+from .products import column_blocks, multiplied, pieces_of
 from .rows import Rows, pairs_of_rows, some_rows, steps, whole
 
 Array = np.ndarray

@@ -19,8 +19,9 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import CACHED, empty, parts
-from .columns import Spread, column_blocks, multiplied, output_shape, parities_of, shifted_columns, whole_rows
+from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows
 from .correlation import BLOCK
+from .products import column_blocks, multiplied
 from .rows import some_rows
 
 Array = np.ndarray

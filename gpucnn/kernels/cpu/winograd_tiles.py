@@ -19,7 +19,7 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import CACHED, copy, empty, parts
-from .columns import multiplied
+from .products import multiplied
 from .rows import Rows, some_rows, whole
 from .winograd import POINTS, added_up, applies, tile, transforms
 
