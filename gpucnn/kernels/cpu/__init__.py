@@ -22,7 +22,7 @@ from . import correlation as direct
 from . import layout, pointwise, pooling, winograd, winograd_tiles
 from .layout import enter, leave
 from .products import matmul
-from .rows import LARGE, LARGE_ONCE, Rows
+from .rows import LARGE, LARGE_ONCE, Image, LazyImage
 
 Array = np.ndarray
 
@@ -31,29 +31,31 @@ CHANNELS_TILES = 16  # in and out, from which on tiles of rows and columns cost 
 NEVER = 1 << 62
 
 
-class _Seen(NamedTuple):
-    """The residual of a correlation on a fast way; other geometries keep the reference's. kept: for that way."""
+class _Correlated(NamedTuple):
+    """The residual of a correlation on a fast way: which one, and the residual it left. Others are the reference's."""
 
     way: ModuleType
-    kept: Any
+    residual: Any
 
 
 @lru_cache(maxsize=256)
-def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int, tiles: int) -> ModuleType:
-    """Who correlates images of x_shape. least, tiles: channels from which on each of Winograd's ways is taken."""
-    if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, max(least, tiles)):
+def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int) -> ModuleType:
+    """Who correlates images of x_shape. least: channels from which on Winograd's ways are taken."""
+    if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, max(least, CHANNELS_TILES)):
         return winograd_tiles
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, least) else direct
 
 
-def correlate(x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS) -> tuple[Array, Any]:
-    """least: channels from which on Winograd's ways are taken."""
+def correlate(
+    x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS, large: int | None = None
+) -> tuple[Image, Any]:
+    """least: channels from which on Winograd's ways are taken. large: see `correlate_for_pool`."""
     if not direct.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
-    way = _way(x.shape, w.shape, window, least, CHANNELS_TILES)
-    y, kept = way.correlate(np.ascontiguousarray(x), w, window)
-    return y, _Seen(way, kept)
+    way = _way(x.shape, w.shape, window, least)
+    y, residual = way.correlate(np.ascontiguousarray(x), w, window, large)
+    return y, _Correlated(way, residual)
 
 
 def correlate_for_pool(
@@ -65,24 +67,22 @@ def correlate_for_pool(
     ties: str,
     least: int = CHANNELS,
     large: int = LARGE,
-) -> tuple[Array | Rows, Any]:
+) -> tuple[Image, Any]:
     """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
 
     Its rows may be made while the pool looks at them: where columns are correlated directly, from `large` bytes on.
     """
-    if not (pooling.is_of_four(pool, ties) and direct.is_fast(window, groups)):
-        return correlate(x, w, window, groups, least)
-    way = _way(x.shape, w.shape, window, least, CHANNELS_TILES)
-    y, kept = way.correlate_for_pool(np.ascontiguousarray(x), w, window, large)
-    return y, _Seen(way, kept)
+    return correlate(x, w, window, groups, least, large if pooling.is_of_four(pool, ties) else None)
 
 
-def correlate_backward(residual: Any, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
-    if not isinstance(residual, _Seen):
-        assert isinstance(dy, np.ndarray)  # Rows are for the ways here alone
+def correlate_backward(residual: Any, w: Array, dy: Image, need_dx: bool) -> tuple[Array | None, Array]:
+    if not isinstance(residual, _Correlated):
+        assert isinstance(dy, np.ndarray)  # only the ways here make images by rows
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
-    return residual.way.gradients(residual.kept, w, dy if isinstance(dy, Rows) else np.ascontiguousarray(dy), need_dx)
+    return residual.way.gradients(
+        residual.residual, w, dy if isinstance(dy, LazyImage) else np.ascontiguousarray(dy), need_dx
+    )
 
 
 NUMPY = Kernels(

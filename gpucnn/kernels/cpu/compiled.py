@@ -18,7 +18,7 @@ from ...ops.window import Window
 from .. import Kernels, Pair
 from ..memory import empty
 from . import pointwise, pooling
-from .rows import LARGE_ONCE, Rows, steps
+from .rows import LARGE_ONCE, Image, LazyImage, steps
 
 Array = np.ndarray
 
@@ -33,39 +33,39 @@ class _Winners(NamedTuple):
     slope_at_zero: float
 
 
-def bias_relu_max_pool(x: Array | Rows, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
+def bias_relu_max_pool(x: Image, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
     """One pass over images in halves, (2, H, C, W // 2, N), whole or by rows; others are NumPy's affair."""
     if len(x.shape) == 4:
         return pointwise.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
     return _pooled(x, b, True, slope_at_zero)
 
 
-def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array | Rows, Array]:
+def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Image, Array]:
     if not isinstance(residual, _Winners):
         return pointwise.bias_relu_max_pool_backward(residual, dy)
     return _unpooled(residual, dy)
 
 
-def max_pool(x: Array | Rows, window: Window, ties: str) -> tuple[Array, Any]:
+def max_pool(x: Image, window: Window, ties: str) -> tuple[Array, Any]:
     if len(x.shape) == 4:
         return pooling.max_pool(x, window, ties)
     return _pooled(x, np.zeros(x.shape[2], x.dtype), False, 0.0)
 
 
-def max_pool_backward(residual: Any, dy: Array) -> Array | Rows:
+def max_pool_backward(residual: Any, dy: Array) -> Image:
     if not isinstance(residual, _Winners):
         return pooling.max_pool_backward(residual, dy)
     return _unpooled(residual, dy)[0]
 
 
-def _pooled(x: Array | Rows, b: Array, rectified: bool, slope_at_zero: float) -> tuple[Array, _Winners]:
+def _pooled(x: Image, b: Array, rectified: bool, slope_at_zero: float) -> tuple[Array, _Winners]:
     _, H, C, Q, N = x.shape
     y, codes = empty((H // 2, C, Q, N), x.dtype), empty((H // 2, C, Q, N), np.uint8)
     flat = C, Q * N
     for rows in steps(x, 2 * (H // 2)):
         pairs = slice(rows.start // 2, rows.stop // 2)
         of_y, of_codes = y[pairs].reshape(-1, *flat), codes[pairs].reshape(-1, *flat)
-        some = x[rows] if isinstance(x, Rows) else x  # a last row without a pair is not looked at
+        some = x[rows] if isinstance(x, LazyImage) else x  # a last row without a pair is not looked at
         _max_of_four(some.reshape(2, -1, *flat), b, rectified, of_y, of_codes)
     return y, _Winners(codes, x.shape, slope_at_zero)
 

@@ -10,7 +10,7 @@ import numpy as np
 from ...ops.window import Window
 from ..memory import empty, ones
 from . import pooling
-from .rows import Rows, whole
+from .rows import Image, whole
 
 Array = np.ndarray
 
@@ -76,7 +76,7 @@ def tanh_backward(y: Array, dy: Array) -> Array:
 
 
 def bias_relu_max_pool(
-    x: Array | Rows, b: Array, slope_at_zero: float, window: Window, ties: str, *, backward: bool = True
+    x: Image, b: Array, slope_at_zero: float, window: Window, ties: str, *, backward: bool = True
 ) -> tuple[Array, Any]:
     """b is tied, (K,). Pool first: max commutes with bias and ReLU, and leaves fewer elements to them."""
     pooled, for_pool = pooling.max_pool(x, window, ties, backward=backward)
@@ -86,7 +86,7 @@ def bias_relu_max_pool(
     return y, (for_pool, y, at_zero, slope_at_zero, ties)
 
 
-def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array | Rows, Array]:
+def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Image, Array]:
     for_pool, y, at_zero, slope_at_zero, ties = residual
     d_pooled = np.multiply(dy, y > 0, out=_like(y, dy.dtype))
     if at_zero is not None:

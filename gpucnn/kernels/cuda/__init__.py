@@ -84,7 +84,7 @@ def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = No
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
         correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
-        correlation_for_pool=convolutions.correlate_for_pool,
+        correlation_for_pool=convolutions.correlate,
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),

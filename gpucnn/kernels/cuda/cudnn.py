@@ -52,8 +52,8 @@ class Plan(NamedTuple):
     workspace: int
 
 
-class _Seen(NamedTuple):
-    """A correlation's residual."""
+class Residual(NamedTuple):
+    """What `correlate` keeps for its gradient. x is dense."""
 
     x: Array
     window: Window
@@ -127,27 +127,23 @@ class Convolutions:
         self._handle: Any = None
         self._current: int | None = None  # the stream that the handle works on
 
-    def correlate(self, x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
+    def correlate(self, x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
+        """for_pool: the pool's window and ties, where one follows; they change nothing here."""
         plan = self._plan("y", x, w, window) if self._fits(x, w, groups) else None
         if plan is None:
             return self.otherwise.correlate(x, w, window, groups)
         x, shape = self._ready(x, x.dtype), (x.shape[0], *window.outputs(*x.shape[1:3]), w.shape[3])
         y = self.gpu.empty(shape, x.dtype)
         self._run(plan, x, self._kernel(w, x.dtype), y)
-        return y, _Seen(x, window, groups)
+        return y, Residual(x, window, groups)
 
-    def correlate_for_pool(
-        self, x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
-    ) -> tuple[Array, Any]:
-        return self.correlate(x, w, window, groups)
-
-    def correlate_backward(self, seen: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-        if not isinstance(seen, _Seen):
-            return self.otherwise.correlate_backward(seen, w, dy, need_dx)
-        x, window, groups = seen
+    def correlate_backward(self, residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+        if not isinstance(residual, Residual):
+            return self.otherwise.correlate_backward(residual, w, dy, need_dx)
+        x, window, groups = residual
         of_kernel, of_image = self._plan("dw", x, w, window), self._plan("dx", x, w, window) if need_dx else None
         if of_kernel is None or (need_dx and of_image is None):
-            return self.otherwise.correlate_backward(self.otherwise.seen(x, window, groups), w, dy, need_dx)
+            return self.otherwise.correlate_backward(self.otherwise.residual(x, window, groups), w, dy, need_dx)
         dy, (I, J, channels, K) = self._ready(dy, x.dtype), w.shape
         dw, dx = self.gpu.empty((K, I, J, channels), x.dtype), None
         self._run(of_kernel, x, dy, dw)

@@ -45,7 +45,7 @@ class _Look(NamedTuple):
         return (*self.image, g * self.channels, self.channels, *self.outputs, *place, int(self.flipped))
 
 
-class _Seen(NamedTuple):
+class Residual(NamedTuple):
     """A correlation's residual. columns: of each group, where they are small enough to keep."""
 
     x: Array
@@ -84,8 +84,11 @@ class Layers:
         self.gpu.launch("pixels", dtype, x.size, images, no_order, 0, 1, float(scale), float(shift), x)
         return x
 
-    def correlate(self, x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
-        """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups)."""
+    def correlate(self, x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
+        """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups).
+
+        for_pool: the pool's window and ties, where one follows; they change nothing here.
+        """
         if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
             return reference.correlate(x, w, window, groups)  # raises the error that says what does not fit
         x, (w, flipped), K = self.gpu.dense(x), self._stored(w, x.dtype), w.shape[3]
@@ -98,21 +101,16 @@ class Layers:
                 self.gpu.multiply(kept[-1], matrix[:, k], y[part].reshape(-1, K)[:, k])
                 if len(pieces) > 1:
                     kept.clear()
-        return y, _Seen(x, look, groups, kept if len(pieces) == 1 else None)
+        return y, Residual(x, look, groups, kept if len(pieces) == 1 else None)
 
-    def seen(self, x: Array, window: Window, groups: int) -> Any:
+    def residual(self, x: Array, window: Window, groups: int) -> Any:
         """The residual of `correlate` where somebody else has computed the result. x is dense."""
         look = _Look(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, False)
-        return _Seen(x, look, groups, None)
+        return Residual(x, look, groups, None)
 
-    def correlate_for_pool(
-        self, x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
-    ) -> tuple[Array, Any]:
-        return self.correlate(x, w, window, groups)
-
-    def correlate_backward(self, seen: _Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    def correlate_backward(self, residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         """dkernel = columns^T dy; dx = the sum of the columns dy kernel^T, where each pixel was seen."""
-        x, look, groups, kept = seen
+        x, look, groups, kept = residual
         w = self.gpu.dense(w[::-1, ::-1] if look.flipped else w, x.dtype)
         dy, K = self.gpu.dense(dy, x.dtype), w.shape[3]
         dw, dx = self.gpu.empty(w.shape, x.dtype), self.gpu.empty(x.shape, x.dtype) if need_dx else None
