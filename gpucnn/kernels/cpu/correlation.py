@@ -25,7 +25,7 @@ BLOCK = 1 << 22  # bytes of shifted copies made at a time
 
 
 def is_fast(window: Window, groups: int) -> bool:
-    """Whether `correlate` takes this geometry: one group, no gaps inside the kernel."""
+    """Whether `correlate` takes this window: one group, no gaps inside the kernel."""
     return groups == 1 and not window.is_dilated
 
 

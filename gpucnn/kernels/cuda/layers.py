@@ -24,6 +24,7 @@ class _Sizes(NamedTuple):
     """What a correlation's columns are made of. channels: that one group sees; flipped: see `_stored`."""
 
     image: tuple[int, int, int]
+    outputs: tuple[int, int]
     window: Window
     channels: int
     flipped: bool
@@ -31,10 +32,6 @@ class _Sizes(NamedTuple):
     @property
     def is_pointwise(self) -> bool:
         return self.window.size == self.window.stride == (1, 1) and not self.window.is_padded
-
-    @property
-    def outputs(self) -> tuple[int, int]:
-        return self.window.outputs(*self.image[:2])
 
     @property
     def width(self) -> int:
@@ -57,22 +54,18 @@ class Residual(NamedTuple):
 
 
 class _Pooled(NamedTuple):
-    """A max pool's residual. codes: who won each window; b: the fused form's bias.
+    """A max pool's residual. placed: see `_placed`; codes: who won each window; b: the fused form's bias.
 
     x, y: the input and output, kept only where all ties get the gradient.
     """
 
     shape: tuple[int, ...]
-    window: Window
+    placed: tuple[int, ...]
     codes: Array
     x: Array = None
     y: Array = None
     b: Array = None
     slope_at_zero: float = 1.0
-
-    @property
-    def placed(self) -> tuple[int, ...]:
-        return _placed(self.window, self.shape[1:])
 
 
 class Layers:
@@ -100,7 +93,7 @@ class Layers:
         if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
             return reference.correlate(x, w, window, groups)  # raises the error that says what does not fit
         x, (w, flipped), K = self.gpu.dense(x), self._stored(w, x.dtype), w.shape[3]
-        sizes = _Sizes(tuple(x.shape[1:]), window, w.shape[2], flipped)
+        sizes = _Sizes(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, w.shape[2], flipped)
         y, matrix, kept = self.gpu.empty((x.shape[0], *sizes.outputs, K), x.dtype), w.reshape(-1, K), []
         pieces = list(_parts(x, sizes))
         for part in pieces:
@@ -113,7 +106,7 @@ class Layers:
 
     def residual(self, x: Array, window: Window, groups: int) -> Any:
         """The residual of `correlate` where somebody else has computed the result. x is dense."""
-        sizes = _Sizes(tuple(x.shape[1:]), window, x.shape[3] // groups, False)
+        sizes = _Sizes(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, False)
         return Residual(x, sizes, groups, None)
 
     def correlate_backward(self, residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
@@ -181,12 +174,8 @@ class Layers:
         rows = x.size // K
         length = rows if rows <= SUMMED else math.isqrt(rows - 1) + 1
         sums = self.gpu.empty((-(-rows // max(1, length)) or 1, K), x.dtype)
-        if codes is None:
-            self.gpu.launch("sum_rows", x.dtype, sums.size, x, rows, K, length, sums)
-        else:
-            self.gpu.launch(
-                "sum_rows_pooled", x.dtype, sums.size, x, codes, float(slope_at_zero), rows, K, length, sums
-            )
+        name, more = ("sum_rows", ()) if codes is None else ("sum_rows_pooled", (codes, float(slope_at_zero)))
+        self.gpu.launch(name, x.dtype, sums.size, x, *more, rows, K, length, sums)
         return self._sum(sums, K) if sums.shape[0] > 1 else sums[0]
 
     def relu(self, x: Array, slope_at_zero: float) -> tuple[Array, Any]:
@@ -221,8 +210,9 @@ class Layers:
             return reference.max_pool(x, window, ties)
         x = self.gpu.dense(x)
         y, codes = self._outputs(x, window)
-        self.gpu.launch("max_pool", x.dtype, y.size, x, *_placed(window, x.shape[1:]), y, codes)
-        return y, _Pooled(x.shape, window, codes, x, y) if ties == "all" else _Pooled(x.shape, window, codes)
+        placed = _placed(window, x.shape[1:])
+        self.gpu.launch("max_pool", x.dtype, y.size, x, *placed, y, codes)
+        return y, _Pooled(x.shape, placed, codes, *((x, y) if ties == "all" else ()))
 
     def max_pool_backward(self, pooled: Any, dy: Array) -> Array:
         if not isinstance(pooled, _Pooled):
@@ -239,11 +229,11 @@ class Layers:
         """b is tied, (C,). For ties="first" a byte for each window is all that the gradient needs."""
         if window.is_padded or math.prod(window.size) > CODES - 1:
             return reference.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
-        x, b, shape = self.gpu.dense(x), self.gpu.dense(b, x.dtype), x.shape
+        x, b, placed = self.gpu.dense(x), self.gpu.dense(b, x.dtype), _placed(window, x.shape[1:])
         y, codes = self._outputs(x, window)
-        self.gpu.launch("bias_relu_max_pool", x.dtype, y.size, x, b, *_placed(window, shape[1:]), y, codes)
-        x, kept, b = (x, y, b) if ties == "all" else (None, None, None)
-        return y, _Pooled(shape, window, codes, x, kept, b, float(slope_at_zero))
+        self.gpu.launch("bias_relu_max_pool", x.dtype, y.size, x, b, *placed, y, codes)
+        pooled = _Pooled(x.shape, placed, codes, slope_at_zero=float(slope_at_zero))
+        return y, pooled._replace(x=x, y=y, b=b) if ties == "all" else pooled
 
     def bias_relu_max_pool_backward(self, pooled: Any, dy: Array) -> tuple[Array, Array]:
         if not isinstance(pooled, _Pooled):
