@@ -49,7 +49,7 @@ def added(partials: Sequence[Array]) -> Array:
 
 
 class Threads:
-    """The place where threads of one process meet."""
+    """Adds up what `count` threads of one process bring, once all have come."""
 
     def __init__(self, count: int) -> None:
         self._changed, self._partials = threading.Condition(), [None] * count
@@ -71,7 +71,7 @@ class Threads:
             return self._sum
 
     def leave(self) -> None:
-        """One of them has ended: the others wait for it no longer."""
+        """Say that one of them has ended, so that the others no longer wait for it."""
         with self._changed:
             self._left = True
             self._changed.notify_all()

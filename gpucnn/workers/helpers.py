@@ -36,7 +36,7 @@ Task = Callable[..., Any]
 
 
 class Packed(NamedTuple):
-    """A task as it travels: its number, its pickle, and the open files of its arrays."""
+    """A task as it is sent: its number, its pickle, and the open files of its arrays."""
 
     number: int
     data: bytes
@@ -120,7 +120,7 @@ class Helper:
             raise self._lost() from None
 
     def keep(self, task: Packed) -> None:
-        """Give it a task to keep. Raises Unshareable where it cannot be read there."""
+        """Send it a task, which it keeps. Raises Unshareable if it cannot read the task."""
         if task.number not in self.tasks:
             self.send("keep", task.number, task.data, len(task.files))
             self.channel.send_files(task.files)
@@ -128,7 +128,7 @@ class Helper:
             self.tasks.add(task.number)
 
     def run(self, number: int, arguments: tuple[Any, ...]) -> None:
-        """Start a task that it keeps; `receive` waits for the result."""
+        """Start a task that it keeps, by number; `receive` waits for the result."""
         forgotten = [self.forgotten.pop() for _ in range(len(self.forgotten))]
         self.tasks.difference_update(forgotten)
         self.send("run", number, arguments, forgotten)
@@ -152,7 +152,7 @@ class Helper:
 
 
 class Team:
-    """The helpers of this process: one set, whoever computes in it."""
+    """The helper processes of this one; all of its models share them."""
 
     def __init__(self) -> None:
         self.helpers: list[Helper] = []
@@ -171,13 +171,13 @@ class Team:
         if os.getpid() != self._owner or not self._busy.acquire(blocking=False):
             return None
         try:
-            travelling = self._packed(task)
+            sent = self._packed(task)
             used = self._staffed(len(arguments) - 1)
             if not all(helper.ready() for helper in used):
                 return None
             for helper in used:
-                helper.keep(travelling)
-            return self._run(used, travelling.number, task, arguments)
+                helper.keep(sent)
+            return self._run(used, sent.number, task, arguments)
         finally:
             self._busy.release()
 

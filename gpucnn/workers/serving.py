@@ -28,7 +28,7 @@ class Partial(NamedTuple):
 
 
 def serve(file: int, box: int) -> None:
-    """What a helper does until the other end of its socket closes. box: the file of what is large."""
+    """Obey messages until the other end of the socket `file` closes. box: the file of memory for large arrays."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     np.seterr(all="ignore")
     channel = Channel(socket.socket(fileno=file), inbox=shared.attach(box, BOX, np.uint8))

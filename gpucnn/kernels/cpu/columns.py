@@ -49,7 +49,8 @@ def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = 
     if count > H:
         copies[:above] = 0
         copies[above + H :] = 0
-    padded = _with_columns(x, window.padding[1])
+    left, right = window.padding[1]
+    padded = with_zeros(x, 2, left, left + width + right)
     pixel, channel = N * x.itemsize, padded.shape[2] * N * x.itemsize
     step = window.stride[1] * pixel
     runs, strides = [*columns, N], [step, step * columns[0], x.itemsize]
@@ -60,16 +61,15 @@ def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = 
     return copies
 
 
-def _with_columns(x: Array, padding: tuple[int, int]) -> Array:
-    """x with columns of zeros on the left and on the right."""
-    left, right = padding
-    if not left + right:
+def with_zeros(x: Array, axis: int, before: int, count: int) -> Array:
+    """x with zeros before and after it along an axis, `count` places in all; x itself where it has as many."""
+    if x.shape[axis] == count:
         return x
-    H, C, width, N = x.shape
-    padded = empty((H, C, left + width + right, N), x.dtype)
-    padded[:, :, :left] = 0
-    padded[:, :, left : left + width] = x
-    padded[:, :, left + width :] = 0
+    padded = empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), x.dtype)
+    others, after = (slice(None),) * axis, before + x.shape[axis]
+    padded[(*others, slice(before))] = 0
+    padded[(*others, slice(before, after))] = x
+    padded[(*others, slice(after, None))] = 0
     return padded
 
 

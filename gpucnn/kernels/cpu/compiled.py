@@ -28,13 +28,15 @@ compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 class _Winners(NamedTuple):
+    """The residual of a max pool. codes: the offset of each window's winner, NOBODY or FIRST_AT_ZERO."""
+
     codes: Array
     x_shape: tuple[int, ...]
     slope_at_zero: float
 
 
 def bias_relu_max_pool(x: Image, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
-    """One pass over images in halves, (2, H, C, W // 2, N), whole or by rows; others are NumPy's affair."""
+    """One pass over images in halves, (2, H, C, W // 2, N), whole or by rows; others are left to NumPy."""
     if len(x.shape) == 4:
         return pointwise.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
     return _pooled(x, b, True, slope_at_zero)
@@ -138,7 +140,7 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
 
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
-    """One pass where windows tile the image; others are NumPy's affair."""
+    """One pass where windows tile the image; others are left to NumPy."""
     if not pooling.is_tiling(window, x.shape):
         return pooling.average_pool(x, window, count_padding)
     (H, C, width, N), (I, J) = x.shape, window.size

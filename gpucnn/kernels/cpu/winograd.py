@@ -19,7 +19,7 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import CACHED, empty, parts
-from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows
+from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows, with_zeros
 from .correlation import BLOCK
 from .products import column_blocks, multiplied
 from .rows import some_rows
@@ -99,7 +99,7 @@ def gradients(residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[A
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     n = len(of_image)
     tiles, d_kernels = _tiles(x, I, top, R, P), np.zeros((n, J * C, K), dy.dtype)
-    d_tiles = _in_tiles(_with_rows(dy, 0, R * len(tiles)), R)
+    d_tiles = _in_tiles(with_zeros(dy, dy.ndim - 4, 0, R * len(tiles)), R)
     halves = dy.ndim == 5
     if need_dx:
         dx_tiles = empty(tiles.shape, dy.dtype)
@@ -177,22 +177,10 @@ def _values(n: int, coefficients: int) -> Array:
 def _tiles(x: Array, I: int, above: int, R: int, P: int) -> Array:
     """Overlapping views of x below rows of zeros: (tiles, n, C W N), one tile for every R of P output rows."""
     count = -(-P // R)
-    padded = _with_rows(x, above, R * count + I - 1)
+    padded = with_zeros(x, 0, above, R * count + I - 1)
     row = x[0].size
     strides = (R * row * x.itemsize, row * x.itemsize, x.itemsize)
     return np.ndarray((count, R + I - 1, row), x.dtype, padded, 0, strides)
-
-
-def _with_rows(x: Array, above: int, count: int) -> Array:
-    """x, whole or in halves, with rows of zeros above and below, `count` in all."""
-    *parities, H, C, width, N = x.shape
-    if count == H:
-        return x
-    padded = empty((*parities, count, C, width, N), x.dtype)
-    padded[..., :above, :, :, :] = 0
-    padded[..., above : above + H, :, :, :] = x
-    padded[..., above + H :, :, :, :] = 0
-    return padded
 
 
 def _columns(

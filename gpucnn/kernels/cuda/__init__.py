@@ -1,6 +1,6 @@
 """The CUDA table: fused kernels of our own (the .cu files) and cuBLAS products, on images stored (N, H, W, C).
 
-With cuDNN's module, that computes the convolutions.
+Where cuDNN's module is given, cuDNN computes the convolutions.
 
 Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU. Outputs of a
 convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as cuBLAS
@@ -82,7 +82,7 @@ class Gpu:
         return self.xp.ascontiguousarray(x, dtype=dtype)
 
     def address(self, array: Array) -> int:
-        """Of its first element."""
+        """Where its first element lies in device memory."""
         return array.data.ptr
 
     def stream(self) -> int:
