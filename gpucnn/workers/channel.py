@@ -132,7 +132,7 @@ class Channel:
         return b""
 
     def _exactly(self, size: int, first: bytes = b"") -> bytearray:
-        """The next `size` bytes, of which `first` are here already, and no more: files come with a byte of their own."""
+        """The next `size` bytes, of which `first` are here already; no more, since files come with a byte of theirs."""
         data, had = bytearray(size), len(first)
         data[:had] = first
         with memoryview(data) as rest:

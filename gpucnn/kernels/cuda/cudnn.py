@@ -131,12 +131,12 @@ class Convolutions:
 
     def correlate(self, x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
         """for_pool: the pool's window and ties, where one follows; they change nothing here."""
-        plan = self._convolution("y", x, w, window) if self._fits(x, w, groups) else None
-        if plan is None:
+        found = self._convolution("y", x, w, window) if self._fits(x, w, groups) else None
+        if found is None:
             return self.otherwise.correlate(x, w, window, groups)
         x, shape = self._ready(x, x.dtype), (x.shape[0], *window.outputs(*x.shape[1:3]), w.shape[3])
         y = self.gpu.empty(shape, x.dtype)
-        self._run(plan, x, self._kernel(w, x.dtype), y)
+        self._run(found, x, self._kernel(w, x.dtype), y)
         return y, Residual(x, window, groups)
 
     def correlate_backward(self, residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
@@ -176,14 +176,14 @@ class Convolutions:
         problem = Problem(verb, tuple(x.shape), tuple(w.shape), window, x.dtype.name)
         if problem in self._recorded:
             return self._recorded[problem]
-        plan = self._kept.pop(problem) if problem in self._kept else self._built(problem)
-        if plan is not None and self.gpu.is_recording():
-            self._recorded[problem] = plan
-            return plan
-        self._kept[problem] = plan
+        found = self._kept.pop(problem) if problem in self._kept else self._built(problem)
+        if found is not None and self.gpu.is_recording():
+            self._recorded[problem] = found
+            return found
+        self._kept[problem] = found
         if len(self._kept) > PLANS:
             del self._kept[next(iter(self._kept))]
-        return plan
+        return found
 
     def _built(self, problem: Problem) -> Convolution | None:
         if self._handle is None:
