@@ -17,6 +17,7 @@ Array = Any
 
 
 def keep(x: Array) -> Array:
+    """x as it is: images of this table are (N, H, W, C) already."""
     return x
 
 
@@ -34,6 +35,7 @@ def image_shape(x: Array) -> tuple[int, int, int]:
 
 
 def _placing(window: Window) -> dict[str, Any]:
+    """The arguments that say where a window lies."""
     return {"stride": window.stride, "padding": window.padding}
 
 
@@ -51,6 +53,10 @@ def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tup
 
 def add_bias(y: Array, b: Array) -> tuple[Array, Any]:
     return ops.add_bias(y, b), b.ndim
+
+
+def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
+    return ops.add_bias_backward(dy, bias_ndim)
 
 
 def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
@@ -107,10 +113,6 @@ def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]
 
 def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     return ops.reshape(x, shape), tuple(x.shape[1:])
-
-
-def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
-    return ops.add_bias_backward(dy, bias_ndim)
 
 
 def reshape_backward(shape: tuple[int, ...], dy: Array) -> Array:

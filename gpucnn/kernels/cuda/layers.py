@@ -217,11 +217,7 @@ class Layers:
     def max_pool_backward(self, pooled: Any, dy: Array) -> Array:
         if not isinstance(pooled, _Pooled):
             return reference.max_pool_backward(pooled, dy)
-        if pooled.x is None:
-            return self._to_winners(pooled, self.gpu.dense(dy))
-        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
-        self.gpu.launch("max_pool_all_backward", dy.dtype, dx.size, pooled.x, pooled.y, dy, *pooled.placed, dx)
-        return dx
+        return self._unpooled(pooled, self.gpu.dense(dy))
 
     def bias_relu_max_pool(
         self, x: Array, b: Array, slope_at_zero: float, window: Window, ties: str
@@ -239,21 +235,23 @@ class Layers:
         if not isinstance(pooled, _Pooled):
             return reference.bias_relu_max_pool_backward(pooled, dy)
         dy, C = self.gpu.dense(dy), pooled.shape[3]
-        if pooled.x is None:
-            return self._to_winners(pooled, dy), self._sum(dy, C, pooled.codes, pooled.slope_at_zero)
-        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
-        arrays = (pooled.x, pooled.b, pooled.y, dy, pooled.slope_at_zero)
-        self.gpu.launch("bias_relu_max_pool_all_backward", dy.dtype, dx.size, *arrays, *pooled.placed, dx)
-        return dx, self._sum(dx, C)
+        dx = self._unpooled(pooled, dy)
+        return dx, self._sum(dy, C, pooled.codes, pooled.slope_at_zero) if pooled.x is None else self._sum(dx, C)
 
     def _outputs(self, x: Array, window: Window) -> tuple[Array, Array]:
         shape = (x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3])
         return self.gpu.empty(shape, x.dtype), self.gpu.empty(shape, "uint8")
 
-    def _to_winners(self, pooled: _Pooled, dy: Array) -> Array:
+    def _unpooled(self, pooled: _Pooled, dy: Array) -> Array:
+        """The gradient of the image: to winners that were written down, or to all that equal y."""
+        name, arrays = "max_pool_backward", [dy, pooled.codes, pooled.slope_at_zero]
+        if pooled.x is not None:
+            dy = self.gpu.dense(dy, pooled.x.dtype)
+            name, arrays = "max_pool_all_backward", [pooled.x, pooled.y, dy]
+        if pooled.b is not None:
+            name, arrays = "bias_relu_max_pool_all_backward", [pooled.x, pooled.b, pooled.y, dy, pooled.slope_at_zero]
         dx = self.gpu.empty(pooled.shape, dy.dtype)
-        arrays = dy, pooled.codes, pooled.slope_at_zero
-        self.gpu.launch("max_pool_backward", dy.dtype, dx.size, *arrays, *pooled.placed, dx)
+        self.gpu.launch(name, dy.dtype, dx.size, *arrays, *pooled.placed, dx)
         return dx
 
     def average_pool(self, x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
