@@ -189,9 +189,11 @@ class RawModule:
 
 
 def signatures(code: str) -> dict[str, list[str]]:
-    """The parameters of each kernel, as they are written."""
+    """The parameters of each kernel, with what their macros stand for."""
+    macros = dict(re.findall(r"^#define (\w+) (.*)$", code, re.MULTILINE))
     found = re.findall(r"^KERNEL (\w+)\(([^)]*)\)", code, re.MULTILINE)
-    return {name: [re.sub(r"\s+", " ", each).strip() for each in parameters.split(",")] for name, parameters in found}
+    plain = {name: re.sub(r"\w+", lambda word: macros.get(word[0], word[0]), text) for name, text in found}
+    return {name: [" ".join(each.split()) for each in text.split(",")] for name, text in plain.items()}
 
 
 @functools.cache

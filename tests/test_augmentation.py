@@ -13,6 +13,7 @@ from fake_cuda import asarray, fake_cuda
 from gpucnn import Model
 from gpucnn.command import main
 from gpucnn.engine.recorded import WARM
+from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import SettingError
 from gpucnn.kernels import cuda
 from gpucnn.kernels.random import below, bits
@@ -141,11 +142,10 @@ def test_seeds_draw_differently_and_texts_mean_the_same():
 def test_the_kernel_gathers_the_changed_images(how, wide, fake_cuda, monkeypatch):
     if wide:
         monkeypatch.setattr(cuda, "MOST", 10)
-    step = cuda.table("float32", "float64").around
+    table = cuda.table("float32", "float64")
     images, order = pictures(40), np.random.default_rng(0).permutation(40)[:13]
-    taken, schedule = step.buffers(13)
-    step.prepare(asarray(order), 0.1, 123_456, (0.9, 0.99), taken, schedule)
-    x = step.gather(asarray(images), taken, np.float64, 1 / 255, -0.5, how, schedule)
+    moment = table.begin(asarray(order), 0.1, 123_456, SGD())
+    x = table.gather(asarray(images), moment, np.float64, Scaling(1 / 255, -0.5), how)
     expected = how(images[order], order, 123_456) * (1 / 255) - 0.5
     np.testing.assert_allclose(x, expected, rtol=1e-13, atol=1e-13)
 

@@ -16,7 +16,7 @@ from gpucnn.errors import ShapeError
 from gpucnn.kernels import REFERENCE, Context, Kernels, choose, cpu, memory, reference
 from gpucnn.kernels.cpu import NUMPY, rows, winograd, winograd_tiles
 from gpucnn.kernels.cpu import correlation as cpu_correlation
-from gpucnn.kernels.cpu.rows import Rows
+from gpucnn.kernels.cpu.rows import LazyImage
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.network import Network, shares_ties
 from gpucnn.ops.window import Window, convolution_window
@@ -161,9 +161,9 @@ def test_images_larger_than_a_block_give_the_same_numbers(name, monkeypatch):
 def test_blocks_follow_their_limit(monkeypatch):
     """Whatever was asked before: else the test above would see whole images."""
     x, w, window = np.zeros((7, 2, 9, 5)), np.zeros((3, 3, 2, 3)), Window((3, 3))
-    assert len(cpu_correlation.correlate(x, w, window)[1].plan.blocks) == 1
+    assert len(cpu_correlation.correlate(x, w, window)[1].blocking.blocks) == 1
     monkeypatch.setattr(cpu_correlation, "BLOCK", 1 << 11)
-    assert len(cpu_correlation.correlate(x, w, window)[1].plan.blocks) == 5
+    assert len(cpu_correlation.correlate(x, w, window)[1].blocking.blocks) == 5
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -183,7 +183,7 @@ def test_each_way_before_a_pool_gives_the_references_numbers(shape, convolution,
     network = Network(shape, (convolution, *layers))
     kernel, window = (*convolution.kernel, shape[2], convolution.filters), convolution.window_of(shape)
     rows = window.outputs(*shape[:2])[0]
-    assert cpu._way((shape[0], shape[2], shape[1], batch), kernel, window, cpu.CHANNELS, cpu.CHANNELS_TILES) is way
+    assert cpu._way((shape[0], shape[2], shape[1], batch), kernel, window, cpu.CHANNELS) is way
     assert way is cpu_correlation or rows % winograd.tile(rows, kernel[0]) == rest
     rng = np.random.default_rng(0)
     params = {"0": {"kernel": rng.standard_normal(kernel), "bias": rng.standard_normal(convolution.filters)}}
@@ -204,9 +204,9 @@ def test_images_larger_than_a_block_are_made_by_rows_before_a_pool(layers, need_
     params = {"0": {"kernel": rng.standard_normal((3, 3, 2, 3)), "bias": rng.standard_normal(3)}}
     x, dy = rng.standard_normal((5, 31, 13, 2)), rng.standard_normal((5, *network.out_shape(network.input_shape)))
     y, residuals = fuse(network).forward(params, table.enter(x), Context(table))
-    assert residuals[0][0].kept.stack is None
-    asked, known = [], Rows.__getitem__
-    monkeypatch.setattr(Rows, "__getitem__", lambda image, some: asked.append(some.stop) or known(image, some))
+    assert residuals[0][0].residual.stack is None
+    asked, known = [], LazyImage.__getitem__
+    monkeypatch.setattr(LazyImage, "__getitem__", lambda image, some: asked.append(some.stop) or known(image, some))
     dx, dparams = fuse(network).backward(params, residuals, table.enter(dy), Context(table), need_dx=need_dx)
     assert len(set(asked)) > 1
     expected = run(network, REFERENCE, params, x, dy)
@@ -256,7 +256,6 @@ def test_wide_layers_take_winograds_ways():
             (k, k, *channels),
             convolution_window(k, 1, padding, 1, height, height),
             cpu.CHANNELS,
-            cpu.CHANNELS_TILES,
         )
         for height, k, padding, channels in (
             *((28, 5, "same", (1, 32)), (14, 5, "same", (32, 64)), (12, 5, "valid", (8, 16))),

@@ -14,10 +14,12 @@ from cases import CASES, fuse, kept
 from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda, signatures
 
+from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cuda import cublas
 from gpucnn.kernels.cuda import layers as cuda_layers
+from gpucnn.kernels.cuda.step import pack
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
@@ -340,32 +342,26 @@ def test_the_numbers_of_cublas_are_those_of_its_header():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("classes", [1, 2, 10])
-@pytest.mark.parametrize(
-    ("loss", "verb"),
-    [(SoftmaxCrossEntropy(), "softmax_cross_entropy"), (BinaryCrossEntropy(), "sigmoid_cross_entropy")],
-)
-def test_losses_in_one_launch(loss, verb, classes, dtype, fake_cuda):
-    rng, step = np.random.default_rng(5), cuda.table(dtype=dtype).around
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), BinaryCrossEntropy()])
+def test_losses_in_one_launch(loss, classes, dtype, fake_cuda):
+    rng, losses = np.random.default_rng(5), cuda.table(dtype=dtype).losses
     z = 5 * rng.standard_normal((300, classes)).astype(dtype)
     z[0], z[1], z[2, 0] = 0, 1e4, -1e4
     labels = rng.integers(0, classes, 300)
-    found = getattr(step, verb)(asarray(z), asarray(labels))
+    found = losses[type(loss)](asarray(z), asarray(labels))
     assert_same(found, loss(z, labels), TOLERANCE[dtype])
     np.testing.assert_allclose(found[0], loss(z, labels)[0], rtol=1e-4 if dtype == "float32" else 1e-10)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(
-    ("loss", "verb"),
-    [(SoftmaxCrossEntropy(), "softmax_cross_entropy"), (BinaryCrossEntropy(), "sigmoid_cross_entropy")],
-)
-def test_losses_of_what_is_not_finite(loss, verb, value, fake_cuda):
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), BinaryCrossEntropy()])
+def test_losses_of_what_is_not_finite(loss, value, fake_cuda):
     z = np.random.default_rng(5).standard_normal((6, 3))
     z[0, 0], z[1, 1], z[2] = value, value, value
     labels = np.array([0, 0, 1, 2, 1, 0])
     with np.errstate(all="ignore"):
         expected = loss(z, labels)
-    for a, b in zip(getattr(cuda.table(dtype="float64").around, verb)(asarray(z), asarray(labels)), expected):
+    for a, b in zip(cuda.table(dtype="float64").losses[type(loss)](asarray(z), asarray(labels)), expected):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
@@ -374,7 +370,8 @@ def test_pixels_are_gathered_and_scaled(count, fake_cuda):
     rng = np.random.default_rng(1)
     images, order = rng.integers(0, 256, (50, 3, 2, 1), dtype=np.uint8), rng.integers(0, 50, count)
     table = cuda.table(dtype="float64")
-    x = table.around.gather(asarray(images), asarray(order), np.float64, 1 / 255, -0.5)
+    moment = table.begin(asarray(order), 0.1, 1, SGD())
+    x = table.gather(asarray(images), moment, np.float64, Scaling(1 / 255, -0.5), None)
     np.testing.assert_allclose(x, images[order] / 255 - 0.5, rtol=1e-12, atol=1e-14)
     x = table.pixels(asarray(images)[::-1], np.float64, 1 / 255, 0.25)
     np.testing.assert_allclose(x, images[::-1] / 255 + 0.25, rtol=1e-12)
@@ -385,7 +382,7 @@ def test_gradients_are_packed_in_order(number, fake_cuda):
     rng = np.random.default_rng(number)
     pieces = [rng.standard_normal(tuple(rng.integers(1, 5, 3))) for _ in range(number)]
     g = asarray(np.zeros(sum(each.size for each in pieces)))
-    cuda.table(dtype="float64").around.pack([asarray(each)[::-1, ::-1] for each in pieces], g)
+    pack(cuda.Gpu(), [asarray(each)[::-1, ::-1] for each in pieces], g)
     np.testing.assert_array_equal(g, np.concatenate([each[::-1, ::-1].ravel() for each in pieces]))
 
 

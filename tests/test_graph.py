@@ -20,7 +20,7 @@ from gpucnn.device import Device
 from gpucnn.engine.acceleration import Acceleration
 from gpucnn.engine.recorded import WARM, RecordedStep
 from gpucnn.errors import DeviceError, SettingError
-from gpucnn.kernels.cuda.step import StepKernels
+from gpucnn.kernels.cuda.step import CudaKernels
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
@@ -208,8 +208,8 @@ def test_what_is_not_gpucnns_own_is_not_recorded(layer, loss, optimizer, name, f
 
 
 def test_a_step_that_waits_for_the_device_is_not_recorded(fake_cuda, monkeypatch):
-    labels = StepKernels.labels
-    monkeypatch.setattr(StepKernels, "labels", lambda *arguments: [labels(*arguments), fake.asnumpy(arguments[1])][0])
+    take = CudaKernels.take
+    monkeypatch.setattr(CudaKernels, "take", lambda *arguments: [take(*arguments), fake.asnumpy(arguments[1])][0])
     expected = trained(SMALL, SGD(), "cpu")
     with pytest.warns(UserWarning, match=r"no CUDA graph: recording the step failed .*CaptureUnsupported"):
         found = trained(SMALL, SGD(), "cuda", graph=True)

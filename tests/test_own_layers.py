@@ -24,7 +24,7 @@ from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoi
 from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD
 from gpucnn.report import table_check
-from gpucnn.workers import helpers
+from gpucnn.workers import helpers, packing
 
 __all__ = ["fake_cuda"]
 
@@ -231,7 +231,7 @@ def workers(request, monkeypatch, many_shards):
     if not helpers.possible():
         pytest.skip("helper processes are not used on this system")
     team = helpers.Team()
-    monkeypatch.setattr(helpers, "KNOWN", {*helpers.KNOWN, "layers_of_ones_own"})
+    monkeypatch.setattr(packing, "KNOWN", {*packing.KNOWN, "layers_of_ones_own"})
     monkeypatch.setattr(helpers, "team", team)
     team.start(2)
     yield

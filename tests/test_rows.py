@@ -9,7 +9,7 @@ from cases import fuse
 from gpucnn.kernels import Context, for_inference
 from gpucnn.kernels.cpu import NUMPY, rows, winograd_tiles
 from gpucnn.kernels.cpu import correlation as cpu_correlation
-from gpucnn.kernels.cpu.rows import Rows, steps, whole
+from gpucnn.kernels.cpu.rows import LazyImage, steps, whole
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.network import Network
 
@@ -35,14 +35,12 @@ def table(request):
 @pytest.fixture
 def made(monkeypatch):
     """Images by rows from the smallest on, two rows or one sum at a time; which rows were made."""
-    correlate_for_pool = cpu_correlation.correlate_for_pool
-    monkeypatch.setattr(
-        cpu_correlation, "correlate_for_pool", lambda x, w, window, large: correlate_for_pool(x, w, window, 0)
-    )
+    correlate = cpu_correlation.correlate
+    monkeypatch.setattr(cpu_correlation, "correlate", lambda x, w, window, large: correlate(x, w, window, 0))
     for module in (rows, winograd_tiles):
         monkeypatch.setattr(module, "CACHED", 1)
-    asked, known = [], Rows.__getitem__
-    monkeypatch.setattr(Rows, "__getitem__", lambda image, some: asked.append(some) or known(image, some))
+    asked, known = [], LazyImage.__getitem__
+    monkeypatch.setattr(LazyImage, "__getitem__", lambda image, some: asked.append(some) or known(image, some))
     return asked
 
 
@@ -68,24 +66,24 @@ def test_they_have_the_bits_of_whole_images(name, layers, need_dx, integers, tab
     found = numbers(network, table, params, x, dy, need_dx)
     assert len({some.start for some in made}) > (name != "one pair")
     for way in WAYS:
-        monkeypatch.setattr(way, "correlate_for_pool", made_whole(way.correlate_for_pool))
+        monkeypatch.setattr(way, "correlate", made_whole(way.correlate))
     assert all(map(np.array_equal, found, numbers(network, table, params, x, dy, need_dx)))
 
 
-def made_whole(correlate_for_pool):
-    def correlate(*arguments):
-        y, seen = correlate_for_pool(*arguments)
-        return whole(y), seen
+def made_whole(correlate):
+    def made(*arguments):
+        y, residual = correlate(*arguments)
+        return whole(y), residual
 
-    return correlate
+    return made
 
 
 def test_images_are_made_by_rows_from_a_size_on(table, monkeypatch):
     """The numbers of an image: 8 x 3 x 8 for each example, of 8 bytes. Inference looks at them once."""
     network = fuse(Network((12, 12, 1), (Conv2D(3, 5), ReLU(), MaxPool2D())))
     params = network.init(network.input_shape, np.random.default_rng(0))
-    asked, known = [], Rows.__getitem__
-    monkeypatch.setattr(Rows, "__getitem__", lambda image, some: asked.append(some) or known(image, some))
+    asked, known = [], LazyImage.__getitem__
+    monkeypatch.setattr(LazyImage, "__getitem__", lambda image, some: asked.append(some) or known(image, some))
 
     def by_rows(examples, context):
         asked.clear()
@@ -103,7 +101,7 @@ def test_steps_cover_all_rows_once():
     def number(a, b):
         return np.arange(a, b)[:, None, None, None]
 
-    image = Rows((2, 7, 1, 1, 2), np.float32, 4, lambda a, b, out: out.__setitem__(..., number(a, b)))
+    image = LazyImage((2, 7, 1, 1, 2), np.float32, 4, lambda a, b, out: out.__setitem__(..., number(a, b)))
     assert steps(image, 7) == [slice(0, 4), slice(4, 7)]
     assert steps(image, 6) == [slice(0, 4), slice(4, 6)]
     assert steps(np.zeros((7, 1, 1, 2)), 6) == [slice(0, 6)]

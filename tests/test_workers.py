@@ -24,9 +24,10 @@ from gpucnn.engine import sharded_step
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.model import runs
-from gpucnn.workers import Task, Workers, helpers, shared
+from gpucnn.workers import Task, Workers, helpers, packing, shared
 from gpucnn.workers.channel import Channel
-from gpucnn.workers.helpers import Team, Unshareable
+from gpucnn.workers.helpers import Team
+from gpucnn.workers.packing import Unshareable
 
 needs_helpers = pytest.mark.skipif(not helpers.possible(), reason="helper processes are not used on this system")
 NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(11)))
@@ -67,7 +68,7 @@ class Stop(Task):
 def team(monkeypatch):
     """A set of helpers of the test's own, which may have this file's tasks."""
     made = Team()
-    monkeypatch.setattr(helpers, "KNOWN", {*helpers.KNOWN, __name__.partition(".")[0]})
+    monkeypatch.setattr(packing, "KNOWN", {*packing.KNOWN, __name__.partition(".")[0]})
     monkeypatch.setattr(helpers, "team", made)
     yield made
     made.close()
@@ -240,7 +241,7 @@ def test_what_is_private_to_this_process_cannot_be_sent(team):
 
 @needs_helpers
 def test_classes_of_a_script_are_not_sent(team, monkeypatch):
-    monkeypatch.setattr(helpers, "KNOWN", {"gpucnn", "numpy"})
+    monkeypatch.setattr(packing, "KNOWN", {"gpucnn", "numpy"})
     with pytest.raises(Unshareable):
         team.map(Fill(shared.zeros(3, np.float64)), [(0, 1), (1, 2)])
 

@@ -14,7 +14,7 @@ def choose(kind: str, *, exact_ties: bool = False) -> Kernels:
     """The table for a kind of device, "cpu" or "cuda".
 
     exact_ties: outputs of a convolution with equal surroundings must be equal to the last bit, because a pool sends
-    the gradient to all that are (`MaxPool2D(ties="all")`). The reference is always so.
+    the gradient to all that are (`MaxPool2D(ties="all")`). On the reference they always are.
     """
     if kind == "cpu":
         from .cpu import EXACT_TIES, NUMPY
@@ -24,7 +24,7 @@ def choose(kind: str, *, exact_ties: bool = False) -> Kernels:
 
 
 def for_inference(table: Kernels) -> Kernels:
-    """The same numbers where nobody will ask for gradients: residuals that cost time may be missing."""
+    """A table with the same outputs that may leave out residuals which cost time: inference needs no gradients."""
     if table.name == "numpy":
         from .cpu import without_winners
 

@@ -25,7 +25,7 @@ class Factors(NamedTuple):
 
 
 def alone(partial: Array) -> Array:
-    """The sum over the parts of a batch that is in one part. Read-only, as every such sum."""
+    """The sum over all parts of a batch, where it has one part only. Read-only, as every such sum."""
     return read_only(partial)
 
 
@@ -38,9 +38,9 @@ class Context:
     for each layer and each seed of `fit`. examples: the indices (n,) of the batch's examples in the data set, None
     outside training. Random numbers that are a hash of these three are the same on every device: `bits`, `uniform`.
     state: the layer's running state, as its `init_state` or its last `next_state` gave it, as arrays on the device.
-    total: takes an array that is a sum over the examples at hand; gives the sum over the whole batch, whose other
-    parts other workers have. All of them must call it equally often. A sum of all parts has the same bits everywhere.
-    factored: how large a gradient (I, J) must be for whoever asks to want its factors.
+    total: takes an array that is a sum over the examples at hand, and gives the sum over the whole batch, whose other
+    parts other workers have. All workers must call it equally often, and all get the same bits.
+    factored: from how many numbers on a gradient (I, J) is left as its Factors, which are smaller.
     """
 
     kernels: Kernels = REFERENCE

@@ -102,7 +102,7 @@ FREE = getrefcount(_block[0])  # no variable holds the memory itself, here or in
 def same_zeros(shape: tuple[int, ...], dtype: Any, use: Any) -> np.ndarray:
     """Zeros at first, and mostly the same array whenever this thread asks for that shape, type and use again.
 
-    For one who always writes to the same part of it, reads zeros elsewhere, and is done before the next one asks.
+    A caller must always write to the same part of it, so that the rest stays zero, and be done before the next call.
     """
     kept, key = _here.zeros, (shape, dtype, use)
     if key not in kept:

@@ -17,6 +17,7 @@ Array = Any
 
 
 def keep(x: Array) -> Array:
+    """x as it is: images of this table are (N, H, W, C) already."""
     return x
 
 
@@ -33,27 +34,29 @@ def image_shape(x: Array) -> tuple[int, int, int]:
     return tuple(x.shape[1:])
 
 
-def _geometry(window: Window) -> dict[str, Any]:
+def _placing(window: Window) -> dict[str, Any]:
+    """The arguments that say where a window lies."""
     return {"stride": window.stride, "padding": window.padding}
 
 
-def correlate(x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
-    y = ops.correlate(x, w, dilation=window.dilation, groups=groups, **_geometry(window))
+def correlate(x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
+    """for_pool: the pool's window and ties, where one follows; they change nothing here."""
+    y = ops.correlate(x, w, dilation=window.dilation, groups=groups, **_placing(window))
     return y, (x, window, groups)
-
-
-def correlate_for_pool(x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str) -> tuple[Array, Any]:
-    return correlate(x, w, window, groups)
 
 
 def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
     x, window, groups = residual
     options = {"dilation": window.dilation, "groups": groups, "need_dx": need_dx}
-    return ops.correlate_backward(x, w, dy, **_geometry(window), **options)
+    return ops.correlate_backward(x, w, dy, **_placing(window), **options)
 
 
 def add_bias(y: Array, b: Array) -> tuple[Array, Any]:
     return ops.add_bias(y, b), b.ndim
+
+
+def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
+    return ops.add_bias_backward(dy, bias_ndim)
 
 
 def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
@@ -76,23 +79,23 @@ def tanh(x: Array) -> tuple[Array, Any]:
 
 
 def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
-    y = ops.max_pool(x, window.size, **_geometry(window))
+    y = ops.max_pool(x, window.size, **_placing(window))
     return y, (x, y, window, ties)
 
 
 def max_pool_backward(residual: Any, dy: Array) -> Array:
     x, y, window, ties = residual
-    return ops.max_pool_backward(x, y, dy, window.size, ties=ties, **_geometry(window))
+    return ops.max_pool_backward(x, y, dy, window.size, ties=ties, **_placing(window))
 
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
-    y = ops.average_pool(x, window.size, count_padding=count_padding, **_geometry(window))
+    y = ops.average_pool(x, window.size, count_padding=count_padding, **_placing(window))
     return y, (image_shape(x)[:2], window, count_padding)
 
 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     shape, window, count_padding = residual
-    return ops.average_pool_backward(dy, shape, window.size, count_padding=count_padding, **_geometry(window))
+    return ops.average_pool_backward(dy, shape, window.size, count_padding=count_padding, **_placing(window))
 
 
 def bias_relu_max_pool(y: Array, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
@@ -110,10 +113,6 @@ def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array, Array]
 
 def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
     return ops.reshape(x, shape), tuple(x.shape[1:])
-
-
-def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
-    return ops.add_bias_backward(dy, bias_ndim)
 
 
 def reshape_backward(shape: tuple[int, ...], dy: Array) -> Array:

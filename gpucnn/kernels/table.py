@@ -77,7 +77,7 @@ class Kernels:
     pixels: Callable[..., Any] = reference.pixels
     image_shape: Callable[[Any], tuple[int, int, int]] = reference.image_shape
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
-    correlation_for_pool: Callable[..., Any] = reference.correlate_for_pool
+    correlation_for_pool: Callable[..., Any] = reference.correlate
     bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)
     relu: Pair = Pair(reference.relu, reference.relu_backward)
     sigmoid: Pair = Pair(reference.sigmoid, ops.sigmoid_backward)

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ Array = Any
 
 
 class Task:
-    """A base for dataclasses that `Workers.map` can send to another process: what they derive and keep stays here."""
+    """A base class for dataclasses that `Workers.map` can send to another process: only their fields travel."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -155,12 +156,12 @@ def _alone(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> li
 
 
 def _meeting(task: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """task for `count` threads that exchange sums; it takes the thread's number and the task's arguments."""
+    """The task, able to exchange sums with `count` threads; it takes a thread's number beside the arguments."""
     place = exchange.Threads(count)
 
     def run(w: int, own: tuple[Any, ...]) -> Any:
         try:
-            with exchange.joined(exchange.ThreadMember(place, w)):
+            with exchange.joined(partial(place.total, w)):
                 return task(*own)
         finally:
             place.leave()
@@ -173,7 +174,7 @@ def _quiet() -> None:
 
 
 def default_threads() -> int:
-    """The CPUs this process may run on, or as many as a container's quota pays for."""
+    """How many CPUs this process may run on; fewer where a container's quota does not pay for all of them."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()

@@ -22,7 +22,7 @@ def _array(kind: str, shape: tuple[int, ...], order: str, data: bytes) -> np.nda
 
 
 def _as_bytes(array: np.ndarray) -> tuple[Any, ...]:
-    """With its memory order: sums over an axis are made in that order."""
+    """How pickle writes an array. Its memory order goes along, since NumPy adds along an axis in that order."""
     if array.dtype.hasobject:
         raise TypeError(f"an array of {array.dtype} holds addresses, which mean nothing to another process")
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
@@ -110,10 +110,11 @@ class Channel:
         return True
 
     def send_files(self, files: list[int]) -> None:
-        """Open files, by descriptor; at most some hundred."""
+        """Hand over open files, given by descriptor; the system takes about a hundred in one call."""
         socket.send_fds(self._end, [b"f"], files)
 
     def receive_files(self, count: int) -> list[int]:
+        """The descriptors, in this process, of `count` files that the other end handed over."""
         return socket.recv_fds(self._end, 1, count)[1]
 
     def close(self) -> None:
@@ -133,7 +134,7 @@ class Channel:
         return b""
 
     def _exactly(self, size: int, first: bytes = b"") -> bytearray:
-        """size bytes, that begin with `first`. Never more: open files travel with a byte of their own."""
+        """The next `size` bytes, of which `first` are here already; no more, since files come with a byte of theirs."""
         data, had = bytearray(size), len(first)
         data[:had] = first
         with memoryview(data) as rest:

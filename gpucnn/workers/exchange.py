@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import TrainingError
 from ..namespace import read_only
@@ -25,35 +25,32 @@ class Left(Exception):
     """Another worker of the step has ended before this sum; its own error says why."""
 
 
-class Member(Protocol):
-    """One worker's place among those of a step."""
-
-    def total(self, partial: Array) -> Array:
-        """The sum of what all of them bring, after all have come. Raises Left when one of them has failed."""
-
-
 def total(partial: Array) -> Array:
-    """The sum of what the workers of this step bring; partial itself where one works alone. Read-only."""
-    member: Member | None = getattr(_here, "member", None)
-    return read_only(partial if member is None else member.total(partial))
+    """The sum of what the workers of this step bring; partial itself where one works alone. Read-only.
+
+    Raises Left when one of them has failed.
+    """
+    found: Callable[[Array], Array] | None = getattr(_here, "total", None)
+    return read_only(partial if found is None else found(partial))
 
 
 @contextmanager
-def joined(member: Member | None) -> Iterator[None]:
-    """Inside, in this thread, `total` is this member's."""
-    before, _here.member = getattr(_here, "member", None), member
+def joined(summed: Callable[[Array], Array] | None) -> Iterator[None]:
+    """Inside, in this thread, `total` is `summed`: what one worker brings -> the sum, after all have come."""
+    before, _here.total = getattr(_here, "total", None), summed
     try:
         yield
     finally:
-        _here.member = before
+        _here.total = before
 
 
 def added(partials: Sequence[Array]) -> Array:
+    """Their sum, from the first to the last."""
     return functools.reduce(lambda a, b: a + b, partials)
 
 
 class Threads:
-    """The place where threads of one process meet."""
+    """Adds up what `count` threads of one process bring, once all have come."""
 
     def __init__(self, count: int) -> None:
         self._changed, self._partials = threading.Condition(), [None] * count
@@ -61,6 +58,7 @@ class Threads:
         self._sum: Array = None
 
     def total(self, w: int, partial: Array) -> Array:
+        """The sum; the thread with number w brings partial."""
         with self._changed:
             self._partials[w], number = partial, self._sums
             self._come += 1
@@ -74,23 +72,13 @@ class Threads:
             return self._sum
 
     def leave(self) -> None:
-        """One of them has ended: the others wait for it no longer."""
+        """Say that one of them has ended, so that the others no longer wait for it."""
         with self._changed:
             self._left = True
             self._changed.notify_all()
 
 
-class ThreadMember:
-    """The place of one of them. w: its number."""
-
-    def __init__(self, place: Threads, w: int) -> None:
-        self.place, self.w = place, w
-
-    def total(self, partial: Array) -> Array:
-        return self.place.total(self.w, partial)
-
-
 def reason(errors: Sequence[BaseException | None]) -> BaseException:
-    """Of what the workers of a step raised, the first that is a cause; some of them raised Left, or all."""
+    """The error to raise for a step: the first that is not Left, which only says that another worker failed."""
     causes = [error for error in errors if error is not None and not isinstance(error, Left)]
     return causes[0] if causes else TrainingError(UNEVEN)

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import io
 import itertools
 import os
-import pickle
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
-from types import FunctionType
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,89 +25,22 @@ import numpy as np
 from ..errors import DeviceError
 from . import exchange, shared
 from .channel import Channel
+from .packing import Unshareable, packed
+from .serving import BOX, LEFT, Partial
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-START = "import sys; sys.path[:] = {path!r}; from gpucnn.workers.helpers import serve; serve({file}, {box})"
+START = "import sys; sys.path[:] = {path!r}; from gpucnn.workers.serving import serve; serve({file}, {box})"
 MARK = "GPUCNN_HELPER"  # in a helper's environment: it has no helpers of its own
 PATH = [os.path.abspath(place) for place in sys.path]  # as it was before anybody changed the directory
-BOX = 1 << 26  # bytes of memory, taken when they are first used, through which a helper gets its batches
-KNOWN = {"gpucnn", "numpy", "builtins", "functools", "collections"}  # packages that are the same in every process
-LEFT = "left"  # what helpers are told where a sum will not come, because a worker has failed
 Task = Callable[..., Any]
 
 
-class Unshareable(Exception):
-    """A task holds something that another process cannot get."""
-
-
-class _Pickler(pickle.Pickler):
-    """Arrays go as files, in the order of `files`: a copy would miss what is written later."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, protocol=5)
-        self.files: list[int] = []
-
-    def persistent_id(self, value: Any) -> tuple[int, int, str] | None:
-        if isinstance(value, type | FunctionType) and value.__module__.partition(".")[0] not in KNOWN:
-            raise Unshareable  # it would be another one there: without this script's globals, or as it was on disk
-        if not isinstance(value, np.ndarray):
-            return None
-        file = shared.descriptor(value)
-        if file is None:
-            raise Unshareable
-        self.files.append(file)
-        return len(self.files) - 1, value.shape[0], value.dtype.str
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, files: list[int]) -> None:
-        super().__init__(io.BytesIO(data))
-        self.files = files
-
-    def persistent_load(self, saved: tuple[int, int, str]) -> np.ndarray:
-        number, size, dtype = saved
-        return shared.attach(self.files[number], size, dtype)
-
-
 class Packed(NamedTuple):
-    """A task as it travels: its number, its pickle, and the open files of its arrays."""
+    """A task as it is sent: its number, its pickle, and the open files of its arrays."""
 
     number: int
     data: bytes
     files: list[int]
-
-
-class Partial(NamedTuple):
-    """What a helper brings to a sum over the workers, in the middle of a task."""
-
-    numbers: Any
-
-
-class Hub:
-    """The caller's place among the workers of a step: it adds up what its helpers bring, and hands the sum out."""
-
-    def __init__(self, others: list[Helper]) -> None:
-        self.others = others
-
-    def total(self, partial: Any) -> Any:
-        found = exchange.added([*(helper.partial() for helper in self.others), partial])
-        for helper in self.others:
-            helper.tell(found)
-        return found
-
-
-class Spoke:
-    """A helper's place among the workers of a step."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-
-    def total(self, partial: Any) -> Any:
-        self.channel.send(Partial(partial))
-        found = self.channel.receive()
-        if isinstance(found, str):
-            raise exchange.Left
-        return found
 
 
 class Helper:
@@ -124,16 +52,13 @@ class Helper:
         assert box_file is not None  # zeros has just made it
         self.channel, theirs = Channel.pair(box)
         with theirs:
+            path = list(dict.fromkeys([*PATH, *sys.path]))
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    START.format(path=list(dict.fromkeys([*PATH, *sys.path])), file=theirs.fileno(), box=box_file),
-                ],
+                [sys.executable, "-c", START.format(path=path, file=theirs.fileno(), box=box_file)],
                 pass_fds=[theirs.fileno(), box_file],
                 env=os.environ | dict.fromkeys((*ONE_THREAD, MARK), "1"),
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is this process's affair
+                start_new_session=True,  # Ctrl-C interrupts this process alone
             )
         self.tasks: set[int] = set()
         self.forgotten: list[int] = []
@@ -143,6 +68,7 @@ class Helper:
         self._waits = False  # for a sum
 
     def ready(self) -> bool:
+        """Whether it has started. Never waits."""
         if not self.started and self.channel.arrived():
             with contextlib.suppress(DeviceError):  # its end is seen when the next work is given out
                 self.receive()
@@ -186,7 +112,7 @@ class Helper:
         raise exchange.Left
 
     def tell(self, message: Any) -> None:
-        """What has no answer: a sum, or LEFT. It leaves the outbox alone, where the task's images still lie."""
+        """Send a sum, or LEFT; neither is answered. The outbox stays as it is, because the task still reads from it."""
         self._waits = False
         try:
             self.channel.send(message, boxed=False)
@@ -194,7 +120,7 @@ class Helper:
             raise self._lost() from None
 
     def keep(self, task: Packed) -> None:
-        """Give it a task to keep. Raises Unshareable where it cannot be read there."""
+        """Send it a task, which it keeps. Raises Unshareable if it cannot read the task."""
         if task.number not in self.tasks:
             self.send("keep", task.number, task.data, len(task.files))
             self.channel.send_files(task.files)
@@ -202,7 +128,7 @@ class Helper:
             self.tasks.add(task.number)
 
     def run(self, number: int, arguments: tuple[Any, ...]) -> None:
-        """Start a task that it keeps; `receive` waits for the result."""
+        """Start a task that it keeps, by number; `receive` waits for the result."""
         forgotten = [self.forgotten.pop() for _ in range(len(self.forgotten))]
         self.tasks.difference_update(forgotten)
         self.send("run", number, arguments, forgotten)
@@ -226,7 +152,7 @@ class Helper:
 
 
 class Team:
-    """The helpers of this process: one set, whoever computes in it."""
+    """The helper processes of this one; all of its models share them."""
 
     def __init__(self) -> None:
         self.helpers: list[Helper] = []
@@ -245,18 +171,18 @@ class Team:
         if os.getpid() != self._owner or not self._busy.acquire(blocking=False):
             return None
         try:
-            packed = self._packed(task)
+            sent = self._packed(task)
             used = self._staffed(len(arguments) - 1)
             if not all(helper.ready() for helper in used):
                 return None
             for helper in used:
-                helper.keep(packed)
-            return self._run(used, packed.number, task, arguments)
+                helper.keep(sent)
+            return self._run(used, sent.number, task, arguments)
         finally:
             self._busy.release()
 
     def start(self, count: int, patience: float = 10.0) -> None:
-        """Start that many helpers, and wait for them so many seconds: `map` does not wait.
+        """Start `count` helpers, and wait for them for up to `patience` seconds; `map` itself never waits for a start.
 
         Nothing happens while they are at work, or after a fork.
         """
@@ -272,7 +198,7 @@ class Team:
 
     def _packed(self, task: Task) -> Packed:
         if task not in self._tasks:
-            self._tasks[task] = Packed(next(self._numbers), *_pickled(task))
+            self._tasks[task] = Packed(next(self._numbers), *packed(task))
             weakref.finalize(task, self._forget, self._tasks[task].number)
         return self._tasks[task]
 
@@ -282,7 +208,7 @@ class Team:
                 helper.forgotten.append(number)
 
     def _staffed(self, count: int) -> list[Helper]:
-        """That many helpers. One that died, or still works on what was interrupted, is replaced."""
+        """The first `count` helpers. One that died, or still works on what was interrupted, is replaced."""
         for helper in list(self.helpers):
             if helper.process.poll() is not None or (helper.started and helper.awaited):
                 self._hopeless |= not helper.started  # here they cannot even start
@@ -306,7 +232,7 @@ class Team:
             for helper, own in zip(used, arguments):
                 helper.run(number, own)
                 asked.append(helper)
-            with exchange.joined(Hub(asked)):
+            with exchange.joined(partial(_summed, asked)):
                 results.append(task(*arguments[-1]))
         except exchange.Left:
             pass  # one of the others says why
@@ -339,58 +265,9 @@ def possible() -> bool:
     return locked and shared.possible() and runs_python
 
 
-def _pickled(task: Task) -> tuple[bytes, list[int]]:
-    buffer = io.BytesIO()
-    pickler = _Pickler(buffer)
-    try:
-        pickler.dump(task)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:  # all three mean "cannot pickle"
-        raise Unshareable from error
-    return buffer.getvalue(), pickler.files
-
-
-def serve(file: int, box: int) -> None:
-    """What a helper does until the other end of its socket closes. box: the file of what is large."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    np.seterr(all="ignore")
-    channel = Channel(socket.socket(fileno=file), inbox=shared.attach(box, BOX, np.uint8))
-    os.close(box)
-    tasks: dict[int, Task] = {}
-    answer: tuple[Any, Exception | None] = None, None
-    while True:
-        try:
-            _answer(channel, *answer)
-            with exchange.joined(Spoke(channel)):
-                answer = _obey(channel.receive(), channel, tasks), None
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            os._exit(0)  # at once: there is nothing to tidy up
-        except Exception as error:
-            error.add_note("".join(traceback.format_tb(error.__traceback__)))
-            answer = None, error
-
-
-def _obey(message: tuple[Any, ...], channel: Channel, tasks: dict[int, Task]) -> Any:
-    match message:
-        case ("keep", number, data, count):
-            files = channel.receive_files(count)
-            try:
-                tasks[number] = _Unpickler(data, files).load()
-            except Exception as error:  # a class that this process cannot import, most often
-                raise Unshareable from error
-            finally:
-                for file in files:
-                    os.close(file)
-        case ("run", number, arguments, forgotten):
-            for old in forgotten:
-                del tasks[old]
-            return tasks[number](*arguments)
-    return None
-
-
-def _answer(channel: Channel, result: Any, error: Exception | None) -> None:
-    try:
-        if error is not None:
-            pickle.loads(pickle.dumps(error))  # some can be written and not read
-        channel.send((result, error))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        channel.send((None, RuntimeError(f"{type(error).__name__}: {error}")))
+def _summed(others: list[Helper], own: Any) -> Any:
+    """The sum over the workers of a step, of which the caller brings `own`; its helpers get it too."""
+    found = exchange.added([*(helper.partial() for helper in others), own])
+    for helper in others:
+        helper.tell(found)
+    return found

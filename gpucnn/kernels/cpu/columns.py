@@ -1,6 +1,6 @@
-"""Columns of images stored (H, C, W, N): shifted copies of them, even and odd ones apart, and products over them.
+"""Columns of images stored (H, C, W, N): shifted copies of them, even and odd ones apart, and sums of shifted ones.
 
-What the ways to correlate share. In halves, an image's even columns come before its odd ones: (2, H, C, W // 2, N).
+The ways to correlate share this. In halves, an image's even columns come before its odd ones: (2, H, C, W // 2, N).
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from ...ops.window import Window
 from ..memory import copy, empty, same_zeros
 
 Array = np.ndarray
-
-SMALL_PRODUCT = 1_000_000  # multiplications; above this OpenBLAS copies its operands before it starts
 
 
 def output_shape(x_shape: tuple[int, ...], window: Window, K: int, halves: bool) -> tuple[int, ...]:
@@ -51,7 +49,8 @@ def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = 
     if count > H:
         copies[:above] = 0
         copies[above + H :] = 0
-    padded = _with_columns(x, window.padding[1])
+    left, right = window.padding[1]
+    padded = with_zeros(x, 2, left, left + width + right)
     pixel, channel = N * x.itemsize, padded.shape[2] * N * x.itemsize
     step = window.stride[1] * pixel
     runs, strides = [*columns, N], [step, step * columns[0], x.itemsize]
@@ -62,46 +61,16 @@ def shifted_columns(x: Array, window: Window, halves: bool, count: int | None = 
     return copies
 
 
-def _with_columns(x: Array, padding: tuple[int, int]) -> Array:
-    """x with columns of zeros on the left and on the right."""
-    left, right = padding
-    if not left + right:
+def with_zeros(x: Array, axis: int, before: int, count: int) -> Array:
+    """x with zeros before and after it along an axis, `count` places in all; x itself where it has as many."""
+    if x.shape[axis] == count:
         return x
-    H, C, width, N = x.shape
-    padded = empty((H, C, left + width + right, N), x.dtype)
-    padded[:, :, :left] = 0
-    padded[:, :, left : left + width] = x
-    padded[:, :, left + width :] = 0
+    padded = empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), x.dtype)
+    others, after = (slice(None),) * axis, before + x.shape[axis]
+    padded[(*others, slice(before))] = 0
+    padded[(*others, slice(before, after))] = x
+    padded[(*others, slice(after, None))] = 0
     return padded
-
-
-def multiplied(a: Array, stack: Array, out: Array | None = None) -> Array:
-    """a (M, K) times every matrix of stack (..., K, L): (..., M, L)."""
-    if out is None:
-        out = empty((*stack.shape[:-2], len(a), stack.shape[-1]), stack.dtype)
-    pieces = pieces_of(a.size, stack.shape[-1])
-    np.matmul(a, column_blocks(stack, pieces), out=column_blocks(out, pieces))
-    return out
-
-
-@lru_cache(maxsize=256)
-def pieces_of(size: int, L: int) -> int:
-    """Into how many pieces to cut L columns, for products of size * L / pieces multiplications.
-
-    OpenBLAS copies the operands of products of more than a million before it starts, and then is up to twice as slow.
-    """
-    pieces = 1
-    while size * L > SMALL_PRODUCT * pieces and L % (2 * pieces) == 0 and L // pieces >= 256:
-        pieces *= 2
-    return pieces if size * L <= SMALL_PRODUCT * pieces else 1
-
-
-def column_blocks(stack: Array, blocks: int) -> Array:
-    """(..., K, L) -> (..., blocks, K, L / blocks), a view."""
-    if blocks == 1:
-        return stack[..., None, :, :]
-    *rows, K, L = stack.shape
-    return stack.reshape(*rows, K, blocks, L // blocks).swapaxes(-2, -3)
 
 
 def whole_rows(halves: Array, Q: int) -> Array:

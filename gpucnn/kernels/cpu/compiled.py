@@ -15,10 +15,10 @@ from numba import njit
 
 from ...losses import SoftmaxCrossEntropy
 from ...ops.window import Window
-from .. import Kernels, Pair, cpu
+from .. import Kernels, Pair
 from ..memory import empty
-from . import pooling as cpu_pooling
-from .rows import LARGE_ONCE, Rows, steps
+from . import pointwise, pooling
+from .rows import LARGE_ONCE, Image, LazyImage, steps
 
 Array = np.ndarray
 
@@ -28,44 +28,46 @@ compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 class _Winners(NamedTuple):
+    """The residual of a max pool. codes: the offset of each window's winner, NOBODY or FIRST_AT_ZERO."""
+
     codes: Array
     x_shape: tuple[int, ...]
     slope_at_zero: float
 
 
-def bias_relu_max_pool(x: Array | Rows, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
-    """One pass over images in halves, (2, H, C, W // 2, N), whole or by rows; others are NumPy's affair."""
+def bias_relu_max_pool(x: Image, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:
+    """One pass over images in halves, (2, H, C, W // 2, N), whole or by rows; others are left to NumPy."""
     if len(x.shape) == 4:
-        return cpu.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
+        return pointwise.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
     return _pooled(x, b, True, slope_at_zero)
 
 
-def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Array | Rows, Array]:
+def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Image, Array]:
     if not isinstance(residual, _Winners):
-        return cpu.bias_relu_max_pool_backward(residual, dy)
+        return pointwise.bias_relu_max_pool_backward(residual, dy)
     return _unpooled(residual, dy)
 
 
-def max_pool(x: Array | Rows, window: Window, ties: str) -> tuple[Array, Any]:
+def max_pool(x: Image, window: Window, ties: str) -> tuple[Array, Any]:
     if len(x.shape) == 4:
-        return cpu.NUMPY.max_pool.forward(x, window, ties)
+        return pooling.max_pool(x, window, ties)
     return _pooled(x, np.zeros(x.shape[2], x.dtype), False, 0.0)
 
 
-def max_pool_backward(residual: Any, dy: Array) -> Array | Rows:
+def max_pool_backward(residual: Any, dy: Array) -> Image:
     if not isinstance(residual, _Winners):
-        return cpu.NUMPY.max_pool.backward(residual, dy)
+        return pooling.max_pool_backward(residual, dy)
     return _unpooled(residual, dy)[0]
 
 
-def _pooled(x: Array | Rows, b: Array, rectified: bool, slope_at_zero: float) -> tuple[Array, _Winners]:
+def _pooled(x: Image, b: Array, rectified: bool, slope_at_zero: float) -> tuple[Array, _Winners]:
     _, H, C, Q, N = x.shape
     y, codes = empty((H // 2, C, Q, N), x.dtype), empty((H // 2, C, Q, N), np.uint8)
     flat = C, Q * N
     for rows in steps(x, 2 * (H // 2)):
         pairs = slice(rows.start // 2, rows.stop // 2)
         of_y, of_codes = y[pairs].reshape(-1, *flat), codes[pairs].reshape(-1, *flat)
-        some = x[rows] if isinstance(x, Rows) else x  # a last row without a pair is not looked at
+        some = x[rows] if isinstance(x, LazyImage) else x  # a last row without a pair is not looked at
         _max_of_four(some.reshape(2, -1, *flat), b, rectified, of_y, of_codes)
     return y, _Winners(codes, x.shape, slope_at_zero)
 
@@ -138,11 +140,11 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
 
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
-    """One pass where windows tile the image; others are NumPy's affair."""
-    if not cpu_pooling.is_tiling(window, x.shape):
-        return cpu_pooling.average_pool(x, window, count_padding)
+    """One pass where windows tile the image; others are left to NumPy."""
+    if not pooling.is_tiling(window, x.shape):
+        return pooling.average_pool(x, window, count_padding)
     (H, C, width, N), (I, J) = x.shape, window.size
-    P, Q, share = H // I, width // J, cpu_pooling.share_of(window, x.shape, count_padding, x.dtype)
+    P, Q, share = H // I, width // J, pooling.share_of(window, x.shape, count_padding, x.dtype)
     y = empty((P, C, Q, N), x.dtype)
     _average(np.ascontiguousarray(x).reshape(P, I, C, Q, J, N), share, y)
     return y, (x.shape, window, count_padding)
@@ -150,10 +152,10 @@ def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, 
 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     x_shape, window, count_padding = residual
-    if not cpu_pooling.is_tiling(window, x_shape):
-        return cpu_pooling.average_pool_backward(residual, dy)
+    if not pooling.is_tiling(window, x_shape):
+        return pooling.average_pool_backward(residual, dy)
     (P, C, Q, N), (I, J), dx = dy.shape, window.size, empty(x_shape, dy.dtype)
-    share = cpu_pooling.share_of(window, x_shape, count_padding, dy.dtype)
+    share = pooling.share_of(window, x_shape, count_padding, dy.dtype)
     _average_backward(np.ascontiguousarray(dy), share, dx.reshape(P, I, C, Q, J, N))
     return dx
 
@@ -214,7 +216,7 @@ def _softmax_cross_entropy(z: Array, labels: Array, losses: Array, dz: Array) ->
 
 
 def compiled_from(table: Kernels) -> Kernels:
-    """A table of cpu.py with the passes of this file."""
+    """The NumPy table, or one made of it, with the passes of this file."""
     return replace(
         table,
         name="numba",

@@ -15,17 +15,9 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import empty, ones, parts
-from .columns import (
-    Spread,
-    column_blocks,
-    multiplied,
-    output_shape,
-    parities_of,
-    pieces_of,
-    shifted_columns,
-    whole_rows,
-)
-from .rows import Rows, pairs_of_rows, some_rows, steps, whole
+from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows
+from .products import column_blocks, multiplied, pieces_of
+from .rows import Image, LazyImage, pairs_of_rows, some_rows, steps, whole
 
 Array = np.ndarray
 
@@ -33,11 +25,11 @@ BLOCK = 1 << 22  # bytes of shifted copies made at a time
 
 
 def is_fast(window: Window, groups: int) -> bool:
-    """Whether `correlate` takes this geometry: one group, no gaps inside the kernel."""
+    """Whether `correlate` takes this window: one group, no gaps inside the kernel."""
     return groups == 1 and not window.is_dilated
 
 
-class _Plan(NamedTuple):
+class _Blocking(NamedTuple):
     """What follows from the shapes: looked up, since to work it out takes as long as a small product.
 
     y_shape: of the output; blocks: output rows whose shifted copies are made at a time; parities: 2 in halves;
@@ -51,71 +43,61 @@ class _Plan(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _plan(
+def _blocking(
     x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, halves: bool, itemsize: int, block: int
-) -> _Plan:
+) -> _Blocking:
     _, J, C, K = w_shape
     y_shape, parities = output_shape(x_shape, window, K, halves), 1 + halves
     P, _, *columns = y_shape[-4:]
     blocks = list(parts(P, J * C * parities * math.prod(columns) * itemsize, block))
-    return _Plan(y_shape, blocks, parities, pieces_of(math.prod(w_shape), math.prod(columns)))
+    return _Blocking(y_shape, blocks, parities, pieces_of(math.prod(w_shape), math.prod(columns)))
 
 
-class Seen(NamedTuple):
+class Residual(NamedTuple):
     """What `correlate` keeps for `gradients`: the image, and what `_stack` made of it if that was made at once."""
 
     x: Array
     window: Window
-    plan: _Plan
+    blocking: _Blocking
     stack: Array | None
 
 
-def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
+def correlate(x: Array, w: Array, window: Window, large: int | None = None) -> tuple[Image, Residual]:
     """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N).
 
-    halves: y (2, P, K, Q // 2, N) instead, even columns and then odd ones; the last of an odd number is left out.
+    large: for a pool that looks at pairs of rows, y is (2, P, K, Q // 2, N) instead, even columns and then odd ones;
+    the last of an odd number is left out. From `large` bytes on its rows are made while they are looked at.
     """
-    return _whole(x, w, window, _plan(x.shape, w.shape, window, halves, x.itemsize, BLOCK))
+    blocking = _blocking(x.shape, w.shape, window, large is not None, x.itemsize, BLOCK)
+    kernel = np.ascontiguousarray(w.reshape(-1, w.shape[3]).T)
+    if large is not None and math.prod(blocking.y_shape) * x.itemsize >= large:
+        return _by_rows(x, kernel, window, blocking)
+    y = empty(blocking.y_shape, x.dtype)
+    for rows in blocking.blocks:
+        stack = _stack(x, window, rows, blocking)
+        np.matmul(kernel, stack, out=_matrices(some_rows(y, rows), blocking.pieces))
+    return y, Residual(x, window, blocking, stack if len(blocking.blocks) == 1 else None)
 
 
-def _whole(x: Array, w: Array, window: Window, plan: _Plan) -> tuple[Array, Seen]:
-    y = empty(plan.y_shape, x.dtype)
-    kernel = _matrix(w)
-    for rows in plan.blocks:
-        stack = _stack(x, window, rows, plan)
-        np.matmul(kernel, stack, out=_matrices(some_rows(y, rows), plan.pieces))
-    return y, Seen(x, window, plan, stack if len(plan.blocks) == 1 else None)
-
-
-def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[Array | Rows, Seen]:
-    """`correlate` in halves for one who looks at pairs of rows; from `large` bytes on the result is made meanwhile."""
-    plan = _plan(x.shape, w.shape, window, True, x.itemsize, BLOCK)
-    size = math.prod(plan.y_shape) * x.itemsize
-    if size < large:
-        return _whole(x, w, window, plan)
-    P, kernel = plan.y_shape[1], _matrix(w)
-    stack = _stack(x, window, slice(0, P), plan) if len(plan.blocks) == 1 else None
+def _by_rows(x: Array, kernel: Array, window: Window, blocking: _Blocking) -> tuple[LazyImage, Residual]:
+    P = blocking.y_shape[1]
+    stack = _stack(x, window, slice(0, P), blocking) if len(blocking.blocks) == 1 else None
 
     def fill(start: int, stop: int, out: Array) -> None:
         rows = slice(start, stop)
-        seen = _stack(x, window, rows, plan) if stack is None else stack[rows]
-        np.matmul(kernel, seen, out=_matrices(out, plan.pieces))
+        seen = _stack(x, window, rows, blocking) if stack is None else stack[rows]
+        np.matmul(kernel, seen, out=_matrices(out, blocking.pieces))
 
-    step = pairs_of_rows(size // P)
+    step = pairs_of_rows(math.prod(blocking.y_shape) * x.itemsize // P)
     if stack is None:  # neighbours see rows in common, which are copied for each: for few rows that would cost too much
         step = max(step, 2 * window.size[0])
-    return Rows(plan.y_shape, x.dtype, step, fill), Seen(x, window, plan, stack)
+    return LazyImage(blocking.y_shape, x.dtype, step, fill), Residual(x, window, blocking, stack)
 
 
-def _matrix(w: Array) -> Array:
-    """(I, J, C, K) -> (K, I J C)."""
-    return np.ascontiguousarray(w.reshape(-1, w.shape[3]).T)
-
-
-def _stack(x: Array, window: Window, rows: slice, plan: _Plan) -> Array:
+def _stack(x: Array, window: Window, rows: slice, blocking: _Blocking) -> Array:
     """What some output rows see: (rows, parities, pieces, I J C, columns of a piece)."""
-    copies = _seen_columns(x, window, rows, plan.parities == 2)
-    return _stack_rows(copies, window.size[0], window.stride[0], plan.parities, plan.pieces)
+    copies = _seen_columns(x, window, rows, blocking.parities == 2)
+    return _stack_rows(copies, window.size[0], window.stride[0], blocking.parities, blocking.pieces)
 
 
 def _matrices(y: Array, pieces: int) -> Array:
@@ -124,29 +106,29 @@ def _matrices(y: Array, pieces: int) -> Array:
     return column_blocks(y.reshape(parities_of(y), P, K, columns * N).swapaxes(0, 1), pieces)
 
 
-def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
+def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[Array | None, Array]:
     """dx as x, or None, and dw as w. dy (P, K, Q, N), or in halves."""
     if not need_dx:
-        return None, kernel_gradient(seen, w, dy)
-    x, window = seen.x, seen.window
+        return None, kernel_gradient(residual, w, dy)
+    x, window = residual.x, residual.window
     d_outputs = whole(dy)
-    dw = kernel_gradient(seen, w, d_outputs)
+    dw = kernel_gradient(residual, w, d_outputs)
     return image_gradient(x.shape, w, whole_rows(d_outputs, window.outputs(len(x), x.shape[2])[1]), window), dw
 
 
-def kernel_gradient(seen: Seen, w: Array, dy: Array | Rows) -> Array:
+def kernel_gradient(residual: Residual, w: Array, dy: Image) -> Array:
     """dw[i,j,c,k] = sum over p,q,n of x[s p + i - top, c, t q + j - left, n] dy[p,k,q,n].
 
     dy may be in halves.
     """
-    (x, window, plan, kept), K = seen, w.shape[3]
+    (x, window, blocking, kept), K = residual, w.shape[3]
     dw = np.zeros(w.size, dy.dtype)
-    for rows in steps(dy, dy.shape[-4]) if kept is None and isinstance(dy, Rows) else plan.blocks:
-        pixels = _stack(x, window, rows, plan) if kept is None else kept
+    for rows in steps(dy, dy.shape[-4]) if kept is None and isinstance(dy, LazyImage) else blocking.blocks:
+        pixels = _stack(x, window, rows, blocking) if kept is None else kept
         products = empty((*pixels.shape[:-1], K), dy.dtype)
         d_outputs = some_rows(dy, rows) if kept is None else dy
         for some in steps(d_outputs, len(pixels)):
-            d_rows = _matrices(some_rows(d_outputs, some), plan.pieces)
+            d_rows = _matrices(some_rows(d_outputs, some), blocking.pieces)
             np.matmul(pixels[some], d_rows.swapaxes(-1, -2), out=products[some])
             del d_rows
         products = products.reshape(-1, dw.size)

@@ -12,7 +12,7 @@ import numpy as np
 from ...ops.pooling import pixels_counted
 from ...ops.window import Window
 from ..memory import copy, empty
-from .rows import Rows, some_rows, steps
+from .rows import Image, LazyImage, steps
 
 Array = np.ndarray
 
@@ -40,10 +40,10 @@ def is_tiling(window: Window, x_shape: tuple[int, ...]) -> bool:
     return fits and window.size == window.stride and not window.is_padded
 
 
-def max_pool(x: Array | Rows, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
+def max_pool(x: Image, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
     """x may be in halves where `is_of_four`. backward: whether the residual must serve for `max_pool_backward`."""
     if is_of_four(window, ties):
-        return _max_of_four(x) if backward else (_largest_of_four(x), None)
+        return _max_of_four(x, backward)
     assert isinstance(x, np.ndarray)
     H, C, width, N = x.shape
     P, Q = window.outputs(H, width)
@@ -54,7 +54,7 @@ def max_pool(x: Array | Rows, window: Window, ties: str, *, backward: bool = Tru
     return y, (x, y.copy() if ties == "first" else y, window, ties)
 
 
-def max_pool_backward(residual: Any, dy: Array) -> Array | Rows:
+def max_pool_backward(residual: Any, dy: Array) -> Image:
     """By rows where x was."""
     if isinstance(residual, Winners):
         return _max_of_four_backward(residual, dy)
@@ -83,38 +83,33 @@ def first_pixel_won(residual: Any) -> Array:
     return won
 
 
-def _max_of_four(x: Array | Rows) -> tuple[Array, Winners]:
+def _max_of_four(x: Image, backward: bool) -> tuple[Array, Winners | None]:
     """2 x 2 windows as two rounds, columns and then rows.
 
     Where the first of a pair wins ties, the first of all four does.
     """
     P, *row = _shape_of_four(x.shape)
-    y, left, upper = empty((P, *row), x.dtype), empty((2 * P, *row), bool), empty((P, *row), bool)
-    if not isinstance(x, Rows):
-        _pool(x, y, left, upper)
-        return y, Winners(left, upper, x.shape, None)
+    y, step = empty((P, *row), x.dtype), x.step if isinstance(x, LazyImage) else None
+    winners = Winners(empty((2 * P, *row), bool), empty((P, *row), bool), x.shape, step) if backward else None
+    if not isinstance(x, LazyImage):
+        _pool(x, y, winners and winners[:2])
+        return y, winners
     for rows in steps(x, 2 * P):
         pairs = slice(rows.start // 2, rows.stop // 2)
-        _pool(x[rows], y[pairs], left[rows], upper[pairs])
-    return y, Winners(left, upper, x.shape, x.step)
+        _pool(x[rows], y[pairs], winners and (winners.left[rows], winners.upper[pairs]))
+    return y, winners
 
 
-def _pool(x: Array, y: Array, left: Array, upper: Array) -> None:
+def _pool(x: Array, y: Array, winners: tuple[Array, Array] | None) -> None:
+    """winners: where to write down which of two columns, and then of two rows, has the larger pixel."""
     first, second = _halves(x)
-    np.greater_equal(first, second, out=left)
+    if winners is not None:
+        np.greater_equal(first, second, out=winners[0])
     best = np.maximum(first, second, out=empty(first.shape, x.dtype))
     above, below = best[0::2], best[1::2]
-    np.greater_equal(above, below, out=upper)
+    if winners is not None:
+        np.greater_equal(above, below, out=winners[1])
     np.maximum(above, below, out=y)
-
-
-def _largest_of_four(x: Array | Rows) -> Array:
-    y = empty(_shape_of_four(x.shape), x.dtype)
-    for rows in steps(x, 2 * len(y)):
-        first, second = _halves(some_rows(x, rows))
-        best = np.maximum(first, second, out=empty(first.shape, x.dtype))
-        np.maximum(best[0::2], best[1::2], out=y[rows.start // 2 : rows.stop // 2])
-    return y
 
 
 def _shape_of_four(x_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -132,7 +127,7 @@ def _halves(x: Array) -> tuple[Array, Array]:
     return x[:, :, 0:even:2], x[:, :, 1:even:2]
 
 
-def _max_of_four_backward(winners: Winners, dy: Array) -> Array | Rows:
+def _max_of_four_backward(winners: Winners, dy: Array) -> Image:
     left, upper, x_shape, step = winners
     if step is None:
         dx = empty(x_shape, dy.dtype)
@@ -143,7 +138,7 @@ def _max_of_four_backward(winners: Winners, dy: Array) -> Array | Rows:
         pairs = slice(start // 2, stop // 2)
         _unpool(dy[pairs], left[start:stop], upper[pairs], out)
 
-    return Rows(x_shape, dy.dtype, step, fill)
+    return LazyImage(x_shape, dy.dtype, step, fill)
 
 
 def _unpool(dy: Array, left: Array, upper: Array, dx: Array) -> None:

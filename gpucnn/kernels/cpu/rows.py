@@ -15,10 +15,10 @@ LARGE = 1 << 20  # bytes of an image from which on it is better made by rows, wh
 LARGE_ONCE = 1 << 21  # the same, where it is looked at once
 
 
-class Rows:
-    """An image (..., H, C, W, N) that image[a:b] makes some rows of, each time anew.
+class LazyImage:
+    """An image (..., H, C, W, N) whose rows a to b - 1 are made when somebody asks for image[a:b], anew each time.
 
-    a is a multiple of `step`, b the next one or where the looker stops. fill(a, b, out) writes them to out.
+    a is a multiple of `step`, b the next one or the last row that is needed. fill(a, b, out) writes the rows to out.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, step: int, fill: Callable[[int, int, Array], None]) -> None:
@@ -30,18 +30,22 @@ class Rows:
         return some
 
 
-def steps(image: Array | Rows, stop: int) -> list[slice]:
+Image = Array | LazyImage
+
+
+def steps(image: Image, stop: int) -> list[slice]:
     """The rows before `stop`, as many at a time as is best: all of an array."""
-    step = image.step if isinstance(image, Rows) else max(1, stop)
+    step = image.step if isinstance(image, LazyImage) else max(1, stop)
     return [slice(a, min(a + step, stop)) for a in range(0, stop, step)]
 
 
-def some_rows(image: Array | Rows, rows: slice) -> Array:
-    return image[rows] if isinstance(image, Rows) else image[..., rows, :, :, :]
+def some_rows(image: Image, rows: slice) -> Array:
+    return image[rows] if isinstance(image, LazyImage) else image[..., rows, :, :, :]
 
 
-def whole(image: Array | Rows) -> Array:
-    if isinstance(image, Rows):
+def whole(image: Image) -> Array:
+    """The image as an array, all rows made."""
+    if isinstance(image, LazyImage):
         rows, image = image, empty(image.shape, image.dtype)
         for some in steps(rows, image.shape[-4]):
             image[..., some, :, :, :] = rows[some]

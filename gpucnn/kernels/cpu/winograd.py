@@ -19,8 +19,9 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import CACHED, empty, parts
-from .columns import Spread, column_blocks, multiplied, output_shape, parities_of, shifted_columns, whole_rows
+from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows, with_zeros
 from .correlation import BLOCK
+from .products import column_blocks, multiplied
 from .rows import some_rows
 
 Array = np.ndarray
@@ -46,7 +47,7 @@ def applies(kernel: tuple[int, ...], window: Window, channels: int) -> bool:
     return window.stride == (1, 1) and padding_fits and min(kernel[2:]) >= channels
 
 
-class Seen(NamedTuple):
+class Residual(NamedTuple):
     """What `correlate` keeps for `gradients`.
 
     kernels: sums of their rows, (n, J C, K); columns: of the image, if they were made at once.
@@ -58,9 +59,9 @@ class Seen(NamedTuple):
     columns: Array | None
 
 
-def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple[Array, Seen]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N), or (2, P, K, Q // 2, N) in halves."""
-    I, J, C, K = w.shape
+def correlate(x: Array, w: Array, window: Window, large: int | None = None) -> tuple[Array, Residual]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N); for a pool, large is given: (2, P, K, Q // 2, N) in halves."""
+    (I, J, C, K), halves = w.shape, large is not None
     y = empty(output_shape(x.shape, window, K, halves), x.dtype)
     P = y.shape[-4]
     R = tile(P, I)
@@ -71,7 +72,7 @@ def correlate(x: Array, w: Array, window: Window, halves: bool = False) -> tuple
         products = empty((*columns.shape[:3], K, columns.shape[4]), x.dtype)
         np.matmul(kernels.transpose(0, 2, 1)[:, None], columns, out=products)
         _sum(of_output, products.reshape(*products.shape[:2], -1), some_rows(y, slice(R * block.start, R * block.stop)))
-    return y, Seen(x, window, kernels, columns if len(columns) == len(tiles) else None)
+    return y, Residual(x, window, kernels, columns if len(columns) == len(tiles) else None)
 
 
 def _sum(of_output: Array, products: Array, y: Array) -> None:
@@ -89,21 +90,16 @@ def _in_tiles(y: Array, R: int) -> Array:
     return y.reshape(parities_of(y), y.shape[-4] // R, R, math.prod(y.shape[-3:])).swapaxes(0, 1)
 
 
-def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[Array, Seen]:
-    """`correlate` in halves, always whole."""
-    return correlate(x, w, window, True)
-
-
-def gradients(seen: Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+def gradients(residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
     """`correlate` transposed, step by step: dx as x, or None, and dw as w. dy as y was."""
-    (x, window, kernels, kept), (I, J, C, K) = seen, w.shape
+    (x, window, kernels, kept), (I, J, C, K) = residual, w.shape
     (H, _, width, N), top = x.shape, window.padding[0][0]
     P, Q = window.outputs(H, width)
     R = tile(P, I)
     of_image, of_kernel, of_output = transforms(R, I, x.dtype)
     n = len(of_image)
     tiles, d_kernels = _tiles(x, I, top, R, P), np.zeros((n, J * C, K), dy.dtype)
-    d_tiles = _in_tiles(_with_rows(dy, 0, R * len(tiles)), R)
+    d_tiles = _in_tiles(with_zeros(dy, dy.ndim - 4, 0, R * len(tiles)), R)
     halves = dy.ndim == 5
     if need_dx:
         dx_tiles = empty(tiles.shape, dy.dtype)
@@ -181,22 +177,10 @@ def _values(n: int, coefficients: int) -> Array:
 def _tiles(x: Array, I: int, above: int, R: int, P: int) -> Array:
     """Overlapping views of x below rows of zeros: (tiles, n, C W N), one tile for every R of P output rows."""
     count = -(-P // R)
-    padded = _with_rows(x, above, R * count + I - 1)
+    padded = with_zeros(x, 0, above, R * count + I - 1)
     row = x[0].size
     strides = (R * row * x.itemsize, row * x.itemsize, x.itemsize)
     return np.ndarray((count, R + I - 1, row), x.dtype, padded, 0, strides)
-
-
-def _with_rows(x: Array, above: int, count: int) -> Array:
-    """x, whole or in halves, with rows of zeros above and below, `count` in all."""
-    *parities, H, C, width, N = x.shape
-    if count == H:
-        return x
-    padded = empty((*parities, count, C, width, N), x.dtype)
-    padded[..., :above, :, :, :] = 0
-    padded[..., above : above + H, :, :, :] = x
-    padded[..., above + H :, :, :, :] = 0
-    return padded
 
 
 def _columns(

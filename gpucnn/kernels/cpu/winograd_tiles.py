@@ -19,8 +19,8 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import CACHED, copy, empty, parts
-from .columns import multiplied
-from .rows import Rows, some_rows, whole
+from .products import multiplied
+from .rows import Image, LazyImage, some_rows, whole
 from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
@@ -65,7 +65,7 @@ def is_worthwhile(height: int, width: int, kernel: tuple[int, ...], window: Wind
     return max(n, m) <= len(POINTS) + 1 and 3 * -(-P // R) * n * -(-Q // S) * m <= P * I * Q * J
 
 
-class Seen(NamedTuple):
+class Residual(NamedTuple):
     """What `correlate` keeps for `gradients`.
 
     image: with its border, (height, width, C, N); kernels: their sums, (n, 1, m, K, C).
@@ -78,39 +78,38 @@ class Seen(NamedTuple):
     window: Window
 
 
-def correlate(x: Array, w: Array, window: Window) -> tuple[Array, Seen]:
-    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N)."""
-    seen = _seen(x, w, window)
-    P, Q = window.outputs(x.shape[0], x.shape[2])
-    y = empty((P, w.shape[3], Q, x.shape[3]), x.dtype)
-    for th in range(seen.grid.TH):
-        _correlate_tiles(seen, th, y[seen.grid.R * th : seen.grid.R * (th + 1)])
-    return y, seen
+def correlate(x: Array, w: Array, window: Window, large: int | None = None) -> tuple[Image, Residual]:
+    """x (H, C, W, N), w (I, J, C, K) -> y (P, K, Q, N).
 
-
-def correlate_for_pool(x: Array, w: Array, window: Window, large: int) -> tuple[Array | Rows, Seen]:
-    """`correlate`, (2, P, K, Q // 2, N) in halves, for one who looks at pairs of rows: by rows where tiles allow it."""
-    seen = _seen(x, w, window)
-    P, Q = window.outputs(x.shape[0], x.shape[2])
+    large: for a pool that looks at pairs of rows, y is (2, P, K, Q // 2, N) in halves instead, and where tiles have an
+    even number of rows these are made while they are looked at.
+    """
+    residual = _residual(x, w, window)
+    (P, Q), R = window.outputs(x.shape[0], x.shape[2]), residual.grid.R
+    if large is None:
+        y = empty((P, w.shape[3], Q, x.shape[3]), x.dtype)
+        for th in range(residual.grid.TH):
+            _correlate_tiles(residual, th, y[R * th : R * (th + 1)])
+        return y, residual
 
     def fill(start: int, stop: int, out: Array) -> None:
-        _correlate_tiles(seen, start // seen.grid.R, out)
+        _correlate_tiles(residual, start // R, out)
 
-    y = Rows((2, P, w.shape[3], Q // 2, x.shape[3]), x.dtype, seen.grid.R, fill)
-    return (whole(y) if seen.grid.R % 2 else y), seen
+    by_rows = LazyImage((2, P, w.shape[3], Q // 2, x.shape[3]), x.dtype, R, fill)
+    return (whole(by_rows) if R % 2 else by_rows), residual
 
 
-def _seen(x: Array, w: Array, window: Window) -> Seen:
+def _residual(x: Array, w: Array, window: Window) -> Residual:
     P, Q = window.outputs(x.shape[0], x.shape[2])
     grid = _grid(P, Q, window, x.dtype)
     image = _with_border(x, window.padding[0][0], window.padding[1][0], grid.height, grid.width)
-    return Seen(image, np.ascontiguousarray(_sums_of_kernel(w, grid).swapaxes(-1, -2)), grid, x.shape, window)
+    return Residual(image, np.ascontiguousarray(_sums_of_kernel(w, grid).swapaxes(-1, -2)), grid, x.shape, window)
 
 
-def _correlate_tiles(seen: Seen, th: int, y: Array) -> None:
+def _correlate_tiles(residual: Residual, th: int, y: Array) -> None:
     """The outputs of the tiles of row th, or the first rows of them."""
-    grid, kernels, (K, C), N = seen.grid, seen.kernels, seen.kernels.shape[-2:], seen.x_shape[3]
-    of_rows = _sums_of_rows(seen.image, grid, th)
+    grid, kernels, (K, C), N = residual.grid, residual.kernels, residual.kernels.shape[-2:], residual.x_shape[3]
+    of_rows = _sums_of_rows(residual.image, grid, th)
     rows = empty((grid.n, grid.TW, grid.S, K * N), y.dtype)
     for some in _few(grid, C, K, N, y.itemsize):
         sums = _sums_of_columns(of_rows[some], grid)
@@ -123,35 +122,35 @@ def _correlate_tiles(seen: Seen, th: int, y: Array) -> None:
         copy(tiles[: len(out), columns].swapaxes(1, 2), out)
 
 
-def gradients(seen: Seen, w: Array, dy: Array | Rows, need_dx: bool) -> tuple[Array | None, Array]:
+def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[Array | None, Array]:
     """`correlate` transposed, step by step: dx (H, C, W, N) or None, and dw as w. dy (P, K, Q, N), or in halves."""
-    (H, C, width, N), (I, J, _, K), grid = seen.x_shape, w.shape, seen.grid
-    (top, _), (left, _) = seen.window.padding
+    (H, C, width, N), (I, J, _, K), grid = residual.x_shape, w.shape, residual.grid
+    (top, _), (left, _) = residual.window.padding
     n, m, R, S = grid.n, grid.m, grid.R, grid.S
-    image = np.ascontiguousarray(seen.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
+    image = np.ascontiguousarray(residual.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     d_tiles = empty((grid.TH, n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
     for th in range(grid.TH):
         d_outputs = _with_border(some_rows(dy, slice(R * th, min(R * (th + 1), dy.shape[-4]))), 0, 0, R, S * grid.TW)
-        _gradients_of_tiles(seen, image, th, d_outputs, d_kernels, None if d_tiles is None else d_tiles[th])
+        _gradients_of_tiles(residual, image, th, d_outputs, d_kernels, None if d_tiles is None else d_tiles[th])
     d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
     dw = multiplied(grid.of_rows[1].T, d_kernels.reshape(n, -1)).reshape(I, J, K, C).swapaxes(2, 3)
     if d_tiles is None:
         return None, dw
     of_image = added_up(d_tiles, R)[top : top + H].reshape(H, -1, C, N)
-    dx = empty(seen.x_shape, dy.dtype)
+    dx = empty(residual.x_shape, dy.dtype)
     copy(of_image[:, left : left + width].swapaxes(1, 2), dx)
     return dx, dw
 
 
 def _gradients_of_tiles(
-    seen: Seen, image: Array, th: int, d_outputs: Array, d_kernels: Array, d_tiles: Array | None
+    residual: Residual, image: Array, th: int, d_outputs: Array, d_kernels: Array, d_tiles: Array | None
 ) -> None:
     """What the tiles of row th add to d_kernels (n, m, K, C), and d_tiles (n, columns C N) of the rows they saw.
 
     image (height, width, N, C); d_outputs (R, S TW, K, N).
     """
-    grid, (N, C), K = seen.grid, image.shape[2:], d_outputs.shape[2]
+    grid, (N, C), K = residual.grid, image.shape[2:], d_outputs.shape[2]
     n, m, TW, S = grid.n, grid.m, grid.TW, grid.S
     d_rows = multiplied(grid.of_rows[2].T, d_outputs.reshape(grid.R, -1)).reshape(n, TW, S, K * N)
     of_rows = _sums_of_rows(image, grid, th)
@@ -161,7 +160,7 @@ def _gradients_of_tiles(
         d_products = multiplied(grid.of_columns[2].T, d_rows[some]).reshape(-1, TW, m, K, N)
         if d_tiles is not None:
             d_sums = empty((len(d_products), TW, m, C, N), d_products.dtype)
-            np.matmul(seen.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
+            np.matmul(residual.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
             d_sums = multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N))
             added_up(d_sums, S, d_columns[some])
             del d_sums  # so that the sums of pixels lie where these are

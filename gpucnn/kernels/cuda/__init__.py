@@ -1,6 +1,6 @@
 """The CUDA table: fused kernels of our own (the .cu files) and cuBLAS products, on images stored (N, H, W, C).
 
-With cuDNN's module, that computes the convolutions.
+Where cuDNN's module is given, cuDNN computes the convolutions.
 
 Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU. Outputs of a
 convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as cuBLAS
@@ -10,20 +10,19 @@ computes all elements of a product alike; that too is yet to be seen. cuDNN prom
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
-from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW
-from .. import Kernels, Moment, Pair
-from . import cublas
+from .. import Pair
+from . import cublas, step
 from .cudnn import Convolutions
 from .layers import Layers
-from .step import StepKernels
+from .step import CudaKernels
 
 Array = Any
 
@@ -33,58 +32,19 @@ MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's 
 REALS = {"float32": "float", "float64": "double"}
 
 
-@dataclass(frozen=True)
-class CudaMoment(Moment):
-    """order lies where a recorded step reads it, as do numbers: lr, what Adam needs of it, and step (see `prepare`)."""
-
-    numbers: Array = None
-
-    @property
-    def number(self) -> Array:
-        return self.numbers[3:].astype(np.int64)
-
-
-@dataclass(frozen=True)
-class CudaKernels(Kernels):
-    """A table, and what a training step does around its layers by kernels of its own: `around`."""
-
-    around: Any = None
-
-    def begin(self, batch: Array, lr: float, step: int, optimizer: Any, held: Any = None) -> CudaMoment:
-        order, numbers = self.around.buffers(batch.shape[0]) if held is None else (held.order, held.numbers)
-        betas = (getattr(optimizer, "beta1", 0.0), getattr(optimizer, "beta2", 0.0))
-        self.around.prepare(batch, lr, step, betas, order, numbers)
-        return CudaMoment(order, lr, step, numbers)
-
-    def gather(self, images: Array, moment: Any, dtype: Any, scaling: Any, augmentation: Any) -> Array:
-        """uint8 pixels are gathered, augmented and scaled in one launch."""
-        if images.dtype != np.uint8:
-            return super().gather(images, moment, dtype, scaling, augmentation)
-        how = (scaling.scale, scaling.shift, augmentation, moment.numbers)
-        return self.around.gather(images, moment.order, dtype, *how)
-
-    def take(self, targets: Array, moment: Any) -> Array:
-        if targets.ndim != 1 or targets.dtype.kind not in "iu":
-            return super().take(targets, moment)
-        return self.around.labels(targets, moment.order)
-
-    def collect(self, layout: Any, dparams: Any, g: Array) -> None:
-        self.around.pack([at(dparams, slot.path) for slot in layout.slots], g)
-
-
 def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = None) -> CudaKernels:
     """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta.
 
     cudnn: the module that computes the convolutions, from cudnn.load, in one of cudnn.PRECISIONS; None: our own.
     """
     gpu = Gpu(precision)
-    layers, step = Layers(gpu), StepKernels(gpu, dtype)
+    layers, by_adam = Layers(gpu), partial(step.adam, gpu)
     convolutions = layers if cudnn is None else Convolutions(cudnn, gpu, precision, layers)
     return CudaKernels(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
         correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
-        correlation_for_pool=convolutions.correlate_for_pool,
+        correlation_for_pool=convolutions.correlate,
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),
@@ -93,9 +53,13 @@ def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = No
         average_pool=Pair(layers.average_pool, layers.average_pool_backward),
         bias_relu_max_pool=Pair(layers.bias_relu_max_pool, layers.bias_relu_max_pool_backward),
         matmul=layers.matmul,
-        losses={SoftmaxCrossEntropy: step.softmax_cross_entropy, BinaryCrossEntropy: step.sigmoid_cross_entropy},
-        updates={SGD: step.sgd, Adam: step.adam, AdamW: step.adam},
-        around=step,
+        losses={
+            SoftmaxCrossEntropy: partial(step.loss, gpu, "softmax_cross_entropy"),
+            BinaryCrossEntropy: partial(step.loss, gpu, "sigmoid_cross_entropy"),
+        },
+        updates={SGD: partial(step.sgd, gpu), Adam: by_adam, AdamW: by_adam},
+        gpu=gpu,
+        dtype=dtype,
     )
 
 
@@ -108,14 +72,7 @@ class Gpu:
         self.xp = cupy
         self._functions: dict[tuple[str, str, bool], Any] = {}
         self._modules: dict[tuple[str, bool], Any] = {}
-        self.multiply = cublas.Products(
-            cublas.load(),
-            precision,
-            stream=self.stream,
-            allocate=lambda size: cupy.empty(size, np.uint8),
-            address=self.address,
-            otherwise=cupy.matmul,
-        )
+        self.multiply = cublas.Products(cublas.load(), precision, self)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return self.xp.empty(shape, dtype)
@@ -125,7 +82,7 @@ class Gpu:
         return self.xp.ascontiguousarray(x, dtype=dtype)
 
     def address(self, array: Array) -> int:
-        """Of its first element."""
+        """Where its first element lies in device memory."""
         return array.data.ptr
 
     def stream(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,27 +77,16 @@ def _path_of_cupys() -> str | None:
 class Products:
     """a (M, K) times b (K, N), row-major results. Views with a fixed distance between rows or columns are not copied.
 
-    precision: "float32"; "tf32" or "bfloat16", which round the factors of float32 products and add in float32.
-    library: from `load`; stream: gives the current stream's address; allocate: bytes -> device memory, an array;
-    address: of an array's first element; otherwise: the product that is used where there is no library.
+    library: from `load`, None where there is none: then CuPy multiplies. gpu: cuda.Gpu. precision: "float32"; "tf32" or
+    "bfloat16", which round the factors of float32 products and add in float32.
     """
 
-    def __init__(
-        self,
-        library: Any,
-        precision: str,
-        *,
-        stream: Callable[[], int],
-        allocate: Callable[[int], Array],
-        address: Callable[[Array], int],
-        otherwise: Callable[[Array, Array], Array],
-    ) -> None:
+    def __init__(self, library: Any, precision: str, gpu: Any) -> None:
         if library is None and precision != "float32":
             raise DeviceError(
                 f"precision {precision!r} needs cuBLAS, which was not found; run `gpucnn doctor`, or use float32"
             )
-        self.library, self.precision = library, precision
-        self.stream, self.allocate, self.address, self.otherwise = stream, allocate, address, otherwise
+        self.library, self.precision, self.gpu = library, precision, gpu
         self._handle: Any = None
         self._workspace: Array = None
         self._current: int | None = None  # the stream that the handle works on
@@ -109,7 +97,7 @@ class Products:
         if not out.size:
             return out
         if not (self.library and K and self._fits(a, b, out)):
-            product = self.otherwise(a, b)
+            product = self.gpu.xp.matmul(a, b)
             out[...] = out + product if add else product
             return out
         (a, order_a, lead_a), (b, order_b, lead_b) = _ordered(a), _ordered(b)
@@ -119,9 +107,9 @@ class Products:
         # cuBLAS counts by columns: what it sees is the transpose of everything, (a b)^T = b^T a^T.
         status = self.library.cublasGemmEx(
             *(self._handle, order_b, order_a, N, M, K, ctypes.byref(number(1))),
-            *(self.address(b), kind, lead_b, self.address(a), kind, lead_a),
-            *(ctypes.byref(number(1 if add else 0)), self.address(out), kind, _ordered(out)[2]),
-            *(self._compute(a.dtype.name), DEFAULT_ALGORITHM),
+            *(self.gpu.address(b), kind, lead_b, self.gpu.address(a), kind, lead_a),
+            *(ctypes.byref(number(1 if add else 0)), self.gpu.address(out), kind, _ordered(out)[2]),
+            *(COMPUTE[a.dtype.name, self.precision if kind == TYPES["float32"] else "float32"], DEFAULT_ALGORITHM),
         )
         _check(status, f"a product of {M} x {K} and {K} x {N}")
         return out
@@ -131,19 +119,16 @@ class Products:
         types = {each.dtype.name for each in arrays}
         return len(types) == 1 and types <= TYPES.keys() and max(_distance(each) for each in arrays) <= MOST
 
-    def _compute(self, dtype: str) -> int:
-        return COMPUTE[dtype, self.precision if dtype == "float32" else "float32"]
-
     def _begin(self) -> None:
         """The handle, on the current stream. Changing the stream takes the workspace away, so it is set again."""
         if self._handle is None:
             handle = _POINTER()
             _check(self.library.cublasCreate_v2(ctypes.byref(handle)), "creating a handle")
-            self._handle, self._workspace = handle, self.allocate(WORKSPACE)
-        current = self.stream()
+            self._handle, self._workspace = handle, self.gpu.empty((WORKSPACE,), "uint8")
+        current = self.gpu.stream()
         if current != self._current:
             _check(self.library.cublasSetStream_v2(self._handle, current), "setting its stream")
-            address = self.address(self._workspace)
+            address = self.gpu.address(self._workspace)
             _check(self.library.cublasSetWorkspace_v2(self._handle, address, WORKSPACE), "setting its workspace")
             self._current = current
 

@@ -44,16 +44,16 @@ class Problem(NamedTuple):
     dtype: str
 
 
-class Plan(NamedTuple):
-    """A graph that is ready to run, its two factors and its result, and the bytes that it works in."""
+class Convolution(NamedTuple):
+    """One that is ready to run: cuDNN's graph, its two factors and its result, and the bytes of memory it works in."""
 
     graph: Any
     tensors: tuple[Any, Any, Any]
     workspace: int
 
 
-class _Seen(NamedTuple):
-    """A correlation's residual."""
+class Residual(NamedTuple):
+    """What `correlate` keeps for its gradient. x is dense."""
 
     x: Array
     window: Window
@@ -71,13 +71,15 @@ def load() -> Any:
     return cudnn
 
 
-def build(library: Any, problem: Problem, precision: str, **device: Any) -> Plan:
-    """The plan that cuDNN thinks best. device: handle; or device_property and sm_version of a GPU that is not here.
+def build(library: Any, problem: Problem, precision: str, **device: Any) -> Convolution:
+    """The convolution, by the plan that cuDNN thinks best.
+
+    device: handle; or device_property and sm_version of a GPU that is not here.
 
     Raises cudnnGraphNotSupportedError or RuntimeError where there is no plan.
     """
-    window, (N, H, W, C), (I, J, seen, K) = problem.window, problem.x, problem.w
-    sizes = {"x": (N, H, W, C), "w": (K, I, J, seen), "y": (N, *window.outputs(H, W), K)}
+    window, (N, H, W, C), (I, J, depth, K) = problem.window, problem.x, problem.w
+    sizes = {"x": (N, H, W, C), "w": (K, I, J, depth), "y": (N, *window.outputs(H, W), K)}
     method, factors, result = VERBS[problem.verb]
     dtype = getattr(library.data_type, TYPES[problem.dtype])
     graph = library.pygraph(io_data_type=dtype, intermediate_data_type=dtype, compute_data_type=dtype, **device)
@@ -98,7 +100,7 @@ def build(library: Any, problem: Problem, precision: str, **device: Any) -> Plan
     graph.deselect_workspace_greater_than(WORKSPACE)
     graph.check_support()
     graph.build_plans()
-    return Plan(graph, (*tensors.values(), made), graph.get_workspace_size())
+    return Convolution(graph, (*tensors.values(), made), graph.get_workspace_size())
 
 
 def _declared(sizes: tuple[int, ...]) -> tuple[list[int], list[int]]:
@@ -122,32 +124,31 @@ class Convolutions:
 
     def __init__(self, library: Any, gpu: Any, precision: str, otherwise: Any) -> None:
         self.library, self.gpu, self.precision, self.otherwise = library, gpu, precision, otherwise
-        self._plans: dict[Problem, Plan | None] = {}  # the last used is the last; None: there is none
-        self._recorded: dict[Problem, Plan] = {}  # kernels of a recorded graph, which must stay loaded
+        self._kept: dict[Problem, Convolution | None] = {}  # the last used is the last; None: there is none
+        self._recorded: dict[Problem, Convolution] = {}  # kernels of a recorded graph, which must stay loaded
         self._handle: Any = None
         self._current: int | None = None  # the stream that the handle works on
 
-    def correlate(self, x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
-        plan = self._plan("y", x, w, window) if self._fits(x, w, groups) else None
-        if plan is None:
+    def correlate(self, x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
+        """for_pool: the pool's window and ties, where one follows; they change nothing here."""
+        found = self._convolution("y", x, w, window) if self._fits(x, w, groups) else None
+        if found is None:
             return self.otherwise.correlate(x, w, window, groups)
         x, shape = self._ready(x, x.dtype), (x.shape[0], *window.outputs(*x.shape[1:3]), w.shape[3])
         y = self.gpu.empty(shape, x.dtype)
-        self._run(plan, x, self._kernel(w, x.dtype), y)
-        return y, _Seen(x, window, groups)
+        self._run(found, x, self._kernel(w, x.dtype), y)
+        return y, Residual(x, window, groups)
 
-    def correlate_for_pool(
-        self, x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
-    ) -> tuple[Array, Any]:
-        return self.correlate(x, w, window, groups)
-
-    def correlate_backward(self, seen: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-        if not isinstance(seen, _Seen):
-            return self.otherwise.correlate_backward(seen, w, dy, need_dx)
-        x, window, groups = seen
-        of_kernel, of_image = self._plan("dw", x, w, window), self._plan("dx", x, w, window) if need_dx else None
+    def correlate_backward(self, residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+        if not isinstance(residual, Residual):
+            return self.otherwise.correlate_backward(residual, w, dy, need_dx)
+        x, window, groups = residual
+        of_kernel, of_image = (
+            self._convolution("dw", x, w, window),
+            self._convolution("dx", x, w, window) if need_dx else None,
+        )
         if of_kernel is None or (need_dx and of_image is None):
-            return self.otherwise.correlate_backward(self.otherwise.seen(x, window, groups), w, dy, need_dx)
+            return self.otherwise.correlate_backward(self.otherwise.residual(x, window, groups), w, dy, need_dx)
         dy, (I, J, channels, K) = self._ready(dy, x.dtype), w.shape
         dw, dx = self.gpu.empty((K, I, J, channels), x.dtype), None
         self._run(of_kernel, x, dy, dw)
@@ -170,21 +171,21 @@ class Convolutions:
         """(I, J, C / groups, K), a view of theta, maybe turned by 180 degrees -> dense (K, I, J, C / groups)."""
         return self._ready(w.transpose(3, 0, 1, 2), dtype)
 
-    def _plan(self, verb: str, x: Array, w: Array, window: Window) -> Plan | None:
-        """The plan, built when it is first asked for; None where cuDNN has none."""
+    def _convolution(self, verb: str, x: Array, w: Array, window: Window) -> Convolution | None:
+        """The convolution, built when it is first asked for; None where cuDNN has no plan for it."""
         problem = Problem(verb, tuple(x.shape), tuple(w.shape), window, x.dtype.name)
         if problem in self._recorded:
             return self._recorded[problem]
-        plan = self._plans.pop(problem) if problem in self._plans else self._built(problem)
-        if plan is not None and self.gpu.is_recording():
-            self._recorded[problem] = plan
-            return plan
-        self._plans[problem] = plan
-        if len(self._plans) > PLANS:
-            del self._plans[next(iter(self._plans))]
-        return plan
+        found = self._kept.pop(problem) if problem in self._kept else self._built(problem)
+        if found is not None and self.gpu.is_recording():
+            self._recorded[problem] = found
+            return found
+        self._kept[problem] = found
+        if len(self._kept) > PLANS:
+            del self._kept[next(iter(self._kept))]
+        return found
 
-    def _built(self, problem: Problem) -> Plan | None:
+    def _built(self, problem: Problem) -> Convolution | None:
         if self._handle is None:
             self._handle = self._started()
         try:
@@ -206,19 +207,19 @@ class Convolutions:
                 f"cuDNN does not start on this device ({reason_of(error)}); run `gpucnn doctor`, or use kernels 'fused'"
             ) from error
 
-    def _run(self, plan: Plan, *arrays: Array) -> None:
+    def _run(self, convolution: Convolution, *arrays: Array) -> None:
         """Run it on the current stream, on the two factors and the result."""
         current = self.gpu.stream()
         if current != self._current:
             self.library.set_stream(handle=self._handle, stream=current)
             self._current = current
-        workspace = self.gpu.empty((plan.workspace,), "uint8")
-        addresses = {tensor: self.gpu.address(array) for tensor, array in zip(plan.tensors, arrays)}
-        plan.graph.execute(addresses, self.gpu.address(workspace), handle=self._handle)
+        workspace = self.gpu.empty((convolution.workspace,), "uint8")
+        addresses = {tensor: self.gpu.address(array) for tensor, array in zip(convolution.tensors, arrays)}
+        convolution.graph.execute(addresses, self.gpu.address(workspace), handle=self._handle)
 
     def __del__(self) -> None:
         # when Python ends, CUDA may have ended before
         if getattr(self, "_handle", None) is not None and not sys.is_finalizing():
-            self._plans.clear()
+            self._kept.clear()
             self._recorded.clear()
             self.library.destroy_handle(self._handle)

@@ -20,7 +20,7 @@ CODES = 254  # offsets in a pool's window that a byte can name beside NOBODY and
 SUMMED = 256  # rows that one thread adds up where that is all there is to do
 
 
-class _Look(NamedTuple):
+class _Sizes(NamedTuple):
     """What a correlation's columns are made of. channels: that one group sees; flipped: see `_stored`."""
 
     image: tuple[int, int, int]
@@ -39,29 +39,28 @@ class _Look(NamedTuple):
         return math.prod(self.window.size) * self.channels
 
     def of_group(self, g: int) -> tuple[int, ...]:
-        """H, W, C, first channel, channels, P, Q, I, J, s, t, d, e, top, left, flipped"""
-        window = self.window
-        place = (*window.size, *window.stride, *window.dilation, window.padding[0][0], window.padding[1][0])
-        return (*self.image, g * self.channels, self.channels, *self.outputs, *place, int(self.flipped))
+        """WINDOW, d, e, first channel, channels, flipped"""
+        first = g * self.channels
+        return (*_placed(self.window, self.image), *self.window.dilation, first, self.channels, int(self.flipped))
 
 
-class _Seen(NamedTuple):
+class Residual(NamedTuple):
     """A correlation's residual. columns: of each group, where they are small enough to keep."""
 
     x: Array
-    look: _Look
+    sizes: _Sizes
     groups: int
     columns: list[Array] | None
 
 
 class _Pooled(NamedTuple):
-    """A max pool's residual. codes: who won each window; b: the fused form's bias.
+    """A max pool's residual. placed: see `_placed`; codes: who won each window; b: the fused form's bias.
 
     x, y: the input and output, kept only where all ties get the gradient.
     """
 
     shape: tuple[int, ...]
-    window: Window
+    placed: tuple[int, ...]
     codes: Array
     x: Array = None
     y: Array = None
@@ -70,6 +69,8 @@ class _Pooled(NamedTuple):
 
 
 class Layers:
+    """The verbs by name, as a table of kernels has them. gpu: cuda.Gpu."""
+
     def __init__(self, gpu: Any) -> None:
         self.gpu = gpu
 
@@ -84,48 +85,46 @@ class Layers:
         self.gpu.launch("pixels", dtype, x.size, images, no_order, 0, 1, float(scale), float(shift), x)
         return x
 
-    def correlate(self, x: Array, w: Array, window: Window, groups: int) -> tuple[Array, Any]:
-        """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups)."""
+    def correlate(self, x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
+        """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups).
+
+        for_pool: the pool's window and ties, where one follows; they change nothing here.
+        """
         if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
             return reference.correlate(x, w, window, groups)  # raises the error that says what does not fit
         x, (w, flipped), K = self.gpu.dense(x), self._stored(w, x.dtype), w.shape[3]
-        look = _Look(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, w.shape[2], flipped)
-        y, matrix, kept = self.gpu.empty((x.shape[0], *look.outputs, K), x.dtype), w.reshape(-1, K), []
-        pieces = list(_parts(x, look))
+        sizes = _Sizes(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, w.shape[2], flipped)
+        y, matrix, kept = self.gpu.empty((x.shape[0], *sizes.outputs, K), x.dtype), w.reshape(-1, K), []
+        pieces = list(_parts(x, sizes))
         for part in pieces:
             for g, k in enumerate(_slices(K, groups)):
-                kept.append(self._columns(x[part], look, g))
+                kept.append(self._columns(x[part], sizes, g))
                 self.gpu.multiply(kept[-1], matrix[:, k], y[part].reshape(-1, K)[:, k])
                 if len(pieces) > 1:
                     kept.clear()
-        return y, _Seen(x, look, groups, kept if len(pieces) == 1 else None)
+        return y, Residual(x, sizes, groups, kept if len(pieces) == 1 else None)
 
-    def seen(self, x: Array, window: Window, groups: int) -> Any:
+    def residual(self, x: Array, window: Window, groups: int) -> Any:
         """The residual of `correlate` where somebody else has computed the result. x is dense."""
-        look = _Look(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, False)
-        return _Seen(x, look, groups, None)
+        sizes = _Sizes(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, False)
+        return Residual(x, sizes, groups, None)
 
-    def correlate_for_pool(
-        self, x: Array, w: Array, window: Window, groups: int, pool: Window, ties: str
-    ) -> tuple[Array, Any]:
-        return self.correlate(x, w, window, groups)
-
-    def correlate_backward(self, seen: _Seen, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    def correlate_backward(self, residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         """dkernel = columns^T dy; dx = the sum of the columns dy kernel^T, where each pixel was seen."""
-        x, look, groups, kept = seen
-        w = self.gpu.dense(w[::-1, ::-1] if look.flipped else w, x.dtype)
+        x, sizes, groups, kept = residual
+        w = self.gpu.dense(w[::-1, ::-1] if sizes.flipped else w, x.dtype)
         dy, K = self.gpu.dense(dy, x.dtype), w.shape[3]
         dw, dx = self.gpu.empty(w.shape, x.dtype), self.gpu.empty(x.shape, x.dtype) if need_dx else None
-        pieces = list(_parts(x, look))
+        pieces = list(_parts(x, sizes))
         if not pieces:
             dw[...] = 0
         for part in pieces:
             for g, k in enumerate(_slices(K, groups)):
-                d, columns = dy[part].reshape(-1, K)[:, k], kept[g] if kept else self._columns(x[part], look, g)
+                d, columns = dy[part].reshape(-1, K)[:, k], kept[g] if kept else self._columns(x[part], sizes, g)
                 self.gpu.multiply(columns.T, d, dw.reshape(-1, K)[:, k], add=part.start > 0)
                 if dx is not None:
-                    self._image(d, w.reshape(-1, K)[:, k], look, g, dx[part])
-        return dx, dw[::-1, ::-1] if look.flipped else dw
+                    self._image(d, w.reshape(-1, K)[:, k], sizes, g, dx[part])
+        return dx, dw[::-1, ::-1] if sizes.flipped else dw
 
     def _stored(self, w: Array, dtype: Any) -> tuple[Array, bool]:
         """w, or what it is a view of where that is a whole kernel turned by 180 degrees, as true convolutions have it.
@@ -136,24 +135,24 @@ class Layers:
         flipped = turned.flags.c_contiguous and not w.flags.c_contiguous
         return self.gpu.dense(turned if flipped else w, dtype), flipped
 
-    def _columns(self, x: Array, look: _Look, g: int) -> Array:
+    def _columns(self, x: Array, sizes: _Sizes, g: int) -> Array:
         """(N P Q, I J C / groups): what each output of group g sees. One of one pixel sees the image as it stands."""
-        if look.is_pointwise:
-            return x.reshape(-1, x.shape[3])[:, g * look.channels : (g + 1) * look.channels]
-        columns = self.gpu.empty((x.shape[0] * math.prod(look.outputs), look.width), x.dtype)
-        self.gpu.launch("columns_of_image", x.dtype, columns.size, x, *look.of_group(g), columns)
+        if sizes.is_pointwise:
+            return x.reshape(-1, x.shape[3])[:, g * sizes.channels : (g + 1) * sizes.channels]
+        columns = self.gpu.empty((x.shape[0] * math.prod(sizes.outputs), sizes.width), x.dtype)
+        self.gpu.launch("columns_of_image", x.dtype, columns.size, x, *sizes.of_group(g), columns)
         return columns
 
-    def _image(self, d: Array, matrix: Array, look: _Look, g: int, dx: Array) -> None:
+    def _image(self, d: Array, matrix: Array, sizes: _Sizes, g: int, dx: Array) -> None:
         """Write the channels of group g of dx, from d (N P Q, K / groups)."""
-        if look.is_pointwise:
-            channels = dx.reshape(-1, dx.shape[3])[:, g * look.channels : (g + 1) * look.channels]
+        if sizes.is_pointwise:
+            channels = dx.reshape(-1, dx.shape[3])[:, g * sizes.channels : (g + 1) * sizes.channels]
             self.gpu.multiply(d, matrix.T, channels)
             return
-        columns = self.gpu.empty((d.shape[0], look.width), d.dtype)
+        columns = self.gpu.empty((d.shape[0], sizes.width), d.dtype)
         self.gpu.multiply(d, matrix.T, columns)
         pixels = math.prod(dx.shape[:3])
-        self.gpu.launch("image_of_columns", d.dtype, pixels * look.channels, columns, *look.of_group(g), dx)
+        self.gpu.launch("image_of_columns", d.dtype, pixels * sizes.channels, columns, *sizes.of_group(g), dx)
 
     def add_bias(self, y: Array, b: Array) -> tuple[Array, Any]:
         """Adds in place: whoever calls has just made y, and keeps no other use of it."""
@@ -175,12 +174,8 @@ class Layers:
         rows = x.size // K
         length = rows if rows <= SUMMED else math.isqrt(rows - 1) + 1
         sums = self.gpu.empty((-(-rows // max(1, length)) or 1, K), x.dtype)
-        if codes is None:
-            self.gpu.launch("sum_rows", x.dtype, sums.size, x, rows, K, length, sums)
-        else:
-            self.gpu.launch(
-                "sum_rows_pooled", x.dtype, sums.size, x, codes, float(slope_at_zero), rows, K, length, sums
-            )
+        name, more = ("sum_rows", ()) if codes is None else ("sum_rows_pooled", (codes, float(slope_at_zero)))
+        self.gpu.launch(name, x.dtype, sums.size, x, *more, rows, K, length, sums)
         return self._sum(sums, K) if sums.shape[0] > 1 else sums[0]
 
     def relu(self, x: Array, slope_at_zero: float) -> tuple[Array, Any]:
@@ -215,18 +210,14 @@ class Layers:
             return reference.max_pool(x, window, ties)
         x = self.gpu.dense(x)
         y, codes = self._outputs(x, window)
-        self.gpu.launch("max_pool", x.dtype, y.size, x, *_sizes(x.shape, y.shape), *_place(window), y, codes)
-        return y, _Pooled(x.shape, window, codes, x, y) if ties == "all" else _Pooled(x.shape, window, codes)
+        placed = _placed(window, x.shape[1:])
+        self.gpu.launch("max_pool", x.dtype, y.size, x, *placed, y, codes)
+        return y, _Pooled(x.shape, placed, codes, *((x, y) if ties == "all" else ()))
 
     def max_pool_backward(self, pooled: Any, dy: Array) -> Array:
         if not isinstance(pooled, _Pooled):
             return reference.max_pool_backward(pooled, dy)
-        if pooled.x is None:
-            return self._to_winners(pooled, self.gpu.dense(dy))
-        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
-        geometry = (*_sizes(pooled.shape, dy.shape), *_place(pooled.window))
-        self.gpu.launch("max_pool_all_backward", dy.dtype, dx.size, pooled.x, pooled.y, dy, *geometry, dx)
-        return dx
+        return self._unpooled(pooled, self.gpu.dense(dy))
 
     def bias_relu_max_pool(
         self, x: Array, b: Array, slope_at_zero: float, window: Window, ties: str
@@ -234,63 +225,58 @@ class Layers:
         """b is tied, (C,). For ties="first" a byte for each window is all that the gradient needs."""
         if window.is_padded or math.prod(window.size) > CODES - 1:
             return reference.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
-        x, b, shape = self.gpu.dense(x), self.gpu.dense(b, x.dtype), x.shape
+        x, b, placed = self.gpu.dense(x), self.gpu.dense(b, x.dtype), _placed(window, x.shape[1:])
         y, codes = self._outputs(x, window)
-        geometry = (*_sizes(x.shape, y.shape), *window.size, *window.stride)
-        self.gpu.launch("bias_relu_max_pool", x.dtype, y.size, x, b, *geometry, y, codes)
-        x, kept, b = (x, y, b) if ties == "all" else (None, None, None)
-        return y, _Pooled(shape, window, codes, x, kept, b, float(slope_at_zero))
+        self.gpu.launch("bias_relu_max_pool", x.dtype, y.size, x, b, *placed, y, codes)
+        pooled = _Pooled(x.shape, placed, codes, slope_at_zero=float(slope_at_zero))
+        return y, pooled._replace(x=x, y=y, b=b) if ties == "all" else pooled
 
     def bias_relu_max_pool_backward(self, pooled: Any, dy: Array) -> tuple[Array, Array]:
         if not isinstance(pooled, _Pooled):
             return reference.bias_relu_max_pool_backward(pooled, dy)
         dy, C = self.gpu.dense(dy), pooled.shape[3]
-        if pooled.x is None:
-            return self._to_winners(pooled, dy), self._sum(dy, C, pooled.codes, pooled.slope_at_zero)
-        dy, dx = self.gpu.dense(dy, pooled.x.dtype), self.gpu.empty(pooled.shape, pooled.x.dtype)
-        geometry = (*_sizes(pooled.shape, dy.shape), *pooled.window.size, *pooled.window.stride)
-        arrays = (pooled.x, pooled.b, pooled.y, dy, pooled.slope_at_zero)
-        self.gpu.launch("bias_relu_max_pool_all_backward", dy.dtype, dx.size, *arrays, *geometry, dx)
-        return dx, self._sum(dx, C)
+        dx = self._unpooled(pooled, dy)
+        return dx, self._sum(dy, C, pooled.codes, pooled.slope_at_zero) if pooled.x is None else self._sum(dx, C)
 
     def _outputs(self, x: Array, window: Window) -> tuple[Array, Array]:
         shape = (x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3])
         return self.gpu.empty(shape, x.dtype), self.gpu.empty(shape, "uint8")
 
-    def _to_winners(self, pooled: _Pooled, dy: Array) -> Array:
+    def _unpooled(self, pooled: _Pooled, dy: Array) -> Array:
+        """The gradient of the image: to winners that were written down, or to all that equal y."""
+        name, arrays = "max_pool_backward", [dy, pooled.codes, pooled.slope_at_zero]
+        if pooled.x is not None:
+            dy = self.gpu.dense(dy, pooled.x.dtype)
+            name, arrays = "max_pool_all_backward", [pooled.x, pooled.y, dy]
+        if pooled.b is not None:
+            name, arrays = "bias_relu_max_pool_all_backward", [pooled.x, pooled.b, pooled.y, dy, pooled.slope_at_zero]
         dx = self.gpu.empty(pooled.shape, dy.dtype)
-        geometry = (*_sizes(pooled.shape, dy.shape), *_place(pooled.window))
-        self.gpu.launch("max_pool_backward", dy.dtype, dx.size, dy, pooled.codes, pooled.slope_at_zero, *geometry, dx)
+        self.gpu.launch(name, dy.dtype, dx.size, *arrays, *pooled.placed, dx)
         return dx
 
     def average_pool(self, x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
         x = self.gpu.dense(x)
         y = self.gpu.empty((x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3]), x.dtype)
-        geometry = (*_sizes(x.shape, y.shape), *_place(window), int(count_padding))
-        self.gpu.launch("average_pool", x.dtype, y.size, x, *geometry, y)
-        return y, (x.shape, window, count_padding)
+        placed = *_placed(window, x.shape[1:]), int(count_padding)
+        self.gpu.launch("average_pool", x.dtype, y.size, x, *placed, y)
+        return y, (x.shape, placed)
 
     def average_pool_backward(self, residual: Any, dy: Array) -> Array:
-        shape, window, count_padding = residual
+        shape, placed = residual
         dy, dx = self.gpu.dense(dy), self.gpu.empty(shape, dy.dtype)
-        geometry = (*_sizes(shape, dy.shape), *_place(window), int(count_padding))
-        self.gpu.launch("average_pool_backward", dy.dtype, dx.size, dy, *geometry, dx)
+        self.gpu.launch("average_pool_backward", dy.dtype, dx.size, dy, *placed, dx)
         return dx
 
 
-def _parts(x: Array, look: _Look) -> Iterator[slice]:
-    return parts(x.shape[0], math.prod(look.outputs) * look.width * x.itemsize, COLUMNS)
+def _parts(x: Array, sizes: _Sizes) -> Iterator[slice]:
+    return parts(x.shape[0], math.prod(sizes.outputs) * sizes.width * x.itemsize, COLUMNS)
 
 
 def _slices(K: int, groups: int) -> list[slice]:
     return [slice(g * K // groups, (g + 1) * K // groups) for g in range(groups)]
 
 
-def _sizes(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """H, W, C, P, Q"""
-    return (*x_shape[1:], *y_shape[1:3])
-
-
-def _place(window: Window) -> tuple[int, ...]:
-    """I, J, s, t, top, left"""
-    return (*window.size, *window.stride, window.padding[0][0], window.padding[1][0])
+def _placed(window: Window, image: tuple[int, ...]) -> tuple[int, ...]:
+    """WINDOW of common.cu, for an image (H, W, C): H, W, C, P, Q, I, J, s, t, top, left"""
+    (top, _), (left, _) = window.padding
+    return (*image, *window.outputs(*image[:2]), *window.size, *window.stride, top, left)

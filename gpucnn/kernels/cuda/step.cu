@@ -1,8 +1,8 @@
 // What a training step does around its layers: batch, loss, flat gradient, optimisers. common.cu stands before.
 
 // out[k, ...] = images[order[k], ...] * scale + shift; without an order (has_order 0) the images as they stand.
-KERNEL pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX has_order,
-              INDEX per_image, REAL scale, REAL shift, REAL* __restrict__ out) {
+KERNEL pixels(INDEX count, BYTES images, INTEGERS order, INDEX has_order, INDEX per_image, REAL scale, REAL shift,
+              OUT out) {
     THREAD_OR_RETURN(i, count);
     INDEX from = i;
     if (has_order) from = (INDEX)order[i / per_image] * per_image + i % per_image;
@@ -23,9 +23,8 @@ __device__ INDEX below(INDEX n, unsigned int drawn) {
 
 // `pixels` of order, each image moved by up to `most` pixels both ways and, with `flip`, mirrored in half of all cases.
 // augmentation.py says how; numbers[3] is the update's number.
-KERNEL augmented_pixels(INDEX count, const byte* __restrict__ images, const long long* __restrict__ order, INDEX H,
-                        INDEX W, INDEX C, INDEX most, INDEX flip, long long key, const double* __restrict__ numbers,
-                        REAL scale, REAL shift, REAL* __restrict__ out) {
+KERNEL augmented_pixels(INDEX count, BYTES images, INTEGERS order, INDEX H, INDEX W, INDEX C, INDEX most, INDEX flip,
+                        long long key, NUMBERS numbers, REAL scale, REAL shift, OUT out) {
     THREAD_OR_RETURN(i, count);
     const INDEX k = i / (H * W * C), h = i / (W * C) % H, w = i / C % W;
     const unsigned int update = mixed(mixed((unsigned int)key) ^ (unsigned int)(long long)numbers[3]);
@@ -39,15 +38,13 @@ KERNEL augmented_pixels(INDEX count, const byte* __restrict__ images, const long
 }
 
 // out[k] = labels[order[k]]
-KERNEL take_labels(INDEX count, const long long* __restrict__ labels, const long long* __restrict__ order,
-                   long long* __restrict__ out) {
+KERNEL take_labels(INDEX count, INTEGERS labels, INTEGERS order, long long* __restrict__ out) {
     THREAD_OR_RETURN(i, count);
     out[i] = labels[order[i]];
 }
 
 // One row of logits per thread: its loss, and the gradient softmax(z) - y. A label outside 0 .. K - 1 is no class.
-KERNEL softmax_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
-                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
+KERNEL softmax_cross_entropy(INDEX count, IN z, INTEGERS labels, INDEX K, OUT losses, OUT dz) {
     THREAD_OR_RETURN(n, count);
     const REAL* row = z + n * K;
     REAL most = row[0], total = 0, at_label = 0;
@@ -63,8 +60,7 @@ KERNEL softmax_cross_entropy(INDEX count, const REAL* __restrict__ z, const long
 }
 
 // The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), and (sigmoid(z) - y) / K.
-KERNEL sigmoid_cross_entropy(INDEX count, const REAL* __restrict__ z, const long long* __restrict__ labels, INDEX K,
-                             REAL* __restrict__ losses, REAL* __restrict__ dz) {
+KERNEL sigmoid_cross_entropy(INDEX count, IN z, INTEGERS labels, INDEX K, OUT losses, OUT dz) {
     THREAD_OR_RETURN(n, count);
     REAL sum = 0;
     for (INDEX k = 0; k < K; k++) {
@@ -77,8 +73,8 @@ KERNEL sigmoid_cross_entropy(INDEX count, const REAL* __restrict__ z, const long
 
 // Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
 // numbers: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
-KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __restrict__ order, double lr, double step,
-               double beta1, double beta2, double* __restrict__ numbers) {
+KERNEL prepare(INDEX count, INTEGERS batch, long long* __restrict__ order, double lr, double step, double beta1,
+               double beta2, double* __restrict__ numbers) {
     THREAD_OR_RETURN(i, count);
     order[i] = batch[i];
     if (i > 0) return;
@@ -89,10 +85,8 @@ KERNEL prepare(INDEX count, const long long* __restrict__ batch, long long* __re
 }
 
 // Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
-KERNEL pack(INDEX count, REAL* __restrict__ g, INDEX start, const REAL* __restrict__ a0, INDEX e0,
-            const REAL* __restrict__ a1, INDEX e1, const REAL* __restrict__ a2, INDEX e2, const REAL* __restrict__ a3,
-            INDEX e3, const REAL* __restrict__ a4, INDEX e4, const REAL* __restrict__ a5, INDEX e5,
-            const REAL* __restrict__ a6, INDEX e6, const REAL* __restrict__ a7) {
+KERNEL pack(INDEX count, OUT g, INDEX start, IN a0, INDEX e0, IN a1, INDEX e1, IN a2, INDEX e2, IN a3, INDEX e3, IN a4,
+            INDEX e4, IN a5, INDEX e5, IN a6, INDEX e6, IN a7) {
     THREAD_OR_RETURN(k, count);
     const INDEX i = start + k;
     g[i] = i < e0   ? a0[i - start]
@@ -106,14 +100,13 @@ KERNEL pack(INDEX count, REAL* __restrict__ g, INDEX start, const REAL* __restri
 }
 
 // theta -= lr step, with g the sum over examples and `mean` one over their number.
-KERNEL sgd(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL mean, REAL weight_decay,
-           const double* __restrict__ numbers) {
+KERNEL sgd(INDEX count, OUT theta, IN g, REAL mean, REAL weight_decay, NUMBERS numbers) {
     THREAD_OR_RETURN(i, count);
     theta[i] -= (REAL)numbers[0] * (g[i] * mean + weight_decay * theta[i]);
 }
 
-KERNEL momentum(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ velocity,
-                REAL mean, REAL weight_decay, REAL m, INDEX nesterov, const double* __restrict__ numbers) {
+KERNEL momentum(INDEX count, OUT theta, IN g, OUT velocity, REAL mean, REAL weight_decay, REAL m, INDEX nesterov,
+                NUMBERS numbers) {
     THREAD_OR_RETURN(i, count);
     const REAL gradient = g[i] * mean + weight_decay * theta[i];
     const REAL v = m * velocity[i] + gradient;
@@ -121,9 +114,8 @@ KERNEL momentum(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ 
     theta[i] -= (REAL)numbers[0] * (nesterov ? gradient + m * v : v);
 }
 
-KERNEL adam(INDEX count, REAL* __restrict__ theta, const REAL* __restrict__ g, REAL* __restrict__ first,
-            REAL* __restrict__ second, REAL mean, REAL weight_decay, INDEX decoupled, REAL beta1, REAL rest1, REAL beta2,
-            REAL rest2, REAL epsilon, const double* __restrict__ numbers) {
+KERNEL adam(INDEX count, OUT theta, IN g, OUT first, OUT second, REAL mean, REAL weight_decay, INDEX decoupled,
+            REAL beta1, REAL rest1, REAL beta2, REAL rest2, REAL epsilon, NUMBERS numbers) {
     THREAD_OR_RETURN(i, count);
     REAL value = theta[i], gradient = g[i] * mean;
     if (decoupled)

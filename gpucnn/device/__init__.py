@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib.util
 import os
 import platform
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError
+from ..errors import DeviceError
+from .obstacle import _cuda_obstacle, import_cupy, reason_of, version_text
+from .recording import Recording
 
-INSTALL = "install it with `pip install 'gpucnn[cuda13]'` (with a driver older than 580: 'gpucnn[cuda12]')"
-DOCTOR = "run `gpucnn doctor`"
+__all__ = ["Device", "Recording", "Timer", "_cuda_obstacle", "device_of", "import_cupy", "named", "reason_of", "select"]
+__all__ += ["version_text"]
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,8 @@ class Device:
 class Timer:
     """Elapsed time of a block in seconds: CUDA events on the current stream, or the CPU's performance counter.
 
-    A host clock around asynchronous work would time the launches alone. `seconds` is NaN until the block has ended,
-    and stays so when it raised: waiting on a failed device would hide the first error behind a second one.
+    CUDA works while Python goes on: a clock of Python's would time the launches alone. `seconds` is NaN until the block
+    has ended, and stays NaN when it raised: waiting for a failed device would hide the first error behind a second one.
     """
 
     def __init__(self, device: Device) -> None:
@@ -138,53 +137,6 @@ class Timer:
             return end - self._start
         end.synchronize()
         return self.device.xp.cuda.get_elapsed_time(self._start, end) / 1e3
-
-
-class Recording:
-    """Work recorded as one CUDA graph: nothing runs until `replay`, which runs all of it again on the current stream.
-
-    result: what the work returned; each replay writes it anew. The memory that the work allocated comes from a pool of
-    its own and lives as long as the recording; what was there before must be kept by whoever recorded it. Recording
-    raises where the work waits for the device. Work must copy nothing from the host: that may be recorded without an
-    error, and its source is long gone when the graph is replayed.
-    """
-
-    def __init__(self, device: Device, work: Callable[[], Any]) -> None:
-        cuda, held = device.xp.cuda, []
-
-        def allocate(size: int) -> Any:
-            memory = cuda.Memory(size)
-            held.append(memory)
-            return cuda.MemoryPointer(memory, 0)
-
-        with device.activate():
-            # a pool alone would not do: it frees what is unused when memory runs out, and the graph still points there
-            self._held, self._pool = held, cuda.MemoryPool(allocate)
-            self._stream = cuda.Stream(non_blocking=True)
-            with self._stream, cuda.using_allocator(self._pool.malloc), _uncollected():
-                self._stream.begin_capture()
-                try:
-                    self.result = work()
-                except BaseException:
-                    with contextlib.suppress(Exception):  # an error invalidates the capture; the first one says why
-                        self._stream.end_capture()
-                    raise
-                self._graph = self._stream.end_capture()
-
-    def replay(self) -> None:
-        self._graph.launch()
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage is collected inside: what dies, such as another model, may wait for the device to free its memory."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def select(text: str) -> tuple[Device, str]:
@@ -230,90 +182,6 @@ def device_of(array: Any) -> Device:
     if kind in (2, 13):
         return Device("cuda", index)
     raise DeviceError(f"device_of: {type(array).__name__} lies on DLPack device kind {kind}; CPU or CUDA was expected")
-
-
-def import_cupy() -> Any:
-    """CuPy's module; DeviceError if it is not installed or cannot be imported. The only door to CuPy but one."""
-    found = _load_cupy()
-    if isinstance(found, _Obstacle):
-        raise DeviceError(f"cuda: {found.reason}; {found.remedy}, or use the CPU") from found.cause
-    return found
-
-
-def reason_of(error: BaseException) -> str:
-    """The first cause of an error on one line, without the banner that CuPy draws around it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-\t")]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-class _Obstacle(NamedTuple):
-    reason: str
-    remedy: str = DOCTOR
-    cause: Exception | None = None
-
-
-def _load_cupy() -> Any:
-    """CuPy's module, or the obstacle."""
-    if sys.modules.get("cupy") is None and importlib.util.find_spec("cupy") is None:
-        return _Obstacle("CuPy is not installed", INSTALL)
-    try:
-        import cupy
-
-        # pip leaves an empty folder behind when one of two CuPy wheels is removed; it imports as a namespace package
-        if not hasattr(cupy, "ndarray"):
-            raise ImportError(f"the folder {next(iter(cupy.__path__))} holds no CuPy")
-    except Exception as error:
-        return _Obstacle(f"CuPy is installed but cannot be imported ({reason_of(error)})", cause=error)
-    return cupy
-
-
-def _cuda_obstacle(index: int) -> _Obstacle | None:
-    """Why CUDA device `index` cannot be used, or None if it can."""
-    cupy = _load_cupy()
-    if isinstance(cupy, _Obstacle):
-        return cupy
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        return _driver_obstacle(cupy, error)
-    if count == 0:
-        return _no_device()
-    if index >= count:
-        there = "there is 1, cuda:0" if count == 1 else f"there are {count}, cuda:0 to cuda:{count - 1}"
-        return _Obstacle(f"no such CUDA device: {there}", "give one of these")
-    try:
-        cupy.cuda.nvrtc.getVersion()
-    except Exception as error:
-        return _Obstacle(f"CuPy cannot load CUDA's run-time compiler NVRTC ({reason_of(error)})")
-    return None
-
-
-def _driver_obstacle(cupy: Any, error: Exception) -> _Obstacle:
-    """Put the refusal of `getDeviceCount` into words."""
-    if "cudaErrorNoDevice" in str(error):
-        return _no_device()
-    if "cudaErrorInsufficientDriver" not in str(error):
-        return _Obstacle(f"the CUDA driver refuses ({reason_of(error)})")
-    driver, built = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
-    if driver == 0:  # the CUDA run time calls a missing driver insufficient too
-        return _Obstacle("no NVIDIA driver is found")
-    # within one major version, CUDA runs on the driver of the first minor one
-    return _Obstacle(
-        f"the NVIDIA driver is too old: it supports CUDA {version_text(driver)}, "
-        f"and this CuPy was built for CUDA {version_text(built)} and needs {built // 1000}.0 or newer"
-    )
-
-
-def _no_device() -> _Obstacle:
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return _Obstacle("no CUDA device is visible" + ("" if hidden is None else f" (CUDA_VISIBLE_DEVICES is {hidden!r})"))
-
-
-def version_text(number: int) -> str:
-    """CUDA's version number as text: 12040 is "12.4"."""
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _cpu_name() -> str:

@@ -1,0 +1,58 @@
+"""Images as the NumPy table stores them, (H, C, W, N): in and out of that order, and flattened."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ..memory import empty
+
+Array = np.ndarray
+
+
+def enter(x: Array) -> Array:
+    """(N, H, W, C) -> (H, C, W, N). Arrays of two axes become feature-major."""
+    return np.ascontiguousarray(x.transpose(1, 3, 2, 0)) if x.ndim == 4 else np.asfortranarray(x)
+
+
+def leave(x: Array) -> Array:
+    """(H, C, W, N) -> (N, H, W, C). Arrays of two axes stay what they are."""
+    return np.ascontiguousarray(x.transpose(3, 0, 2, 1)) if x.ndim == 4 else x
+
+
+def pixels(images: Array, dtype: Any, scale: float, shift: float) -> Array:
+    """uint8 (N, H, W, C) -> images of dtype: bytes are moved, and become numbers where they stay."""
+    stored = enter(images)
+    x = empty(stored.shape, dtype)
+    x[...] = stored
+    x *= x.dtype.type(scale)
+    if shift:
+        x += x.dtype.type(shift)
+    return x
+
+
+def image_shape(x: Array) -> tuple[int, int, int]:
+    *parities, H, C, width, _ = x.shape
+    return H, width * math.prod(parities), C
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
+    """Elements keep the order of (N, H, W, C); from image to vector and back whole runs of N are copied."""
+    before = image_shape(x) if x.ndim == 4 else x.shape[1:]
+    if math.prod(before) != math.prod(shape):
+        ops.reshape(leave(x), shape)  # raises the error that says so
+    if len(before) == len(shape) == 3:
+        return enter(ops.reshape(leave(x), shape)), before
+    if len(before) == 3:
+        return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(-1, x.shape[3]).T, before
+    if len(shape) == 3:
+        H, width, C = shape
+        return np.ascontiguousarray(x.T.reshape(H, width, C, x.shape[0]).transpose(0, 2, 1, 3)), before
+    return x, before
+
+
+def reshape_backward(before: tuple[int, ...], dy: Array) -> Array:
+    return reshape(dy, before)[0]
