@@ -456,3 +456,60 @@ def test_load_parameters_into_another_type(saved):
     model = tiny(seed=9, dtype="float64")
     model.load_parameters(saved)
     np.testing.assert_array_equal(model.theta, tiny().theta.astype(np.float64))
+
+
+# --- what users' own classes put into a file
+
+
+@dataclass(frozen=True)
+class ReLU(gpucnn.layers.Layer):
+    """The absolute value, under the name of one of gpucnn's layers; with a number that has no axis, and is infinite."""
+
+    def init(self, in_shape, rng):
+        return {"factor": np.array(1.5)}
+
+    def init_state(self, in_shape):
+        return {"least": np.array(np.inf)}
+
+    def forward(self, params, x, context):
+        return abs(x) * params["factor"], x
+
+    def backward(self, params, x, dy, context, *, need_dx=True):
+        return dy * np.sign(x) * params["factor"], {"factor": np.asarray((dy * abs(x)).sum())}
+
+
+@dataclass(frozen=True)
+class Tempered(gpucnn.losses.SoftmaxCrossEntropy):
+    """With a setting."""
+
+    temperature: float = 1.0
+
+    def probabilities(self, logits):
+        return super().probabilities(logits / self.temperature)
+
+
+def test_a_layer_with_the_name_of_one_of_gpucnns_is_asked_for(tmp_path):
+    network = Network((6,), (ReLU(), gpucnn.layers.Dense(2)))
+    model = Model(network, loss=Tempered(3.0), device="cpu")
+    images = np.random.default_rng(0).random((5, 6)).astype(np.float32)
+    model.fit(images, np.array([0, 1, 0, 1, 0]), epochs=1)
+    path = model.save(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"'ReLU' is not one of gpucnn's; hand its class over: .*layers=\[ReLU\]"):
+        gpucnn.load(path, device="cpu")
+    with pytest.raises(CheckpointError, match="loss 'Tempered' is not one of gpucnn's"):
+        gpucnn.load(path, device="cpu", layers=[ReLU])
+    again = gpucnn.load(path, device="cpu", layers=[ReLU, Tempered])
+    assert again.network == network
+    assert again.loss == Tempered(3.0)
+    np.testing.assert_array_equal(again.predict_proba(images), model.predict_proba(images))
+    assert again.parameters["0/factor"].shape == ()
+    assert again.state["0/least"] == np.inf
+
+
+def test_a_number_that_was_written_with_an_axis_is_read(tmp_path):
+    model = Model(Network((6,), (ReLU(), gpucnn.layers.Dense(2))), device="cpu")
+    path = model.save(tmp_path / "model.safetensors")
+    description, tensors = checkpoint.read(path)
+    tensors["0/factor"] = np.array([2.5], np.float32)
+    checkpoint.write(path, description, tensors)
+    assert gpucnn.load(path, device="cpu", layers=[ReLU]).parameters["0/factor"] == 2.5

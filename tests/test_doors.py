@@ -87,7 +87,11 @@ def test_what_a_model_takes():
         ("28x28x1", (), r"input_shape '28x28x1': \(H, W, C\)"),
         ((28.0, 28, 1), (), r"input_shape \(28.0, 28, 1\): "),
         (None, (), "input_shape None: "),
-        ((4,), (SimpleNamespace(out_shape=lambda shape: 4),), r"layer 0 .*: out_shape gives 4, a tuple was expected"),
+        (
+            (4,),
+            (SimpleNamespace(out_shape=lambda shape: 4),),
+            r"layer 0 .*: out_shape gives 4, a tuple of",
+        ),
         ((4,), (SimpleNamespace(out_shape=lambda shape: None),), r"layer 0 .*: out_shape gives None, a tuple"),
     ],
 )

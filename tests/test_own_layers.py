@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -497,11 +498,14 @@ class Gives(PerChannel):
 @pytest.mark.parametrize(
     ("gives", "says"),
     [
-        ((False, {"factor": np.zeros(3)}), "Gives: backward gives no dx, though need_dx is true"),
+        ((False, {"factor": np.zeros(3)}), r"Gives: backward: dx is None; a \w+ of shape \(8, 3, 7, 3\) was expected"),
         ((True, {}), r"Gives: backward: dparams has \[\], a dict with \['factor'\] was expected"),
         ((True, None), r"dparams has None, a dict"),
-        ((True, {"factor": np.zeros(1)}), r"the gradient of factor is \(1,\), shape \(3,\) was expected"),
-        ((True, {"factor": 0.0}), r"the gradient of factor is 0.0, shape \(3,\) was expected"),
+        (
+            (True, {"factor": np.zeros(1)}),
+            r"dparams: factor is a ndarray of shape \(1,\) and type float64, an array of",
+        ),
+        ((True, {"factor": 0.0}), r"dparams: factor is 0.0, an array of shape \(3,\) was expected"),
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -578,3 +582,108 @@ def test_a_step_made_before_a_fork_is_refused_in_the_child():
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     np.testing.assert_array_equal(model.theta, before)
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.filterwarnings("error")
+def test_predictions_that_depend_on_other_images_are_warned_of_once(name):
+    model, (images, _) = model_of(OWN[name]), examples(6)
+    if MIXING.get(name) is Reach.BATCH:
+        with pytest.warns(UserWarning, match=f"what {type(OWN[name]).__name__} gives for an image depends on"):
+            model.logits(images)
+    model.logits(images)
+
+
+class Drawing(Layer):
+    """Draws without asking whether it trains."""
+
+    def forward(self, params, x, context):
+        return x + context.uniform(tuple(x.shape[1:]), x.dtype), None
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return dy, {}
+
+
+def test_drawing_in_inference_is_refused():
+    model = model_of(Drawing())
+    model.fit(*examples(8), epochs=1, batch_size=8)
+    with pytest.raises(gpucnn.errors.SettingError, match=r"ask context\.training before context\.uniform"):
+        model.logits(examples(8)[0])
+
+
+class NextState(Shifting):
+    def __init__(self, gives):
+        self.gives = gives
+
+    def next_state(self, state, residual):
+        return self.gives
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        (None, r"NextState: next_state has None, a dict with \['before', 'last'\] was expected"),
+        ({"last": np.zeros(1)}, r"next_state has \['last'\]"),
+        (
+            {"last": np.zeros(()), "before": np.zeros(1)},
+            r"last is a ndarray of shape \(\) .*, an array of shape",
+        ),
+    ],
+)
+def test_a_next_state_that_does_not_fit_is_refused(gives, says):
+    with pytest.raises(gpucnn.errors.ShapeError, match=says):
+        model_of(NextState(gives)).fit(*examples(8), epochs=1, batch_size=8)
+
+
+class Gives1(PerChannel):
+    """forward gives what it should not."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def forward(self, params, x, context):
+        return self.make(x * params["factor"], x)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda y, x: y, r"Gives1: forward gives a ndarray of shape .*; write `return y, residual`"),
+        (lambda y, x: [y, x], r"forward gives \[array.{1,80}; write"),
+        (lambda y, x: (y.tolist(), x), r"forward: y is \[\[.{1,80}; a ndarray of shape \(8, 3, 7, 3\) was expected"),
+        (lambda y, x: (y[..., :2], x), r"forward: y is a ndarray of shape \(8, 3, 7, 2\) .*; a ndarray of shape"),
+        (lambda y, x: (y * 1j, x), r"forward: y is a ndarray .* complex128; real numbers were expected"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused(make, says):
+    with pytest.raises(gpucnn.errors.ShapeError, match=says):
+        model_of(Gives1(make)).fit(*examples(8), epochs=1, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"factor": 1.5}, r"3/factor is 1.5; an array was expected: write numpy.asarray"),
+        (None, r"layer 3 \(Init\): init gives None; a dict of arrays, or {}, was expected".replace(";", ",")),
+        (np.ones(3), r"layer 3 \(Init\): init gives array"),
+    ],
+)
+def test_parameters_that_are_none_are_refused(params, says):
+    class Init(PerChannel):
+        def init(self, in_shape, rng):
+            return params
+
+    with pytest.raises(gpucnn.errors.ShapeError, match=says):
+        model_of(Init())
+
+
+def test_what_has_no_backward_says_so():
+    @dataclass(frozen=True)
+    class Half(Layer):
+        def forward(self, params, x, context):
+            return x, None
+
+    with pytest.raises(NotImplementedError, match="Half has no method backward"):
+        model_of(Half()).fit(*examples(8), epochs=1, batch_size=8)
+    with pytest.raises(gpucnn.errors.ShapeError, match=r"expected; its class has no method out_shape, which"):
+        Network(SHAPE, (SimpleNamespace(forward=None),))

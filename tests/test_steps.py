@@ -353,3 +353,93 @@ def test_a_recorded_step_carries_state_and_chance(layer, fake_cuda, monkeypatch)
     np.testing.assert_allclose(fake.asnumpy(found.theta), expected.theta, rtol=1e-8, atol=1e-10)
     assert expected.execution.state.any()
     np.testing.assert_allclose(fake.asnumpy(found.execution.state), expected.execution.state, rtol=1e-9)
+
+
+# --- optimisers and losses that do not keep the rules
+
+
+class Rebinding(Optimizer):
+    def __init__(self, how):
+        self.how = how
+
+    def init(self, theta):
+        return {"tuple": (theta,), "short": {"v": theta[:1]}}.get(self.how, {"v": theta * 0})
+
+    def update(self, theta, g, state, lr, step):
+        if self.how == "state":
+            state["v"] = 0.9 * state["v"] + g
+        return theta - lr * g if self.how == "returns" else None
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("state", "Rebinding: its update must write theta and the vectors of state in place"),
+        ("returns", "Rebinding: its update must write theta and the vectors of state in place"),
+        ("tuple", "Rebinding: init must give a dict of vectors as long as theta"),
+        ("short", "Rebinding: init must give a dict of vectors as long as theta"),
+    ],
+)
+@pytest.mark.parametrize("where", ["default", "reference"])
+def test_an_optimizer_that_does_not_write_in_place_is_refused(how, says, where):
+    with pytest.raises(ValueError, match=says):
+        run(model_on(where), Rebinding(how))
+
+
+class BadLoss(Loss):
+    def __init__(self, make):
+        self.make = make
+
+    def __call__(self, logits, targets):
+        return self.make(logits, logits * 0)
+
+    def probabilities(self, logits):
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda z, dz: (z, dz), r"BadLoss gives arrays of shapes \(\(\d+, 4\), \(\d+, 4\)\); losses of shape"),
+        (lambda z, dz: (z[:, 0], dz[:, :1]), "BadLoss gives arrays of shapes"),
+        (lambda z, dz: z.mean(), "BadLoss gives no pair; losses of shape"),
+        (lambda z, dz: (z.mean(), dz), r"BadLoss gives arrays of shapes \(\(\)"),
+        (lambda z, dz: [z[:, 0], dz], "BadLoss gives no pair"),
+    ],
+)
+def test_a_loss_that_gives_something_else_is_refused(make, says):
+    images, labels = data()
+    model = Model(NETWORK, loss=BadLoss(make), device="cpu")
+    with pytest.raises(ValueError, match=says):
+        model.fit(images, labels, epochs=1)
+    with pytest.raises(ValueError, match=says):
+        model.evaluate(images, labels)
+
+
+class Writing(SquaredError):
+    def __call__(self, logits, targets):
+        targets -= logits
+        return (targets * targets).sum(axis=1) / 2, -targets
+
+
+def test_a_loss_that_writes_into_the_users_targets_is_stopped():
+    images, _ = data()
+    model, numbers = Model(NETWORK, loss=Writing(), device="cpu", dtype="float64"), NUMBERS.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        model.evaluate(images, numbers)
+    np.testing.assert_array_equal(numbers, NUMBERS)
+
+
+@pytest.mark.parametrize("gives", [None, [1.0], float("nan")])
+def test_a_schedule_that_gives_no_number_is_refused(gives):
+    images, labels = data()
+    with pytest.raises(ValueError, match=r"the schedule gives .* for step 0; a number was expected"):
+        Model(NETWORK, device="cpu").fit(images, labels, epochs=1, schedule=lambda step, steps: gives)
+
+
+def test_a_loss_that_is_not_finite_before_any_update_does_not_blame_the_rate():
+    images, labels = data()
+    model = Model(NETWORK, device="cpu")
+    model.theta = np.nan
+    with pytest.raises(RuntimeError, match="batch 1: the loss is nan, so training stopped; no update came before it"):
+        model.fit(images, labels, epochs=1)

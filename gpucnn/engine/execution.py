@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from ..training.augmentation import Augmentation
 from ..workers import Workers, default_threads
 from .acceleration import Acceleration
 from .inference import Forward, forward_in_spans, images_on_a_gpu
-from .mixing import Reach, reach
+from .mixing import Reach, at_inference, reach
 from .program import Program
 from .recorded import RecordedStep
 from .rewrite import rewritten
@@ -69,6 +70,7 @@ class Execution:
         on_cpu = device.kind == "cpu"
         self.chunk = 5 * self.shard // 4 if on_cpu else images_on_a_gpu(self.network, self.theta.itemsize)
         self._kept: Forward | None = None
+        self._looked = False  # for layers whose predictions depend on other images
         self._reach: Reach | None = None
         _executions.add(self)
 
@@ -120,6 +122,15 @@ class Execution:
 
     def logits(self, images: np.ndarray, scaling: Scaling | None = None) -> Iterator[Array]:
         """images (N, H, W, C) on the host -> the network's outputs (n, K) on the device, some images at a time."""
+        if not self._looked:
+            self._looked = True
+            for name in at_inference(self.network):
+                warnings.warn(
+                    f"what {name} gives for an image depends on the images beside it, in inference too, so "
+                    "predictions depend on which images come together; give it a running state (init_state), or let it "
+                    "ask context.training",
+                    stacklevel=5,
+                )
         kept, wanted = self._kept, scaling or Scaling()
         # The same object while nothing in it changes: helper processes have it already.
         if kept is None or kept.program.theta is not self.theta or kept.program.scaling != wanted:

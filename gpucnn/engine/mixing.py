@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from functools import partial
 from typing import Any
@@ -20,6 +20,8 @@ from ..workers import exchange
 from .rewrite import Converted
 
 Array = Any
+
+PARTS = (slice(0, 3), slice(0, 1), slice(1, 2), slice(2, 3))
 
 
 class Reach(IntEnum):
@@ -92,6 +94,28 @@ def _tried(layer: Any, shape: tuple[int, ...], draw: str) -> bool | None:
     parts = *(np.concatenate(pair) for pair in zip(first[:2], second[:2])), first[2] + second[2]
     same = all(np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in zip(whole, parts))
     return bool(asked) if same else None
+
+
+def at_inference(network: Network) -> list[str]:
+    """The layers from elsewhere whose outputs depend on other images in inference, too, by name."""
+    found = []
+    for layer, shape in zip(network.layers, network.shapes()):
+        layer = layer.layer if isinstance(layer, Converted) else layer
+        if type(layer) is Network:
+            found += at_inference(layer)
+        elif not is_own(layer):
+            with _undisturbed(), suppress(Exception):  # what it raises is said where it runs
+                if not _alone_as_together(layer, shape):
+                    found.append(type(layer).__name__)
+    return found
+
+
+def _alone_as_together(layer: Any, shape: tuple[int, ...]) -> bool:
+    initial, x = layer.init(shape, generator(0)), generator(0).random((3, *shape))
+    layout, context = Layout(initial), Context(training=False, state=initial_state(layer, shape))
+    params = layout.unpack(layout.pack(initial, np.empty(layout.size)))
+    together, *alone = (np.array(layer.forward(params, x[part].copy(), context)[0]) for part in PARTS)
+    return np.allclose(together, np.concatenate(alone), rtol=1e-6, atol=1e-9, equal_nan=True)
 
 
 @contextmanager

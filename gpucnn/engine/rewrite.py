@@ -5,18 +5,15 @@ Layers of gpucnn's own become blocks with fewer passes over memory; layers from 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import ShapeError
 from ..kernels import REFERENCE, Context, Kernels
 from ..layers import Conv2D, Layer, MaxPool2D, ReLU
-from ..layers.base import Gradients, initial_state, is_own
-from ..namespace import array_namespace
+from ..layers.base import Gradients, is_own
 from ..network import Network
 from ..ops.window import Window
+from .converted import Converted
 
 
 class _Block(Layer):
@@ -80,71 +77,6 @@ class ConvMaxPool(_Block):
         dy = context.kernels.max_pool.backward(pooled, dy)
         dx, dparams = self.convolution.correlate_backward(params, seen, dy, context, need_dx=need_dx)
         return dx, dparams | {"bias": db}
-
-
-@dataclass(frozen=True)
-class Converted(Layer):
-    """A layer from elsewhere: it meets (N, H, W, C) and the reference table, whatever the layers around it use."""
-
-    layer: Any
-    has_place = True
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.layer.out_shape(in_shape)
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return self.layer.init(in_shape, rng)
-
-    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
-        return initial_state(self.layer, in_shape)
-
-    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
-        return self.layer.next_state(state, residual)
-
-    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
-        return self.layer.multiply_adds(in_shape) if hasattr(self.layer, "multiply_adds") else 0
-
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        kernels = context.kernels
-        x = kernels.leave(x)
-        y, residual = self.layer.forward(params, x, _plain(context))
-        y = _of_type(x.dtype, y)
-        if y.ndim == 2 and context.factored < math.inf:
-            y = y.copy()  # a layer behind may keep it longer than until this one's backward, which may write into it
-        return kernels.enter(y), residual
-
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        kernels = context.kernels
-        dy = kernels.leave(dy)
-        dx, dparams = self.layer.backward(params, residual, dy, _plain(context), need_dx=need_dx)
-        _check_gradients(type(self.layer).__name__, params, dparams)
-        if not need_dx:
-            return None, dparams
-        if dx is None:
-            raise ShapeError(f"{type(self.layer).__name__}: backward gives no dx, though need_dx is true")
-        return kernels.enter(_of_type(dy.dtype, dx)), dparams
-
-
-def _check_gradients(name: str, params: Any, dparams: Any) -> None:
-    """Raises ShapeError where a layer from elsewhere does not give each parameter a gradient of its shape."""
-    if not isinstance(dparams, Mapping) or dparams.keys() != params.keys():
-        found = sorted(dparams) if isinstance(dparams, Mapping) else repr(dparams)
-        raise ShapeError(f"{name}: backward: dparams has {found}, a dict with {sorted(params)} was expected")
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            _check_gradients(f"{name}: {key}", value, dparams[key])
-        elif getattr(dparams[key], "shape", None) != value.shape:
-            found = getattr(dparams[key], "shape", repr(dparams[key]))
-            raise ShapeError(f"{name}: backward: the gradient of {key} is {found}, shape {value.shape} was expected")
-
-
-def _of_type(dtype: Any, x: Any) -> Any:
-    """x in the type of the numbers around it: a constant may have made float64 of float32."""
-    return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
-
-
-def _plain(context: Context) -> Context:
-    return replace(context, kernels=REFERENCE, factored=math.inf)
 
 
 def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Network:

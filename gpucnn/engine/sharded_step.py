@@ -18,7 +18,7 @@ from .factors import FactorStore, large_slots
 from .mixing import Reach
 from .program import Program
 from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
-from .update import is_by_parameter, reduces
+from .update import initial, is_by_parameter, reduces
 
 Array = Any
 
@@ -50,7 +50,7 @@ class ShardedStep:
     ) -> None:
         theta, self.program, self.workers, self.reach = program.theta, program, workers, reach
         self.theta, self.steps = theta, 0
-        self.state: State = {name: workers.share(vector) for name, vector in optimizer.init(theta).items()}
+        self.state: State = {name: workers.share(vector) for name, vector in initial(optimizer, theta).items()}
         self._per_example, self._shard = workers_worth(program.network), shard
         plain = is_by_parameter(optimizer) or reduces(optimizer)  # they need the gradient itself
         store = FactorStore({} if plain else large_slots(program.layout), workers.zeros(0, theta))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import SettingError
 from ..namespace import array_namespace
 from ..network.layout import Layout, Slot
 from ..optimizers import Optimizer, State
@@ -45,9 +46,31 @@ def write(
     """Let the optimiser write a piece of theta; slot: the parameter that the piece is, where it works by parameter."""
     more = {} if reduced is None else {"reduced": reduced}
     if slot is None:
-        optimizer.update(theta, g, state, lr, step, **more)
+        _in_place(optimizer, state, optimizer.update, theta, g, state, lr, step, **more)
         return
     xp, shape = array_namespace(theta), slot.shape
     theta, g = (xp.reshape(each, shape, copy=False) for each in (theta, g))
     state = {name: xp.reshape(vector, shape, copy=False) for name, vector in state.items()}
-    optimizer.update_parameter(slot, theta, g, state, lr, step, **more)  # type: ignore[misc]
+    _in_place(optimizer, state, optimizer.update_parameter, slot, theta, g, state, lr, step, **more)
+
+
+def _in_place(optimizer: Optimizer, state: State, update: Any, *arguments: Any, **more: Any) -> None:
+    """Call update. Raises SettingError where it gives something back or rebinds the state: both would be lost."""
+    before = dict(state)
+    given = update(*arguments, **more)
+    if given is not None or any(state.get(name) is not vector for name, vector in before.items()):
+        raise SettingError(
+            f"{type(optimizer).__name__}: its update must write theta and the vectors of state in place, as in "
+            "theta -= lr * g and state['v'][...] = v; what it returns or puts into state is lost"
+        )
+
+
+def initial(optimizer: Optimizer, theta: Array) -> State:
+    """The optimiser's state before the first update. Raises SettingError where it is not vectors as long as theta."""
+    state = optimizer.init(theta)
+    if not isinstance(state, dict) or any(getattr(each, "shape", None) != theta.shape for each in state.values()):
+        raise SettingError(
+            f"{type(optimizer).__name__}: init must give a dict of vectors as long as theta, such as "
+            "{'velocity': 0 * theta}, or {}"
+        )
+    return state

@@ -11,7 +11,7 @@ from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
 from .gradient import gradient
 from .program import Program
-from .update import apply
+from .update import apply, initial
 
 Array = Any
 
@@ -23,7 +23,7 @@ class WholeStep:
         self, program: Program, loss: Loss, optimizer: Optimizer, augmentation: Augmentation | None = None
     ) -> None:
         self.program, self.loss, self.optimizer, self.augmentation = program, loss, optimizer, augmentation
-        self.theta, self.state, self.steps = program.theta, optimizer.init(program.theta), 0
+        self.theta, self.state, self.steps = program.theta, initial(optimizer, program.theta), 0
         self._g = array_namespace(self.theta).zeros_like(self.theta)
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}

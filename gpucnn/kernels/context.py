@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
+from ..errors import SettingError
 from ..namespace import array_namespace, read_only
 from . import random
 from .table import REFERENCE, Kernels
@@ -68,6 +69,8 @@ class Context:
 
         The same in forward and in backward. Only in training: there are no examples otherwise.
         """
+        if self.examples is None:
+            raise SettingError("random numbers are drawn in training only: ask context.training before context.uniform")
         xp, size = array_namespace(self.examples), math.prod(shape)
         counters = xp.arange(size, dtype=xp.int64, device=device(self.examples))
         examples = xp.astype(self.examples, xp.int64)[:, None]

@@ -47,11 +47,11 @@ class Layer:
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         """-> y, residual: whatever `backward` needs. x is not to be changed."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method forward")
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         """-> dx (or None without need_dx), dparams with the keys of params. dy is dL/dy, summed over examples."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method backward")
 
 
 def is_own(thing: Any) -> bool:

@@ -48,6 +48,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threads": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
+METHODS = {"optimizer": ("init", "update"), "loss": ("__call__", "probabilities")}  # of one's own
 NAMED = {"optimizer": optimizer, "schedule": schedule, "device": Device.parse, "augmentation": Augmentation.parse}
 
 
@@ -58,6 +59,9 @@ def argument(what: str, value: Any) -> Any:
     fits, expected = KINDS[what]
     if isinstance(value, type) or not fits(value):
         hint = f"; write {value.__name__}()" if isinstance(value, type) else ""
+        missing = [name for name in METHODS.get(what, ()) if not hasattr(value, name)]
+        if not hint and len(missing) < len(METHODS.get(what, ())):
+            hint = f"; it has no method {' and no '.join(missing)}"
         raise SettingError(f"{what}={value!r}: {expected} was expected{hint}")
     return value
 

@@ -17,10 +17,12 @@ import numpy as np
 
 from ..errors import CheckpointError, GpucnnError
 from ..layers import REGISTRY
+from ..layers.base import is_own
 from ..network import Network
 
 FORMAT = 1
 KEY = "gpucnn"
+OWN = "own:"  # before the class names of a user's own layers, which may be those of gpucnn's
 HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --layers module:{0} on the command line"
 
 
@@ -29,11 +31,8 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
     from safetensors.numpy import save
 
     path = Path(path)
-    try:
-        header = {KEY: json.dumps({"format": FORMAT, **description}, default=_number)}
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the model cannot be saved: {error}") from None
-    contents = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=header)
+    ordered = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    contents = save(ordered, metadata={KEY: header(path, description)})
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +49,14 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def header(path: Path, description: Mapping[str, Any]) -> str:
+    """The description as text. Raises CheckpointError where it holds what a file cannot."""
+    try:
+        return json.dumps({"format": FORMAT, **description}, default=_number)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the model cannot be saved: {error}") from None
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -88,21 +95,36 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
 
 def layer_to_dict(layer: Any) -> dict[str, Any]:
     """{"type": class name, hyperparameter: value, ...}; networks, and other layers that hold layers, nest."""
+    if not dataclasses.is_dataclass(layer):
+        raise CheckpointError(
+            f"a model with a {type(layer).__name__} cannot be saved, because it is no dataclass; write @dataclass"
+            "(frozen=True) above the class, and its hyperparameters as fields"
+        )
     values = {field.name: _plain(getattr(layer, field.name)) for field in dataclasses.fields(layer) if field.init}
-    return {"type": type(layer).__name__, **values}
+    kind = type(layer).__name__
+    return {"type": kind if is_own(layer) else OWN + kind, **values}
 
 
-def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None = None) -> Any:
+def loss_to_dict(loss: Any) -> Any:
+    """As `layer_to_dict`; the name alone where it has no settings."""
+    if dataclasses.is_dataclass(loss) and dataclasses.fields(loss):
+        return layer_to_dict(loss)
+    return type(loss).__name__ if is_own(loss) else OWN + type(loss).__name__
+
+
+def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None = None, *, what: str = "layer") -> Any:
     """The inverse of `layer_to_dict`. layers: classes by name, beside the registry's. Raises CheckpointError."""
     known = {**REGISTRY, **(layers or {}), "Network": Network}
     kind = fields.get("type") if isinstance(fields, Mapping) else None
+    if isinstance(kind, str) and kind.startswith(OWN):
+        known, kind = {**(layers or {})}, kind.removeprefix(OWN)
     if not isinstance(kind, str) or kind not in known:
-        raise CheckpointError(f"layer {kind!r} is not one of gpucnn's; {HAND_OVER.format(kind)}")
+        raise CheckpointError(f"{what} {kind!r} is not one of gpucnn's; {HAND_OVER.format(kind)}")
     values = {name: _value(value, layers) for name, value in fields.items() if name != "type"}
     try:
         return known[kind](**values)
     except (TypeError, ValueError, GpucnnError) as error:
-        raise CheckpointError(f"layer {kind} with {values}: {error}") from None
+        raise CheckpointError(f"{what} {kind} with {values}: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -123,7 +145,7 @@ def _number(value: Any) -> Any:
     """NumPy's numbers as Python's."""
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"a {type(value).__name__} is no number, text, tuple or dataclass")
+    raise TypeError(f"a {type(value).__name__} is no number, text, tuple or dataclass, which hyperparameters must be")
 
 
 def _umask() -> int:

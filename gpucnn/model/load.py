@@ -37,12 +37,11 @@ def load(
         network = checkpoint.layer_from_dict(description["network"], own)
         if not isinstance(network, Network):
             raise CheckpointError(f"its description holds a {type(network).__name__}, a Network was expected")
-        losses, loss = {**LOSSES, **own}, description["loss"]
-        if loss not in losses:
-            raise CheckpointError(f"loss {loss!r} is not one of gpucnn's; {checkpoint.HAND_OVER.format(loss)}")
+        loss = description["loss"]  # a name alone in files of version 0.1, and where the class is no dataclass
+        loss = checkpoint.layer_from_dict({"type": loss} if isinstance(loss, str) else loss, LOSSES | own, what="loss")
         model = Model(
             network,
-            loss=losses[loss](),
+            loss=loss,
             device=device,
             class_names=description["class_names"],
             preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),

@@ -16,10 +16,12 @@ from ..device import Device
 from ..engine import memory
 from ..engine.acceleration import Acceleration
 from ..engine.execution import Execution
+from ..engine.gradient import checked
 from ..engine.scaling import Scaling
 from ..errors import DataError, SettingError
 from ..layers.initializers import generator
 from ..losses import Loss, SoftmaxCrossEntropy, correct
+from ..namespace import read_only
 from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
@@ -224,8 +226,8 @@ class Model:
     def _loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float | None]:
         logits = self.device.put(self._over_chunks(images, lambda logits: logits))
         with self.execution.active():
-            targets = self.device.put(labels)
-            losses, _ = self.loss(logits, targets)
+            targets = read_only(self.device.put(labels))  # a loss of one's own may write into them
+            losses, _ = checked(self.loss, self.loss(logits, targets), logits)
             loss = float(losses.mean(dtype="float64"))
             return loss, None if labels.ndim > 1 else float(correct(logits, targets).sum()) / len(labels)
 
@@ -253,7 +255,7 @@ class Model:
         return {
             "name": self.name,
             "network": checkpoint.layer_to_dict(self.network),
-            "loss": type(self.loss).__name__,
+            "loss": checkpoint.loss_to_dict(self.loss),
             "scaling": {"scale": self.scaling.scale, "shift": self.scaling.shift},
             "class_names": list(self.class_names),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),

@@ -25,7 +25,7 @@ from ..optimizers import Optimizer, optimizer
 from ..training import Epoch, History
 from ..training.augmentation import Augmentation
 from ..workers import default_threads, helpers
-from . import Model
+from . import Model, checkpoint
 
 MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
 
@@ -170,6 +170,7 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
     chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
+    checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
     recorder = Recorder(path / METRICS)
     history = model.fit(
         images,

@@ -25,6 +25,10 @@ def take(model: Model, tensors: Mapping[str, np.ndarray], where: str, remedy: st
     slots = {slot.name: slot for slot in model.layout.slots}
     slots |= {STATE + slot.name: slot for slot in model.state_layout.slots}
     expected = {name: slot.shape for name, slot in slots.items()}
+    tensors = {  # numbers without an axis were once written with one
+        name: tensor.reshape(()) if expected.get(name) == () and tensor.shape == (1,) else tensor
+        for name, tensor in tensors.items()
+    }
     found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or "/" in name}
     if found != expected:
         wrong = next(n for n in [*expected, *found] if found.get(n) != expected.get(n))
@@ -36,6 +40,11 @@ def take(model: Model, tensors: Mapping[str, np.ndarray], where: str, remedy: st
     for name, slot in slots.items():
         vector = state if name.startswith(STATE) else theta
         _copy(tensors[name], vector[slot.place], f"{where}: {name}", remedy)
+    if not np.isfinite(theta).all():
+        name = next(slot.name for slot in model.layout.slots if not np.isfinite(theta[slot.place]).all())
+        raise CheckpointError(
+            f"{where}: {name} holds NaN or infinite values; train it again with a lower learning rate"
+        )
     model.theta[...] = model.device.put(theta)
     model.execution.state[...] = model.device.put(state)
 
@@ -45,5 +54,3 @@ def _copy(tensor: np.ndarray, vector: np.ndarray, where: str, remedy: str) -> No
         raise CheckpointError(f"{where} is {tensor.dtype}, {vector.dtype} was expected; {remedy}")
     with np.errstate(over="ignore"):
         vector[...] = tensor.ravel()
-    if not np.isfinite(vector).all():
-        raise CheckpointError(f"{where} holds NaN or infinite values; train it again with a lower learning rate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ class Network(Layer):
         for k, layer in enumerate(self.layers):
             if isinstance(layer, type) or not hasattr(layer, "out_shape"):
                 called = f"; write {layer.__name__}(...)" if isinstance(layer, type) else ""
+                if not called and hasattr(layer, "forward"):
+                    called = "; its class has no method out_shape, which gpucnn.layers.Layer has"
                 raise ShapeError(f"layer {k} is {layer!r}: an instance of a layer was expected{called}")
         self.shapes()
 
@@ -52,8 +54,8 @@ class Network(Layer):
         for k, layer in enumerate(self.layers):
             try:
                 shape = layer.out_shape(shapes[-1])
-                if not isinstance(shape, Iterable):
-                    raise ShapeError(f"out_shape gives {shape!r}, a tuple was expected")
+                if not isinstance(shape, Iterable) or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
+                    raise ShapeError(f"out_shape gives {shape!r}, a tuple of whole numbers of at least 1 was expected")
                 shapes.append(tuple(shape))
             except ShapeError as error:
                 raise ShapeError(f"layer {k} ({type(layer).__name__}): {error}") from None
@@ -67,8 +69,7 @@ class Network(Layer):
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         """Initial parameters, {"0": {"kernel": ...}, ...}: host arrays in float64, drawn layer by layer."""
         self.out_shape(in_shape)
-        params = {str(k): layer.init(shape, rng) for k, (layer, shape) in enumerate(zip(self.layers, self.shapes()))}
-        return {k: of_layer for k, of_layer in params.items() if of_layer}
+        return self._of_layers("init", [layer.init(shape, rng) for layer, shape in zip(self.layers, self.shapes())])
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, list[Any]]:
         """x and the output in the layout of context.kernels -> output, one residual per layer.
@@ -101,10 +102,15 @@ class Network(Layer):
 
     def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
         """The running states of the layers that have one, {"1": {"mean": ...}, ...}."""
-        states = {
-            str(k): initial_state(layer, shape) for k, (layer, shape) in enumerate(zip(self.layers, self.shapes()))
-        }
-        return {k: of_layer for k, of_layer in states.items() if of_layer}
+        return self._of_layers("init_state", [*map(initial_state, self.layers, self.shapes())])
+
+    def _of_layers(self, method: str, given: list[Any]) -> dict[str, Any]:
+        """What the layers gave, by their numbers; those without any are left out."""
+        for k, of_layer in enumerate(given):
+            if not isinstance(of_layer, Mapping):
+                name = f"layer {k} ({type(self.layers[k]).__name__})"
+                raise ShapeError(f"{name}: {method} gives {of_layer!r}, a dict of arrays, or {{}}, was expected")
+        return {str(k): of_layer for k, of_layer in enumerate(given) if of_layer}
 
     def next_state(self, state: Any, residuals: list[Any]) -> dict[str, Any]:
         return {k: self.layers[int(k)].next_state(of_layer, residuals[int(k)]) for k, of_layer in state.items()}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ..errors import ShapeError
 from ..namespace import array_namespace
 
 Array = Any
@@ -76,8 +77,10 @@ def _leaves(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[
     for name, value in params.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, (*path, name))
-        else:
+        elif hasattr(value, "shape"):
             yield (*path, name), value
+        else:
+            raise ShapeError(f"{'/'.join((*path, name))} is {value!r}; an array was expected: write numpy.asarray(...)")
 
 
 def _empty(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

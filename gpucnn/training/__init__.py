@@ -185,7 +185,7 @@ class _Run:
         for k in range(1, self.batches + 1):
             stop()
             batch = order[(k - 1) * self.plan.batch_size : k * self.plan.batch_size]
-            lr = self.plan.lr * self.plan.schedule(self.step.steps, self.plan.epochs * self.batches)
+            lr = self.plan.lr * self._factor()
             losses = self.step(*data, batch, lr, weights)
             pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
             if len(pending) >= self.every or k == self.batches:
@@ -198,6 +198,15 @@ class _Run:
         if not float(xp.max(xp.abs(theta))) <= DIVERGED:
             raise self.diverged(f"epoch {number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
         return total / self.examples, lr, time.perf_counter() - started
+
+    def _factor(self) -> float:
+        """The schedule's factor on the learning rate for the next step. Raises SettingError for what is no number."""
+        factor = self.plan.schedule(self.step.steps, self.plan.epochs * self.batches)
+        if not isinstance(factor, (int, float, np.number)) or not math.isfinite(factor):
+            raise SettingError(
+                f"the schedule gives {factor!r} for step {self.step.steps}; a number was expected, the factor on lr"
+            )
+        return float(factor)
 
     def _fetch(self, pending: Sequence[tuple[Array, int]], where: str) -> tuple[float, float]:
         """The sum of the losses, and the mean loss of the last batch; all in one array, for which the device waits."""
@@ -214,4 +223,6 @@ class _Run:
     def diverged(self, what: str) -> TrainingError:
         lr = self.plan.lr
         advice = f"a lower learning rate than {lr:g}, such as {lr / 10:g} (--lr), usually mends it"
+        if self.step.steps == 1:
+            advice = "no update came before it, so look at the images, the initial parameters and layers of your own"
         return TrainingError(f"{what}, so training stopped; {advice}")

@@ -1,0 +1,108 @@
+"""A layer from elsewhere among gpucnn's own: it gets the arrays that it expects, and what it gives is looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import ShapeError
+from ..kernels import REFERENCE, Context
+from ..layers import Layer
+from ..layers.base import Gradients, initial_state
+from ..namespace import array_namespace
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Converted(Layer):
+    """The layer meets (N, H, W, C) and the reference table, whatever the layers around it use.
+
+    Raises ShapeError, naming the layer, where it gives what does not fit; `gpucnn check` says more.
+    """
+
+    layer: Any
+    has_place = True
+
+    @property
+    def name(self) -> str:
+        return type(self.layer).__name__
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.layer.init(in_shape, rng)
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return initial_state(self.layer, in_shape)
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        made = self.layer.next_state(state, residual[0])
+        _check_named(f"{self.name}: next_state", state, made)
+        return made
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        return self.layer.multiply_adds(in_shape) if hasattr(self.layer, "multiply_adds") else 0
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        kernels = context.kernels
+        x = kernels.leave(x)
+        y, residual = _two(f"{self.name}: forward", "y, residual", self.layer.forward(params, x, _plain(context)))
+        y = _fitting(f"{self.name}: forward: y", y, (x.shape[0], *self.layer.out_shape(tuple(x.shape[1:]))), x)
+        if y.ndim == 2 and context.factored < math.inf:
+            y = y.copy()  # a layer behind may keep it longer than until this one's backward, which may write into it
+        return kernels.enter(y), (residual, tuple(x.shape))
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        kernels, (inner, shape) = context.kernels, residual
+        dy = kernels.leave(dy)
+        given = self.layer.backward(params, inner, dy, _plain(context), need_dx=need_dx)
+        dx, dparams = _two(f"{self.name}: backward", "dx, dparams", given)
+        _check_named(f"{self.name}: backward: dparams", params, dparams)
+        return (kernels.enter(_fitting(f"{self.name}: backward: dx", dx, shape, dy)) if need_dx else None), dparams
+
+
+def _plain(context: Context) -> Context:
+    return replace(context, kernels=REFERENCE, factored=math.inf)
+
+
+def _two(what: str, wanted: str, given: Any) -> Any:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise ShapeError(f"{what} gives {_shown(given)}; write `return {wanted}`")
+    return given
+
+
+def _fitting(what: str, given: Any, shape: tuple[int, ...], like: Array) -> Array:
+    """given in the type of `like`: a constant may have made float64 of float32."""
+    alike = isinstance(given, type(like)) or isinstance(like, type(given))
+    if not alike or tuple(given.shape) != shape:
+        raise ShapeError(f"{what} is {_shown(given)}; a {type(like).__name__} of shape {shape} was expected")
+    if given.dtype == like.dtype:
+        return given
+    xp = array_namespace(like)
+    if not xp.isdtype(given.dtype, ("real floating", "integral", "bool")):
+        raise ShapeError(f"{what} is {_shown(given)}; real numbers were expected")
+    return xp.astype(given, like.dtype)
+
+
+def _check_named(what: str, expected: Any, given: Any) -> None:
+    """Raises ShapeError where a dict has not an array of the same shape for each of the expected names."""
+    if not isinstance(given, Mapping) or given.keys() != expected.keys():
+        found = sorted(given) if isinstance(given, Mapping) else _shown(given)
+        raise ShapeError(f"{what} has {found}, a dict with {sorted(expected)} was expected")
+    for name, value in expected.items():
+        if isinstance(value, Mapping):
+            _check_named(f"{what}: {name}", value, given[name])
+        elif getattr(given[name], "shape", None) != value.shape:
+            raise ShapeError(f"{what}: {name} is {_shown(given[name])}, an array of shape {value.shape} was expected")
+
+
+def _shown(value: Any) -> str:
+    """A value in at most 80 characters: arrays by their shape and type."""
+    if hasattr(value, "shape"):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)} and type {getattr(value, 'dtype', '?')}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
