@@ -26,6 +26,7 @@ from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD
 from gpucnn.report import table_check
 from gpucnn.workers import helpers, packing
+from gpucnn.workers.channel import Channel
 
 __all__ = ["fake_cuda"]
 
@@ -687,3 +688,40 @@ def test_what_has_no_backward_says_so():
         model_of(Half()).fit(*examples(8), epochs=1, batch_size=8)
     with pytest.raises(gpucnn.errors.ShapeError, match=r"expected; its class has no method out_shape, which"):
         Network(SHAPE, (SimpleNamespace(forward=None),))
+
+
+@pytest.mark.parametrize("moment", ["reading", "noting", "telling"])
+def test_an_interrupt_between_two_sums_ends_the_step_and_not_the_next(moment, many_shards, monkeypatch):
+    """Ctrl-C while a message is on its way: the helper is replaced, and nobody waits for ever."""
+    if not helpers.possible():
+        pytest.skip("helper processes are not used on this system")
+    team = helpers.Team()
+    monkeypatch.setattr(packing, "KNOWN", {*packing.KNOWN, "layers_of_ones_own"})
+    monkeypatch.setattr(helpers, "team", team)
+    team.start(1)
+    receive, send, calls = Channel.receive, Channel.send, []
+
+    def interrupted(self, *arguments, **options):
+        result = None if moment == "reading" else (receive if moment == "noting" else send)(self, *arguments, **options)
+        calls.append(result)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return receive(self) if moment == "reading" else result
+
+    layers, (images, labels) = (Normalised(), Flatten(), Dense(3)), examples(20)
+    first_update(layers, images, labels)  # the task is known there
+    model = Model(Network(SHAPE, layers), device="cpu", dtype="float64", threads=2)
+    step = model.execution.step(model.loss, SGD())
+    monkeypatch.setattr(Channel, "send" if moment == "telling" else "receive", interrupted)
+
+    def steps():
+        with model.execution.active():
+            for _ in range(3):
+                step(images, labels, np.arange(20), 0.1)
+
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    monkeypatch.undo()
+    monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
+    team.close()
+    first_update(layers, images, labels)

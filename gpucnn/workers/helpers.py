@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -66,6 +66,7 @@ class Helper:
         self.awaited = 1  # answers; the first says that it has started
         self._early: tuple[Any, Exception | None] | None = None  # an answer that came instead of a partial sum
         self._waits = False  # for a sum
+        self._broken = False  # a message was cut in two, by Ctrl-C for one: nothing that comes can be understood
 
     def ready(self) -> bool:
         """Whether it has started. Never waits."""
@@ -84,17 +85,29 @@ class Helper:
 
     def receive(self) -> Any:
         """The answer to the oldest message that has none yet; the error of its task is raised here."""
+        if self._broken:
+            self.process.kill()
+            raise self._lost()
         if self._waits:
             self.tell(LEFT)
-        message, self._early = self._early or self._received(), None
+        with self._unbroken():
+            message, self._early = self._early or self._received(), None
         while isinstance(message, Partial):  # nobody adds it up any more
             self.tell(LEFT)
-            message = self._received()
+            with self._unbroken():
+                message = self._received()
         answer, error = message
         self.awaited -= 1
         if error is not None:
             raise error
         return answer
+
+    @contextlib.contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """Around reading or writing a message, and noting that it was: what interrupts that breaks the channel."""
+        self._broken = True
+        yield
+        self._broken = False
 
     def _received(self) -> Any:
         try:
@@ -104,20 +117,22 @@ class Helper:
 
     def partial(self) -> Any:
         """What its task brings to the next sum. Raises Left where the task has ended instead; `receive` says how."""
-        message = self._received()
-        if isinstance(message, Partial):
-            self._waits = True
-            return message.numbers
-        self._early = message
-        raise exchange.Left
+        with self._unbroken():
+            message = self._received()
+            self._waits = isinstance(message, Partial)
+            self._early = None if self._waits else message
+        if not self._waits:
+            raise exchange.Left
+        return message.numbers
 
     def tell(self, message: Any) -> None:
         """Send a sum, or LEFT; neither is answered. The outbox stays as it is, because the task still reads from it."""
-        self._waits = False
-        try:
-            self.channel.send(message, boxed=False)
-        except OSError:
-            raise self._lost() from None
+        with self._unbroken():
+            try:
+                self.channel.send(message, boxed=False)
+            except OSError:
+                raise self._lost() from None
+            self._waits = False
 
     def keep(self, task: Packed) -> None:
         """Send it a task, which it keeps. Raises Unshareable if it cannot read the task."""
