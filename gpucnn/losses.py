@@ -20,7 +20,7 @@ class Loss:
     numbers: ClassVar[bool] = False
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
-        """logits (N, K), targets (N,) or (N, K) -> losses (N,), d_logits (N, K) of their sum."""
+        """logits (N, K), targets (N,) or (N, K), not to be changed -> losses (N,), d_logits (N, K) of their sum."""
         raise NotImplementedError
 
     def probabilities(self, logits: Array) -> Array:

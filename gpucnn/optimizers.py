@@ -38,15 +38,15 @@ class Optimizer:
         return self
 
     def init(self, theta: Array) -> State:
-        """The state before the first update: vectors as long as theta, on its device."""
+        """The state before the first update: a dict of vectors as long as theta, on its device."""
         return {}
 
     def update(self, theta: Array, g: Array, state: State, lr: float, step: int) -> None:
-        """Write theta and state. step counts updates from 1. g may be overwritten.
+        """Write theta and the vectors of state in place. step counts updates from 1. g may be overwritten.
 
         An optimiser with `reduce(g) -> Array` gets one more argument, reduced=: the sum of what that gave for the
-        pieces of g. One with `update_parameter(slot, theta, g, state, lr, step)` gets its arrays in the shape of the
-        parameter, whose name and shape slot tells.
+        pieces of g. `update_parameter(slot, theta, g, state, lr, step)`, which may get reduced= too, gets its arrays in
+        the shape of the parameter, whose name and shape slot tells.
         """
         raise NotImplementedError
 

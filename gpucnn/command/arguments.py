@@ -65,8 +65,7 @@ KernelsOption = Annotated[
         TABLES,
         "default: those for NumPy on a CPU, reference on CUDA",
         "Which kernels compute the layers. reference: the equations as they are written; numba: some of the CPU's, "
-        "compiled; fused: our own for CUDA; cudnn: these with cuDNN's convolutions. The last two are experimental: "
-        "they have not yet run on a GPU.",
+        "compiled; fused: our own for CUDA; cudnn: these with cuDNN's convolutions.",
     ),
 ]
 PrecisionOption = Annotated[

@@ -96,7 +96,7 @@ def train(
         Option(
             "--graph/--no-graph",
             help="Record a training step as one CUDA graph and replay it, which saves launching its kernels one by "
-            "one; takes the fused kernels along. Experimental: it has not yet run on a GPU.",
+            "one; takes the fused kernels along.",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -40,7 +40,7 @@ class Model:
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
     initial weights, the same on every device. class_names: one text per class; "0", "1", ... by default.
     threads: how many CPUs to compute with; by default all that the process may use. kernels, precision, graph: see
-    `acceleration.Acceleration`; those for a CUDA device are experimental and have not yet run on a GPU.
+    `engine.acceleration.Acceleration`.
     """
 
     def __init__(

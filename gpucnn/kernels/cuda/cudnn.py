@@ -3,8 +3,7 @@
 Images stay as they are: cuDNN is told their sizes as (N, C, H, W) and the steps of dense (N, H, W, C). Kernels are
 copied to dense (K, I, J, C / groups), the order that goes with it, and their gradient comes back from there.
 
-Not yet run on a GPU. cuDNN itself has built the plans without one, for compute capability 9.0; the tests replace it by
-a module that computes with NumPy.
+Where there is no GPU, the tests replace it by a module that computes with NumPy.
 """
 
 from __future__ import annotations
