@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
 
-if TYPE_CHECKING:
-    from .model import Model
-
 STATE = "state/"  # before the names of running states in a checkpoint
 
 
-def named(model: Model) -> dict[str, np.ndarray]:
+def named(model: Any) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint of this model."""
     return model.parameters | {STATE + name: tensor for name, tensor in model.state.items()}
 
 
-def take(model: Model, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
+def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
     """Write a checkpoint's tensors into a model. Raises CheckpointError for a wrong one, before it writes any."""
     slots = {slot.name: slot for slot in model.layout.slots}
     slots |= {STATE + slot.name: slot for slot in model.state_layout.slots}
