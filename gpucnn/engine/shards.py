@@ -61,8 +61,9 @@ class ShardGradients(Task):
 
         step: the update's number; is_last: whether this worker is the one that tells the next state.
         """
-        program, losses = self.program, list[Array]()
-        factored, state = tuple[int, ...](), dict[str, Any]()
+        program, state = self.program, None
+        losses: list[Array] = []
+        factored: tuple[int, ...] = ()
         for shard in shards:
             images = shard.images
             if self.augmentation is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import SettingError
+from ..layers.base import is_own
 from ..namespace import array_namespace
 from ..network.layout import Layout, Slot
 from ..optimizers import Optimizer, State
@@ -56,6 +57,9 @@ def write(
 
 def _in_place(optimizer: Optimizer, state: State, update: Any, *arguments: Any, **more: Any) -> None:
     """Call update. Raises SettingError where it gives something back or rebinds the state: both would be lost."""
+    if is_own(optimizer):
+        update(*arguments, **more)
+        return
     before = dict(state)
     given = update(*arguments, **more)
     if given is not None or any(state.get(name) is not vector for name, vector in before.items()):

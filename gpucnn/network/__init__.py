@@ -76,9 +76,10 @@ class Network(Layer):
 
         A layer's input is what the one before made: two-conv eq. (16), layered eq. (1), single-filter, "Forward Pass".
         """
-        residuals = []
+        residuals, places = [], self._places
         for k, layer in enumerate(self.layers):
-            x, residual = layer.forward(params.get(str(k), {}), x, self.context_of(k, context))
+            inner = context if places[k] is None else self.context_of(k, context)
+            x, residual = layer.forward(params.get(str(k), {}), x, inner)
             residuals.append(residual)
         return x, residuals
 
@@ -91,10 +92,12 @@ class Network(Layer):
         Layers before the first one with parameters are skipped unless need_dx. The list `residuals` is emptied on the
         way: what a layer kept is let go as soon as its gradient is known.
         """
+        places = self._places
         dparams: dict[str, Any] = {}
         last = 0 if need_dx or not params else min(map(int, params))
         for k in range(len(self.layers) - 1, last - 1, -1):
-            key, need, inner = str(k), need_dx or k > last, self.context_of(k, context)
+            key, need = str(k), need_dx or k > last
+            inner = context if places[k] is None else self.context_of(k, context)
             dy, of_layer = self.layers[k].backward(params.get(key, {}), residuals.pop(), dy, inner, need_dx=need)
             if key in params:
                 dparams[key] = of_layer
@@ -115,7 +118,7 @@ class Network(Layer):
     def next_state(self, state: Any, residuals: list[Any]) -> dict[str, Any]:
         return {k: self.layers[int(k)].next_state(of_layer, residuals[int(k)]) for k, of_layer in state.items()}
 
-    @property
+    @functools.cached_property
     def has_place(self) -> bool:  # type: ignore[override]
         return any(place is not None for place in self._places)
 

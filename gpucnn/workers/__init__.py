@@ -151,6 +151,8 @@ _one_thread = _OneThread()
 
 def _alone(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
     """One after the other, here; a sum that a task asks for is not of the workers that this one may be among."""
+    if not exchange.is_joined():
+        return [task(*own) for own in arguments]
     with exchange.joined(None):
         return [task(*own) for own in arguments]
 

@@ -34,6 +34,11 @@ def total(partial: Array) -> Array:
     return read_only(partial if found is None else found(partial))
 
 
+def is_joined() -> bool:
+    """Whether this thread is among the workers of a step."""
+    return getattr(_here, "total", None) is not None
+
+
 @contextmanager
 def joined(summed: Callable[[Array], Array] | None) -> Iterator[None]:
     """Inside, in this thread, `total` is `summed`: what one worker brings -> the sum, after all have come."""
