@@ -56,6 +56,12 @@ def only_large(input_shape, classes):
 
 instance = fixed()
 entry = networks.Entry(tiny, "mine", networks.Recipe(SGD(), 0.25, epochs=7), BinaryCrossEntropy(), (8, 8, 1), 3)
+class Twice(SoftmaxCrossEntropy):
+    def __call__(self, logits, labels):
+        losses, d_logits = super().__call__(logits, labels)
+        return losses, 2 * d_logits
+
+wrong_loss = networks.Entry(tiny, "mine", networks.Recipe(SGD(), 0.25), Twice(), (8, 8, 1), 3)
 number = 5
 '''
 
@@ -284,6 +290,14 @@ def test_check_takes_a_shape_in_any_form(gpucnn_, shape):
 def test_check_refuses_what_is_no_shape(gpucnn_, shape, status, says):
     found, _, err = gpucnn_("check", "my_nets:Cubic", "--input", shape)
     assert (found, says in err) == (status, True)
+
+
+def test_check_looks_at_the_loss_of_an_entry(gpucnn_):
+    status, out, _ = gpucnn_("check", "my_nets:entry", "--json")
+    assert (status, json.loads(out)[-1]["name"], json.loads(out)[-1]["shape"]) == (0, "loss", [5, 3])
+    status, out, err = gpucnn_("check", "my_nets:wrong_loss")
+    assert (status, out.splitlines()[-1].endswith("WRONG")) == (1, True)
+    assert err == "gpucnn: my_nets:wrong_loss: the gradient of loss differs from the central difference\n"
 
 
 def test_check_says_when_nothing_was_decided(gpucnn_):
