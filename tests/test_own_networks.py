@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,11 @@ def tiny(input_shape, classes, *, hidden=16):
     """Dense, cubic, dense."""
     return Network(input_shape, (Flatten(), Dense(hidden), Cubic(), Dense(classes)))
 
+class Centred(Cubic):
+    def forward(self, params, x, context): return x - x.mean(axis=1, keepdims=True), None
+    def backward(self, params, _, dy, context, *, need_dx=True): return dy - dy.mean(axis=1, keepdims=True), {}
+
+def methods(input_shape, classes): return Network(input_shape, (Flatten(), Dense(8), Centred(), Dense(classes)))
 def fixed(): return Network((8, 8, 1), (Flatten(), Dense(3)))
 def five(classes=5): return Network((6, 6, 1), (Flatten(), Dense(classes)))
 def raises(input_shape, classes): raise LookupError("no such thing")
@@ -269,6 +275,22 @@ def test_compare_takes_it(gpucnn_):
     assert (status, "my_nets:tiny, " in out) == (0, True)
     status, _, err = gpucnn_("compare", "my_nets:raises", *options)
     assert (status, "my_nets:raises: LookupError: no such thing (" in err) == (1, True)
+
+
+def test_compare_leaves_out_what_a_layer_cannot_be_computed_with(gpucnn_):
+    """array-api-strict's arrays have no methods, as PyTorch's and NumPy's do."""
+    options = ("--steps", "2", "--batches", "8", "--data", "eight.npz", "--threads", "1", "--devices", "cpu")
+    status, out, _ = gpucnn_("compare", "my_nets:methods", *options, "--json")
+    found = json.loads(out)
+    assert status == 0
+    names = {"cpu", "reversed", "reference"} | ({"PyTorch"} if find_spec("torch") else set())
+    assert set(found["devices"]) == names
+    assert all(set(row["differences"]) == names - {"cpu"} for row in found["precisions"]["float32"]["layers"])
+    assert "array-api-strict's arrays, " not in found["sentence"]
+    left = "array-api-strict is left out: Centred cannot be computed with array-api-strict's arrays (AttributeError: "
+    assert left in found["sentence"]
+    assert f"({Path.cwd() / 'my_nets.py'}, line " in found["sentence"]
+    assert found["sentence"].endswith(").")
 
 
 @pytest.mark.parametrize("shape", ["5x5x2", "5,5,2", "5X5X2", "5 x 5 x 2"])
