@@ -433,6 +433,16 @@ class ShorterInInference(Affine):
         return (y if context.training else y[:1]), residual
 
 
+class ListOfParameters(Affine):
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> Any:
+        return [np.ones(in_shape)]
+
+
+class NumberAsState(Averages):
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return {"mean": np.zeros(in_shape), "count": 0}
+
+
 class WritesItsState(Averages):
     def next_state(self, state: Any, x: Any) -> dict[str, Any]:
         state["count"] += 1
@@ -449,6 +459,8 @@ def test_a_layer_with_a_running_state_is_right():
         (NoNextState(), r"has a running state and no next_state\(state, residual\); write one"),
         (OtherKeys(), r": next_state gives \['mean'\], a dict with \['count', 'mean'\] was expected"),
         (OtherShapes(), r": next_state: mean has shape \(2, 4\), \(4,\) was expected, as init_state gives it"),
+        (ListOfParameters(), r": init gives \[array\(\[1., 1., 1., 1.\]\)\], a dict of arrays by name was expected"),
+        (NumberAsState(), ": init_state: count is 0, an array was expected"),
         (WritesItsState(), r": next_state writes into an array that it was given"),
         (AlwaysNoisy(), r": forward in inference: "),
         (

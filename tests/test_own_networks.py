@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 import gpucnn
 from gpucnn import Model, Network, networks
 from gpucnn import command as cli
+from gpucnn.data import Preprocessing
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError
 from gpucnn.losses import BinaryCrossEntropy
 from gpucnn.model import runs
@@ -173,6 +175,107 @@ def test_the_place_is_the_users_and_not_a_librarys():
         own.explained("mine"),
     ):
         np.asarray(elsewhere)
+
+
+BROKEN = """
+from dataclasses import dataclass
+from gpucnn import Network, networks
+from gpucnn.layers import Dense, Flatten, Layer, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.optimizers import SGD
+
+class Raises(Layer):
+    def forward(self, params, x, context): raise LookupError("no such\\nthing")
+
+@dataclass(frozen=True)
+class Trained(Layer):
+    def forward(self, params, x, context):
+        if not context.training: open("/no/such/file")
+        return x * 1, None
+    def backward(self, params, residual, dy, context, *, need_dx=True): return dy * 1, {}
+
+class Nothing(Trained):
+    def forward(self, params, x, context): pass
+
+class Narrow(Trained):
+    def forward(self, params, x, context): return x[:, :3], None
+
+class NarrowBack(Trained):
+    def backward(self, params, residual, dy, context, *, need_dx=True): return dy[:, :3], {}
+
+class NoState(Trained):
+    def init_state(self, in_shape): return {"seen": __import__("numpy").zeros(1)}
+    def next_state(self, state, residual): return None
+
+class NoLoss(SoftmaxCrossEntropy):
+    def __call__(self, logits, labels): return None
+
+def network_of(kind):
+    def build(input_shape, classes):
+        return Network(input_shape, (Flatten(), Dense(6), ReLU(), kind(), ReLU(), Dense(classes)))
+    return build
+
+raises, trained, nothing, narrow, narrow_back, no_state = map(
+    network_of, (Raises, Trained, Nothing, Narrow, NarrowBack, NoState)
+)
+no_loss = networks.Entry(network_of(ReLU), "mine", networks.Recipe(SGD(), 0.1), NoLoss())
+"""
+
+
+@pytest.fixture
+def broken(tmp_path):
+    (tmp_path / "broken_nets.py").write_text(BROKEN)
+    yield tmp_path / "broken_nets.py"
+    sys.modules.pop("broken_nets", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("raises", r"LookupError: no such thing \(PLACE, line 9\)"),
+        ("trained", r"FileNotFoundError: .* '/no/such/file' \(PLACE, line 14\)"),
+        ("nothing", r"TypeError: .* \(in Nothing, forward\)"),
+        ("narrow", r"ValueError: .* \(in Dense, forward, after what Narrow gave\)"),
+        ("narrow_back", r"ValueError: .* \(in ReLU, backward, after what NarrowBack gave\)"),
+        ("no_state", r"TypeError: .* \(for 'seen'\)"),
+        ("no_loss", r"TypeError: .* \(after what the loss NoLoss gave\)"),
+    ],
+)
+def test_train_says_in_a_sentence_what_ones_own_code_raises(gpucnn_, broken, name, says):
+    status, _, err = gpucnn_("train", f"broken_nets:{name}", "--data", "eight.npz", *FAST, "--out", name)
+    assert status == 1
+    expected = f"gpucnn: broken_nets:{name}: {says}; try `gpucnn check broken_nets:{name}`"
+    assert re.fullmatch(expected.replace("PLACE", re.escape(str(broken))), err.splitlines()[-1])
+    assert "Traceback" not in err
+
+
+def test_evaluate_and_predict_say_in_a_sentence_what_ones_own_code_raises(gpucnn_, broken):
+    nets = __import__("broken_nets")
+    how = {"preprocessing": Preprocessing((8, 8), 1)}
+    path = Model(nets.trained((8, 8, 1), 3), device="cpu", class_names=("0", "1", "2"), **how).save("m.safetensors")
+    Image.new("L", (8, 8)).save("one.png")
+    for words in (("evaluate", path, "--data", "eight.npz"), ("predict", path, "one.png")):
+        status, _, err = gpucnn_(*words, "--layers", "broken_nets", "--device", "cpu")
+        assert status == 1
+        assert err.startswith(f"gpucnn: {path}: FileNotFoundError: ")
+        assert err.endswith(f"({broken}, line 14); try `gpucnn check broken_nets:CLASS --input HxWxC`\n")
+
+
+def test_an_error_of_gpucnn_passes_as_it_is(gpucnn_):
+    status, _, err = gpucnn_("train", "my_nets:tiny", "--data", "eight.npz", *FAST, "--set", "width=3")
+    assert (status, err) == (1, "gpucnn: network my_nets:tiny has no setting 'width'; it has hidden=16\n")
+
+
+def test_a_mistake_with_a_named_network_keeps_its_traceback(gpucnn_, monkeypatch):
+    monkeypatch.setattr(runs, "new_model", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        gpucnn_("train", "single-filter", "--data", "eight.npz", *FAST)
+
+
+def test_the_place_is_found_in_what_a_helper_process_says(broken):
+    error = LookupError("oh")
+    error.add_note(f'  File "{own.PACKAGE}/network/__init__.py", line 7, in f\n  File "{broken}", line 9, in forward\n')
+    assert own.place(error) == f" ({broken}, line 9)"
 
 
 # --- load

@@ -61,19 +61,27 @@ def place(error: Exception) -> str:
 
 
 def _blamed(error: Exception) -> str:
-    """The layer in whose turn gpucnn's own lines raised it, and the layer of the user's own that is before it."""
+    """Whose turn it was when gpucnn's own lines raised it, and which layer or loss of the user's own was before it."""
+    where = ""
     for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
         names, way = frame.f_locals, frame.f_code.co_name
         layers, k = getattr(names.get("self"), "layers", None), names.get("k")
-        if not isinstance(layers, tuple) or not isinstance(k, int) or way not in ("forward", "backward"):
-            continue
-        kinds = [type(getattr(layer, "layer", layer)) for layer in layers]
-        own = [kind.__module__.partition(".")[0] != "gpucnn" for kind in kinds]
-        before = [*range(k - 1, -1, -1)] if way == "forward" else [*range(k + 1, len(layers))]
-        giver = next((kinds[j].__name__ for j in before if own[j]), None)
-        given = f", after what {giver} gave" if giver and not own[k] else ""
-        return f" (in {kinds[k].__name__}, {way}{given})"
-    return ""
+        if not where and way in ("forward", "backward") and isinstance(layers, tuple) and isinstance(k, int):
+            kinds = [type(getattr(layer, "layer", layer)) for layer in layers]
+            where = f"in {kinds[k].__name__}, {way}"
+            before = [*range(k, -1, -1)] if way == "forward" else [*range(k, len(layers))]
+            giver = next((j for j in before if _is_own(kinds[j])), None)
+            if giver is not None:
+                return f" ({where})" if giver == k else f" ({where}, after what {kinds[giver].__name__} gave)"
+        elif "slot" in names and not where:  # of a vector that parameters or states are written into
+            where = f"for {names['slot'].path[-1]!r}"
+        elif "loss" in names and _is_own(type(names["loss"])) and way == "gradient":
+            where = f"{where}{', ' * bool(where)}after what the loss {type(names['loss']).__name__} gave"
+    return f" ({where})" if where else ""
+
+
+def _is_own(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] != "gpucnn"
 
 
 def named(text: str) -> Any:

@@ -55,10 +55,18 @@ class _Watched(Layer):
         return self.layer.out_shape(in_shape)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return self.layer.init(in_shape, rng)
+        return self._arrays("init", self.layer.init(in_shape, rng))
 
     def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
-        return initial_state(self.layer, in_shape)
+        return self._arrays("init_state", initial_state(self.layer, in_shape))
+
+    def _arrays(self, method: str, found: Any) -> dict[str, Any]:
+        if not isinstance(found, Mapping):
+            raise GpucnnError(f"{self.name}: {method} gives {own.shown(found)}, a dict of arrays by name was expected")
+        for key, value in found.items():
+            if not hasattr(value, "shape") and not isinstance(value, Mapping):
+                raise GpucnnError(f"{self.name}: {method}: {key} is {own.shown(value)}, an array was expected")
+        return dict(found)
 
     def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
         if not hasattr(self.layer, "next_state"):
