@@ -11,6 +11,7 @@ import pytest
 
 from gpucnn import Network, networks
 from gpucnn.errors import GpucnnError, ShapeError
+from gpucnn.kernels import Context
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.own import explained
@@ -477,6 +478,20 @@ def test_inference_and_the_next_state_are_tried(layer, message):
         rows_of(Tanh(), layer)
 
 
+def test_what_the_context_says_of_random_numbers_in_inference_names_the_layer(monkeypatch):
+    bits = Context.bits
+
+    def said(context, shape):
+        if context.examples is None:
+            raise GpucnnError("there are no examples; ask context.training")
+        return bits(context, shape)
+
+    monkeypatch.setattr(Context, "bits", said)
+    expected = r"^layer 1 \(AlwaysNoisy\): forward in inference: there are no examples; ask context.training$"
+    with pytest.raises(GpucnnError, match=expected):
+        rows_of(Tanh(), AlwaysNoisy())
+
+
 @dataclass(frozen=True)
 class Squares:
     """(logits - targets)^2 / 2, with a gradient that may be wrong."""
@@ -546,7 +561,7 @@ tanh = Tanh()
 def layer(): return Tanh()
 def network(): return Network((4,), (Dense(3),))
 def nothing(): return None
-class Needs(Tanh):
+class MyDense(Tanh):
     def __init__(self, units, slope=1): pass
 def asks(units): return Dense(units)
 def raises(): raise LookupError("no such thing")
@@ -586,9 +601,9 @@ def test_names_and_factories(folder):
         ("own_layers:swish", "module own_layers has no 'swish'"),
         ("own_layers:asks", r"TypeError: asks\(\) missing 1 required positional argument: 'units'$"),
         (
-            "own_layers:Needs",
-            r"^own_layers:Needs needs units: name a function that makes it, such as `def needs\(\): "
-            r"return Needs\(units=...\)`, and take own_layers:needs$",
+            "own_layers:MyDense",
+            r"^own_layers:MyDense needs units: name a function that makes it, such as `def my_dense\(\): "
+            r"return MyDense\(units=...\)`, and take own_layers:my_dense$",
         ),
         ("own_layers:nothing", "gave None; a Network was expected .*takes a layer as well"),
         ("own_layers:raises", r"own_layers:raises: LookupError: no such thing \(.*own_layers.py, line 12\)"),

@@ -118,7 +118,8 @@ def made(text: str, offered: Mapping[str, Any]) -> Any:
     needs = [n for n, each in takes.items() if each.default is each.empty and each.kind not in many]
     if missing := [name for name in needs if name not in offered]:
         kind, module = factory.__name__, text.partition(":")[0]
-        name = kind.lower() if kind.lower() != kind else f"my_{kind}"
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+        name = f"my_{name}" if name == kind else name
         values = ", ".join(f"{each}=..." for each in missing)
         raise GpucnnError(
             f"{text} needs {', '.join(missing)}: name a function that makes it, such as "
