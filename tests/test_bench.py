@@ -256,6 +256,128 @@ def test_beside_torch_both_memory_formats_are_timed():
     json.dumps(found, allow_nan=False)
 
 
+OWN = """
+from dataclasses import dataclass
+
+from gpucnn import Network
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.networks import Entry, Recipe
+from gpucnn.optimizers import SGD
+
+@dataclass(frozen=True)
+class Halved:
+    layers: tuple = ()
+
+    def out_shape(self, in_shape): return in_shape
+    def init(self, in_shape, rng): return {}
+    def forward(self, params, x, context): return 0.5 * x, None
+    def backward(self, params, _, dy, context, *, need_dx=True): return 0.5 * dy, {}
+
+class Mine(SoftmaxCrossEntropy): pass
+class Slower(SGD): pass
+
+def tiny(input_shape=(28, 28, 1), classes=10):
+    return Network(input_shape, (Conv2D(2, 5), Halved(), MaxPool2D(4), Flatten(), Dense(classes)))
+
+def plain(input_shape=(28, 28, 1), classes=10): return Network(input_shape, (Flatten(), Dense(classes)))
+def long(): return Network((28, 28, 1), (Halved(tuple(ReLU() for _ in range(40))), Flatten(), Dense(10)))
+
+loss = Entry(plain, "mine", Recipe(SGD(), 0.01), Mine())
+rule = Entry(plain, "mine", Recipe(Slower(), 0.01))
+"""
+
+
+@pytest.fixture
+def own_nets(tmp_path, monkeypatch):
+    (tmp_path / "bench_nets.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    sys.modules.pop("bench_nets", None)
+
+
+LEFT_OUT = "PyTorch is left out: layer 1: Halved() has no equal in PyTorch here"
+
+
+def alone_and_said(row, text):
+    """A row of gpucnn's figures alone."""
+    unit = next(name for name in rows.UNITS if name in row)
+    assert list(row[unit]) == ["gpucnn"]
+    assert row[unit]["gpucnn"]["median"] > 0
+    assert (row["peer"], row["ratio"]) == (None, None)
+    return text in json.dumps(row)
+
+
+@needs_torch
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_layer_that_torch_lacks_leaves_it_out_of_the_row(own_nets, apart):
+    shown = []
+    found = steps.steps(["bench_nets:tiny"], [3], QUICK, shown.append, apart=apart)
+    assert [alone_and_said(row, LEFT_OUT) for row in found["rows"]] == [True, True]
+    assert all(LEFT_OUT in each for each in shown[-2:])
+
+
+@needs_torch
+def test_a_layer_that_torch_lacks_leaves_it_out_of_scaling(own_nets):
+    found = scaling.scaling("bench_nets:tiny", [2], [12], QUICK, lambda text: None)
+    assert [alone_and_said(row, LEFT_OUT) for row in found["rows"]] == [True, True]
+
+
+@needs_torch
+def test_a_loss_that_torch_lacks_leaves_it_out(own_nets):
+    (row, _) = steps.steps(["bench_nets:loss"], [2], QUICK, lambda text: None, apart=False)["rows"]
+    assert alone_and_said(row, "PyTorch is left out: Mine() has no equal in PyTorch here")
+
+
+@needs_torch
+def test_a_layer_that_torch_lacks_leaves_it_out_of_memory(own_nets):
+    shown = []
+    found = memory.memory("bench_nets:tiny", 8, dataclasses.replace(QUICK, rounds=1), shown.append)
+    alone_and_said(found["rows"][0], "")
+    assert LEFT_OUT in found["notes"]
+    assert LEFT_OUT in shown
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("network", "note"),
+    [("bench_nets:tiny", LEFT_OUT), ("bench_nets:rule", "PyTorch is left out: Slower"), ("bench_nets:plain", None)],
+)
+def test_what_torch_lacks_leaves_it_out_of_time_to(own_nets, monkeypatch, network, note):
+    asked = set()
+
+    def run(task, **arguments):
+        asked.add(task)
+        return {"reached": True, "epochs": 1, "accuracy": 0.5}, 2.0
+
+    monkeypatch.setattr(process, "run", run)
+    found = time_to.time_to(0.4, "digits", network, QUICK, lambda text: None)
+    assert asked == {"until:ours"} | ({"until:torch"} if note is None else set())
+    if note is not None:
+        alone_and_said(found["rows"][0], "")
+        assert any(each.startswith(note) for each in found["notes"])
+
+
+@needs_jax
+def test_what_jax_lacks_is_said_before_a_step(own_nets):
+    from gpucnn.report.bench.candidates import Case
+
+    for name, says in {"tiny": r"Halved\(\)", "loss": r"Mine\(\)"}.items():
+        case = Case.of(f"bench_nets:{name}", 2)
+        with pytest.raises(SettingError, match=f"^{says} has no equal in JAX here"):
+            jax_peer.training(case.network, case.loss, case.images, case.labels, "cpu", 0.01)
+
+
+def test_a_long_name_is_cut_in_the_table(own_nets):
+    shown = []
+    found = profile.profile("bench_nets:long", 4, QUICK, shown.append)
+    assert len(found["rows"][0]["milliseconds"][1]["layer"]) > 200
+    row = next(line for line in shown[-1].splitlines() if "Halved" in line)
+    assert row.startswith("0 Halved(layers=(ReLU(")
+    assert row.split("...")[0] + "..." == row[: profile.WIDEST]
+
+
 def test_scaling_goes_over_batches_and_then_over_pixels(alone):
     found = scaling.scaling("single-filter", [2, 3], [8, 12], QUICK, lambda text: None)
     assert [(row["batch"], row["input"]) for row in found["rows"]] == [

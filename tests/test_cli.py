@@ -676,7 +676,8 @@ def test_check_a_network(gpucnn_):
     assert (status, err) == (0, "")
     *lines, last = out.splitlines()
     assert last == "the numpy kernels of cpu give the same numbers as the equations"
-    assert [line.split()[0] for line in lines] == ["input", *networks.build("avgpool-96").parameter_shapes()]
+    assert [line.split()[0] for line in lines] == ["input", *networks.build("avgpool-96").parameter_shapes(), "loss"]
+    assert lines[-1].split()[1:4] == ["5", "x", "10"]
     assert all(line.endswith("right") and "kinks avoided" in line for line in lines)
 
 

@@ -11,9 +11,11 @@ import pytest
 
 from gpucnn import Network, networks
 from gpucnn.errors import GpucnnError, ShapeError
+from gpucnn.kernels import Context
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
+from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.own import explained
-from gpucnn.report.gradient_check import TOLERANCE, check, find
+from gpucnn.report.gradient_check import TOLERANCE, check, check_loss, find, loss_of
 
 SLOW = ("two-conv-wide", "vgg-small")
 
@@ -312,6 +314,22 @@ class Zero(Affine):
         return 0 * x, x
 
 
+class NumPysTwo(Affine):
+    def forward(self, *arguments: Any) -> tuple[Any, Any]:
+        y, residual = super().forward(*arguments)
+        return y * np.sqrt(4), residual
+
+
+class AList(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> Any:
+        return [x] * 100
+
+
+class ManyValues(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return [*range(1000)], x
+
+
 class Random(Affine):
     def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
         return x * (np.random.default_rng().random(x.shape) < 0.5), x
@@ -344,6 +362,13 @@ LAYER = r"^layer 1 \(\w+\): "
         (WritesTheResidual(), LAYER + "backward writes into an array"),
         (Single(), LAYER + r"forward: y .* and type float32, .* and type float64 were expected"),
         (Double(), LAYER + r"forward: y .* and type float64, .* and type float32 were expected"),
+        (
+            NumPysTwo(),
+            LAYER + r"forward: y .*float32 were expected; NumPy's own numbers, such as numpy.float64\(2.0\) or "
+            r"numpy.sqrt\(2\), widen float32: write float\(...\)",
+        ),
+        (AList(), LAYER + r"forward gives \[array.{71}\.\.\.; write `return y, residual`$"),
+        (ManyValues(), LAYER + r"forward: y is \[0, 1, .{70}\.\.\., shape \(2, 4\) and type float64 were expected$"),
         (SingleDx(), LAYER + r"backward: dx .* and type float32, .* and type float64 were expected"),
         (Zero(), "^forward gives 0 everywhere, so nothing can be compared; mend it, or draw others with --seed"),
         (Random(), "^forward gives another output for the same input, and differences say nothing of what is random"),
@@ -360,6 +385,172 @@ def test_a_layer_inside_a_network_that_is_a_layer_is_named_by_its_path():
         rows_of(Tanh(), Network((4,), (YAlone(),)))
 
 
+# --- inference, the running state, and losses
+
+
+class Averages(Affine):
+    """Adds a running mean, in inference only."""
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return {"mean": np.zeros(in_shape), "count": np.zeros(1)}
+
+    def next_state(self, state: Any, x: Any) -> dict[str, Any]:
+        return {"mean": 0.9 * state["mean"] + 0.1 * x.mean(axis=0), "count": state["count"] + 1}
+
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        assert context.training == (context.examples is not None)
+        y, residual = super().forward(params, x, context)
+        return (y if context.training else y + context.state["mean"]), residual
+
+
+class NoNextState(Averages):
+    next_state = property()  # as a class that has none
+
+
+class OtherKeys(Averages):
+    def next_state(self, state: Any, x: Any) -> dict[str, Any]:
+        return {"mean": state["mean"]}
+
+
+class OtherShapes(Averages):
+    def next_state(self, state: Any, x: Any) -> dict[str, Any]:
+        return {"mean": x, "count": state["count"]}
+
+
+class AlwaysNoisy(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        y, residual = super().forward(params, x, context)
+        return y + context.uniform(x.shape[1:], x.dtype), residual
+
+
+class CountsExamples(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        return super().forward(params, x * float(len(context.examples)), context)[0], x
+
+
+class ShorterInInference(Affine):
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        y, residual = super().forward(params, x, context)
+        return (y if context.training else y[:1]), residual
+
+
+class ListOfParameters(Affine):
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> Any:
+        return [np.ones(in_shape)]
+
+
+class NumberAsState(Averages):
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return {"mean": np.zeros(in_shape), "count": 0}
+
+
+class WritesItsState(Averages):
+    def next_state(self, state: Any, x: Any) -> dict[str, Any]:
+        state["count"] += 1
+        return state
+
+
+def test_a_layer_with_a_running_state_is_right():
+    assert all(row.right for row in rows_of(Tanh(), Averages()).values())
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (NoNextState(), r"has a running state and no next_state\(state, residual\); write one"),
+        (OtherKeys(), r": next_state gives \['mean'\], a dict with \['count', 'mean'\] was expected"),
+        (OtherShapes(), r": next_state: mean has shape \(2, 4\), \(4,\) was expected, as init_state gives it"),
+        (ListOfParameters(), r": init gives \[array\(\[1., 1., 1., 1.\]\)\], a dict of arrays by name was expected"),
+        (NumberAsState(), ": init_state: count is 0, an array was expected"),
+        (WritesItsState(), r": next_state writes into an array that it was given"),
+        (AlwaysNoisy(), r": forward in inference: "),
+        (
+            CountsExamples(),
+            r": forward in inference: TypeError: .* \(.*test_gradient_check.py, line \d+\); there, "
+            "context.training is False and context.examples is None",
+        ),
+        (ShorterInInference(), r": forward in inference: y has shape \(1, 4\) .*, shape \(2, 4\) and type"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Affine) else "",
+)
+def test_inference_and_the_next_state_are_tried(layer, message):
+    with pytest.raises(GpucnnError, match=r"^layer 1 \(\w+\):? ?" + message.removeprefix(": ")):
+        rows_of(Tanh(), layer)
+
+
+def test_what_the_context_says_of_random_numbers_in_inference_names_the_layer(monkeypatch):
+    bits = Context.bits
+
+    def said(context, shape):
+        if context.examples is None:
+            raise GpucnnError("there are no examples; ask context.training")
+        return bits(context, shape)
+
+    monkeypatch.setattr(Context, "bits", said)
+    expected = r"^layer 1 \(AlwaysNoisy\): forward in inference: there are no examples; ask context.training$"
+    with pytest.raises(GpucnnError, match=expected):
+        rows_of(Tanh(), AlwaysNoisy())
+
+
+@dataclass(frozen=True)
+class Squares:
+    """(logits - targets)^2 / 2, with a gradient that may be wrong."""
+
+    factor: float = 1.0
+    numbers = True
+
+    def __call__(self, logits: Any, targets: Any) -> Any:
+        off = logits - targets
+        return (off * off).sum(axis=1) / 2, self.factor * off
+
+
+class OneLoss(Squares):
+    def __call__(self, logits: Any, targets: Any) -> Any:
+        losses, d_logits = super().__call__(logits, targets)
+        return losses.sum(), d_logits
+
+
+class LossesAlone(Squares):
+    def __call__(self, logits: Any, targets: Any) -> Any:
+        return super().__call__(logits, targets)[0]
+
+
+class OfTheMean(SoftmaxCrossEntropy):
+    def __call__(self, logits: Any, labels: Any) -> Any:
+        assert labels.dtype.kind == "i"
+        losses, d_logits = super().__call__(logits, labels)
+        return losses, d_logits / len(labels)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), BinaryCrossEntropy(), Squares()])
+def test_losses_are_right(loss):
+    row = check_loss(loss, 3)
+    assert (row.name, row.shape, row.right, row.directions) == ("loss", (5, 3), True, 4)
+
+
+@pytest.mark.parametrize(("loss", "error"), [(Squares(1.5), 1 / 3), (OfTheMean(), 0.8)])
+def test_a_wrong_gradient_of_a_loss_is_found(loss, error):
+    row = check_loss(loss, 3)
+    assert not row.right
+    assert row.error == pytest.approx(error, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (OneLoss(), r"^the loss OneLoss: losses has shape \(\) and type float32, shape \(5,\) and type float32 were"),
+        (LossesAlone(), "^the loss LossesAlone gives one array; write `return losses, d_logits`$"),
+    ],
+)
+def test_losses_that_do_not_keep_the_rules(loss, message):
+    with pytest.raises(GpucnnError, match=message):
+        check_loss(loss, 3)
+
+
+def test_an_entry_brings_the_loss_that_is_checked():
+    assert loss_of("binary-sigmoid") == BinaryCrossEntropy()
+
+
 # --- layers of a user's own
 
 MODULE = """
@@ -370,6 +561,8 @@ tanh = Tanh()
 def layer(): return Tanh()
 def network(): return Network((4,), (Dense(3),))
 def nothing(): return None
+class MyDense(Tanh):
+    def __init__(self, units, slope=1): pass
 def asks(units): return Dense(units)
 def raises(): raise LookupError("no such thing")
 def does_not_fit(): return Dense(3)
@@ -407,8 +600,13 @@ def test_names_and_factories(folder):
         ("needy_layers:layer", "No module named 'no_such_module_at_all'"),
         ("own_layers:swish", "module own_layers has no 'swish'"),
         ("own_layers:asks", r"TypeError: asks\(\) missing 1 required positional argument: 'units'$"),
+        (
+            "own_layers:MyDense",
+            r"^own_layers:MyDense needs units: name a function that makes it, such as `def my_dense\(\): "
+            r"return MyDense\(units=...\)`, and take own_layers:my_dense$",
+        ),
         ("own_layers:nothing", "gave None; a Network was expected .*takes a layer as well"),
-        ("own_layers:raises", r"own_layers:raises: LookupError: no such thing \(.*own_layers.py, line 10\)"),
+        ("own_layers:raises", r"own_layers:raises: LookupError: no such thing \(.*own_layers.py, line 12\)"),
         ("broken_layers:layer", r"SyntaxError: .*\(broken_layers.py, line 1\)"),
         ("own_layers:does_not_fit", "Dense.*one vector per example was expected"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 import gpucnn
 from gpucnn import Model, Network, networks
 from gpucnn import command as cli
+from gpucnn.data import Preprocessing
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError
 from gpucnn.losses import BinaryCrossEntropy
 from gpucnn.model import runs
@@ -47,6 +50,11 @@ def tiny(input_shape, classes, *, hidden=16):
     """Dense, cubic, dense."""
     return Network(input_shape, (Flatten(), Dense(hidden), Cubic(), Dense(classes)))
 
+class Centred(Cubic):
+    def forward(self, params, x, context): return x - x.mean(axis=1, keepdims=True), None
+    def backward(self, params, _, dy, context, *, need_dx=True): return dy - dy.mean(axis=1, keepdims=True), {}
+
+def methods(input_shape, classes): return Network(input_shape, (Flatten(), Dense(8), Centred(), Dense(classes)))
 def fixed(): return Network((8, 8, 1), (Flatten(), Dense(3)))
 def five(classes=5): return Network((6, 6, 1), (Flatten(), Dense(classes)))
 def raises(input_shape, classes): raise LookupError("no such thing")
@@ -56,6 +64,12 @@ def only_large(input_shape, classes):
 
 instance = fixed()
 entry = networks.Entry(tiny, "mine", networks.Recipe(SGD(), 0.25, epochs=7), BinaryCrossEntropy(), (8, 8, 1), 3)
+class Twice(SoftmaxCrossEntropy):
+    def __call__(self, logits, labels):
+        losses, d_logits = super().__call__(logits, labels)
+        return losses, 2 * d_logits
+
+wrong_loss = networks.Entry(tiny, "mine", networks.Recipe(SGD(), 0.25), Twice(), (8, 8, 1), 3)
 number = 5
 '''
 
@@ -163,6 +177,107 @@ def test_the_place_is_the_users_and_not_a_librarys():
         np.asarray(elsewhere)
 
 
+BROKEN = """
+from dataclasses import dataclass
+from gpucnn import Network, networks
+from gpucnn.layers import Dense, Flatten, Layer, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.optimizers import SGD
+
+class Raises(Layer):
+    def forward(self, params, x, context): raise LookupError("no such\\nthing")
+
+@dataclass(frozen=True)
+class Trained(Layer):
+    def forward(self, params, x, context):
+        if not context.training: open("/no/such/file")
+        return x * 1, None
+    def backward(self, params, residual, dy, context, *, need_dx=True): return dy * 1, {}
+
+class Nothing(Trained):
+    def forward(self, params, x, context): pass
+
+class Narrow(Trained):
+    def forward(self, params, x, context): return x[:, :3], None
+
+class NarrowBack(Trained):
+    def backward(self, params, residual, dy, context, *, need_dx=True): return dy[:, :3], {}
+
+class NoState(Trained):
+    def init_state(self, in_shape): return {"seen": __import__("numpy").zeros(1)}
+    def next_state(self, state, residual): return None
+
+class NoLoss(SoftmaxCrossEntropy):
+    def __call__(self, logits, labels): return None
+
+def network_of(kind):
+    def build(input_shape, classes):
+        return Network(input_shape, (Flatten(), Dense(6), ReLU(), kind(), ReLU(), Dense(classes)))
+    return build
+
+raises, trained, nothing, narrow, narrow_back, no_state = map(
+    network_of, (Raises, Trained, Nothing, Narrow, NarrowBack, NoState)
+)
+no_loss = networks.Entry(network_of(ReLU), "mine", networks.Recipe(SGD(), 0.1), NoLoss())
+"""
+
+
+@pytest.fixture
+def broken(tmp_path):
+    (tmp_path / "broken_nets.py").write_text(BROKEN)
+    yield tmp_path / "broken_nets.py"
+    sys.modules.pop("broken_nets", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("raises", r"LookupError: no such thing \(PLACE, line 9\)"),
+        ("trained", r"FileNotFoundError: .* '/no/such/file' \(PLACE, line 14\)"),
+        ("nothing", r"TypeError: .* \(in Nothing, forward\)"),
+        ("narrow", r"ValueError: .* \(in Dense, forward, after what Narrow gave\)"),
+        ("narrow_back", r"ValueError: .* \(in ReLU, backward, after what NarrowBack gave\)"),
+        ("no_state", r"TypeError: .* \(for 'seen'\)"),
+        ("no_loss", r"TypeError: .* \(after what the loss NoLoss gave\)"),
+    ],
+)
+def test_train_says_in_a_sentence_what_ones_own_code_raises(gpucnn_, broken, name, says):
+    status, _, err = gpucnn_("train", f"broken_nets:{name}", "--data", "eight.npz", *FAST, "--out", name)
+    assert status == 1
+    expected = f"gpucnn: broken_nets:{name}: {says}; try `gpucnn check broken_nets:{name}`"
+    assert re.fullmatch(expected.replace("PLACE", re.escape(str(broken))), err.splitlines()[-1])
+    assert "Traceback" not in err
+
+
+def test_evaluate_and_predict_say_in_a_sentence_what_ones_own_code_raises(gpucnn_, broken):
+    nets = __import__("broken_nets")
+    how = {"preprocessing": Preprocessing((8, 8), 1)}
+    path = Model(nets.trained((8, 8, 1), 3), device="cpu", class_names=("0", "1", "2"), **how).save("m.safetensors")
+    Image.new("L", (8, 8)).save("one.png")
+    for words in (("evaluate", path, "--data", "eight.npz"), ("predict", path, "one.png")):
+        status, _, err = gpucnn_(*words, "--layers", "broken_nets", "--device", "cpu")
+        assert status == 1
+        assert err.startswith(f"gpucnn: {path}: FileNotFoundError: ")
+        assert err.endswith(f"({broken}, line 14); try `gpucnn check broken_nets:CLASS --input HxWxC`\n")
+
+
+def test_an_error_of_gpucnn_passes_as_it_is(gpucnn_):
+    status, _, err = gpucnn_("train", "my_nets:tiny", "--data", "eight.npz", *FAST, "--set", "width=3")
+    assert (status, err) == (1, "gpucnn: network my_nets:tiny has no setting 'width'; it has hidden=16\n")
+
+
+def test_a_mistake_with_a_named_network_keeps_its_traceback(gpucnn_, monkeypatch):
+    monkeypatch.setattr(runs, "new_model", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        gpucnn_("train", "single-filter", "--data", "eight.npz", *FAST)
+
+
+def test_the_place_is_found_in_what_a_helper_process_says(broken):
+    error = LookupError("oh")
+    error.add_note(f'  File "{own.PACKAGE}/network/__init__.py", line 7, in f\n  File "{broken}", line 9, in forward\n')
+    assert own.place(error) == f" ({broken}, line 9)"
+
+
 # --- load
 
 
@@ -265,6 +380,22 @@ def test_compare_takes_it(gpucnn_):
     assert (status, "my_nets:raises: LookupError: no such thing (" in err) == (1, True)
 
 
+def test_compare_leaves_out_what_a_layer_cannot_be_computed_with(gpucnn_):
+    """array-api-strict's arrays have no methods, as PyTorch's and NumPy's do."""
+    options = ("--steps", "2", "--batches", "8", "--data", "eight.npz", "--threads", "1", "--devices", "cpu")
+    status, out, _ = gpucnn_("compare", "my_nets:methods", *options, "--json")
+    found = json.loads(out)
+    assert status == 0
+    names = {"cpu", "reversed", "reference"} | ({"PyTorch"} if find_spec("torch") else set())
+    assert set(found["devices"]) == names
+    assert all(set(row["differences"]) == names - {"cpu"} for row in found["precisions"]["float32"]["layers"])
+    assert "array-api-strict's arrays, " not in found["sentence"]
+    left = "array-api-strict is left out: Centred cannot be computed with array-api-strict's arrays (AttributeError: "
+    assert left in found["sentence"]
+    assert f"({Path.cwd() / 'my_nets.py'}, line " in found["sentence"]
+    assert found["sentence"].endswith(").")
+
+
 @pytest.mark.parametrize("shape", ["5x5x2", "5,5,2", "5X5X2", "5 x 5 x 2"])
 def test_check_takes_a_shape_in_any_form(gpucnn_, shape):
     status, out, _ = gpucnn_("check", "my_nets:Cubic", "--input", shape)
@@ -284,6 +415,14 @@ def test_check_takes_a_shape_in_any_form(gpucnn_, shape):
 def test_check_refuses_what_is_no_shape(gpucnn_, shape, status, says):
     found, _, err = gpucnn_("check", "my_nets:Cubic", "--input", shape)
     assert (found, says in err) == (status, True)
+
+
+def test_check_looks_at_the_loss_of_an_entry(gpucnn_):
+    status, out, _ = gpucnn_("check", "my_nets:entry", "--json")
+    assert (status, json.loads(out)[-1]["name"], json.loads(out)[-1]["shape"]) == (0, "loss", [5, 3])
+    status, out, err = gpucnn_("check", "my_nets:wrong_loss")
+    assert (status, out.splitlines()[-1].endswith("WRONG")) == (1, True)
+    assert err == "gpucnn: my_nets:wrong_loss: the gradient of loss differs from the central difference\n"
 
 
 def test_check_says_when_nothing_was_decided(gpucnn_):

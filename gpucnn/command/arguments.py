@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Collection, Sequence
@@ -77,6 +78,16 @@ PrecisionOption = Annotated[
         "exact; they take the fused kernels along.",
     ),
 ]
+
+
+def explained(text: str, check: str | None = None) -> contextlib.AbstractContextManager[None]:
+    """Around what runs a user's own code: what that raises, as one sentence that sends the user to `gpucnn check`.
+
+    check: what to check; None is for what has no such code, whose mistakes keep their tracebacks.
+    """
+    from ..network import own
+
+    return contextlib.nullcontext() if check is None else own.explained(text, f"; try `gpucnn check {check}`")
 
 
 def positive(value: float | None) -> float | None:

@@ -25,7 +25,8 @@ def check(
     """Check hand-derived gradients against central differences.
 
     In float64, so that rounding does not blur the difference, and away from kinks, where there is no derivative. Then
-    compare the equations with what this device's kernels compute for the same network.
+    compare the equations with what this device's kernels compute for the same network. Of a network that comes with a
+    loss, the loss is checked too.
     """
     from dataclasses import asdict
 
@@ -39,6 +40,8 @@ def check(
     place = Device.parse(device)
     with own.explained(name):
         rows = gradient_check.check(network, seed=seed)
+        if (loss := gradient_check.loss_of(name)) is not None:
+            rows.append(gradient_check.check_loss(loss, network.shapes()[-1][-1], seed=seed))
         right = all(row.right for row in rows)
         tables = table_check.on_tables(network, place, seed=seed) if right else []
         mixing = table_check.mixing(network)

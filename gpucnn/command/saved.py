@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..errors import GpucnnError
+from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 
 
@@ -22,9 +23,10 @@ def evaluate(
     """Measure a saved model's accuracy and loss on the test images of a data set."""
     from ..model import load, runs
 
-    loaded = load(model, device=device, layers=layers, threads=threads)
-    dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
-    found = loaded.evaluate(dataset.test_images, dataset.test_labels)
+    with arguments.explained(model, _to_check(layers)):
+        loaded = load(model, device=device, layers=layers, threads=threads)
+        dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
+        found = loaded.evaluate(dataset.test_images, dataset.test_labels)
     if as_json:
         print(json.dumps({"data": dataset.name, **found}))
     else:
@@ -55,13 +57,16 @@ def predict(
     from ..data import read_pictures
     from ..model import load
 
-    loaded = load(model, device=device, layers=layers)
+    with arguments.explained(model, _to_check(layers)):
+        loaded = load(model, device=device, layers=layers)
     how = loaded.preprocessing
     if how is None:
         raise GpucnnError(
             f"{model}: it was not saved with a way to read pictures (its input is {loaded.network.input_shape})"
         )
-    chances = loaded.predict_proba(read_pictures(images, replace(how, invert=how.invert != invert)))
+    pictures = read_pictures(images, replace(how, invert=how.invert != invert))
+    with arguments.explained(model, _to_check(layers)):
+        chances = loaded.predict_proba(pictures)
     rows = [
         {"file": file, "label": loaded.class_names[k], "probability": float(p[k])}
         for file, p, k in zip(images, chances, chances.argmax(axis=1))
@@ -71,6 +76,14 @@ def predict(
     else:
         for row in rows:
             print(f"{row['file']}: {row['label']} ({100 * row['probability']:.1f} %)")
+
+
+def _to_check(layers: list[str] | None) -> str | None:
+    """What `gpucnn check` is given to try a layer that --layers names; None where it names none."""
+    if not layers:
+        return None
+    name = layers[0] if ":" in layers[0] else f"{layers[0]}:CLASS"
+    return f"{name} --input HxWxC"
 
 
 def _load_as(data: str, how: Any) -> Any:

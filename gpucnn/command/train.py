@@ -130,19 +130,20 @@ def train(
         Acceleration(kernels, precision, graph),
         None if augment is None else Augmentation.parse(augment),
     )
-    runs.start_helpers(settings)
-    dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
-    if classes is not None:
-        dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
-    model = runs.new_model(settings, dataset)
-    path = runs.folder(out, network, dataset.name, force=force)
-    chosen, _ = runs.recipe(settings, len(dataset.train_labels))
-    images = f"{len(dataset.train_labels):,} images"
-    echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
-    echo(_device_line(device, model), err=True)
-    with reporter(chosen.epochs) as shown:
-        history = runs.run(settings, dataset, model, path, (shown,))
-    result = runs.result(model, dataset, history, path)
+    with arguments.explained(network, network if ":" in network else None):
+        runs.start_helpers(settings)
+        dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
+        if classes is not None:
+            dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
+        model = runs.new_model(settings, dataset)
+        path = runs.folder(out, network, dataset.name, force=force)
+        chosen, _ = runs.recipe(settings, len(dataset.train_labels))
+        images = f"{len(dataset.train_labels):,} images"
+        echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
+        echo(_device_line(device, model), err=True)
+        with reporter(chosen.epochs) as shown:
+            history = runs.run(settings, dataset, model, path, (shown,))
+        result = runs.result(model, dataset, history, path)
     if history.interrupted:
         stopped = f"interrupted in epoch {len(history.epochs) + 1}"
         echo(f"{stopped}; what was learnt until then is in {path}", err=True)

@@ -6,7 +6,9 @@ import difflib
 import importlib
 import inspect
 import os
+import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,23 +16,72 @@ from typing import Any
 
 from ..errors import GpucnnError, SettingError
 
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# where code lies that is nobody's own; a user's module that is installed beside these libraries counts as theirs
+OTHERS = PACKAGE + os.sep, sysconfig.get_path("stdlib") + os.sep, f"{os.sep}site-packages{os.sep}", "<"
+LONGEST = 80  # characters of a value in a message
+
 
 @contextmanager
-def explained(text: str) -> Iterator[None]:
-    """What a user's own code raises, as one sentence with its place."""
+def explained(text: str, hint: str = "") -> Iterator[None]:
+    """What a user's own code raises, as one sentence with its place. hint: what to do, at the end of the sentence.
+
+    What says enough where it is not the user's code passes as it is: a GpucnnError, a full disk, too small a memory.
+    """
     try:
         yield
     except GpucnnError:
         raise
     except Exception as error:
-        raise GpucnnError(f"{text}: {type(error).__name__}: {error}{place(error)}") from error
+        where = place(error)
+        if not where and isinstance(error, (OSError, MemoryError)):
+            raise
+        raise GpucnnError(f"{text}: {said(error)}{where or _blamed(error)}{hint}") from error
+
+
+def said(error: Exception) -> str:
+    """An exception's class and what it says, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def shown(value: Any) -> str:
+    """A value's repr on one line, cut where it is long: a whole array says nothing more than its beginning."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def place(error: Exception) -> str:
-    """Where in the user's own code it was raised."""
-    others = os.path.dirname(__file__), "site-packages", "<frozen"
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if not any(o in each.filename for o in others)]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    """Where in the user's own code it was raised: the last line there, also where a helper process ran it."""
+    frames: list[tuple[str, Any]] = [
+        each for note in getattr(error, "__notes__", ()) for each in re.findall(r'File "(.+?)", line (\d+)', note)
+    ]
+    frames += [(each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)]
+    lines = [f" ({file}, line {line})" for file, line in frames if not any(other in file for other in OTHERS)]
+    return lines[-1] if lines else ""
+
+
+def _blamed(error: Exception) -> str:
+    """Whose turn it was when gpucnn's own lines raised it, and which layer or loss of the user's own was before it."""
+    where = ""
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        names, way = frame.f_locals, frame.f_code.co_name
+        layers, k = getattr(names.get("self"), "layers", None), names.get("k")
+        if not where and way in ("forward", "backward") and isinstance(layers, tuple) and isinstance(k, int):
+            kinds = [type(getattr(layer, "layer", layer)) for layer in layers]
+            where = f"in {kinds[k].__name__}, {way}"
+            before = [*range(k, -1, -1)] if way == "forward" else [*range(k, len(layers))]
+            giver = next((j for j in before if _is_own(kinds[j])), None)
+            if giver is not None:
+                return f" ({where})" if giver == k else f" ({where}, after what {kinds[giver].__name__} gave)"
+        elif "slot" in names and not where:  # of a vector that parameters or states are written into
+            where = f"for {names['slot'].path[-1]!r}"
+        elif "loss" in names and _is_own(type(names["loss"])) and way == "gradient":
+            where = f"{where}{', ' * bool(where)}after what the loss {type(names['loss']).__name__} gave"
+    return f" ({where})" if where else ""
+
+
+def _is_own(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] != "gpucnn"
 
 
 def named(text: str) -> Any:
@@ -62,6 +113,18 @@ def made(text: str, offered: Mapping[str, Any]) -> Any:
     factory = named(text)
     if not callable(factory):
         return factory
+    takes = {name: each for name, each in parameters(factory).items() if isinstance(factory, type)}
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needs = [n for n, each in takes.items() if each.default is each.empty and each.kind not in many]
+    if missing := [name for name in needs if name not in offered]:
+        kind, module = factory.__name__, text.partition(":")[0]
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+        name = f"my_{name}" if name == kind else name
+        values = ", ".join(f"{each}=..." for each in missing)
+        raise GpucnnError(
+            f"{text} needs {', '.join(missing)}: name a function that makes it, such as "
+            f"`def {name}(): return {kind}({values})`, and take {module}:{name}"
+        )
     with explained(text):
         return factory(**{name: value for name, value in offered.items() if name in parameters(factory)})
 
@@ -77,6 +140,8 @@ def classes(given: Any) -> dict[str, type]:
             things = [each for each in vars(things[0]).values() if {"backward", "probabilities"} & {*dir(each)}]
         kinds = [each for each in things if isinstance(each, type)]
         if not kinds:
-            raise SettingError(f"layers: {one!r}: a class of a layer or a loss, module:Class or a module was expected")
+            raise SettingError(
+                f"layers: {shown(one)}: a class of a layer or a loss, module:Class or a module was expected"
+            )
         found |= {kind.__name__: kind for kind in kinds}
     return found

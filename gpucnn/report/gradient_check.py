@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GpucnnError, ShapeError
+from ..errors import GpucnnError
 from ..kernels import Context
-from ..layers import Layer
-from ..layers.base import initial_state
 from ..layers.initializers import generator
+from ..losses import Loss
 from ..network import Network, own
 from ..network.layout import Layout, at
-from ..networks import Entry, build
+from ..networks import NETWORKS, Entry, build
+from .watched import expect, read_only, watched
 
 STEP = 1e-5  # of a direction of length 1
 TOLERANCE = 1e-6
@@ -42,20 +42,21 @@ def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 
     """Compare the gradient of sum(dy * y) by every parameter and by the input, dy random, with central differences.
 
     Inputs and parameters are drawn anew (normal; a bias of 0 would sit on kinks). Where a difference comes from a kink
-    within the step, such as a ReLU's 0 or a change of a maximum, another direction is drawn.
+    within the step, such as a ReLU's 0 or a change of a maximum, another direction is drawn. The network also runs in
+    float32, in inference, and makes its next state, for what these say of the rules that a layer keeps.
     """
-    rng, network = generator(seed), _watched(network)
-    context = _context(network, batch)
+    rng, network = generator(seed), watched(network)
+    context = _context(network, batch, "float64")
     layout = Layout(network.init(network.input_shape, rng))
     theta = layout.pack(network.init(network.input_shape, rng), np.empty(layout.size))
-    theta = _read_only(theta + 0.05 * rng.standard_normal(layout.size))
+    theta = read_only(theta + 0.05 * rng.standard_normal(layout.size))
     x = rng.standard_normal((batch, *network.input_shape))
 
     def output(x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, Any]:
         return network.forward(layout.unpack(theta), x, context)
 
     y, residuals = output(x, theta)
-    output(x.astype("float32"), theta.astype("float32"))  # for what it says of types
+    _rules(network, layout, x, theta)
     if not np.array_equal(y, output(x, theta)[0], equal_nan=True):
         raise GpucnnError(
             "forward gives another output for the same input, and differences say nothing of what is random"
@@ -66,7 +67,7 @@ def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 
     noise = ROUNDING * float(abs(dy * y).sum()) / STEP
     dx, dparams = network.backward(layout.unpack(theta), residuals, dy, context)
     for slot in layout.slots:
-        _expect(f"backward: the gradient of {slot.name}", at(dparams, slot.path), slot.shape, x.dtype)
+        expect(f"backward: the gradient of {slot.name}", at(dparams, slot.path), slot.shape, x.dtype)
 
     def row(name: str, here: np.ndarray, g: np.ndarray, moved: Callable[[np.ndarray], Any]) -> Row:
         def value(changed: np.ndarray) -> float:
@@ -122,78 +123,51 @@ def _row(
     return Row(name, at.shape, max(errors, default=float("nan")), len(errors), kinks)
 
 
-def _context(network: Network, batch: int) -> Context:
-    """The context of a training run's first update; a layer that draws at random draws the same each time."""
+def _context(network: Network, batch: int, dtype: str, *, training: bool = True) -> Context:
+    """The context of a training run's first update; a layer that draws at random draws the same each time.
+
+    In inference there are no examples, and nothing to draw from.
+    """
     state = Layout(states := network.init_state(network.input_shape))
-    vector = state.pack(states, np.empty(state.size))
-    return Context(update=1, key=1, examples=np.arange(batch), state=state.unpack(vector))
+    unpacked = state.unpack(read_only(state.pack(states, np.empty(state.size, dtype))))
+    if training:
+        return Context(update=1, key=1, examples=np.arange(batch), state=unpacked)
+    return Context(training=False, state=unpacked)
 
 
-@dataclass(frozen=True)
-class _Watched(Layer):
-    """A layer that is given read-only arrays and whose answers must fit: each fault is a sentence with its name."""
+def _rules(network: Network, layout: Layout, x: np.ndarray, theta: np.ndarray) -> None:
+    """Run what differences do not look at, a training pass in float32, inference and the next state; each may raise."""
+    for dtype in ("float32", "float64"):
+        params, images = layout.unpack(theta.astype(dtype)), x.astype(dtype)
+        context = _context(network, len(x), dtype)
+        _, residuals = network.forward(params, images, context)
+        network.next_state(context.state, residuals)
+        network.forward(params, images, _context(network, len(x), dtype, training=False))
 
-    layer: Any
-    name: str
 
-    has_place = True
+def check_loss(loss: Loss, outputs: int, *, batch: int = 5, directions: int = 4, seed: int = 0) -> Row:
+    """Compare the gradient of the summed losses by random logits (batch, outputs) with central differences.
 
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.layer.out_shape(in_shape)
+    Targets are random classes or, where the loss wants numbers, random numbers.
+    """
+    rng, name = generator(seed), f"the loss {type(loss).__name__}"
+    logits = read_only(rng.standard_normal((batch, outputs)))
+    numbers = getattr(loss, "numbers", False)
+    targets = rng.standard_normal((batch, outputs)) if numbers else rng.integers(0, outputs, batch)
 
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return self.layer.init(in_shape, rng)
-
-    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
-        return initial_state(self.layer, in_shape)
-
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        y, residual = self._pair("forward", "y, residual", params, _read_only(x), context)
-        _expect(f"{self.name}: forward: y", y, (len(x), *self.layer.out_shape(x.shape[1:])), x.dtype)
-        return y, (residual, x)
-
-    def backward(
-        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
-    ) -> tuple[Any, Any]:
-        inner, x = residual
-        arguments = params, inner, _read_only(dy), context
-        dx, dparams = self._pair("backward", "dx, dparams", *arguments, need_dx=need_dx)
-        if not isinstance(dparams, dict) or dparams.keys() != params.keys():
-            found = sorted(dparams) if isinstance(dparams, dict) else repr(dparams)
-            raise ShapeError(f"{self.name}: backward: dparams has {found}, a dict with {sorted(params)} was expected")
-        _expect(f"{self.name}: backward: dx", dx, x.shape, x.dtype)
-        return dx, dparams
-
-    def _pair(self, method: str, wanted: str, *arguments: Any, **options: Any) -> Any:
-        try:
-            answer = getattr(self.layer, method)(*arguments, **options)
-        except ValueError as error:
-            if "read-only" not in str(error):
-                raise
-            what = f"{self.name}: {method} writes into an array that it was given, which others read"
-            raise GpucnnError(f"{what} ({error}); write into a copy{own.place(error)}") from None
+    def losses(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answer = loss(logits, read_only(targets.astype(logits.dtype) if numbers else targets))
         if not isinstance(answer, tuple) or len(answer) != 2:
-            found = "one array" if hasattr(answer, "shape") else repr(answer)
-            raise GpucnnError(f"{self.name}: {method} gives {found}; write `return {wanted}`")
+            found = "one array" if hasattr(answer, "shape") else own.shown(answer)
+            raise GpucnnError(f"{name} gives {found}; write `return losses, d_logits`")
+        expect(f"{name}: losses", answer[0], (batch,), logits.dtype)
+        expect(f"{name}: d_logits", answer[1], logits.shape, logits.dtype)
         return answer
 
-
-def _watched(network: Network, path: str = "") -> Network:
-    layers: list[Any] = []
-    for k, layer in enumerate(network.layers):
-        name = f"layer {path}{k} ({type(layer).__name__})"
-        layers.append(_watched(layer, f"{path}{k}/") if isinstance(layer, Network) else _Watched(layer, name))
-    return Network(network.input_shape, tuple(layers))
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(array, array.shape)
-
-
-def _expect(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
-    if (getattr(array, "shape", None), getattr(array, "dtype", None)) != (shape, dtype):
-        found = f"has shape {array.shape} and type {array.dtype}" if hasattr(array, "dtype") else f"is {array!r}"
-        raise ShapeError(f"{what} {found}, shape {shape} and type {dtype} were expected")
+    losses(logits.astype("float32"))  # for what it says of types
+    values, g = losses(logits)
+    noise = ROUNDING * float(abs(values).sum()) / STEP
+    return _row("loss", logits, g, lambda moved: float(losses(moved)[0].sum()), directions, rng, noise)
 
 
 def _unit(v: np.ndarray) -> np.ndarray:
@@ -210,3 +184,9 @@ def find(name: str, input_shape: tuple[int, ...] | None) -> Network:
         raise GpucnnError(f"{name} is a layer: say the shape of its input without the batch, such as --input 28x28x1")
     with own.explained(name):
         return Network(input_shape, (layer,))
+
+
+def loss_of(name: str) -> Loss | None:
+    """The loss that an entry brings, a named one or one of a user's own; None for what is no entry."""
+    found = own.named(name) if ":" in name else NETWORKS.get(name)
+    return found.loss if isinstance(found, Entry) else None

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from ... import networks
 from ...engine.acceleration import Acceleration
 from ...engine.recorded import WARM
+from ...errors import SettingError
 from ...losses import Loss
 from ...model import Model
 from ...network import Network, shares_ties
@@ -56,7 +59,10 @@ class Case:
         network = network or networks.build(name)
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (images, *network.input_shape), dtype=np.uint8)
-        return cls(name, network, entry.loss, pixels, rng.integers(0, network.shapes()[-1][0], images))
+        outputs = network.shapes()[-1][0]
+        numbers = getattr(entry.loss, "numbers", False)
+        labels = rng.standard_normal((images, outputs), "float32") if numbers else rng.integers(0, outputs, images)
+        return cls(name, network, entry.loss, pixels, labels)
 
 
 def models(session: Session, case: Case) -> dict[str, Model]:
@@ -90,27 +96,44 @@ def our_step(model: Model, case: Case, batch: int) -> Candidate:
     return Candidate(step, execution.active, device.synchronize if device.kind == "cuda" else None)
 
 
-def training(session: Session, case: Case, batch: int) -> dict[str, Candidate]:
-    """Everyone's training step."""
+def training(session: Session, case: Case, batch: int) -> tuple[dict[str, Candidate], list[str]]:
+    """Everyone's training step; and of each that has no equal of the case's layers and loss, why it is left out."""
     found = {name: our_step(model, case, batch) for name, model in models(session, case).items()}
+    notes: list[str] = []
     shape = (case.network, case.loss, case.images[:batch], case.labels[:batch], str(session.device), LR)
     if session.torch_obstacle is None:
         from . import torch_peer
 
-        found |= torch_peer.training(*shape)
+        found |= _unless_it_lacks("PyTorch", torch_peer.training, shape, notes)
     if session.jax_obstacle is None:
         from . import jax_peer
 
-        found |= jax_peer.training(*shape)
-    return found
+        found |= _unless_it_lacks("JAX", jax_peer.training, shape, notes)
+    return found, notes
 
 
-def inference(session: Session, case: Case) -> dict[str, Candidate]:
-    """Everyone's logits of all the case's images; on a GPU without gpucnn's other kernels, which are for training."""
+def inference(session: Session, case: Case) -> tuple[dict[str, Candidate], list[str]]:
+    """Everyone's logits of all the case's images, and who is left out, as in training.
+
+    On a GPU without gpucnn's other kernels, which are for training.
+    """
     ours = models(session, case) if session.device.kind == "cpu" else {OURS: model_of(session, case, Acceleration())}
     found = {name: Candidate(functools.partial(model.logits, case.images)) for name, model in ours.items()}
+    notes: list[str] = []
     if session.torch_obstacle is None:
         from . import torch_peer
 
-        found |= torch_peer.inference(case.network, case.loss, case.images, str(session.device))
-    return found
+        shape = (case.network, case.loss, case.images, str(session.device))
+        found |= _unless_it_lacks("PyTorch", torch_peer.inference, shape, notes)
+    return found, notes
+
+
+def _unless_it_lacks(
+    who: str, candidates: Callable[..., dict[str, Candidate]], shape: tuple[Any, ...], notes: list[str]
+) -> dict[str, Candidate]:
+    """Another library's candidates; none where it has no equal, and then a note of it."""
+    try:
+        return candidates(*shape)
+    except SettingError as error:
+        notes.append(f"{who} is left out: {error}")
+        return {}

@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import SettingError
 from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ...layers.initializers import generator
-from ...losses import BinaryCrossEntropy, Loss
+from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ...network import Network, describe
 from ..timing import Candidate
 
@@ -29,8 +29,8 @@ def logits(network: Network, params: Mapping[str, Any], x: Any) -> Any:
     return x
 
 
-def _no_equal(layer: Any) -> SettingError:
-    return SettingError(f"{describe(layer)} has no equal in JAX here; leave the network out")
+def _no_equal(thing: Any) -> SettingError:
+    return SettingError(f"{describe(thing)} has no equal in JAX here")
 
 
 def _convolution(layer: Conv2D, params: Mapping[str, Any], x: Any) -> Any:
@@ -85,6 +85,9 @@ class Training:
     def __init__(self, network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
         jax.config.update("jax_default_matmul_precision", "highest")  # plain float32, as on the other sides
 
+        if type(loss) not in (SoftmaxCrossEntropy, BinaryCrossEntropy):
+            raise _no_equal(loss)
+
         def updated(params: Any, x: Any, y: Any) -> Any:
             gradient = jax.grad(functools.partial(mean_loss, network, loss))(params, x, y)
             return jax.tree.map(lambda value, slope: value - lr * slope, params, gradient)
@@ -92,6 +95,7 @@ class Training:
         drawn = network.init(network.input_shape, generator(0))
         self.params: Any = jax.tree.map(lambda array: jax.numpy.asarray(array, "float32"), drawn)
         self.data = jax.device_put(images.astype(np.float32) / 255), jax.device_put(labels)
+        jax.eval_shape(functools.partial(logits, network), self.params, self.data[0])  # raises for what has no equal
         self.step = jax.jit(updated, donate_argnums=0)
 
     def __call__(self) -> None:

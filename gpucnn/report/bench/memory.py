@@ -29,11 +29,12 @@ def memory(
 
     Each figure is read in a process of its own, for a peak never falls.
     """
-    networks.entry(network)
+    entry = networks.entry(network)
     check_batches([batch])
     session = Session(options, show)
     if session.device.kind != "cpu":
         raise SettingError(f"bench memory --device {session.device}: resident memory is the CPU's; use --device cpu")
+    session.leave_torch_out(networks.build(network), entry.loss)
     session.begin(ABOUT, session.torch_obstacle)
     tasks: dict[str, dict[str, Any]] = {OURS: {"task": "memory:ours"}}
     tasks |= {name: {"task": "memory:torch", **how} for name, how in session.formats.items()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from typing import Any
 
 from ...device import reason_of
+from ...errors import SettingError
 
 # PyTorch's memory formats, by the names of their figures
 FORMATS: dict[str, dict[str, Any]] = {"PyTorch": {}, "PyTorch channels_last": {"channels_last": True}}
@@ -35,3 +37,17 @@ def jax_obstacle() -> str | None:
     import jax
 
     return None if jax.default_backend() == "gpu" else "this JAX sees no GPU, so it is left out"
+
+
+def torch_lacks(network: Any, loss: Any, optimizers: Iterable[Any] = ()) -> str | None:
+    """Why PyTorch, which can be imported, cannot be compared with on this network, or None: it lacks an equal of it."""
+    from . import torch_peer
+
+    try:
+        module = torch_peer.translate(network)
+        torch_peer.loss_of(loss)
+        for each in optimizers:
+            torch_peer.optimizer_of(each, module.parameters(), 0.01)
+    except SettingError as error:
+        return f"PyTorch is left out: {error}"
+    return None

@@ -25,6 +25,7 @@ from .candidates import LR, Case, models
 from .session import BenchOptions, Session, Show, check_batches
 
 ROUNDS = 30
+WIDEST = 60  # characters of a layer's name in the table
 STEP, INPUT, LOSS = "whole step", "input", "loss"
 ABOUT = (
     "Layers that run as one are one row. On the CPU one thread computes all, in shards of the batch; on a GPU each "
@@ -150,6 +151,7 @@ def _shown(found: dict[str, Any]) -> list[str]:
     for each in found["milliseconds"]:
         times = [f"{each[way]:.3f}" if each[way] else "" for way in ("forward", "backward")]
         rate = each["multiply_adds_per_second"]
-        lines.append([each["layer"], *times, f"{each['share']:.1%}", f"{rate / 1e9:.1f}" if rate else ""])
+        name = each["layer"] if len(each["layer"]) <= WIDEST else f"{each['layer'][: WIDEST - 3]}..."
+        lines.append([name, *times, f"{each['share']:.1%}", f"{rate / 1e9:.1f}" if rate else ""])
     lines += [["sum", f"{found['sum']:.3f}", "", "", ""], [STEP, f"{found['step']:.3f}", "", "", ""]]
     return table(lines, left=1)

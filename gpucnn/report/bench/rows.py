@@ -40,7 +40,7 @@ def line(row: dict[str, Any]) -> str:
     shown = [f"{who} {shown_range(figures[who])} {unit}" for who in (OURS, row["peer"]) if who]
     slower = [f"{who} {_median(figures[who])}" for who in figures if who not in (OURS, row["peer"])]
     ratio = f"  ratio {shown_range(row['ratio'], 2)}" if row["ratio"] else ""
-    rest = "; ".join([*slower, how_many(row["rounds"], row["discarded"], row["late"])])
+    rest = "; ".join([*slower, how_many(row["rounds"], row["discarded"], row["late"]), *row.get("notes", ())])
     return f"{head}  {'  '.join(shown)}{ratio}  ({rest})"
 
 

@@ -59,7 +59,7 @@ def alone(network: str, batch: int | None, options: dict[str, Any]) -> dict[str,
 
 def timed(session: Session, case: Case, batch: int | None) -> dict[str, Any]:
     """The row of a training step or, where batch is None, of the logits of all images."""
-    found = candidates.training(session, case, batch) if batch else candidates.inference(session, case)
+    found, notes = candidates.training(session, case, batch) if batch else candidates.inference(session, case)
     head: dict[str, Any] = {"network": case.name, "input": list(case.network.input_shape)}
     head |= {"what": "training step" if batch else "inference", "batch": batch or len(case.images)}
-    return row(head, session.interleaved(found), list(found))
+    return row(head, session.interleaved(found), list(found)) | ({"notes": notes} if notes else {})

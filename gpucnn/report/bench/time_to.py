@@ -33,11 +33,13 @@ def time_to(
     """
     if not 0 < accuracy <= 1:
         raise SettingError(f"--accuracy {accuracy:g}: a part of 1 was expected, such as 0.99 for 99 %")
-    networks.entry(network)
+    entry = networks.entry(network)
     session = Session(options, show)
     seeds = session.options.rounds or SEEDS
-    examples = len(load(data).train_labels)  # also downloads what is missing, before a clock runs
-    recipe, _ = runs.recipe(runs.Settings(network), examples)
+    dataset = load(data)  # also downloads what is missing, before a clock runs
+    recipe, _ = runs.recipe(runs.Settings(network), len(dataset.train_labels))
+    built = networks.build(network, dataset.input_shape, len(dataset.class_names))
+    session.leave_torch_out(built, entry.loss, [recipe.optimizer])
     about = (
         f"time to {accuracy:.2%} on the test images of {data}: {network}, {recipe.optimizer}, learning rate "
         f"{recipe.lr:g}, {recipe.schedule} over {min(recipe.epochs, EPOCHS)} epoch(s), batches of {recipe.batch_size}; "

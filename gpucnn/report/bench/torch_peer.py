@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ...errors import SettingError
 from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ...layers.base import is_own
 from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ...network import Network, describe
 from ...ops.window import Window
@@ -34,7 +35,7 @@ def translate(network: Network) -> Any:
     made: list[Any] = []
     for k, (layer, in_shape) in enumerate(zip(network.layers, network.shapes())):
         if type(layer) not in EQUALS:
-            raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here; leave the network out")
+            raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here")
         made += EQUALS[type(layer)](layer, in_shape)
     return nn.Sequential(*made)
 
@@ -132,9 +133,7 @@ class Peer:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        if type(loss) not in LOSSES:
-            raise SettingError(f"{loss} has no equal in PyTorch here")
-        self.loss, self.device, self.compiled = LOSSES[type(loss)], device, compiled
+        self.loss, self.device, self.compiled = loss_of(loss), device, compiled
         self.format = FORMATS[channels_last]
         module = translate(network)
         if params is not None:
@@ -167,12 +166,20 @@ def _binary_cross_entropy(logits: Any, labels: Any) -> Any:
 LOSSES: dict[type, Any] = {SoftmaxCrossEntropy: F.cross_entropy, BinaryCrossEntropy: _binary_cross_entropy}
 
 
+def loss_of(loss: Loss) -> Any:
+    """The equal of one of gpucnn's losses. Raises SettingError where there is none."""
+    if type(loss) not in LOSSES:
+        raise SettingError(f"{describe(loss)} has no equal in PyTorch here")
+    return LOSSES[type(loss)]
+
+
 def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
     """The equal of one of gpucnn's optimisers. Raises SettingError where there is none."""
-    if isinstance(chosen, SGD):
+    exact = is_own(chosen)  # a derived one may move otherwise
+    if exact and isinstance(chosen, SGD):
         how: Any = {"momentum": chosen.momentum, "weight_decay": chosen.weight_decay, "nesterov": chosen.nesterov}
         return optim.SGD(parameters, lr, **how)
-    if isinstance(chosen, Adam):
+    if exact and isinstance(chosen, Adam):
         kind = optim.AdamW if isinstance(chosen, AdamW) else optim.Adam
         return kind(parameters, lr, (chosen.beta1, chosen.beta2), chosen.epsilon, chosen.weight_decay)
     raise SettingError(f"{chosen} has no equal in PyTorch here")

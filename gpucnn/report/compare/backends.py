@@ -120,12 +120,15 @@ class Runner:
         return self.put(np.ascontiguousarray(indices[::-1] if self.backend.reversed else indices))
 
 
-def selected(texts: Sequence[str]) -> tuple[list[Backend], str | None]:
+def selected(
+    texts: Sequence[str], obstacle_of: Callable[[Backend], str | None] = lambda backend: None
+) -> tuple[list[Backend], str | None]:
     """What to compare the CPU with, for device names such as ("cpu", "cuda"), and a sentence if no GPU is among it.
 
     "cuda+fused", "cuda+graph" and "cuda+cudnn" are a CUDA device with fused kernels, with a step as one graph, and with
-    cuDNN's convolutions. Raises DeviceError for a name that is none, and for a CUDA device that is not there beside one
-    that is.
+    cuDNN's convolutions. obstacle_of: says why what is compared cannot be computed with an array library, which is then
+    left out, and the sentence says so. Raises DeviceError for a name that is none, and for a CUDA device that is not
+    there beside one that is.
     """
     found: dict[str, Backend] = {}
     obstacle = "No GPU was asked for"
@@ -145,13 +148,16 @@ def selected(texts: Sequence[str]) -> tuple[list[Backend], str | None]:
             found[name] = Backend(name, device.name + about, device, acceleration=acceleration)
     if found:
         return list(found.values()), None
-    there = [make() for _, module, make in LIBRARIES if find_spec(module)]
+    made = {name: make() for name, module, make in LIBRARIES if find_spec(module)}
+    whys = {name: lack for name, backend in made.items() if (lack := obstacle_of(backend))}
+    there = [backend for name, backend in made.items() if name not in whys]
+    left = "".join(f" {name} is left out: {lack}." for name, lack in whys.items())
     missing = [name for name, module, _ in LIBRARIES if not find_spec(module)]
     names = ", ".join(["NumPy's arrays", *(each.about for each in there)])
     without = f" (not installed: {', '.join(missing)})" if missing else ""
     return there, (
         f"{obstacle}, so NumPy's own kernel table is compared with the reference table on {names}{without}, "
-        "all on the CPU."
+        f"all on the CPU.{left}"
     )
 
 

@@ -1,0 +1,124 @@
+"""A layer under examination: its arrays are read-only, its answers must fit, and faults are sentences with its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import GpucnnError, ShapeError
+from ..kernels import Context
+from ..layers import Layer
+from ..layers.base import initial_state
+from ..network import Network, own
+
+WIDER = (
+    "NumPy's own numbers, such as numpy.float64(2.0) or numpy.sqrt(2), widen float32: write float(...), "
+    "and dtype=x.dtype where an array is made"
+)
+
+
+def watched(network: Network, path: str = "") -> Network:
+    """The network with each of its layers watched, and those of networks that are layers."""
+    layers: list[Any] = []
+    for k, layer in enumerate(network.layers):
+        name = f"layer {path}{k} ({type(layer).__name__})"
+        layers.append(watched(layer, f"{path}{k}/") if isinstance(layer, Network) else _Watched(layer, name))
+    return Network(network.input_shape, tuple(layers))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(array, array.shape)
+
+
+def expect(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise ShapeError unless this is an array of that shape and type."""
+    if (getattr(array, "shape", None), getattr(array, "dtype", None)) == (shape, dtype):
+        return
+    typed = hasattr(array, "dtype") and hasattr(array, "shape")
+    found = f"has shape {array.shape} and type {array.dtype}" if typed else f"is {own.shown(array)}"
+    wider = typed and array.shape == shape and (str(array.dtype), str(dtype)) == ("float64", "float32")
+    why = f"; {WIDER}" if wider else ""
+    raise ShapeError(f"{what} {found}, shape {shape} and type {dtype} were expected{why}")
+
+
+@dataclass(frozen=True)
+class _Watched(Layer):
+    layer: Any
+    name: str
+
+    has_place = True
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self._arrays("init", self.layer.init(in_shape, rng))
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return self._arrays("init_state", initial_state(self.layer, in_shape))
+
+    def _arrays(self, method: str, found: Any) -> dict[str, Any]:
+        if not isinstance(found, Mapping):
+            raise GpucnnError(f"{self.name}: {method} gives {own.shown(found)}, a dict of arrays by name was expected")
+        for key, value in found.items():
+            if not hasattr(value, "shape") and not isinstance(value, Mapping):
+                raise GpucnnError(f"{self.name}: {method}: {key} is {own.shown(value)}, an array was expected")
+        return dict(found)
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        if not hasattr(self.layer, "next_state"):
+            raise GpucnnError(f"{self.name} has a running state and no next_state(state, residual); write one")
+        found = self._called("next_state", state, residual[0])
+        if not isinstance(found, Mapping) or found.keys() != state.keys():
+            keys = sorted(found) if isinstance(found, Mapping) else own.shown(found)
+            raise ShapeError(f"{self.name}: next_state gives {keys}, a dict with {sorted(state)} was expected")
+        for key, value in state.items():
+            if np.shape(found[key]) != np.shape(value):
+                shapes = f"has shape {np.shape(found[key])}, {np.shape(value)} was expected, as init_state gives it"
+                raise ShapeError(f"{self.name}: next_state: {key} {shapes}")
+        return dict(found)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        method = "forward" if context.training else "forward in inference"
+        y, residual = self._pair(method, "y, residual", params, read_only(x), context)
+        expect(f"{self.name}: {method}: y", y, (len(x), *self.layer.out_shape(x.shape[1:])), x.dtype)
+        return y, (residual, x)
+
+    def backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True
+    ) -> tuple[Any, Any]:
+        inner, x = residual
+        arguments = params, inner, read_only(dy), context
+        dx, dparams = self._pair("backward", "dx, dparams", *arguments, need_dx=need_dx)
+        if not isinstance(dparams, dict) or dparams.keys() != params.keys():
+            found = sorted(dparams) if isinstance(dparams, dict) else own.shown(dparams)
+            raise ShapeError(f"{self.name}: backward: dparams has {found}, a dict with {sorted(params)} was expected")
+        expect(f"{self.name}: backward: dx", dx, x.shape, x.dtype)
+        return dx, dparams
+
+    def _pair(self, method: str, wanted: str, *arguments: Any, **options: Any) -> Any:
+        answer = self._called(method, *arguments, **options)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            found = "one array" if hasattr(answer, "shape") else own.shown(answer)
+            raise GpucnnError(f"{self.name}: {method} gives {found}; write `return {wanted}`")
+        return answer
+
+    def _called(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """method: its name, and in what it is called. What training raises says where without the layer's name."""
+        try:
+            return getattr(self.layer, method.split()[0])(*arguments, **options)
+        except GpucnnError as error:
+            if "inference" in method:
+                raise GpucnnError(f"{self.name}: {method}: {error}") from error
+            raise
+        except Exception as error:
+            if isinstance(error, ValueError) and "read-only" in str(error):
+                what = f"{self.name}: {method} writes into an array that it was given, which others read"
+                raise GpucnnError(f"{what} ({error}); write into a copy{own.place(error)}") from None
+            if method in ("forward", "backward"):
+                raise
+            why = "; there, context.training is False and context.examples is None" if "inference" in method else ""
+            raise GpucnnError(f"{self.name}: {method}: {own.said(error)}{own.place(error)}{why}") from error
