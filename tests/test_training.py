@@ -102,8 +102,8 @@ def enough():
 def test_a_step_takes_the_workers_that_it_is_long_enough_for(network, examples, workers):
     """A worker costs a few tenths of a millisecond."""
     update = Model(network, device="cpu", threads=4).execution.step(SoftmaxCrossEntropy(), SGD())
-    shards = update._shards(np.arange(examples))
-    assert update._workers_for(shards, np.arange(examples)) == workers
+    shards, used = update._shards(np.arange(examples))
+    assert used == workers
     assert np.concatenate([indices for _, indices in shards]).tolist() == list(range(examples))
 
 

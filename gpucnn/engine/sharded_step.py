@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,8 +64,8 @@ class ShardedStep:
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
         self.program.check_process()
-        shards = self._shards(batch)
-        used, examples, number = self._workers_for(shards, batch), batch.shape[0], self.steps + 1
+        examples, number = batch.shape[0], self.steps + 1
+        shards, used = self._shards(batch)
         taken = [self._taken(first, indices, images, targets, weights) for first, indices in shards]
         work = [(w, examples, number, taken[w::used], w == used - 1) for w in range(used)]
         done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
@@ -90,7 +89,7 @@ class ShardedStep:
         )
 
     def _apply(self, used: int, examples: int, lr: float, factored: tuple[int, ...]) -> None:
-        threads = min(used, self._update.count())
+        threads = min(used, self._update.count)
         settings: tuple[Any, ...] = (threads, used, examples, lr, self.steps, factored)
         if self._reduction is not None:
             found = self.workers.map(self._reduction, [(w, threads, used, examples) for w in range(threads)])
@@ -115,17 +114,18 @@ class ShardedStep:
         plain = replace(program, context=replace(program.context, factored=math.inf))
         return replace(self._gradients, program=plain)
 
-    def _shards(self, batch: Array) -> list[tuple[int, Array]]:
-        """The batch in equal parts: the number of the first example of each, and the examples' indices."""
+    def _shards(self, batch: Array) -> tuple[list[tuple[int, Array]], int]:
+        """The batch in equal parts, and how many workers share them.
+
+        A part is the number of its first example in the batch, and its examples' indices.
+        """
         count = batch.shape[0]
         workers = 1 if self.reach is Reach.BATCH else useful_workers(self._per_example, count, self.workers.threads)
         size = -(-count // workers)
         if self.reach is Reach.EXAMPLE:
             size = min(self._shard, size)
-        return [(start, batch[start : start + size]) for start in range(0, count, size)]
-
-    def _workers_for(self, shards: Sequence[Any], batch: Array) -> int:
-        return min(len(shards), useful_workers(self._per_example, batch.shape[0], self.workers.threads))
+        shards = [(start, batch[start : start + size]) for start in range(0, count, size)]
+        return shards, min(len(shards), workers)
 
 
 def workers_worth(network: Network) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..kernels import Factors, Kernels
+from ..layers.base import is_own
 from ..losses import Loss
 from ..network.layout import Slot, at
 from ..optimizers import Optimizer, State
@@ -16,7 +17,7 @@ from ..workers import Task
 from .factors import FactorStore
 from .gradient import gradient
 from .program import Program
-from .update import is_by_parameter, write
+from .update import is_by_parameter, reduces, write
 
 Array = Any
 
@@ -139,7 +140,10 @@ class ShardUpdate(Task):
             here = piece.place
             g = self._sums[0][here] if reduced is not None else self.mean(piece, used, examples)
             state = {name: vector[here] for name, vector in self.state.items()}
-            write(self.optimizer, piece.slot, self.theta[here], g, state, lr, step, reduced)
+            if self._is_plain:
+                self.optimizer.update(self.theta[here], g, state, lr, step)
+            else:
+                write(self.optimizer, piece.slot, self.theta[here], g, state, lr, step, reduced)
 
     def mean(self, piece: Piece, used: int, examples: int) -> Array:
         """A piece of the mean gradient, in the first of the sums or in memory of its own."""
@@ -153,6 +157,7 @@ class ShardUpdate(Task):
         g *= 1 / examples
         return g
 
+    @functools.cached_property
     def count(self) -> int:
         """How many pieces there are at most to share out."""
         return len(self.slots) if is_by_parameter(self.optimizer) else -(-self.theta.shape[0] // self.chunk)
@@ -175,6 +180,11 @@ class ShardUpdate(Task):
 
     def _cut(self, start: int, stop: int) -> list[Piece]:
         return [Piece(slice(k, min(k + self.chunk, stop))) for k in range(start, stop, self.chunk)]
+
+    @functools.cached_property
+    def _is_plain(self) -> bool:
+        """Whether `write` would only call update; small networks' steps are short."""
+        return is_own(self.optimizer) and not (is_by_parameter(self.optimizer) or reduces(self.optimizer))
 
     @functools.cached_property
     def plain(self) -> list[Piece]:
