@@ -22,7 +22,7 @@ class Conv2D(Layer):
 
     filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels.
     padding: "valid", "same", "full", p, (rows, columns) or ((top, bottom), (left, right)) in pixels.
-    groups: channels in and out are cut into so many parts that do not see each other.
+    groups: the number of parts into which channels in and out are cut, none of which sees another.
     bias: "tied", one per filter; "untied", one per output position; or None.
     Parameters: kernel (I, J, C / groups, K); bias (K,) or (P, Q, K), zeros at first.
 

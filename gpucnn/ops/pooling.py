@@ -21,10 +21,10 @@ def max_pool(x: Array, window: Any = 2, *, stride: Any = None, padding: Padding 
     Raises ShapeError when the window does not fit, or the padding is as large as the window.
     """
     xp = array_namespace(x)
-    geometry = _fit(x, window, stride, padding)
-    P, Q = geometry.outputs(x.shape[1], x.shape[2])
+    fitted = _fit(x, window, stride, padding)
+    P, Q = fitted.outputs(x.shape[1], x.shape[2])
     y = xp.full((x.shape[0], P, Q, x.shape[3]), -math.inf, dtype=x.dtype, device=x.device)
-    for _, outputs, pixels in geometry.looks(x.shape[1], x.shape[2]):
+    for _, outputs, pixels in fitted.looks(x.shape[1], x.shape[2]):
         y[outputs] = xp.maximum(y[outputs], x[pixels])
     return y
 
@@ -116,12 +116,12 @@ def average_pool(
     avgpool-96, "CP_m(i, j)" and "CP^2_n(i, j)". Raises ShapeError as `max_pool`.
     """
     xp = array_namespace(x)
-    geometry = _fit(x, window, stride, padding)
-    P, Q = geometry.outputs(x.shape[1], x.shape[2])
+    fitted = _fit(x, window, stride, padding)
+    P, Q = fitted.outputs(x.shape[1], x.shape[2])
     y = xp.zeros((x.shape[0], P, Q, x.shape[3]), dtype=x.dtype, device=x.device)
-    for _, outputs, pixels in geometry.looks(x.shape[1], x.shape[2]):
+    for _, outputs, pixels in fitted.looks(x.shape[1], x.shape[2]):
         y[outputs] += x[pixels]
-    return y / _divisor(x, geometry, x.shape[1:3], count_padding)
+    return y / _divisor(x, fitted, x.shape[1:3], count_padding)
 
 
 def average_pool_backward(
@@ -142,9 +142,9 @@ def average_pool_backward(
     xp = array_namespace(dy)
     H, W = image_shape
     dx = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
-    geometry = _fit(dx, window, stride, padding)
-    share = dy / _divisor(dy, geometry, image_shape, count_padding)
-    for _, outputs, pixels in geometry.looks(H, W):
+    fitted = _fit(dx, window, stride, padding)
+    share = dy / _divisor(dy, fitted, image_shape, count_padding)
+    for _, outputs, pixels in fitted.looks(H, W):
         dx[pixels] += share[outputs]
     return dx
 

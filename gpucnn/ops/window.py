@@ -1,4 +1,4 @@
-"""The geometry that convolution and pooling share: which output sees which pixel."""
+"""Windows, which convolution and pooling share: which output sees which pixel."""
 
 from __future__ import annotations
 
