@@ -131,7 +131,7 @@ def _plain(value: Any) -> Any:
     """A hyperparameter for JSON."""
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
-    return layer_to_dict(value) if dataclasses.is_dataclass(value) else value
+    return layer_to_dict(value) if dataclasses.is_dataclass(value) or hasattr(value, "out_shape") else value
 
 
 def _value(plain: Any, layers: Mapping[str, type] | None) -> Any:

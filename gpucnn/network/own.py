@@ -36,7 +36,7 @@ def explained(text: str, hint: str = "") -> Iterator[None]:
         where = place(error)
         if not where and isinstance(error, (OSError, MemoryError)):
             raise
-        raise GpucnnError(f"{text}: {said(error)}{where or _blamed(error)}{hint}") from error
+        raise GpucnnError(f"{text}: {said(error)}{where}{hint}") from error
 
 
 def said(error: Exception) -> str:
@@ -58,30 +58,6 @@ def place(error: Exception) -> str:
     frames += [(each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)]
     lines = [f" ({file}, line {line})" for file, line in frames if not any(other in file for other in OTHERS)]
     return lines[-1] if lines else ""
-
-
-def _blamed(error: Exception) -> str:
-    """Whose turn it was when gpucnn's own lines raised it, and which layer or loss of the user's own was before it."""
-    where = ""
-    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
-        names, way = frame.f_locals, frame.f_code.co_name
-        layers, k = getattr(names.get("self"), "layers", None), names.get("k")
-        if not where and way in ("forward", "backward") and isinstance(layers, tuple) and isinstance(k, int):
-            kinds = [type(getattr(layer, "layer", layer)) for layer in layers]
-            where = f"in {kinds[k].__name__}, {way}"
-            before = [*range(k, -1, -1)] if way == "forward" else [*range(k, len(layers))]
-            giver = next((j for j in before if _is_own(kinds[j])), None)
-            if giver is not None:
-                return f" ({where})" if giver == k else f" ({where}, after what {kinds[giver].__name__} gave)"
-        elif "slot" in names and not where:  # of a vector that parameters or states are written into
-            where = f"for {names['slot'].path[-1]!r}"
-        elif "loss" in names and _is_own(type(names["loss"])) and way == "gradient":
-            where = f"{where}{', ' * bool(where)}after what the loss {type(names['loss']).__name__} gave"
-    return f" ({where})" if where else ""
-
-
-def _is_own(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] != "gpucnn"
 
 
 def named(text: str) -> Any:

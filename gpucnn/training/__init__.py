@@ -217,12 +217,13 @@ class _Run:
         means = [value / examples for value, (_, examples) in zip(values, pending)]
         for mean in means:
             if not mean <= DIVERGED:
-                raise self.diverged(f"{where}: the loss is {mean:g}")
+                raise self.diverged(f"{where}: the loss is {mean:g}", updated=self.step.steps > 1)
         return sum(values), means[-1]
 
-    def diverged(self, what: str) -> TrainingError:
+    def diverged(self, what: str, *, updated: bool = True) -> TrainingError:
+        """updated: whether theta had moved before."""
         lr = self.plan.lr
         advice = f"a lower learning rate than {lr:g}, such as {lr / 10:g} (--lr), usually mends it"
-        if self.step.steps == 1:
+        if not updated:
             advice = "no update came before it, so look at the images, the initial parameters and layers of your own"
         return TrainingError(f"{what}, so training stopped; {advice}")
