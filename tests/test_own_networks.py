@@ -435,3 +435,10 @@ def test_check_says_when_nothing_was_decided(gpucnn_):
     status, out, err = gpucnn_("check", "my_nets:Zigzag", "--input", "4")
     assert (status, "UNDECIDED: every direction crosses a kink" in out) == (1, True)
     assert err == "gpucnn: my_nets:Zigzag: the gradient of input meets a kink in every direction; try another --seed\n"
+
+
+def test_bench_says_in_a_sentence_what_ones_own_code_raises(gpucnn_, broken):
+    status, _, err = gpucnn_("bench", "profile", "broken_nets:raises", "--batch", 4)
+    assert status == 1
+    assert "Traceback" not in err
+    assert err.endswith(f"({broken}, line 9); try `gpucnn check broken_nets:raises`\n")

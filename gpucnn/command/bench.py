@@ -97,7 +97,9 @@ def bench(
     if mode == "time-to":
         how |= {"accuracy": accuracy, "data": data}
     name = mode.replace("-", "_")
-    found = getattr(importlib.import_module(f"gpucnn.report.bench.{name}"), name)(**how)
+    own = next((each for each in names if ":" in each), None)
+    with arguments.explained(own or mode, own):
+        found = getattr(importlib.import_module(f"gpucnn.report.bench.{name}"), name)(**how)
     if as_json:
         print(json.dumps(found))
 
