@@ -439,5 +439,6 @@ def test_a_loss_that_is_not_finite_before_any_update_does_not_blame_the_rate():
     images, labels = data()
     model = Model(NETWORK, device="cpu")
     model.theta = np.nan
-    with pytest.raises(RuntimeError, match="batch 1: the loss is nan, so training stopped; no update came before it"):
+    began = r"it began in batch 1 of epoch 1: parameter 0/kernel reaches nan"
+    with pytest.raises(RuntimeError, match=rf"batch 1: the loss is nan \({began}\), so .*; no update came before it"):
         model.fit(images, labels, epochs=1)

@@ -78,6 +78,11 @@ class Execution:
         layout = Layout(values)
         return self.workers.share(self.device.put(layout.pack(values, np.empty(layout.size, dtype))))
 
+    def share_among(self, threads: int) -> None:
+        """Compute with another number of CPUs from the next step on."""
+        self.workers = Workers(threads)
+        self.theta, self.state, self._kept = self.workers.share(self.theta), self.workers.share(self.state), None
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Around everything that computes: the device is the current one, and BLAS is held to a thread per worker."""

@@ -52,6 +52,14 @@ class RecordedStep:
     def steps(self) -> int:
         return self.whole.steps
 
+    @steps.setter
+    def steps(self, done: int) -> None:
+        self.whole.steps = done
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        return self.whole.vectors
+
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
         moment, arrays, examples = self.whole.begin(batch, lr), (images, targets, weights), batch.shape[0]

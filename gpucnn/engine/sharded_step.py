@@ -17,7 +17,7 @@ from .factors import FactorStore, large_slots
 from .mixing import Reach
 from .program import Program
 from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
-from .update import initial, is_by_parameter, reduces
+from .update import initial, is_by_parameter, reduces, vectors
 
 Array = Any
 
@@ -60,6 +60,10 @@ class ShardedStep:
         self._gradients = ShardGradients(replace(program, context=context), loss, sums, store, augmentation)
         self._update = ShardUpdate(optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots)
         self._reduction = ShardReduction(self._update) if reduces(optimizer) else None
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        return vectors(self.theta, self.program.state, self.state)
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""

@@ -78,3 +78,8 @@ def initial(optimizer: Optimizer, theta: Array) -> State:
             "{'velocity': 0 * theta}, or {}"
         )
     return state
+
+
+def vectors(theta: Array, of_layers: Array, state: State) -> dict[str, Array]:
+    """All that an update changes: theta, the layers' running state, the optimiser's. Writing them changes the step."""
+    return {"theta": theta, "layers": of_layers} | {f"optimizer/{name}": vector for name, vector in state.items()}

@@ -11,7 +11,7 @@ from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
 from .gradient import gradient
 from .program import Program
-from .update import apply, initial
+from .update import apply, initial, vectors
 
 Array = Any
 
@@ -27,6 +27,10 @@ class WholeStep:
         self._g = array_namespace(self.theta).zeros_like(self.theta)
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        return vectors(self.theta, self.program.state, self.state)
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""

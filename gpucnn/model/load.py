@@ -14,7 +14,7 @@ from ..network import Network
 from ..network.own import classes
 from . import accepted, checkpoint
 from .model import Model
-from .tensors import take
+from .tensors import take, trained
 
 
 def load(
@@ -56,4 +56,6 @@ def load(
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
     take(model, tensors, f"{path}: damaged", "train or copy it again")
+    if "training" in description:
+        model.trained = trained(description, tensors, is_partial=True)
     return model

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import networks
+from .. import networks, schedules
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine import memory
@@ -19,18 +19,17 @@ from ..engine.execution import Execution
 from ..engine.gradient import checked
 from ..engine.scaling import Scaling
 from ..errors import DataError, SettingError
-from ..layers.initializers import generator
 from ..losses import Loss, SoftmaxCrossEntropy, correct
 from ..namespace import read_only
 from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
 from ..schedules import Schedule
-from ..training import Callback, Epoch, History, Plan, train
+from ..training import Callback, Epoch, History, Plan, Position
 from ..training.augmentation import Augmentation
-from ..training.progress import shown
-from . import accepted, checkpoint
-from .inputs import fitting_examples, fitting_images, fitting_weights
+from . import accepted, checkpoint, checkpoints
+from .fitting import Fitting, Trained
+from .inputs import fitting_examples, fitting_images
 from .tensors import named, take
 
 
@@ -84,6 +83,8 @@ class Model:
             threads=None if threads is None else accepted.argument("threads", threads),
             acceleration=Acceleration(kernels, precision, graph),
         )
+        self._threads_by_default = threads is None
+        self.trained: Trained | None = None
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
 
@@ -148,6 +149,8 @@ class Model:
         seed: int = 0,
         callbacks: Iterable[Callback | Callable[[Epoch], Any]] = (),
         progress: bool | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        anyway: bool = False,
     ) -> History:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
@@ -158,48 +161,69 @@ class Model:
         multiplied by, a function of (step, steps), or a schedule's name. callbacks: functions, called with each Epoch,
         or objects with one or both methods of `training.Callback`. progress: whether to show how far training is; by
         default on a terminal and in a notebook.
-        Training goes on from the parameters as they are. Raises DataError, SettingError, TrainingError; DeviceError,
-        with the batch size that should fit, when the device's memory is too small.
-        """
-        if not self.layout.size:
-            raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
-        if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
-            raise SettingError("validation: a pair (images, labels) was expected, such as the last tenth of the images")
-        accepted.argument("progress", progress)
-        told = accepted.callbacks(callbacks)
-        images, labels = self._examples(images, labels)
-        weights = None if sample_weight is None else fitting_weights(sample_weight, len(images), self.theta.dtype)
-        plan = Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule))
-        _, order, changes, draws = np.random.SeedSequence(accepted.argument("seed", seed)).spawn(4)
-        step = self.execution.step(
-            self.loss,
-            accepted.argument("optimizer", optimizer),
-            scaling=self.scaling,
-            augmentation=self._augmentation(augmentation, changes),
-            key=int(draws.generate_state(1)[0]),
-        )
-        held = None if validation is None else self._examples(*validation)
-        with self.execution.active():
-            with memory.of_data(self.device, images.nbytes + labels.nbytes):
-                there = [None if each is None else self.device.put(each) for each in (images, labels, weights)]
-            enough = memory.of_training(self.device, self.network, batch_size)
-            with enough, shown(progress, plan.epochs) as reporters:
-                return train(
-                    step,
-                    *there,
-                    plan=plan,
-                    device=self.device,
-                    rng=generator(order),
-                    evaluate=None if held is None else lambda: self._loss_and_accuracy(*held),
-                    callbacks=[*accepted.callbacks(reporters), *told],
-                )
 
-    def _augmentation(self, asked: Augmentation | str | None, seed: np.random.SeedSequence) -> Augmentation | None:
-        if asked is None:
-            return None
-        chosen = accepted.argument("augmentation", asked)
-        chosen.check(self.network.input_shape)
-        return replace(chosen, key=int(seed.generate_state(1)[0]))
+        Training begins anew from the parameters as they are: optimiser, schedule, and batches start at their beginning.
+        `partial_fit` goes on with them. resume: a folder, in which the state of the run is saved now and then; where
+        there is one already, the call goes on from it and ends with the same bits as if it had never been cut off.
+        Another data set, network or setting than the saved run had is refused; anyway=True goes on with them.
+        Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the
+        device's memory is too small.
+        """
+        saved = None if resume is None else checkpoints.newest(Path(resume))
+        if saved is not None and self._threads_by_default:  # their number decides the bits
+            self.execution.share_among(saved.threads)
+        fitting = Fitting(
+            self,
+            images,
+            labels,
+            Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule)),
+            optimizer,
+            validation,
+            sample_weight=sample_weight,
+            augmentation=augmentation,
+            seed=seed,
+            callbacks=callbacks,
+            progress=progress,
+        )
+        if resume is None:
+            return fitting.train(Position(), History())
+        keeper = checkpoints.Checkpoints(Path(resume), fitting)
+        return fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
+
+    def partial_fit(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        epochs: int = 1,
+        total_epochs: int | None = None,
+        batch_size: int = 128,
+        optimizer: Optimizer | str = "adam",
+        lr: float = 1e-3,
+        schedule: str | Schedule = "constant",
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> History:
+        """Train for some more epochs, from where the last call, or `fit`, stopped: the optimiser, the number of
+        updates, the order of batches, augmentation and draws go on. Calls of one epoch each are, bit for bit, one call
+        of many.
+
+        total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
+        counts in the first call only. Otherwise as `fit`, which takes these options too: sample_weight, augmentation,
+        callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`.
+        """
+        shape, before = accepted.argument("schedule", schedule), self.trained
+        if total_epochs is None and shape is not schedules.constant:
+            raise SettingError(
+                "partial_fit: the schedule must know how many epochs there will be in all; give total_epochs, or leave "
+                "the schedule constant"
+            )
+        plan = Plan(epochs, batch_size, lr, shape, total_epochs)
+        if before is not None:
+            plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
+        fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, **options)
+        return fitting.train(fitting.go_on(before), History(), is_partial=True)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
@@ -219,11 +243,11 @@ class Model:
         Without accuracy where the loss is of numbers. The mean over the B examples is two-conv eq. (13), layered eq.
         (24), where b = 0..B is printed.
         """
-        images, labels = self._examples(images, labels)
-        loss, accuracy = self._loss_and_accuracy(images, labels)
+        images, labels = self.examples(images, labels)
+        loss, accuracy = self.loss_and_accuracy(images, labels)
         return {"loss": loss} | ({} if accuracy is None else {"accuracy": accuracy}) | {"examples": len(images)}
 
-    def _loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float | None]:
+    def loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float | None]:
         logits = self.device.put(self._over_chunks(images, lambda logits: logits))
         with self.execution.active():
             targets = read_only(self.device.put(labels))  # a loss of one's own may write into them
@@ -242,13 +266,16 @@ class Model:
     def _images(self, images: Any) -> np.ndarray:
         return fitting_images(images, self.network.input_shape)
 
-    def _examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    def examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         numbers = self.theta.dtype if getattr(self.loss, "numbers", False) else None
         return fitting_examples(images, labels, self.network.input_shape, self._classes(), numbers)
 
     def save(self, path: str | os.PathLike[str], **more: Any) -> Path:
         """Write a safetensors checkpoint; more: entries for its description. Raises CheckpointError."""
-        return checkpoint.write(path, self.describe() | more, named(self))
+        tensors = named(self)
+        if self.trained is not None and self.trained.is_partial:
+            more, tensors = more | {"training": self.trained.described()}, tensors | self.trained.tensors(self.device)
+        return checkpoint.write(path, self.describe() | more, tensors)
 
     def describe(self) -> dict[str, Any]:
         """All of the model but its parameters and device, as JSON-able values."""

@@ -1,15 +1,50 @@
-"""A model's parameters and running state as named tensors, as checkpoints hold them."""
+"""A model's parameters and running state, and what its training left, as named tensors, as checkpoints hold them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..training import Position
 
 STATE = "state/"  # before the names of running states in a checkpoint
+TRAINING = "training/"  # before those of what only training needs
+OPTIMIZER = "optimizer/"  # before the names of the optimiser's vectors, among those of a step
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left beside the parameters: where it stands, the optimiser's vectors by name, the seed.
+
+    is_partial: by partial_fit, which may go on after the model was saved and loaded.
+    """
+
+    position: Position
+    vectors: dict[str, Any]
+    seed: int
+    optimizer: str
+    is_partial: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """All of it but the vectors, for JSON."""
+        return {"position": dataclasses.asdict(self.position), "seed": self.seed, "optimizer": self.optimizer}
+
+    def tensors(self, device: Any) -> dict[str, np.ndarray]:
+        """The vectors, as a checkpoint names them."""
+        return {TRAINING + name: device.fetch(vector) for name, vector in self.vectors.items()}
+
+
+def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, is_partial: bool = False) -> Trained:
+    """The inverse, of a checkpoint's description and tensors."""
+    of_training = description["training"]
+    vectors = {name.removeprefix(TRAINING): each for name, each in tensors.items() if name.startswith(TRAINING)}
+    position = Position(**of_training["position"])
+    return Trained(position, vectors, of_training["seed"], of_training["optimizer"], is_partial)
 
 
 def named(model: Any) -> dict[str, np.ndarray]:
@@ -25,6 +60,7 @@ def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str)
     tensors = {  # numbers without an axis were once written with one
         name: tensor.reshape(()) if expected.get(name) == () and tensor.shape == (1,) else tensor
         for name, tensor in tensors.items()
+        if not name.startswith(TRAINING)
     }
     found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or "/" in name}
     if found != expected:

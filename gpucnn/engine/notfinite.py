@@ -1,0 +1,108 @@
+"""Which layer first makes numbers that are not finite, or beyond all measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import GpucnnError
+from ..kernels import Context
+from ..layers import Layer
+from ..layers.base import Gradients, has_place, initial_state
+from ..losses import Loss
+from ..namespace import array_namespace
+from ..network import Network, cost
+from ..training import DIVERGED
+from .gradient import gradient
+
+Array = Any
+
+
+class _Found(Exception):
+    """Carries the clause."""
+
+
+@dataclass(frozen=True)
+class _Watched(Layer):
+    """The layer, and a look at what it makes. name: such as "layer 3 (Dense)"."""
+
+    layer: Any
+    name: str
+
+    @property
+    def has_place(self) -> bool:  # type: ignore[override]
+        return has_place(self.layer)
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.layer.init(in_shape, rng)
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return initial_state(self.layer, in_shape)
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        return self.layer.next_state(state, residual)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        return cost(self.layer, in_shape)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, residual = self.layer.forward(params, x, context)
+        _look(y, f"the output of {self.name}")
+        return y, residual
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        dx, dparams = self.layer.backward(params, residual, dy, context, need_dx=need_dx)
+        _look_at_all(dparams, f"the gradient of {self.name}: ")
+        if dx is not None:
+            _look(dx, f"the gradient that {self.name} hands on")
+        return dx, dparams
+
+
+def first_not_finite(
+    network: Network, loss: Loss, params: Any, x: Array, targets: Array, context: Context, weights: Array | None = None
+) -> str:
+    """As a clause, from the images through the layers to the loss and back; "" where all is finite.
+
+    The arguments are those of `gradient`. A layer's sums over the batch are finite where its output is.
+    """
+    try:
+        _look_at_all(params, "parameter ")
+        _look(x, "an image")
+        losses, _, _ = gradient(_watched(network, ""), loss, params, x, targets, context, weights)
+        _look(losses, "the loss")
+    except _Found as found:
+        return str(found)
+    except GpucnnError:  # of a layer of a user's own, which says less than that the loss is not finite
+        return ""
+    return ""
+
+
+def _watched(network: Network, before: str) -> Network:
+    layers = [
+        _watched(layer, f"{before}{k}/") if type(layer) is Network else _Watched(layer, _name(layer, f"{before}{k}"))
+        for k, layer in enumerate(network.layers)
+    ]
+    return Network(network.input_shape, tuple(layers))
+
+
+def _name(layer: Any, place: str) -> str:
+    return f"layer {place} ({type(layer).__name__})"
+
+
+def _look(array: Array, what: str) -> None:
+    xp = array_namespace(array)
+    largest = float(xp.max(xp.abs(array))) if 0 not in array.shape else 0.0
+    if not largest <= DIVERGED:
+        raise _Found(f"{what} reaches {largest:g}")
+
+
+def _look_at_all(arrays: Mapping[str, Any], what: str) -> None:
+    for name, array in arrays.items():
+        if isinstance(array, Mapping):
+            _look_at_all(array, f"{what}{name}/")
+        else:
+            _look(array, f"{what}{name}")

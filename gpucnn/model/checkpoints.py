@@ -1,0 +1,133 @@
+"""The states of a run on disk: what it needs to go on where it was cut off, with the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import CheckpointError, SettingError
+from ..training import Epoch, History, Position
+from ..training.pace import Pace
+from . import checkpoint
+from .tensors import named, take, trained
+
+if TYPE_CHECKING:
+    from .fitting import Fitting
+
+FOLDER = "checkpoints"
+KEPT = 2
+LEAST = 600.0  # seconds, inside an epoch
+GUESS = 0.05  # seconds, what the first one costs
+MAY_DIFFER = ("epochs",)
+
+
+class Checkpoints:
+    """Saves where a run stands in a folder, and keeps the last two files.
+
+    One is due at the end of an epoch, or inside it after LEAST seconds, but not before 100 times what one costs has
+    gone by: they take less than 1 % of a run. pace tells how many there were, and their seconds.
+    """
+
+    def __init__(self, folder: Path, fitting: Fitting) -> None:
+        self.folder, self.fitting, self.pace = folder / FOLDER, fitting, Pace(guess=GUESS)
+        self.about = fitting.about()
+        self._saved = -1  # steps
+        self._failed = False
+
+    def is_due(self, *, epoch_ended: bool) -> bool:
+        return self.pace.is_due(0.0 if epoch_ended else LEAST)
+
+    def save(self, position: Position, history: History) -> None:
+        """Write a file, unless that state is saved already. A folder that cannot be written is warned of once."""
+        if position.steps == self._saved:
+            return
+        model, trained = self.fitting.model, self.fitting.trained(position)
+        epochs = [dataclasses.asdict(epoch) for epoch in history.epochs]
+        training = trained.described() | {"history": epochs, "about": self.about}
+        path = self.folder / f"step-{position.steps:09d}.safetensors"
+        with self.pace.timed():
+            try:
+                tensors = named(model) | trained.tensors(model.device)
+                checkpoint.write(path, model.describe() | {"training": training}, tensors)
+                for old in _files(self.folder)[KEPT:]:
+                    old.unlink(missing_ok=True)
+            except (CheckpointError, OSError) as error:
+                if not self._failed:
+                    warnings.warn(f"{error}; the run goes on, but could not be resumed from here", stacklevel=2)
+                self._failed = True
+                return
+        self._saved = position.steps
+
+    def go_on(self, saved: Saved | None, *, anyway: bool) -> tuple[Position, History]:
+        """Bring model and step to the state that was saved; to the beginning where there is none.
+
+        Raises SettingError where that is of another run, unless anyway.
+        """
+        if saved is None:
+            return Position(), History()
+        compare(saved.training["about"], self.about, saved.path, anyway=anyway)
+        take(self.fitting.model, saved.tensors, f"{saved.path}: of another network", "resume that network's run")
+        position = self.fitting.go_on(trained(saved.description, saved.tensors))
+        self._saved = position.steps
+        return position, History([Epoch(**epoch) for epoch in saved.training["history"]])
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state of a run, as it lies on disk."""
+
+    path: Path
+    description: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        return self.description["training"]
+
+    @property
+    def threads(self) -> int:
+        return self.training["about"]["threads"]
+
+
+def newest(folder: Path) -> Saved | None:
+    """The newest state that was saved whole in a run's folder, or None where there is none."""
+    for path in _files(folder / FOLDER):
+        try:
+            return Saved(path, *checkpoint.read(path))
+        except CheckpointError as error:
+            warnings.warn(f"{error}; the run goes on from the state before it", stacklevel=2)
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    """The states in it, the newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway: bool) -> None:
+    """Raises SettingError where the run that was saved is another one than is asked for, in anything but its epochs."""
+    changed = [name for name in asked if saved.get(name) != asked[name]]
+    said = [f"{name} {_short(saved.get(name))} then and {_short(asked[name])} now" for name in changed]
+    if not changed:
+        return
+    if set(changed) <= {*MAY_DIFFER}:
+        warnings.warn(
+            f"{path}: {' and '.join(said)}: the learning rates that are left are those of the longer or shorter "
+            "schedule, so this is another run than the one that was begun",
+            stacklevel=2,
+        )
+    elif not anyway:
+        raise SettingError(
+            f"{path}: the run that is saved there had another {' and '.join(said)}; give what it had, begin a run "
+            "in another folder, or say --anyway (anyway=True) to go on from its state"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,166 @@
+"""One call of `Model.fit` or `Model.partial_fit`: its arguments looked at, its step, and where it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..engine import memory
+from ..engine.notfinite import first_not_finite
+from ..errors import SettingError
+from ..kernels import REFERENCE, Context
+from ..layers.initializers import generator
+from ..network import describe
+from ..training import History, Keeper, Plan, Position, train
+from ..training.augmentation import Augmentation
+from ..training.progress import shown
+from . import accepted
+from .inputs import fitting_weights
+from .tensors import OPTIMIZER, Trained
+
+if TYPE_CHECKING:
+    from .model import Model
+
+Array = Any
+
+
+class Fitting:
+    """The arguments, and the step that they make. Raises what `Model.fit` raises for them."""
+
+    def __init__(
+        self,
+        model: Model,
+        images: Any,
+        labels: Any,
+        plan: Plan,
+        optimizer: Any,
+        validation: Any,
+        *,
+        sample_weight: Any = None,
+        augmentation: Augmentation | str | None = None,
+        seed: int = 0,
+        callbacks: Iterable[Any] = (),
+        progress: bool | None = None,
+    ) -> None:
+        if not model.layout.size:
+            raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
+        if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
+            raise SettingError("validation: a pair (images, labels) was expected, such as the last tenth of the images")
+        self.model, self.plan = model, plan
+        self.progress = accepted.argument("progress", progress)
+        self.callbacks = accepted.callbacks(callbacks)
+        images, labels = model.examples(images, labels)
+        weights = None if sample_weight is None else fitting_weights(sample_weight, len(images), model.theta.dtype)
+        self.data = images, labels, weights
+        self.held = None if validation is None else model.examples(*validation)
+        self.optimizer = accepted.argument("optimizer", optimizer)
+        self.augmentation = None if augmentation is None else accepted.argument("augmentation", augmentation)
+        self.seed = int(accepted.argument("seed", seed))
+        _, self._order, changes, draws = np.random.SeedSequence(self.seed).spawn(4)
+        self.key = int(draws.generate_state(1)[0])
+        changed = self.augmentation
+        if changed is not None:
+            changed.check(model.network.input_shape)
+            changed = replace(changed, key=int(changes.generate_state(1)[0]))
+        self.step = model.execution.step(
+            model.loss, self.optimizer, scaling=model.scaling, augmentation=changed, key=self.key
+        )
+
+    def about(self) -> dict[str, Any]:
+        """What decides the bits of the run, by the words for it."""
+        plan, execution = self.plan, self.model.execution
+        held = None if self.held is None else digest(*self.held)
+        return {
+            "network": repr(self.model.network),
+            "loss": describe(self.model.loss),
+            "data": digest(*self.data),
+            "validation data": held,
+            "optimizer": describe(self.optimizer),
+            "lr": float(plan.lr),
+            "schedule": getattr(plan.schedule, "__name__", repr(plan.schedule)),
+            "batch size": int(plan.batch_size),
+            "epochs": int(plan.epochs),
+            "augmentation": None if self.augmentation is None else describe(self.augmentation),
+            "seed": self.seed,
+            "dtype": str(self.model.theta.dtype),
+            "kernels": execution.context.kernels.name,
+            "threads": self.model.threads,
+        }
+
+    def go_on(self, before: Trained | None) -> Position:
+        """Give the step the optimiser's vectors of earlier training, whose last position this is.
+
+        Raises SettingError for another optimiser's.
+        """
+        if before is None:
+            return Position()
+        own = self.vectors
+        if {name: each.shape for name, each in own.items()} != {n: each.shape for n, each in before.vectors.items()}:
+            raise SettingError(
+                f"training so far was by {before.optimizer}, whose state {describe(self.optimizer)} cannot take over; "
+                "go on with that optimiser, or begin anew with fit"
+            )
+        for name, vector in before.vectors.items():
+            own[name][...] = self.model.device.put(vector) if isinstance(vector, np.ndarray) else vector
+        return before.position
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        """The optimiser's, of the step."""
+        return {name: each for name, each in self.step.vectors.items() if name.startswith(OPTIMIZER)}
+
+    def trained(self, position: Position, *, is_partial: bool = False) -> Trained:
+        """What is left of it there."""
+        return Trained(position, self.vectors, self.seed, describe(self.optimizer), is_partial)
+
+    def train(
+        self, start: Position, history: History, keeper: Keeper | None = None, *, is_partial: bool = False
+    ) -> History:
+        """Run the plan from there, and leave in the model where it stands at the end."""
+        model, (images, labels, _) = self.model, self.data
+        rng = generator(self._order)
+        with model.execution.active():
+            with memory.of_data(model.device, images.nbytes + labels.nbytes):
+                there = [None if each is None else model.device.put(each) for each in self.data]
+            enough = memory.of_training(model.device, model.network, self.plan.batch_size)
+            with enough, shown(self.progress, self.plan.epochs) as reporters:
+                held = self.held
+                history, end = train(
+                    self.step,
+                    *there,
+                    plan=self.plan,
+                    device=model.device,
+                    rng=rng,
+                    evaluate=None if held is None else lambda: model.loss_and_accuracy(*held),
+                    callbacks=[*accepted.callbacks(reporters), *self.callbacks],
+                    start=start,
+                    history=history,
+                    keeper=keeper,
+                    explain=lambda batch, number: self._not_finite(there, batch, number),
+                )
+        model.trained = self.trained(end, is_partial=is_partial)
+        return history
+
+    def _not_finite(self, data: list[Array], batch: Array, number: int) -> str:
+        """What the update `number` by those examples makes first that is not finite."""
+        model = self.model
+        images, targets, weights = (None if each is None else each[batch, ...] for each in data)
+        context = Context(REFERENCE, update=number, key=self.key, examples=batch)
+        context = replace(context, state=model.state_layout.unpack(model.execution.state))
+        x = model.scaling(images, model.theta.dtype, REFERENCE)
+        params = model.layout.unpack(model.theta)
+        return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
+
+
+def digest(*arrays: np.ndarray | None) -> str:
+    """The SHA-256 of arrays, of their shapes and types too."""
+    found = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            found.update(f"{array.shape} {array.dtype.str};".encode())
+            found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()

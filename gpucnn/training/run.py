@@ -1,0 +1,153 @@
+"""The updates of a run, one by one, from any place in it: a run can go on, or go back to its last good state."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..device import Device
+from ..errors import SettingError
+from ..namespace import array_namespace
+from .types import Callback, Plan, Position, Step
+
+Array = Any
+
+DIVERGED = 1e18  # a loss or a parameter above it: the squares that Adam keeps no longer fit float32
+EVERY = 50  # steps on a CUDA device, which a fetch of losses waits for
+
+
+class NotFinite(Exception):
+    """A loss or a parameter is not finite, or beyond DIVERGED."""
+
+
+class Run:
+    """Where a run stands: `done` batches of epoch `number` are behind it. rng: draws the order of each epoch's batches.
+
+    images (N, H, W, C), labels and weights or None are on the device. Losses stay there too, until a fetch: `total` is
+    the sum of those of this epoch that were fetched, `latest` the mean of the last batch.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        data: tuple[Array, Array, Array | None],
+        plan: Plan,
+        device: Device,
+        rng: np.random.Generator,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        self.step, self.data, self.plan, self.device, self.rng, self.callbacks = (
+            step,
+            data,
+            plan,
+            device,
+            rng,
+            callbacks,
+        )
+        self.examples = data[0].shape[0]
+        self.batches = math.ceil(self.examples / plan.batch_size)
+        self.latest: float | None = None
+        self._pending: list[tuple[Array, int]] = []  # sums of losses, and of how many
+        self._every = 1 if device.kind == "cpu" else EVERY
+        self._started = time.perf_counter()
+        self.is_between = True  # two updates: what they change is whole
+
+    def begin(self, number: int) -> None:
+        """Stand before the first batch of an epoch, in an order of its own."""
+        self.number, self.done, self.total, self.lr, self._before = number, 0, 0.0, 0.0, 0.0
+        self._drawn_from = self.rng.bit_generator.state
+        self._order = self.device.put(self.rng.permutation(self.examples))
+        self._started = time.perf_counter()
+
+    def go_to(self, position: Position) -> None:
+        """Stand where a run like this one stood; `step` holds the vectors of that moment already."""
+        if position.order is not None:
+            self.rng.bit_generator.state = position.order
+        self._pending.clear()
+        self.begin(position.epoch)
+        self.done, self.total, self.lr, self.step.steps = position.batches, position.loss, position.lr, position.steps
+        self._before = position.seconds
+
+    @property
+    def position(self) -> Position:
+        """Where it stands, if all is good: losses that are still on the device are fetched, and theta is looked at.
+
+        Raises NotFinite.
+        """
+        self.fetch()
+        self.check()
+        return self.standing
+
+    @property
+    def standing(self) -> Position:
+        """Where it stands, as far as losses were fetched."""
+        return Position(
+            self.number, self.done, self.step.steps, self.total, self.seconds, self.lr, dict(self._drawn_from)
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Since the epoch began."""
+        return self._before + time.perf_counter() - self._started
+
+    def epoch(self, between: Callable[[], None]) -> None:
+        """The batches that are left of the epoch. between: called before each update. Raises NotFinite."""
+        while self.done < self.batches:
+            between()
+            self.advance()
+            if len(self._pending) >= self._every or self.done == self.batches:
+                self.fetch()
+            for callback in self.callbacks:
+                done = min(self.done * self.plan.batch_size, self.examples)
+                callback.batch(self.number, done, self.examples, self.latest)
+        self.check()
+
+    @property
+    def batch(self) -> Array:
+        """The indices of the examples of the next batch, on the device."""
+        size = self.plan.batch_size
+        return self._order[self.done * size : (self.done + 1) * size]
+
+    def advance(self) -> None:
+        """The update by the next batch."""
+        (images, labels, weights), batch = self.data, self.batch
+        self.lr = self.plan.lr * self._factor()
+        self.is_between = False
+        losses = self.step(images, labels, batch, self.lr, weights)
+        self.is_between = True
+        self._pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
+        self.done += 1
+
+    def fetch(self) -> None:
+        """The losses that are still on the device, all in one array, for which the device waits. Raises NotFinite."""
+        if not self._pending:
+            return
+        sums, first = [each for each, _ in self._pending], self.done - len(self._pending) + 1
+        values = (
+            [float(sums[0])] if len(sums) == 1 else self.device.fetch(array_namespace(sums[0]).stack(sums)).tolist()
+        )
+        for k, (value, (_, examples)) in enumerate(zip(values, self._pending), first):
+            self.latest = value / examples
+            if not self.latest <= DIVERGED:
+                raise NotFinite(f"epoch {self.number}, batch {k}: the loss is {self.latest:g}")
+            self.total += value
+        self._pending.clear()
+
+    def check(self) -> None:
+        """Raises NotFinite where theta is not finite any more."""
+        theta, xp = self.step.theta, array_namespace(self.step.theta)
+        if not float(xp.max(xp.abs(theta))) <= DIVERGED:
+            raise NotFinite(f"epoch {self.number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
+
+    def _factor(self) -> float:
+        """The schedule's factor on the learning rate for the next step. Raises SettingError for what is no number."""
+        factor = self.plan.schedule(self.step.steps, (self.plan.total_epochs or self.plan.epochs) * self.batches)
+        if not isinstance(factor, (int, float, np.number)) or not math.isfinite(factor):
+            raise SettingError(
+                f"the schedule gives {factor!r} for step {self.step.steps}; a number was expected, the factor on lr"
+            )
+        return float(factor)

@@ -1,0 +1,119 @@
+"""What a run is made of: its plan, its step, where it stands, what it showed, and who is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import SettingError
+from ..schedules import Schedule
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed. epoch counts from 1; losses are means per example.
+
+    train_loss was measured batch by batch, while training moved theta, the vector of all parameters; validation_loss
+    and validation_accuracy after the epoch. lr: the learning rate of the last step. seconds: without the validation.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    lr: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """The epochs of one run. interrupted: Ctrl-C ended it, the last epoch is not in the list."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    examples: int = 0
+    interrupted: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.epochs) * self.examples / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands, between two updates: `batches` of epoch `epoch`, counted from 1, are done.
+
+    steps: updates in all. loss: the sum of the losses of the epoch's examples so far; seconds: what they took; lr: the
+    last learning rate. order: the state of the random generator before it drew the epoch's order; None: as it is.
+    """
+
+    epoch: int = 1
+    batches: int = 0
+    steps: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    lr: float = 0.0
+    order: dict[str, Any] | None = None
+
+
+class Callback(Protocol):
+    """Told of progress; both methods may do nothing."""
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        """done of the epoch's examples are trained; loss: the mean of the latest batch that was fetched."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+
+
+class Step(Protocol):
+    """What trains: one of engine's steps. steps: how many updates are done; theta: the vector of all parameters."""
+
+    steps: int
+
+    @property
+    def theta(self) -> Array: ...
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        """All that updates change; what is written there, and into steps, is where the next update goes on."""
+
+    def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
+        """Update theta by the examples whose indices are in `batch`. -> their losses, on the device."""
+
+
+class Keeper(Protocol):
+    """Saves where a run stands."""
+
+    def is_due(self, *, epoch_ended: bool) -> bool: ...
+
+    def save(self, position: Position, history: History) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train: lr, the base learning rate, is multiplied by the schedule at every step.
+
+    total_epochs: those that the schedule is stretched over, where they are not all trained at once.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    schedule: Schedule
+    total_epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise SettingError(f"{what}={value!r}: a whole number of at least 1 was expected")
+        if not isinstance(self.lr, (int, float, np.number)) or not 0 < self.lr < math.inf:
+            raise SettingError(f"lr={self.lr!r}: a learning rate above 0 was expected, such as 0.001")

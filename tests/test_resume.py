@@ -1,0 +1,300 @@
+"""A run that is cut off anywhere and goes on ends with the same bits; so do calls of partial_fit."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+import gpucnn
+from gpucnn import Model, Network
+from gpucnn.engine import sharded_step
+from gpucnn.errors import SettingError, TrainingError
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.layers.base import Layer
+from gpucnn.model import checkpoints
+from gpucnn.optimizers import OPTIMIZERS
+from gpucnn.training import pace, recovery
+from tests.layers_of_ones_own import Dropped, Normalised
+
+NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8), RNG.integers(0, 3, 30)
+HELD = IMAGES[:7], LABELS[:7]
+OPTIONS = {"epochs": 3, "batch_size": 7, "schedule": "one-cycle", "validation": HELD, "augmentation": "shift=1,flip"}
+
+
+class Cut(Exception):
+    """The power is gone."""
+
+
+@pytest.fixture(autouse=True)
+def every_step_is_saved(monkeypatch):
+    monkeypatch.setattr(pace.Pace, "RATIO", 0.0)
+    monkeypatch.setattr(checkpoints, "LEAST", 0.0)
+
+
+class CutAt:
+    def __init__(self, updates):
+        self.left = updates
+
+    def batch(self, *_):
+        self.left -= 1
+        if not self.left:
+            raise Cut
+
+
+def model(**options):
+    return Model(NETWORK, **{"device": "cpu", "threads": 1, **options})
+
+
+def told(history):
+    return [replace(epoch, seconds=0.0) for epoch in history.epochs]
+
+
+def fit(folder=None, cut=None, network=NETWORK, threads=1, **options):
+    """theta, running state, the optimiser's vectors, the history."""
+    made = Model(network, device="cpu", threads=threads)
+    callbacks = [] if cut is None else [CutAt(cut)]
+    history = made.fit(IMAGES, LABELS, callbacks=callbacks, **{**OPTIONS, "resume": folder, **options})
+    return [made.theta, made.execution.state, *made.trained.vectors.values()], told(history)
+
+
+def assert_same(found, expected):
+    for one, other in zip(found[0], expected[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found[1] == expected[1]
+
+
+@pytest.mark.parametrize("cut", range(1, 16))
+def test_a_run_that_is_cut_after_any_update_ends_with_the_same_bits(tmp_path, cut):
+    with pytest.raises(Cut):
+        fit(tmp_path, cut)
+    assert_same(fit(tmp_path), fit())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimiser_goes_on(tmp_path, optimizer):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8, optimizer=optimizer)
+    assert_same(fit(tmp_path, optimizer=optimizer), fit(optimizer=optimizer))
+
+
+def test_a_run_that_is_cut_again_and_again_ends_with_the_same_bits(tmp_path):
+    for cut in (4, 1, 6, 2):
+        with pytest.raises(Cut):
+            fit(tmp_path, cut)
+    assert_same(fit(tmp_path), fit())
+
+
+@pytest.mark.parametrize("layer", [Dropped(), Normalised()])
+def test_running_states_and_what_layers_draw_go_on(tmp_path, layer):
+    network = Network((8, 8, 1), (Conv2D(2, 3), layer, Flatten(), Dense(3)))
+    with pytest.raises(Cut):
+        fit(tmp_path, 8, network=network)
+    assert_same(fit(tmp_path, network=network), fit(network=network))
+
+
+def test_workers_that_share_the_steps_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
+    with pytest.raises(Cut):
+        fit(tmp_path, 8, threads=3)
+    made = Model(NETWORK, device="cpu")  # as many threads as there are CPUs here
+    history = made.fit(IMAGES, LABELS, **OPTIONS, resume=tmp_path)
+    assert made.threads == 3
+    expected = fit(threads=3)
+    np.testing.assert_array_equal(made.theta, expected[0][0])
+    assert told(history) == expected[1]
+
+
+def test_a_run_that_is_over_stays_as_it_is(tmp_path):
+    expected = fit(tmp_path)
+    assert_same(fit(tmp_path), expected)
+
+
+def test_the_last_two_states_are_kept(tmp_path):
+    fit(tmp_path)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == [
+        "checkpoints",
+        "step-000000014.safetensors",
+        "step-000000015.safetensors",
+    ]
+
+
+def test_a_state_is_a_model_that_can_be_loaded(tmp_path):
+    (theta, *_), _ = fit(tmp_path)
+    loaded = gpucnn.load(tmp_path / "checkpoints" / "step-000000015.safetensors", device="cpu")
+    np.testing.assert_array_equal(loaded.theta, theta)
+
+
+def test_a_state_that_is_not_whole_is_passed_over(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=r"step-000000008.*the run goes on from the state before it"):
+        found = fit(tmp_path)
+    assert_same(found, fit())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"lr": 0.01}, "another lr 0.001 then and 0.01 now"),
+        ({"batch_size": 8}, "batch size 7 then and 8 now"),
+        ({"seed": 1}, "seed 0 then and 1 now"),
+        ({"optimizer": "sgd"}, r"optimizer Adam\(0.9\) then and SGD"),
+        ({"schedule": "cosine"}, "schedule one_cycle then and cosine now"),
+        ({"augmentation": None}, "augmentation .* then and None now"),
+        ({"validation": None}, "validation data .* then and None now"),
+        ({"threads": 2}, "threads 1 then and 2 now"),
+        ({"network": Network((8, 8, 1), (Flatten(), Dense(3)))}, "network .* now"),
+    ],
+)
+def test_another_run_is_refused_with_what_differs(tmp_path, options, sentence):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    with pytest.raises(SettingError, match=sentence):
+        fit(tmp_path, **options)
+
+
+def test_another_data_set_is_refused(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    with pytest.raises(SettingError, match="another data"):
+        model().fit(IMAGES[::-1], LABELS, **OPTIONS, resume=tmp_path)
+    model().fit(IMAGES[::-1], LABELS, **OPTIONS, resume=tmp_path, anyway=True)
+
+
+def test_another_rate_goes_on_anyway(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    (theta, *_), history = fit(tmp_path, lr=0.01, anyway=True)
+    assert [epoch.epoch for epoch in history] == [1, 2, 3]
+    assert not np.array_equal(theta, fit()[0][0])
+
+
+def test_more_epochs_are_another_run_and_allowed(tmp_path):
+    fit(tmp_path)
+    with pytest.warns(UserWarning, match="epochs 3 then and 5 now.* another run"):
+        _, history = fit(tmp_path, epochs=5)
+    assert [epoch.epoch for epoch in history] == [1, 2, 3, 4, 5]
+
+
+def test_a_folder_that_cannot_be_written_is_told_once_and_the_run_goes_on(tmp_path):
+    (tmp_path / "checkpoints").write_text("in the way")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = fit(tmp_path)
+    assert_same(found, fit())
+    assert [str(each.message).count("could not be resumed from here") for each in caught] == [1]
+
+
+def test_states_take_less_than_a_hundredth_of_a_run(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(pace.Pace, "RATIO", 100.0)
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+    seen = pace.Pace(guess=0.05)
+    for _ in range(100_000):
+        now[0] += 0.01
+        if seen.is_due():
+            with seen.timed():
+                now[0] += 0.2
+    assert seen.count == 1 + math.floor((now[0] - 5.2) / 20.2)
+    assert seen.seconds < now[0] / 100
+
+
+def test_calls_of_one_epoch_are_one_call_of_many():
+    whole, parts = model(), model()
+    options = {"batch_size": 7, "schedule": "one-cycle", "augmentation": "shift=1", "seed": 3}
+    expected = told(whole.fit(IMAGES, LABELS, epochs=4, **options))
+    epochs = [told(parts.partial_fit(IMAGES, LABELS, total_epochs=4, **options))[0] for _ in range(4)]
+    np.testing.assert_array_equal(parts.theta, whole.theta)
+    assert epochs == expected
+
+
+def test_a_model_that_is_saved_between_two_calls_goes_on(tmp_path):
+    whole, parts = model(), model()
+    whole.fit(IMAGES, LABELS, epochs=4, batch_size=7, optimizer="momentum")
+    parts.partial_fit(IMAGES, LABELS, epochs=2, batch_size=7, optimizer="momentum")
+    parts.save(tmp_path / "half")
+    loaded = gpucnn.load(tmp_path / "half", device="cpu", threads=1)
+    loaded.partial_fit(IMAGES, LABELS, epochs=2, batch_size=7, optimizer="momentum", seed=5)
+    np.testing.assert_array_equal(loaded.theta, whole.theta)
+
+
+def test_partial_fit_goes_on_after_fit():
+    whole, parts = model(), model()
+    whole.fit(IMAGES, LABELS, epochs=3, batch_size=7)
+    parts.fit(IMAGES, LABELS, epochs=1, batch_size=7)
+    parts.partial_fit(IMAGES, LABELS, epochs=2, batch_size=7)
+    np.testing.assert_array_equal(parts.theta, whole.theta)
+
+
+def test_a_model_that_fit_trained_is_saved_without_the_optimiser(tmp_path):
+    made = model()
+    made.fit(IMAGES, LABELS, epochs=1)
+    made.save(tmp_path / "model")
+    _, tensors = gpucnn.model.checkpoint.read(tmp_path / "model")
+    assert tensors.keys() == made.parameters.keys()
+
+
+def test_partial_fit_refuses_what_it_cannot_go_on_with():
+    made = model()
+    with pytest.raises(SettingError, match="total_epochs"):
+        made.partial_fit(IMAGES, LABELS, schedule="cosine")
+    made.partial_fit(IMAGES, LABELS)
+    with pytest.raises(SettingError, match=r"by Adam.*SGD\(0.0\) cannot take over"):
+        made.partial_fit(IMAGES, LABELS, optimizer="sgd")
+
+
+@dataclass(frozen=True)
+class FailsAt(Layer):
+    """The identity whose output, or gradient, is NaN in one update."""
+
+    update: int
+    backwards: bool = False
+
+    def forward(self, params, x, context):
+        bad = context.training and context.update == self.update
+        return (x if self.backwards or not bad else x * np.nan), bad
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return (dy * np.nan if residual and self.backwards else dy), {}
+
+
+@pytest.mark.parametrize("copies", [0.0, 1e9])
+@pytest.mark.parametrize(
+    ("backwards", "sentence"),
+    [
+        (
+            False,
+            r"epoch 2, batch 3: the loss is nan \(it began in batch 3 of epoch 2: the output of layer 1 \(FailsAt\)",
+        ),
+        (
+            True,
+            r"a parameter is no longer finite, .* \(it began in batch 3 of epoch 2: the gradient that layer 1 \(FailsAt\)",
+        ),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_batch_and_layer_and_leaves_the_good_theta(
+    tmp_path, monkeypatch, backwards, sentence, copies
+):
+    monkeypatch.setattr(recovery, "LEAST", copies)
+    failing = Network((8, 8, 1), (Conv2D(2, 3), FailsAt(8, backwards), Flatten(), Dense(3)))
+    sound = Network((8, 8, 1), (Conv2D(2, 3), FailsAt(99), Flatten(), Dense(3)))
+    made, other = Model(failing, device="cpu", threads=1), Model(sound, device="cpu", threads=1)
+    with pytest.raises(TrainingError, match=rf"{sentence}.* reaches nan\), so training stopped"):
+        made.fit(IMAGES, LABELS, epochs=3, batch_size=7, resume=tmp_path)
+    with pytest.raises(Cut):
+        other.fit(IMAGES, LABELS, epochs=3, batch_size=7, callbacks=[CutAt(7)])
+    np.testing.assert_array_equal(made.theta, other.theta)
+    saved = max((tmp_path / "checkpoints").iterdir())
+    assert saved.name == "step-000000007.safetensors"
+    np.testing.assert_array_equal(
+        gpucnn.load(saved, device="cpu", layers=[FailsAt]).theta,
+        other.theta,
+    )
