@@ -5,6 +5,7 @@ Exit status: 0; 1 for an error, with one sentence on standard error; 2 for wrong
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -49,6 +50,7 @@ def root(
 def main() -> int:
     """Run the command on sys.argv and return its exit status."""
     status, sentence = 1, ""
+    warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {message}", err=True)
     try:
         app(prog_name="gpucnn")
     except (GpucnnError, OSError) as error:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
+import os
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, BadParameter, Context, Option
 
 from ..engine.acceleration import TABLES
 from ..errors import GpucnnError
 from ..kernels.cuda.cublas import PRECISIONS
+from ..model.folder import CONFIG
 
 
 def one_of(names: Collection[str], default: str, text: str) -> Any:
@@ -78,6 +81,79 @@ PrecisionOption = Annotated[
         "exact; they take the fused kernels along.",
     ),
 ]
+
+
+NOT_SETTINGS = ("config", "resume", "anyway", "out", "force", "as_json", "help")  # of a run, but of one call
+
+
+def from_config(context: Context, path: str | None) -> str | None:
+    """The callback of --config: what the file says becomes the default of the options."""
+    if path is not None:
+        _take_settings(context, Path(path))
+    return path
+
+
+def from_run(context: Context, folder: str | None) -> str | None:
+    """The callback of --resume: the same with the file of the run's folder."""
+    if folder is not None:
+        _take_settings(context, Path(folder) / CONFIG)
+        context.default_map = {**(context.default_map or {}), "out": folder}
+    return folder
+
+
+def _take_settings(context: Context, path: Path) -> None:
+    """Raises GpucnnError for a name that is no option."""
+    from ..model import config
+
+    known = {each.name for each in context.command.params} - {*NOT_SETTINGS, "options"} | {"set"}
+    found: dict[str, Any] = {}
+    for name, value in config.read(path).items():
+        option = name.replace("-", "_")
+        if option not in known:
+            near = difflib.get_close_matches(option, known, 1)
+            raise GpucnnError(
+                f"{path}: {name} is no setting of a run; {f'did you mean {near[0]}? ' if near else ''}they are "
+                f"{', '.join(sorted(known))}"
+            )
+        if option == "set":
+            if not isinstance(value, dict):
+                raise GpucnnError(f"{path}: set = {value!r}: a table was expected, such as [set] with hidden = 64")
+            found["options"] = [f"{each}={_as_text(of_each)}" for each, of_each in value.items()]
+        elif isinstance(value, (dict, list)):
+            raise GpucnnError(f"{path}: {name} = {value!r}: one value was expected, as --{name} takes it")
+        else:
+            found[option] = value if isinstance(value, bool) else str(value)
+    context.default_map = {**(context.default_map or {}), **found}
+
+
+def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None:
+    """Raises GpucnnError where an option beside --resume says what the run did not begin with, but for its epochs."""
+    if folder is None or anyway:
+        return
+    for each in context.command.params:
+        name = each.name or ""
+        source = context.get_parameter_source(name)
+        saved = (context.default_map or {}).get(name)
+        if source is None or source.name != "COMMANDLINE" or name in (*NOT_SETTINGS[1:3], "as_json", "epochs"):
+            continue
+        given = context.params[name]
+        if str(given) != str(saved) and not (name == "lr" and float(given) == float(saved or "nan")):
+            then = "" if name in NOT_SETTINGS or saved is None else f" (the run began with {saved})"
+            raise GpucnnError(
+                f"--resume {folder}: --{name.replace('_', '-')} {given} is not what the run began with{then}; leave it "
+                "out, or say --anyway to go on with it"
+            )
+
+
+def as_path(data: str) -> str:
+    """A data set's name, or its path from anywhere."""
+    from ..data.catalogue import resolve
+
+    return data if resolve(data) is not None else os.path.abspath(os.path.expanduser(data))
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def explained(text: str, check: str | None = None) -> contextlib.AbstractContextManager[None]:

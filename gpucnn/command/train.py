@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from typing import Annotated, Any
 
-from typer import Exit, Option, echo
+from typer import Context, Exit, Option, echo
 
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
@@ -25,6 +27,7 @@ from .arguments import (
 
 
 def train(
+    context: Context,
     network: NetworkArgument = "two-conv",
     data: DataOption = "digits",
     device: DeviceOption = "auto",
@@ -88,7 +91,30 @@ def train(
     out: Annotated[
         str | None, Option(metavar="DIR", help="Save the run in this folder; by default in a new runs/NETWORK-DATA.")
     ] = None,
-    force: Annotated[bool, Option("--force", help="Write over the finished run that lies in --out.")] = False,
+    force: Annotated[bool, Option("--force", help="Write over the run that lies in --out.")] = False,
+    config: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            is_eager=True,
+            callback=arguments.from_config,
+            help="Take the options from a TOML file, such as the run.toml of an earlier run; what is given beside it "
+            "counts more.",
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        Option(
+            metavar="DIR",
+            is_eager=True,
+            callback=arguments.from_run,
+            help="Go on with the run in this folder, which was cut off: with its options, from the last state that it "
+            "saved, to the same bits as if it had not been.",
+        ),
+    ] = None,
+    anyway: Annotated[
+        bool, Option("--anyway", help="With --resume, go on with other options or data than the run began with.")
+    ] = False,
     kernels: KernelsOption = "default",
     precision: PrecisionOption = "float32",
     graph: Annotated[
@@ -105,12 +131,15 @@ def train(
 
     What you leave out comes from the network's recipe: see `gpucnn networks NETWORK`.
 
-    The run is saved as model.safetensors, metrics.jsonl (a line per epoch) and curves.png.
+    The run is saved as model.safetensors, metrics.jsonl (a line per epoch), curves.png, run.toml (its options, and what
+    it ran with) and checkpoints, from which --resume goes on when it was cut off.
     """
     from .. import networks
     from ..data import load, parse_size
     from ..engine.acceleration import Acceleration
+    from ..model import config as config_file
     from ..model import runs
+    from ..model.folder import CONFIG, claimed
     from ..training.augmentation import Augmentation
     from ..training.progress import reporter
 
@@ -130,23 +159,28 @@ def train(
         Acceleration(kernels, precision, graph),
         None if augment is None else Augmentation.parse(augment),
     )
+    arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
         runs.start_helpers(settings)
         dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
         model = runs.new_model(settings, dataset)
-        path = runs.folder(out, network, dataset.name, force=force)
+        of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert}
+        of_data["classes"] = classes
         chosen, _ = runs.recipe(settings, len(dataset.train_labels))
-        images = f"{len(dataset.train_labels):,} images"
-        echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
-        echo(_device_line(device, model), err=True)
-        with reporter(chosen.epochs) as shown:
-            history = runs.run(settings, dataset, model, path, (shown,))
-        result = runs.result(model, dataset, history, path)
+        with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
+            images = f"{len(dataset.train_labels):,} images"
+            echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
+            echo(_device_line(device, model), err=True)
+            configured = runs.configuration(settings, model, dataset, of_data)
+            config_file.write(path / CONFIG, configured, runs.made(model, dataset, shlex.join(sys.argv)))
+            with reporter(chosen.epochs) as shown:
+                history = runs.run(settings, dataset, model, path, (shown,), anyway=anyway)
+            result = runs.result(model, dataset, history, path)
     if history.interrupted:
         stopped = f"interrupted in epoch {len(history.epochs) + 1}"
-        echo(f"{stopped}; what was learnt until then is in {path}", err=True)
+        echo(f"{stopped}; what was learnt until then is in {path}; --resume {path} goes on from there", err=True)
     if as_json:
         print(json.dumps(result))
     else:
@@ -154,7 +188,8 @@ def train(
         print(
             f"test accuracy {100 * result['test_accuracy']:.2f} %, loss {result['test_loss']:.4f}, "
             f"on {len(dataset.test_labels):,} images\n"
-            f"{speed if history.epochs else ''}saved in {path}"
+            f"{speed if history.epochs else ''}saved in {path}, "
+            f"and {history.saves} state{'s' * (history.saves != 1)} to resume from, in {history.saving:.2f} s"
         )
     if history.interrupted:
         raise Exit(130)

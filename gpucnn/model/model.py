@@ -188,7 +188,9 @@ class Model:
         if resume is None:
             return fitting.train(Position(), History())
         keeper = checkpoints.Checkpoints(Path(resume), fitting)
-        return fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
+        history = fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
+        history.saves, history.saving = keeper.pace.count, keeper.pace.seconds
+        return history
 
     def partial_fit(
         self,

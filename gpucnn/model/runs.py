@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import itertools
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,18 @@ from typing import Any
 from .. import networks
 from ..data import Dataset
 from ..device import Device
+from ..device.environment import LIBRARIES, environment
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import GpucnnError, SettingError, TrainingError
+from ..errors import CheckpointError, GpucnnError, SettingError, TrainingError
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
 from ..training import Epoch, History
 from ..training.augmentation import Augmentation
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
-
-MODEL, METRICS, CURVES = "model.safetensors", "metrics.jsonl", "curves.png"
+from .fitting import digest
+from .folder import CURVES, METRICS, MODEL
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,6 @@ class Settings:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     acceleration: Acceleration = Acceleration()
     augmentation: Augmentation | None = None
-
-
-def folder(out: str | None, network: str, data: str, *, force: bool = False) -> Path:
-    """A free folder for the run: out, or runs/NETWORK-DATA, with -2, -3, ... where there is one already.
-
-    Raises GpucnnError where out holds a finished run and force does not allow to write over it.
-    """
-    if out is not None:
-        path = Path(out)
-        if path.exists() and not path.is_dir():
-            raise GpucnnError(f"--out {out}: a file of that name is in the way; choose another folder")
-        if (path / MODEL).exists() and not force:
-            raise GpucnnError(f"--out {out}: it holds a finished run ({MODEL}); choose another folder, or say --force")
-        return path
-    name = re.sub(r"[^\w.+-]+", "-", network)  # module:factory is no folder's name everywhere
-    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
-    paths = (Path("runs") / f"{name}-{data}{end}" for end in ends)
-    return next(path for path in paths if not path.exists())
 
 
 def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer | str]:
@@ -140,34 +123,64 @@ def shown(options: Mapping[str, Any]) -> str:
 class Recorder:
     """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
 
-    The folder is made, and what an earlier run left in the file goes, after the first batch: settings that are refused
-    cost nothing. Raises GpucnnError where that cannot be written.
+    The file appears with the first batch; lines of the epoch that runs, and of later ones, are of a run that was cut
+    off and go. Where it cannot be written, that is said once, and the run goes on.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self._begun = path, False
 
-    def begin(self) -> None:
-        if self._begun:
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("", encoding="utf-8")
-        except OSError as error:
-            why = error.strerror or error
-            raise GpucnnError(f"{self.path.parent}: the run cannot be written there: {why}") from None
-        self._begun = True
-
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        self.begin()
+        if not self._begun:
+            self._begun = True
+            self._write(_lines_before(self.path, epoch), "w")
 
     def epoch(self, epoch: Epoch) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
+        self._write(_line(epoch), "a")
+
+    def finish(self, epochs: Sequence[Epoch]) -> None:
+        """All the run's epochs, of its parts before it was resumed too."""
+        self._write("".join(map(_line, epochs)), "w")
+
+    def _write(self, text: str, mode: str) -> None:
+        with _said(f"{self.path}: the metrics cannot be written"), self.path.open(mode, encoding="utf-8") as file:
+            file.write(text)
 
 
-def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callbacks: Sequence[Any] = ()) -> History:
-    """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt."""
+def _line(epoch: Epoch) -> str:
+    return json.dumps(dataclasses.asdict(epoch)) + "\n"
+
+
+def _lines_before(path: Path, epoch: int) -> str:
+    """Those of the epochs before that one. One epoch has one line, and the first line is of the first."""
+    try:
+        return "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[: epoch - 1])
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+@contextlib.contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Around what a run can do without: an error of the file system is a warning."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"{what}: {error.strerror or error}; the run goes on without", stacklevel=3)
+
+
+def run(
+    settings: Settings,
+    dataset: Dataset,
+    model: Model,
+    path: Path,
+    callbacks: Sequence[Any] = (),
+    *,
+    anyway: bool = False,
+) -> History:
+    """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt.
+
+    Where path holds the state of this run, cut off, it goes on from there; anyway: where it is another run's, too.
+    """
     chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
     checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
@@ -185,14 +198,65 @@ def run(settings: Settings, dataset: Dataset, model: Model, path: Path, callback
         seed=settings.seed,
         callbacks=(recorder, *callbacks),
         progress=False,
+        resume=path,
+        anyway=anyway,
     )
-    recorder.begin()  # of no batches too
-    model.save(path / MODEL, trained_on=dataset.name, epochs=len(history.epochs))
+    _save(model, path, trained_on=dataset.name, epochs=len(history.epochs))
+    recorder.finish(history.epochs)
     if history.epochs:
         from .curves import learning_curves
 
-        learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
+        with _said(f"{path / CURVES}: the picture cannot be written"):
+            learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
     return history
+
+
+def _save(model: Model, path: Path, **more: Any) -> None:
+    """Save the trained model; where its folder takes it no more, in a new folder among the temporary files."""
+    try:
+        model.save(path / MODEL, **more)
+    except CheckpointError as error:
+        rescued = Path(tempfile.mkdtemp(prefix="gpucnn-")) / MODEL
+        model.save(rescued, **more)
+        raise GpucnnError(f"{error}; the trained model is in {rescued}") from None
+
+
+def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which `gpucnn train --config` repeats the run, what the recipe says among them.
+
+    of_data: the options by which the data set was loaded.
+    """
+    chosen, _ = recipe(settings, len(dataset.train_labels))
+    how, changed = settings.acceleration, settings.augmentation
+    return {
+        "network": settings.network,
+        **of_data,
+        "device": str(model.device),
+        "epochs": chosen.epochs,
+        "batch_size": chosen.batch_size,
+        "optimizer": settings.optimizer,
+        "lr": float(chosen.lr),
+        "schedule": chosen.schedule,
+        "validation": float(chosen.validation),
+        "augment": None if changed is None else changed.text(),
+        "threads": model.threads if model.device.kind == "cpu" else None,
+        "seed": settings.seed,
+        **dataclasses.asdict(how),
+        "set": settings.options,
+    }
+
+
+def made(model: Model, dataset: Dataset, command: str) -> dict[str, Any]:
+    """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data."""
+    found = environment(model.device, model.threads)
+    blas = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in found["blas"]]
+    return {
+        "command": command,
+        **{name: found[name] for name in ("gpucnn", "python", *LIBRARIES)},
+        "device": f"{found['device']}: {found['name']}",
+        "blas": ", ".join(blas),
+        "data": digest(dataset.train_images, dataset.train_labels),
+    }
 
 
 def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class Augmentation:
                 )
         return cls(**found)
 
+    def text(self) -> str:
+        """What `parse` takes."""
+        return ",".join([f"shift={self.shift}"] * bool(self.shift) + ["flip"] * self.flip)
+
     def check(self, input_shape: tuple[int, ...]) -> None:
         """Raises SettingError for images that are too small, or are none."""
         if len(input_shape) != 3:

@@ -32,11 +32,16 @@ class Epoch:
 
 @dataclass
 class History:
-    """The epochs of one run. interrupted: Ctrl-C ended it, the last epoch is not in the list."""
+    """The epochs of one run. interrupted: Ctrl-C ended it, the last epoch is not in the list.
+
+    saves, saving: how often the state of the run was saved, and the seconds that this took.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     examples: int = 0
     interrupted: bool = False
+    saves: int = 0
+    saving: float = 0.0
 
     @property
     def seconds(self) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...device import Device
+from ...device.environment import described, environment
 from ...errors import SettingError
 from ...workers import default_threads, helpers
-from ..environment import described, environment
 from ..timing import BUDGET, NEEDED, Candidate, Rounds, interleave
 from . import others
 

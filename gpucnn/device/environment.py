@@ -10,7 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from .. import __version__
-from ..device import Device
+from . import Device
 
 LIBRARIES = {  # by the distributions that hold them
     "numpy": ("numpy",),

@@ -1,0 +1,58 @@
+"""run.toml: a run's exact configuration, in its folder, from which it can be repeated or resumed."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import GpucnnError
+
+MADE = "made"  # the table of what the run was made with, which nothing is read from
+HEAD = "# The settings of a run: `gpucnn train --config run.toml` repeats it.\n"
+NOTE = f"\n# What it ran with. The same settings give the same bits with the same of these.\n[{MADE}]\n"
+
+
+def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Write settings and what the run was made with; None is left out. Raises GpucnnError."""
+    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+    tables = {name: value for name, value in settings.items() if isinstance(value, Mapping) and value}
+    text = HEAD + _lines(plain) + "".join(f"\n[{name}]\n{_lines(table)}" for name, table in tables.items())
+    try:
+        path.write_text(text + NOTE + _lines(made), encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The settings. Raises GpucnnError for a file that cannot be read."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GpucnnError(f"{path}: there is no such file; a {path.name} of `gpucnn train` was expected") from None
+    except OSError as error:
+        raise GpucnnError(f"{path}: it cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GpucnnError(f"{path}: it is not TOML: {error}") from None
+    return {name: value for name, value in found.items() if name != MADE}
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    return "".join(f"{_key(name)} = {_value(value)}\n" for name, value in values.items() if value is not None)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+
+
+def _value(value: Any) -> str:
+    """A value as TOML: JSON's texts and lists are TOML's, too."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,145 @@
+"""A run's folder: found, claimed for one run at a time, and left as it was where nothing was trained."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import GpucnnError
+from .checkpoints import FOLDER as STATES
+
+MODEL, METRICS, CURVES, CONFIG = "model.safetensors", "metrics.jsonl", "curves.png", "run.toml"
+FILES = (MODEL, METRICS, CURVES, CONFIG, STATES)
+REPLACED = "replaced"  # where --force puts the run that was there, until the new one has its model
+
+
+@contextmanager
+def claimed(out: str | None, network: str, data: str, *, force: bool = False, resume: bool = False) -> Iterator[Path]:
+    """The folder for a run, held while the run lasts: out, or a new runs/NETWORK-DATA, with -2, -3, ... where needed.
+
+    Raises GpucnnError where another run holds it, where it cannot be written, or where out holds a run and neither
+    force nor resume says what to do with that. A run that ends before its first batch leaves everything as it was; one
+    that fails later leaves what it has, beside the run that it was to replace.
+    """
+    path, is_new = (_new(network, data), True) if out is None else _asked(Path(out))
+    with _locked(path):
+        old = path / REPLACED
+        try:
+            _check(path, force=force, resume=resume)
+            if force and not resume:
+                _move(path, old)
+            yield path
+        except BaseException as error:
+            if not (path / METRICS).exists():
+                _undo(path, old, is_new=is_new)
+            elif isinstance(error, GpucnnError) and old.exists():
+                raise type(error)(f"{error}; the run that was there before is in {old}") from None
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _new(network: str, data: str) -> Path:
+    name = re.sub(r"[^\w.+-]+", "-", network)  # module:factory is no folder's name everywhere
+    for end in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+        path = Path("runs") / f"{name}-{data}{end}"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.mkdir()  # fails where another process was a moment faster
+        except FileExistsError:
+            if not path.parent.is_dir():
+                raise GpucnnError("runs: a file of that name is in the way; say --out DIR") from None
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        else:
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def _asked(path: Path) -> tuple[Path, bool]:
+    is_new = not path.exists()
+    if not is_new and not path.is_dir():
+        raise GpucnnError(f"--out {path}: a file of that name is in the way; choose another folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return path, is_new
+
+
+def _check(path: Path, *, force: bool, resume: bool) -> None:
+    """Raises GpucnnError for what must not be written over, or cannot be."""
+    if not (force or resume):
+        if (path / MODEL).exists():
+            raise GpucnnError(f"--out {path}: it holds a finished run ({MODEL}); choose another folder, or say --force")
+        if (path / STATES).exists():
+            raise GpucnnError(
+                f"--out {path}: it holds a run that was cut off; go on with it by --resume {path}, choose another "
+                "folder, or say --force"
+            )
+    for name in FILES:
+        there = path / name
+        if os.path.lexists(there) and not (there.is_dir() if name == STATES else there.is_file()):
+            raise GpucnnError(f"{there}: what is there is in the way of the run's own; move it away")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise _unwritable(path, PermissionError(0, "Permission denied"))
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a run's files from one folder to another, which loses what it had of them."""
+    for name in FILES:
+        if (source / name).exists():
+            target.mkdir(exist_ok=True)
+            if (target / name).is_dir():
+                shutil.rmtree(target / name)
+            (source / name).replace(target / name)
+
+
+def _undo(path: Path, old: Path, *, is_new: bool) -> None:
+    """Take away what a run that did not begin has written, and bring the old one back. What fails is left."""
+    with contextlib.suppress(OSError):
+        (path / CONFIG).unlink(missing_ok=True)
+        shutil.rmtree(path / STATES, ignore_errors=True)
+        if old.exists():
+            _move(old, path)
+            old.rmdir()
+        if is_new:
+            path.rmdir()
+            if path.parent == Path("runs"):
+                path.parent.rmdir()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The folder is this process's; the system lets go of it when the process ends, however that comes."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        with contextlib.suppress(OSError):  # file systems that know no locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise GpucnnError(
+                    f"{path}: another run is writing there; wait until it ends, or choose another folder"
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> GpucnnError:
+    return GpucnnError(
+        f"{path}: the run cannot be written there: {error.strerror or error}; choose another folder with --out"
+    )
