@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +19,14 @@ import pytest
 from PIL import Image
 
 import gpucnn
+from gpucnn import Model, data, networks
 from gpucnn import command as cli
-from gpucnn import data, networks
 from gpucnn.data import Preprocessing
 from gpucnn.engine.acceleration import TABLES
-from gpucnn.errors import GpucnnError
+from gpucnn.errors import CheckpointError, GpucnnError
 from gpucnn.kernels.cuda.cublas import PRECISIONS
 from gpucnn.model import runs
+from gpucnn.model.folder import _new, claimed
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.schedules import SCHEDULES
 from gpucnn.training import Epoch, progress
@@ -237,7 +241,8 @@ def test_train_digits(gpucnn_):
 
     folder = Path("runs/softmax-regression-digits")
     assert found["model"] == str(folder / "model.safetensors")
-    assert sorted(entry.name for entry in folder.iterdir()) == ["curves.png", "metrics.jsonl", "model.safetensors"]
+    files = sorted(entry.name for entry in folder.iterdir())
+    assert files == ["checkpoints", "curves.png", "metrics.jsonl", "model.safetensors", "run.toml"]
     lines = metrics(folder)
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert all(
@@ -468,10 +473,21 @@ def test_places_that_cannot_be_written(refused):
     train = ("train", "softmax-regression", "--data", npz(), *FAST, "--out")
     refused(*train, "file", says="--out file: a file of that name is in the way; choose another folder")
     refused(*train, "file/run", says="file/run: the run cannot be written there: Not a directory")
-    Path("taken/metrics.jsonl").mkdir(parents=True)
-    refused(*train, "taken", says="taken: the run cannot be written there: Is a directory")
-    Path("full/model.safetensors").mkdir(parents=True)
-    refused(*train, "full", "--force", says="full/model.safetensors: the model cannot be saved: Is a directory")
+    for name in ("metrics.jsonl", "model.safetensors", "curves.png", "run.toml"):
+        Path(f"taken-{name}/{name}").mkdir(parents=True)
+        refused(*train, f"taken-{name}", "--force", says=f"{name}: what is there is in the way of the run's own; move")
+    Path("states").mkdir()
+    Path("states/checkpoints").write_text("mine")
+    refused(*train, "states", "--force", says="states/checkpoints: what is there is in the way of the run's own; move")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "curves.png", "run.toml"])
+def test_a_pipe_is_not_waited_for(refused, name):
+    Path("out").mkdir()
+    os.mkfifo(f"out/{name}")
+    train = ("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out", "--force")
+    refused(*train, says=f"out/{name}: what is there is in the way of the run's own; move it away")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
@@ -481,11 +497,64 @@ def test_a_folder_without_permission(refused):
     refused(*train, "closed", says="closed: the run cannot be written there: Permission denied")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk(refused):
-    Path("out").mkdir()
-    Path("out/metrics.jsonl").symlink_to("/dev/full")
-    refused("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out", says="No space left on device")
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_is_full_for_metrics_and_curves_keeps_the_model(gpucnn_, monkeypatch):
+    monkeypatch.setattr("gpucnn.model.curves.learning_curves", full)
+    monkeypatch.setattr(runs, "METRICS", "gone/metrics.jsonl")
+    status, _, err = gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out")
+    assert status == 0
+    assert "gpucnn: out/curves.png: the picture cannot be written: No space left on device; the run goes on" in err
+    assert "gpucnn: out/gone/metrics.jsonl: the metrics cannot be written: No such file or directory; the run" in err
+    assert gpucnn.load("out/model.safetensors", device="cpu").parameters
+
+
+def test_a_model_that_its_folder_does_not_take_is_saved_elsewhere(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    save = Model.save
+
+    def unless_there(model, path, **more):
+        if path == Path("out/model.safetensors"):
+            raise CheckpointError(f"{path}: the model cannot be saved: Read-only file system")
+        return save(model, path, **more)
+
+    monkeypatch.setattr(Model, "save", unless_there)
+    refused("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out", says="the trained model is in")
+    (rescued,) = tmp_path.glob("gpucnn-*/model.safetensors")
+    assert gpucnn.load(rescued, device="cpu").parameters
+
+
+def test_a_folder_that_is_removed_in_the_middle_is_made_again(gpucnn_, monkeypatch):
+    monkeypatch.setattr(progress.Lines, "epoch", lambda self, epoch: shutil.rmtree("out", ignore_errors=True))
+    assert gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out")[0] == 0
+    assert gpucnn.load("out/model.safetensors", device="cpu").parameters
+
+
+def test_a_run_that_fails_leaves_the_one_that_it_was_to_replace(gpucnn_, refused):
+    train = ("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out")
+    assert gpucnn_(*train)[0] == 0
+    before = {name: Path("out", name).read_bytes() for name in ("model.safetensors", "metrics.jsonl")}
+    refused(*train, "--force", "--augment", "shift=99", says="choose a smaller shift")
+    assert {name: Path("out", name).read_bytes() for name in before} == before
+    refused(*train, "--force", "--lr", "1e30", says="the run that was there before is in out/replaced")
+    assert {name: Path("out/replaced", name).read_bytes() for name in before} == before
+    assert gpucnn_(*train, "--force")[0] == 0
+    assert not Path("out/replaced").exists()
+
+
+def test_two_runs_into_one_folder(gpucnn_, refused):
+    train = ("train", "softmax-regression", "--data", npz(), *FAST)
+    with claimed("out", "n", "d"):
+        refused(*train, "--out", "out", says="out: another run is writing there; wait until it ends, or choose another")
+    assert gpucnn_(*train, "--out", "out")[0] == 0
+
+
+def test_runs_that_start_at_once_have_folders_of_their_own():
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: _new("net", "data"), range(40)))
+    assert len({*paths}) == 40
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -50,9 +50,10 @@ def root(
 def main() -> int:
     """Run the command on sys.argv and return its exit status."""
     status, sentence = 1, ""
-    warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {message}", err=True)
     try:
-        app(prog_name="gpucnn")
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {message}", err=True)
+            app(prog_name="gpucnn")
     except (GpucnnError, OSError) as error:
         sentence = str(error)
     except MemoryError as error:

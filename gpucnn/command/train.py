@@ -178,6 +178,8 @@ def train(
             with reporter(chosen.epochs) as shown:
                 history = runs.run(settings, dataset, model, path, (shown,), anyway=anyway)
             result = runs.result(model, dataset, history, path)
+    states = f"{history.saves} state{'s' * (history.saves != 1)}"
+    echo(f"saved {states} to resume from, in {history.saving:.2f} s", err=True)
     if history.interrupted:
         stopped = f"interrupted in epoch {len(history.epochs) + 1}"
         echo(f"{stopped}; what was learnt until then is in {path}; --resume {path} goes on from there", err=True)
@@ -188,8 +190,7 @@ def train(
         print(
             f"test accuracy {100 * result['test_accuracy']:.2f} %, loss {result['test_loss']:.4f}, "
             f"on {len(dataset.test_labels):,} images\n"
-            f"{speed if history.epochs else ''}saved in {path}, "
-            f"and {history.saves} state{'s' * (history.saves != 1)} to resume from, in {history.saving:.2f} s"
+            f"{speed if history.epochs else ''}saved in {path}"
         )
     if history.interrupted:
         raise Exit(130)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import json
 import math
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,13 @@ from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import CheckpointError, GpucnnError, SettingError, TrainingError
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
-from ..training import Epoch, History
+from ..training import History
 from ..training.augmentation import Augmentation
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
 from .fitting import digest
 from .folder import CURVES, METRICS, MODEL
+from .recorder import Recorder, without
 
 
 @dataclass(frozen=True)
@@ -120,54 +119,6 @@ def shown(options: Mapping[str, Any]) -> str:
     )
 
 
-class Recorder:
-    """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
-
-    The file appears with the first batch; lines of the epoch that runs, and of later ones, are of a run that was cut
-    off and go. Where it cannot be written, that is said once, and the run goes on.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._begun = path, False
-
-    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        if not self._begun:
-            self._begun = True
-            self._write(_lines_before(self.path, epoch), "w")
-
-    def epoch(self, epoch: Epoch) -> None:
-        self._write(_line(epoch), "a")
-
-    def finish(self, epochs: Sequence[Epoch]) -> None:
-        """All the run's epochs, of its parts before it was resumed too."""
-        self._write("".join(map(_line, epochs)), "w")
-
-    def _write(self, text: str, mode: str) -> None:
-        with _said(f"{self.path}: the metrics cannot be written"), self.path.open(mode, encoding="utf-8") as file:
-            file.write(text)
-
-
-def _line(epoch: Epoch) -> str:
-    return json.dumps(dataclasses.asdict(epoch)) + "\n"
-
-
-def _lines_before(path: Path, epoch: int) -> str:
-    """Those of the epochs before that one. One epoch has one line, and the first line is of the first."""
-    try:
-        return "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[: epoch - 1])
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-@contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
-    """Around what a run can do without: an error of the file system is a warning."""
-    try:
-        yield
-    except OSError as error:
-        warnings.warn(f"{what}: {error.strerror or error}; the run goes on without", stacklevel=3)
-
-
 def run(
     settings: Settings,
     dataset: Dataset,
@@ -206,7 +157,7 @@ def run(
     if history.epochs:
         from .curves import learning_curves
 
-        with _said(f"{path / CURVES}: the picture cannot be written"):
+        with without(f"{path / CURVES}: the picture cannot be written"):
             learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
     return history
 

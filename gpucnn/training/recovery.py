@@ -54,7 +54,7 @@ class LastGood:
             good += 1
         else:
             self.restore()
-            return "", run.step.steps > 0
+            return "", good > 0
         self.restore()
         for _ in range(good):
             self._next_is_good()

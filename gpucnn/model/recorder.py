@@ -1,0 +1,60 @@
+"""metrics.jsonl: a line per epoch of a run, as it happens."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..training import Epoch
+
+
+class Recorder:
+    """Writes a line of metrics.jsonl per epoch, at once, so that a run that is cut short keeps its past.
+
+    The file appears with the first batch; lines of the epoch that runs, and of later ones, are of a run that was cut
+    off and go. Where it cannot be written, that is said once, and the run goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._begun = path, False
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        if not self._begun:
+            self._begun = True
+            self._write(_lines_before(self.path, epoch), "w")
+
+    def epoch(self, epoch: Epoch) -> None:
+        self._write(_line(epoch), "a")
+
+    def finish(self, epochs: Sequence[Epoch]) -> None:
+        """All the run's epochs, of its parts before it was resumed too."""
+        self._write("".join(map(_line, epochs)), "w")
+
+    def _write(self, text: str, mode: str) -> None:
+        with without(f"{self.path}: the metrics cannot be written"), self.path.open(mode, encoding="utf-8") as file:
+            file.write(text)
+
+
+def _line(epoch: Epoch) -> str:
+    return json.dumps(dataclasses.asdict(epoch)) + "\n"
+
+
+def _lines_before(path: Path, epoch: int) -> str:
+    """Those of the epochs before that one. One epoch has one line, and the first line is of the first."""
+    try:
+        return "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[: epoch - 1])
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+@contextlib.contextmanager
+def without(what: str) -> Iterator[None]:
+    """Around what a run can do without: an error of the file system is a warning."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"{what}: {error.strerror or error}; the run goes on without", stacklevel=3)
