@@ -137,12 +137,19 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
         if source is None or source.name != "COMMANDLINE" or name in (*NOT_SETTINGS[1:3], "as_json", "epochs"):
             continue
         given = context.params[name]
-        if str(given) != str(saved) and not (name == "lr" and float(given) == float(saved or "nan")):
+        if _compared(name, given) != _compared(name, saved):
             then = "" if name in NOT_SETTINGS or saved is None else f" (the run began with {saved})"
             raise GpucnnError(
                 f"--resume {folder}: --{name.replace('_', '-')} {given} is not what the run began with{then}; leave it "
                 "out, or say --anyway to go on with it"
             )
+
+
+def _compared(name: str, value: Any) -> Any:
+    """An option's value, from the command line or a file, the same where the same is meant."""
+    with contextlib.suppress(ValueError, TypeError):
+        return float(value)
+    return as_path(value) if name == "data" and value is not None else value
 
 
 def as_path(data: str) -> str:

@@ -20,8 +20,10 @@ def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> N
     plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
     tables = {name: value for name, value in settings.items() if isinstance(value, Mapping) and value}
     text = HEAD + _lines(plain) + "".join(f"\n[{name}]\n{_lines(table)}" for name, table in tables.items())
+    part = path.with_name(f".{path.name}-part")
     try:
-        path.write_text(text + NOTE + _lines(made), encoding="utf-8", errors="replace")
+        part.write_text(text + NOTE + _lines(made), encoding="utf-8", errors="replace")
+        part.replace(path)
     except OSError as error:
         raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
 
@@ -44,7 +46,7 @@ def _lines(values: Mapping[str, Any]) -> str:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _value(name)
 
 
 def _value(value: Any) -> str:

@@ -34,6 +34,8 @@ def claimed(out: str | None, network: str, data: str, *, force: bool = False, re
             _check(path, force=force, resume=resume)
             if force and not resume:
                 _move(path, old)
+            for left in [*path.glob(f".{MODEL}-*"), *path.glob(f".{CONFIG}-*"), *(path / STATES).glob(".step-*")]:
+                left.unlink(missing_ok=True)  # half a file, of a process that was killed while it wrote
             yield path
         except BaseException as error:
             if not (path / METRICS).exists():

@@ -1,0 +1,202 @@
+"""run.toml and what takes it: train --config, train --resume."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gpucnn
+from gpucnn import command as cli
+from gpucnn.errors import GpucnnError
+from gpucnn.model import config
+
+FAST = ("--device", "cpu", "--threads", "1", "--epochs", "2", "--batch-size", "8")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 16, 16), dtype=np.uint8), np.arange(40) % 4
+    np.savez("tiny.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+
+
+@pytest.fixture
+def train(monkeypatch, capsys):
+    """train(...) -> exit status, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["gpucnn", "train", *map(str, arguments)])
+        status = cli.main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def theta(folder):
+    return gpucnn.load(Path(folder, "model.safetensors"), device="cpu").theta
+
+
+def settings(folder):
+    return tomllib.loads(Path(folder, "run.toml").read_text())
+
+
+PLAIN = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False)
+TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+VALUES = PLAIN | TEXT | st.lists(st.integers(0, 9) | TEXT)
+
+
+@given(st.dictionaries(TEXT.filter(bool), VALUES), st.dictionaries(TEXT, PLAIN | TEXT))
+def test_what_is_written_is_read(values, made):
+    path = Path("run.toml")
+    values.pop(config.MADE, None)
+    config.write(path, values, made)
+    assert config.read(path) == {name: value for name, value in values.items() if value is not None}
+    assert tomllib.loads(path.read_text(encoding="utf-8"))["made"] == {k: v for k, v in made.items() if v is not None}
+
+
+def test_a_run_says_all_that_decided_it(train):
+    options = ("--set", "hidden=6", "--lr", "0.01", "--augment", "shift=1", "--seed", 3)
+    assert train("two-conv", "--data", "tiny.npz", *FAST, *options, "--out", "a", "--validation", 0)[0] == 0
+    found = settings("a")
+    made = found.pop("made")
+    assert found == {
+        "network": "two-conv",
+        "data": str(Path("tiny.npz").resolve()),
+        "invert": False,
+        "device": "cpu",
+        "epochs": 2,
+        "batch_size": 8,
+        "lr": 0.01,
+        "schedule": "one-cycle",
+        "validation": 0.0,
+        "augment": "shift=1",
+        "threads": 1,
+        "seed": 3,
+        "kernels": "default",
+        "precision": "float32",
+        "graph": False,
+        "set": {"hidden": 6},
+    }
+    assert made["gpucnn"] == gpucnn.__version__
+    assert made["numpy"] == np.__version__
+    assert " for " in made["blas"]
+    assert len(made["data"]) == 64
+    assert made["command"].startswith("gpucnn train two-conv --data tiny.npz")
+
+
+def test_a_file_repeats_its_run_and_options_beside_it_count_more(train):
+    options = ("--set", "hidden=6", "--augment", "shift=1,flip", "--classes", "0,1,2")
+    assert train("softmax-regression", "--data", "tiny.npz", *FAST, *options[2:], "--out", "a")[0] == 0
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+    assert settings("b") | {"made": 0} == settings("a") | {"made": 0}
+    assert train("--config", "a/run.toml", "--out", "c", "--seed", 1, "--epochs", 1)[0] == 0
+    assert (settings("c")["seed"], settings("c")["epochs"]) == (1, 1)
+
+
+def test_a_file_of_ones_own(train):
+    Path("mine.toml").write_text(
+        'network = "two-conv"\ndata = "tiny.npz"\nbatch-size = 8\nepochs = 1\ndevice = "cpu"\n'
+        "threads = 1\n[set]\nfilters = [2, 3]\n"
+    )
+    assert train("--config", "mine.toml", "--out", "a")[0] == 0
+    assert settings("a")["set"] == {"filters": [2, 3]}
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("epoch = 3", "mine.toml: epoch is no setting of a run; did you mean epochs?"),
+        ("out = 'x'", "mine.toml: out is no setting of a run"),
+        ("epochs = [3]", "mine.toml: epochs = [3]: one value was expected, as --epochs takes it"),
+        ("set = 3", "mine.toml: set = 3: a table was expected"),
+        ("epochs = ", "mine.toml: it is not TOML"),
+        ("\udcff", "mine.toml: it is not TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_meant(train, text, sentence):
+    Path("mine.toml").write_text(text, errors="surrogateescape")
+    status, _, err = train("--config", "mine.toml")
+    assert status == 1
+    assert err.startswith("gpucnn: ")
+    assert sentence in err
+
+
+@pytest.mark.parametrize(
+    ("text", "option"), [("epochs = 0", "--epochs"), ("lr = 'x'", "--lr"), ("seed = 1.5", "--seed")]
+)
+def test_a_value_that_an_option_does_not_take(train, text, option):
+    Path("mine.toml").write_text(text)
+    status, _, err = train("--config", "mine.toml")
+    assert status == 2
+    assert option in err
+
+
+def test_files_that_are_not_there(train):
+    assert "nowhere.toml: there is no such file" in train("--config", "nowhere.toml")[2]
+    assert "run.toml: there is no such file" in train("--resume", "nowhere")[2]
+    with pytest.raises(GpucnnError, match="it cannot be read: Is a directory"):
+        config.read(Path())
+
+
+def test_a_run_that_is_over_is_resumed_to_the_same_and_to_more_epochs(train):
+    arguments = ("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a", "--json")
+    first = json.loads(train(*arguments)[1])
+    before, lines = theta("a"), Path("a/metrics.jsonl").read_text()
+    found = json.loads(train("--resume", "a", "--json")[1])
+    assert found | {"seconds": 0, "images_per_second": 0} == first | {"seconds": 0, "images_per_second": 0}
+    np.testing.assert_array_equal(theta("a"), before)
+    assert Path("a/metrics.jsonl").read_text() == lines
+    status, _, err = train("--resume", "a", "--epochs", 3)
+    assert status == 0
+    assert "epochs 2 then and 3 now" in err
+    assert "another run" in err
+    assert Path("a/metrics.jsonl").read_text().startswith(lines)
+    assert settings("a")["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--lr", "0.5"), "--lr 0.5 is not what the run began with"),
+        (("--threads", "2"), "--threads 2 is not what the run began with (the run began with 1)"),
+        (("--data", "digits"), "--data digits is not what the run began with"),
+        (("two-conv",), "two-conv is not what the run began with (the run began with softmax-regression)"),
+        (("--out", "b"), "--out b is not what the run began with"),
+    ],
+)
+def test_a_resumed_run_takes_no_other_options(train, options, sentence):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    status, _, err = train("--resume", "a", *options)
+    assert status == 1
+    assert sentence in err
+    assert "--anyway" in err
+
+
+def test_the_same_options_may_be_said_again(train):
+    arguments = ("softmax-regression", "--data", "tiny.npz", *FAST, "--lr", "0.01", "--out", "a")
+    assert train(*arguments)[0] == 0
+    assert train("--resume", "a", *arguments)[0] == 0
+
+
+def test_another_rate_goes_on_anyway(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    assert train("--resume", "a", "--lr", "0.5", "--epochs", "4", "--anyway")[0] == 0
+
+
+def test_other_data_in_the_same_file_is_refused(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    images, labels = np.zeros((40, 16, 16), np.uint8), np.arange(40) % 4
+    np.savez("tiny.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    status, _, err = train("--resume", "a")
+    assert status == 1
+    assert "another data" in err

@@ -1,0 +1,127 @@
+"""A run that is killed at random moments, and resumed, ends with the same bits and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpucnn
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
+
+# States are saved after every update, and helper processes share steps however small they are.
+COMMAND = """
+import sys
+from gpucnn.command import main
+from gpucnn.engine import sharded_step
+from gpucnn.model import checkpoints
+from gpucnn.training import pace
+checkpoints.LEAST, pace.Pace.RATIO, sharded_step.WORTH_A_WORKER = 0.0, {ratio}, 1e-9
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+TRAIN = ("two-conv", "--data", "tiny.npz", "--device", "cpu", "--threads", "3", "--batch-size", "32", "--epochs", "40")
+MARK = "GPUCNN_TEST_OF_KILLS"
+LONGEST = 60.0  # seconds until a process has ended
+
+
+def environment(mark):
+    path = str(Path(gpucnn.__file__).parents[1])
+    return os.environ | {"PYTHONPATH": path, MARK: mark}
+
+
+def start(mark, *arguments, ratio=0.0):
+    Path("train.py").write_text(COMMAND.format(ratio=ratio))
+    return subprocess.Popen(
+        [sys.executable, "train.py", "train", *arguments],
+        env=environment(mark),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes(mark):
+    """Those that were started with the mark and still live."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}\0".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def newest(folder):
+    return max((path.name for path in Path(folder, "checkpoints").glob("step-*")), default="")
+
+
+def killed(process, folder, rng):
+    """Kill it at a random moment of its training, or before; False where it ended first."""
+    before, started = newest(folder), time.monotonic()
+    if rng.random() < 0.8:
+        while process.poll() is None and newest(folder) == before and time.monotonic() - started < LONGEST:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.2))
+    else:
+        time.sleep(rng.uniform(0, 2))
+    ended = process.poll() is not None
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=LONGEST)
+    return not ended
+
+
+def metrics(folder):
+    lines = map(json.loads, Path(folder, "metrics.jsonl").read_text().splitlines())
+    return [line | {"seconds": 0} for line in lines]
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, kills):
+    monkeypatch.chdir(tmp_path)
+    draw, rng = np.random.default_rng(0), random.Random(kills)
+    images, labels = draw.integers(0, 256, (200, 16, 16), dtype=np.uint8), np.arange(200) % 4
+    np.savez("tiny.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
+    shared = {*Path("/dev/shm").iterdir()} if Path("/dev/shm").exists() else set()
+    mark, done, runs = str(os.getpid()), 0, 0
+    while done < kills:
+        seed = ("--seed", str(runs), "--augment", "shift=1")
+        whole = start(mark, *TRAIN, *seed, "--out", f"whole-{runs}", ratio=100.0)
+        assert whole.wait(LONGEST) == 0
+        folder = Path(f"cut-{runs}")
+        process = start(mark, *TRAIN, *seed, "--out", str(folder))
+        while done < kills and killed(process, folder, rng):
+            done += 1
+            again = (
+                ("--resume", str(folder)) if (folder / "run.toml").exists() else (*TRAIN, *seed, "--out", str(folder))
+            )
+            process = start(mark, *again)
+        out, err = process.communicate(timeout=LONGEST)
+        if process.returncode:  # it ended while it was watched
+            assert process.returncode == -signal.SIGKILL, err
+            process = start(mark, "--resume", str(folder))
+            out, err = process.communicate(timeout=LONGEST)
+        assert process.returncode == 0, err
+        assert "test accuracy" in out
+        both = (gpucnn.load(each / "model.safetensors", device="cpu") for each in (folder, Path(f"whole-{runs}")))
+        found, expected = (model.theta for model in both)
+        np.testing.assert_array_equal(found, expected)
+        assert metrics(folder) == metrics(f"whole-{runs}")
+        assert sorted(path.name for path in folder.rglob(".*")) == []
+        runs += 1
+    deadline = time.monotonic() + LONGEST
+    while processes(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes(mark) == []
+    assert not Path("/dev/shm").exists() or {*Path("/dev/shm").iterdir()} <= shared
+    print(f"{done} kills in {runs} runs, each resumed to the same bits")
