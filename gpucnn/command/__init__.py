@@ -11,6 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import GpucnnError
+from ..kernels.cuda import compiling
 from . import bench
 from .catalogue import data_app, networks
 from .reports import check, compare, doctor
@@ -49,6 +50,7 @@ def root(
 def main() -> int:
     """Run the command on sys.argv and return its exit status."""
     status, sentence = 1, ""
+    compiling.tell = lambda: typer.echo("compiling CUDA kernels (once per machine) ...", err=True)
     try:
         app(prog_name="gpucnn")
     except (GpucnnError, OSError) as error:

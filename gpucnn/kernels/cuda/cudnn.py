@@ -203,7 +203,7 @@ class Convolutions:
             return self.library.create_handle()
         except RuntimeError as error:
             raise DeviceError(
-                f"cuDNN does not start on this device ({reason_of(error)}); run `gpucnn doctor`, or use kernels 'fused'"
+                f"cuDNN does not start on this device ({reason_of(error)}); run `gpucnn doctor`, or leave kernels out"
             ) from error
 
     def _run(self, convolution: Convolution, *arrays: Array) -> None:
