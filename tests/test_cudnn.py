@@ -25,7 +25,7 @@ from gpucnn.device import Device
 from gpucnn.engine.acceleration import Acceleration
 from gpucnn.errors import DeviceError, SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, cuda
-from gpucnn.kernels.cuda import cudnn
+from gpucnn.kernels.cuda import cublas, cudnn
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
@@ -199,6 +199,52 @@ def test_the_handle_is_given_back(fake_cudnn):
     assert fake_cudnn.streams
     del made
     assert not fake_cudnn.streams
+
+
+class Ending:
+    """cuBLAS and cuDNN, as far as their handles go."""
+
+    def __init__(self):
+        self.said = []
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: self.said.append(name) or 0
+
+
+def handles():
+    """What holds a handle, and the library that is told."""
+    library, gpu = Ending(), cuda.Gpu()
+    made = cudnn.Convolutions(library, gpu, "float32", None), cublas.Products(library, "float32", gpu)
+    made[0]._handle = made[0]._started()
+    made[1]._begin()
+    return made, library
+
+
+def ended(library):
+    return sorted(name for name in library.said if "estroy" in name)
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["in time", "after the modules"])
+def test_handles_are_given_back_silently(emptied, fake_cuda, monkeypatch):
+    """Also when Python, as it ends, has set the names of modules to None."""
+    errors, (made, library) = [], handles()
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: errors.append(found.exc_value))
+    with monkeypatch.context() as patch:
+        for module in (cublas, cudnn) if emptied else ():
+            for name in [each for each in vars(module) if not each.startswith("__")]:
+                patch.setattr(module, name, None)
+        del made
+    assert not errors
+    assert ended(library) == ["cublasDestroy_v2", "destroy_handle"]
+
+
+def test_handles_are_left_to_cuda_when_python_ends(fake_cuda):
+    import weakref
+
+    made, library = handles()
+    kept = [each for each in weakref.finalize._registry if each.peek() and each.peek()[0] in made]
+    assert [each.atexit for each in kept] == [False, False]
+    assert not ended(library)
 
 
 def test_a_cudnn_that_does_not_start(fake_cudnn, monkeypatch):
