@@ -161,6 +161,28 @@ def test_the_recordings_memory_lives_as_long_as_it_does(fake_cuda):
     assert len(others) == 20
 
 
+def test_memory_that_is_free_is_given_back_before_a_recording(fake_cuda, monkeypatch):
+    """The recording takes its own: both together may not fit."""
+    freed, pool = [], sys.modules["cupy"].get_default_memory_pool()
+    monkeypatch.setattr(pool, "free_all_blocks", lambda: freed.append(fake.recorded))
+    rig = Rig()
+    for _ in range(WARM + 2):
+        rig()
+    assert freed == [None]
+
+
+def test_a_recording_that_does_not_fit_leaves_the_step_eager(fake_cuda, monkeypatch):
+    expected = trained(SMALL, SGD(), "cpu")
+
+    def full(size):
+        raise MemoryError("out of memory allocating 9 bytes")
+
+    monkeypatch.setattr(sys.modules["cupy"].cuda, "Memory", full)
+    with pytest.warns(UserWarning, match=r"no CUDA graph: recording the step failed \(MemoryError: out of memory"):
+        found = trained(SMALL, SGD(), "cuda")
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
+
+
 def test_no_garbage_is_collected_while_recording(fake_cuda):
     seen = []
     Device("cuda").record(lambda: seen.append(gc.isenabled()))
