@@ -84,7 +84,7 @@ class RecordedStep:
         self.obstacle = why
         if why not in self._said:
             self._said.add(why)
-            warnings.warn(f"no CUDA graph: {why}; training goes on kernel by kernel", stacklevel=4)
+            warnings.warn(f"no CUDA graph: {why}; training goes on kernel by kernel", stacklevel=5)
 
 
 def _strangers(whole: WholeStep) -> Iterator[str]:
