@@ -432,18 +432,48 @@ def test_the_vectors_on_a_gpu_stay_where_they_are_after_a_fork(fake_cuda):
     assert on_cpu.execution.theta is not before[1]
 
 
-def test_a_compiler_that_takes_long_is_announced_once(monkeypatch):
-    said = []
-    monkeypatch.setattr(compiling, "LOADED", 0.01)
-    monkeypatch.setattr(compiling, "tell", lambda: said.append("compiling"))
-    with compiling.announced():
-        assert not said
+@pytest.fixture
+def said(monkeypatch):
+    """What the user is told while kernels are compiled."""
+    found: list[str] = []
+    monkeypatch.setattr(compiling, "tell", lambda: found.append("compiling"))
+    monkeypatch.setattr(compiling, "_compiled", 0.0)
+    return found
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def test_a_compiler_that_takes_long_is_announced_once(said, monkeypatch):
+    monkeypatch.setattr(compiling, "PATIENCE", 0.05)
     for _ in range(2):
         with compiling.announced():
-            deadline = time.monotonic() + 20
-            while not said and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: said)
     assert said == ["compiling"]
+
+
+def test_many_kernels_that_take_long_together_are_announced(said, monkeypatch):
+    """Each alone would not be."""
+    monkeypatch.setattr(compiling, "PATIENCE", 1e6)
+    for _ in range(2):
+        with compiling.announced():
+            time.sleep(2 * compiling.LOADED)
+    assert compiling._compiled >= 4 * compiling.LOADED
+    monkeypatch.setattr(compiling, "PATIENCE", compiling._compiled)
+    with compiling.announced():
+        until(lambda: said)
+    assert said == ["compiling"]
+
+
+def test_kernels_that_are_loaded_are_not_announced(said, monkeypatch):
+    monkeypatch.setattr(compiling, "LOADED", 1e6)
+    monkeypatch.setattr(compiling, "PATIENCE", 0.0)
+    with compiling.announced():
+        pass
+    assert (said, compiling._compiled) == ([], 0.0)
 
 
 def test_the_command_announces_it(fake_cuda, monkeypatch, capsys, tmp_path):
@@ -453,12 +483,10 @@ def test_the_command_announces_it(fake_cuda, monkeypatch, capsys, tmp_path):
 
     class Slow(module):
         def get_function(self, name):
-            deadline = time.monotonic() + 20
-            while compiling.tell is not None and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: compiling.tell is None)
             return super().get_function(name)
 
-    monkeypatch.setattr(compiling, "LOADED", 0.01)
+    monkeypatch.setattr(compiling, "PATIENCE", 0.05)
     monkeypatch.setattr(compiling, "tell", None)
     monkeypatch.setattr(sys.modules["cupy"], "RawModule", Slow)
     arguments = ["softmax-regression", "--device", "cuda", "--epochs", "1", "--out", str(tmp_path / "run"), "--json"]

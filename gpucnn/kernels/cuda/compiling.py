@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 
-LOADED = 0.5  # seconds; kernels that were compiled before are loaded sooner
+LOADED = (
+    0.02  # seconds; a kernel that was compiled before is loaded sooner, but for the first, which loads the compiler
+)
+PATIENCE = 0.8  # seconds of compiling, of all kernels together, before the user is told
 
 # What tells the user, once; a command sets it, for a library prints nothing.
 tell: Callable[[], None] | None = None
+_compiled = 0.0  # seconds so far
 
 
 @contextlib.contextmanager
 def announced() -> Iterator[None]:
-    """Around what may compile: the user is told when it takes longer than to load what has been compiled before."""
+    """Around what may compile a kernel: the user is told while it does, when all have taken longer than PATIENCE."""
+    global _compiled
     if tell is None:
         yield
         return
-    timer = threading.Timer(LOADED, _tell)
+    start = time.perf_counter()
+    timer = threading.Timer(max(LOADED, PATIENCE - _compiled), _tell)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        took = time.perf_counter() - start
+        _compiled += took if took > LOADED else 0.0
 
 
 def _tell() -> None:

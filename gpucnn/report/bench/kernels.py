@@ -107,14 +107,17 @@ def _by_events(execution: Execution, call: Callable[[], Any]) -> list[Kernel]:
 
         return timed
 
-    launch, multiply = gpu.launch, gpu.multiply
-    gpu.launch = watched(launch, lambda name, *_: name)
+    launches, multiply = [name for name in dir(gpu) if name.startswith("launch")], gpu.multiply
+    for each in launches:
+        setattr(gpu, each, watched(getattr(gpu, each), lambda name, *_: name))
     gpu.multiply = watched(multiply, _product)
     try:
         for _ in range(STEPS):
             call()
     finally:
-        gpu.launch, gpu.multiply = launch, multiply
+        gpu.multiply = multiply
+        for each in launches:
+            delattr(gpu, each)  # its class's own is seen again
     execution.device.synchronize()
     elapsed = execution.device.xp.cuda.get_elapsed_time
     return per_step([(name, 1e3 * elapsed(before, after)) for name, before, after in seen], STEPS)
