@@ -77,9 +77,9 @@ class Acceleration:
                 "surroundings; gpucnn's own convolutions are used",
                 stacklevel=4,
             )
-        return self._of_cuda(device, dtype, library)
+        return self._of_cuda(device, dtype, library, exact_ties)
 
-    def _of_cuda(self, device: Device, dtype: str, library: Any) -> Kernels:
+    def _of_cuda(self, device: Device, dtype: str, library: Any, exact_ties: bool) -> Kernels:
         from ..kernels.cuda import table
 
         try:
@@ -95,7 +95,7 @@ class Acceleration:
                 f"{why}; the equations are computed on CuPy's arrays, which is slower; run `gpucnn doctor`",
                 stacklevel=5,
             )
-            return choose(device.kind)
+            return choose(device.kind, exact_ties=exact_ties)
 
     def _refuse_what_needs_kernels_of_cuda(self, device: Device) -> None:
         if self._asked and device.kind == "cpu":
