@@ -375,6 +375,21 @@ def test_where_kernels_do_not_compile_the_equations_compute(fake_cuda, monkeypat
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
 
 
+def test_a_kernel_that_does_not_compile_later_is_a_sentence(fake_cuda, monkeypatch):
+    module = sys.modules["cupy"].RawModule
+
+    class Broken(module):
+        def get_function(self, name):
+            if name == "sgd":
+                raise _CompileError("kernels.cu(3): error: too much shared data")
+            return super().get_function(name)
+
+    monkeypatch.setattr(sys.modules["cupy"], "RawModule", Broken)
+    said = r"the CUDA kernel sgd does not start \(_CompileError: .*too much shared data\); .* kernels 'reference'"
+    with pytest.raises(DeviceError, match=said):
+        trained(SMALL, SGD(), "cuda")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

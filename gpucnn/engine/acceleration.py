@@ -85,9 +85,11 @@ class Acceleration:
         try:
             with device.activate():
                 return table(self.precision, dtype, cudnn=library)
-        except (GpucnnError, MemoryError):
+        except MemoryError:
             raise
         except Exception as error:  # whatever a compiler, a driver or a missing library raises
+            if self._asked and isinstance(error, GpucnnError) and error.__cause__ is None:
+                raise  # it says what is missing for what was asked for
             why = f"gpucnn's CUDA kernels do not start on {device} ({reason_of(error)})"
             if self._asked:
                 raise DeviceError(f"{why}, and {self._asked} needs them; run `gpucnn doctor`") from error

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ...device import reason_of
+from ...errors import DeviceError
 from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ...optimizers import SGD, Adam, AdamW
 from .. import Pair
@@ -113,8 +115,16 @@ class Gpu:
         if key not in self._functions:
             if key[1:] not in self._modules:
                 self._modules[key[1:]] = self.xp.RawModule(code=source(), options=options(dtype, wide))
-            with compiling.announced():
-                self._functions[key] = self._modules[key[1:]].get_function(name)
+            try:
+                with compiling.announced():
+                    self._functions[key] = self._modules[key[1:]].get_function(name)
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever a compiler or a driver raises
+                raise DeviceError(
+                    f"the CUDA kernel {name} does not start ({reason_of(error)}); run `gpucnn doctor`, or use kernels "
+                    "'reference'"
+                ) from error
         return self._functions[key]
 
 
