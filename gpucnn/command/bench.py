@@ -81,8 +81,7 @@ def bench(
 
     memory: the most that a training step holds, measured on the CPU in processes of their own.
 
-    profile: a training step's time by layer, forward and backward, and on CUDA its kernels in order. Gpucnn alone, on
-    one thread of the CPU or on CUDA.
+    profile: a training step's time by layer, on one thread of the CPU or on CUDA; there also its kernels, in order.
     """
     mode, names = _mode(words or [])
     for option in context.params:
