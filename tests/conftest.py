@@ -1,15 +1,23 @@
-"""The array libraries that every law is put to."""
+"""The array libraries that every law is put to; and where processes that tests start find gpucnn."""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+import gpucnn
+
+# gpucnn may be on the path without being installed, and what else is there may not be installed either
+_PLACES = str(Path(gpucnn.__file__).parents[1]), os.environ.get("PYTHONPATH")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PLACES))
 
 
 @dataclass(frozen=True)

@@ -404,7 +404,8 @@ def module() -> types.ModuleType:
     for name in ("empty", "asarray", "asnumpy", "ascontiguousarray", "RawModule"):
         setattr(cupy, name, globals()[name])
     cupy.ndarray, cupy.matmul = Array, lambda a, b: _ours(_plain(a) @ _plain(b))  # type: ignore[attr-defined]
-    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)  # type: ignore[attr-defined]
+    pool = types.SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=lambda: _not_recordable("freeing memory"))
+    cupy.get_default_memory_pool = lambda: pool  # type: ignore[attr-defined]
     return cupy
 
 

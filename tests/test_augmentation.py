@@ -158,7 +158,7 @@ def test_fused_steps_train_on_the_same_images(graph, floats, fake_cuda):
     images, labels = pictures(50), np.arange(50) % 3
     images = images / 255 if floats else images
     losses = []
-    for options in ({"device": "cpu", "threads": 1}, {"device": "cuda", "kernels": "fused", "graph": graph}):
+    for options in ({"device": "cpu", "threads": 1}, {"device": "cuda", "graph": graph}):
         model = Model(SMALL, dtype="float64", **options)
         step, put = model.execution.step(model.loss, SGD(), augmentation=HOW), model.device.put
         stored, targets, order = put(images), put(labels), put(np.arange(20))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from gpucnn.layers.initializers import generator
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.report import timing
-from gpucnn.report.bench import memory, others, process, profile, rows, scaling, steps, time_to, until
+from gpucnn.report.bench import candidates, memory, others, process, profile, rows, scaling, steps, time_to, until
 from gpucnn.report.bench.session import BenchOptions
 from gpucnn.report.timing import Candidate
 
@@ -146,6 +149,151 @@ def test_a_named_network_takes_the_same_step_in_jax(name):
     for path, array in model.parameters.items():
         layer, part = path.split("/")
         np.testing.assert_allclose(step.params[layer][part], array, rtol=1e-3, atol=1e-5)
+
+
+class FakeGraph:
+    """As much of torch.cuda as a capture by hand uses, on the CPU: what is "captured" runs, and runs again."""
+
+    def __init__(self):
+        self.said, self.step = [], None
+
+    def __getattr__(self, name):
+        def called(*arguments):
+            self.said.append(name)
+            return contextlib.nullcontext()
+
+        return called
+
+    def install(self, monkeypatch):
+        import torch
+
+        for name in ("stream", "graph"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        stream = types.SimpleNamespace(wait_stream=lambda other: self.said.append("wait"))
+        monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: types.SimpleNamespace(replay=self.replay))
+        return self
+
+
+@needs_torch
+def test_a_step_is_captured_whole_after_steps_on_another_stream(monkeypatch):
+    import torch
+
+    fake, (images, labels) = FakeGraph().install(monkeypatch), examples(networks.build("single-filter"))
+    peer = torch_peer.Peer(networks.build("single-filter"), SoftmaxCrossEntropy(), fused=True)
+    assert peer.optimizer.defaults["fused"]
+    seen, step = [], peer.step
+
+    def noted(x, labels):
+        seen.append(fake.said[-1])
+        step(x, labels)
+
+    monkeypatch.setattr(peer, "step", noted)
+    captured = torch_peer.Captured(peer, peer.put(images), torch.from_numpy(labels))
+    assert seen == ["stream"] * torch_peer.Captured.WARM + ["graph"]
+    assert fake.said == ["wait", "stream", "wait", "graph"]
+    captured()
+    assert fake.said[-1] == "replay"
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_fused_optimiser_moves_as_the_other(name):
+    import torch
+
+    theta = np.linspace(-1, 1, 7)
+    ends = []
+    for fused in (False, True):
+        start = torch.tensor(theta, requires_grad=True)
+        made = torch_peer.optimizer_of(OPTIMIZERS[name], [start], 0.05, fused=fused)
+        assert bool(made.defaults["fused"]) == fused
+        if fused and name != "sgd":
+            assert made.defaults["capturable"]
+            made.param_groups[0]["capturable"] = False  # which is for a GPU alone
+        for _ in range(3):
+            made.zero_grad()
+            (start**3).sum().backward()
+            made.step()
+        ends.append(start.detach().numpy())
+    np.testing.assert_allclose(*ends, rtol=1e-9)
+
+
+@needs_torch
+@pytest.mark.parametrize("autotune", [False, True])
+def test_on_a_gpu_everything_of_pytorch_is_timed(monkeypatch, autotune):
+    case = candidates.Case.of("single-filter", 4)
+    shape = case.network, case.loss, case.images, case.labels, "cuda:0", 0.01
+    makers = torch_peer.training(*shape, autotune=autotune)
+    compiled = {"PyTorch compiled", "PyTorch max-autotune"} if autotune else {"PyTorch compiled"}
+    assert set(makers) == {*others.FORMATS, *compiled, "PyTorch whole-step graph"}
+    assert set(torch_peer.inference(*shape[:3], "cuda:0", autotune=autotune)) == {*others.FORMATS, *compiled}
+    modes, network = [], case.network
+    monkeypatch.setattr(torch_peer.torch, "compile", lambda module, mode: modes.append(mode) or module)
+    for how in others.COMPILED.values():
+        torch_peer.Peer(network, case.loss, **how)
+    assert modes == ["reduce-overhead", "max-autotune"]
+
+
+@needs_torch
+def test_a_peer_that_fails_is_a_note_and_no_traceback(monkeypatch, alone):
+    """Whether it fails as it is made or as it is called; the others are timed."""
+
+    def failing():
+        raise RuntimeError("no kernel image is available\nCompile with more")
+
+    made = {"PyTorch": lambda: Candidate(lambda: None), "PyTorch compiled": failing, "B": lambda: Candidate(failing)}
+    monkeypatch.setattr(others, "torch_obstacle", lambda device: None)
+    monkeypatch.setattr(torch_peer, "training", lambda *arguments, autotune: made)
+    (row,) = steps.steps(["single-filter"], [2], QUICK, lambda text: None, apart=False)["rows"][:1]
+    assert set(row["milliseconds"]) == {"gpucnn", "PyTorch"}
+    why = "is left out: RuntimeError: no kernel image is available"
+    assert row["notes"] == [f"PyTorch compiled {why}", f"B {why}"]
+    assert why in rows.line(row)
+
+
+def test_the_ratio_is_against_the_fastest_of_all():
+    found = timing.Rounds([{"gpucnn": 2.0, "gpucnn TF32": 0.1, "PyTorch": 4.0, "PyTorch whole-step graph": 1.0}])
+    row = rows.row(HEAD, found, list(found.figures[0]))
+    assert (row["peer"], row["ratio"]["median"]) == ("PyTorch whole-step graph", 2.0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "false"), ("true", "true")])
+def test_jax_leaves_a_gpus_memory_to_others(before, after):
+    """Said before anything imports JAX, unless the user says otherwise."""
+    code = "import gpucnn.report.bench.session, os, sys; print(os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])"
+    code += "; assert 'jax' not in sys.modules"
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_PYTHON_CLIENT_PREALLOCATE"}
+    environment |= {} if before is None else {"XLA_PYTHON_CLIENT_PREALLOCATE": before}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == (after, 0), done.stderr
+
+
+def test_a_jax_that_cannot_be_used_is_left_out(monkeypatch):
+    def default_backend():
+        raise RuntimeError("Unable to initialize backend 'cuda'")
+
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(default_backend=default_backend))
+    monkeypatch.setattr(others, "installed", lambda name: True)
+    assert (
+        others.jax_obstacle()
+        == "JAX cannot be used (RuntimeError: Unable to initialize backend 'cuda'), so it is left out"
+    )
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(default_backend=lambda: "gpu"))
+    assert others.jax_obstacle() is None
+
+
+@needs_jax
+def test_jax_multiplies_in_float32_and_gives_its_parameters_away():
+    import jax
+
+    network = networks.build("softmax-regression")
+    step = jax_peer.Training(network, SoftmaxCrossEntropy(), *examples(network), 0.01)
+    assert jax.config.jax_default_matmul_precision == "highest"
+    before = step.params["1"]["weights"]
+    step()
+    step.wait()
+    assert before.is_deleted()
 
 
 def test_a_block_is_waited_for_only_on_a_device():

@@ -338,7 +338,11 @@ def test_safetensors_of_others(tmp_path, metadata):
     refuse(tmp_path / "m.safetensors", "not one of gpucnn: its header has no 'gpucnn' entry")
 
 
-def test_a_type_that_numpy_does_not_have(saved):
+@pytest.mark.parametrize("extended", [False, True], ids=["plain", "with ml_dtypes"])
+def test_a_type_that_numpy_does_not_have(saved, extended):
+    """Also where a library that adds such types to NumPy has been imported."""
+    if extended:
+        pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     header, rest = split(saved)
     name = next(name for name in header if name != "__metadata__")
     header[name]["dtype"] = "BF16"

@@ -32,7 +32,7 @@ from gpucnn.schedules import SCHEDULES
 from gpucnn.training import Epoch, progress
 
 FAST = ("--device", "cpu", "--threads", "1", "--epochs", "1")
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(gpucnn.__file__).parents[1]), "COLUMNS": "100"}
+ENVIRONMENT = os.environ | {"COLUMNS": "100"}
 
 
 @pytest.fixture(autouse=True)

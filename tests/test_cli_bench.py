@@ -34,7 +34,7 @@ def called(monkeypatch):
         (("time-to", "--data", "digits"), "time-to", {"accuracy": 0.99, "data": "digits"}),
         (("scaling", "two-conv", "--batch", "8,16"), "scaling", {"network": "two-conv", "batches": [8, 16]}),
         (("memory", "two-conv-wide", "--batch", "64"), "memory", {"network": "two-conv-wide", "batch": 64}),
-        (("profile", "single-filter", "--fused"), "profile", {"network": "single-filter"}),
+        (("profile", "single-filter", "--all-kernels"), "profile", {"network": "single-filter"}),
         (("scaling", "own:scaling"), "scaling", {"network": "own:scaling"}),
     ],
 )
@@ -55,7 +55,11 @@ def test_the_first_word_is_a_mode_or_a_network(gpucnn_, called, words, mode, exp
         (("time-to", "--batch", "3"), "--batch: bench time-to does not use it; use it with steps or scaling or memory"),
         (("memory", "--data", "digits"), "--data: bench memory does not use it; use it with time-to"),
         (("profile", "--threads", "2"), "--threads: bench profile does not use it; use it with steps or time-to or"),
-        (("memory", "--fused"), "--fused: bench memory does not use it; use it with steps or scaling or profile"),
+        (
+            ("memory", "--all-kernels"),
+            "--all-kernels: bench memory does not use it; use it with steps or scaling",
+        ),
+        (("profile", "--no-autotune"), "--autotune: bench profile does not use it; use it with steps or scaling"),
         (("scaling", "fast", "two-conv"), "bench scaling measures one network, 2 were named: fast, two-conv"),
         (("memory", "--batch", "3,4"), "--batch: bench memory takes one number, 2 were given"),
         (("--batch", "x"), "'x': whole numbers with commas between were expected"),

@@ -46,11 +46,8 @@ def fake_gpu(monkeypatch):
     cupy = types.ModuleType("cupy")
     cupy.ndarray, cupy.asarray, cupy.asnumpy = np.ndarray, np.array, np.array
     cupy.cuda = FakeCuda()
-    choose = acceleration.choose
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(
-        acceleration, "choose", lambda kind, **more: choose(kind, **more) if kind == "cpu" else REFERENCE
-    )
+    monkeypatch.setattr(acceleration.Acceleration, "_of_cuda", lambda *arguments: REFERENCE)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from gpucnn.device import Device
 from gpucnn.engine.acceleration import Acceleration
 from gpucnn.errors import DeviceError, SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, cuda
-from gpucnn.kernels.cuda import cudnn
+from gpucnn.kernels.cuda import cublas, cudnn
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
@@ -201,6 +201,52 @@ def test_the_handle_is_given_back(fake_cudnn):
     assert not fake_cudnn.streams
 
 
+class Ending:
+    """cuBLAS and cuDNN, as far as their handles go."""
+
+    def __init__(self):
+        self.said = []
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: self.said.append(name) or 0
+
+
+def handles():
+    """What holds a handle, and the library that is told."""
+    library, gpu = Ending(), cuda.Gpu()
+    made = cudnn.Convolutions(library, gpu, "float32", None), cublas.Products(library, "float32", gpu)
+    made[0]._handle = made[0]._started()
+    made[1]._begin()
+    return made, library
+
+
+def ended(library):
+    return sorted(name for name in library.said if "estroy" in name)
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["in time", "after the modules"])
+def test_handles_are_given_back_silently(emptied, fake_cuda, monkeypatch):
+    """Also when Python, as it ends, has set the names of modules to None."""
+    errors, (made, library) = [], handles()
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: errors.append(found.exc_value))
+    with monkeypatch.context() as patch:
+        for module in (cublas, cudnn) if emptied else ():
+            for name in [each for each in vars(module) if not each.startswith("__")]:
+                patch.setattr(module, name, None)
+        del made
+    assert not errors
+    assert ended(library) == ["cublasDestroy_v2", "destroy_handle"]
+
+
+def test_handles_are_left_to_cuda_when_python_ends(fake_cuda):
+    import weakref
+
+    made, library = handles()
+    kept = [each for each in weakref.finalize._registry if each.peek() and each.peek()[0] in made]
+    assert [each.atexit for each in kept] == [False, False]
+    assert not ended(library)
+
+
 def test_a_cudnn_that_does_not_start(fake_cudnn, monkeypatch):
     def failing() -> int:
         raise RuntimeError("CUDNN_STATUS_NOT_INITIALIZED")
@@ -229,12 +275,11 @@ def test_a_module_without_its_library_is_not_cudnn(fake_cudnn, monkeypatch):
 
 
 def test_bfloat16_is_not_cudnns(fake_cudnn):
-    with pytest.raises(SettingError, match=r"precision 'bfloat16': .* only float32 and tf32; .* or kernels 'fused'"):
+    with pytest.raises(SettingError, match=r"precision 'bfloat16': .* only float32 and tf32; .* or kernels 'default'"):
         Model(SMALL, device="cuda", kernels="cudnn", precision="bfloat16")
-    assert Acceleration("cudnn").is_fused
 
 
-@pytest.mark.parametrize("option", [[], ["--graph"], ["--precision", "tf32"]], ids=" ".join)
+@pytest.mark.parametrize("option", [[], ["--no-graph"], ["--precision", "tf32"]], ids=" ".join)
 def test_the_command_trains_with_it(option, fake_cudnn, monkeypatch, capsys, tmp_path):
     arguments = [
         "single-filter",
@@ -258,11 +303,11 @@ def test_compare_and_bench_set_it_beside_the_others(fake_cudnn):
     found = compare(load("digits"), options)
     double = next(each for each in found.agreements if each.dtype == "float64")
     assert max(row.differences["cuda:0+cudnn"] for row in double.rows) < 1e-12
-    how = BenchOptions(device="cuda", fused=True, threads=1, rounds=1, images=12, needed=0, budget=0)
+    how = BenchOptions(device="cuda", all_kernels=True, threads=1, rounds=1, images=12, needed=0, budget=0)
     for name, shown in (("single-filter", True), ("layered", False)):
         row = steps.timed(Session(how), candidates.Case.of(name, 12), 6)
-        assert {"gpucnn cuDNN", "gpucnn cuDNN, graph"}.issubset(row["milliseconds"]) == shown
-        assert "gpucnn fused" in row["milliseconds"]
+        assert ("gpucnn cuDNN" in row["milliseconds"]) == shown
+        assert "gpucnn TF32" in row["milliseconds"]
 
 
 # The library wants the driver's library to be there, for functions that building a plan does not call.

@@ -39,6 +39,7 @@ WELL = Probes(
     gpus=lambda: [H200],
     product=lambda device: 1e-4,
     kernel=lambda device: 0.25,
+    own_kernels=lambda device: (1.5, True),
 )
 
 
@@ -82,6 +83,7 @@ def test_the_well_machine_is_described():
         "cupy-cuda13x 14.2.0\n",
         "NVIDIA H200, compute capability 9.0, 139.0 of 140.0 GiB free",
         "compiled and run in 0.25 s",
+        "gpucnn's kernels  ready in 1.50 s",
         "nvidia-cudnn-frontend 1.28.0, nvidia-cudnn-cu13 9.18.1; used by --kernels cudnn only",
         "--device auto: takes cuda:0",
     ):
@@ -156,6 +158,12 @@ BROKEN = {
         "PermissionError: kernel_cache",
         "CUPY_CACHE_DIR=$(mktemp -d) gpucnn doctor --device cuda:0",
     ),
+    "gpucnn's kernels fail": (
+        {"own_kernels": RuntimeError("nvrtc: error: invalid value for --gpu-architecture")},
+        "gpucnn's kernels",
+        "invalid value for --gpu-architecture",
+        "CUPY_CACHE_DIR=$(mktemp -d) gpucnn doctor --device cuda:0",
+    ),
     "compiler newer than the driver": (
         {"nvrtc": (13, 2), "kernel": RuntimeError("CUDA_ERROR_UNSUPPORTED_PTX_VERSION")},
         "CUDA kernel",
@@ -165,7 +173,7 @@ BROKEN = {
 }
 
 # where the trials, which these simulated machines pass, overrule the look at the files
-WORKS_STILL = {"two wheels", "no NVRTC", "NVRTC of another CUDA", "no headers"}
+WORKS_STILL = {"gpucnn's kernels fail", "two wheels", "no NVRTC", "NVRTC of another CUDA", "no headers"}
 
 
 @pytest.mark.parametrize("state", BROKEN)
@@ -192,6 +200,14 @@ def test_exit_status_is_one_only_for_the_device_that_was_asked_for(state):
 @pytest.mark.parametrize("state", sorted(WORKS_STILL))
 def test_what_works_all_the_same_is_usable(state):
     assert examine("cuda", machine(**BROKEN[state][0])).exit_status == 0
+
+
+def test_without_cublas_there_is_no_graph():
+    report = examine("cuda", machine(own_kernels=(1.5, False)))
+    check = found(report, "gpucnn's kernels")
+    assert (check.status, check.remedy) == ("warning", "pip install 'gpucnn[cuda13]'")
+    assert "cuBLAS is not found" in check.found
+    assert report.exit_status == 0
 
 
 def test_a_laptop_without_a_gpu_has_no_failures():

@@ -62,7 +62,7 @@ def fit(model=None, **options):
         ({"preprocessing": (28, 28)}, r"preprocessing=\(28, 28\): a Preprocessing was expected"),
         ({"kernels": 3}, "kernels 3: one of default, reference, numba"),
         ({"precision": None}, "precision None: one of float32"),
-        ({"graph": "no"}, "graph='no': True or False was expected"),
+        ({"graph": "no"}, "graph='no': True, False or None was expected"),
     ],
 )
 def test_a_model_of_the_wrong_kind(options, message):

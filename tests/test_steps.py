@@ -163,12 +163,12 @@ def run(model, optimizer, loss=None, put=None, targets=None, weights=None, steps
 
 def model_on(where, network=NETWORK, **options):
     """where: the kernels of the CPU, or those of the stand-in for CUDA."""
-    device = "cuda" if where in ("fused", "graph", "cuda") else "cpu"
-    kernels = {"graph": {"graph": True}, "cuda": {}}.get(where, {"kernels": where})
+    on_cuda = {"cuda": {}, "cuda eager": {"graph": False}, "cuda reference": {"kernels": "reference"}}
+    device, kernels = ("cuda", on_cuda[where]) if where in on_cuda else ("cpu", {"kernels": where})
     return Model(network, **({"device": device, "dtype": "float64"} | kernels | options))
 
 
-WAYS = ["default", "reference", "cuda", "fused", "graph"]
+WAYS = ["default", "reference", "cuda", "cuda eager", "cuda reference"]
 
 
 @every_optimizer
@@ -218,7 +218,7 @@ class Plain:
         theta -= lr * g
 
 
-@pytest.mark.parametrize("where", ["default", "reference", "fused"])
+@pytest.mark.parametrize("where", ["default", "reference", "cuda eager"])
 def test_a_class_that_is_no_optimizer_by_name_works(where, fake_cuda):
     found, expected = model_on(where), model_on("reference")
     run(found, Plain())
@@ -272,7 +272,7 @@ def test_targets_and_weights_travel_through_every_step(where, loss, weights, fak
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
 def test_a_recorded_step_reads_its_targets_and_weights(weights, fake_cuda):
     """Five steps: the last two are replayed, and the batch is another each time."""
-    expected, found = model_on("fused"), model_on("graph")
+    expected, found = model_on("cuda eager"), model_on("cuda")
     of_expected, _ = run(expected, Adam(), weights=weights)
     of_found, step = run(found, Adam(), weights=weights)
     assert isinstance(step, RecordedStep)
@@ -342,7 +342,7 @@ def test_a_recorded_step_carries_state_and_chance(layer, fake_cuda, monkeypatch)
     for owner in ("gpucnn.engine.recorded.is_own", "gpucnn.engine.rewrite.is_own", "gpucnn.layers.base.is_own"):
         monkeypatch.setattr(owner, lambda thing: not isinstance(thing, Converted))
     network = Network((8, 7, 2), (Conv2D(3, 2), layer, Flatten(), Dense(4)))
-    found, expected = model_on("graph", network), model_on("reference", network)
+    found, expected = model_on("cuda", network), model_on("reference", network)
     type(layer).has_place = True
     _, step = run(found, SGD(momentum=0.9), key=9)
     run(expected, SGD(momentum=0.9), key=9)

@@ -12,6 +12,7 @@ import typer
 
 from .. import __version__
 from ..errors import GpucnnError
+from ..kernels.cuda import compiling
 from . import bench
 from .catalogue import data_app, networks
 from .reports import check, compare, doctor
@@ -50,6 +51,7 @@ def root(
 def main() -> int:
     """Run the command on sys.argv and return its exit status."""
     status, sentence = 1, ""
+    compiling.tell = lambda: typer.echo("compiling CUDA kernels (once per machine) ...", err=True)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {message}", err=True)

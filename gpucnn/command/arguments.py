@@ -67,9 +67,9 @@ KernelsOption = Annotated[
     str,
     one_of(
         TABLES,
-        "default: those for NumPy on a CPU, reference on CUDA",
+        "default: the fastest of the device, those for NumPy on a CPU and our own on CUDA",
         "Which kernels compute the layers. reference: the equations as they are written; numba: some of the CPU's, "
-        "compiled; fused: our own for CUDA; cudnn: these with cuDNN's convolutions.",
+        "compiled; cudnn: those of CUDA with cuDNN's convolutions.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -78,7 +78,7 @@ PrecisionOption = Annotated[
         PRECISIONS,
         "float32 by default",
         "How products are rounded on a CUDA device. tf32 and bfloat16 round the factors, which is faster and less "
-        "exact; they take the fused kernels along.",
+        "exact.",
     ),
 ]
 

@@ -17,11 +17,11 @@ from .arguments import DeviceOption, JsonOption, ThreadsOption
 app = typer.Typer()
 
 MODES = {  # and the options that each uses, beside --json
-    "steps": ("batch", "device", "threads", "rounds", "fused"),
+    "steps": ("batch", "device", "threads", "rounds", "all_kernels", "autotune"),
     "time-to": ("accuracy", "data", "device", "threads", "rounds"),
-    "scaling": ("batch", "device", "threads", "rounds", "fused"),
+    "scaling": ("batch", "device", "threads", "rounds", "all_kernels", "autotune"),
     "memory": ("batch", "device", "threads", "rounds"),
-    "profile": ("batch", "device", "rounds", "fused"),
+    "profile": ("batch", "device", "rounds", "all_kernels"),
 }
 
 
@@ -52,10 +52,21 @@ def bench(
     ] = None,
     accuracy: Annotated[float, typer.Option(help="The test accuracy at which time-to ends a training.")] = 0.99,
     data: Annotated[str, typer.Option(metavar="NAME|PATH", help="The data set that time-to trains on.")] = "mnist",
-    fused: Annotated[
+    all_kernels: Annotated[
         bool,
-        typer.Option("--fused", help="Time numba's kernels too; on CUDA the fused ones, as a graph, and with cuDNN."),
+        typer.Option(
+            "--all-kernels",
+            help="Time gpucnn's other kernels too: numba's; on CUDA the default ones without a graph, in TF32 and with "
+            "cuDNN's convolutions, and the reference.",
+        ),
     ] = False,
+    autotune: Annotated[
+        bool,
+        typer.Option(
+            "--autotune/--no-autotune",
+            help="On CUDA, time PyTorch's max-autotune too, which takes up to minutes to compile each row.",
+        ),
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Measure what training costs, beside PyTorch (and, on CUDA, JAX) where they are installed.
@@ -70,7 +81,7 @@ def bench(
 
     memory: the most that a training step holds, measured on the CPU in processes of their own.
 
-    profile: a training step's time by layer, forward and backward. Gpucnn alone, on one thread of the CPU or on CUDA.
+    profile: a training step's time by layer, on one thread of the CPU or on CUDA; there also its kernels, in order.
     """
     mode, names = _mode(words or [])
     for option in context.params:
@@ -78,7 +89,7 @@ def bench(
         given = context.get_parameter_source(option).name == "COMMANDLINE"  # type: ignore[union-attr]
         if given and takers and mode not in takers:
             message = f"bench {mode} does not use it; use it with {' or '.join(takers)}"
-            raise typer.BadParameter(message, param_hint=f"--{option}")
+            raise typer.BadParameter(message, param_hint=f"--{option.replace('_', '-')}")
 
     def show(text: str) -> None:
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
@@ -89,7 +100,10 @@ def bench(
     sizes = [] if batch is None else arguments.whole_numbers(batch, "--batch")
     if mode in ("memory", "profile") and len(sizes) > 1:
         raise typer.BadParameter(f"bench {mode} takes one number, {len(sizes)} were given", param_hint="--batch")
-    how: dict[str, Any] = {"options": BenchOptions(device, threads, rounds, fused=fused), "show": show}
+    how: dict[str, Any] = {
+        "options": BenchOptions(device, threads, rounds, all_kernels=all_kernels, autotune=autotune),
+        "show": show,
+    }
     if names:
         how |= {"names": names} if mode == "steps" else {"network": names[0]}
     if sizes:

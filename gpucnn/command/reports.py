@@ -83,7 +83,7 @@ def compare(
     network: NetworkArgument = "two-conv",
     data: DataOption = "digits",
     devices: Annotated[
-        str, Option(metavar="D,...", help="What to compare: cpu, cuda, cuda:N, and cuda+fused, +graph or +cudnn.")
+        str, Option(metavar="D,...", help="What to compare: cpu, cuda, cuda:N, and cuda+eager, +cudnn or +reference.")
     ] = "cpu,cuda",
     steps: Annotated[int, Option(min=1, help="How many updates to compare.")] = 100,
     batch_size: Annotated[int | None, Option(min=1, help="How many images an update takes.")] = None,

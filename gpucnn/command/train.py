@@ -118,13 +118,14 @@ def train(
     kernels: KernelsOption = "default",
     precision: PrecisionOption = "float32",
     graph: Annotated[
-        bool,
+        bool | None,
         Option(
             "--graph/--no-graph",
-            help="Record a training step as one CUDA graph and replay it, which saves launching its kernels one by "
-            "one; takes the fused kernels along.",
+            help="Record a training step on CUDA as one graph and replay it, which saves launching its kernels one by "
+            "one. By default it is, wherever it can be.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network, save it, and show its accuracy on the test images.

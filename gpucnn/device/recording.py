@@ -26,6 +26,8 @@ class Recording:
             return cuda.MemoryPointer(memory, 0)
 
         with device.activate():
+            # what was used before the recording, and is used no more, would take memory beside its own
+            device.xp.get_default_memory_pool().free_all_blocks()
             # a pool alone would not do: it frees what is unused when memory runs out, and the graph still points there
             self._held, self._pool = held, cuda.MemoryPool(allocate)
             self._stream = cuda.Stream(non_blocking=True)

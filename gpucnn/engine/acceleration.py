@@ -6,43 +6,39 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from ..device import Device
-from ..errors import SettingError
+from ..device import Device, reason_of
+from ..errors import DeviceError, GpucnnError, SettingError
 from ..kernels import REFERENCE, Kernels, choose
 from ..kernels.cuda import cudnn
 from ..kernels.cuda.cublas import PRECISIONS
 
-TABLES = ("default", "reference", "numba", "fused", "cudnn")
+TABLES = ("default", "reference", "numba", "cudnn")
 
 
 @dataclass(frozen=True)
 class Acceleration:
     """Which kernels a device computes with.
 
-    kernels: "default", NumPy's on the CPU and the equations on CuPy's arrays on a CUDA device; "reference", the
-    equations on every device; "numba", of the CPU, some passes compiled; "fused", of a CUDA device, kernels of our own
-    and cuBLAS products; "cudnn", these with cuDNN's convolutions, but not for networks that share gradients among ties:
-    these need what cuDNN does not promise.
+    kernels: "default", on the CPU NumPy's, on a CUDA device kernels of our own and cuBLAS products; "reference", the
+    equations as they are written, on every device; "numba", of the CPU, some passes compiled; "cudnn", of a CUDA
+    device, the default with cuDNN's convolutions, but not for networks that share gradients among ties: these need what
+    cuDNN does not promise.
 
-    precision: how float32 numbers are multiplied: "float32", or with factors rounded to 10 bits after the point
-    ("tf32") or 7 ("bfloat16"). graph: whether a training step is recorded as one CUDA graph. Both are for a CUDA device
-    and imply the fused kernels.
+    precision: of a CUDA device, how float32 numbers are multiplied: "float32", or with factors rounded to 10 bits
+    after the point ("tf32") or 7 ("bfloat16"). graph: whether a training step is recorded as one CUDA graph; None is
+    wherever it can be. True and other precisions are refused on the CPU and with the reference.
     """
 
     kernels: str = "default"
     precision: str = "float32"
-    graph: bool = False
+    graph: bool | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("kernels", TABLES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise SettingError(f"{name} {getattr(self, name)!r}: one of {', '.join(known)} was expected")
-        if not isinstance(self.graph, bool):
-            raise SettingError(f"graph={self.graph!r}: True or False was expected")
-
-    @property
-    def is_fused(self) -> bool:
-        return self.kernels in ("fused", "cudnn") or self.precision != "float32" or self.graph
+        if not (self.graph is None or isinstance(self.graph, bool)):
+            raise SettingError(f"graph={self.graph!r}: True, False or None was expected")
 
     def is_possible(self, device: Device, *, exact_ties: bool) -> bool:
         """Whether these kernels are of the device's kind and, cuDNN's, installed and used (see `table`)."""
@@ -59,16 +55,15 @@ class Acceleration:
     def table(self, device: Device, dtype: str, *, exact_ties: bool) -> Kernels:
         """The kernel table for a model of dtype. Raises SettingError for what the device or the type cannot do.
 
-        exact_ties: see `kernels.choose`; then kernels "cudnn" are the fused ones, and a warning says so.
+        exact_ties: see `kernels.choose`; then kernels "cudnn" are the default ones, and a warning says so. Where the
+        default ones do not start on a CUDA device, a warning says why, and the reference computes; what was asked for
+        by name is a DeviceError then.
         """
         if self.kernels == "numba":
             return self._numba(device, exact_ties)
-        if self.kernels == "reference" and not self.is_fused:
-            return REFERENCE
-        if not self.is_fused:
-            return choose(device.kind, exact_ties=exact_ties)
-        if device.kind == "cpu":
-            raise SettingError(f"{self._asked()} needs a CUDA device, and this is the CPU; leave it out, or use a GPU")
+        if device.kind == "cpu" or self.kernels == "reference":
+            self._refuse_what_needs_kernels_of_cuda(device)
+            return REFERENCE if self.kernels == "reference" else choose(device.kind, exact_ties=exact_ties)
         if dtype != "float32" and self.precision != "float32":
             raise SettingError(
                 f"precision {self.precision!r} is a way to multiply float32 numbers, and the model is {dtype}; leave "
@@ -82,16 +77,39 @@ class Acceleration:
                 "surroundings; gpucnn's own convolutions are used",
                 stacklevel=4,
             )
+        return self._of_cuda(device, dtype, library, exact_ties)
+
+    def _of_cuda(self, device: Device, dtype: str, library: Any, exact_ties: bool) -> Kernels:
         from ..kernels.cuda import table
 
-        with device.activate():
-            return table(self.precision, dtype, cudnn=library)
+        try:
+            with device.activate():
+                return table(self.precision, dtype, cudnn=library)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a compiler, a driver or a missing library raises
+            if self._asked and isinstance(error, GpucnnError) and error.__cause__ is None:
+                raise  # it says what is missing for what was asked for
+            why = f"gpucnn's CUDA kernels do not start on {device} ({reason_of(error)})"
+            if self._asked:
+                raise DeviceError(f"{why}, and {self._asked} needs them; run `gpucnn doctor`") from error
+            warnings.warn(
+                f"{why}; the equations are computed on CuPy's arrays, which is slower; run `gpucnn doctor`",
+                stacklevel=5,
+            )
+            return choose(device.kind, exact_ties=exact_ties)
+
+    def _refuse_what_needs_kernels_of_cuda(self, device: Device) -> None:
+        if self._asked and device.kind == "cpu":
+            raise SettingError(f"{self._asked} needs a CUDA device, and this is the CPU; leave it out, or use a GPU")
+        if self._asked:
+            raise SettingError(f"{self._asked} needs gpucnn's own kernels; leave it out, or kernels 'reference'")
 
     def _cudnn(self) -> Any:
         if self.precision not in cudnn.PRECISIONS:
             raise SettingError(
                 f"precision {self.precision!r}: cuDNN's convolutions (--kernels cudnn) have only "
-                f"{' and '.join(cudnn.PRECISIONS)}; choose one of these, or kernels 'fused'"
+                f"{' and '.join(cudnn.PRECISIONS)}; choose one of these, or kernels 'default'"
             )
         try:
             return cudnn.load()
@@ -102,7 +120,7 @@ class Acceleration:
             ) from None
 
     def _numba(self, device: Device, exact_ties: bool) -> Kernels:
-        if device.kind != "cpu" or self.is_fused:
+        if device.kind != "cpu" or self._asked:
             raise SettingError(
                 "kernels 'numba' are the CPU's, without --graph and --precision; leave them out, or use --device cpu"
             )
@@ -114,9 +132,11 @@ class Acceleration:
             ) from None
         return compiled_from(choose("cpu", exact_ties=exact_ties))
 
+    @property
     def _asked(self) -> str:
+        """What of these settings only CUDA's own kernels can do, in words, or ""."""
         if self.graph:
             return "a CUDA graph (--graph, graph=True)"
         if self.precision != "float32":
             return f"precision {self.precision!r} (--precision)"
-        return f"kernels {self.kernels!r} (--kernels)"
+        return f"kernels {self.kernels!r} (--kernels)" if self.kernels == "cudnn" else ""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device
-from ..kernels import CPU_TABLES, Context, for_inference
+from ..kernels import CPU_TABLES, REFERENCE, Context, for_inference
 from ..layers.initializers import generator
 from ..losses import Loss
 from ..network import Network, shares_ties
@@ -71,6 +71,7 @@ class Execution:
         self.chunk = 5 * self.shard // 4 if on_cpu else images_on_a_gpu(self.network, self.theta.itemsize)
         self._kept: Forward | None = None
         self._looked = False  # for layers whose predictions depend on other images
+        self._said: set[str] = set()  # why steps were not recorded: one sentence for all steps
         self._reach: Reach | None = None
         _executions.add(self)
 
@@ -88,6 +89,12 @@ class Execution:
         """Around everything that computes: the device is the current one, and BLAS is held to a thread per worker."""
         with self.device.activate(), self.workers.limited():
             yield
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a training step is recorded as one CUDA graph, as far as that can be."""
+        recordable = self.context.kernels.name not in (*CPU_TABLES, REFERENCE.name)
+        return recordable and self.acceleration.graph is not False
 
     @property
     def reach(self) -> Reach:
@@ -123,7 +130,7 @@ class Execution:
             if program.context.kernels.name in CPU_TABLES:
                 return ShardedStep(*parts, workers=self.workers, shard=shard or self.shard, reach=self.reach)
             whole = WholeStep(*parts)
-            return RecordedStep(whole, self.device) if self.acceleration.graph else whole
+            return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
     def logits(self, images: np.ndarray, scaling: Scaling | None = None) -> Iterator[Array]:
         """images (N, H, W, C) on the host -> the network's outputs (n, K) on the device, some images at a time."""
@@ -149,8 +156,11 @@ class Execution:
 
 
 def _keep_apart() -> None:
-    """After a fork: shared memory stays shared, and a child that trains must not write its parent's parameters."""
-    for execution in list(_executions):
+    """After a fork: shared memory stays shared, and a child that trains must not write its parent's parameters.
+
+    A CUDA device cannot be used in the child at all.
+    """
+    for execution in [each for each in _executions if each.device.kind == "cpu"]:
         execution.theta, execution.state = execution.theta.copy(), execution.state.copy()
 
 

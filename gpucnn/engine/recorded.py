@@ -36,11 +36,12 @@ class RecordedStep:
     """A WholeStep that is recorded when its batch size has come more than WARM times, and replayed from then on.
 
     Other sizes, such as an epoch's last batch, are launched kernel by kernel. obstacle: why nothing is recorded, or
-    None.
+    None. said: the obstacles that a warning has told of before; this step's is added.
     """
 
-    def __init__(self, whole: WholeStep, device: Device) -> None:
+    def __init__(self, whole: WholeStep, device: Device, said: set[str] | None = None) -> None:
         self.whole, self.device, self.theta, self.state = whole, device, whole.theta, whole.state
+        self._said = set() if said is None else said
         self.obstacle: str | None = None
         self._seen: dict[int, int] = {}
         self._recorded: _Recorded | None = None
@@ -89,7 +90,9 @@ class RecordedStep:
 
     def _stay_eager(self, why: str) -> None:
         self.obstacle = why
-        warnings.warn(f"no CUDA graph: {why}; training goes on kernel by kernel", stacklevel=4)
+        if why not in self._said:
+            self._said.add(why)
+            warnings.warn(f"no CUDA graph: {why}; training goes on kernel by kernel", stacklevel=5)
 
 
 def _strangers(whole: WholeStep) -> Iterator[str]:

@@ -34,11 +34,11 @@ class WholeStep:
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
-        self.program.check_process()
         return self.run(self.begin(batch, lr), images, targets, weights)
 
     def begin(self, batch: Array, lr: float) -> Moment:
         """The next update's moment, in the arrays of earlier ones of as many examples."""
+        self.program.check_process()
         self.steps += 1
         examples = batch.shape[0]
         moment = self.program.context.kernels.begin(batch, lr, self.steps, self.optimizer, self._held.get(examples))

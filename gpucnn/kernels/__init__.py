@@ -11,7 +11,7 @@ CPU_TABLES = ("numpy", "numba")  # their steps are made of shards of the batch
 
 
 def choose(kind: str, *, exact_ties: bool = False) -> Kernels:
-    """The table for a kind of device, "cpu" or "cuda".
+    """The table that is there without CUDA's kernels, for a kind of device, "cpu" or "cuda".
 
     exact_ties: outputs of a convolution with equal surroundings must be equal to the last bit, because a pool sends
     the gradient to all that are (`MaxPool2D(ties="all")`). On the reference they always are.

@@ -75,6 +75,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, tensor in tensors.items():
+            if tensor.dtype.isbuiltin != 1:  # another library may have added it to NumPy's
+                raise TypeError(f"{name} is of type {tensor.dtype}, which NumPy does not have")
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); it may be truncated, copy or train it again"

@@ -57,7 +57,7 @@ class Model:
         name: str | None = None,
         kernels: str = "default",
         precision: str = "float32",
-        graph: bool = False,
+        graph: bool | None = None,
     ) -> None:
         if isinstance(network, str):
             entry = networks.entry(network)

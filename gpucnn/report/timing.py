@@ -34,6 +34,13 @@ class Candidate(NamedTuple):
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     wait: Callable[[], Any] | None = None
 
+    def once(self) -> None:
+        """One call, to its end."""
+        with self.around():
+            self.call()
+            if self.wait is not None:
+                self.wait()
+
     def repeats(self, budget: float) -> int:
         """How many calls fill `budget` seconds."""
         with self.around():

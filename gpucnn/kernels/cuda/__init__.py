@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ...device import reason_of
+from ...errors import DeviceError
 from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ...optimizers import SGD, Adam, AdamW
 from .. import Pair
-from . import cublas, step
+from . import compiling, cublas, step
 from .cudnn import Convolutions
 from .layers import Layers
 from .step import CudaKernels
@@ -35,11 +37,13 @@ def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = No
     """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta.
 
     cudnn: the module that computes the convolutions, from cudnn.load, in one of cudnn.PRECISIONS; None: our own.
+
+    A kernel is compiled and launched, so that what keeps kernels from running is raised here.
     """
     gpu = Gpu(precision)
     layers, by_adam = Layers(gpu), partial(step.adam, gpu)
     convolutions = layers if cudnn is None else Convolutions(cudnn, gpu, precision, layers)
-    return CudaKernels(
+    made = CudaKernels(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
         correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
@@ -60,6 +64,8 @@ def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = No
         gpu=gpu,
         dtype=dtype,
     )
+    made.begin(gpu.empty((1,), "int64"), lr=0.0, step=1, optimizer=None)
+    return made
 
 
 class Gpu:
@@ -109,7 +115,16 @@ class Gpu:
         if key not in self._functions:
             if key[1:] not in self._modules:
                 self._modules[key[1:]] = self.xp.RawModule(code=source(), options=options(dtype, wide))
-            self._functions[key] = self._modules[key[1:]].get_function(name)
+            try:
+                with compiling.announced():
+                    self._functions[key] = self._modules[key[1:]].get_function(name)
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever a compiler or a driver raises
+                raise DeviceError(
+                    f"the CUDA kernel {name} does not start ({reason_of(error)}); run `gpucnn doctor`, or use kernels "
+                    "'reference'"
+                ) from error
         return self._functions[key]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -125,17 +125,14 @@ class Products:
             handle = _POINTER()
             _check(self.library.cublasCreate_v2(ctypes.byref(handle)), "creating a handle")
             self._handle, self._workspace = handle, self.gpu.empty((WORKSPACE,), "uint8")
+            # not when Python ends: CUDA may have ended before
+            weakref.finalize(self, self.library.cublasDestroy_v2, handle).atexit = False
         current = self.gpu.stream()
         if current != self._current:
             _check(self.library.cublasSetStream_v2(self._handle, current), "setting its stream")
             address = self.gpu.address(self._workspace)
             _check(self.library.cublasSetWorkspace_v2(self._handle, address, WORKSPACE), "setting its workspace")
             self._current = current
-
-    def __del__(self) -> None:
-        # when Python ends, CUDA may have ended before
-        if getattr(self, "_handle", None) is not None and not sys.is_finalizing():
-            self.library.cublasDestroy_v2(self._handle)
 
 
 def _ordered(a: Array) -> tuple[Array, int, int]:

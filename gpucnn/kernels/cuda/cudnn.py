@@ -8,8 +8,8 @@ Where there is no GPU, the tests replace it by a module that computes with NumPy
 
 from __future__ import annotations
 
-import sys
 import warnings
+import weakref
 from typing import Any, NamedTuple
 
 from ...device import reason_of
@@ -200,11 +200,14 @@ class Convolutions:
     def _started(self) -> Any:
         """A handle, on the current device."""
         try:
-            return self.library.create_handle()
+            handle = self.library.create_handle()
         except RuntimeError as error:
             raise DeviceError(
-                f"cuDNN does not start on this device ({reason_of(error)}); run `gpucnn doctor`, or use kernels 'fused'"
+                f"cuDNN does not start on this device ({reason_of(error)}); run `gpucnn doctor`, or leave kernels out"
             ) from error
+        # not when Python ends: CUDA may have ended before
+        weakref.finalize(self, _ended, self.library, handle, self._kept, self._recorded).atexit = False
+        return handle
 
     def _run(self, convolution: Convolution, *arrays: Array) -> None:
         """Run it on the current stream, on the two factors and the result."""
@@ -216,9 +219,9 @@ class Convolutions:
         addresses = {tensor: self.gpu.address(array) for tensor, array in zip(convolution.tensors, arrays)}
         convolution.graph.execute(addresses, self.gpu.address(workspace), handle=self._handle)
 
-    def __del__(self) -> None:
-        # when Python ends, CUDA may have ended before
-        if getattr(self, "_handle", None) is not None and not sys.is_finalizing():
-            self._kept.clear()
-            self._recorded.clear()
-            self.library.destroy_handle(self._handle)
+
+def _ended(library: Any, handle: Any, *plans: dict[Problem, Any]) -> None:
+    """What was built goes before the handle that it was built with."""
+    for each in plans:
+        each.clear()
+    library.destroy_handle(handle)

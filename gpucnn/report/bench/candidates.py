@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ... import networks
+from ...device import reason_of
 from ...engine.acceleration import Acceleration
 from ...engine.recorded import WARM
 from ...errors import SettingError
@@ -28,11 +29,10 @@ from .session import Session
 OURS = "gpucnn"
 MORE = {
     "gpucnn numba": Acceleration(kernels="numba"),
-    "gpucnn fused": Acceleration(kernels="fused"),
-    "gpucnn graph": Acceleration(graph=True),
-    "gpucnn graph, TF32": Acceleration(graph=True, precision="tf32"),
+    "gpucnn, no graph": Acceleration(graph=False),
+    "gpucnn TF32": Acceleration(precision="tf32"),
     "gpucnn cuDNN": Acceleration(kernels="cudnn"),
-    "gpucnn cuDNN, graph": Acceleration(kernels="cudnn", graph=True),
+    "gpucnn reference": Acceleration(kernels="reference"),
 }
 LR = 0.01
 HOW = (
@@ -68,7 +68,7 @@ class Case:
 def models(session: Session, case: Case) -> dict[str, Model]:
     """gpucnn with its default kernels, and with the others where they are asked for and possible."""
     ties = shares_ties(case.network)
-    more = MORE if session.options.fused else {}
+    more = MORE if session.options.all_kernels else {}
     possible = {name: how for name, how in more.items() if how.is_possible(session.device, exact_ties=ties)}
     hows = {OURS: Acceleration()} | possible
     return {name: model_of(session, case, how) for name, how in hows.items()}
@@ -91,7 +91,7 @@ def our_step(model: Model, case: Case, batch: int) -> Candidate:
         update(images, labels, next(batches), LR)
 
     with execution.active():
-        for _ in range(WARM + 1 if execution.acceleration.graph else 0):
+        for _ in range(WARM + 1 if execution.is_recorded else 0):
             step()  # until it is recorded
     return Candidate(step, execution.active, device.synchronize if device.kind == "cuda" else None)
 
@@ -104,36 +104,47 @@ def training(session: Session, case: Case, batch: int) -> tuple[dict[str, Candid
     if session.torch_obstacle is None:
         from . import torch_peer
 
-        found |= _unless_it_lacks("PyTorch", torch_peer.training, shape, notes)
+        of_torch = functools.partial(torch_peer.training, autotune=session.options.autotune)
+        found |= _made("PyTorch", of_torch, shape, notes)
     if session.jax_obstacle is None:
         from . import jax_peer
 
-        found |= _unless_it_lacks("JAX", jax_peer.training, shape, notes)
+        found |= _made("JAX", jax_peer.training, shape, notes)
     return found, notes
 
 
 def inference(session: Session, case: Case) -> tuple[dict[str, Candidate], list[str]]:
-    """Everyone's logits of all the case's images, and who is left out, as in training.
-
-    On a GPU without gpucnn's other kernels, which are for training.
-    """
-    ours = models(session, case) if session.device.kind == "cpu" else {OURS: model_of(session, case, Acceleration())}
+    """Everyone's logits of all the case's images, and who is left out, as in training."""
+    ours = models(session, case)
     found = {name: Candidate(functools.partial(model.logits, case.images)) for name, model in ours.items()}
     notes: list[str] = []
     if session.torch_obstacle is None:
         from . import torch_peer
 
-        shape = (case.network, case.loss, case.images, str(session.device))
-        found |= _unless_it_lacks("PyTorch", torch_peer.inference, shape, notes)
+        of_torch = functools.partial(torch_peer.inference, autotune=session.options.autotune)
+        found |= _made("PyTorch", of_torch, (case.network, case.loss, case.images, str(session.device)), notes)
     return found, notes
 
 
-def _unless_it_lacks(
-    who: str, candidates: Callable[..., dict[str, Candidate]], shape: tuple[Any, ...], notes: list[str]
+def _made(
+    who: str, makers_of: Callable[..., dict[str, Callable[[], Candidate]]], shape: tuple[Any, ...], notes: list[str]
 ) -> dict[str, Candidate]:
-    """Another library's candidates; none where it has no equal, and then a note of it."""
+    """Another library's candidates, each called once, for much is compiled then.
+
+    None where the library has no equal; and without those that fail: a note says why.
+    """
     try:
-        return candidates(*shape)
+        makers = makers_of(*shape)
     except SettingError as error:
         notes.append(f"{who} is left out: {error}")
         return {}
+    found = {}
+    for name, make in makers.items():
+        try:
+            candidate = make()
+            candidate.once()
+        except Exception as error:  # whatever another library raises
+            notes.append(f"{name} is left out: {reason_of(error)}")
+        else:
+            found[name] = candidate
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -79,14 +79,19 @@ def mean_loss(network: Network, loss: Loss, params: Mapping[str, Any], x: Any, l
     return -(right * jax.nn.log_softmax(z)).sum(axis=1).mean()
 
 
+def check(network: Network, loss: Loss, shape: tuple[int, ...]) -> None:
+    """Raises SettingError where JAX has no equal; shape: of the images."""
+    if type(loss) not in (SoftmaxCrossEntropy, BinaryCrossEntropy):
+        raise _no_equal(loss)
+    params = network.init(network.input_shape, generator(0))
+    jax.eval_shape(functools.partial(logits, network), params, jax.ShapeDtypeStruct(shape, "float32"))
+
+
 class Training:
     """SGD on images that are float32 on the device before a step begins; the whole step is one compiled function."""
 
     def __init__(self, network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
         jax.config.update("jax_default_matmul_precision", "highest")  # plain float32, as on the other sides
-
-        if type(loss) not in (SoftmaxCrossEntropy, BinaryCrossEntropy):
-            raise _no_equal(loss)
 
         def updated(params: Any, x: Any, y: Any) -> Any:
             gradient = jax.grad(functools.partial(mean_loss, network, loss))(params, x, y)
@@ -95,7 +100,6 @@ class Training:
         drawn = network.init(network.input_shape, generator(0))
         self.params: Any = jax.tree.map(lambda array: jax.numpy.asarray(array, "float32"), drawn)
         self.data = jax.device_put(images.astype(np.float32) / 255), jax.device_put(labels)
-        jax.eval_shape(functools.partial(logits, network), self.params, self.data[0])  # raises for what has no equal
         self.step = jax.jit(updated, donate_argnums=0)
 
     def __call__(self) -> None:
@@ -107,7 +111,15 @@ class Training:
 
 def training(
     network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
-) -> dict[str, Candidate]:
-    """A step on these images, compiled; JAX chooses the device itself, the first GPU."""
-    step = Training(network, loss, images, labels, lr)
-    return {NAME: Candidate(step, wait=step.wait)}
+) -> dict[str, Callable[[], Candidate]]:
+    """By name, what makes a step on these images, compiled; JAX chooses the device itself, the first GPU.
+
+    Raises SettingError where JAX has no equal of the network or the loss.
+    """
+    check(network, loss, images.shape)
+
+    def step() -> Candidate:
+        made = Training(network, loss, images, labels, lr)
+        return Candidate(made, wait=made.wait)
+
+    return {NAME: step}

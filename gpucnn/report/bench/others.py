@@ -11,6 +11,12 @@ from ...errors import SettingError
 
 # PyTorch's memory formats, by the names of their figures
 FORMATS: dict[str, dict[str, Any]] = {"PyTorch": {}, "PyTorch channels_last": {"channels_last": True}}
+# what it has for a GPU beside them: its compiler's two modes, and below the step that is captured by hand
+COMPILED: dict[str, dict[str, Any]] = {
+    "PyTorch compiled": {"compiled": "reduce-overhead"},
+    "PyTorch max-autotune": {"compiled": "max-autotune"},
+}
+CAPTURED = "PyTorch whole-step graph"
 
 
 def installed(name: str) -> bool:
@@ -34,9 +40,13 @@ def jax_obstacle() -> str | None:
     """Why JAX cannot be compared with on a GPU, or None."""
     if not installed("jax"):
         return "JAX is not installed, so it is left out; `pip install 'jax[cuda12]'` adds it"
-    import jax
+    try:
+        import jax
 
-    return None if jax.default_backend() == "gpu" else "this JAX sees no GPU, so it is left out"
+        there = jax.default_backend() == "gpu"
+    except Exception as error:
+        return f"JAX cannot be used ({reason_of(error)}), so it is left out"
+    return None if there else "this JAX sees no GPU, so it is left out"
 
 
 def torch_lacks(network: Any, loss: Any, optimizers: Iterable[Any] = ()) -> str | None:

@@ -1,4 +1,7 @@
-"""`gpucnn bench profile`: where a training step's time goes, layer by layer, forward and backward."""
+"""`gpucnn bench profile`: where a training step's time goes, layer by layer, forward and backward.
+
+On a CUDA device also kernel by kernel.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ... import networks
 from ...device import Device
 from ...engine.execution import Execution
 from ...engine.gradient import gradient
+from ...engine.recorded import WARM
 from ...kernels import Context
 from ...layers import Layer
 from ...model import Model
@@ -21,6 +25,7 @@ from ...network import cost, describe
 from ...optimizers import SGD
 from ..tables import table
 from ..timing import LONG, rounds
+from . import kernels
 from .candidates import LR, Case, models
 from .session import BenchOptions, Session, Show, check_batches
 
@@ -29,8 +34,8 @@ WIDEST = 60  # characters of a layer's name in the table
 STEP, INPUT, LOSS = "whole step", "input", "loss"
 ABOUT = (
     "Layers that run as one are one row. On the CPU one thread computes all, in shards of the batch; on a GPU each "
-    "layer is waited for. The whole step also updates theta. Milliseconds, medians over rounds; multiply-adds as the "
-    "equations count them."
+    "layer is launched by itself and waited for, while the whole step is run as training does. The whole step also "
+    "updates theta. Milliseconds, medians over rounds; multiply-adds as the equations count them."
 )
 
 
@@ -44,10 +49,9 @@ def profile(
     case, rows = Case.of(network, batch), []
     session.begin(ABOUT)
     for who, model in models(session, case).items():
-        if not model.execution.acceleration.graph:  # which has no layers that can be timed
-            found = _measured(model, case, session.options.rounds or ROUNDS)
-            rows.append({"network": network, "batch": batch, "kernels": who} | found)
-            show("\n".join(["", f"{who}, {network}, {batch} images", *_shown(found)]))
+        found = _measured(model, case, session.options.rounds or ROUNDS)
+        rows.append({"network": network, "batch": batch, "kernels": who} | found)
+        show("\n".join(["", f"{who}, {network}, {batch} images", *_shown(found)]))
     return session.result("profile", rows)
 
 
@@ -99,8 +103,10 @@ def _measured(model: Model, case: Case, count: int) -> dict[str, Any]:
         return clock.figures.copy()
 
     with execution.active():
-        measure(0)  # for what is compiled and kept once
+        for _ in range(WARM + 1 if execution.is_recorded else 1):
+            measure(0)  # for what is compiled, kept or recorded once
         found = rounds(measure, count, longest=LONG)
+        seen = kernels.kernels(execution, step, lambda step: step(*data, LR)) if device.kind == "cuda" else None
     rows: list[dict[str, Any]] = []
     for name, ahead, back, multiply_adds in _parts(execution, len(case.images)):
         forward, backward = (1e3 * found.median(part) if part in found.figures[0] else 0.0 for part in (ahead, back))
@@ -109,24 +115,25 @@ def _measured(model: Model, case: Case, count: int) -> dict[str, Any]:
     total = sum(each["forward"] + each["backward"] for each in rows)
     for each in rows:
         each["share"] = (each["forward"] + each["backward"]) / total
-    return {"milliseconds": rows, "sum": total, "step": 1e3 * found.median(STEP), "rounds": len(found.figures)}
+    figures = {"milliseconds": rows, "sum": total, "step": 1e3 * found.median(STEP), "rounds": len(found.figures)}
+    return figures | ({} if seen is None else {"on_the_device": seen})
 
 
 def _pass(model: Model, clock: _Clock, images: Any, labels: Any, order: Any) -> None:
     """The gradient of one shard of the batch after another, each of its parts timed."""
     execution, take = model.execution, array_namespace(images).take
-    kernels, params = execution.context.kernels, execution.layout.unpack(model.theta)
+    chosen, params = execution.context.kernels, execution.layout.unpack(model.theta)
     layers = tuple(_Timed(layer, k, clock) for k, layer in enumerate(execution.network.layers))
     network = replace(execution.network, layers=layers)
-    loss: Any = partial(clock, LOSS, kernels.losses.get(type(model.loss), model.loss))
+    loss: Any = partial(clock, LOSS, chosen.losses.get(type(model.loss), model.loss))
 
     def scaled(some: Any) -> Any:
-        return model.scaling(take(images, some, axis=0), model.theta.dtype, kernels)
+        return model.scaling(take(images, some, axis=0), model.theta.dtype, chosen)
 
     size = min(execution.shard, len(order)) if model.device.kind == "cpu" else len(order)
     for start in range(0, len(order), size):
         some = order[start : start + size]
-        context = Context(kernels, update=1, examples=some, state=execution.state_layout.unpack(execution.state))
+        context = Context(chosen, update=1, examples=some, state=execution.state_layout.unpack(execution.state))
         gradient(network, loss, params, clock(INPUT, scaled, some), take(labels, some, axis=0), context)
 
 
@@ -154,4 +161,4 @@ def _shown(found: dict[str, Any]) -> list[str]:
         name = each["layer"] if len(each["layer"]) <= WIDEST else f"{each['layer'][: WIDEST - 3]}..."
         lines.append([name, *times, f"{each['share']:.1%}", f"{rate / 1e9:.1f}" if rate else ""])
     lines += [["sum", f"{found['sum']:.3f}", "", "", ""], [STEP, f"{found['step']:.3f}", "", "", ""]]
-    return table(lines, left=1)
+    return table(lines, left=1) + (["", *kernels.shown(found["on_the_device"])] if "on_the_device" in found else [])

@@ -22,8 +22,9 @@ ROUNDS = 7  # of candidates that are timed in turn
 class BenchOptions:
     """How a mode measures. threads: None is all the process may use. rounds: None is what each mode finds enough.
 
-    images: of the random data set, and of inference. needed, budget: see `timing`. fused: time gpucnn's other kernels
-    too: numba's on the CPU; on a CUDA device the fused ones, these as one graph, and cuDNN's.
+    images: of the random data set, and of inference. needed, budget: see `timing`. all_kernels: time gpucnn's other
+    kernels too: numba's on the CPU; on a CUDA device the default without a graph, in TF32, and with cuDNN's
+    convolutions, and the reference. autotune: time PyTorch's slowest compiler mode on a CUDA device.
     """
 
     device: str = "cpu"
@@ -32,7 +33,8 @@ class BenchOptions:
     images: int = 10_000
     needed: float = NEEDED
     budget: float = BUDGET
-    fused: bool = False
+    all_kernels: bool = False
+    autotune: bool = True
 
     def __post_init__(self) -> None:
         if self.images < 1 or (self.rounds is not None and self.rounds < 1):

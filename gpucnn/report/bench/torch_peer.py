@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,10 @@ def put(images: np.ndarray, device: str, memory_format: Any) -> Any:
 
 
 class Peer:
-    """A network in PyTorch with its loss and its optimiser, ready to take steps. params: the initial ones."""
+    """A network in PyTorch with its loss and its optimiser, ready to take steps.
+
+    params: the initial ones. compiled: a mode of torch.compile, or None. fused: see `optimizer_of`.
+    """
 
     def __init__(
         self,
@@ -131,7 +134,8 @@ class Peer:
         lr: float = 0.01,
         device: str = "cpu",
         channels_last: bool = False,
-        compiled: bool = False,
+        compiled: str | None = None,
+        fused: bool = False,
     ) -> None:
         self.loss, self.device, self.compiled = loss_of(loss), device, compiled
         self.format = FORMATS[channels_last]
@@ -141,8 +145,8 @@ class Peer:
                 for into, array in zip(module.parameters(), arrays(network, params), strict=True):
                     into.copy_(torch.from_numpy(np.array(array)))
         module = module.to(device=device, memory_format=self.format)
-        self.module: Any = torch.compile(module, mode="reduce-overhead") if compiled else module
-        self.optimizer = optimizer_of(SGD(), module.parameters(), lr)
+        self.module: Any = torch.compile(module, mode=compiled) if compiled else module
+        self.optimizer = optimizer_of(SGD(), module.parameters(), lr, fused=fused)
 
     def put(self, images: np.ndarray) -> Any:
         return put(images, self.device, self.format)
@@ -173,49 +177,100 @@ def loss_of(loss: Loss) -> Any:
     return LOSSES[type(loss)]
 
 
-def optimizer_of(chosen: Optimizer, parameters: Any, lr: float) -> Any:
-    """The equal of one of gpucnn's optimisers. Raises SettingError where there is none."""
+def optimizer_of(chosen: Optimizer, parameters: Any, lr: float, *, fused: bool = False) -> Any:
+    """The equal of one of gpucnn's optimisers. Raises SettingError where there is none.
+
+    fused: one kernel for all parameters, which a CUDA graph may hold.
+    """
     exact = is_own(chosen)  # a derived one may move otherwise
     if exact and isinstance(chosen, SGD):
         how: Any = {"momentum": chosen.momentum, "weight_decay": chosen.weight_decay, "nesterov": chosen.nesterov}
-        return optim.SGD(parameters, lr, **how)
+        return optim.SGD(parameters, lr, **how, fused=fused or None)
     if exact and isinstance(chosen, Adam):
         kind = optim.AdamW if isinstance(chosen, AdamW) else optim.Adam
-        return kind(parameters, lr, (chosen.beta1, chosen.beta2), chosen.epsilon, chosen.weight_decay)
+        betas, more = (chosen.beta1, chosen.beta2), {"fused": True, "capturable": True} if fused else {}
+        return kind(parameters, lr, betas, chosen.epsilon, chosen.weight_decay, **more)
     raise SettingError(f"{chosen} has no equal in PyTorch here")
 
 
-def _peers(network: Network, loss: Loss, device: str, lr: float = 0.01) -> tuple[dict[str, Peer], Any]:
-    """A peer for each memory format, on a GPU a compiled one too; and what waits for the device.
+class Captured:
+    """A peer's whole step as one CUDA graph, captured by hand as PyTorch's documentation says; a call replays it.
 
-    In plain float32, as on gpucnn's side: TF32 keeps 10 bits of the mantissa only.
+    x, labels: the buffers that it reads its batch from.
     """
-    variants, wait = others.FORMATS, None
-    if device != "cpu":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        variants = others.FORMATS | {"PyTorch compiled": {"compiled": True}}
-        wait = functools.partial(torch.cuda.synchronize, device)
-    return {name: Peer(network, loss, device=device, lr=lr, **how) for name, how in variants.items()}, wait
+
+    WARM = 3  # steps before the capture, on a stream beside the current one
+
+    def __init__(self, peer: Peer, x: Any, labels: Any) -> None:
+        self.kept, self.graph = (peer, x, labels), torch.cuda.CUDAGraph()
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(self.WARM):
+                peer.step(x, labels)
+        torch.cuda.current_stream().wait_stream(beside)
+        with torch.cuda.graph(self.graph):
+            peer.step(x, labels)
+
+    def __call__(self) -> None:
+        self.graph.replay()
+
+
+Makers = dict[str, Callable[[], Candidate]]
+
+
+def _variants(network: Network, loss: Loss, device: str, autotune: bool) -> tuple[dict[str, Any], Any]:
+    """Arguments of a Peer for each memory format and, on a GPU, for each compiler; and what waits for the device.
+
+    In plain float32, as on gpucnn's side: TF32 keeps 10 bits of the mantissa only. Raises SettingError where PyTorch
+    has no equal of the network or the loss.
+    """
+    translate(network), loss_of(loss)
+    if device == "cpu":
+        return others.FORMATS, None
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True  # its convolutions are chosen by measuring
+    compiled = {name: how for name, how in others.COMPILED.items() if autotune or how["compiled"] != "max-autotune"}
+    return others.FORMATS | compiled, functools.partial(torch.cuda.synchronize, device)
 
 
 def training(
-    network: Network, loss: Loss, images: np.ndarray, labels: np.ndarray, device: str, lr: float
-) -> dict[str, Candidate]:
-    """A step on these images, which are float32 tensors on the device before it begins; per memory format."""
-    peers, wait = _peers(network, loss, device, lr)
-    y = torch.from_numpy(labels).to(device)
-    return {
-        name: Candidate(functools.partial(peer.step, peer.put(images), y), wait=wait) for name, peer in peers.items()
-    }
+    network: Network,
+    loss: Loss,
+    images: np.ndarray,
+    labels: np.ndarray,
+    device: str,
+    lr: float,
+    *,
+    autotune: bool = False,
+) -> Makers:
+    """By name, what makes a step on these images, which are float32 tensors on the device before it begins."""
+    variants, wait = _variants(network, loss, device, autotune)
+
+    def step(how: dict[str, Any]) -> Candidate:
+        peer = Peer(network, loss, device=device, lr=lr, **how)
+        return Candidate(functools.partial(peer.step, peer.put(images), torch.from_numpy(labels).to(device)), wait=wait)
+
+    def captured() -> Candidate:
+        peer = Peer(network, loss, device=device, lr=lr, fused=True)
+        return Candidate(Captured(peer, peer.put(images), torch.from_numpy(labels).to(device)), wait=wait)
+
+    makers: Makers = {name: functools.partial(step, how) for name, how in variants.items()}
+    return makers if device == "cpu" else makers | {others.CAPTURED: captured}
 
 
-def inference(network: Network, loss: Loss, images: np.ndarray, device: str) -> dict[str, Candidate]:
-    """Logits of these images, float32 tensors on the device beforehand, in the best of some batch sizes."""
-    found = {}
-    peers, wait = _peers(network, loss, device)
-    for name, peer in peers.items():
+def inference(network: Network, loss: Loss, images: np.ndarray, device: str, *, autotune: bool = False) -> Makers:
+    """By name, what makes logits of these images, float32 tensors on the device beforehand.
+
+    In the best of some batch sizes; a compiled network in the largest, for each would be compiled anew.
+    """
+    variants, wait = _variants(network, loss, device, autotune)
+
+    def logits(how: dict[str, Any]) -> Candidate:
+        peer = Peer(network, loss, device=device, **how)
         x, sizes = peer.put(images), INFERENCE_BATCHES[-1:] if peer.compiled else INFERENCE_BATCHES
         trials = {size: seconds(functools.partial(peer.logits, x[:TRIAL], size), wait) for size in sizes}
         best = min(sizes, key=lambda size: trials[size])
-        found[name] = Candidate(functools.partial(peer.logits, x, best), wait=wait)
-    return found
+        return Candidate(functools.partial(peer.logits, x, best), wait=wait)
+
+    return {name: functools.partial(logits, how) for name, how in variants.items()}

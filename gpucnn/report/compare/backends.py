@@ -46,9 +46,9 @@ class Backend:
 
 ACCELERATED = {
     "": ("", Acceleration()),
-    "fused": (", fused kernels", Acceleration(kernels="fused")),
-    "graph": (", fused kernels, each step as one graph", Acceleration(graph=True)),
-    "cudnn": (", fused kernels, cuDNN's convolutions", Acceleration(kernels="cudnn")),
+    "eager": (", each step kernel by kernel", Acceleration(graph=False)),
+    "cudnn": (", cuDNN's convolutions", Acceleration(kernels="cudnn")),
+    "reference": (", the equations on CuPy's arrays", Acceleration(kernels="reference")),
 }
 REFERENCE = Acceleration(kernels="reference")
 
@@ -125,10 +125,10 @@ def selected(
 ) -> tuple[list[Backend], str | None]:
     """What to compare the CPU with, for device names such as ("cpu", "cuda"), and a sentence if no GPU is among it.
 
-    "cuda+fused", "cuda+graph" and "cuda+cudnn" are a CUDA device with fused kernels, with a step as one graph, and with
-    cuDNN's convolutions. obstacle_of: says why what is compared cannot be computed with an array library, which is then
-    left out, and the sentence says so. Raises DeviceError for a name that is none, and for a CUDA device that is not
-    there beside one that is.
+    "cuda+eager", "cuda+cudnn" and "cuda+reference" are a CUDA device whose steps are not recorded as a graph, with
+    cuDNN's convolutions, and with the equations on CuPy's arrays. obstacle_of: says why what is compared cannot be
+    computed with an array library, which is then left out, and the sentence says so. Raises DeviceError for a name that
+    is none, and for a CUDA device that is not there beside one that is.
     """
     found: dict[str, Backend] = {}
     obstacle = "No GPU was asked for"
@@ -137,7 +137,7 @@ def selected(
         device = named(place) or Device("cuda")
         why = None if device.kind == "cpu" else _cuda_obstacle(device.index)
         if plus and (not how or how not in ACCELERATED or device.kind == "cpu"):
-            raise DeviceError(f"--devices {text}: no such device; cuda+fused, cuda+graph or cuda+cudnn was expected")
+            raise DeviceError(f"--devices {text}: no such device; {_ways()} was expected")
         if why is not None:
             if _cuda_obstacle(0) is None:
                 Device.parse(place)  # which says what is wrong with this one
@@ -159,6 +159,11 @@ def selected(
         f"{obstacle}, so NumPy's own kernel table is compared with the reference table on {names}{without}, "
         f"all on the CPU.{left}"
     )
+
+
+def _ways() -> str:
+    *some, last = (f"cuda+{how}" for how in ACCELERATED if how)
+    return f"{', '.join(some)} or {last}"
 
 
 def _strict() -> Backend:

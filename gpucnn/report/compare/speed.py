@@ -72,7 +72,7 @@ class _Timed:
         self.host = np.zeros((self.batch, *runner.images.shape[1:]), np.uint8), np.zeros(self.batch, np.int64)
         self.step, self.indices = runner.step(self.recipe.optimizer, self.batch), runner.batch(indices)
         self.first = self._steps(1)
-        if runner.backend.acceleration.graph:
+        if runner.execution.is_recorded:
             self._steps(WARM)  # the next step records the graph
         self.repeats = max(1, min(MOST, int(self.budget / max(self._steps(1), 1e-9))))
         self._transfer()

@@ -54,6 +54,7 @@ class Cuda:
             *found,
             guarded("CUDA product", self._product, self._install()),
             guarded("CUDA kernel", self._kernel, self._compile_remedy()),
+            guarded("gpucnn's kernels", self._own_kernels, self._compile_remedy()),
             guarded("cuDNN", self._cudnn),
         ]
 
@@ -175,6 +176,15 @@ class Cuda:
         if self.why_not:
             return "skipped", self.why_not
         return "ok", f"compiled and run in {self.probes.kernel(self.device):.2f} s"
+
+    def _own_kernels(self) -> Finding:
+        """Where these fail, training computes the equations on CuPy's arrays."""
+        if self.why_not:
+            return "skipped", self.why_not
+        seconds, has_cublas = self.probes.own_kernels(self.device)
+        if not has_cublas:
+            return "warning", "cuBLAS is not found, so a step is not recorded as a CUDA graph", self._install()
+        return "ok", f"ready in {seconds:.2f} s"
 
     def _cudnn(self) -> Finding:
         installed, mend = self.probes.distributions(), CUDNN[self._fitting()] if self.wheels else ""

@@ -159,6 +159,17 @@ def _kernel(device: Device) -> float:
     return time.perf_counter() - start
 
 
+def _own_kernels(device: Device) -> tuple[float, bool]:
+    """Seconds until gpucnn's own kernels have been compiled, or found compiled, and run; whether cuBLAS is found."""
+    from ...kernels.cuda import table
+
+    start = time.perf_counter()
+    with device.activate():
+        made = table()
+    device.synchronize()
+    return time.perf_counter() - start, made.gpu.multiply.library is not None
+
+
 @dataclass(frozen=True)
 class Probes:
     """All that the checks ask of the machine; each may raise, which makes its check fail with the cause."""
@@ -176,3 +187,4 @@ class Probes:
     gpus: Callable[[], list[Gpu]] = _gpus
     product: Callable[[Device], float] = _product
     kernel: Callable[[Device], float] = _kernel
+    own_kernels: Callable[[Device], tuple[float, bool]] = _own_kernels

@@ -1,0 +1,100 @@
+"""The last lines of .ci/gpu: counts, a table, and what fell short. Arguments: tests or speed, the folder, seconds.
+
+Exit status 1 where something failed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def tests(folder: Path) -> list[str]:
+    """Prints what the suite and the comparisons found; what fell short."""
+    text = (folder / "tests.txt").read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
+    counts = [line for line in lines if re.search(r"\d+ (passed|failed|error)", line)]
+    short = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    skipped = [line for line in lines if line.startswith("SKIPPED")]
+    print(f"suite: {counts[-1].strip('= ') if counts else 'did not end'}")
+    for line in skipped:
+        print(f"  {line}")
+    if "exit status 0" not in lines:
+        short.append("suite: it did not pass, or was cut")
+    print(f"{'network':<20} {'device':<10} {'float32':>9} {'at most':>9} {'float64':>9} {'at most':>9}")
+    for found in sorted(records(folder / "parity.jsonl"), key=lambda each: each["network"]):
+        if found.get("failed"):
+            short.append(f"{found['network']}: the comparison failed or was cut, see the end of tests.txt")
+            continue
+        held: dict[str, dict[str, Any]] = {}
+        for target in found["targets"]:
+            if target["what"].startswith("theta"):
+                held.setdefault(target["device"], {})[target["dtype"]] = target
+            if not target["met"]:
+                limit = f"{target['found']} is above {target['limit']}"
+                short.append(f"{found['network']} on {target['device']}, {target['dtype']}, {target['what']}: {limit}")
+        for name, of in held.items():
+            cells = [f"{of[dtype][what]:9.1e}" for dtype in ("float32", "float64") for what in ("found", "limit")]
+            print(f"{found['network']:<20} {name:<10} {' '.join(cells)}")
+    return short
+
+
+def speed(folder: Path) -> list[str]:
+    """Prints every row of the benches; where another library was faster, and what was left out."""
+    short = [
+        line
+        for line in (folder / "speed.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.startswith(("failed or cut", "left out"))
+    ]
+    for found in records(folder / "speed.jsonl"):
+        for row in found["rows"]:
+            if found["mode"] == "profile":
+                profile(row)
+                continue
+            unit = "seconds" if "seconds" in row else "milliseconds"
+            ratio, peer = (row["ratio"] or {}).get("median"), row["peer"]
+            medians = {name: (of or {}).get("median") for name, of in row[unit].items()}
+            shown = ", ".join(f"{name} {'never' if time is None else f'{time:.3g}'}" for name, time in medians.items())
+            what = f"{row['network']} {row['what']} {row['batch']}"
+            print(f"{what:<36} {'' if ratio is None else f'ratio {ratio:.2f}':<11} {shown} {unit}")
+            short += [f"{what}: {note}" for note in row.get("notes", ())]
+            if not row["rounds"]:
+                short.append(f"{what}: no figures, all rounds were discarded")
+            if ratio is not None and ratio > 1:
+                short.append(f"{what}: {peer} is {ratio:.2f} times as fast")
+    return short
+
+
+def profile(row: dict[str, Any]) -> None:
+    """The step's slowest kernels in a line."""
+    seen = row.get("on_the_device", {"kernels": [], "by": "nothing"})
+    of = seen["kernels"]
+    slowest = sorted(of, key=lambda each: -each["microseconds"])[:8]
+    total = sum(each["microseconds"] for each in of)
+    names = ", ".join(f"{each['kernel'][:30]} {each['microseconds']:.1f}" for each in slowest)
+    print(
+        f"{row['network']} {row['batch']}, {row['kernels']}: a step {row['step']:.3f} ms; {len(of)} kernels by "
+        f"{seen['by']}, {total:.0f} us{', of which ' * bool(names)}{names}"
+    )
+
+
+def main() -> int:
+    part, folder, took = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    print(f"\n.ci/gpu {part}, {took} s; all of it is in {folder}")
+    short = {"tests": tests, "speed": speed}[part](folder)
+    print("fell short: nothing" if not short else f"fell short: {len(short)}")
+    for line in short:
+        print(f"  {line[:200]}")
+    return int(bool(short))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
