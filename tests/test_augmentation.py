@@ -18,8 +18,11 @@ from gpucnn.errors import SettingError
 from gpucnn.kernels import cuda
 from gpucnn.kernels.random import below, bits
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.model.fitting import Fitting
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD
+from gpucnn.schedules import constant
+from gpucnn.training import Plan
 from gpucnn.training.augmentation import Augmentation
 
 __all__ = ["fake_cuda"]
@@ -133,7 +136,12 @@ def test_seeds_draw_differently_and_texts_mean_the_same():
     assert not np.array_equal(fitted("shift=3").theta, fitted(None).theta)
     models = [Model(SMALL, device="cpu", threads=1) for _ in range(2)]
     assert not np.array_equal(fitted("shift=3", seed=0).theta, fitted("shift=3", seed=1).theta)
-    keys = {model._augmentation(HOW, np.random.SeedSequence(seed)).key for seed in range(50) for model in models}
+    plan, images, labels = Plan(1, 8, 0.1, constant), pictures(8), np.zeros(8, int)
+    keys = {
+        Fitting(model, images, labels, plan, SGD(), None, augmentation=HOW, seed=seed).augmentation.key
+        for seed in range(50)
+        for model in models
+    }
     assert len(keys) == 50
 
 

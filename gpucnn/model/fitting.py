@@ -62,12 +62,11 @@ class Fitting:
         self.seed = int(accepted.argument("seed", seed))
         _, self._order, changes, draws = np.random.SeedSequence(self.seed).spawn(4)
         self.key = int(draws.generate_state(1)[0])
-        changed = self.augmentation
-        if changed is not None:
-            changed.check(model.network.input_shape)
-            changed = replace(changed, key=int(changes.generate_state(1)[0]))
+        if self.augmentation is not None:
+            self.augmentation.check(model.network.input_shape)
+            self.augmentation = replace(self.augmentation, key=int(changes.generate_state(1)[0]))
         self.step = model.execution.step(
-            model.loss, self.optimizer, scaling=model.scaling, augmentation=changed, key=self.key
+            model.loss, self.optimizer, scaling=model.scaling, augmentation=self.augmentation, key=self.key
         )
 
     def about(self) -> dict[str, Any]:
