@@ -81,7 +81,6 @@ def test_a_run_says_all_that_decided_it(train):
         "seed": 3,
         "kernels": "default",
         "precision": "float32",
-        "graph": False,
         "set": {"hidden": 6},
     }
     assert made["gpucnn"] == gpucnn.__version__
