@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
+import weakref
 from dataclasses import dataclass
 
 import fake_cuda as fake
@@ -158,6 +160,19 @@ def test_images_are_sent_once_and_results_come_home_once(sent, fetched):
         look(images)
         assert sent == [6 * 64] * 4
         assert fetched == [expected]
+
+
+def test_a_model_that_nobody_needs_frees_its_recordings_at_once(fake_cuda):
+    model, (images, _) = model_of(**RECORDED), examples(23)
+    model.logits(images)
+    (chunk,) = model.execution._kept[1]._chunks.values()
+    gone = weakref.ref(chunk)
+    gc.disable()
+    try:
+        del model, chunk
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_many_logits_come_home_in_pieces(fetched, fake_cuda, monkeypatch):

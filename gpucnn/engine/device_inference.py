@@ -48,7 +48,7 @@ class DeviceForward:
             logits = self.device.xp.empty((stop - start, classes), theta.dtype)
             for k in range(start, stop, size):
                 part = slice(k, min(k + size, stop))
-                logits[part.start - start : part.stop - start] = chunk.logits(images[part])
+                logits[part.start - start : part.stop - start] = chunk.logits(self, images[part])
             yield logits
 
     def _chunk(self, size: int, images: Array) -> _Chunk:
@@ -56,7 +56,7 @@ class DeviceForward:
         dtype = images.dtype if images.dtype == np.uint8 else self.forward.program.theta.dtype
         kept = self._chunks.pop((size, dtype), None)
         if kept is None:
-            kept = _Chunk(self, self.device.xp.empty((size, *images.shape[1:]), dtype))
+            kept = _Chunk(self.device.xp.empty((size, *images.shape[1:]), dtype))
         self._chunks[size, dtype] = kept
         for key in list(self._chunks)[:-SIZES]:
             del self._chunks[key]
@@ -70,43 +70,43 @@ class DeviceForward:
 
 
 class _Chunk:
-    """images: where a chunk lies while it is computed, so that a recording finds it."""
+    """Room for one chunk. images: where it lies while it is computed, so that a recording finds it."""
 
-    def __init__(self, owner: DeviceForward, images: Array) -> None:
-        self.owner, self.images, self._bytes = owner, images, images.reshape(-1).view(np.uint8)
+    def __init__(self, images: Array) -> None:
+        self.images, self._bytes = images, images.reshape(-1).view(np.uint8)
         self._staging: Staging | None = None
         self._recording: Recording | None = None
         self._seen = 0
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, owner: DeviceForward, images: Array) -> Array:
         """images (n, H, W, C), at most as many as there is room for -> (n, K), until the next call."""
         count = images.shape[0]
-        self._bring(images)
-        if not self.owner.is_filled_up:
-            return self.owner.forward.logits(self.images[:count])
-        if self._recording is None and self.owner.is_recorded:
-            self._record()
+        self._bring(owner.device, images)
+        if not owner.is_filled_up:
+            return owner.forward.logits(self.images[:count])
+        if self._recording is None and owner.is_recorded:
+            self._record(owner)
         if self._recording is None:
-            return self.owner.forward.logits(self.images)[:count]
+            return owner.forward.logits(self.images)[:count]
         self._recording.replay()
         return self._recording.result[:count]
 
-    def _bring(self, images: Array) -> None:
+    def _bring(self, device: Device, images: Array) -> None:
         if type(images) is not np.ndarray:  # it lies on the device
             self.images[: images.shape[0]] = images
             return
         if self._staging is None:
-            self._staging = self.owner.device.staging(self._bytes.size)
+            self._staging = device.staging(self._bytes.size)
         room = self._staging.room().view(self.images.dtype).reshape(self.images.shape)
         room[: images.shape[0]] = images
         self._staging.send(self._bytes)
 
-    def _record(self) -> None:
+    def _record(self, owner: DeviceForward) -> None:
         """Count this chunk, and record it when it has come often enough."""
         self._seen += 1
         if self._seen <= WARM:
             return
         try:
-            self._recording = self.owner.device.record(lambda: self.owner.forward.logits(self.images))
+            self._recording = owner.device.record(lambda: owner.forward.logits(self.images))
         except Exception as error:
-            self.owner.stay_eager(f"recording inference failed ({reason_of(error)})")
+            owner.stay_eager(f"recording inference failed ({reason_of(error)})")
