@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import sys
+import time
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import fake_cuda as fake
@@ -15,7 +18,7 @@ from conftest import usable_gpu
 from fake_cuda import fake_cuda
 
 from gpucnn import Model, Network
-from gpucnn.device import Device
+from gpucnn.device import Device, Staging
 from gpucnn.engine import device_inference
 from gpucnn.engine.recorded import WARM
 from gpucnn.engine.streamed import StreamedStep
@@ -173,6 +176,31 @@ def test_a_model_that_nobody_needs_frees_its_recordings_at_once(fake_cuda):
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_threads_that_predict_together_get_their_own_images_answers(fake_cuda, monkeypatch):
+    model, (images, _) = model_of(chunk=5, **FUSED), examples(20)
+    expected, send = model_of(chunk=5, **FUSED).logits(images), Staging.send
+
+    def slowly(staging, target):
+        time.sleep(0.01)  # lets the other thread in
+        send(staging, target)
+
+    monkeypatch.setattr(Staging, "send", slowly)
+    halves = images[:10], images[10:]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(model.logits, halves))
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+
+
+@pytest.mark.parametrize("options", [{}, RECORDED], ids=["reference", "graph"])
+def test_a_copy_of_a_model_is_independent(options, fake_cuda):
+    model, (images, labels) = model_of(**options), examples(23)
+    before = model.logits(images)
+    other = copy.deepcopy(model)
+    model.fit(images, labels, epochs=1)
+    np.testing.assert_array_equal(other.logits(images), before)
+    assert not np.allclose(model.logits(images), before)
 
 
 def test_many_logits_come_home_in_pieces(fetched, fake_cuda, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,7 @@ class DeviceForward:
         stranger = next(strange_layers(forward.program.network.layers), None)
         self.is_filled_up, self.is_recorded = stranger is None, recorded
         self._chunks: dict[tuple[int, Any], _Chunk] = {}
+        self._lock = threading.Lock()  # threads that predict share the room for a chunk
         if recorded and stranger is not None:
             self.stay_eager(f"{stranger} is not gpucnn's own, and what it copies from the host would be recorded once")
 
@@ -41,14 +43,16 @@ class DeviceForward:
         if not count:
             return
         size = -(-count // -(-count // self.forward.chunk))
-        chunk, classes = self._chunk(size, images), self.forward.program.network.shapes()[-1][0]
+        classes = self.forward.program.network.shapes()[-1][0]
         span = size * max(1, TOGETHER // (size * classes * theta.itemsize))
         for start in range(0, count, span):
             stop = min(start + span, count)
             logits = self.device.xp.empty((stop - start, classes), theta.dtype)
-            for k in range(start, stop, size):
-                part = slice(k, min(k + size, stop))
-                logits[part.start - start : part.stop - start] = chunk.logits(self, images[part])
+            with self._lock:
+                chunk = self._chunk(size, images)
+                for k in range(start, stop, size):
+                    part = slice(k, min(k + size, stop))
+                    logits[part.start - start : part.stop - start] = chunk.logits(self, images[part])
             yield logits
 
     def _chunk(self, size: int, images: Array) -> _Chunk:

@@ -78,6 +78,10 @@ class Execution:
         self._reach: Reach | None = None
         _executions.add(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes its own chunks and recordings."""
+        return self.__dict__ | {"_kept": None}
+
     def _placed(self, values: dict[str, Any], dtype: str) -> Array:
         layout = Layout(values)
         return self.workers.share(self.device.put(layout.pack(values, np.empty(layout.size, dtype))))
