@@ -29,7 +29,7 @@ from gpucnn.training.augmentation import Augmentation
 __all__ = ["fake_cuda"]
 
 SMALL = Network((8, 8, 1), (Conv2D(2, 3, flip=True), ReLU(), MaxPool2D(), Flatten(), Dense(3)))
-FUSED, RECORDED = {"kernels": "fused"}, {"kernels": "fused", "graph": True}
+REFERENCE, FUSED, RECORDED = {"kernels": "reference"}, {"kernels": "fused"}, {"graph": True}
 needs_gpu = pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
 
 
@@ -107,7 +107,7 @@ def test_a_way_to_the_device_that_nobody_needs_waits_for_its_copies(fake_cuda):
 # --- inference
 
 
-@pytest.mark.parametrize("options", [{}, FUSED, RECORDED], ids=["reference", "fused", "graph"])
+@pytest.mark.parametrize("options", [REFERENCE, FUSED, RECORDED], ids=["reference", "fused", "graph"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("count", [1, 4, 23])
 def test_logits_classes_and_evaluation_are_the_cpus(count, dtype, options, fake_cuda):
@@ -193,7 +193,7 @@ def test_threads_that_predict_together_get_their_own_images_answers(fake_cuda, m
     np.testing.assert_array_equal(np.concatenate(found), expected)
 
 
-@pytest.mark.parametrize("options", [{}, RECORDED], ids=["reference", "graph"])
+@pytest.mark.parametrize("options", [REFERENCE, RECORDED], ids=["reference", "graph"])
 def test_a_copy_of_a_model_is_independent(options, fake_cuda):
     model, (images, labels) = model_of(**options), examples(23)
     before = model.logits(images)
@@ -334,7 +334,7 @@ SHIFT = Augmentation(shift=1, flip=True)
     [
         (more, options)
         for more in ({}, {"augmentation": SHIFT}, {"sample_weight": WEIGHTS}, {"dtype": "float32"}, {"network": NOISY})
-        for options in ({}, FUSED, RECORDED)
+        for options in (REFERENCE, FUSED, RECORDED)
     ],
 )
 def test_a_data_set_larger_than_the_device_gives_the_same_bits(more, options, limited, sent):
