@@ -22,6 +22,7 @@ from gpucnn.device import Device, Staging
 from gpucnn.engine import device_inference
 from gpucnn.engine.recorded import WARM
 from gpucnn.engine.streamed import StreamedStep
+from gpucnn.errors import TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
 from gpucnn.losses import Loss
 from gpucnn.training.augmentation import Augmentation
@@ -29,7 +30,7 @@ from gpucnn.training.augmentation import Augmentation
 __all__ = ["fake_cuda"]
 
 SMALL = Network((8, 8, 1), (Conv2D(2, 3, flip=True), ReLU(), MaxPool2D(), Flatten(), Dense(3)))
-REFERENCE, FUSED, RECORDED = {"kernels": "reference"}, {"kernels": "fused"}, {"graph": True}
+REFERENCE, FUSED, RECORDED = {"kernels": "reference"}, {"graph": False}, {}
 needs_gpu = pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
 
 
@@ -375,6 +376,30 @@ def test_where_the_copy_does_not_fit_after_all_it_is_streamed(limited, monkeypat
     with pytest.warns(UserWarning, match="one by one"):
         found = fitted(MUCH, limited, **FUSED)
     np.testing.assert_array_equal(found[0], expected[0])
+
+
+@pytest.mark.filterwarnings("ignore:.* one by one", "ignore:overflow", "ignore:invalid")
+def test_a_streamed_run_goes_on_where_it_was_cut_off(limited, tmp_path):
+    (images, labels), found = examples(29), []
+    limited(LITTLE)
+    for parts in ([4], [2, 4]):
+        for epochs in parts:
+            model = model_of(**RECORDED)
+            model.fit(images, labels, epochs=epochs, batch_size=8, resume=tmp_path / str(len(parts)), anyway=True)
+        found.append(model.device.fetch(model.theta))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.filterwarnings("ignore:.* one by one")
+def test_a_streamed_run_says_which_layer_is_not_finite(limited):
+    said = []
+    for limit in (MUCH, LITTLE):
+        limited(limit)
+        model = model_of(**FUSED)
+        with pytest.raises(TrainingError, match=r"began in batch \d+ of epoch \d+") as error:
+            model.fit(*examples(29), epochs=4, batch_size=8, lr=1e30, optimizer="sgd")
+        said.append(str(error.value))
+    assert said[0] == said[1]
 
 
 def test_a_data_set_that_fits_says_nothing(limited):
