@@ -378,7 +378,7 @@ def test_where_the_copy_does_not_fit_after_all_it_is_streamed(limited, monkeypat
     np.testing.assert_array_equal(found[0], expected[0])
 
 
-@pytest.mark.filterwarnings("ignore:.* one by one", "ignore:overflow", "ignore:invalid")
+@pytest.mark.filterwarnings("ignore:.* one by one", "ignore:.* another run")
 def test_a_streamed_run_goes_on_where_it_was_cut_off(limited, tmp_path):
     (images, labels), found = examples(29), []
     limited(LITTLE)
