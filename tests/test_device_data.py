@@ -51,8 +51,11 @@ def fetched(monkeypatch):
 
 def examples(count, dtype="uint8", shape=(8, 8, 1)):
     rng = np.random.default_rng(3)
-    images = rng.integers(0, 256, (count, *shape)) if dtype == "uint8" else rng.random((count, *shape))
-    return images.astype(dtype), rng.integers(0, 3, count)
+    if dtype == "uint8":
+        images = rng.integers(0, 256, (count, *shape), np.uint8)
+    else:
+        images = rng.random((count, *shape)).astype(dtype)
+    return images, rng.integers(0, 3, count)
 
 
 def model_of(chunk=4, network=SMALL, device="cuda", **options):
@@ -412,21 +415,21 @@ def test_a_data_set_that_fits_says_nothing(limited):
 @needs_gpu
 @pytest.mark.parametrize("augmentation", [None, "shift=2,flip"])
 def test_streamed_training_on_a_gpu_gives_the_bits_of_resident_data(augmentation, monkeypatch):
-    """With a limit of CuPy's pool that the images do not fit into, and the room that training needs."""
+    """With a limit of CuPy's pool below the images' 94 MB that leaves cuBLAS its 34 MB and training what it needs."""
     import cupy
 
-    images, labels = examples(60_000, shape=(28, 28, 1))
+    images, labels = examples(120_000, shape=(28, 28, 1))
     network, pool, found, streamed = Network((28, 28, 1), SMALL.layers), cupy.get_default_memory_pool(), [], []
     make = StreamedStep.__init__
     monkeypatch.setattr(StreamedStep, "__init__", lambda *arguments: streamed.append(1) or make(*arguments))
     for limited in (False, True):
         model = Model(network, device="cuda", graph=True)
         pool.free_all_blocks()
-        pool.set_limit(size=pool.used_bytes() + (40 << 20) if limited else 0)
+        pool.set_limit(size=pool.used_bytes() + (80 << 20) if limited else 0)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".* one by one")
-                model.fit(images, labels, epochs=2, batch_size=128, augmentation=augmentation)
+                model.fit(images, labels, epochs=1, batch_size=128, augmentation=augmentation)
         finally:
             pool.set_limit(size=0)
         found.append(model.device.fetch(model.theta))
