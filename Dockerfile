@@ -1,7 +1,11 @@
-# docker build -t gpucnn . && docker run --rm --gpus all gpucnn            (CUDA 13: driver 580 or newer)
-# docker build -t gpucnn:cpu --target cpu . && docker run --rm gpucnn:cpu  (without a GPU)
-# docker run --rm --gpus all gpucnn doctor                                 (what keeps the GPU from working)
-# docker run --rm --gpus all -v gpucnn-runs:/home/gpucnn/runs gpucnn       (keeps the results; unnamed, --rm drops them)
+# docker build -t gpucnn .                    for a GPU: CUDA 13, driver 580 or newer
+# docker build -t gpucnn:cpu --target cpu .   without a GPU
+# docker build -t gpucnn --build-arg EXTRAS=cuda13,cudnn .   with cuDNN's convolutions too (--kernels cudnn)
+#
+# mkdir -p runs && docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD/runs:/home/gpucnn/runs" gpucnn
+#   trains on the GPU; the results are in ./runs. Without a mounted folder, --rm drops them.
+# docker run --rm gpucnn doctor               says what keeps the GPU from working
+# -v gpucnn-cache:/home/gpucnn/.cache         keeps compiled kernels and downloaded data sets
 
 FROM python:3.12-slim AS wheel
 WORKDIR /src
@@ -16,10 +20,13 @@ LABEL org.opencontainers.image.title="gpucnn" \
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     PYTHONUNBUFFERED=1
-# Volumes take their owner from these folders, so they are made and given away before VOLUME names them.
+# Volumes take owner and mode from these folders, so they are made before VOLUME names them. Everyone may write there:
+# who mounts a folder of their own runs as themselves, --user "$(id -u):$(id -g)".
 RUN useradd --create-home --uid 1000 gpucnn \
     && mkdir -p /home/gpucnn/.cache/cupy /home/gpucnn/data /home/gpucnn/runs \
-    && chown -R gpucnn:gpucnn /home/gpucnn
+    && chown -R gpucnn:gpucnn /home/gpucnn \
+    && chmod -R a+rwX /home/gpucnn
+ENV HOME=/home/gpucnn
 WORKDIR /home/gpucnn
 # SIGINT lets Python leave through KeyboardInterrupt when the container is stopped.
 STOPSIGNAL SIGINT
@@ -38,8 +45,10 @@ FROM base AS cuda
 RUN pip install --no-cache-dir "cupy-cuda13x[ctk]==14.*" "cuda-toolkit==13.0.*"
 COPY --from=wheel /wheels /wheels
 # The wheel is named by its path: by its name, pip might prefer a package of that name from elsewhere.
+ARG EXTRAS=cuda13
 # hadolint ignore=DL3013
-RUN for wheel in /wheels/*.whl; do pip install --no-cache-dir "${wheel}[cuda13]" "cuda-toolkit==13.0.*"; done
+RUN for wheel in /wheels/*.whl; do pip install --no-cache-dir "${wheel}[${EXTRAS}]" "cuda-toolkit==13.0.*"; done
+# Compiled kernels lie on the volume: the next container starts without compiling.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     CUPY_CACHE_DIR=/home/gpucnn/.cache/cupy

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
 import operator
 import os
 import re
@@ -57,6 +58,8 @@ class Pointer:
 class Array(np.ndarray):
     """NumPy's, with CuPy's `data.ptr`. What NumPy's functions compute of such arrays can be recorded, as CuPy's can."""
 
+    sent: list[int] = []  # noqa: RUF012  # bytes of each asynchronous copy from the host
+
     @property
     def data(self) -> Any:  # type: ignore[override]
         return Pointer(self.ctypes.data)
@@ -83,6 +86,16 @@ class Array(np.ndarray):
         if recorded is not None:
             return _recorded(lambda a: a.astype(dtype), (self,), {})
         return super().astype(dtype)
+
+    def set(self, host: np.ndarray, stream: Stream) -> None:
+        """An asynchronous copy: it takes place when somebody waits for it, and takes what the host holds then."""
+        _not_recordable("a copy from the host")
+        assert (host.shape, host.dtype) == (self.shape, self.dtype)
+        assert any(each.holds(host) for each in Pinned.alive), "a copy from pageable memory is not asynchronous"
+        assert stream.has_waited, "what was done with the target before may not be over"
+        stream.has_waited = False
+        Array.sent.append(host.nbytes)
+        stream.waiting.append(lambda: np.copyto(_plain(self), host))
 
     def copy(self, order: str = "C") -> Any:
         made = empty(self.shape, self.dtype)
@@ -311,11 +324,52 @@ class MemoryPool:
         self.malloc = allocate
 
 
+_addresses = itertools.count(7)  # of streams
+
+
+class Pinned(bytearray):
+    """Pinned host memory."""
+
+    alive: weakref.WeakSet[Pinned] = weakref.WeakSet()  # noqa: RUF012
+
+    __hash__ = object.__hash__
+
+    def holds(self, a: np.ndarray) -> bool:
+        start = np.frombuffer(self, np.uint8).ctypes.data
+        return start <= a.ctypes.data and a.ctypes.data + a.nbytes <= start + len(self)
+
+
+def alloc_pinned_memory(size: int) -> Pinned:
+    made = Pinned(b"\xff" * size)
+    Pinned.alive.add(made)
+    return made
+
+
 class Stream:
+    """waiting: work given to it that has not run. The current stream's runs at once, others' when it is waited for."""
+
     stack: list[Stream] = []  # noqa: RUF012
 
-    def __init__(self, non_blocking: bool = False, ptr: int = 7) -> None:
-        self.ptr, self.non_blocking = ptr, non_blocking
+    def __init__(self, non_blocking: bool = False, ptr: int | None = None) -> None:
+        self.ptr, self.non_blocking = next(_addresses) if ptr is None else ptr, non_blocking
+        self.waiting: list[Callable[[], Any]] = []
+        self.has_waited = False
+
+    def wait_event(self, event: Event) -> None:
+        """Others wait at the moment when their work runs; what they must wait for has run by then."""
+        if self.ptr == current_stream().ptr:
+            event.reach()
+        else:
+            self.has_waited = True
+
+    def synchronize(self) -> None:
+        _not_recordable("synchronize")
+        self.run(len(self.waiting))
+
+    def run(self, count: int) -> None:
+        for each in self.waiting[:count]:
+            each()
+        del self.waiting[:count]
 
     def __enter__(self) -> Stream:
         Stream.stack.append(self)
@@ -379,11 +433,23 @@ class FakeDevice:
 
 
 class Event:
-    def record(self) -> None:
+    def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
+        self.stream: Stream | None = None
+        self.last: Callable[[], Any] | None = None
+
+    def record(self, stream: Stream | None = None) -> None:
         self.time = time.perf_counter()
+        self.stream = stream
+        self.last = stream.waiting[-1] if stream is not None and stream.waiting else None
+
+    def reach(self) -> None:
+        """Let the stream run as far as the event."""
+        if self.stream is not None and self.last in self.stream.waiting:
+            self.stream.run(self.stream.waiting.index(self.last) + 1)
 
     def synchronize(self) -> None:
         _not_recordable("synchronize")
+        self.reach()
 
 
 def module() -> types.ModuleType:
@@ -395,16 +461,20 @@ def module() -> types.ModuleType:
         getDeviceProperties=lambda index: {"name": b"no GPU: g++ and NumPy"},
         memGetInfo=lambda: (1 << 34, 1 << 34),
     )
+    pool = types.SimpleNamespace(
+        **{"free_bytes": lambda: 0, "used_bytes": lambda: 0, "get_limit": lambda: 0},
+        free_all_blocks=lambda: _not_recordable("freeing memory"),
+    )
     cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
         **{"Memory": Memory, "MemoryPointer": MemoryPointer, "MemoryPool": MemoryPool, "Stream": Stream},
         **{"using_allocator": using_allocator, "get_current_stream": current_stream, "Device": FakeDevice},
-        **{"Event": Event, "get_elapsed_time": lambda start, end: 1e3 * (end.time - start.time)},
+        **{"alloc_pinned_memory": alloc_pinned_memory, "Event": Event},
+        **{"get_elapsed_time": lambda start, end: 1e3 * (end.time - start.time)},
         **{"memory": memory, "runtime": runtime, "nvrtc": types.SimpleNamespace(getVersion=lambda: (13, 0))},
     )
     for name in ("empty", "asarray", "asnumpy", "ascontiguousarray", "RawModule"):
         setattr(cupy, name, globals()[name])
     cupy.ndarray, cupy.matmul = Array, lambda a, b: _ours(_plain(a) @ _plain(b))  # type: ignore[attr-defined]
-    pool = types.SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=lambda: _not_recordable("freeing memory"))
     cupy.get_default_memory_pool = lambda: pool  # type: ignore[attr-defined]
     return cupy
 

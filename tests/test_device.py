@@ -80,7 +80,8 @@ def install(monkeypatch):
     def put_in_place(**facts):
         cupy = types.ModuleType("cupy")
         cupy.ndarray, cupy.asarray, cupy.asnumpy = np.ndarray, np.array, np.array
-        cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 500)
+        cupy.pool = types.SimpleNamespace(free_bytes=lambda: 500, used_bytes=lambda: 900, get_limit=lambda: 0)
+        cupy.get_default_memory_pool = lambda: cupy.pool
         cupy.cuda = FakeCuda(**facts)
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         return cupy
@@ -237,6 +238,8 @@ def test_cuda_calls_go_to_the_device_that_was_named(install):
     assert device.xp is cupy
     np.testing.assert_array_equal(device.fetch(device.put(np.arange(3))), np.arange(3))
     assert device.memory() == (1500, 4000), "unused blocks of CuPy's pool are free"
+    cupy.pool.get_limit = lambda: 2000
+    assert device.memory() == (1100, 2000), "a limit of CuPy's pool is the device's size"
     device.synchronize()
     with device.timer() as timer:
         time.sleep(0.002)

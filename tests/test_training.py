@@ -472,9 +472,11 @@ def test_a_gpu_takes_fewer_large_images_at_a_time():
     """A dense layer alone: H W numbers before and after Flatten, and 3."""
     plain = [Network((side, side, 1), (Flatten(), Dense(3))) for side in (28, 1 << 9, 1 << 14)]
     expected = [1024, (1 << 26) // (2 * (1 << 18) + 3), 1]
-    assert [images_on_a_gpu(network, 4) for network in plain] == expected
-    assert [images_on_a_gpu(Network(network.input_shape, (network,)), 4) for network in plain] == expected
-    assert images_on_a_gpu(plain[1], 8) == expected[1] // 2
+    large = 1 << 33
+    assert [images_on_a_gpu(network, 4, large) for network in plain] == expected
+    assert [images_on_a_gpu(Network(network.input_shape, (network,)), 4, large) for network in plain] == expected
+    assert images_on_a_gpu(plain[1], 8, large) == expected[1] // 2
+    assert images_on_a_gpu(plain[1], 4, large // 2) == expected[1] // 2
 
 
 def test_spans_are_moved_one_by_one():

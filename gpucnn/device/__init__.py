@@ -16,9 +16,10 @@ import numpy as np
 from ..errors import DeviceError
 from .obstacle import _cuda_obstacle, import_cupy, reason_of, version_text
 from .recording import Recording
+from .staging import Staging
 
-__all__ = ["Device", "Recording", "Timer", "_cuda_obstacle", "device_of", "import_cupy", "named", "reason_of", "select"]
-__all__ += ["version_text"]
+__all__ = ["Device", "Recording", "Staging", "Timer", "_cuda_obstacle", "device_of", "import_cupy", "named"]
+__all__ += ["reason_of", "select", "version_text"]
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,18 @@ class Device:
     def memory(self) -> tuple[int, int]:
         """(free, total) in bytes; (0, 0) where the operating system does not tell.
 
-        On CUDA, blocks that CuPy's pool holds but does not use count as free: the next array gets them.
+        On CUDA, blocks that CuPy's pool holds but does not use count as free: the next array gets them. A limit of the
+        pool (CUPY_GPU_MEMORY_LIMIT) counts as the device's size.
         """
         if self.kind == "cpu":
             return _host_memory()
         with self.activate():
+            pool = self.xp.get_default_memory_pool()
             free, total = self.xp.cuda.runtime.memGetInfo()
-            return free + self.xp.get_default_memory_pool().free_bytes(), total
+            free, limit = free + pool.free_bytes(), pool.get_limit()
+            if limit:
+                free, total = min(free, max(0, limit - pool.used_bytes())), min(total, limit)
+            return free, total
 
     def timer(self) -> Timer:
         """`with device.timer() as timer: ...`, then `timer.seconds`."""
@@ -97,6 +103,10 @@ class Device:
     def record(self, work: Callable[[], Any]) -> Recording:
         """What `work` asks of this CUDA device, as one CUDA graph. Any error of work, or of recording it, is raised."""
         return Recording(self, work)
+
+    def staging(self, size: int) -> Staging:
+        """A way for copies of `size` bytes from the host to this CUDA device, beside its work."""
+        return Staging(self, size)
 
     def out_of_memory_errors(self) -> tuple[type[BaseException], ...]:
         """The exceptions to catch where an array may not fit."""

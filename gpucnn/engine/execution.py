@@ -21,6 +21,7 @@ from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
 from ..workers import Workers, default_threads
 from .acceleration import Acceleration
+from .device_inference import DeviceForward
 from .inference import Forward, forward_in_spans, images_on_a_gpu
 from .mixing import Reach, at_inference, reach
 from .program import Program
@@ -67,13 +68,19 @@ class Execution:
         self.state_layout = Layout(self.network.init_state(network.input_shape))
         self.shard = shard_size(network, self.layout.size)
         # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
-        on_cpu = device.kind == "cpu"
-        self.chunk = 5 * self.shard // 4 if on_cpu else images_on_a_gpu(self.network, self.theta.itemsize)
-        self._kept: Forward | None = None
+        if device.kind == "cpu":
+            self.chunk = 5 * self.shard // 4
+        else:
+            self.chunk = images_on_a_gpu(self.network, self.theta.itemsize, device.memory()[1])
+        self._kept: tuple[Forward, DeviceForward | None] | None = None
         self._looked = False  # for layers whose predictions depend on other images
         self._said: set[str] = set()  # why steps were not recorded: one sentence for all steps
         self._reach: Reach | None = None
         _executions.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes its own chunks and recordings."""
+        return self.__dict__ | {"_kept": None}
 
     def _placed(self, values: dict[str, Any], dtype: str) -> Array:
         layout = Layout(values)
@@ -132,8 +139,11 @@ class Execution:
             whole = WholeStep(*parts)
             return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
-    def logits(self, images: np.ndarray, scaling: Scaling | None = None) -> Iterator[Array]:
-        """images (N, H, W, C) on the host -> the network's outputs (n, K) on the device, some images at a time."""
+    def logits(self, images: Array, scaling: Scaling | None = None) -> Iterator[Array]:
+        """images (N, H, W, C) -> the network's outputs (n, K) on the device, some images at a time.
+
+        The images are on the host, or on the CUDA device.
+        """
         if not self._looked:
             self._looked = True
             for name in at_inference(self.network):
@@ -141,14 +151,26 @@ class Execution:
                     f"what {name} gives for an image depends on the images beside it, in inference too, so "
                     "predictions depend on which images come together; give it a running state (init_state), or let it "
                     "ask context.training",
-                    stacklevel=5,
+                    stacklevel=4,
                 )
-        kept, wanted = self._kept, scaling or Scaling()
-        # The same object while nothing in it changes: helper processes have it already.
-        if kept is None or kept.program.theta is not self.theta or kept.program.scaling != wanted:
-            program = self._program(self._for_inference, wanted, self.theta, self.state)
-            self._kept = kept = Forward(program, self.chunk)
-        yield from forward_in_spans(kept, images, self.workers, self.device.put)
+        forward, on_device = self._forward(scaling or Scaling())
+        if on_device is None:
+            yield from forward_in_spans(forward, images, self.workers, self.device.put)
+        else:
+            yield from on_device(images)
+
+    def _forward(self, scaling: Scaling) -> tuple[Forward, DeviceForward | None]:
+        """What computes logits; the same objects while nothing in them changes: helper processes have them already."""
+        kept = self._kept
+        if kept is None or kept[0].program.theta is not self.theta or kept[0].program.scaling != scaling:
+            forward, on_device = (
+                Forward(self._program(self._for_inference, scaling, self.theta, self.state), self.chunk),
+                None,
+            )
+            if self.device.kind == "cuda":
+                on_device = DeviceForward(forward, self.device, recorded=self.is_recorded, said=self._said)
+            self._kept = kept = forward, on_device
+        return kept
 
     def _program(self, context: Context, scaling: Scaling | None, theta: Array, state: Array) -> Program:
         places = self.layout, self.given, theta, self.state_layout, state

@@ -16,7 +16,8 @@ Array = Any
 
 SPAN = 1 << 22  # bytes of images that a worker takes before it hands over their logits
 ON_A_GPU = 1024  # the most images that a GPU computes at a time
-OUTPUTS = 1 << 28  # bytes that the outputs of all layers may take on a GPU, about
+OUTPUTS = 1 << 28  # bytes that the outputs of all layers may take on a GPU, about; less on a small one
+PART = 32  # of a GPU's memory: what they may take at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +29,11 @@ class Forward(Task):
 
     def __call__(self, images: Array) -> Array:
         """images (n, H, W, C), n > 0 -> logits (n, K)."""
-        made = [self._logits(images[k : k + self.chunk]) for k in range(0, images.shape[0], self.chunk)]
+        made = [self.logits(images[k : k + self.chunk]) for k in range(0, images.shape[0], self.chunk)]
         return made[0] if len(made) == 1 else array_namespace(made[0]).concat(made)
 
-    def _logits(self, images: Array) -> Array:
+    def logits(self, images: Array) -> Array:
+        """All at once."""
         program, context = self.program, self.program.context
         if program.state_layout.size:
             context = replace(context, state=program.of_layers)
@@ -40,12 +42,13 @@ class Forward(Task):
         return context.kernels.leave(logits)
 
 
-def images_on_a_gpu(network: Network, itemsize: int) -> int:
+def images_on_a_gpu(network: Network, itemsize: int, memory: int) -> int:
     """How many images a GPU computes at a time: its memory may be small, and large images have large outputs.
 
-    itemsize: bytes of a number.
+    itemsize: bytes of a number; memory: the GPU's bytes, of all and not of what is free, so that the same run on the
+    same GPU takes the same chunks.
     """
-    return max(1, min(ON_A_GPU, OUTPUTS // (itemsize * sum(network.output_sizes()))))
+    return max(1, min(ON_A_GPU, min(OUTPUTS, memory // PART) // (itemsize * sum(network.output_sizes()))))
 
 
 def forward_in_spans(

@@ -97,17 +97,18 @@ class RecordedStep:
 
 def _strangers(whole: WholeStep) -> Iterator[str]:
     """The classes that a recording cannot be trusted with: a copy from the host would bring the same bytes for ever."""
-    yield from _strange_layers(whole.program.network.layers)
+    yield from strange_layers(whole.program.network.layers)
     if not is_own(whole.loss):
         yield type(whole.loss).__name__
     if type(whole.optimizer) not in whole.program.context.kernels.updates:
         yield type(whole.optimizer).__name__
 
 
-def _strange_layers(layers: Iterable[Any]) -> Iterator[str]:
+def strange_layers(layers: Iterable[Any]) -> Iterator[str]:
+    """The classes of layers that are not gpucnn's own."""
     for layer in layers:
         inner = layer.layer if isinstance(layer, Converted) else layer
         if type(inner) is Network:
-            yield from _strange_layers(inner.layers)
+            yield from strange_layers(inner.layers)
         elif not is_own(inner):
             yield type(inner).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..kernels import Moment
@@ -17,7 +18,10 @@ Array = Any
 
 
 class WholeStep:
-    """The update of theta by one batch, launched operation by operation; theta and state are written in place."""
+    """The update of theta by one batch, launched operation by operation; theta and state are written in place.
+
+    examples: where the arrays that it is called with are a part of the data set, their rows' indices in it; else None.
+    """
 
     def __init__(
         self, program: Program, loss: Loss, optimizer: Optimizer, augmentation: Augmentation | None = None
@@ -27,6 +31,7 @@ class WholeStep:
         self._g = array_namespace(self.theta).zeros_like(self.theta)
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
+        self.examples: Array | None = None
 
     @property
     def vectors(self) -> dict[str, Array]:
@@ -42,6 +47,8 @@ class WholeStep:
         self.steps += 1
         examples = batch.shape[0]
         moment = self.program.context.kernels.begin(batch, lr, self.steps, self.optimizer, self._held.get(examples))
+        if self.examples is not None:
+            moment = replace(moment, examples=self.examples[:examples])
         self._held[examples] = moment
         return moment
 
@@ -49,7 +56,7 @@ class WholeStep:
         """The step itself. What changes from one to the next is in moment."""
         program, kernels = self.program, self.program.context.kernels
         x = kernels.gather(images, moment, self.theta.dtype, program.scaling, self.augmentation)
-        context = program.told(moment.number, moment.order) if program.network.has_place else program.context
+        context = program.told(moment.number, moment.identity) if program.network.has_place else program.context
         chosen = kernels.take(targets, moment), context, None if weights is None else kernels.take(weights, moment)
         losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen)
         if state:

@@ -31,12 +31,19 @@ class Pair(NamedTuple):
 class Moment:
     """What changes from one update to the next.
 
-    order: the batch's examples, as indices (n,); lr: the learning rate; step: the update's number, from 1.
+    order: the batch's examples, as indices (n,) of the arrays at hand; lr: the learning rate; step: the update's
+    number, from 1. examples: their indices in the data set, where the arrays at hand are a part of it.
     """
 
     order: Any
     lr: float
     step: int
+    examples: Any = None
+
+    @property
+    def identity(self) -> Any:
+        """The batch's examples as indices (n,) in the data set, from which random numbers are made."""
+        return self.order if self.examples is None else self.examples
 
     @property
     def number(self) -> Any:
@@ -101,7 +108,7 @@ class Kernels:
         """The moment's images of (N, H, W, C), changed by the augmentation, if any, and scaled -> image."""
         taken = array_namespace(images).take(images, moment.order, axis=0)
         if augmentation is not None:
-            taken = augmentation(taken, moment.order, moment.number)
+            taken = augmentation(taken, moment.identity, moment.number)
         return scaling(taken, dtype, self)
 
     def take(self, targets: Any, moment: Moment) -> Any:

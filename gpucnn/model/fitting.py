@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..engine import memory
 from ..engine.notfinite import first_not_finite
+from ..engine.streamed import placed, resident
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
@@ -120,16 +121,15 @@ class Fitting:
         self, start: Position, history: History, keeper: Keeper | None = None, *, is_partial: bool = False
     ) -> History:
         """Run the plan from there, and leave in the model where it stands at the end."""
-        model, (images, labels, _) = self.model, self.data
-        rng = generator(self._order)
+        model, rng = self.model, generator(self._order)
+        on_device = model.device, model.network, self.plan.batch_size
         with model.execution.active():
-            with memory.of_data(model.device, images.nbytes + labels.nbytes):
-                there = [None if each is None else model.device.put(each) for each in self.data]
-            enough = memory.of_training(model.device, model.network, self.plan.batch_size)
+            step, there = placed(self.step, self.data, *on_device)
+            held = None if self.held is None else resident(self.held, *on_device) or self.held
+            enough = memory.of_training(*on_device)
             with enough, shown(self.progress, self.plan.epochs) as reporters:
-                held = self.held
                 history, end = train(
-                    self.step,
+                    step,
                     *there,
                     plan=self.plan,
                     device=model.device,
@@ -144,11 +144,11 @@ class Fitting:
         model.trained = self.trained(end, is_partial=is_partial)
         return history
 
-    def _not_finite(self, data: list[Array], batch: Array, number: int) -> str:
+    def _not_finite(self, data: Sequence[Array], batch: Array, number: int) -> str:
         """What the update `number` by those examples makes first that is not finite."""
-        model = self.model
-        images, targets, weights = (None if each is None else each[batch, ...] for each in data)
-        context = Context(REFERENCE, update=number, key=self.key, examples=batch)
+        model, put = self.model, self.model.device.put
+        images, targets, weights = (None if each is None else put(each[batch, ...]) for each in data)
+        context = Context(REFERENCE, update=number, key=self.key, examples=put(batch))
         context = replace(context, state=model.state_layout.unpack(model.execution.state))
         x = model.scaling(images, model.theta.dtype, REFERENCE)
         params = model.layout.unpack(model.theta)

@@ -15,12 +15,12 @@ from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine import memory
 from ..engine.acceleration import Acceleration
+from ..engine.evaluation import loss_and_accuracy
 from ..engine.execution import Execution
-from ..engine.gradient import checked
 from ..engine.scaling import Scaling
 from ..errors import DataError, SettingError
-from ..losses import Loss, SoftmaxCrossEntropy, correct
-from ..namespace import read_only
+from ..losses import Loss, SoftmaxCrossEntropy
+from ..namespace import array_namespace
 from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
@@ -237,7 +237,7 @@ class Model:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """images (N, H, W, C) -> the most probable class of each (N,), as a number."""
-        return self.logits(images).argmax(axis=1)
+        return self._over_chunks(self._images(images), lambda logits: array_namespace(logits).argmax(logits, axis=1))
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
@@ -249,20 +249,18 @@ class Model:
         loss, accuracy = self.loss_and_accuracy(images, labels)
         return {"loss": loss} | ({} if accuracy is None else {"accuracy": accuracy}) | {"examples": len(images)}
 
-    def loss_and_accuracy(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float | None]:
-        logits = self.device.put(self._over_chunks(images, lambda logits: logits))
-        with self.execution.active():
-            targets = read_only(self.device.put(labels))  # a loss of one's own may write into them
-            losses, _ = checked(self.loss, self.loss(logits, targets), logits)
-            loss = float(losses.mean(dtype="float64"))
-            return loss, None if labels.ndim > 1 else float(correct(logits, targets).sum()) / len(labels)
+    def loss_and_accuracy(self, images: Any, labels: Any) -> tuple[float, float | None]:
+        with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
+            return loss_and_accuracy(self.execution, self.loss, images, labels, self.scaling)
 
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
-        made = [np.empty((0, self._classes()), self.theta.dtype)]
-        enough = memory.of_inference(self.device, self.network, self.execution.chunk)
+        """finish of the logits, on the host; finish takes some (n, K) on the device."""
+        made, enough = [], memory.of_inference(self.device, self.network, self.execution.chunk)
         with enough, self.execution.active():
             for logits in self.execution.logits(images, self.scaling):
                 made.append(self.device.fetch(finish(logits)))
+            if not made:
+                return self.device.fetch(finish(self.theta[:0].reshape((0, self._classes()))))
         return np.concatenate(made)
 
     def _images(self, images: Any) -> np.ndarray:

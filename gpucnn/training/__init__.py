@@ -41,7 +41,8 @@ def train(
     keeper: Keeper | None = None,
     explain: Explain | None = None,
 ) -> tuple[History, Position]:
-    """Run the plan. images (N, H, W, C), labels (N,) or (N, K), and weights (N,) or None, are on the device.
+    """Run the plan. images (N, H, W, C), labels (N,) or (N, K), and weights (N,) or None, are on the device, or on
+    the host where the step takes them from there.
 
     The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
     smaller. start, history: where an earlier run stood, whose vectors the step holds, and its epochs so far. keeper:

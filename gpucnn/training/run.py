@@ -27,8 +27,9 @@ class NotFinite(Exception):
 class Run:
     """Where a run stands: `done` batches of epoch `number` are behind it. rng: draws the order of each epoch's batches.
 
-    images (N, H, W, C), labels and weights or None are on the device. Losses stay there too, until a fetch: `total` is
-    the sum of those of this epoch that were fetched, `latest` the mean of the last batch.
+    images (N, H, W, C), labels and weights or None are on the device, or on the host where the step takes them from
+    there. Losses stay on the device until a fetch: `total` is the sum of those of this epoch that were fetched,
+    `latest` the mean of the last batch.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Run:
         """Stand before the first batch of an epoch, in an order of its own."""
         self.number, self.done, self.total, self.lr, self._before = number, 0, 0.0, 0.0, 0.0
         self._drawn_from = self.rng.bit_generator.state
-        self._order = self.device.put(self.rng.permutation(self.examples))
+        self._order = self.rng.permutation(self.examples)
+        if type(self.data[0]) is not np.ndarray:  # the order lies where the examples do
+            self._order = self.device.put(self._order)
         self._started = time.perf_counter()
 
     def go_to(self, position: Position) -> None:
@@ -108,7 +111,7 @@ class Run:
 
     @property
     def batch(self) -> Array:
-        """The indices of the examples of the next batch, on the device."""
+        """The indices of the examples of the next batch, where the examples are."""
         size = self.plan.batch_size
         return self._order[self.done * size : (self.done + 1) * size]
 

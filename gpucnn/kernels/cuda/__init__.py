@@ -79,6 +79,10 @@ class Gpu:
         self._modules: dict[tuple[str, bool], Any] = {}
         self.multiply = cublas.Products(cublas.load(), precision, self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has compiled kernels and a cuBLAS handle of its own."""
+        return type(self), (self.multiply.precision,)
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return self.xp.empty(shape, dtype)
 

@@ -22,13 +22,13 @@ __device__ INDEX below(INDEX n, unsigned int drawn) {
 }
 
 // `pixels` of order, each image moved by up to `most` pixels both ways and, with `flip`, mirrored in half of all cases.
-// augmentation.py says how; numbers[3] is the update's number.
-KERNEL augmented_pixels(INDEX count, BYTES images, INTEGERS order, INDEX H, INDEX W, INDEX C, INDEX most, INDEX flip,
-                        long long key, NUMBERS numbers, REAL scale, REAL shift, OUT out) {
+// augmentation.py says how; examples: what the images are numbered by; numbers[3] is the update's number.
+KERNEL augmented_pixels(INDEX count, BYTES images, INTEGERS order, INTEGERS examples, INDEX H, INDEX W, INDEX C,
+                        INDEX most, INDEX flip, long long key, NUMBERS numbers, REAL scale, REAL shift, OUT out) {
     THREAD_OR_RETURN(i, count);
     const INDEX k = i / (H * W * C), h = i / (W * C) % H, w = i / C % W;
     const unsigned int update = mixed(mixed((unsigned int)key) ^ (unsigned int)(long long)numbers[3]);
-    const unsigned int image = mixed(update ^ (unsigned int)order[k]);
+    const unsigned int image = mixed(update ^ (unsigned int)examples[k]);
     const INDEX row = h - (below(2 * most + 1, mixed(image ^ 1u)) - most);
     INDEX column = w - (below(2 * most + 1, mixed(image ^ 2u)) - most);
     if (flip && mixed(image ^ 3u) >> 31) column = W - 1 - column;

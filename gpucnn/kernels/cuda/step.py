@@ -52,11 +52,11 @@ class CudaKernels(Kernels):
         """
         batch = self.gpu.dense(batch, np.int64)
         if held is None:
-            held = CudaMoment(self.gpu.empty(batch.shape, np.int64), lr, step, self.gpu.empty((4,), np.float64))
+            held = CudaMoment(self.gpu.empty(batch.shape, np.int64), lr, step, None, self.gpu.empty((4,), np.float64))
         given = lr, step, getattr(optimizer, "beta1", 0.0), getattr(optimizer, "beta2", 0.0)
         arguments = batch, held.order, *map(np.float64, given), held.numbers
         self.gpu.launch("prepare", self.dtype, batch.size, *arguments)
-        return CudaMoment(held.order, lr, step, held.numbers)
+        return CudaMoment(held.order, lr, step, None, held.numbers)
 
     def gather(self, images: Array, moment: Any, dtype: Any, scaling: Any, augmentation: Any) -> Array:
         """uint8 pixels are gathered, augmented and scaled in one launch."""
@@ -67,7 +67,16 @@ class CudaKernels(Kernels):
             place: tuple[Any, ...] = ("pixels", dtype, x.size, images, moment.order, 1, math.prod(images.shape[1:]))
         else:
             settings = (augmentation.shift, int(augmentation.flip), np.int64(augmentation.key), moment.numbers)
-            place = ("augmented_pixels", dtype, x.size, images, moment.order, *images.shape[1:], *settings)
+            place = (
+                "augmented_pixels",
+                dtype,
+                x.size,
+                images,
+                moment.order,
+                moment.identity,
+                *images.shape[1:],
+                *settings,
+            )
         self.gpu.launch(*place, float(scaling.scale), float(scaling.shift), x)
         return x
 

@@ -13,7 +13,11 @@ from .report import Check, Finding, Status, guarded, quietly
 WHEEL = re.compile(r"cupy(-cuda\d+x?|-rocm-[\d-]+)?")
 CUDNN = {13: "pip install 'gpucnn[cudnn]'", 12: "pip install 'gpucnn[cudnn12]'"}
 FRONT_ENDS, CUDNN_FROM = ((1, 23), (1, 29)), (9, 18)  # as pyproject.toml has them
-RUN_WITH_GPU = "docker run --gpus all ... (on the host first, once: sudo apt-get install -y nvidia-container-toolkit)"
+RUN_WITH_GPU = (
+    "docker run --gpus all ... or docker compose run --rm gpu; where Docker refuses that, on the host first, once: "
+    "sudo apt-get install -y nvidia-container-toolkit, sudo nvidia-ctk runtime configure --runtime=docker, and restart "
+    "Docker"
+)
 SHARE_LIBRARY = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."
 INSTALL_DRIVER = "sudo ubuntu-drivers install (elsewhere: the installer from nvidia.com/drivers), then restart"
 LOAD_DRIVER = "sudo nvidia-modprobe -u -c=0"
