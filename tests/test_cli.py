@@ -25,7 +25,7 @@ from gpucnn.data import Preprocessing
 from gpucnn.engine.acceleration import TABLES
 from gpucnn.errors import CheckpointError, GpucnnError
 from gpucnn.kernels.cuda.cublas import PRECISIONS
-from gpucnn.model import runs
+from gpucnn.model import checkpoint, runs
 from gpucnn.model.folder import _new, claimed
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.schedules import SCHEDULES
@@ -152,6 +152,7 @@ def test_help_of_every_command(gpucnn_):
         ("train",),
         ("evaluate",),
         ("predict",),
+        ("verify",),
         ("networks",),
         ("check",),
         ("bench",),
@@ -893,3 +894,48 @@ def test_ctrl_c_in_the_middle_of_training_saves_what_was_learnt():
     assert [line["epoch"] for line in lines] == list(range(1, found["epochs"] + 1))
     assert Path("run/curves.png").exists()
     assert gpucnn.load("run/model.safetensors", device="cpu").parameters
+
+
+# --- verify
+
+
+def test_verify(gpucnn_, refused):
+    model = Path(last_json(gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--json")[1])["model"])
+    status, out, _ = gpucnn_("verify", model)
+    total = checkpoint.read(model)[0]["sha256"]
+    numbers = gpucnn.load(model, device="cpu").layout.size
+    assert status == 0
+    assert out == (
+        f"{model}: softmax-regression trained on tiny, 3 classes, {numbers} numbers in 2 tensors; "
+        f"its checksum is right (sha256 {total})\n"
+    )
+    found = last_json(gpucnn_("verify", model, "--json")[1])
+    assert (found["sha256"], found["numbers"], found["class_names"]) == (total, numbers, ["0", "1", "2"])
+    content = bytearray(model.read_bytes())
+    content[-5] ^= 4
+    model.write_bytes(content)
+    refused("verify", model, says=f"{model}: damaged: its checksum is not that of its contents; copy or train it again")
+    refused("evaluate", model, "--data", "tiny.npz", says="damaged: its checksum is not")
+
+
+def test_verify_a_model_of_version_0_1(gpucnn_):
+    path = Path(__file__).with_name("checkpoints") / "Dense.safetensors"
+    status, out, _ = gpucnn_("verify", path)
+    assert status == 0
+    assert "Dense, 3 classes, " in out
+    assert out.endswith("it has no checksum (version 0.1 wrote none), so damage to its numbers cannot be seen\n")
+    assert last_json(gpucnn_("verify", path, "--json")[1])["sha256"] is None
+
+
+def test_verify_needs_no_layers_and_no_network(gpucnn_):
+    given = {"name": "state\x1b[31m of \ud800", "class_names": 5}
+    checkpoint.write("state.safetensors", given, {"step": np.array(3)})
+    status, out, _ = gpucnn_("verify", "state.safetensors")
+    assert status == 0
+    assert out.startswith("state.safetensors: state\\x1b[31m of \\ud800, 1 numbers in 1 tensors; its checksum is right")
+
+
+def test_a_sentence_is_one_line_that_leaves_the_terminal_alone(gpucnn_):
+    status, out, err = gpucnn_("verify", "no\x1b[2J\n\udcfffile\u2028 Zürich 東京")
+    assert (status, out) == (1, "")
+    assert err.startswith("gpucnn: no\\x1b[2J\\n\\udcfffile\\u2028 Zürich 東京: no such file")

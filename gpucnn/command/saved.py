@@ -1,4 +1,4 @@
-"""`gpucnn evaluate` and `gpucnn predict`: what is asked of a saved model."""
+"""`gpucnn evaluate`, `predict` and `verify`: what is asked of a saved model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError
+from ..errors import GpucnnError, printable
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 
@@ -75,7 +75,40 @@ def predict(
         print(json.dumps(rows))
     else:
         for row in rows:
-            print(f"{row['file']}: {row['label']} ({100 * row['probability']:.1f} %)")
+            print(f"{printable(str(row['file']))}: {row['label']} ({100 * row['probability']:.1f} %)")
+
+
+def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Say what a saved model holds, and whether it is as it was written: its checksum is computed again.
+
+    Nothing but the file is needed, no layers of your own either. The exit status is 1 where the file is damaged.
+    """
+    from ..model import checkpoint
+
+    description, tensors = checkpoint.read(model)
+    total = description.get(checkpoint.SUM)
+    found = {
+        "file": model,
+        "name": description.get("name"),
+        "tensors": len(tensors),
+        "numbers": sum(tensor.size for tensor in tensors.values()),
+        "class_names": description.get("class_names"),
+        "trained_on": description.get("trained_on"),
+        "sha256": total,
+    }
+    if as_json:
+        print(json.dumps(found))
+        return
+    data = f" trained on {found['trained_on']}" if found["trained_on"] else ""
+    names = found["class_names"]
+    classes = f", {len(names)} classes" if isinstance(names, list) else ""
+    proof = (
+        "it has no checksum (version 0.1 wrote none), so damage to its numbers cannot be seen"
+        if total is None
+        else f"its checksum is right (sha256 {total})"
+    )
+    what = f"{found['name']}{data}{classes}, {found['numbers']:,} numbers in {found['tensors']} tensors"
+    print(printable(f"{model}: {what}; {proof}"))
 
 
 def _to_check(layers: list[str] | None) -> str | None:
