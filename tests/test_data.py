@@ -934,6 +934,72 @@ def test_read_pictures_refuses(tmp_path):
         data.read_pictures([], GREY)
 
 
+def test_other_formats_start_no_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    picture = Image.fromarray(np.full((4, 4), 9, np.uint8))
+    for name, kind in (("b.png", "ICNS"), ("c.jpg", "PCX"), ("e.png", "JPEG2000"), ("f.png", "TGA")):
+        with contextlib.suppress(OSError):  # of a Pillow without it
+            picture.resize((64, 64)).save(tmp_path / name, kind)
+    assert len(list(tmp_path.iterdir())) > 3
+    for path in tmp_path.iterdir():
+        with pytest.raises(
+            DataError, match=r"cannot be read as a picture \(cannot identify .*\); leave it out, or save"
+        ):
+            data.read_pictures([path], GREY)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "MPO"])
+def test_formats_by_their_content(tmp_path, kind):
+    Image.fromarray(np.full((4, 4), 100, np.uint8)).convert("RGB").save(tmp_path / "a.dat", kind)
+    assert abs(data.read_pictures([tmp_path / "a.dat"], GREY).astype(int) - 100).max() <= 2
+
+
+def test_sixteen_bits_are_scaled_and_thirty_two_refused(tmp_path):
+    deep = Image.fromarray(np.full((4, 4), 257 * 100, np.uint16))
+    for name in ("a.png", "a.tif", "a.pgm"):
+        deep.save(tmp_path / name)
+        assert (data.read_pictures([tmp_path / name], GREY) == 100).all()
+    for value in (0, 255, 25700, 70000, -1):
+        Image.fromarray(np.full((4, 4), value, np.int32)).save(tmp_path / "long.tif")
+        with pytest.raises(DataError, match="holds 32-bit values, 8 or 16 bits were expected"):
+            data.read_pictures([tmp_path / "long.tif"], GREY)
+
+
+def test_a_picture_that_grows(tmp_path, monkeypatch):
+    path = save_picture(tmp_path / "a.png", np.zeros((300, 400)))
+    Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "b.tif", compression="tiff_deflate")
+    monkeypatch.setenv("GPUCNN_MAX_BYTES", "479999")
+    with pytest.raises(DataError, match=r"a.png: takes 480,000 bytes of memory or more, .* set GPUCNN_MAX_BYTES"):
+        data.read_pictures([path], GREY)
+    monkeypatch.setenv("GPUCNN_MAX_BYTES", "1900000")
+    data.read_pictures([path], GREY)
+    with pytest.raises(DataError, match=r"b.tif: takes 1,920,000 bytes"):
+        data.read_pictures([tmp_path / "b.tif"], GREY)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    data.read_pictures([path], GREY)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_tiff_of_terabytes(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    for tag in (256, 257):
+        place = content.index(struct.pack("<H", tag) + struct.pack("<H", 4))
+        content[place + 8 : place + 12] = struct.pack("<I", 10**6)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a.tif: takes 4,000,000,000,000 bytes of memory or more, .* set GPUCNN_MAX"):
+        data.read_pictures([path], GREY)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_picture_that_is_a_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png: no regular file; save the picture in one"):
+        data.read_pictures([tmp_path / "pipe.png"], GREY)
+
+
 def test_picture_folder_is_split(tmp_path):
     root = picture_folder(tmp_path / "pets")
     (root / "cat" / "notes.txt").write_text("other files are passed over")

@@ -47,10 +47,7 @@ def parsing(where: object, problem: str, remedy: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        found = (
-            str(error) if isinstance(error, (OSError, EOFError)) and str(error) else f"{type(error).__name__}: {error}"
-        )
-        raise DataError(f"{where}: {problem} ({found}); {remedy}") from None
+        raise DataError(f"{where}: {problem} ({str(error) or type(error).__name__}); {remedy}") from None
 
 
 def refuse_web_page(path: Path) -> None:
