@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import struct
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ import gpucnn
 from gpucnn import Model, Network, networks
 from gpucnn.data import Preprocessing
 from gpucnn.engine.scaling import Scaling
-from gpucnn.errors import CheckpointError, DeviceError
+from gpucnn.errors import CheckpointError, DataError, DeviceError
 from gpucnn.layers import REGISTRY, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
@@ -483,6 +484,57 @@ NONSENSE = {
 @pytest.mark.parametrize("changes", NONSENSE.values(), ids=NONSENSE)
 def test_descriptions_that_are_nonsense(saved, changes):
     refuse(rewritten(saved, **changes), "its description|layer|network|damaged")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": [["a"], "b", "c"]},
+        {"class_names": None},
+        {"class_names": {"a": 1, "b": 2, "c": 3}},
+        {"class_names": "abc"},
+        {"name": {"a": 1}},
+        {"name": None},
+    ],
+)
+def test_names_that_are_no_texts(saved, changes):
+    refuse(rewritten(saved, **changes), "its description has names that are no texts")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\ud800", "a\r\n"])
+def test_class_names_that_would_steer_a_terminal(saved, name):
+    refuse(rewritten(saved, class_names=["x", name, "y"]), r"the class name a\\\S+ holds control characters or lone")
+    with pytest.raises(DataError, match=r"class_names: the class name a\\\S+ holds control characters"):
+        tiny(class_names=("x", name, "y"))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [{"type": "Dense", "units": 250_000}, DENSE],
+        [{"type": "Dense", "units": 10**12}, DENSE],
+        [{"type": "Network", "input_shape": [4000], "layers": [{"type": "Dense", "units": 250_000}]}, DENSE],
+        [{"type": "Dense", "units": 20_000, "initializer": "orthogonal"}, DENSE],
+    ],
+)
+def test_weights_that_the_file_lacks_are_not_drawn(saved, layers):
+    rewritten(saved, network={"type": "Network", "input_shape": [4000], "layers": layers})
+    tracemalloc.start()
+    refuse(saved, r"damaged: 0/(0/)?weights has shape none, \(4000, \d+\) was expected; train or copy it again")
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+def test_many_layers_are_looked_at_a_few_times_each(saved, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Sigmoid, "out_shape", lambda layer, shape: (looked.append(1), shape)[1])
+    layers = [*[{"type": "Sigmoid"}] * 3000, DENSE]
+    Model(Network((2,), (Dense(3),)), device="cpu").save(saved)
+    description, tensors = checkpoint.read(saved)
+    description["network"] = {"type": "Network", "input_shape": [2], "layers": layers}
+    checkpoint.write(saved, description, {name.replace("0/", "3000/"): each for name, each in tensors.items()})
+    assert gpucnn.load(saved, device="cpu").layout.size == 9
+    assert len(looked) < 60_000
 
 
 def test_networks_nested_beyond_measure(saved):

@@ -436,7 +436,11 @@ def test_set(gpucnn_, network, options, expected):
         ),
         ("two-conv", "classes=3", "network two-conv has no setting 'classes'"),
         ("softmax-regression", "hidden=3", "network softmax-regression has no setting 'hidden'; it has none"),
-        ("two-conv", "filters=4", "network two-conv cannot be built with filters=4 ('int' object is not iterable)"),
+        (
+            "two-conv",
+            "filters=4",
+            "network two-conv cannot be built with filters=4; values such as filters=8,16 were expected",
+        ),
         ("two-conv", "hidden=many", "Dense: units='many': a whole number of at least 1 was expected"),
         ("two-conv", "hidden=²", "Dense: units='²': a whole number of at least 1 was expected"),
         ("two-conv", "hidden=0", "Dense: units=0: a whole number of at least 1 was expected"),
@@ -939,3 +943,19 @@ def test_a_sentence_is_one_line_that_leaves_the_terminal_alone(gpucnn_):
     status, out, err = gpucnn_("verify", "no\x1b[2J\n\udcfffile\u2028 Zürich 東京")
     assert (status, out) == (1, "")
     assert err.startswith("gpucnn: no\\x1b[2J\\n\\udcfffile\\u2028 Zürich 東京: no such file")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_weights_too_large_to_compute_with(refused, gpucnn_, command):
+    pictures("shapes")
+    model = gpucnn.Model(
+        gpucnn.Network((8, 8, 1), (gpucnn.layers.Flatten(), gpucnn.layers.Dense(2))),
+        device="cpu",
+        class_names=("left", "right"),
+        preprocessing=Preprocessing((8, 8), 1),
+    )
+    model.theta[...] = 3e38
+    model.save("m.safetensors")
+    given = ("--data", "shapes") if command == "evaluate" else ("shapes/left/000.png",)
+    for flags in ((), ("--json",)):
+        refused(command, "m.safetensors", *given, *flags, says="is nan: the model's weights are too large to compute")

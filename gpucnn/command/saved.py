@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -21,12 +22,16 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a saved model's accuracy and loss on the test images of a data set."""
+    import numpy as np
+
     from ..model import load, runs
 
-    with arguments.explained(model, _to_check(layers)):
+    quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
+    with arguments.explained(model, _to_check(layers)), quiet:
         loaded = load(model, device=device, layers=layers, threads=threads)
         dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
         found = loaded.evaluate(dataset.test_images, dataset.test_labels)
+        _finite(found["loss"], f"{model}: the loss of the images of {dataset.name}")
     if as_json:
         print(json.dumps({"data": dataset.name, **found}))
     else:
@@ -54,6 +59,8 @@ def predict(
     """
     from dataclasses import replace
 
+    import numpy as np
+
     from ..data import read_pictures
     from ..model import load
 
@@ -65,8 +72,10 @@ def predict(
             f"{model}: it was not saved with a way to read pictures (its input is {loaded.network.input_shape})"
         )
     pictures = read_pictures(images, replace(how, invert=how.invert != invert))
-    with arguments.explained(model, _to_check(layers)):
+    quiet = np.errstate(over="ignore", invalid="ignore")
+    with arguments.explained(model, _to_check(layers)), quiet:
         chances = loaded.predict_proba(pictures)
+        _finite(chances.sum(), f"{model}: a probability")
     rows = [
         {"file": file, "label": loaded.class_names[k], "probability": float(p[k])}
         for file, p, k in zip(images, chances, chances.argmax(axis=1))
@@ -109,6 +118,14 @@ def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
     )
     what = f"{found['name']}{data}{classes}, {found['numbers']:,} numbers in {found['tensors']} tensors"
     print(printable(f"{model}: {what}; {proof}"))
+
+
+def _finite(number: float, what: str) -> None:
+    if not math.isfinite(number):
+        raise GpucnnError(
+            f"{what} is {number:g}: the model's weights are too large to compute with; train it again with a lower "
+            "learning rate (--lr)"
+        )
 
 
 def _to_check(layers: list[str] | None) -> str | None:

@@ -14,7 +14,9 @@ from ..network import Network
 from ..network.own import classes
 from . import accepted, checkpoint
 from .model import Model
-from .tensors import take, trained
+from .tensors import fitting, shapes, take, trained
+
+AGAIN = "train or copy it again"
 
 
 def load(
@@ -37,13 +39,18 @@ def load(
         network = checkpoint.layer_from_dict(description["network"], own)
         if not isinstance(network, Network):
             raise CheckpointError(f"its description holds a {type(network).__name__}, a Network was expected")
+        # Before weights are drawn, which the file may describe any number of.
+        fitting(shapes(network), tensors, "damaged", AGAIN)
+        names = description["class_names"]
+        if not isinstance(names, list) or not all(isinstance(each, str) for each in [description["name"], *names]):
+            raise CheckpointError("its description has names that are no texts")
         loss = description["loss"]  # a name alone in files of version 0.1, and where the class is no dataclass
         loss = checkpoint.layer_from_dict({"type": loss} if isinstance(loss, str) else loss, LOSSES | own, what="loss")
         model = Model(
             network,
             loss=loss,
             device=device,
-            class_names=description["class_names"],
+            class_names=names,
             preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
             scaling=Scaling(**description["scaling"]),
             dtype=description["dtype"],
@@ -55,7 +62,7 @@ def load(
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
-    take(model, tensors, f"{path}: damaged", "train or copy it again")
+    take(model, tensors, f"{path}: damaged", AGAIN)
     if "training" in description:
         model.trained = trained(description, tensors, is_partial=True)
     return model

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
+from ..network import Network
+from ..network.layout import Layout
 from ..training import Position
 
 STATE = "state/"  # before the names of running states in a checkpoint
@@ -52,23 +54,36 @@ def named(model: Any) -> dict[str, np.ndarray]:
     return model.parameters | {STATE + name: tensor for name, tensor in model.state.items()}
 
 
-def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
-    """Write a checkpoint's tensors into a model. Raises CheckpointError for a wrong one, before it writes any."""
-    slots = {slot.name: slot for slot in model.layout.slots}
-    slots |= {STATE + slot.name: slot for slot in model.state_layout.slots}
-    expected = {name: slot.shape for name, slot in slots.items()}
-    tensors = {  # numbers without an axis were once written with one
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """What a checkpoint of a model with this network holds, by name."""
+    states = Layout(network.init_state(network.input_shape)).slots
+    return network.parameter_shapes() | {STATE + slot.name: slot.shape for slot in states}
+
+
+def fitting(
+    expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray], where: str, remedy: str
+) -> dict[str, np.ndarray]:
+    """The tensors in the shapes that are expected. Raises CheckpointError where one has another, or is none."""
+    fitted = {  # numbers without an axis were once written with one
         name: tensor.reshape(()) if expected.get(name) == () and tensor.shape == (1,) else tensor
         for name, tensor in tensors.items()
         if not name.startswith(TRAINING)
     }
-    found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or "/" in name}
+    found = {name: tensor.shape for name, tensor in fitted.items() if name in expected or "/" in name}
     if found != expected:
         wrong = next(n for n in [*expected, *found] if found.get(n) != expected.get(n))
         raise CheckpointError(
             f"{where}: {wrong} has shape {found.get(wrong, 'none')}, {expected.get(wrong, 'none')} was expected; "
             f"{remedy}"
         )
+    return fitted
+
+
+def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
+    """Write a checkpoint's tensors into a model. Raises CheckpointError for a wrong one, before it writes any."""
+    slots = {slot.name: slot for slot in model.layout.slots}
+    slots |= {STATE + slot.name: slot for slot in model.state_layout.slots}
+    tensors = fitting({name: slot.shape for name, slot in slots.items()}, tensors, where, remedy)
     theta, state = (np.empty(each.size, model.theta.dtype) for each in (model.layout, model.state_layout))
     for name, slot in slots.items():
         vector = state if name.startswith(STATE) else theta
