@@ -10,6 +10,7 @@ import struct
 import tracemalloc
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from gpucnn.errors import CheckpointError, DataError, DeviceError
 from gpucnn.layers import REGISTRY, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
+from gpucnn.ops.window import Window
 
 SUMS = ("checksum", "sha256")
 TINY = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
@@ -523,6 +525,32 @@ def test_weights_that_the_file_lacks_are_not_drawn(saved, layers):
     refuse(saved, r"damaged: 0/(0/)?weights has shape none, \(4000, \d+\) was expected; train or copy it again")
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        (
+            (Conv2D(1, 1, 20_000, padding=20_000), MaxPool2D(3)),
+            "make 6,402,560,256 bytes of an image, 1,073,741,824 are",
+        ),
+        ((Network((8, 8, 1), (MaxPool2D(30_000, padding=29_999),)),), "make 14,402,880,144 bytes of an image"),
+        ((AvgPool2D(30_000, padding=29_999),), "set GPUCNN_MAX_BYTES to a larger number"),
+    ],
+)
+def test_layers_that_make_much_of_an_image(tmp_path, layers, says):
+    model = tiny()
+    network = Network((8, 8, 1), (*layers, Flatten(), Dense(3)))
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in network.parameter_shapes().items()}
+    described = model.describe() | {"network": checkpoint.layer_to_dict(network)}
+    refuse(checkpoint.write(tmp_path / "m.safetensors", described, tensors), says)
+
+
+def test_windows_that_see_little_are_not_gone_through(tmp_path):
+    network = Network((8, 8, 1), (MaxPool2D(3000, padding=2999), AvgPool2D(2), Flatten(), Dense(3)))
+    with mock.patch.object(Window, "reach", autospec=True, side_effect=Window.reach) as looked:
+        Model(network, device="cpu", kernels="reference", threads=1).predict(np.zeros((1, 8, 8, 1), np.uint8))
+    assert looked.call_count < 20_000
 
 
 def test_many_layers_are_looked_at_a_few_times_each(saved, monkeypatch):

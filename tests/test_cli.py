@@ -959,3 +959,16 @@ def test_weights_too_large_to_compute_with(refused, gpucnn_, command):
     given = ("--data", "shapes") if command == "evaluate" else ("shapes/left/000.png",)
     for flags in ((), ("--json",)):
         refused(command, "m.safetensors", *given, *flags, says="is nan: the model's weights are too large to compute")
+
+
+def test_names_too_long_for_the_system(refused):
+    name = "a" * 300
+    refused("evaluate", name, says=f"{name}: no such file; a model saved by")
+    refused("train", *FAST, "--data", name, says=f"{name}: no data set has this name and no such path exists")
+    gpucnn.Model("softmax-regression", device="cpu", preprocessing=Preprocessing((28, 28), 1)).save("m.safetensors")
+    refused("predict", "m.safetensors", name, says=f"{name}: there is no such file; check the path")
+
+
+@pytest.mark.parametrize("option", [("--set", "hidden=" + "9" * 5000), ("--classes", "9" * 5000)])
+def test_numbers_longer_than_python_reads(refused, option):
+    refused("train", "two-conv", "--data", npz(shape=(28, 28, 1)), *FAST, *option, says="9" * 5000)

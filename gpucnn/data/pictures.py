@@ -58,9 +58,9 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open Pillow picture; whatever is wrong with the file, now or while it is decoded, becomes a DataError."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"{path}: a folder; name the picture files in it")
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path}: there is no such file; check the path")
     if not path.is_file():  # opening a named pipe would wait for a writer
         raise DataError(f"{path}: no regular file; save the picture in one")

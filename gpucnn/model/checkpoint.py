@@ -104,9 +104,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # where Path's own methods raise, as for a name that is too long, these say no
         raise CheckpointError(f"{path}: a folder; name the file in it, such as {path / 'model.safetensors'}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such file; a model saved by `gpucnn train` (model.safetensors) was expected")
     try:
         with safe_open(path, framework="numpy") as file:
@@ -177,13 +177,15 @@ def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None
     kind = fields.get("type") if isinstance(fields, Mapping) else None
     if isinstance(kind, str) and kind.startswith(OWN):
         known, kind = {**(layers or {})}, kind.removeprefix(OWN)
-    if not isinstance(kind, str) or kind not in known:
+    if not isinstance(kind, str):
+        raise CheckpointError(f"its description holds a {what} without the name of a class")
+    if kind not in known:
         raise CheckpointError(f"{what} {kind!r} is not one of gpucnn's; {HAND_OVER.format(kind)}")
     values = {name: _value(value, layers) for name, value in fields.items() if name != "type"}
     try:
         return known[kind](**values)
     except (TypeError, ValueError, GpucnnError) as error:
-        raise CheckpointError(f"{what} {kind} with {values}: {error}") from None
+        raise CheckpointError(f"{what} {kind} with {str(values)[:200]}: {error}") from None
 
 
 def _plain(value: Any) -> Any:
