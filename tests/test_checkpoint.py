@@ -306,12 +306,6 @@ def test_the_folder_is_brought_to_the_disk_after_the_renaming(tmp_path, monkeypa
     assert oct(path.stat().st_mode & 0o777) == oct(0o666 & ~_umask())
 
 
-def test_what_a_killed_write_leaves_is_found(saved):
-    for name in (".model.safetensors-0a1b2c3d.part", ".other.safetensors-0a1b2c3d.part", ".model.safetensors-keep"):
-        (saved.parent / name).write_bytes(b"half")
-    assert [each.name for each in checkpoint.temporaries(saved)] == [".model.safetensors-0a1b2c3d.part"]
-
-
 # --- files that are no checkpoint
 
 
@@ -501,6 +495,25 @@ def test_descriptions_that_are_nonsense(saved, changes):
 )
 def test_names_that_are_no_texts(saved, changes):
     refuse(rewritten(saved, **changes), "its description has names that are no texts")
+
+
+TRAINING = {
+    "none": None,
+    "no position": {"seed": 0, "optimizer": "Adam()"},
+    "a position of another kind": {"position": [1], "seed": 0, "optimizer": "Adam()"},
+    "no epoch": {"position": {"epoch": 0}, "seed": 0, "optimizer": "Adam()"},
+    "half a batch": {"position": {"batches": 0.5}, "seed": 0, "optimizer": "Adam()"},
+    "epochs without end": {"position": {"epoch": 10**30}, "seed": 0, "optimizer": "Adam()"},
+    "a loss that is none": {"position": {"loss": "low"}, "seed": 0, "optimizer": "Adam()"},
+    "an order that is none": {"position": {"order": {"bit_generator": "PCG64"}}, "seed": 0, "optimizer": "Adam()"},
+    "a seed below zero": {"position": {}, "seed": -1, "optimizer": "Adam()"},
+    "an optimizer that is no text": {"position": {}, "seed": 0, "optimizer": 5},
+}
+
+
+@pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING)
+def test_a_training_that_never_was(saved, training):
+    refuse(rewritten(saved, training=training), "its description of the training cannot be read; train it again")
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m", "a\ud800", "a\r\n"])

@@ -17,6 +17,7 @@ import shutil
 import signal
 import struct
 import sys
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -367,8 +369,35 @@ def picture_folders(draw: Any) -> Files:
 # --- checkpoints
 
 
+Seeds = tuple[tuple[dict[str, Any], dict[str, np.ndarray]], ...]
+IMAGES, LABELS = np.arange(6 * 36).reshape(6, 6, 6, 1).astype(np.uint8), np.arange(6) % 3
+SMALL = gpucnn.Network((6, 6, 1), (Flatten(), Dense(3)))
+FIT: dict[str, Any] = {"epochs": 3, "batch_size": 4, "progress": False}
+
+
+def small() -> gpucnn.Model:
+    return gpucnn.Model(SMALL, device="cpu", threads=1)
+
+
 @cache
-def checkpoint_seeds() -> tuple[tuple[dict[str, Any], dict[str, np.ndarray]], ...]:
+def state_seeds() -> Seeds:
+    """States of a run at the end of its first epoch, in the second, and at its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.suppress(KeyboardInterrupt):
+
+            def stop(epoch: int, done: int, *_: Any) -> None:
+                if (epoch, done) == (2, 4):
+                    raise KeyboardInterrupt
+
+            small().fit(IMAGES, LABELS, resume=folder, callbacks=[SimpleNamespace(batch=stop)], **FIT)
+        early = max(Path(folder, "checkpoints").iterdir())
+        found = [checkpoint.read(early)]
+        small().fit(IMAGES, LABELS, resume=folder, **FIT)
+        return (*found, *(checkpoint.read(each) for each in Path(folder, "checkpoints").iterdir() if each != early))
+
+
+@cache
+def checkpoint_seeds() -> Seeds:
     networks = (
         (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)),
         (Conv2D(2, 3, bias="untied", padding=1), Tanh(), AvgPool2D(2, padding=1), Flatten(), Dense(3, bias=False)),
@@ -386,9 +415,15 @@ def checkpoint_seeds() -> tuple[tuple[dict[str, Any], dict[str, np.ndarray]], ..
             class_names=("a", "b", "ü"),
             preprocessing=Preprocessing((6, 6), 1) if shape[-1] == 1 else None,
         )
-        tensors = {name: np.asarray(each) for name, each in model.parameters.items()}
-        found.append((json.loads(checkpoint.header(Path("x"), model.describe())), tensors))
-    return tuple(found)
+        found.append(written(model))
+    model = small()
+    model.partial_fit(IMAGES, LABELS, batch_size=4, progress=False)
+    return (*found, written(model))
+
+
+def written(model: gpucnn.Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return checkpoint.read(model.save(Path(folder) / "m.safetensors"))
 
 
 # fmt: off
@@ -444,9 +479,9 @@ def changed(draw: Any, tree: Any) -> Any:
 
 
 @st.composite
-def checkpoints(draw: Any) -> Files:
-    description, tensors = draw(st.sampled_from(checkpoint_seeds()))
-    tensors = dict(tensors)
+def checkpoints(draw: Any, seeds: Callable[[], Seeds], path: str) -> Files:
+    description, tensors = draw(st.sampled_from(seeds()))
+    description, tensors = {**description, checkpoint.SUM: checkpoint.NO_SUM}, dict(tensors)
     what = draw(
         st.sampled_from(("whole", "description", "description", "description", "tensors", "header", "bytes", "bare"))
     )
@@ -483,7 +518,7 @@ def checkpoints(draw: Any) -> Files:
     content = content.replace(checkpoint.NO_SUM.encode(), total.encode(), 1)
     if what == "bytes":
         content = draw(damaged(content))
-    return {"m.safetensors": content}
+    return {path: content}
 
 
 def use_checkpoint(folder: Path) -> object:
@@ -493,7 +528,109 @@ def use_checkpoint(folder: Path) -> object:
     model.summary()
     shape = model.network.input_shape
     with np.errstate(all="ignore"):
-        return model.predict_proba(np.zeros((1, *shape), np.uint8)) if np.prod(shape, dtype=float) <= 10**6 else None
+        if np.prod(shape, dtype=float) <= 10**6:
+            model.predict_proba(np.zeros((1, *shape), np.uint8))
+        if model.trained is not None and shape == IMAGES.shape[1:]:
+            model.partial_fit(IMAGES, LABELS % len(model.class_names), batch_size=4, progress=False)
+    return model
+
+
+def use_state(folder: Path) -> object:
+    """A state that is damaged is passed over with a warning; where that is all, the run begins anew."""
+    with warnings.catch_warnings(record=True) as told, np.errstate(all="ignore"):
+        warnings.simplefilter("always")
+        small().fit(IMAGES, LABELS, resume=folder, **FIT)
+    if told:
+        raise GpucnnError(str(told[0].message))
+    return None
+
+
+# --- run.toml
+
+TOML_KEYS = (
+    "network",
+    "data",
+    "lr",
+    "seed",
+    "epochs",
+    "set",
+    "made",
+    "classes",
+    "hidden",
+    "batch-size",
+    "a.b",
+    "",
+    "é",
+    "out",
+    "help",
+)
+TOML_VALUES = (
+    *(
+        "1",
+        "0",
+        "-1",
+        "1.5",
+        "nan",
+        "inf",
+        "1e400",
+        "true",
+        "false",
+        '""',
+        '"adam"',
+        '"cosine"',
+        '"0,1"',
+        '"8x8"',
+        "[1, 2]",
+        "[[1], [2]]",
+    ),
+    *(
+        "{}",
+        "{a = 1}",
+        "1979-05-27",
+        "07:32:00",
+        "0x1f",
+        "9" * 50,
+        "9" * 5000,
+        "'a'",
+        '"\\u001b[2J"',
+        '"\\ud800"',
+        "[" * 300,
+    ),
+)
+
+
+@st.composite
+def configurations(draw: Any) -> Files:
+    """A run.toml with some lines changed, beside what it names."""
+    lines = [
+        'network = "softmax-regression"',
+        'data = "tiny.npz"',
+        f"seed = {draw(st.integers(0, 2**40))}",
+        f"lr = {draw(st.floats(1e-6, 0.1))}",
+        f"batch_size = {draw(st.integers(1, 99))}",
+    ]
+    lines += draw(
+        st.lists(
+            st.sampled_from(('schedule = "cosine"', 'optimizer = "sgd"', "validation = 0.2", "graph = false")),
+            unique=True,
+        )
+    )
+    for _ in range(draw(st.sampled_from((0, 0, 1, 2)))):
+        key, value = draw(st.sampled_from(TOML_KEYS)), draw(st.sampled_from(TOML_VALUES))
+        what, place = draw(st.sampled_from(("value", "line", "key", "drop", "table"))), draw(places) % len(lines)
+        if what == "value":
+            lines[place] = f"{lines[place].split(' =')[0]} = {value}"
+        elif what == "key":
+            lines[place] = f"{key} = {lines[place].split('= ')[-1]}"
+        elif what == "line":
+            lines.insert(place, f"{key} = {value}")
+        elif what == "drop":
+            del lines[place]
+        else:
+            lines.insert(place, f"[{draw(st.sampled_from(('set', 'made', 'other', '[set]')))}]")
+    text = "\n".join([*lines, ""]).encode()
+    line = ["train", "--config", "run.toml", "--data", "tiny.npz", "--device", "cpu", "--epochs", "1", "--threads", "1"]
+    return {"run.toml": draw(damaged(text)) if seldom(draw, 5) else text, "line.json": json.dumps(line).encode()}
 
 
 # --- the command line
@@ -617,10 +754,12 @@ def use_command_line(folder: Path) -> object:
 
 
 FORMATS = {
-    "IDX": Format(idx_files(), data.load, 6000),
-    "npz": Format(npz_files(), lambda folder: data.load(folder / "set.npz"), 6000),
-    "pictures": Format(picture_folders(), lambda folder: data.load(folder, size=(8, 8)), 3000),
-    "checkpoints": Format(checkpoints(), use_checkpoint, 4000),
+    "IDX": Format(idx_files(), data.load, 5500),
+    "npz": Format(npz_files(), lambda folder: data.load(folder / "set.npz"), 5500),
+    "pictures": Format(picture_folders(), lambda folder: data.load(folder, size=(8, 8)), 2000),
+    "checkpoints": Format(checkpoints(checkpoint_seeds, "m.safetensors"), use_checkpoint, 4000),
+    "a run's states": Format(checkpoints(state_seeds, "checkpoints/step-000000005.safetensors"), use_state, 1000),
+    "run.toml": Format(configurations(), use_command_line, 1000),
     "command line": Format(command_lines(), use_command_line, 1000),
 }
 

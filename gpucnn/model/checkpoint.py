@@ -39,7 +39,7 @@ HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --l
 def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
     """Save tensors with the description, and a checksum of both.
 
-    The file appears whole or not at all: it is written beside its place under a temporary name (see `temporaries`),
+    The file appears whole or not at all: it is written beside its place under a temporary name, .NAME-*.part,
     brought to the disk, and renamed. Raises CheckpointError.
     """
     from safetensors.numpy import save
@@ -78,12 +78,6 @@ def _replace(path: Path, *parts: bytes | memoryview) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def temporaries(path: str | os.PathLike[str]) -> list[Path]:
-    """What `write` leaves beside path where its process is killed; for who knows that nobody writes there."""
-    path = Path(path)
-    return sorted(each for each in path.parent.glob(".*.part") if each.name.startswith(f".{path.name}-"))
 
 
 def header(path: Path, description: Mapping[str, Any]) -> str:

@@ -66,14 +66,14 @@ def load(
             threads=threads,
             name=description["name"],
         )
+        if "training" in description:
+            model.trained = trained(description, tensors, is_partial=True)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
     take(model, tensors, f"{path}: damaged", AGAIN)
-    if "training" in description:
-        model.trained = trained(description, tensors, is_partial=True)
     return model
 
 

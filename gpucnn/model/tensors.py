@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from ..training import Position
 
 STATE = "state/"  # before the names of running states in a checkpoint
 TRAINING = "training/"  # before those of what only training needs
+MOST = 1 << 50  # epochs, batches or updates
 OPTIMIZER = "optimizer/"  # before the names of the optimiser's vectors, among those of a step
 
 
@@ -42,10 +44,22 @@ class Trained:
 
 
 def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, is_partial: bool = False) -> Trained:
-    """The inverse, of a checkpoint's description and tensors."""
-    of_training = description["training"]
+    """The inverse, of a checkpoint's description and tensors. Raises CheckpointError for what no training left."""
     vectors = {name.removeprefix(TRAINING): each for name, each in tensors.items() if name.startswith(TRAINING)}
-    position = Position(**of_training["position"])
+    try:
+        of_training = description["training"]
+        position = Position(**of_training["position"])
+        if position.order is not None:
+            bits: Any = np.random.PCG64()
+            bits.state = position.order
+        counts = position.epoch - 1, position.batches, position.steps, of_training["seed"]
+        numbers = position.loss, position.seconds, position.lr
+        right = all(type(each) is int and each >= 0 for each in counts) and max(counts[:3]) <= MOST
+        right = right and all(math.isfinite(each) for each in numbers) and isinstance(of_training["optimizer"], str)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        right = False
+    if not right or any(vector.dtype.kind not in "fiu" for vector in vectors.values()):
+        raise CheckpointError("its description of the training cannot be read; train it again")
     return Trained(position, vectors, of_training["seed"], of_training["optimizer"], is_partial)
 
 
