@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, surrogates and ends of lines
+
+
+def printable(text: str) -> str:
+    """The text for one line of a terminal: what would steer it, or cannot be encoded, as Python's escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each.encode("unicode_escape").decode("ascii") if unicodedata.category(each) in UNSEEN else each for each in text
+    )
+
 
 class GpucnnError(Exception):
     """The base of all errors that this library raises on purpose; the command prints the sentence and exits with 1."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())  # names of files and classes are in it
 
 
 class SettingError(GpucnnError, ValueError):

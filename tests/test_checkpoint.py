@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 import struct
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,11 +20,13 @@ import gpucnn
 from gpucnn import Model, Network, networks
 from gpucnn.data import Preprocessing
 from gpucnn.engine.scaling import Scaling
-from gpucnn.errors import CheckpointError, DeviceError
+from gpucnn.errors import CheckpointError, DataError, DeviceError
 from gpucnn.layers import REGISTRY, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
+from gpucnn.ops.window import Window
 
+SUMS = ("checksum", "sha256")
 TINY = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
 NESTED = Network(
     (8, 8, 1),
@@ -112,22 +118,36 @@ def rewritten(path, **changes):
     header, rest = split(path)
     description = json.loads(header["__metadata__"]["gpucnn"]) | changes
     kept = {key: value for key, value in description.items() if value is not Ellipsis}
-    header["__metadata__"]["gpucnn"] = json.dumps(kept)
+    header["__metadata__"]["gpucnn"] = json.dumps(kept | {"sha256": checkpoint.NO_SUM})
+    join(path, header, rest)
+    total = hashlib.sha256(path.read_bytes()).hexdigest()
+    header["__metadata__"]["gpucnn"] = json.dumps(kept | {"sha256": total})
     return join(path, header, rest)
+
+
+def unsummed(header):
+    """A header as version 0.1 wrote it, without a checksum."""
+    description = json.loads(header["__metadata__"]["gpucnn"])
+    header["__metadata__"]["gpucnn"] = json.dumps({k: v for k, v in description.items() if k not in SUMS})
+    return header
 
 
 def with_tensors(path, **changes):
     """The checkpoint with tensors changed, added, or left out where they are None; names have _ for /."""
     description, tensors = checkpoint.read(path)
     tensors |= {name.replace("_", "/"): tensor for name, tensor in changes.items()}
-    metadata = {"gpucnn": json.dumps(description)}
-    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path, metadata)
-    return path
+    return checkpoint.write(path, description, {name: each for name, each in tensors.items() if each is not None})
 
 
 @pytest.fixture
 def saved(tmp_path):
     return tiny(preprocessing=Preprocessing((8, 8), 1, True)).save(tmp_path / "model.safetensors")
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def refuse(path, message, **options):
@@ -276,6 +296,16 @@ def test_places_that_cannot_be_written(tmp_path):
             tiny().save(path)
 
 
+def test_the_folder_is_brought_to_the_disk_after_the_renaming(tmp_path, monkeypatch):
+    told = []
+    fsync, replace = os.fsync, checkpoint.Path.replace
+    monkeypatch.setattr(checkpoint.os, "fsync", lambda it: (told.append(os.readlink(f"/proc/self/fd/{it}")), fsync(it)))
+    monkeypatch.setattr(checkpoint.Path, "replace", lambda it, to: (told.append("renamed"), replace(it, to))[1])
+    path = tiny().save(tmp_path / "m.safetensors")
+    assert [told[0].startswith(f"{tmp_path}/.m.safetensors-"), *told[1:]] == [True, "renamed", str(tmp_path)]
+    assert oct(path.stat().st_mode & 0o777) == oct(0o666 & ~_umask())
+
+
 # --- files that are no checkpoint
 
 
@@ -297,19 +327,69 @@ def test_bytes_too_many(saved):
     refuse(saved, "not a whole safetensors file")
 
 
-def test_flipped_bits_give_a_model_or_a_sentence(saved):
+def test_a_file_without_a_checksum_is_read(saved):
+    header, rest = split(saved)
+    join(saved, unsummed(header), rest)
+    assert not {*SUMS} & checkpoint.read(saved)[0].keys()
+    assert gpucnn.load(saved, device="cpu").theta.tobytes() == tiny().theta.tobytes()
+
+
+def test_every_flipped_byte_is_noticed(saved):
     content = saved.read_bytes()
+    begin = 8 + struct.unpack("<Q", content[:8])[0]
     rng = np.random.default_rng(0)
-    refused = 0
-    for place in rng.integers(0, len(content), 150):
+    for place in {*range(0, begin, 3), *range(begin, len(content), 11), len(content) - 1}:
         damaged = bytearray(content)
         damaged[place] ^= 1 << int(rng.integers(8))
         saved.write_bytes(damaged)
-        try:
-            gpucnn.load(saved, device="cpu")
-        except CheckpointError:
-            refused += 1
-    assert refused > 50
+        refuse(saved, "model")
+        if place >= begin:
+            refuse(saved, "damaged: its checksum is not that of its contents; copy or train it again")
+
+
+@pytest.mark.parametrize("key", ["sha256", "checksum"])
+def test_a_checksum_whose_name_is_damaged_is_missed(saved, key):
+    content = saved.read_bytes()
+    assert content.count(f'\\"{key}\\": '.encode()) == 1
+    saved.write_bytes(content.replace(f'\\"{key}\\": '.encode(), f'\\"{key[:-1]}~\\": '.encode()))
+    refuse(saved, "damaged: its checksum is not")
+
+
+def test_a_space_of_the_header_that_became_a_tab_is_noticed(saved):
+    content = saved.read_bytes()
+    begin = 8 + struct.unpack("<Q", content[:8])[0]
+    place = content.rindex(b" ", 0, begin)
+    saved.write_bytes(content[:place] + b"\t" + content[place + 1 :])
+    refuse(saved, "damaged: its checksum is not|not a whole safetensors file")
+
+
+def test_the_checksum_is_the_sha256_of_the_file_with_zeros_in_its_place(saved):
+    content, written = saved.read_bytes(), checkpoint.read(saved)[0]["sha256"]
+    assert hashlib.sha256(content.replace(written.encode(), checkpoint.NO_SUM.encode())).hexdigest() == written
+
+
+def test_the_same_model_gives_the_same_bytes(saved):
+    before = saved.read_bytes()
+    assert tiny(preprocessing=Preprocessing((8, 8), 1, True)).save(saved).read_bytes() == before
+
+
+def test_any_tensors_and_any_description(tmp_path):
+    tensors = {"theta": np.arange(5.0)[::-1], "step": np.array(7), "mask": np.array([True]), "none": np.empty((0, 3))}
+    given = {"config": {"lr": 0.1, "best": None}, "epoch": np.int64(3), "seen": [1, 2], "sha256": "no", "format": 9}
+    path = checkpoint.write(tmp_path / "run" / "state.safetensors", given, tensors)
+    description, found = checkpoint.read(path)
+    assert {key: value for key, value in description.items() if key not in SUMS} == {
+        "config": {"lr": 0.1, "best": None},
+        "epoch": 3,
+        "seen": [1, 2],
+        "format": checkpoint.FORMAT,
+    }
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(found[name], tensor)
+    again = checkpoint.write(tmp_path / "again.safetensors", description, found)
+    assert again.read_bytes() == path.read_bytes()
 
 
 FOREIGN = {
@@ -344,6 +424,7 @@ def test_a_type_that_numpy_does_not_have(saved, extended):
     if extended:
         pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     header, rest = split(saved)
+    unsummed(header)
     name = next(name for name in header if name != "__metadata__")
     header[name]["dtype"] = "BF16"
     header[name]["shape"] = [2 * n for n in header[name]["shape"][:1]] + header[name]["shape"][1:]
@@ -399,6 +480,102 @@ NONSENSE = {
 @pytest.mark.parametrize("changes", NONSENSE.values(), ids=NONSENSE)
 def test_descriptions_that_are_nonsense(saved, changes):
     refuse(rewritten(saved, **changes), "its description|layer|network|damaged")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": [["a"], "b", "c"]},
+        {"class_names": None},
+        {"class_names": {"a": 1, "b": 2, "c": 3}},
+        {"class_names": "abc"},
+        {"name": {"a": 1}},
+        {"name": None},
+    ],
+)
+def test_names_that_are_no_texts(saved, changes):
+    refuse(rewritten(saved, **changes), "its description has names that are no texts")
+
+
+TRAINING = {
+    "none": None,
+    "no position": {"seed": 0, "optimizer": "Adam()"},
+    "a position of another kind": {"position": [1], "seed": 0, "optimizer": "Adam()"},
+    "no epoch": {"position": {"epoch": 0}, "seed": 0, "optimizer": "Adam()"},
+    "half a batch": {"position": {"batches": 0.5}, "seed": 0, "optimizer": "Adam()"},
+    "epochs without end": {"position": {"epoch": 10**30}, "seed": 0, "optimizer": "Adam()"},
+    "a loss that is none": {"position": {"loss": "low"}, "seed": 0, "optimizer": "Adam()"},
+    "an order that is none": {"position": {"order": {"bit_generator": "PCG64"}}, "seed": 0, "optimizer": "Adam()"},
+    "a seed below zero": {"position": {}, "seed": -1, "optimizer": "Adam()"},
+    "an optimizer that is no text": {"position": {}, "seed": 0, "optimizer": 5},
+}
+
+
+@pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING)
+def test_a_training_that_never_was(saved, training):
+    refuse(rewritten(saved, training=training), "its description of the training cannot be read; train it again")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\ud800", "a\r\n"])
+def test_class_names_that_would_steer_a_terminal(saved, name):
+    refuse(rewritten(saved, class_names=["x", name, "y"]), r"the class name a\\\S+ holds control characters or lone")
+    with pytest.raises(DataError, match=r"class_names: the class name a\\\S+ holds control characters"):
+        tiny(class_names=("x", name, "y"))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [{"type": "Dense", "units": 250_000}, DENSE],
+        [{"type": "Dense", "units": 10**12}, DENSE],
+        [{"type": "Network", "input_shape": [4000], "layers": [{"type": "Dense", "units": 250_000}]}, DENSE],
+        [{"type": "Dense", "units": 20_000, "initializer": "orthogonal"}, DENSE],
+    ],
+)
+def test_weights_that_the_file_lacks_are_not_drawn(saved, layers):
+    rewritten(saved, network={"type": "Network", "input_shape": [4000], "layers": layers})
+    tracemalloc.start()
+    refuse(saved, r"damaged: 0/(0/)?weights has shape none, \(4000, \d+\) was expected; train or copy it again")
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        (
+            (Conv2D(1, 1, 20_000, padding=20_000), MaxPool2D(3)),
+            "make 6,402,560,256 bytes of an image, 1,073,741,824 are",
+        ),
+        ((Network((8, 8, 1), (MaxPool2D(30_000, padding=29_999),)),), "make 14,402,880,144 bytes of an image"),
+        ((AvgPool2D(30_000, padding=29_999),), "set GPUCNN_MAX_BYTES to a larger number"),
+    ],
+)
+def test_layers_that_make_much_of_an_image(tmp_path, layers, says):
+    model = tiny()
+    network = Network((8, 8, 1), (*layers, Flatten(), Dense(3)))
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in network.parameter_shapes().items()}
+    described = model.describe() | {"network": checkpoint.layer_to_dict(network)}
+    refuse(checkpoint.write(tmp_path / "m.safetensors", described, tensors), says)
+
+
+def test_windows_that_see_little_are_not_gone_through(tmp_path):
+    network = Network((8, 8, 1), (MaxPool2D(3000, padding=2999), AvgPool2D(2), Flatten(), Dense(3)))
+    with mock.patch.object(Window, "reach", autospec=True, side_effect=Window.reach) as looked:
+        Model(network, device="cpu", kernels="reference", threads=1).predict(np.zeros((1, 8, 8, 1), np.uint8))
+    assert looked.call_count < 20_000
+
+
+def test_many_layers_are_looked_at_a_few_times_each(saved, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Sigmoid, "out_shape", lambda layer, shape: (looked.append(1), shape)[1])
+    layers = [*[{"type": "Sigmoid"}] * 3000, DENSE]
+    Model(Network((2,), (Dense(3),)), device="cpu").save(saved)
+    description, tensors = checkpoint.read(saved)
+    description["network"] = {"type": "Network", "input_shape": [2], "layers": layers}
+    checkpoint.write(saved, description, {name.replace("0/", "3000/"): each for name, each in tensors.items()})
+    assert gpucnn.load(saved, device="cpu").layout.size == 9
+    assert len(looked) < 60_000
 
 
 def test_networks_nested_beyond_measure(saved):

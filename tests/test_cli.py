@@ -25,7 +25,7 @@ from gpucnn.data import Preprocessing
 from gpucnn.engine.acceleration import TABLES
 from gpucnn.errors import CheckpointError, GpucnnError
 from gpucnn.kernels.cuda.cublas import PRECISIONS
-from gpucnn.model import runs
+from gpucnn.model import checkpoint, runs
 from gpucnn.model.folder import _new, claimed
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.schedules import SCHEDULES
@@ -152,6 +152,7 @@ def test_help_of_every_command(gpucnn_):
         ("train",),
         ("evaluate",),
         ("predict",),
+        ("verify",),
         ("networks",),
         ("check",),
         ("bench",),
@@ -435,7 +436,11 @@ def test_set(gpucnn_, network, options, expected):
         ),
         ("two-conv", "classes=3", "network two-conv has no setting 'classes'"),
         ("softmax-regression", "hidden=3", "network softmax-regression has no setting 'hidden'; it has none"),
-        ("two-conv", "filters=4", "network two-conv cannot be built with filters=4 ('int' object is not iterable)"),
+        (
+            "two-conv",
+            "filters=4",
+            "network two-conv cannot be built with filters=4; values such as filters=8,16 were expected",
+        ),
         ("two-conv", "hidden=many", "Dense: units='many': a whole number of at least 1 was expected"),
         ("two-conv", "hidden=²", "Dense: units='²': a whole number of at least 1 was expected"),
         ("two-conv", "hidden=0", "Dense: units=0: a whole number of at least 1 was expected"),
@@ -893,3 +898,77 @@ def test_ctrl_c_in_the_middle_of_training_saves_what_was_learnt():
     assert [line["epoch"] for line in lines] == list(range(1, found["epochs"] + 1))
     assert Path("run/curves.png").exists()
     assert gpucnn.load("run/model.safetensors", device="cpu").parameters
+
+
+# --- verify
+
+
+def test_verify(gpucnn_, refused):
+    model = Path(last_json(gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--json")[1])["model"])
+    status, out, _ = gpucnn_("verify", model)
+    total = checkpoint.read(model)[0]["sha256"]
+    numbers = gpucnn.load(model, device="cpu").layout.size
+    assert status == 0
+    assert out == (
+        f"{model}: softmax-regression trained on tiny, 3 classes, {numbers} numbers in 2 tensors; "
+        f"its checksum is right (sha256 {total})\n"
+    )
+    found = last_json(gpucnn_("verify", model, "--json")[1])
+    assert (found["sha256"], found["numbers"], found["class_names"]) == (total, numbers, ["0", "1", "2"])
+    content = bytearray(model.read_bytes())
+    content[-5] ^= 4
+    model.write_bytes(content)
+    refused("verify", model, says=f"{model}: damaged: its checksum is not that of its contents; copy or train it again")
+    refused("evaluate", model, "--data", "tiny.npz", says="damaged: its checksum is not")
+
+
+def test_verify_a_model_of_version_0_1(gpucnn_):
+    path = Path(__file__).with_name("checkpoints") / "Dense.safetensors"
+    status, out, _ = gpucnn_("verify", path)
+    assert status == 0
+    assert "Dense, 3 classes, " in out
+    assert out.endswith("it has no checksum (version 0.1 wrote none), so damage to its numbers cannot be seen\n")
+    assert last_json(gpucnn_("verify", path, "--json")[1])["sha256"] is None
+
+
+def test_verify_needs_no_layers_and_no_network(gpucnn_):
+    given = {"name": "state\x1b[31m of \ud800", "class_names": 5}
+    checkpoint.write("state.safetensors", given, {"step": np.array(3)})
+    status, out, _ = gpucnn_("verify", "state.safetensors")
+    assert status == 0
+    assert out.startswith("state.safetensors: state\\x1b[31m of \\ud800, 1 numbers in 1 tensors; its checksum is right")
+
+
+def test_a_sentence_is_one_line_that_leaves_the_terminal_alone(gpucnn_):
+    status, out, err = gpucnn_("verify", "no\x1b[2J\n\udcfffile\u2028 Zürich 東京")
+    assert (status, out) == (1, "")
+    assert err.startswith("gpucnn: no\\x1b[2J\\n\\udcfffile\\u2028 Zürich 東京: no such file")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_weights_too_large_to_compute_with(refused, gpucnn_, command):
+    pictures("shapes")
+    model = gpucnn.Model(
+        gpucnn.Network((8, 8, 1), (gpucnn.layers.Flatten(), gpucnn.layers.Dense(2))),
+        device="cpu",
+        class_names=("left", "right"),
+        preprocessing=Preprocessing((8, 8), 1),
+    )
+    model.theta[...] = 3e38
+    model.save("m.safetensors")
+    given = ("--data", "shapes") if command == "evaluate" else ("shapes/left/000.png",)
+    for flags in ((), ("--json",)):
+        refused(command, "m.safetensors", *given, *flags, says="is nan: the model's weights are too large to compute")
+
+
+def test_names_too_long_for_the_system(refused):
+    name = "a" * 300
+    refused("evaluate", name, says=f"{name}: no such file; a model saved by")
+    refused("train", *FAST, "--data", name, says=f"{name}: no data set has this name and no such path exists")
+    gpucnn.Model("softmax-regression", device="cpu", preprocessing=Preprocessing((28, 28), 1)).save("m.safetensors")
+    refused("predict", "m.safetensors", name, says=f"{name}: there is no such file; check the path")
+
+
+@pytest.mark.parametrize("option", [("--set", "hidden=" + "9" * 5000), ("--classes", "9" * 5000)])
+def test_numbers_longer_than_python_reads(refused, option):
+    refused("train", "two-conv", "--data", npz(shape=(28, 28, 1)), *FAST, *option, says="9" * 5000)

@@ -119,6 +119,7 @@ def test_a_file_of_ones_own(train):
         ("epochs = [3]", "mine.toml: epochs = [3]: one value was expected, as --epochs takes it"),
         ("set = 3", "mine.toml: set = 3: a table was expected"),
         ("epochs = ", "mine.toml: it is not TOML"),
+        ("epochs = " + "9" * 5000, "mine.toml: it is not TOML: Exceeds the limit"),
         ("\udcff", "mine.toml: it is not TOML"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -12,6 +13,9 @@ import subprocess
 import sys
 import tarfile
 import threading
+import tracemalloc
+import zipfile
+import zlib
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +25,7 @@ import pytest
 from PIL import Image
 
 from gpucnn import data
-from gpucnn.data import catalogue, cifar, digits, download, idx, sources, split
+from gpucnn.data import catalogue, cifar, digits, download, files, idx, sources, split
 from gpucnn.errors import DataError
 
 REAL = os.environ.get("GPUCNN_DATA_DIR", "")
@@ -77,6 +81,24 @@ def small_source(monkeypatch, name="mnist", contents=None, known=True, mirrors=(
     source = replace(catalogue.SOURCES[name], files=files, mirrors=mirrors, counts=(6, 4), shape=(4, 5, 1))
     monkeypatch.setitem(catalogue.SOURCES, name, source)
     return contents
+
+
+def zeros_in_gzip(size):
+    """A gzip member of so many zeros."""
+    packer = zlib.compressobj(wbits=31)
+    parts = [packer.compress(bytes(1 << 24)) for _ in range(size >> 24)]
+    return b"".join([*parts, packer.flush()])
+
+
+@contextlib.contextmanager
+def little_memory(most=150_000_000):
+    """Fails where Python's allocator hands out more than this inside."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
 
 
 def save_picture(path, values, **options):
@@ -333,6 +355,72 @@ def test_damaged_idx(tmp_path, name, damage, message):
         data.load(write_files(tmp_path, contents))
 
 
+def test_idx_sizes_are_compared_with_the_file_before_it_is_read(tmp_path):
+    contents = idx_files()[0]
+    huge = struct.pack(">4I", 0x0803, 4_000_000_000, 2_000, 2_000)
+    write_files(tmp_path, contents)
+    with open(tmp_path / IMAGES, "wb") as file:
+        file.write(huge)
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match="truncated, 1099511627776 bytes were found, 16000000000000016 expected"):
+        data.load(tmp_path)
+    (tmp_path / IMAGES).unlink()
+    (tmp_path / f"{IMAGES}.gz").write_bytes(gzip.compress(huge))
+    message = rf"{IMAGES}.gz: takes 16,000,000,000,000,016 bytes .*, 1,073,741,824 are allowed; .* set GPUCNN_MAX_BYTES"
+    with pytest.raises(DataError, match=message):
+        data.load(tmp_path)
+
+
+def test_gzip_that_goes_on_for_ever(tmp_path, monkeypatch, no_download):
+    contents = idx_files()[0]
+    folder = write_files(tmp_path / "mnist", contents, compress=True)
+    bomb = zeros_in_gzip(1 << 27)
+    (folder / f"{IMAGES}.gz").write_bytes(gzip.compress(contents[IMAGES]) + 80 * bomb)
+    with little_memory(), pytest.raises(DataError, match=r"too long, [0-9]+ bytes were found, 136 expected"):
+        data.load(folder)
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("GPUCNN_MAX_BYTES", "40000000")
+    with little_memory(), pytest.raises(DataError, match=rf"{IMAGES}.gz: takes 4.,...,... bytes.*set GPUCNN_MAX_BYTES"):
+        data.load("mnist")
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "0", "1e9", "1" * 30, "٣"])
+def test_a_limit_that_is_none(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("GPUCNN_MAX_BYTES", value)
+    with pytest.raises(DataError, match=r"GPUCNN_MAX_BYTES=.*: a whole number of bytes was expected, such as 1073741"):
+        data.load(write_files(tmp_path, idx_files()[0], compress=True))
+
+
+@pytest.mark.parametrize("kind", ["idx", "npz"])
+def test_a_test_label_that_training_lacks(tmp_path, kind):
+    images, labels = arrays(9)
+    if kind == "idx":
+        contents = dict(zip(idx.NAMES, map(idx_bytes, (images, labels, images, labels + 1))))
+        path = write_files(tmp_path / "own", contents)
+    else:
+        path = save_npz(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels + 1)
+    with pytest.raises(
+        DataError, match=r"labels run to 3, those of the training part to 2; a class that training lacks"
+    ):
+        data.load(path)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\ud800", "a\nb", "a\u2028"])
+def test_names_that_would_steer_a_terminal(name):
+    with pytest.raises(
+        DataError, match=r"toy: the class name a\\\S+ holds control characters or lone surrogates; give"
+    ):
+        make(class_names=("x", name, "y"))
+    assert make(class_names=("東京", "a b", "né\u00a0e")).class_names[0] == "東京"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(DataError, match=r"pipe\.npz: cannot be read \(it is no regular file\)"):
+        data.load(tmp_path / "pipe.npz")
+
+
 def test_idx_folder_with_a_missing_or_false_file(tmp_path):
     contents = idx_files()[0]
     del contents[LABELS]
@@ -508,10 +596,33 @@ def test_damaged_cifar(cifar_dir):
         data.load("cifar10")
 
 
+def test_a_tar_that_holds_more_than_is_allowed(cifar_dir):
+    path = cifar_dir / "cifar-10-binary.tar.gz"
+    entry = tarfile.TarInfo("notes.txt")
+    entry.size = 3 << 30
+    bomb = zeros_in_gzip(1 << 27)
+    path.write_bytes(gzip.compress(entry.tobuf()) + 24 * bomb + cifar_archive(cifar_contents()))
+    message = r"tar.gz: takes 3,221,225,984 bytes of memory or more, .* set GPUCNN_MAX_BYTES"
+    with little_memory(), pytest.raises(DataError, match=message):
+        data.load("cifar10")
+    entry.type = tarfile.XHDTYPE
+    path.write_bytes(gzip.compress(entry.tobuf()) + 24 * bomb)
+    with little_memory(), pytest.raises(DataError, match=message):
+        data.load("cifar10")
+
+
+def test_a_tar_of_names_upon_names(cifar_dir):
+    entry = tarfile.TarInfo("long")
+    entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, 1
+    (cifar_dir / "cifar-10-binary.tar.gz").write_bytes(gzip.compress((entry.tobuf() + bytes(512)) * 5000))
+    with pytest.raises(DataError, match=r"the archive is truncated or damaged \(maximum recursion"):
+        data.load("cifar10")
+
+
 def test_cifar_record_is_not_mistaken_for_a_page(tmp_path):
     path = tmp_path / "batch.bin"
     path.write_bytes(b"\t<<<<")
-    sources.refuse_web_page(path)
+    files.refuse_web_page(path)
 
 
 def test_cifar_is_missing(cifar_dir):
@@ -679,6 +790,96 @@ def test_npz_that_is_something_else(npz):
             data.load(npz)
 
 
+def npy(descr, shape, content=b"", more="", version=1):
+    """A member of an .npz file with this header."""
+    head = repr({"descr": descr, "fortran_order": False, "shape": shape}) if isinstance(shape, tuple) else shape
+    head = (head + more).encode() + b"\n"
+    size = struct.pack("<H" if version == 1 else "<I", len(head))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + head + content
+
+
+def zipped(path, members, compression=zipfile.ZIP_DEFLATED):
+    """A whole zip with these members beside a data set's."""
+    images, labels = arrays(9)
+    whole = {"images": npy("|u1", images.shape, images.tobytes()), "labels": npy("<i8", (9,), labels.tobytes())}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in {**whole, **members}.items():
+            archive.writestr(f"{name}.npy", content)
+    return path
+
+
+def utf32(*texts, width=4):
+    return b"".join(np.array(text, f"<U{width}").tobytes() for text in texts)
+
+
+FAULTS = {
+    "beyond Unicode": ({"class_names": npy("<U1", (3,), struct.pack("<3I", 65, 0x110000, 66))}, "what is no text"),
+    "a surrogate": ({"class_names": npy("<U1", (3,), struct.pack("<3I", 65, 0xD800, 66))}, "what is no text"),
+    "no width": ({"class_names": npy("<U0", (10**11,))}, r"class_names: 0 bytes were found, 0 expected for <U0"),
+    "no width, bytes": ({"class_names": npy("|S0", (10**11,))}, r"0 expected for \|S0"),
+    "no width, images": ({"images": npy("|V0", (10**11, 4, 5))}, r"images: 0 bytes were found"),
+    "2^70": ({"images": npy("|u1", (2**70,))}, r"images: 0 bytes were found, 1180591620717411303424 expected"),
+    "2^70 nothings": ({"images": npy("|u1", (0, 2**70))}, "is truncated or damaged"),
+    "4 GB of nothing": ({"images": npy("|u1", (4 << 30,))}, r"images: 0 bytes were found, 4294967296 expected"),
+    "below zero": ({"images": npy("|u1", (-3, -3), bytes(9))}, "images: 9 bytes were found, 9 expected"),
+    "too many": ({"images": npy("|u1", (9, 4, 5), bytes(181))}, "images: 181 bytes were found, 180 expected"),
+    "no magic": ({"labels": b"ABC" * 30}, "labels: is no array of numbers or texts; write it again"),
+    "empty": ({"labels": b""}, "labels: is no array"),
+    "a bracket": ({"labels": npy("", "{'descr': '<i8', 'shape': (9,")}, "is truncated or damaged|labels: is no array"),
+    "brackets": ({"labels": npy("", "(" * 5000)}, "is truncated or damaged|labels: is no array"),
+    "version 3": ({"labels": npy("<i8", (9,), bytes(72), version=3)}, "labels: is no array"),
+    "long header": ({"labels": npy("<i8", (9,), bytes(72), more=" " * 60000)}, "labels: is no array"),
+    "times": ({"labels": npy("<m8[s]", (9,), bytes(72))}, r"labels: found timedelta64\[s\] \(9,\), one integer"),
+    "escapes": (
+        {"class_names": npy("<U4", (3,), utf32("a", "\x1b[1m", "c"))},
+        r"the class name \\x1b\[1m holds control characters",
+    ),
+    "lists of lists": ({"class_names": npy("<U1", (3, 1), utf32(*"abc", width=1))}, "a list of texts was expected"),
+    "too many names": ({"class_names": npy("<U1", (10**5 + 1,), bytes(4 * 10**5 + 4))}, "a list of texts was"),
+}
+
+
+@pytest.mark.parametrize(("members", "message"), FAULTS.values(), ids=FAULTS)
+def test_npz_members_that_are_none(npz, members, message):
+    with little_memory(20_000_000), pytest.raises(DataError, match=message) as caught:
+        data.load(zipped(npz, members))
+    assert str(caught.value).startswith(str(npz))
+
+
+def test_npz_names_in_any_order_of_bytes(npz):
+    for names in (np.array(["ä", "", "東京"]), np.array(["ä", "", "東京"]).astype(">U2"), np.array([b"a", b"b", b"c"])):
+        loaded = data.load(save_npz(npz, images=arrays(9)[0], labels=arrays(9)[1], class_names=names))
+        assert loaded.class_names == (("a", "b", "c") if names.dtype.kind == "S" else ("ä", "", "東京"))
+
+
+def test_npz_in_columns_compressed_and_empty(npz):
+    images, labels = arrays(9)
+    np.savez_compressed(npz, x_train=np.asfortranarray(images), y_train=labels, x_test=images, y_test=labels)
+    loaded = data.load(npz)
+    np.testing.assert_array_equal(loaded.train_images, loaded.test_images)
+    np.testing.assert_array_equal(loaded.train_images[..., 0], images)
+    loaded.train_images[0] = 0  # they are the caller's
+
+
+def test_npz_that_grows(npz, monkeypatch):
+    bomb = npy("|u1", (1 << 25, 8, 8), bytes(1 << 26))
+    monkeypatch.setenv("GPUCNN_MAX_BYTES", "60000000")
+    with pytest.raises(DataError, match=r"own\.npz: images: takes 67,108,942 bytes .*, 60,000,000 are allowed"):
+        data.load(zipped(npz, {"images": bomb}))
+    with pytest.raises(DataError, match="67108864 bytes were found, 2147483648 expected"):
+        data.load(zipped(npz, {"images": bomb}, zipfile.ZIP_STORED))
+
+
+def test_npz_whose_directory_understates_a_member(npz):
+    content = bytearray(zipped(npz, {}).read_bytes())
+    place = content.index(b"PK\x01\x02") + 24
+    for size in (0, 5, 100, 2**32 - 2):
+        content[place : place + 4] = struct.pack("<I", size)
+        npz.write_bytes(content)
+        with pytest.raises(DataError, match=r"own\.npz: "):
+            data.load(npz)
+
+
 def test_read_pictures_crops_the_centre(tmp_path):
     wide = np.zeros((4, 12), np.uint8)
     wide[:, 4:8] = 200
@@ -731,6 +932,72 @@ def test_read_pictures_refuses(tmp_path):
             data.read_pictures([tmp_path / name], GREY)
     with pytest.raises(DataError, match="no picture files were given"):
         data.read_pictures([], GREY)
+
+
+def test_other_formats_start_no_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    picture = Image.fromarray(np.full((4, 4), 9, np.uint8))
+    for name, kind in (("b.png", "ICNS"), ("c.jpg", "PCX"), ("e.png", "JPEG2000"), ("f.png", "TGA")):
+        with contextlib.suppress(OSError):  # of a Pillow without it
+            picture.resize((64, 64)).save(tmp_path / name, kind)
+    assert len(list(tmp_path.iterdir())) > 3
+    for path in tmp_path.iterdir():
+        with pytest.raises(
+            DataError, match=r"cannot be read as a picture \(cannot identify .*\); leave it out, or save"
+        ):
+            data.read_pictures([path], GREY)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "MPO"])
+def test_formats_by_their_content(tmp_path, kind):
+    Image.fromarray(np.full((4, 4), 100, np.uint8)).convert("RGB").save(tmp_path / "a.dat", kind)
+    assert abs(data.read_pictures([tmp_path / "a.dat"], GREY).astype(int) - 100).max() <= 2
+
+
+def test_sixteen_bits_are_scaled_and_thirty_two_refused(tmp_path):
+    deep = Image.fromarray(np.full((4, 4), 257 * 100, np.uint16))
+    for name in ("a.png", "a.tif", "a.pgm"):
+        deep.save(tmp_path / name)
+        assert (data.read_pictures([tmp_path / name], GREY) == 100).all()
+    for value in (0, 255, 25700, 70000, -1):
+        Image.fromarray(np.full((4, 4), value, np.int32)).save(tmp_path / "long.tif")
+        with pytest.raises(DataError, match="holds 32-bit values, 8 or 16 bits were expected"):
+            data.read_pictures([tmp_path / "long.tif"], GREY)
+
+
+def test_a_picture_that_grows(tmp_path, monkeypatch):
+    path = save_picture(tmp_path / "a.png", np.zeros((300, 400)))
+    Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "b.tif", compression="tiff_deflate")
+    monkeypatch.setenv("GPUCNN_MAX_BYTES", "479999")
+    with pytest.raises(DataError, match=r"a.png: takes 480,000 bytes of memory or more, .* set GPUCNN_MAX_BYTES"):
+        data.read_pictures([path], GREY)
+    monkeypatch.setenv("GPUCNN_MAX_BYTES", "1900000")
+    data.read_pictures([path], GREY)
+    with pytest.raises(DataError, match=r"b.tif: takes 1,920,000 bytes"):
+        data.read_pictures([tmp_path / "b.tif"], GREY)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    data.read_pictures([path], GREY)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_tiff_of_terabytes(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    for tag in (256, 257):
+        place = content.index(struct.pack("<H", tag) + struct.pack("<H", 4))
+        content[place + 8 : place + 12] = struct.pack("<I", 10**6)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a.tif: takes 4,000,000,000,000 bytes of memory or more, .* set GPUCNN_MAX"):
+        data.read_pictures([path], GREY)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_picture_that_is_a_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png: no regular file; save the picture in one"):
+        data.read_pictures([tmp_path / "pipe.png"], GREY)
 
 
 def test_picture_folder_is_split(tmp_path):

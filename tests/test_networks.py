@@ -304,6 +304,17 @@ def test_nested_networks_draw_the_flat_networks_weights() -> None:
     assert np.array_equal(*packed)
 
 
+@pytest.mark.parametrize("name", [*NETWORKS, "deep", "plain"])
+def test_shapes_of_parameters_are_those_that_are_drawn(name: str) -> None:
+    if name in NETWORKS:
+        network = build(name)
+    else:
+        layers = (Conv2D(4, (3, 2), groups=2, bias=None), Conv2D(2, 2, bias="untied"), Flatten(), Dense(3, bias=False))
+        network = Network((8, 7, 2), layers) if name == "plain" else Network((8, 7, 1), nestings()["deep"])
+    drawn = Layout(network.init(network.input_shape, initializers.generator(0))).slots
+    assert list(network.parameter_shapes().items()) == [(slot.name, slot.shape) for slot in drawn]
+
+
 def test_paths_of_nested_parameters() -> None:
     nested = Network((8, 7, 1), nestings()["deep"])
     assert list(nested.parameter_shapes()) == [

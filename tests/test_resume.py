@@ -15,7 +15,7 @@ from gpucnn.engine import sharded_step
 from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.layers.base import Layer
-from gpucnn.model import checkpoints
+from gpucnn.model import checkpoint, checkpoints
 from gpucnn.optimizers import OPTIMIZERS
 from gpucnn.training import pace, recovery
 from tests.layers_of_ones_own import Dropped, Normalised
@@ -128,6 +128,32 @@ def test_a_state_is_a_model_that_can_be_loaded(tmp_path):
     (theta, *_), _ = fit(tmp_path)
     loaded = gpucnn.load(tmp_path / "checkpoints" / "step-000000015.safetensors", device="cpu")
     np.testing.assert_array_equal(loaded.theta, theta)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"history": [{"epoch": 1}]}, {"history": 5}, {"about": None}, {"about": {"threads": "1"}}, {"seed": -1}]
+)
+def test_a_state_that_no_run_wrote_is_passed_over(tmp_path, changes):
+    expected = fit(tmp_path / "whole")
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    description, tensors = checkpoint.read(newest)
+    checkpoint.write(newest, description | {"training": description["training"] | changes}, tensors)
+    with pytest.warns(UserWarning, match=r"step-000000008.*the run cannot be read; the run goes on from the state bef"):
+        assert_same(fit(tmp_path), expected)
+
+
+def test_a_state_with_a_flipped_byte_is_passed_over(tmp_path):
+    expected = fit(tmp_path / "whole")
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    content = bytearray(newest.read_bytes())
+    content[-9] ^= 1
+    newest.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"step-000000008.*damaged.*the run goes on from the state before it"):
+        assert_same(fit(tmp_path), expected)
 
 
 def test_a_state_that_is_not_whole_is_passed_over(tmp_path):

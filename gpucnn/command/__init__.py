@@ -16,7 +16,7 @@ from ..kernels.cuda import compiling
 from . import bench
 from .catalogue import data_app, networks
 from .reports import check, compare, doctor
-from .saved import evaluate, predict
+from .saved import evaluate, predict, verify
 from .train import train
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, predict, networks, check, doctor, compare):
+for command in (train, evaluate, predict, verify, networks, check, doctor, compare):
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(bench.app)

@@ -198,10 +198,14 @@ def options(texts: list[str] | None) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     parts = text.split(",")
-    if all(part.strip().isdecimal() for part in parts):
+    if all(_is_number(part.strip()) for part in parts):
         numbers = tuple(map(int, parts))
         return numbers if len(numbers) > 1 else numbers[0]
     return None if text.lower() == "none" else text
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 1000  # Python reads no more than 4300 digits
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
@@ -216,7 +220,7 @@ def labels(text: str, names: Sequence[str]) -> list[int]:
     """Classes by name or, where none has that name, by number."""
     parts = [part.strip() for part in text.split(",")]
     known = {name: label for label, name in enumerate(names)}
-    wrong = [part for part in parts if part not in known and not part.isdecimal()]
+    wrong = [part for part in parts if part not in known and not _is_number(part)]
     if wrong:
         raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; choose from {', '.join(names)}")
     return [known[part] if part in known else int(part) for part in parts]

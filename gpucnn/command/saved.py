@@ -1,13 +1,14 @@
-"""`gpucnn evaluate` and `gpucnn predict`: what is asked of a saved model."""
+"""`gpucnn evaluate`, `predict` and `verify`: what is asked of a saved model."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError
+from ..errors import GpucnnError, printable
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 
@@ -21,12 +22,16 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a saved model's accuracy and loss on the test images of a data set."""
+    import numpy as np
+
     from ..model import load, runs
 
-    with arguments.explained(model, _to_check(layers)):
+    quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
+    with arguments.explained(model, _to_check(layers)), quiet:
         loaded = load(model, device=device, layers=layers, threads=threads)
         dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
         found = loaded.evaluate(dataset.test_images, dataset.test_labels)
+        _finite(found["loss"], f"{model}: the loss of the images of {dataset.name}")
     if as_json:
         print(json.dumps({"data": dataset.name, **found}))
     else:
@@ -54,6 +59,8 @@ def predict(
     """
     from dataclasses import replace
 
+    import numpy as np
+
     from ..data import read_pictures
     from ..model import load
 
@@ -65,8 +72,10 @@ def predict(
             f"{model}: it was not saved with a way to read pictures (its input is {loaded.network.input_shape})"
         )
     pictures = read_pictures(images, replace(how, invert=how.invert != invert))
-    with arguments.explained(model, _to_check(layers)):
+    quiet = np.errstate(over="ignore", invalid="ignore")
+    with arguments.explained(model, _to_check(layers)), quiet:
         chances = loaded.predict_proba(pictures)
+        _finite(chances.sum(), f"{model}: a probability")
     rows = [
         {"file": file, "label": loaded.class_names[k], "probability": float(p[k])}
         for file, p, k in zip(images, chances, chances.argmax(axis=1))
@@ -75,7 +84,48 @@ def predict(
         print(json.dumps(rows))
     else:
         for row in rows:
-            print(f"{row['file']}: {row['label']} ({100 * row['probability']:.1f} %)")
+            print(f"{printable(str(row['file']))}: {row['label']} ({100 * row['probability']:.1f} %)")
+
+
+def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Say what a saved model holds, and whether it is as it was written: its checksum is computed again.
+
+    Nothing but the file is needed, no layers of your own either. The exit status is 1 where the file is damaged.
+    """
+    from ..model import checkpoint
+
+    description, tensors = checkpoint.read(model)
+    total = description.get(checkpoint.SUM)
+    found = {
+        "file": model,
+        "name": description.get("name"),
+        "tensors": len(tensors),
+        "numbers": sum(tensor.size for tensor in tensors.values()),
+        "class_names": description.get("class_names"),
+        "trained_on": description.get("trained_on"),
+        "sha256": total,
+    }
+    if as_json:
+        print(json.dumps(found))
+        return
+    data = f" trained on {found['trained_on']}" if found["trained_on"] else ""
+    names = found["class_names"]
+    classes = f", {len(names)} classes" if isinstance(names, list) else ""
+    proof = (
+        "it has no checksum (version 0.1 wrote none), so damage to its numbers cannot be seen"
+        if total is None
+        else f"its checksum is right (sha256 {total})"
+    )
+    what = f"{found['name']}{data}{classes}, {found['numbers']:,} numbers in {found['tensors']} tensors"
+    print(printable(f"{model}: {what}; {proof}"))
+
+
+def _finite(number: float, what: str) -> None:
+    if not math.isfinite(number):
+        raise GpucnnError(
+            f"{what} is {number:g}: the model's weights are too large to compute with; train it again with a lower "
+            "learning rate (--lr)"
+        )
 
 
 def _to_check(layers: list[str] | None) -> str | None:

@@ -15,7 +15,7 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 RECORD = 1 + 3 * 32 * 32
 
 
-def parse(content: bytes, where: object) -> tuple[Images, Labels]:
+def parse(content: bytes | bytearray, where: object) -> tuple[Images, Labels]:
     """Pictures (N, 32, 32, 3) and labels (N,) of one batch; DataError for a broken record or a label above 9."""
     if len(content) % RECORD or not content:
         raise DataError(f"{where}: {len(content)} bytes, whole records of {RECORD} bytes were expected; {AGAIN}")

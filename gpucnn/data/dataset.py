@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, printable
 from .preprocessing import Preprocessing
 from .split import permutation, stratified_split
 
@@ -43,7 +43,7 @@ class Dataset:
     preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
+        object.__setattr__(self, "class_names", checked_names(self.class_names, self.name))
         if len(self.class_names) < 2:
             raise DataError(
                 f"{self.name}: only one class ({', '.join(self.class_names) or 'none'}); "
@@ -78,6 +78,11 @@ class Dataset:
         most = max(int(part.labels.max(initial=0)) for part in parts)
         if names is None and most >= MOST_CLASSES:
             raise DataError(f"{name}: the largest label is {most}; number the classes 0, 1, 2, ... without gaps")
+        if names is None and 0 < (known := int(parts[0].labels.max(initial=0))) < most:
+            raise DataError(
+                f"{parts[-1].where}: labels run to {most}, those of the training part to {known}; a class that "
+                "training lacks cannot be learnt, leave its pictures out or add some to the training part"
+            )
         names = [str(label) for label in range(1 + most)] if names is None else names
         for part in parts:
             check_pair(part.images, part.labels, len(names), part.where)
@@ -150,6 +155,17 @@ class Dataset:
         )
 
 
+def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
+    """The names of classes as texts; DataError for one that would steer a terminal or cannot be written to a file."""
+    texts = tuple(map(str, names))
+    for text in texts:
+        if printable(text) != text:
+            raise DataError(
+                f"{where}: the class name {text} holds control characters or lone surrogates; give the class another"
+            )
+    return texts
+
+
 def checked_images(images: Any, where: str) -> Images:
     """`images` itself, if it is a uint8 array (N, H, W, C) that is not empty; else DataError."""
     if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype != np.uint8:
@@ -177,7 +193,7 @@ def check_range(images: Any, where: str) -> None:
 def checked_labels(labels: Any, where: str) -> Labels:
     """`labels` as int64 (N,); DataError if they are not one integer per example."""
     array = np.asarray(labels)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+    if array.ndim != 1 or array.dtype.kind not in "iu":
         raise DataError(
             f"{where}: found {array.dtype} {array.shape}, one integer per picture, shape (N,), was expected; "
             "turn one-hot rows into labels with argmax(axis=1), floats with astype(int), and names with "
@@ -186,13 +202,18 @@ def checked_labels(labels: Any, where: str) -> Labels:
     return array.astype(np.int64, copy=False)
 
 
-def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None:
-    """DataError unless there is one label in 0..classes-1 for every picture."""
+def check_counts(images: Images, labels: Any, where: object) -> None:
+    """DataError unless there is one label for every picture."""
     if len(images) != len(labels):
         raise DataError(
             f"{where}: {len(images)} pictures but {len(labels)} labels; one label per picture was expected, "
             "check that both belong together"
         )
+
+
+def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None:
+    """DataError unless there is one label in 0..classes-1 for every picture."""
+    check_counts(images, labels, where)
     if not len(labels):
         return
     lowest, highest = int(labels.min()), int(labels.max())

@@ -36,7 +36,7 @@ def load(
     text = os.fspath(name_or_path)
     name = resolve(text) if isinstance(name_or_path, str) else None
     path = Path(text).expanduser()
-    if name is None and not path.exists():
+    if name is None and not os.path.exists(path):
         raise DataError(
             f"{text}: no data set has this name and no such path exists; the names are {', '.join(NAMES)}, "
             f"a path must be {ACCEPTED}{did_you_mean(text)}"

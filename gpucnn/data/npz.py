@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
+import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from ..errors import DataError
-from .dataset import Dataset, Images, Labels, Part, check_range, checked_images, checked_labels
-from .files import refuse_web_page
+from .dataset import MOST_CLASSES, Dataset, Images, Labels, Part, check_range, checked_images, checked_labels
+from .files import CHUNK, check_limit, parsing, refuse_web_page
 
+REMEDY = "write it again with numpy.savez of plain arrays"
 SCHEMES = (
     ("train_images", "train_labels", "test_images", "test_labels"),
     ("x_train", "y_train", "x_test", "y_test"),
@@ -40,15 +41,40 @@ def read_npz(path: Path) -> Dataset:
 def read_arrays(path: Path) -> dict[str, Any]:
     """The arrays of the file that belong to a data set; others are not read."""
     refuse_web_page(path)
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            problem = "is truncated or damaged" if file.read(2) == b"PK" else "is no .npz file"
+        raise DataError(f"{path}: {problem}; {REMEDY}")
     wanted = {key for scheme in SCHEMES for key in scheme} | {"class_names"}
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {key: file[key] if key in wanted else None for key in file.files}
-    except (AttributeError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        problem = "holds Python objects, which are not opened" if "Object arrays" in str(error) else "is no .npz file"
-    except (OSError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"is truncated or damaged ({error})"
-    raise DataError(f"{path}: {problem}; write it again with numpy.savez of plain arrays") from None
+    arrays: dict[str, Any] = {}
+    with parsing(path, "is truncated or damaged", REMEDY), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            key = member.filename.removesuffix(".npy")
+            arrays[key] = read_member(archive, member, f"{path}: {key}") if key in wanted else None
+    return arrays
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> Any:
+    """The array of one member, after its header was compared with the member's size."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        check_limit(member.file_size, where)
+    with archive.open(member) as stream:
+        header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+        try:
+            version = read_magic(stream)
+            shape, by_columns, dtype = header[version](stream)
+        except (ValueError, KeyError):
+            raise DataError(f"{where}: is no array of numbers or texts; {REMEDY}") from None
+        if dtype.hasobject:
+            raise DataError(f"{archive.filename}: holds Python objects, which are not opened; {REMEDY}")
+        size, found = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+        if size != found or not dtype.itemsize or min(shape, default=0) < 0:
+            raise DataError(f"{where}: {found} bytes were found, {size} expected for {dtype} {shape}; {REMEDY}")
+        content = bytearray()
+        while part := stream.read(CHUNK):
+            content += part
+    values = np.frombuffer(content, dtype)  # whose reshape sees it where the member said less than it held
+    return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
 
 
 def chosen_keys(path: Path, present: set[str]) -> tuple[str, ...]:
@@ -66,15 +92,24 @@ def chosen_keys(path: Path, present: set[str]) -> tuple[str, ...]:
 
 def as_images(array: Any, where: str) -> Images:
     """(N, H, W) or (N, H, W, C), uint8 or floats in 0..1 -> uint8 (N, H, W, C), floats as round(255 x)."""
-    if np.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind == "f":
         check_range(array, where)
-        array = np.rint(array.astype(np.float32, copy=False) * 255).astype(np.uint8)
+        array = bytes_of(array)
     elif array.dtype != np.uint8:
         raise DataError(
             f"{where}: dtype {array.dtype}, uint8 or floats in 0..1 were expected; values 0..255 become uint8 by "
             "astype(numpy.uint8), others floats by dividing them by the largest possible one"
         )
     return checked_images(array[..., None] if array.ndim == 3 else array, where)
+
+
+def bytes_of(array: Any) -> Images:
+    """round(255 x), some examples at a time, since the floats that it takes are four times as large."""
+    made = np.empty(array.shape, np.uint8)
+    for begin in range(0, len(array) if array.ndim else 0, 1024):
+        some = slice(begin, begin + 1024)
+        made[some] = np.rint(array[some].astype(np.float32, copy=False) * 255)
+    return made
 
 
 def as_labels(array: Any, where: str) -> Labels:
@@ -86,6 +121,12 @@ def class_names(array: Any, path: Path) -> list[str] | None:
     """The names in the file, None if there are none."""
     if array is None:
         return None
-    if array.ndim != 1 or array.dtype.kind not in "US":
+    if array.ndim != 1 or array.dtype.kind not in "US" or len(array) > MOST_CLASSES:
         raise DataError(f"{path}: class_names is {array.dtype} {array.shape}, a list of texts was expected")
-    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in array]
+    if array.dtype.kind == "S":
+        return [name.decode("utf-8", "replace") for name in array.tolist()]
+    texts = array.astype(array.dtype.newbyteorder("<"))  # as UTF-32, whose decoder refuses what is no character
+    try:
+        return [text.tobytes().decode("utf-32-le").rstrip("\0") for text in texts[:, None]]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: class_names holds what is no text; {REMEDY}") from None

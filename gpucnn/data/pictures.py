@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,15 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .dataset import Dataset, Images, Part
+from .files import check_limit, parsing
 from .preprocessing import Preprocessing
 
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs other programs for some of the rest
+REMEDY = "leave it out, or save it again as PNG"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 DEFAULT_SIZE = (28, 28)
+_opening = threading.Lock()
+COPIES = 4  # of a decoded picture, while it is turned and put on paper
 
 
 def read_pictures(paths: Iterable[str | os.PathLike[str]], preprocessing: Preprocessing) -> Images:
@@ -39,7 +45,7 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 
     height, width = preprocessing.size
     with opened(path) as file:
-        picture = eight_bits(ImageOps.exif_transpose(file), path)
+        picture = eight_bits(ImageOps.exif_transpose(file), path, file.format)
         if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
             colours = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
@@ -52,37 +58,44 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open Pillow picture; whatever is wrong with the file, now or while it is decoded, becomes a DataError."""
+    if os.path.isdir(path):
+        raise DataError(f"{path}: a folder; name the picture files in it")
+    if not os.path.exists(path):
+        raise DataError(f"{path}: there is no such file; check the path")
+    if not path.is_file():  # opening a named pipe would wait for a writer
+        raise DataError(f"{path}: no regular file; save the picture in one")
+    with parsing(path, "cannot be read as a picture", REMEDY), identified(path) as picture:
+        bytes_each = 1 if picture.mode in ("1", "L") else 4
+        check_limit(COPIES * bytes_each * picture.width * picture.height, path)
+        yield picture
+
+
+def identified(path: Path) -> Any:
+    """The file as one of FORMATS, with its header read. Pillow's own limit is for those who have no other."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as picture:
-            yield picture
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: a folder; name the picture files in it") from None
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large ({error}); save it again with fewer pixels") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        found = f"{type(error).__name__}: {error}"
-        raise DataError(
-            f"{path}: cannot be read as a picture ({found}); leave it out, or save it again as PNG"
-        ) from None
+    with _opening:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
 
 
-def eight_bits(picture: Any, path: Path) -> Any:
-    """The picture with 8 bits per channel: Pillow would cut 16-bit values off at 255 instead of scaling them."""
+def eight_bits(picture: Any, path: Path, kind: str) -> Any:
+    """The picture with 8 bits per channel: Pillow would cut 16-bit values off at 255 instead of scaling them.
+
+    kind: of its file. DataError for values whose range the file does not say.
+    """
     from PIL import Image
 
     if picture.mode == "F":
         raise DataError(f"{path}: holds floating-point values, whose range is unknown; save it again as 8-bit PNG")
+    if picture.mode == "I" and kind not in ("PNG", "PPM"):  # in these it is how Pillow holds 16 bits
+        raise DataError(f"{path}: holds 32-bit values, 8 or 16 bits were expected; save it again as 8-bit PNG")
     if not picture.mode.startswith("I"):
         return picture
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError(f"{path}: holds 32-bit values, 8 or 16 bits were expected; save it again as 8-bit PNG")
+    values = np.asarray(picture).astype(np.uint32)
     return Image.fromarray(((2 * 255 * values + 65535) // (2 * 65535)).astype(np.uint8))
 
 
@@ -103,7 +116,8 @@ def read_folder(
     """
     split = (folder / "train").is_dir() and (folder / "test").is_dir()
     roots = [folder / "train", folder / "test"] if split else [folder]
-    listings = [class_listing(root) for root in roots]
+    with parsing(folder, "cannot be read", "check that you may read the folder and those in it"):
+        listings = [class_listing(root) for root in roots]
     if split and listings[0].keys() != listings[1].keys():
         different = ", ".join(sorted(listings[0].keys() ^ listings[1].keys()))
         raise DataError(f"{folder}: train and test must have the same classes; {different} is in one of them only")

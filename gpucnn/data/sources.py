@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from ..errors import DataError
 from . import cifar
 from .catalogue import SOURCES, RemoteFile, Source
 from .download import cache_folder, download
-from .files import AGAIN, find_files, read_content, refuse_web_page
+from .files import AGAIN, Limited, check_limit, decompressed, find_files, parsing, read_content
 
 VARIABLE = "GPUCNN_DATA_DIR"
 STRUCTURE_ONLY = "structure only: no digest of the content is known"
@@ -32,7 +32,7 @@ class Member(NamedTuple):
 
     path: Path
     where: str
-    content: bytes
+    content: bytes | bytearray
     evidence: str
 
 
@@ -96,7 +96,7 @@ def read(source: Source) -> list[Member]:
     return members
 
 
-def evidence(source: Source, path: Path, content: bytes) -> str:
+def evidence(source: Source, path: Path, content: bytes | bytearray) -> str:
     """What shows that the content is the published one; DataError if it is known to be another."""
     name = path.name.removesuffix(".gz")
     file = next((file for file in source.files if file.name == name), None)
@@ -126,19 +126,22 @@ def container_evidence(file: RemoteFile, path: Path) -> str:
 
 def read_archive(file: RemoteFile, path: Path) -> list[Member]:
     """The batches inside CIFAR-10's archive; nothing is unpacked to disk. DataError if it is damaged or incomplete."""
-    refuse_web_page(path)
-    proof = container_evidence(file, path)
-    contents = {}
-    try:
-        with tarfile.open(path) as archive:
-            for entry in archive:
-                name = entry.name.rsplit("/", 1)[-1]
-                stream = archive.extractfile(entry) if name in cifar.NAMES and entry.isfile() else None
-                if stream is not None:
-                    contents[name] = stream.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: the archive is truncated or damaged ({error}); {AGAIN}") from None
+    with decompressed(path) as (content, _):
+        proof = container_evidence(file, path)
+        with parsing(path, "the archive is truncated or damaged", AGAIN):
+            contents = dict(batches(Limited(content, path)))
     missing = [name for name in cifar.NAMES if name not in contents]
     if missing:
         raise DataError(f"{path}: the archive has no {', '.join(missing)}; {AGAIN}")
     return [Member(path, f"{path}: {name}", contents[name], proof) for name in cifar.NAMES]
+
+
+def batches(stream: Limited) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the batches in a tar archive."""
+    with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
+        for entry in archive:
+            check_limit(entry.offset_data + entry.size, stream.where)
+            name = entry.name.rsplit("/", 1)[-1]
+            part = archive.extractfile(entry) if name in cifar.NAMES and entry.isfile() else None
+            if part is not None:
+                yield name, part.read()

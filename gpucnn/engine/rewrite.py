@@ -86,11 +86,11 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
     if type(network) is not Network:  # a class derived from it may compute something else
         return Network(network.input_shape, (Converted(network),))
     layers: list[Layer] = []
-    k = 0
+    shapes, k = network.shapes(), 0
     while k < len(network.layers):
         layer = network.layers[k]
         fused = blocks and kernels is not REFERENCE
-        block, length = _block(network.layers[k : k + 3], network.shapes()[k]) if fused else (None, 1)
+        block, length = _block(network.layers[k : k + 3], shapes[k]) if fused else (None, 1)
         if block is None:
             speaks = is_own(layer) or getattr(layer, "speaks_table", False)
             inner = rewritten(layer, kernels, blocks=blocks) if type(layer) is Network else layer

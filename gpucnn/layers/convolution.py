@@ -65,14 +65,18 @@ class Conv2D(Layer):
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         """Glorot's rule is avgpool-96, "K_1,m" and "K^2_m,n": 6 under the root of both (4 is printed once)."""
-        out_shape = self.out_shape(in_shape)
+        shapes = self.parameter_shapes(in_shape)
         I, J = self.kernel  # type: ignore[misc]
-        shape = (I, J, in_shape[2] // self.groups, self.filters)
         fans = I * J * in_shape[2] // self.groups, I * J * self.filters // self.groups
-        params = {"kernel": initializer(self.initializer)(rng, shape, *fans)}
-        if self.bias:
-            params["bias"] = zeros(rng, out_shape if self.bias == "untied" else (self.filters,))
-        return params
+        params = {"kernel": initializer(self.initializer)(rng, shapes["kernel"], *fans)}
+        return params | ({"bias": zeros(rng, shapes["bias"])} if self.bias else {})
+
+    def parameter_shapes(self, in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Of what `init` draws."""
+        out_shape = self.out_shape(in_shape)
+        bias = out_shape if self.bias == "untied" else (self.filters,)
+        kernel = (*self.kernel, in_shape[2] // self.groups, self.filters)  # type: ignore[misc]
+        return {"kernel": kernel} | ({"bias": bias} if self.bias else {})
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         P, Q, K = self.out_shape(in_shape)

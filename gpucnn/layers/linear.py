@@ -38,10 +38,14 @@ class Dense(Layer):
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         """Glorot's rule is avgpool-96, "W_1" and "All biases initialized to zeros": the root is missing there."""
-        self.out_shape(in_shape)
-        shape = (in_shape[0], self.units)
+        shape = self.parameter_shapes(in_shape)["weights"]
         params = {"weights": initializer(self.initializer)(rng, shape, *shape)}
         return params | ({"bias": zeros(rng, (self.units,))} if self.bias else {})
+
+    def parameter_shapes(self, in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Of what `init` draws."""
+        self.out_shape(in_shape)
+        return {"weights": (in_shape[0], self.units)} | ({"bias": (self.units,)} if self.bias else {})
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         return in_shape[0] * self.units

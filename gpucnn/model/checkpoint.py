@@ -1,14 +1,19 @@
-"""Checkpoints: safetensors, with the description of the model as JSON in the header. Reading one never runs code.
+"""Checkpoints: safetensors, with a description as JSON in the header. Reading one never runs code.
+
+`write` and `read` are for named tensors and any description that JSON can hold. The description of a file holds its
+sha256, over every byte of the file, with zeros where the sum itself stands.
 
 Layer names resolve in the registry, or in the layers that the caller names; nothing is imported.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,66 +27,98 @@ from ..network import Network
 
 FORMAT = 1
 KEY = "gpucnn"
+SUM, KIND = (
+    "sha256",
+    "checksum",
+)  # entries of a description: the sum, and that there is one, should a byte of its name flip
+NO_SUM = "0" * 64
 OWN = "own:"  # before the class names of a user's own layers, which may be those of gpucnn's
 HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --layers module:{0} on the command line"
 
 
 def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
-    """Save tensors with the description. The file appears whole or not at all. Raises CheckpointError."""
+    """Save tensors with the description, and a checksum of both.
+
+    The file appears whole or not at all: it is written beside its place under a temporary name, .NAME-*.part,
+    brought to the disk, and renamed. Raises CheckpointError.
+    """
     from safetensors.numpy import save
 
     path = Path(path)
     ordered = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     contents = save(ordered, metadata={KEY: header(path, description)})
-    temporary = None
+    begin = 8 + int.from_bytes(contents[:8], "little")
+    head, rest = contents[:begin], memoryview(contents)[begin:]
+    total = hashlib.sha256(head)
+    total.update(rest)
+    head = head.replace(NO_SUM.encode(), total.hexdigest().encode(), 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        _replace(path, head, rest)
     except OSError as error:
         raise CheckpointError(f"{path}: the model cannot be saved: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return path
+
+
+def _replace(path: Path, *parts: bytes | memoryview) -> None:
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # where a folder cannot be opened, as on Windows, its entry is safe without
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def header(path: Path, description: Mapping[str, Any]) -> str:
     """The description as text. Raises CheckpointError where it holds what a file cannot."""
+    ours = {"format": FORMAT, KIND: SUM, SUM: NO_SUM}
     try:
-        return json.dumps({"format": FORMAT, **description}, default=_number)
+        return json.dumps(ours | {key: value for key, value in description.items() if key not in ours}, default=_number)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the model cannot be saved: {error}") from None
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The description and the tensors of a checkpoint.
+    """The description and the tensors of a checkpoint whose checksum is right.
 
-    Raises CheckpointError for a file that is missing, truncated, not safetensors, or not gpucnn's.
+    The description has an entry "checksum" unless the file was written by version 0.1, which wrote none.
+    Raises CheckpointError for a file that is missing, truncated, damaged, not safetensors, or not gpucnn's.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # where Path's own methods raise, as for a name that is too long, these say no
         raise CheckpointError(f"{path}: a folder; name the file in it, such as {path / 'model.safetensors'}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such file; a model saved by `gpucnn train` (model.safetensors) was expected")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            description = _description(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, tensor in tensors.items():
             if tensor.dtype.isbuiltin != 1:  # another library may have added it to NumPy's
                 raise TypeError(f"{name} is of type {tensor.dtype}, which NumPy does not have")
+    except CheckpointError:
+        raise
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); it may be truncated, copy or train it again"
         ) from None
+    return description, tensors
+
+
+def _description(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if KEY not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but not one of gpucnn: its header has no {KEY!r} entry")
     try:
@@ -91,9 +128,22 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
         raise CheckpointError(
             f"{path}: the {KEY!r} entry of its header cannot be read; train or export it again"
         ) from None
+    if (KIND in description or SUM in description) and description.get(SUM) != _sum(path, description.get(SUM)):
+        raise CheckpointError(f"{path}: damaged: its checksum is not that of its contents; copy or train it again")
     if newer:
         raise CheckpointError(f"{path}: written by a newer gpucnn (format {description['format']}); upgrade gpucnn")
-    return description, tensors
+    return description
+
+
+def _sum(path: Path, written: Any) -> str:
+    """The sha256 of the file with zeros for the sum that is written in its header."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        head += file.read(int.from_bytes(head, "little"))
+        total = hashlib.sha256(head.replace(str(written).encode(), NO_SUM.encode(), 1))
+        while part := file.read(1 << 20):
+            total.update(part)
+    return total.hexdigest()
 
 
 def layer_to_dict(layer: Any) -> dict[str, Any]:
@@ -121,13 +171,15 @@ def layer_from_dict(fields: Mapping[str, Any], layers: Mapping[str, type] | None
     kind = fields.get("type") if isinstance(fields, Mapping) else None
     if isinstance(kind, str) and kind.startswith(OWN):
         known, kind = {**(layers or {})}, kind.removeprefix(OWN)
-    if not isinstance(kind, str) or kind not in known:
+    if not isinstance(kind, str):
+        raise CheckpointError(f"its description holds a {what} without the name of a class")
+    if kind not in known:
         raise CheckpointError(f"{what} {kind!r} is not one of gpucnn's; {HAND_OVER.format(kind)}")
     values = {name: _value(value, layers) for name, value in fields.items() if name != "type"}
     try:
         return known[kind](**values)
     except (TypeError, ValueError, GpucnnError) as error:
-        raise CheckpointError(f"{what} {kind} with {values}: {error}") from None
+        raise CheckpointError(f"{what} {kind} with {str(values)[:200]}: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -149,9 +201,3 @@ def _number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a {type(value).__name__} is no number, text, tuple or dataclass, which hyperparameters must be")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

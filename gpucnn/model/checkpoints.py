@@ -89,6 +89,19 @@ class Saved:
     def training(self) -> dict[str, Any]:
         return self.description["training"]
 
+    def check(self) -> None:
+        """Raises CheckpointError where a run did not write it."""
+        try:
+            trained(self.description, self.tensors)
+            epochs = [Epoch(**epoch) for epoch in self.training["history"]]
+            numbers = [each for epoch in epochs for each in dataclasses.astuple(epoch) if each is not None]
+            right = isinstance(self.training["about"], dict) and type(self.threads) is int and self.threads >= 1
+            right = right and all(isinstance(each, (int, float)) for each in numbers)
+        except (CheckpointError, KeyError, TypeError):
+            right = False
+        if not right:
+            raise CheckpointError(f"{self.path}: its description of the run cannot be read")
+
     @property
     def threads(self) -> int:
         return self.training["about"]["threads"]
@@ -98,7 +111,9 @@ def newest(folder: Path) -> Saved | None:
     """The newest state that was saved whole in a run's folder, or None where there is none."""
     for path in _files(folder / FOLDER):
         try:
-            return Saved(path, *checkpoint.read(path))
+            saved = Saved(path, *checkpoint.read(path))
+            saved.check()
+            return saved
         except CheckpointError as error:
             warnings.warn(f"{error}; the run goes on from the state before it", stacklevel=2)
     return None

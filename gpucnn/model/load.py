@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 
+from ..data.files import LIMIT, limit
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.scaling import Scaling
 from ..errors import CheckpointError
+from ..layers import AvgPool2D, Conv2D, MaxPool2D
 from ..losses import LOSSES
 from ..network import Network
 from ..network.own import classes
 from . import accepted, checkpoint
 from .model import Model
-from .tensors import take, trained
+from .tensors import fitting, shapes, take, trained
+
+AGAIN = "train or copy it again"
+BYTES = 4  # of a number in float32
 
 
 def load(
@@ -37,25 +43,47 @@ def load(
         network = checkpoint.layer_from_dict(description["network"], own)
         if not isinstance(network, Network):
             raise CheckpointError(f"its description holds a {type(network).__name__}, a Network was expected")
+        # Before weights are drawn, which the file may describe any number of.
+        fitting(shapes(network), tensors, "damaged", AGAIN)
+        if (most := BYTES * _largest(network)) > limit():
+            raise CheckpointError(
+                f"its layers make {most:,} bytes of an image, {limit():,} are allowed; if you trust the file, set "
+                f"{LIMIT} to a larger number"
+            )
+        names = description["class_names"]
+        if not isinstance(names, list) or not all(isinstance(each, str) for each in [description["name"], *names]):
+            raise CheckpointError("its description has names that are no texts")
         loss = description["loss"]  # a name alone in files of version 0.1, and where the class is no dataclass
         loss = checkpoint.layer_from_dict({"type": loss} if isinstance(loss, str) else loss, LOSSES | own, what="loss")
         model = Model(
             network,
             loss=loss,
             device=device,
-            class_names=description["class_names"],
+            class_names=names,
             preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
             scaling=Scaling(**description["scaling"]),
             dtype=description["dtype"],
             threads=threads,
             name=description["name"],
         )
+        if "training" in description:
+            model.trained = trained(description, tensors, is_partial=True)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
-    take(model, tensors, f"{path}: damaged", "train or copy it again")
-    if "training" in description:
-        model.trained = trained(description, tensors, is_partial=True)
+    take(model, tensors, f"{path}: damaged", AGAIN)
     return model
+
+
+def _largest(network: Network) -> int:
+    """How many numbers there are in the largest array that the layers make of an image, padding counted."""
+    most = max(network.output_sizes())
+    for layer, shape in zip(network.layers, network.shapes()):
+        if isinstance(layer, Network):
+            most = max(most, _largest(layer))
+        elif isinstance(layer, (AvgPool2D, Conv2D, MaxPool2D)):
+            sides = zip(shape, layer.window_of(shape).padding)
+            most = max(most, shape[2] * math.prod(length + sum(padding) for length, padding in sides))
+    return most

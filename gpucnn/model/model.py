@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import networks, schedules
+from ..data.dataset import checked_names
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine import memory
@@ -69,7 +70,7 @@ class Model:
         self.device = accepted.argument("device", device)
         dtype = accepted.argument("dtype", getattr(dtype, "__name__", str(dtype)))  # also of numpy.float32 itself
         names = range(self._classes()) if class_names is None else class_names
-        self.class_names = tuple(map(str, accepted.argument("class_names", names)))
+        self.class_names = checked_names(accepted.argument("class_names", names), "class_names")
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
         self.preprocessing = accepted.argument("preprocessing", preprocessing)

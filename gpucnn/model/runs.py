@@ -89,9 +89,11 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     try:
         network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
     except TypeError as error:
+        unlike = {name: value for name, value in settings.options.items() if type(value) is not type(there[name])}
+        found = "" if unlike else f" ({error})"  # Python's words, where no value is of another kind than the default
         raise SettingError(
-            f"network {settings.network} cannot be built with {shown(settings.options)} ({error}); "
-            f"settings such as {shown(there)} were expected"
+            f"network {settings.network} cannot be built with {shown(unlike or settings.options)}{found}; "
+            f"values such as {shown({name: there[name] for name in unlike} or there)} were expected"
         ) from None
     return Model(
         network,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
+from ..network import Network
+from ..network.layout import Layout
 from ..training import Position
 
 STATE = "state/"  # before the names of running states in a checkpoint
 TRAINING = "training/"  # before those of what only training needs
+MOST = 1 << 50  # epochs, batches or updates
 OPTIMIZER = "optimizer/"  # before the names of the optimiser's vectors, among those of a step
 
 
@@ -40,10 +44,22 @@ class Trained:
 
 
 def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, is_partial: bool = False) -> Trained:
-    """The inverse, of a checkpoint's description and tensors."""
-    of_training = description["training"]
+    """The inverse, of a checkpoint's description and tensors. Raises CheckpointError for what no training left."""
     vectors = {name.removeprefix(TRAINING): each for name, each in tensors.items() if name.startswith(TRAINING)}
-    position = Position(**of_training["position"])
+    try:
+        of_training = description["training"]
+        position = Position(**of_training["position"])
+        if position.order is not None:
+            bits: Any = np.random.PCG64()
+            bits.state = position.order
+        counts = position.epoch - 1, position.batches, position.steps, of_training["seed"]
+        numbers = position.loss, position.seconds, position.lr
+        right = all(type(each) is int and each >= 0 for each in counts) and max(counts[:3]) <= MOST
+        right = right and all(math.isfinite(each) for each in numbers) and isinstance(of_training["optimizer"], str)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        right = False
+    if not right or any(vector.dtype.kind not in "fiu" for vector in vectors.values()):
+        raise CheckpointError("its description of the training cannot be read; train it again")
     return Trained(position, vectors, of_training["seed"], of_training["optimizer"], is_partial)
 
 
@@ -52,23 +68,36 @@ def named(model: Any) -> dict[str, np.ndarray]:
     return model.parameters | {STATE + name: tensor for name, tensor in model.state.items()}
 
 
-def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
-    """Write a checkpoint's tensors into a model. Raises CheckpointError for a wrong one, before it writes any."""
-    slots = {slot.name: slot for slot in model.layout.slots}
-    slots |= {STATE + slot.name: slot for slot in model.state_layout.slots}
-    expected = {name: slot.shape for name, slot in slots.items()}
-    tensors = {  # numbers without an axis were once written with one
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """What a checkpoint of a model with this network holds, by name."""
+    states = Layout(network.init_state(network.input_shape)).slots
+    return network.parameter_shapes() | {STATE + slot.name: slot.shape for slot in states}
+
+
+def fitting(
+    expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray], where: str, remedy: str
+) -> dict[str, np.ndarray]:
+    """The tensors in the shapes that are expected. Raises CheckpointError where one has another, or is none."""
+    fitted = {  # numbers without an axis were once written with one
         name: tensor.reshape(()) if expected.get(name) == () and tensor.shape == (1,) else tensor
         for name, tensor in tensors.items()
         if not name.startswith(TRAINING)
     }
-    found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or "/" in name}
+    found = {name: tensor.shape for name, tensor in fitted.items() if name in expected or "/" in name}
     if found != expected:
         wrong = next(n for n in [*expected, *found] if found.get(n) != expected.get(n))
         raise CheckpointError(
             f"{where}: {wrong} has shape {found.get(wrong, 'none')}, {expected.get(wrong, 'none')} was expected; "
             f"{remedy}"
         )
+    return fitted
+
+
+def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str) -> None:
+    """Write a checkpoint's tensors into a model. Raises CheckpointError for a wrong one, before it writes any."""
+    slots = {slot.name: slot for slot in model.layout.slots}
+    slots |= {STATE + slot.name: slot for slot in model.state_layout.slots}
+    tensors = fitting({name: slot.shape for name, slot in slots.items()}, tensors, where, remedy)
     theta, state = (np.empty(each.size, model.theta.dtype) for each in (model.layout, model.state_layout))
     for name, slot in slots.items():
         vector = state if name.startswith(STATE) else theta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from ..errors import ShapeError
 from ..kernels import Context
 from ..layers import Layer, MaxPool2D
-from ..layers.base import has_place, initial_state
+from ..layers.base import has_place, initial_state, is_own
 from ..layers.initializers import generator
 from .layout import Layout
 
@@ -126,16 +127,24 @@ class Network(Layer):
     def _places(self) -> tuple[int | None, ...]:
         """For layers with a context of their own, how many such there are before: blocks of others do not change it."""
         wanted = [has_place(layer) for layer in self.layers]
-        return tuple(sum(wanted[:k]) if wants else None for k, wants in enumerate(wanted))
+        before = itertools.accumulate(wanted, initial=0)
+        return tuple(count if wants else None for count, wants in zip(before, wanted))
 
     def context_of(self, k: int, context: Context) -> Context:
         """What layer k is told, of what the network is told."""
         place = self._places[k]
         return context if place is None else context.inside(str(k), place)
 
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every parameter's shape by its path, such as {"0/kernel": (5, 5, 1, 8)}."""
-        return {slot.name: slot.shape for slot in Layout(self.init(self.input_shape, generator(0))).slots}
+    def parameter_shapes(self, in_shape: tuple[int, ...] | None = None) -> dict[str, tuple[int, ...]]:
+        """Every parameter's shape by its path, such as {"0/kernel": (5, 5, 1, 8)}. Layers that say theirs draw none."""
+        found: dict[str, tuple[int, ...]] = {}
+        rng = generator(0)
+        for k, (layer, shape) in enumerate(zip(self.layers, self.shapes())):
+            said = getattr(layer, "parameter_shapes", None) if is_own(layer) else None
+            drawn = [] if said else Layout(layer.init(shape, rng)).slots
+            of_layer = said(shape) if said else {slot.name: slot.shape for slot in drawn}
+            found |= {f"{k}/{name}": of_parameter for name, of_parameter in of_layer.items()}
+        return found
 
     @property
     def parameters(self) -> int:

@@ -55,13 +55,15 @@ class Window:
 
         Offsets come row by row, the order that decides the first of ties; offsets that see only padding are left out.
         """
-        for i in range(self.size[0]):
-            rows_out, rows_in = self.reach(0, i, height)
-            for j in range(self.size[1]):
-                columns_out, columns_in = self.reach(1, j, width)
-                if rows_out.stop > rows_out.start and columns_out.stop > columns_out.start:
-                    whole = slice(None)
-                    yield (i, j), (whole, rows_out, columns_out, whole), (whole, rows_in, columns_in, whole)
+        rows, columns = self._looks_along(0, height), self._looks_along(1, width)
+        whole = slice(None)
+        for i, rows_out, rows_in in rows:
+            for j, columns_out, columns_in in columns:
+                yield (i, j), (whole, rows_out, columns_out, whole), (whole, rows_in, columns_in, whole)
+
+    def _looks_along(self, axis: int, length: int) -> list[tuple[int, slice, slice]]:
+        seen = [(offset, *self.reach(axis, offset, length)) for offset in range(self.size[axis])]
+        return [look for look in seen if look[1].stop > look[1].start]
 
     @property
     def is_padded(self) -> bool:
