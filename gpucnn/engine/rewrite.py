@@ -89,7 +89,7 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
     k = 0
     while k < len(network.layers):
         layer = network.layers[k]
-        fused = blocks and kernels is not REFERENCE
+        fused = blocks and kernels.name != REFERENCE.name
         block, length = _block(network.layers[k : k + 3], network.shapes()[k]) if fused else (None, 1)
         if block is None:
             speaks = is_own(layer) or getattr(layer, "speaks_table", False)

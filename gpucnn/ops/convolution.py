@@ -18,11 +18,21 @@ Array = Any
 
 
 def correlate(
-    x: Array, w: Array, *, stride: Any = 1, padding: Padding = "valid", dilation: Any = 1, groups: int = 1
+    x: Array,
+    w: Array,
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    in_order: bool = False,
 ) -> Array:
     """y[n,p,q,k] = sum over i,j,c of x[n, s p + d i - top, t q + e j - left, c] w[i,j,c,k].
 
     x (N, H, W, C), w (I, J, C/groups, K) -> y (N, P, Q, K).
+
+    in_order: multiply and add element by element, offset by offset and channel by channel. Outputs with equal
+    surroundings are then equal to the last bit; matrix products, faster, may add each element in an order of its own.
 
     binary-sigmoid, "Cross-correlation"; single-filter, "Feature Map[i, j]".
     Raises ShapeError when channels, groups or sizes do not fit.
@@ -33,7 +43,12 @@ def correlate(
     y = xp.zeros((x.shape[0], P, Q, w.shape[3]), dtype=x.dtype, device=x.device)
     for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
         for c, k in _groups(w, groups):
-            y[(*outputs[:3], k)] += _product(x[(*pixels[:3], c)], w[(*offset, slice(None), k)])
+            seen, kernel = x[(*pixels[:3], c)], w[(*offset, slice(None), k)]
+            if not in_order:
+                y[(*outputs[:3], k)] += _product(seen, kernel)
+                continue
+            for channel in range(w.shape[2]):
+                y[(*outputs[:3], k)] += seen[..., channel : channel + 1] * kernel[channel, :]
     return y
 
 
