@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ShapeError
-from ..namespace import array_namespace
+from ..namespace import array_namespace, real_arrays
 from .window import Padding, Window, convolution_window
 
 Array = Any
@@ -37,7 +37,7 @@ def correlate(
     binary-sigmoid, "Cross-correlation"; single-filter, "Feature Map[i, j]".
     Raises ShapeError when channels, groups or sizes do not fit.
     """
-    xp = array_namespace(x, w)
+    xp, x, w = real_arrays(x, w)
     window = _fit(x, w, stride, padding, dilation, groups)
     P, Q = window.outputs(x.shape[1], x.shape[2])
     y = xp.zeros((x.shape[0], P, Q, w.shape[3]), dtype=x.dtype, device=x.device)
@@ -74,7 +74,7 @@ def correlate_backward(
     there with the star of a convolution), dE/dX the full convolution of dE/dY with K. single-filter, "fill_dw", whose
     i and j run over the 26 x 26 feature map (28 is printed) and whose new_map is the one behind ReLU'.
     """
-    xp = array_namespace(x, w, dy)
+    xp, x, w, dy = real_arrays(x, w, dy)
     window = _fit(x, w, stride, padding, dilation, groups)
     dw = xp.zeros_like(w)
     dx = xp.zeros_like(x) if need_dx else None
@@ -151,6 +151,7 @@ def add_bias(y: Array, b: Array) -> Array:
         raise ShapeError(
             f"a bias of shape {tuple(b.shape)} fits no output of shape {untied}; {tied} or {untied} was expected"
         )
+    _, y, b = real_arrays(y, b)
     return y + b
 
 
@@ -163,7 +164,8 @@ def add_bias_backward(dy: Array, bias_ndim: int) -> Array:
     "d_filter_bias", where sum(dw) should be the sum of the feature map's gradient. Untied: two-conv eq. (18), layered
     eq. (6), binary-sigmoid, "(2) dE/db_i". Without -eta.
     """
-    return array_namespace(dy).sum(dy, axis=tuple(range(dy.ndim - bias_ndim)))
+    xp, dy = real_arrays(dy)
+    return xp.sum(dy, axis=tuple(range(dy.ndim - bias_ndim)))
 
 
 def _product(a: Array, b: Array) -> Array:

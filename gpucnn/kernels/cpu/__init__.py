@@ -47,6 +47,7 @@ def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window) -> 
 
 def correlate(x: Array, w: Array, window: Window, groups: int, large: int | None = None) -> tuple[Image, Any]:
     """large: see `correlate_for_pool`."""
+    x = layout.real(x, w)
     if not direct.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
@@ -78,6 +79,7 @@ def correlate_in_order(
 
     for_pool, large: see `correlate_for_pool`; they change nothing here.
     """
+    x = layout.real(x, w)
     if not direct.is_fast(window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups, in_order=True)
         return enter(y), residual

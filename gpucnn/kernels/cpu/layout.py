@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...namespace import as_real
 from ..memory import empty
 
 Array = np.ndarray
@@ -16,6 +17,13 @@ Array = np.ndarray
 def enter(x: Array) -> Array:
     """(N, H, W, C) -> (H, C, W, N). Arrays of two axes become feature-major."""
     return np.ascontiguousarray(x.transpose(1, 3, 2, 0)) if x.ndim == 4 else np.asfortranarray(x)
+
+
+def real(x: Array, beside: Array | None = None) -> Array:
+    """x, or `as_real` where it has whole numbers: in the type of the array beside it, or else NumPy's default one."""
+    if x.dtype.kind == "f":
+        return x
+    return as_real(np, x, None if beside is None or beside.dtype.kind != "f" else beside.dtype)
 
 
 def leave(x: Array) -> Array:
