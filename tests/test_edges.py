@@ -83,7 +83,8 @@ def test_an_image_of_whole_numbers_takes_the_kernels_type(dtype: str, kernel: st
     x, w = whole(dtype, 2, 5, 4, 3), np.random.default_rng(1).standard_normal((2, 3, 3, 2)).astype(kernel)
     found = ops.correlate(library.put(x), library.put(w))
     assert found.dtype == library.put(w).dtype
-    np.testing.assert_array_equal(library.fetch(found), ops.correlate(x.astype(kernel), w))
+    expected = ops.correlate(x.astype(kernel), w)
+    np.testing.assert_allclose(library.fetch(found), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 FIRST_LAYERS = {
@@ -244,5 +245,5 @@ def test_the_mean_of_no_losses_is_refused() -> None:
     nothing, labels = np.zeros((0, 4, 4, 1)), np.zeros(0, int)
     assert model.predict(nothing).shape == (0,)
     for call in (model.evaluate, model.fit):
-        with pytest.raises(GpucnnError, match="no|empty|0"):
+        with pytest.raises(GpucnnError, match="there are no images"):
             call(nothing, labels)

@@ -45,10 +45,15 @@ def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window) -> 
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, CHANNELS) else direct
 
 
+def _is_fast(x: Array, window: Window, groups: int) -> bool:
+    """Whether there is a way for this window, and a batch: one of nothing has no rows to be cut into."""
+    return direct.is_fast(window, groups) and x.shape[3] > 0
+
+
 def correlate(x: Array, w: Array, window: Window, groups: int, large: int | None = None) -> tuple[Image, Any]:
     """large: see `correlate_for_pool`."""
     x = layout.real(x, w)
-    if not direct.is_fast(window, groups):
+    if not _is_fast(x, window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
     way = _way(x.shape, w.shape, window)
@@ -80,7 +85,7 @@ def correlate_in_order(
     for_pool, large: see `correlate_for_pool`; they change nothing here.
     """
     x = layout.real(x, w)
-    if not direct.is_fast(window, groups):
+    if not _is_fast(x, window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups, in_order=True)
         return enter(y), residual
     y, residual = direct.correlate_in_order(np.ascontiguousarray(x), w, window)

@@ -55,7 +55,7 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
     if len(before) == len(shape) == 3:
         return enter(ops.reshape(leave(x), shape)), before
     if len(before) == 3:
-        return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(-1, x.shape[3]).T, before
+        return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(math.prod(before), x.shape[3]).T, before
     if len(shape) == 3:
         H, width, C = shape
         return np.ascontiguousarray(x.T.reshape(H, width, C, x.shape[0]).transpose(0, 2, 1, 3)), before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -33,7 +34,7 @@ def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
     if bias_ndim == 3:
         return dy.sum(axis=3).transpose(0, 2, 1)
     K, L = dy.shape[-3], dy.shape[-2] * dy.shape[-1]
-    of_rows = np.matmul(dy.reshape(-1, K, L), ones(L, dy.dtype))
+    of_rows = np.matmul(dy.reshape(math.prod(dy.shape[:-3]), K, L), ones(L, dy.dtype))
     return ones(len(of_rows), dy.dtype).dot(of_rows)
 
 
