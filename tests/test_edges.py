@@ -247,3 +247,40 @@ def test_the_mean_of_no_losses_is_refused() -> None:
     for call in (model.evaluate, model.fit):
         with pytest.raises(GpucnnError, match="there are no images"):
             call(nothing, labels)
+
+
+# Exact zeros
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("ties", [None, "first"])
+@pytest.mark.parametrize("channels", [8, 32])
+@pytest.mark.parametrize(
+    ("H", "W", "kernel", "padding"), [(12, 16, 3, "same"), (16, 12, 5, "same"), (2, 20, 5, "same")]
+)
+def test_gradients_without_a_term_are_exactly_zero(
+    axis: int, ties: str | None, channels: int, H: int, W: int, kernel: int, padding: str
+) -> None:
+    """Half of the rows, or columns, of x and of dy are 0: kernel numbers and pixels whose terms are all 0 are 0."""
+    layers: tuple = (Conv2D(channels, kernel, padding=padding, bias=None), *((MaxPool2D(ties=ties),) if ties else ()))
+    network = Network((H, W, channels), layers)
+    rng = np.random.default_rng(0)
+    params = {"0": {"kernel": rng.standard_normal((kernel, kernel, channels, channels)).astype("float32")}}
+    x = rng.standard_normal((5, H, W, channels)).astype("float32")
+    if H > 2:
+        half = x.shape[axis] // 2
+        np.moveaxis(x, axis, 0)[half:] = 0
+    dy = rng.standard_normal((5, *network.shapes()[-1])).astype("float32")
+    if H > 2:
+        np.moveaxis(dy, axis, 0)[: dy.shape[axis] // 2] = 0
+        np.moveaxis(dy, axis, 0)[-kernel if ties is None else -kernel // 2 :] = 0
+    found = {}
+    for table in (REFERENCE, TABLES[0]):
+        _, residuals = fuse(network).forward(params, table.enter(x), Context(table))
+        dx, dparams = fuse(network).backward(params, residuals, table.enter(dy), Context(table))
+        found[table.name] = table.leave(dx), dparams["0"]["kernel"]
+    assert (found["reference"][1] == 0).any()
+    for k, (a, b) in enumerate(zip(found["numpy"], found["reference"], strict=True)):
+        if k == 1 or ties is None:  # behind a pool single pixels of dx have no term, too
+            np.testing.assert_array_equal(a == 0, b == 0)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
