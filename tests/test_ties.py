@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Library
+from conftest import LIBRARIES, Library
+from fake_cuda import asarray, fake_cuda
 from threadpoolctl import threadpool_info
 from ties import drawn, placed, wrong
 
 from gpucnn import Model
-from gpucnn.kernels import EXACT_REFERENCE, Context, choose
+from gpucnn.kernels import EXACT_REFERENCE, Context, choose, cuda
 from gpucnn.kernels.cpu import EXACT_TIES
 from gpucnn.layers import Conv2D, MaxPool2D
 from gpucnn.network import Network
+
+__all__ = ["fake_cuda"]
 
 EVERY = pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
 
@@ -55,8 +58,6 @@ def test_ties_hold_on_every_array_library(library: Library) -> None:
 @pytest.mark.gpu
 @pytest.mark.slow
 def test_ties_hold_on_cupy() -> None:
-    from conftest import LIBRARIES
-
     cupy = LIBRARIES["cupy"]()
     assert wrong(EXACT_REFERENCE, drawn(1000), cupy.put, cupy.fetch) == 0
 
@@ -88,3 +89,19 @@ def test_every_tie_gets_the_gradient(case: str, table: str) -> None:
 def test_networks_that_share_ties_get_a_table_that_has_them(kernels: str) -> None:
     for name, exact in (("layered", True), ("two-conv", False)):
         assert Model(name, device="cpu", kernels=kernels).execution.context.kernels.exact_ties is exact
+
+
+@EVERY
+def test_ties_hold_in_cudas_kernels_compiled_for_the_cpu(count: int, fake_cuda: Any) -> None:
+    for dtype in ("float32", "float64"):
+        networks = (each for each in drawn(count) if each[2] == dtype)
+        assert wrong(cuda.table(dtype=dtype, exact_ties=True), networks, asarray) == 0
+
+
+@pytest.mark.gpu
+@EVERY
+def test_ties_hold_in_cudas_kernels(count: int) -> None:
+    on_cupy = LIBRARIES["cupy"]()
+    for dtype in ("float32", "float64"):
+        networks = (each for each in drawn(count) if each[2] == dtype)
+        assert wrong(cuda.table(dtype=dtype, exact_ties=True), networks, on_cupy.put, on_cupy.fetch) == 0

@@ -86,7 +86,7 @@ class Acceleration:
 
         try:
             with device.activate():
-                return table(self.precision, dtype, cudnn=library)
+                return table(self.precision, dtype, cudnn=library, exact_ties=exact_ties)
         except MemoryError:
             raise
         except Exception as error:  # whatever a compiler, a driver or a missing library raises
