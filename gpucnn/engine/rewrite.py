@@ -105,7 +105,8 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
 
     Conv2D and MaxPool2D, with a ReLU between them or none, become one block: max commutes with bias and ReLU. Left
     alone: untied biases (they differ inside a window), padded pools, and without a ReLU pools that share gradients
-    among ties, since each share has the bias.
+    among ties, since each share has the bias. Who wins is decided before the bias is added, whose rounding may make a
+    tie of what differs.
     """
     kinds = tuple(map(type, layers))  # exactly: a class derived from one of these may compute something else
     block: Layer

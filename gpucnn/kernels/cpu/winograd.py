@@ -5,7 +5,8 @@ of rows of the kernel: for 3 rows 2 times fewer, for 5 rows 2.5 times. Rows are 
 these sums are small matrix products over long contiguous runs. Columns are correlated directly.
 
 In single precision the errors are about twice those of the direct sum. But outputs that are equal because their
-surroundings are equal may differ in the last bit, since they are not the same sum.
+surroundings are equal may differ in the last bit, since they are not the same sum, and NaN or an infinity in one pixel
+reaches all that share a tile with it.
 """
 
 from __future__ import annotations
