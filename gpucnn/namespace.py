@@ -17,6 +17,32 @@ def array_namespace(*arrays: Any) -> Any:
     return np if all(type(each) is np.ndarray for each in arrays) else array_api_compat.array_namespace(*arrays)
 
 
+def real_arrays(*arrays: Any) -> tuple[Any, ...]:
+    """What `array_namespace` gives, and the arrays as floating point numbers.
+
+    Whole numbers and truth values, such as the bytes of an image, take the type of the first floating array beside
+    them, or else the library's default one. The equations are of real numbers: 200 + 100 is not 44.
+    """
+    xp = array_namespace(*arrays)
+    real = [not is_whole(xp, each.dtype) for each in arrays]
+    if all(real):
+        return xp, *arrays
+    first = arrays[real.index(True)].dtype if any(real) else None
+    return xp, *(each if is_real else as_real(xp, each, first) for each, is_real in zip(arrays, real))
+
+
+def is_whole(xp: Any, dtype: Any) -> bool:
+    """Whether numbers of that type are whole numbers or truth values."""
+    if isinstance(dtype, np.dtype):  # of NumPy and of CuPy, where `isdtype` takes longer than adding a thousand numbers
+        return dtype.kind in "biu"
+    return xp.isdtype(dtype, ("bool", "integral"))
+
+
+def as_real(xp: Any, array: Any, dtype: Any) -> Any:
+    """The array in that type, or in the library's default floating type where it is None."""
+    return xp.astype(array, dtype or xp.__array_namespace_info__().default_dtypes(device=array.device)["real floating"])
+
+
 def read_only(array: Any) -> Any:
     """The same array as one that cannot be written, where its library has such: only NumPy has."""
     if isinstance(array, np.ndarray):

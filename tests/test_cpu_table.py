@@ -183,7 +183,7 @@ def test_each_way_before_a_pool_gives_the_references_numbers(shape, convolution,
     network = Network(shape, (convolution, *layers))
     kernel, window = (*convolution.kernel, shape[2], convolution.filters), convolution.window_of(shape)
     rows = window.outputs(*shape[:2])[0]
-    assert cpu._way((shape[0], shape[2], shape[1], batch), kernel, window, cpu.CHANNELS) is way
+    assert cpu._way((shape[0], shape[2], shape[1], batch), kernel, window) is way
     assert way is cpu_correlation or rows % winograd.tile(rows, kernel[0]) == rest
     rng = np.random.default_rng(0)
     params = {"0": {"kernel": rng.standard_normal(kernel), "bias": rng.standard_normal(convolution.filters)}}
@@ -255,7 +255,6 @@ def test_wide_layers_take_winograds_ways():
             (height, channels[0], height, 1),
             (k, k, *channels),
             convolution_window(k, 1, padding, 1, height, height),
-            cpu.CHANNELS,
         )
         for height, k, padding, channels in (
             *((28, 5, "same", (1, 32)), (14, 5, "same", (32, 64)), (12, 5, "valid", (8, 16))),

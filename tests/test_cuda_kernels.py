@@ -10,6 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import special
 from cases import CASES, fuse, kept
 from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda, signatures
@@ -196,6 +197,22 @@ def test_nan_in_a_fused_block(case, fake_cuda):
         found = example.run(asarray, np.asarray, cuda.table(dtype="float64"), fuse(example.network))
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_of_special_values(case, fake_cuda):
+    layers, shape = CASES[case]
+    for draw, exact in itertools.product(special.DRAWS, (False, True)):
+        example = Example(Network(shape, layers), 3, "reals", "float64")
+        example.x = special.drawn(draw, example.x.shape)
+        if draw == "denormal":
+            special.silence_biases(example.layout, example.theta)
+        fused = () if draw in ("nan", "infinite") else (fuse(example.network),)
+        with np.errstate(all="ignore"):
+            expected = example.run(np.array, np.asarray, REFERENCE)
+            for network in (example.network, *fused):
+                found = example.run(asarray, np.asarray, cuda.table(dtype="float64", exact_ties=exact), network)
+                special.assert_alike(found, expected, spreads=draw in ("nan", "infinite"))
 
 
 def test_inputs_with_gaps_are_copied(fake_cuda):
@@ -409,7 +426,7 @@ def test_optimizers_in_one_launch(settings, dtype, fake_cuda):
 
 def test_the_table_has_a_verb_of_its_own_for_each_of_the_reference(fake_cuda):
     """One that is taken from the reference by oversight could not read a residual of this table."""
-    shared = {"enter", "leave", "image_shape", "reshape"}  # the layout is the reference's
+    shared = {"enter", "leave", "image_shape", "reshape", "exact_ties"}  # the layout is the reference's
     table = cuda.table()
     for field in dataclasses.fields(REFERENCE):
         same = getattr(table, field.name) == getattr(REFERENCE, field.name)

@@ -7,16 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import special
 from cases import CASES, fuse, kept
 from conftest import Library, read_only
 
 from gpucnn.errors import ShapeError
 from gpucnn.kernels import REFERENCE, Context, Kernels
-from gpucnn.kernels.cpu import NUMPY
+from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import Flatten, Layer
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
 from gpucnn.report.gradient_check import check
+
+try:
+    from gpucnn.kernels.cpu.compiled import compiled_from
+except ImportError:  # numba is not installed
+    TABLES = [NUMPY, EXACT_TIES]
+else:
+    TABLES = [NUMPY, EXACT_TIES, compiled_from(NUMPY)]
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -186,3 +194,43 @@ def test_layers_refuse_what_they_do_not_fit(case: str) -> None:
     wrong = (3,) if len(shape) == 3 and type(layers[0]).__name__ != "Reshape" else (1, 1, 1)
     with pytest.raises(ShapeError, match=r"layer 0 \(\w+\): "):
         Network(wrong, layers)
+
+
+def _edges(case: str, draw: str, dtype: str = "float64") -> Example:
+    """Special values in the images."""
+    example = Example(case, dtype=dtype)
+    example.x = special.drawn(draw, example.x.shape, dtype)
+    if draw == "denormal":
+        special.silence_biases(example.layout, example.theta)
+    return example
+
+
+@every_case
+@pytest.mark.parametrize("draw", special.DRAWS)
+@np.errstate(invalid="ignore", over="ignore")
+def test_the_tables_agree_on_special_values(case: str, draw: str) -> None:
+    """Also where dy is NaN behind outputs that are, as a loss makes it."""
+    example = _edges(case, draw)
+    finite = example.dy
+    for dy_is_finite in (True, False):
+        y = example.run()[0][0]
+        example.dy = finite if dy_is_finite else np.where(np.isnan(y), np.nan, finite)
+        expected, _ = example.run()
+        for kernels in TABLES:
+            networks = (
+                [example.network]
+                if dy_is_finite and draw in ("nan", "infinite")
+                else [example.network, fuse(example.network)]
+            )
+            for network in networks:
+                found, _ = example.run(read_only, kernels, network)
+                special.assert_alike(found, expected, spreads="many channels" in case or not dy_is_finite, digits=1e-9)
+
+
+@every_case
+@np.errstate(invalid="ignore", over="ignore")
+def test_every_array_library_agrees_on_special_values(case: str, library: Library) -> None:
+    for draw in special.DRAWS:
+        example = _edges(case, draw)
+        found = [library.fetch(each) for each in example.run(library.put)[0]]
+        special.assert_alike(found, example.run()[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..device import Device, reason_of
 from ..errors import DeviceError, GpucnnError, SettingError
-from ..kernels import REFERENCE, Kernels, choose
+from ..kernels import EXACT_REFERENCE, REFERENCE, Kernels, choose
 from ..kernels.cuda import cudnn
 from ..kernels.cuda.cublas import PRECISIONS
 
@@ -63,7 +63,9 @@ class Acceleration:
             return self._numba(device, exact_ties)
         if device.kind == "cpu" or self.kernels == "reference":
             self._refuse_what_needs_kernels_of_cuda(device)
-            return REFERENCE if self.kernels == "reference" else choose(device.kind, exact_ties=exact_ties)
+            if self.kernels == "reference":
+                return EXACT_REFERENCE if exact_ties else REFERENCE
+            return choose(device.kind, exact_ties=exact_ties)
         if dtype != "float32" and self.precision != "float32":
             raise SettingError(
                 f"precision {self.precision!r} is a way to multiply float32 numbers, and the model is {dtype}; leave "
@@ -84,7 +86,7 @@ class Acceleration:
 
         try:
             with device.activate():
-                return table(self.precision, dtype, cudnn=library)
+                return table(self.precision, dtype, cudnn=library, exact_ties=exact_ties)
         except MemoryError:
             raise
         except Exception as error:  # whatever a compiler, a driver or a missing library raises

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ShapeError
-from ..kernels import REFERENCE, Context
+from ..kernels import EXACT_REFERENCE, REFERENCE, Context
 from ..layers import Layer
 from ..layers.base import Gradients, initial_state
 from ..namespace import array_namespace
@@ -66,7 +66,7 @@ class Converted(Layer):
 
 
 def _plain(context: Context) -> Context:
-    return replace(context, kernels=REFERENCE, factored=math.inf)
+    return replace(context, kernels=EXACT_REFERENCE if context.kernels.exact_ties else REFERENCE, factored=math.inf)
 
 
 def _two(what: str, wanted: str, given: Any) -> Any:

@@ -89,7 +89,7 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
     shapes, k = network.shapes(), 0
     while k < len(network.layers):
         layer = network.layers[k]
-        fused = blocks and kernels is not REFERENCE
+        fused = blocks and kernels.name != REFERENCE.name
         block, length = _block(network.layers[k : k + 3], shapes[k]) if fused else (None, 1)
         if block is None:
             speaks = is_own(layer) or getattr(layer, "speaks_table", False)
@@ -105,7 +105,8 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
 
     Conv2D and MaxPool2D, with a ReLU between them or none, become one block: max commutes with bias and ReLU. Left
     alone: untied biases (they differ inside a window), padded pools, and without a ReLU pools that share gradients
-    among ties, since each share has the bias.
+    among ties, since each share has the bias. Who wins is decided before the bias is added, whose rounding may make a
+    tie of what differs.
     """
     kinds = tuple(map(type, layers))  # exactly: a class derived from one of these may compute something else
     block: Layer

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from .context import Context, Factors
-from .table import REFERENCE, Kernels, Moment, Pair
+from .table import EXACT_REFERENCE, REFERENCE, Kernels, Moment, Pair
 
-__all__ = ["CPU_TABLES", "REFERENCE", "Context", "Factors", "Kernels", "Moment", "Pair", "choose", "for_inference"]
+__all__ = [
+    "CPU_TABLES",
+    "EXACT_REFERENCE",
+    "REFERENCE",
+    "Context",
+    "Factors",
+    "Kernels",
+    "Moment",
+    "Pair",
+    "choose",
+    "for_inference",
+]
 
 CPU_TABLES = ("numpy", "numba")  # their steps are made of shards of the batch
 
@@ -13,14 +24,13 @@ CPU_TABLES = ("numpy", "numba")  # their steps are made of shards of the batch
 def choose(kind: str, *, exact_ties: bool = False) -> Kernels:
     """The table that is there without CUDA's kernels, for a kind of device, "cpu" or "cuda".
 
-    exact_ties: outputs of a convolution with equal surroundings must be equal to the last bit, because a pool sends
-    the gradient to all that are (`MaxPool2D(ties="all")`). On the reference they always are.
+    exact_ties: one that has them, see `Kernels`.
     """
     if kind == "cpu":
         from .cpu import EXACT_TIES, NUMPY
 
         return EXACT_TIES if exact_ties else NUMPY
-    return REFERENCE
+    return EXACT_REFERENCE if exact_ties else REFERENCE
 
 
 def for_inference(table: Kernels) -> Kernels:

@@ -39,9 +39,11 @@ def _placing(window: Window) -> dict[str, Any]:
     return {"stride": window.stride, "padding": window.padding}
 
 
-def correlate(x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
+def correlate(
+    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, in_order: bool = False
+) -> tuple[Array, Any]:
     """for_pool: the pool's window and ties, where one follows; they change nothing here."""
-    y = ops.correlate(x, w, dilation=window.dilation, groups=groups, **_placing(window))
+    y = ops.correlate(x, w, dilation=window.dilation, groups=groups, in_order=in_order, **_placing(window))
     return y, (x, window, groups)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from .. import ops
@@ -75,10 +76,14 @@ class Kernels:
     updates               by the class of an optimiser, what writes theta here: (optimizer, theta, g, state, mean,
                           moment), g being mean times too large
 
+    exact_ties            whether outputs of a convolution with equal surroundings are equal to the last bit, because a
+                          pool sends the gradient to all that are (`MaxPool2D(ties="all")`)
+
     What a training step asks beside its layers is a method: `begin`, `gather`, `collect`.
     """
 
     name: str = "reference"
+    exact_ties: bool = False
     enter: Callable[[Any], Any] = reference.keep
     leave: Callable[[Any], Any] = reference.keep
     pixels: Callable[..., Any] = reference.pixels
@@ -121,3 +126,8 @@ class Kernels:
 
 
 REFERENCE = Kernels()
+EXACT_REFERENCE = Kernels(
+    exact_ties=True,
+    correlation=Pair(partial(reference.correlate, in_order=True), reference.correlate_backward),
+    correlation_for_pool=partial(reference.correlate, in_order=True),
+)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kernels import Context
-from ..namespace import array_namespace
+from ..namespace import array_namespace, real_arrays
 from .base import Gradients, Layer
 
 
@@ -17,7 +17,8 @@ class LeakyReLU(Layer):
     slope: float = 0.01
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        return array_namespace(x).where(x > 0, x, self.slope * x), x
+        xp, x = real_arrays(x)
+        return xp.where(x > 0, x, self.slope * x), x
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return array_namespace(dy).where(residual > 0, dy, self.slope * dy), {}

@@ -48,7 +48,8 @@ class MaxPool2D(_Pool):
     """The largest value of every window. The stride defaults to the window; padding never wins.
 
     ties: who gets the gradient: "first", the first largest row by row (single-filter), or "all", each of them
-    undivided (layered eq. (19)).
+    undivided (layered eq. (19)). Networks with a pool of the second kind are computed by tables with exact ties, see
+    `kernels.Kernels`.
     """
 
     ties: str = "first"

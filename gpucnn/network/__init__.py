@@ -6,11 +6,11 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
 from ..errors import ShapeError
-from ..kernels import Context
+from ..kernels import EXACT_REFERENCE, REFERENCE, Context
 from ..layers import Layer, MaxPool2D
 from ..layers.base import has_place, initial_state, is_own
 from ..layers.initializers import generator
@@ -77,6 +77,8 @@ class Network(Layer):
 
         A layer's input is what the one before made: two-conv eq. (16), layered eq. (1), single-filter, "Forward Pass".
         """
+        if self._shares_ties and context.kernels is REFERENCE:
+            context = replace(context, kernels=EXACT_REFERENCE)
         residuals, places = [], self._places
         for k, layer in enumerate(self.layers):
             inner = context if places[k] is None else self.context_of(k, context)
@@ -118,6 +120,10 @@ class Network(Layer):
 
     def next_state(self, state: Any, residuals: list[Any]) -> dict[str, Any]:
         return {k: self.layers[int(k)].next_state(of_layer, residuals[int(k)]) for k, of_layer in state.items()}
+
+    @functools.cached_property
+    def _shares_ties(self) -> bool:
+        return shares_ties(self)
 
     @functools.cached_property
     def has_place(self) -> bool:  # type: ignore[override]

@@ -11,29 +11,44 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ShapeError
-from ..namespace import array_namespace
+from ..namespace import array_namespace, real_arrays
 from .window import Padding, Window, convolution_window
 
 Array = Any
 
 
 def correlate(
-    x: Array, w: Array, *, stride: Any = 1, padding: Padding = "valid", dilation: Any = 1, groups: int = 1
+    x: Array,
+    w: Array,
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    in_order: bool = False,
 ) -> Array:
     """y[n,p,q,k] = sum over i,j,c of x[n, s p + d i - top, t q + e j - left, c] w[i,j,c,k].
 
     x (N, H, W, C), w (I, J, C/groups, K) -> y (N, P, Q, K).
 
+    in_order: multiply and add element by element, offset by offset and channel by channel. Outputs with equal
+    surroundings are then equal to the last bit; matrix products, faster, may add each element in an order of its own.
+
     binary-sigmoid, "Cross-correlation"; single-filter, "Feature Map[i, j]".
     Raises ShapeError when channels, groups or sizes do not fit.
     """
-    xp = array_namespace(x, w)
+    xp, x, w = real_arrays(x, w)
     window = _fit(x, w, stride, padding, dilation, groups)
     P, Q = window.outputs(x.shape[1], x.shape[2])
     y = xp.zeros((x.shape[0], P, Q, w.shape[3]), dtype=x.dtype, device=x.device)
     for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
         for c, k in _groups(w, groups):
-            y[(*outputs[:3], k)] += _product(x[(*pixels[:3], c)], w[(*offset, slice(None), k)])
+            seen, kernel = x[(*pixels[:3], c)], w[(*offset, slice(None), k)]
+            if not in_order:
+                y[(*outputs[:3], k)] += _product(seen, kernel)
+                continue
+            for channel in range(w.shape[2]):
+                y[(*outputs[:3], k)] += seen[..., channel : channel + 1] * kernel[channel, :]
     return y
 
 
@@ -59,7 +74,7 @@ def correlate_backward(
     there with the star of a convolution), dE/dX the full convolution of dE/dY with K. single-filter, "fill_dw", whose
     i and j run over the 26 x 26 feature map (28 is printed) and whose new_map is the one behind ReLU'.
     """
-    xp = array_namespace(x, w, dy)
+    xp, x, w, dy = real_arrays(x, w, dy)
     window = _fit(x, w, stride, padding, dilation, groups)
     dw = xp.zeros_like(w)
     dx = xp.zeros_like(x) if need_dx else None
@@ -136,6 +151,7 @@ def add_bias(y: Array, b: Array) -> Array:
         raise ShapeError(
             f"a bias of shape {tuple(b.shape)} fits no output of shape {untied}; {tied} or {untied} was expected"
         )
+    _, y, b = real_arrays(y, b)
     return y + b
 
 
@@ -148,7 +164,8 @@ def add_bias_backward(dy: Array, bias_ndim: int) -> Array:
     "d_filter_bias", where sum(dw) should be the sum of the feature map's gradient. Untied: two-conv eq. (18), layered
     eq. (6), binary-sigmoid, "(2) dE/db_i". Without -eta.
     """
-    return array_namespace(dy).sum(dy, axis=tuple(range(dy.ndim - bias_ndim)))
+    xp, dy = real_arrays(dy)
+    return xp.sum(dy, axis=tuple(range(dy.ndim - bias_ndim)))
 
 
 def _product(a: Array, b: Array) -> Array:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..errors import ShapeError
-from ..namespace import array_namespace
+from ..namespace import array_namespace, real_arrays
 
 Array = Any
 
@@ -25,7 +25,8 @@ def dense(x: Array, w: Array) -> Array:
             f"vectors (N, features) and weights (features, units) were expected, found shapes {tuple(x.shape)} "
             f"and {tuple(w.shape)}"
         )
-    return array_namespace(x, w).matmul(x, w)
+    xp, x, w = real_arrays(x, w)
+    return xp.matmul(x, w)
 
 
 def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True) -> tuple[Array | None, Array]:
@@ -36,7 +37,7 @@ def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True) -> tu
     two-conv eq. (7), (8), layered eq. (13), (14); avgpool-96, "Delta W_1", "Delta W_2"; single-filter, "dc/dw^1",
     "dc/dw^2", "dc/da^0", "dc/da^1": w^T delta, where it prints delta . w^T.
     """
-    xp = array_namespace(x, w, dy)
+    xp, x, w, dy = real_arrays(x, w, dy)
     return (xp.matmul(dy, w.T) if need_dx else None), xp.matmul(x.T, dy)
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..errors import SettingError, ShapeError
-from ..namespace import array_namespace
+from ..namespace import array_namespace, real_arrays
 from .window import Padding, Window, pooling_window
 
 Array = Any
@@ -15,12 +15,12 @@ Array = Any
 def max_pool(x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid") -> Array:
     """y[n,p,q,c] = max over i,j of x[n, s p + i - top, t q + j - left, c]; padding never wins: it counts as -inf.
 
-    x (N, H, W, C) -> y (N, P, Q, C). The stride defaults to the window.
+    The largest of a window that has a NaN is NaN. x (N, H, W, C) -> y (N, P, Q, C). The stride defaults to the window.
 
     two-conv eq. (4), layered eq. (18), single-filter, "p[i, j]".
     Raises ShapeError when the window does not fit, or the padding is as large as the window.
     """
-    xp = array_namespace(x)
+    xp, x = real_arrays(x)
     fitted = _fit(x, window, stride, padding)
     P, Q = fitted.outputs(x.shape[1], x.shape[2])
     y = xp.full((x.shape[0], P, Q, x.shape[3]), -math.inf, dtype=x.dtype, device=x.device)
@@ -44,13 +44,15 @@ def max_pool_backward(
     ties="first": only the first largest pixel of a window, row by row, gets its dy (single-filter's argmax).
     ties="all": every pixel equal to the maximum gets dy, undivided. layered eq. (19) as it is meant: dx_tu gets
     dJ/dz_ij where (t, u) lies in window (i, j) and x_tu = P_ij, not only where t = i and u = j.
+    A maximum of NaN equals no pixel, and its dy goes nowhere.
 
     x (N, H, W, C), y and dy (N, P, Q, C) -> dx (N, H, W, C). Raises SettingError for another name in ties.
     """
     if ties not in ("first", "all"):
         raise SettingError(f'ties={ties!r}: "first" or "all" was expected')
-    xp = array_namespace(x, dy)
-    dx = xp.zeros_like(x)
+    xp, x, y = real_arrays(x, y)
+    _, dy = real_arrays(dy)
+    dx = xp.zeros(x.shape, dtype=dy.dtype, device=x.device)
     undecided = xp.ones(y.shape, dtype=xp.bool, device=x.device)
     for _, outputs, pixels in _fit(x, window, stride, padding).looks(x.shape[1], x.shape[2]):
         won = undecided[outputs] & (x[pixels] == y[outputs])
@@ -65,12 +67,12 @@ def max_pool_with_indices(
 ) -> tuple[Array, Array]:
     """`max_pool`, and where each maximum stands in its image: row * W + column of the first largest pixel.
 
-    x (N, H, W, C) -> y (N, P, Q, C), indices (N, P, Q, C) int64.
+    x (N, H, W, C) -> y (N, P, Q, C), indices (N, P, Q, C) int64; -1 where the maximum is NaN.
 
     single-filter, "Pooling - Indices", which stores pairs (i_start + i_dash, j_start + j_dash) and means
     indices[i, j] where it prints indices[i_start, j_start].
     """
-    xp = array_namespace(x)
+    xp, x = real_arrays(x)
     H, W = x.shape[1], x.shape[2]
     y = max_pool(x, window, stride=stride, padding=padding)
     indices = xp.full(y.shape, -1, dtype=xp.int64, device=x.device)
@@ -97,7 +99,7 @@ def back_fill(
     single-filter, "Back fill_map()"; its new_map has the shape of the feature map, 26 x 26 (28 x 28 is printed).
     A gather over window offsets, not a scatter: repeatable on every device.
     """
-    xp = array_namespace(indices, dy)
+    xp, dy = real_arrays(dy)
     H, W = image_shape
     new_map = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
     pixel = xp.reshape(xp.arange(H * W, dtype=indices.dtype, device=dy.device), (1, H, W, 1))
@@ -115,7 +117,7 @@ def average_pool(
 
     avgpool-96, "CP_m(i, j)" and "CP^2_n(i, j)". Raises ShapeError as `max_pool`.
     """
-    xp = array_namespace(x)
+    xp, x = real_arrays(x)
     fitted = _fit(x, window, stride, padding)
     P, Q = fitted.outputs(x.shape[1], x.shape[2])
     y = xp.zeros((x.shape[0], P, Q, x.shape[3]), dtype=x.dtype, device=x.device)
@@ -139,7 +141,7 @@ def average_pool_backward(
 
     avgpool-96, "delta C^2_n(i, j)" and "delta C_m(i, j)", apart from f'.
     """
-    xp = array_namespace(dy)
+    xp, dy = real_arrays(dy)
     H, W = image_shape
     dx = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
     fitted = _fit(dx, window, stride, padding)

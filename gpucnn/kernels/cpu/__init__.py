@@ -28,7 +28,6 @@ Array = np.ndarray
 
 CHANNELS = 4  # in and out, from which on Winograd's sums cost less than the products they save
 CHANNELS_TILES = 16  # in and out, from which on tiles of rows and columns cost less than tiles of rows
-NEVER = 1 << 62
 
 
 class _Correlated(NamedTuple):
@@ -39,21 +38,25 @@ class _Correlated(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, least: int) -> ModuleType:
-    """Who correlates images of x_shape. least: channels from which on Winograd's ways are taken."""
-    if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, max(least, CHANNELS_TILES)):
+def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window) -> ModuleType:
+    """Who correlates images of x_shape."""
+    if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, CHANNELS_TILES):
         return winograd_tiles
-    return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, least) else direct
+    return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, CHANNELS) else direct
 
 
-def correlate(
-    x: Array, w: Array, window: Window, groups: int, least: int = CHANNELS, large: int | None = None
-) -> tuple[Image, Any]:
-    """least: channels from which on Winograd's ways are taken. large: see `correlate_for_pool`."""
-    if not direct.is_fast(window, groups):
+def _is_fast(x: Array, window: Window, groups: int) -> bool:
+    """Whether there is a way for this window, and a batch: one of nothing has no rows to be cut into."""
+    return direct.is_fast(window, groups) and x.shape[3] > 0
+
+
+def correlate(x: Array, w: Array, window: Window, groups: int, large: int | None = None) -> tuple[Image, Any]:
+    """large: see `correlate_for_pool`."""
+    x = layout.real(x, w)
+    if not _is_fast(x, window, groups):
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
-    way = _way(x.shape, w.shape, window, least)
+    way = _way(x.shape, w.shape, window)
     y, residual = way.correlate(np.ascontiguousarray(x), w, window, large)
     return y, _Correlated(way, residual)
 
@@ -65,14 +68,28 @@ def correlate_for_pool(
     groups: int,
     pool: Window,
     ties: str,
-    least: int = CHANNELS,
     large: int = LARGE,
 ) -> tuple[Image, Any]:
     """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
 
     Its rows may be made while the pool looks at them: where columns are correlated directly, from `large` bytes on.
     """
-    return correlate(x, w, window, groups, least, large if pooling.is_of_four(pool, ties) else None)
+    return correlate(x, w, window, groups, large if pooling.is_of_four(pool, ties) else None)
+
+
+def correlate_in_order(
+    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, large: int | None = None
+) -> tuple[Array, Any]:
+    """`correlate` where outputs with equal surroundings are equal to the last bit.
+
+    for_pool, large: see `correlate_for_pool`; they change nothing here.
+    """
+    x = layout.real(x, w)
+    if not _is_fast(x, window, groups):
+        y, residual = reference.correlate(leave(x), w, window, groups, in_order=True)
+        return enter(y), residual
+    y, residual = direct.correlate_in_order(np.ascontiguousarray(x), w, window)
+    return y, _Correlated(direct, residual)
 
 
 def correlate_backward(residual: Any, w: Array, dy: Image, need_dx: bool) -> tuple[Array | None, Array]:
@@ -105,11 +122,11 @@ NUMPY = Kernels(
     losses={SoftmaxCrossEntropy: pointwise.softmax_cross_entropy},
 )
 
-# Outputs with equal surroundings are equal to the last bit here: a pool that shares gradients among ties needs that.
 EXACT_TIES = replace(
     NUMPY,
-    correlation=Pair(partial(correlate, least=NEVER), correlate_backward),
-    correlation_for_pool=partial(correlate_for_pool, least=NEVER),
+    exact_ties=True,
+    correlation=Pair(correlate_in_order, correlate_backward),
+    correlation_for_pool=correlate_in_order,
 )
 
 

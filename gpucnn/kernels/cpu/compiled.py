@@ -18,6 +18,7 @@ from ...ops.window import Window
 from .. import Kernels, Pair
 from ..memory import empty
 from . import pointwise, pooling
+from .layout import real
 from .rows import LARGE_ONCE, Image, LazyImage, steps
 
 Array = np.ndarray
@@ -117,7 +118,7 @@ def _max_of_four(x: Array, b: Array, rectified: bool, y: Array, codes: Array) ->
 def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Array, db: Array) -> None:
     """Each window's gradient to its winner; db[c] = the sum of what went anywhere."""
     P, C, M = dy.shape
-    zero = dy.dtype.type(0)
+    zero, one = dy.dtype.type(0), dy.dtype.type(1)
     for c in range(C):
         total = zero
         for p in range(P):
@@ -125,22 +126,23 @@ def _max_of_four_backward(dy: Array, codes: Array, slope_at_zero: float, dx: Arr
             first, second = dx[0, 2 * p, c], dx[1, 2 * p, c]
             third, fourth = dx[0, 2 * p + 1, c], dx[1, 2 * p + 1, c]
             for m in range(M):
-                first[m] = d[m] if code[m] == 0 else slope_at_zero * d[m] if code[m] == FIRST_AT_ZERO else zero
+                first[m] = d[m] * (one if code[m] == 0 else slope_at_zero if code[m] == FIRST_AT_ZERO else zero)
             of_row = zero  # one sum over all would lose digits
             for m in range(M):
-                of_row += d[m] if code[m] < NOBODY else slope_at_zero * d[m] if code[m] == FIRST_AT_ZERO else zero
+                of_row += d[m] * (one if code[m] < NOBODY else slope_at_zero if code[m] == FIRST_AT_ZERO else zero)
             total += of_row
             for m in range(M):
-                second[m] = d[m] if code[m] == 1 else zero
+                second[m] = d[m] * (one if code[m] == 1 else zero)
             for m in range(M):
-                third[m] = d[m] if code[m] == 2 else zero
+                third[m] = d[m] * (one if code[m] == 2 else zero)
             for m in range(M):
-                fourth[m] = d[m] if code[m] == 3 else zero
+                fourth[m] = d[m] * (one if code[m] == 3 else zero)
         db[c] = total
 
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
     """One pass where windows tile the image; others are left to NumPy."""
+    x = real(x)
     if not pooling.is_tiling(window, x.shape):
         return pooling.average_pool(x, window, count_padding)
     (H, C, width, N), (I, J) = x.shape, window.size
@@ -193,6 +195,7 @@ def _average_backward(dy: Array, share: float, dx: Array) -> None:
 
 
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+    logits = real(logits)
     losses, d_logits = np.empty(len(logits), logits.dtype), np.empty_like(logits)
     _softmax_cross_entropy(logits, labels, losses, d_logits)
     return losses, d_logits

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...ops.window import Window
-from ..memory import empty, ones, parts
-from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows
+from ..memory import LINE, empty, ones, parts
+from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows, with_zeros
 from .products import column_blocks, multiplied, pieces_of
 from .rows import Image, LazyImage, pairs_of_rows, some_rows, steps, whole
 
@@ -77,6 +77,29 @@ def correlate(x: Array, w: Array, window: Window, large: int | None = None) -> t
         stack = _stack(x, window, rows, blocking)
         np.matmul(kernel, stack, out=_matrices(some_rows(y, rows), blocking.pieces))
     return y, Residual(x, window, blocking, stack if len(blocking.blocks) == 1 else None)
+
+
+def correlate_in_order(x: Array, w: Array, window: Window) -> tuple[Array, Residual]:
+    """`correlate` by a product for every output pixel, so that outputs with equal surroundings get equal bits.
+
+    BLAS adds the terms of an element in an order that depends on where in the product it stands, and on the product's
+    sizes, strides and, some, its place in memory beside cache lines. Here all of these are the same for all pixels.
+    """
+    N, line = x.shape[3], LINE // x.itemsize
+    if N % line:
+        y, _ = correlate_in_order(with_zeros(x, 3, 0, -(-N // line) * line), w, window)
+        blocking = _blocking(x.shape, w.shape, window, False, x.itemsize, BLOCK)
+        return np.ascontiguousarray(y[..., :N]), Residual(x, window, blocking, None)
+    blocking = _blocking(x.shape, w.shape, window, False, x.itemsize, BLOCK)
+    kernel = np.ascontiguousarray(w.reshape(-1, w.shape[3]).T)
+    y = empty(blocking.y_shape, x.dtype)
+    for rows in blocking.blocks:
+        copies = _seen_columns(x, window, rows, False)
+        pixels = _stack_rows(copies, window.size[0], window.stride[0], 1, y.shape[2])
+        np.matmul(kernel, pixels, out=_matrices(y[rows], y.shape[2]))
+    whole = len(blocking.blocks) == 1
+    stack = _stack_rows(copies, window.size[0], window.stride[0], 1, blocking.pieces) if whole else None
+    return y, Residual(x, window, blocking, stack)
 
 
 def _by_rows(x: Array, kernel: Array, window: Window, blocking: _Blocking) -> tuple[LazyImage, Residual]:

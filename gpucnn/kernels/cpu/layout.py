@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...namespace import as_real
 from ..memory import empty
 
 Array = np.ndarray
@@ -16,6 +17,13 @@ Array = np.ndarray
 def enter(x: Array) -> Array:
     """(N, H, W, C) -> (H, C, W, N). Arrays of two axes become feature-major."""
     return np.ascontiguousarray(x.transpose(1, 3, 2, 0)) if x.ndim == 4 else np.asfortranarray(x)
+
+
+def real(x: Array, beside: Array | None = None) -> Array:
+    """x, or `as_real` where it has whole numbers: in the type of the array beside it, or else NumPy's default one."""
+    if x.dtype.kind == "f":
+        return x
+    return as_real(np, x, None if beside is None or beside.dtype.kind != "f" else beside.dtype)
 
 
 def leave(x: Array) -> Array:
@@ -47,7 +55,7 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
     if len(before) == len(shape) == 3:
         return enter(ops.reshape(leave(x), shape)), before
     if len(before) == 3:
-        return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(-1, x.shape[3]).T, before
+        return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(math.prod(before), x.shape[3]).T, before
     if len(shape) == 3:
         H, width, C = shape
         return np.ascontiguousarray(x.T.reshape(H, width, C, x.shape[0]).transpose(0, 2, 1, 3)), before

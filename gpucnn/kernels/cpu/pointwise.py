@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ...ops.window import Window
 from ..memory import empty, ones
 from . import pooling
+from .layout import real
 from .rows import Image, whole
 
 Array = np.ndarray
@@ -17,6 +19,7 @@ Array = np.ndarray
 
 def add_bias(y: Array, b: Array) -> tuple[Array, int]:
     """Adds in place: whoever calls has just made y, and keeps no other use of it."""
+    y = real(y, b)
     if y.ndim == 4:
         y += b[:, None, None] if b.ndim == 1 else b.transpose(0, 2, 1)[..., None]
     else:
@@ -31,11 +34,12 @@ def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
     if bias_ndim == 3:
         return dy.sum(axis=3).transpose(0, 2, 1)
     K, L = dy.shape[-3], dy.shape[-2] * dy.shape[-1]
-    of_rows = np.matmul(dy.reshape(-1, K, L), ones(L, dy.dtype))
+    of_rows = np.matmul(dy.reshape(math.prod(dy.shape[:-3]), K, L), ones(L, dy.dtype))
     return ones(len(of_rows), dy.dtype).dot(of_rows)
 
 
 def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
+    x = real(x)
     return _positive_part(x), (x, slope_at_zero)
 
 
@@ -49,6 +53,7 @@ def relu_backward(residual: Any, dy: Array) -> Array:
 
 
 def sigmoid(x: Array) -> tuple[Array, Array]:
+    x = real(x)
     y = np.multiply(x, x.dtype.type(0.5), out=_like(x))
     np.tanh(y, out=y)
     y *= 0.5
@@ -64,6 +69,7 @@ def sigmoid_backward(y: Array, dy: Array) -> Array:
 
 
 def tanh(x: Array) -> tuple[Array, Array]:
+    x = real(x)
     y = np.tanh(x, out=_like(x))
     return y, y
 
@@ -79,7 +85,7 @@ def bias_relu_max_pool(
     x: Image, b: Array, slope_at_zero: float, window: Window, ties: str, *, backward: bool = True
 ) -> tuple[Array, Any]:
     """b is tied, (K,). Pool first: max commutes with bias and ReLU, and leaves fewer elements to them."""
-    pooled, for_pool = pooling.max_pool(x, window, ties, backward=backward)
+    pooled, for_pool = pooling.largest(x, window, ties, backward)
     y = np.add(pooled, b[:, None, None], out=pooled if ties == "first" else None)
     at_zero = _where_zero(y) if backward and slope_at_zero else None
     _positive_part(y, y)
@@ -106,7 +112,7 @@ def _where_zero(x: Array) -> Array | None:
 
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """`ops.softmax_cross_entropy` of labels (N,): where y is 1 is looked up, instead of summed over."""
-    count = len(labels)
+    count, logits = len(labels), real(logits)
     of_label = np.multiply(labels, count, dtype=np.intp) + np.arange(count)
     x = np.subtract(logits.T, np.maximum.reduce(logits, axis=1), order="C")
     flat = x.reshape(-1)

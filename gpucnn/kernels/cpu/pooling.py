@@ -12,6 +12,7 @@ import numpy as np
 from ...ops.pooling import pixels_counted
 from ...ops.window import Window
 from ..memory import copy, empty
+from .layout import real
 from .rows import Image, LazyImage, steps
 
 Array = np.ndarray
@@ -20,13 +21,15 @@ Array = np.ndarray
 class Winners(NamedTuple):
     """The residual of 2 x 2 windows: in every pair of columns, then of rows, whether the first is at least as large.
 
-    step: how many rows of the gradient to make at a time, or None: all at once.
+    step: how many rows of the gradient to make at a time, or None: all at once. seen: where the largest is not NaN, or
+    None: everywhere, as is usual.
     """
 
     left: Array
     upper: Array
     x_shape: tuple[int, ...]
     step: int | None
+    seen: Array | None = None
 
 
 def is_of_four(window: Window, ties: str) -> bool:
@@ -42,6 +45,14 @@ def is_tiling(window: Window, x_shape: tuple[int, ...]) -> bool:
 
 def max_pool(x: Image, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
     """x may be in halves where `is_of_four`. backward: whether the residual must serve for `max_pool_backward`."""
+    y, residual = largest(real(x) if isinstance(x, np.ndarray) else x, window, ties, backward)
+    if isinstance(residual, Winners) and (nobody := np.isnan(y)).any():
+        residual = residual._replace(seen=~nobody)
+    return y, residual
+
+
+def largest(x: Image, window: Window, ties: str, backward: bool) -> tuple[Array, Any]:
+    """`max_pool` for who multiplies dy by 0 where the largest is NaN."""
     if is_of_four(window, ties):
         return _max_of_four(x, backward)
     assert isinstance(x, np.ndarray)
@@ -93,10 +104,10 @@ def _max_of_four(x: Image, backward: bool) -> tuple[Array, Winners | None]:
     winners = Winners(empty((2 * P, *row), bool), empty((P, *row), bool), x.shape, step) if backward else None
     if not isinstance(x, LazyImage):
         _pool(x, y, winners and winners[:2])
-        return y, winners
-    for rows in steps(x, 2 * P):
-        pairs = slice(rows.start // 2, rows.stop // 2)
-        _pool(x[rows], y[pairs], winners and (winners.left[rows], winners.upper[pairs]))
+    else:
+        for rows in steps(x, 2 * P):
+            pairs = slice(rows.start // 2, rows.stop // 2)
+            _pool(x[rows], y[pairs], winners and (winners.left[rows], winners.upper[pairs]))
     return y, winners
 
 
@@ -128,7 +139,9 @@ def _halves(x: Array) -> tuple[Array, Array]:
 
 
 def _max_of_four_backward(winners: Winners, dy: Array) -> Image:
-    left, upper, x_shape, step = winners
+    left, upper, x_shape, step, seen = winners
+    if seen is not None:
+        dy = dy * seen
     if step is None:
         dx = empty(x_shape, dy.dtype)
         _unpool(dy, left, upper, dx)
@@ -158,6 +171,7 @@ def _unpool(dy: Array, left: Array, upper: Array, dx: Array) -> None:
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
     """Sums over rows, then over columns."""
+    x = real(x)
     P, Q = window.outputs(x.shape[0], x.shape[2])
     rows = _sum_of_looks(x, window, 0, P)
     y = _sum_of_looks(rows, window, 1, Q)

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..memory import empty
+from .layout import real
 
 Array = np.ndarray
 
@@ -15,6 +16,7 @@ SMALL_PRODUCT = 1_000_000  # multiplications; above this OpenBLAS copies its ope
 
 def matmul(a: Array, b: Array) -> Array:
     """a (M, K) times b (K, N), in the memory order of a: activations stay feature-major, weight gradients row-major."""
+    a = real(a, b)
     if a.flags.f_contiguous:
         return _row_major(b.T, a.T).T
     return _row_major(a, b)

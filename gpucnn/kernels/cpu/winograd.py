@@ -5,7 +5,8 @@ of rows of the kernel: for 3 rows 2 times fewer, for 5 rows 2.5 times. Rows are 
 these sums are small matrix products over long contiguous runs. Columns are correlated directly.
 
 In single precision the errors are about twice those of the direct sum. But outputs that are equal because their
-surroundings are equal may differ in the last bit, since they are not the same sum.
+surroundings are equal may differ in the last bit, since they are not the same sum, and NaN or an infinity in one pixel
+reaches all that share a tile with it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ...ops.window import Window
 from ..memory import CACHED, empty, parts
 from .columns import Spread, output_shape, parities_of, shifted_columns, whole_rows, with_zeros
 from .correlation import BLOCK
+from .exact_zeros import occupied, restore
 from .products import column_blocks, multiplied
 from .rows import some_rows
 
@@ -119,7 +121,9 @@ def gradients(residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[A
             _sum_columns(kernels, in_order.reshape(-1, n, K, Q * N), window, d_rows)
             np.matmul(of_image.T, d_rows.reshape(-1, n, C * width * N), out=dx_tiles[block])
     dw = multiplied(of_kernel.T, d_kernels.reshape(n, -1)).reshape(w.shape)
-    return added_up(dx_tiles, R)[top : top + H].reshape(x.shape) if need_dx else None, dw
+    dx = added_up(dx_tiles, R)[top : top + H].reshape(x.shape) if need_dx else None
+    restore(dw, dx, occupied(x, columns=False), occupied(dy, columns=False), window)
+    return dx, dw
 
 
 def _sum_columns(kernels: Array, d_products: Array, window: Window, d_rows: Array) -> None:

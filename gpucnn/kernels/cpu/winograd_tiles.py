@@ -19,6 +19,7 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import CACHED, copy, empty, parts
+from .exact_zeros import occupied, restore, together
 from .products import multiplied
 from .rows import Image, LazyImage, some_rows, whole
 from .winograd import POINTS, added_up, applies, tile, transforms
@@ -130,16 +131,23 @@ def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[A
     image = np.ascontiguousarray(residual.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     d_tiles = empty((grid.TH, n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
+    seen = []
     for th in range(grid.TH):
-        d_outputs = _with_border(some_rows(dy, slice(R * th, min(R * (th + 1), dy.shape[-4]))), 0, 0, R, S * grid.TW)
+        d_rows = some_rows(dy, slice(R * th, min(R * (th + 1), dy.shape[-4])))
+        seen.append(occupied(d_rows, columns=True))
+        d_outputs = _with_border(d_rows, 0, 0, R, S * grid.TW)
+        del d_rows
         _gradients_of_tiles(residual, image, th, d_outputs, d_kernels, None if d_tiles is None else d_tiles[th])
     d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
     dw = multiplied(grid.of_rows[1].T, d_kernels.reshape(n, -1)).reshape(I, J, K, C).swapaxes(2, 3)
+    pixels = residual.image[top : top + H, left : left + width].swapaxes(1, 2)
     if d_tiles is None:
+        restore(dw, None, occupied(pixels, columns=True), together(seen), residual.window)
         return None, dw
     of_image = added_up(d_tiles, R)[top : top + H].reshape(H, -1, C, N)
     dx = empty(residual.x_shape, dy.dtype)
     copy(of_image[:, left : left + width].swapaxes(1, 2), dx)
+    restore(dw, dx, occupied(pixels, columns=True), together(seen), residual.window)
     return dx, dw
 
 

@@ -2,8 +2,8 @@
 
 Where cuDNN's module is given, cuDNN computes the convolutions.
 
-Outputs of a convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, as far as
-cuBLAS computes all elements of a product alike. cuDNN promises no such thing.
+Outputs of a convolution with equal surroundings are equal to the last bit, which MaxPool2D(ties="all") needs, in the
+table with exact ties: neither cuBLAS nor cuDNN promises that.
 """
 
 from __future__ import annotations
@@ -22,32 +22,38 @@ from ...optimizers import SGD, Adam, AdamW
 from .. import Pair
 from . import compiling, cublas, step
 from .cudnn import Convolutions
+from .in_order import InOrder
 from .layers import Layers
 from .step import CudaKernels
 
 Array = Any
 
-SOURCES = ("common.cu", "layers.cu", "step.cu")  # one after the other they are what is compiled
+SOURCES = ("common.cu", "layers.cu", "in_order.cu", "step.cu")  # one after the other they are what is compiled
 BLOCK = 256  # threads
 MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's idle threads included
 REALS = {"float32": "float", "float64": "double"}
 
 
-def table(precision: str = "float32", dtype: str = "float32", *, cudnn: Any = None) -> CudaKernels:
+def table(
+    precision: str = "float32", dtype: str = "float32", *, cudnn: Any = None, exact_ties: bool = False
+) -> CudaKernels:
     """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta.
 
     cudnn: the module that computes the convolutions, from cudnn.load, in one of cudnn.PRECISIONS; None: our own.
+    exact_ties: see `Kernels`; then our own.
 
     A kernel is compiled and launched, so that what keeps kernels from running is raised here.
     """
     gpu = Gpu(precision)
     layers, by_adam = Layers(gpu), partial(step.adam, gpu)
     convolutions = layers if cudnn is None else Convolutions(cudnn, gpu, precision, layers)
+    forward = InOrder(gpu, layers.residual).correlate if exact_ties else convolutions.correlate
     made = CudaKernels(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
-        correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
-        correlation_for_pool=convolutions.correlate,
+        exact_ties=exact_ties,
+        correlation=Pair(forward, (layers if exact_ties else convolutions).correlate_backward),
+        correlation_for_pool=forward,
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),

@@ -75,7 +75,7 @@ KERNEL sum_rows_pooled(INDEX count, IN dy, BYTES codes, REAL slope_at_zero, INDE
 
 KERNEL relu(INDEX count, IN x, OUT y) {
     THREAD_OR_RETURN(i, count);
-    y[i] = x[i] > 0 ? x[i] : (REAL)0;
+    y[i] = x[i] <= 0 ? (REAL)0 : x[i];  // NaN stays NaN
 }
 
 __device__ inline REAL relu_slope(REAL x, REAL slope_at_zero) {
@@ -172,6 +172,7 @@ KERNEL max_pool_all_backward(INDEX count, IN x, IN y, IN dy, WINDOW, OUT dx) {
 }
 
 // max over each window of relu(x + b), and who gets the gradient: the first largest after the ReLU. Without padding.
+// NaN wins, and equals nobody.
 KERNEL bias_relu_max_pool(INDEX count, IN x, IN b, WINDOW, OUT y, byte* __restrict__ codes) {
     THREAD_OR_RETURN(k, count);
     INDEX n = k;
@@ -182,9 +183,9 @@ KERNEL bias_relu_max_pool(INDEX count, IN x, IN b, WINDOW, OUT y, byte* __restri
     for (INDEX i = 0; i < I; i++) {
         for (INDEX j = 0; j < J; j++) {
             const REAL v = x[corner + (i * W + j) * C] + b[c];
-            if (v > best) {
+            if (v > best || v != v) {
                 best = v;
-                winner = i * J + j;
+                winner = v == v ? i * J + j : NOBODY;
             }
         }
     }
@@ -197,7 +198,7 @@ KERNEL bias_relu_max_pool_all_backward(INDEX count, IN x, IN b, IN y, IN dy, REA
     THREAD_OR_RETURN(k, count);
     INDEX n = k;
     const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
-    const REAL v = x[k] + b[c], after = v > 0 ? v : (REAL)0;
+    const REAL v = x[k] + b[c], after = v <= 0 ? (REAL)0 : v;
     REAL sum = 0;
     EACH_WINDOW_THAT_SEES(h + top, w + left) {
         const INDEX at = ((n * P + p) * Q + q) * C + c;

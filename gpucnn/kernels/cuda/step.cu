@@ -53,19 +53,20 @@ KERNEL softmax_cross_entropy(INDEX count, IN z, INTEGERS labels, INDEX K, OUT lo
         const REAL e = exp(row[k] - most);
         dz[n * K + k] = e;
         total += e;
-        at_label += (REAL)(k == labels[n]) * (row[k] - most);
+        if (k == labels[n]) at_label = row[k] - most;  // a class that is ruled out is at -inf
     }
     losses[n] = log(total) - at_label;
     for (INDEX k = 0; k < K; k++) dz[n * K + k] = dz[n * K + k] / total - (REAL)(k == labels[n]);
 }
 
-// The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), and (sigmoid(z) - y) / K.
+// The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), with y 0 or 1, and (sigmoid(z) - y) / K.
 KERNEL sigmoid_cross_entropy(INDEX count, IN z, INTEGERS labels, INDEX K, OUT losses, OUT dz) {
     THREAD_OR_RETURN(n, count);
     REAL sum = 0;
     for (INDEX k = 0; k < K; k++) {
         const REAL v = z[n * K + k], y = (REAL)(k == labels[n]);
-        sum += (v < 0 ? (REAL)0 : v) - v * y + log1p(exp(-fabs(v)));
+        const REAL wrong = y == 1 ? -v : v;  // infinite ones cost nothing on the right side
+        sum += (wrong < 0 ? (REAL)0 : wrong) + log1p(exp(-fabs(v)));
         dz[n * K + k] = ((REAL)0.5 * tanh((REAL)0.5 * v) + (REAL)0.5 - y) / K;
     }
     losses[n] = sum / K;
