@@ -21,6 +21,7 @@ from PIL import Image
 import gpucnn
 from gpucnn import Model, data, networks
 from gpucnn import command as cli
+from gpucnn.command.arguments import json_text
 from gpucnn.data import Preprocessing
 from gpucnn.engine.acceleration import TABLES
 from gpucnn.errors import CheckpointError, GpucnnError
@@ -972,3 +973,8 @@ def test_names_too_long_for_the_system(refused):
 @pytest.mark.parametrize("option", [("--set", "hidden=" + "9" * 5000), ("--classes", "9" * 5000)])
 def test_numbers_longer_than_python_reads(refused, option):
     refused("train", "two-conv", "--data", npz(shape=(28, 28, 1)), *FAST, *option, says="9" * 5000)
+
+
+def test_json_has_no_nan():
+    value = {"a": float("nan"), "b": [1.5, float("inf"), (np.float64("-inf"), "x")], "c": {"d": None, "e": True}}
+    assert json_text(value) == '{"a": null, "b": [1.5, null, [null, "x"]], "c": {"d": null, "e": true}}'

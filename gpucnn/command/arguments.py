@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import math
 import os
 from collections.abc import Collection, Sequence
@@ -171,6 +172,19 @@ def explained(text: str, check: str | None = None) -> contextlib.AbstractContext
     from ..network import own
 
     return contextlib.nullcontext() if check is None else own.explained(text, f"; try `gpucnn check {check}`")
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON, which has no NaN and no infinity: null stands for them."""
+
+    def plain(each: Any) -> Any:
+        if isinstance(each, dict):
+            return {key: plain(inner) for key, inner in each.items()}
+        if isinstance(each, (list, tuple)):
+            return [plain(inner) for inner in each]
+        return None if isinstance(each, float) and not math.isfinite(each) else each
+
+    return json.dumps(plain(value), allow_nan=False)
 
 
 def positive(value: float | None) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import json
 import sys
 from typing import Annotated, Any
 
@@ -115,7 +114,7 @@ def bench(
     with arguments.explained(own or mode, own):
         found = getattr(importlib.import_module(f"gpucnn.report.bench.{name}"), name)(**how)
     if as_json:
-        print(json.dumps(found))
+        print(arguments.json_text(found))
 
 
 def _mode(words: list[str]) -> tuple[str, list[str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from typer import Argument, Typer
 
+from . import arguments
 from .arguments import JsonOption
 
 data_app = Typer(help="Download data sets, check their files, or say where they lie.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def networks(
         for key, entry in entries.items()
     ]
     if as_json:
-        print(json.dumps(rows if name is None else rows[0]))
+        print(arguments.json_text(rows if name is None else rows[0]))
     elif name is not None:
         print(_described(name))
     else:

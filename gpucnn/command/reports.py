@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Annotated
 
 from typer import Argument, Exit, Option
@@ -46,7 +45,7 @@ def check(
         tables = table_check.on_tables(network, place, seed=seed) if right else []
         mixing = table_check.mixing(network)
     if as_json:
-        print(json.dumps([asdict(row) | {"right": row.right} for row in rows]))
+        print(arguments.json_text([asdict(row) | {"right": row.right} for row in rows]))
     else:
         width = max(len(row.name) for row in rows)
         for row in rows:
@@ -74,7 +73,7 @@ def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
     from ..report.doctor import examine, render
 
     report = examine(device)
-    print(json.dumps(report.to_dict()) if as_json else render(report))
+    print(arguments.json_text(report.to_dict()) if as_json else render(report))
     if report.exit_status:
         raise Exit(report.exit_status)
 
@@ -114,4 +113,4 @@ def compare(
         found = run(load(data), options)
     if plot is not None:
         compare_plots.overview(found, plot)
-    print(json.dumps(found.to_dict()) if as_json else compare_text.render(found))
+    print(arguments.json_text(found.to_dict()) if as_json else compare_text.render(found))

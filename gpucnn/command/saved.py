@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Annotated, Any
 
@@ -33,7 +32,7 @@ def evaluate(
         found = loaded.evaluate(dataset.test_images, dataset.test_labels)
         _finite(found["loss"], f"{model}: the loss of the images of {dataset.name}")
     if as_json:
-        print(json.dumps({"data": dataset.name, **found}))
+        print(arguments.json_text({"data": dataset.name, **found}))
     else:
         accuracy, loss = 100 * found["accuracy"], found["loss"]
         print(f"{dataset.name}: accuracy {accuracy:.2f} %, loss {loss:.4f}, {found['examples']:,} images")
@@ -81,7 +80,7 @@ def predict(
         for file, p, k in zip(images, chances, chances.argmax(axis=1))
     ]
     if as_json:
-        print(json.dumps(rows))
+        print(arguments.json_text(rows))
     else:
         for row in rows:
             print(f"{printable(str(row['file']))}: {row['label']} ({100 * row['probability']:.1f} %)")
@@ -106,7 +105,7 @@ def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
         "sha256": total,
     }
     if as_json:
-        print(json.dumps(found))
+        print(arguments.json_text(found))
         return
     data = f" trained on {found['trained_on']}" if found["trained_on"] else ""
     names = found["class_names"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from typing import Annotated, Any
@@ -185,7 +184,7 @@ def train(
         stopped = f"interrupted in epoch {len(history.epochs) + 1}"
         echo(f"{stopped}; what was learnt until then is in {path}; --resume {path} goes on from there", err=True)
     if as_json:
-        print(json.dumps(result))
+        print(arguments.json_text(result))
     else:
         speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
         print(
