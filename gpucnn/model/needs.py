@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..data import Dataset
 from ..engine.forecast import Forecast
+from ..engine.memory import megabytes
+from ..networks import Recipe
 from ..optimizers import Optimizer
 from . import accepted
 
 if TYPE_CHECKING:
     from .model import Model
+
+AROUND = 20_000_000  # bytes that the learning curve's matplotlib and a progress bar take
 
 
 def training_memory(
@@ -22,3 +27,17 @@ def training_memory(
     """
     rule, size = accepted.argument("optimizer", optimizer), accepted.argument("batch_size", batch_size)
     return Forecast(self.execution, self.network, self.loss, rule, validation).bytes(size)
+
+
+def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer | str) -> str:
+    """What a run by that recipe needs, such as "needs about 210 MB, 23,689 MB are free"."""
+    images = len(dataset.train_labels)
+    held = min(round(chosen.validation * images), images - 1)
+    size = min(chosen.batch_size, images - held)
+    needed = training_memory(model, batch_size=size, optimizer=optimizer, validation=held)
+    on_cpu = model.device.kind == "cpu"
+    if held or not on_cpu:  # both parts are copies
+        needed += dataset.train_images.nbytes
+    free = model.device.memory()[0]
+    there = f", {megabytes(free)} are free" if free else ""
+    return f"needs about {megabytes(needed + AROUND * on_cpu)}{there}"
