@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -83,6 +84,36 @@ def test_what_fits_or_is_small_is_left_alone(monkeypatch: pytest.MonkeyPatch, fr
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.fit(images, np.zeros(64, int), batch_size=64, epochs=1)
+
+
+def test_where_batches_stay_whole_the_outputs_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CUDA device: refused is what the outputs alone are too large for."""
+    model = Model(WIDE, device="cpu", kernels="reference")
+    needed = model.training_memory(batch_size=64, optimizer="sgd")
+    images, labels = (each[:64] for each in EXAMPLES)
+    with_free(monkeypatch, 0.4 * needed)
+    with pytest.raises(DeviceError, match=r"are free; --batch-size \d+ should fit"):
+        model.fit(images, labels, batch_size=64, epochs=1, optimizer="sgd")
+    with_free(monkeypatch, 0.9 * needed)
+    with pytest.warns(UserWarning, match="if this does not"):
+        model.fit(images, labels, batch_size=64, epochs=1, optimizer="sgd")
+
+
+def test_the_command_refuses_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gpucnn import command
+
+    monkeypatch.chdir(tmp_path)
+    with_free(monkeypatch, 70e6)
+    monkeypatch.setattr("gpucnn.engine.forecast.HELPER", 500_000_000)
+    monkeypatch.setattr(
+        "sys.argv", ["gpucnn", "train", "--threads", "2", "--batch-size", "256", "--device", "cpu", "--epochs", "1"]
+    )
+    assert command.main() == 1
+    error = capsys.readouterr().err
+    assert re.search(r"training with 256 examples .* needs about \d+ MB, and 70 MB are free; --batch-size", error)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_batch_size_beyond_the_examples_needs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ class Forecast:
     def bytes(self, batch_size: int) -> int:
         """The peak, helper processes included, and memory that processes share counted once."""
         if not self._is_sharded:
-            return round(self._bounds(batch_size)[0])
+            return round(self._vectors + self._outputs(batch_size))
         return self._total(batch_size, self._tried(batch_size, self._shares(batch_size)[1]))
 
     def check(self, batch_size: int, data: int = 0) -> None:
@@ -84,7 +84,7 @@ class Forecast:
             f"training with {batch_size} examples per batch needs about {megabytes(needed)}, and {megabytes(free)} are "
             f"free; {self._advice(batch_size, FITS * free - data)}"
         )
-        if needed > REFUSED * free:
+        if (needed if self._is_sharded else least) > REFUSED * free:
             raise DeviceError(f"{self.execution.device}: {said}")
         warnings.warn(f"{said}, if this does not", stacklevel=3)
 
@@ -108,8 +108,9 @@ class Forecast:
     def _bounds(self, batch_size: int) -> tuple[float, float]:
         """Between which numbers of bytes the peak lies, by the outputs of the layers alone."""
         if not self._is_sharded:
-            outputs = self._outputs(batch_size)
-            return self._vectors + outputs, self._vectors + ON_A_GPU * outputs
+            kept = sum(self.execution.network.output_sizes())  # blocks of several layers keep one output
+            least = self.execution.theta.itemsize * batch_size * kept
+            return self._vectors + least, self._vectors + ON_A_GPU * self._outputs(batch_size)
         examples = self._shares(batch_size)[1]
         least, most = LEAST * self._outputs(examples), MOST * self._outputs(max(examples, self._evaluated))
         return self._total(batch_size, least), self._total(batch_size, most)
@@ -126,14 +127,14 @@ class Forecast:
 
     @property
     def _vectors(self) -> int:
-        """theta, its gradient, and the optimiser's state."""
+        """The gradient; theta and the optimiser's state, each with the copy that training goes back to (`LastGood`)."""
         theta = self.execution.theta
         try:
             with self.execution.device.activate():
                 state = len(bound(self.optimizer, self.execution.given).init(theta[:1]))
         except Exception:  # one of a user's own may look at more of theta
             state = 2
-        return theta.nbytes * (2 + state)
+        return theta.nbytes * (1 + 2 * (1 + state))
 
     def _shares(self, batch_size: int) -> tuple[int, int]:
         """How many workers share a batch, and the most examples that one of them computes at a time."""
