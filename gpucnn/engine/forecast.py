@@ -127,14 +127,19 @@ class Forecast:
 
     @property
     def _vectors(self) -> int:
-        """The gradient; theta and the optimiser's state, each with the copy that training goes back to (`LastGood`)."""
+        """The gradient; what a saved state has, and the copy of it that training goes back to (`LastGood`)."""
+        return self.execution.theta.nbytes + 2 * self.saved
+
+    @property
+    def saved(self) -> int:
+        """Bytes of a saved state: theta and the optimiser's."""
         theta = self.execution.theta
         try:
             with self.execution.device.activate():
                 state = len(bound(self.optimizer, self.execution.given).init(theta[:1]))
         except Exception:  # one of a user's own may look at more of theta
             state = 2
-        return theta.nbytes * (1 + 2 * (1 + state))
+        return theta.nbytes * (1 + state)
 
     def _shares(self, batch_size: int) -> tuple[int, int]:
         """How many workers share a batch, and the most examples that one of them computes at a time."""

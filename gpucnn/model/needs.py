@@ -14,6 +14,7 @@ from . import accepted
 if TYPE_CHECKING:
     from .model import Model
 
+COPIES = 2  # of a state, while it is saved
 AROUND = 20_000_000  # bytes that the learning curve's matplotlib and a progress bar take
 
 
@@ -25,8 +26,12 @@ def training_memory(
     validation: how many examples are evaluated after each epoch. On a CPU a part of a batch is computed for it, which
     takes up to about a quarter of a second.
     """
-    rule, size = accepted.argument("optimizer", optimizer), accepted.argument("batch_size", batch_size)
-    return Forecast(self.execution, self.network, self.loss, rule, validation).bytes(size)
+    size = accepted.argument("batch_size", batch_size)
+    return _forecast(self, optimizer, validation).bytes(size)
+
+
+def _forecast(model: Model, optimizer: Optimizer | str, validation: int) -> Forecast:
+    return Forecast(model.execution, model.network, model.loss, accepted.argument("optimizer", optimizer), validation)
 
 
 def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer | str) -> str:
@@ -34,7 +39,8 @@ def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer | 
     images = len(dataset.train_labels)
     held = min(round(chosen.validation * images), images - 1)
     size = min(chosen.batch_size, images - held)
-    needed = training_memory(model, batch_size=size, optimizer=optimizer, validation=held)
+    forecast = _forecast(model, optimizer, max(held, len(dataset.test_labels)))  # the test images are evaluated, too
+    needed = forecast.bytes(size) + COPIES * forecast.saved
     on_cpu = model.device.kind == "cpu"
     if held or not on_cpu:  # both parts are copies
         needed += dataset.train_images.nbytes
