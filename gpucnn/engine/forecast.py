@@ -67,22 +67,19 @@ class Forecast:
             return round(self._vectors + self._outputs(batch_size))
         return self._total(batch_size, self._tried(batch_size, self._shares(batch_size)[1]))
 
-    def check(self, batch_size: int, data: int = 0) -> None:
-        """Raises DeviceError, with what fits, where training needs clearly more than is free; warns where it may.
-
-        data: bytes of a data set that is still to be moved to the device.
-        """
+    def check(self, batch_size: int) -> None:
+        """Raises DeviceError, with what fits, where training needs clearly more than is free; warns where it may."""
         free = self.execution.device.memory()[0]
         enough = max(free, UNJUDGED)
-        if not free or self._bounds(batch_size)[1] + data <= enough:
+        least, most = self._bounds(batch_size)
+        if not free or most <= enough:
             return
-        least = self._bounds(batch_size)[0] + data
-        needed = least if least > REFUSED * free else self.bytes(batch_size) + data
+        needed = least if least > REFUSED * free else self.bytes(batch_size)
         if needed <= enough:
             return
         said = (
             f"training with {batch_size} examples per batch needs about {megabytes(needed)}, and {megabytes(free)} are "
-            f"free; {self._advice(batch_size, FITS * free - data)}"
+            f"free; {self._advice(batch_size, FITS * free)}"
         )
         if (needed if self._is_sharded else least) > REFUSED * free:
             raise DeviceError(f"{self.execution.device}: {said}")

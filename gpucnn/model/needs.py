@@ -39,11 +39,11 @@ def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer | 
     images = len(dataset.train_labels)
     held = min(round(chosen.validation * images), images - 1)
     size = min(chosen.batch_size, images - held)
-    forecast = _forecast(model, optimizer, max(held, len(dataset.test_labels)))  # the test images are evaluated, too
-    needed = forecast.bytes(size) + COPIES * forecast.saved
-    on_cpu = model.device.kind == "cpu"
-    if held or not on_cpu:  # both parts are copies
-        needed += dataset.train_images.nbytes
+    forecast = _forecast(model, optimizer, held)
+    needed = forecast.bytes(size)
+    if model.device.kind == "cpu":
+        needed += AROUND + COPIES * forecast.saved
+        needed += dataset.train_images.nbytes if held else 0  # both parts are copies
     free = model.device.memory()[0]
     there = f", {megabytes(free)} are free" if free else ""
-    return f"needs about {megabytes(needed + AROUND * on_cpu)}{there}"
+    return f"needs about {megabytes(needed)}{there}"
