@@ -244,7 +244,7 @@ def test_train_digits(gpucnn_):
     folder = Path("runs/softmax-regression-digits")
     assert found["model"] == str(folder / "model.safetensors")
     files = sorted(entry.name for entry in folder.iterdir())
-    assert files == ["checkpoints", "curves.png", "metrics.jsonl", "model.safetensors", "run.toml"]
+    assert files == ["checkpoints", "curves.png", "log.txt", "metrics.jsonl", "model.safetensors", "run.toml"]
     lines = metrics(folder)
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert all(

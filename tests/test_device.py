@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 
-from gpucnn.device import Device, device_of, import_cupy, named, reason_of, select, version_text
+from gpucnn.device import Device, device_of, host, import_cupy, named, reason_of, select, version_text
 from gpucnn.errors import DeviceError
 
 NO_GPU = select("auto")[1] if select("auto")[0].kind == "cpu" else ""
@@ -263,6 +263,39 @@ def test_cpu_copies_nothing():
 def test_cpu_memory_is_in_bytes():
     free, total = Device("cpu").memory()
     assert 2**26 < free <= total < 2**50
+
+
+@pytest.mark.parametrize(
+    ("line", "below", "names"),
+    [
+        ("0::/box/inner", "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "4:memory:/box/inner",
+            "sys/fs/cgroup/memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_a_control_groups_limit_counts(tmp_path, line, below, names):
+    """8 MB, 3 in use, 1 of it a cache that is given up: 6 are free; the group inside has no limit of its own."""
+    limit, used, cache = names
+    for group, most in (("box", "8000000\n"), ("box/inner", "max\n")):
+        folder = tmp_path / below / group
+        folder.mkdir(parents=True)
+        (folder / limit).write_text(most)
+        (folder / used).write_text("3000000\n")
+        (folder / "memory.stat").write_text(f"anon 2000000\n{cache} 1000000\n")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"9:pids:/\n{line}\n")
+    assert [*host._of_groups(tmp_path)] == [(6_000_000, 8_000_000)]
+    (tmp_path / below / "box" / used).write_text("9500000\n")
+    assert [*host._of_groups(tmp_path)] == [(0, 8_000_000)]
+    assert [*host._of_groups(tmp_path / "nothing")] == []
+
+
+def test_the_least_room_is_what_is_free(monkeypatch):
+    monkeypatch.setattr(host, "_of_groups", lambda root: iter([(5_000_000, 9_000_000), (7_000_000, 8_000_000)]))
+    assert Device("cpu").memory() == (5_000_000, 8_000_000)
 
 
 def test_cpu_memory_without_proc(monkeypatch):

@@ -253,13 +253,13 @@ def test_a_layer_of_ones_own_is_not_recorded_and_sees_no_stale_images(fake_cuda)
 
 def test_inference_that_waits_for_the_device_goes_on_eagerly(fake_cuda, monkeypatch):
     model, (images, _) = model_of(**RECORDED), examples(23)
-    expected, forward = model_of(device="cpu").logits(images), Network.forward
+    expected, forward = model_of(device="cpu").logits(images), Network.outputs
 
     def waits(network, params, x, context):
         fake.asnumpy(x)
         return forward(network, params, x, context)
 
-    monkeypatch.setattr(Network, "forward", waits)
+    monkeypatch.setattr(Network, "outputs", waits)
     with pytest.warns(UserWarning, match=r"no CUDA graph: recording inference failed .*CaptureUnsupported") as said:
         found = [model.logits(images) for _ in range(2)]
     assert len(said) == 1

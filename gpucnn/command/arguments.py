@@ -84,7 +84,8 @@ PrecisionOption = Annotated[
 ]
 
 
-NOT_SETTINGS = ("config", "resume", "anyway", "out", "force", "as_json", "help")  # of a run, but of one call
+SHOWN = ("log_every", "quiet", "as_json")  # what a call shows of a run
+NOT_SETTINGS = ("config", "resume", "anyway", "out", "force", *SHOWN, "help")  # of a run, but of one call
 
 
 def from_config(context: Context, path: str | None) -> str | None:
@@ -135,7 +136,7 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
         name = each.name or ""
         source = context.get_parameter_source(name)
         saved = (context.default_map or {}).get(name)
-        if source is None or source.name != "COMMANDLINE" or name in (*NOT_SETTINGS[1:3], "as_json", "epochs"):
+        if source is None or source.name != "COMMANDLINE" or name in (*NOT_SETTINGS[1:3], *SHOWN, "epochs"):
             continue
         given = context.params[name]
         if _compared(name, given) != _compared(name, saved):

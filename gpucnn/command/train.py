@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from typer import Context, Exit, Option, echo
@@ -125,23 +126,34 @@ def train(
             show_default=False,
         ),
     ] = None,
+    log_every: Annotated[
+        int | None, Option(min=1, metavar="N", help="Write a line to log.txt every N updates, too.")
+    ] = None,
+    quiet: Annotated[
+        bool, Option("--quiet", "-q", help="Print nothing but warnings, errors, and what --json asks for.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network, save it, and show its accuracy on the test images.
 
     What you leave out comes from the network's recipe: see `gpucnn networks NETWORK`.
 
-    The run is saved as model.safetensors, metrics.jsonl (a line per epoch), curves.png, run.toml (its options, and what
-    it ran with) and checkpoints, from which --resume goes on when it was cut off.
+    The run is saved as model.safetensors, metrics.jsonl (a line per epoch), curves.png, log.txt, run.toml (its options,
+    and what it ran with) and checkpoints, from which --resume goes on when it was cut off.
     """
     from .. import networks
     from ..data import load, parse_size
+    from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..model import config as config_file
-    from ..model import runs
-    from ..model.folder import CONFIG, claimed
+    from ..model import log, needs, runs
+    from ..model.folder import CONFIG, LOG, claimed
     from ..training.augmentation import Augmentation
     from ..training.progress import reporter
+
+    def say(text: str) -> None:
+        if not quiet:
+            echo(text, err=True)
 
     networks.entry(network)
     settings = runs.Settings(
@@ -168,32 +180,42 @@ def train(
         model = runs.new_model(settings, dataset)
         of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert}
         of_data["classes"] = classes
-        chosen, _ = runs.recipe(settings, len(dataset.train_labels))
+        chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
             images = f"{len(dataset.train_labels):,} images"
-            echo(f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})", err=True)
-            echo(_device_line(device, model), err=True)
+            what = f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})"
+            say(what)
+            say(_device_line(device, model))
+            say(needs.told(model, dataset, chosen, rule))
             configured = runs.configuration(settings, model, dataset, of_data)
             config_file.write(path / CONFIG, configured, runs.made(model, dataset, shlex.join(sys.argv)))
-            with reporter(chosen.epochs) as shown:
-                history = runs.run(settings, dataset, model, path, (shown,), anyway=anyway)
-            result = runs.result(model, dataset, history, path)
+            versions = "; ".join(described(environment(model.device, model.threads)).splitlines())
+            start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
+            written = log.LogFile(path / LOG, chosen.batch_size, log_every, append=resume is not None)
+            with log.kept(written, start):
+                with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
+                    told = (written,) if shown is None else (shown, written)
+                    history = runs.run(settings, dataset, model, path, told, anyway=anyway)
+                result = runs.result(model, dataset, history, path)
+                found = _result_line(result, dataset)
+                stopped = f"interrupted in epoch {len(history.epochs) + 1}" if history.interrupted else ""
+                log.logger.info("end: %s", "; ".join(filter(None, (found, stopped))))
     states = f"{history.saves} state{'s' * (history.saves != 1)}"
-    echo(f"saved {states} to resume from, in {history.saving:.2f} s", err=True)
-    if history.interrupted:
-        stopped = f"interrupted in epoch {len(history.epochs) + 1}"
-        echo(f"{stopped}; what was learnt until then is in {path}; --resume {path} goes on from there", err=True)
+    say(f"saved {states} to resume from, in {history.saving:.2f} s")
+    if stopped:
+        say(f"{stopped}; what was learnt until then is in {path}; --resume {path} goes on from there")
     if as_json:
         print(arguments.json_text(result))
-    else:
+    elif not quiet:
         speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
-        print(
-            f"test accuracy {100 * result['test_accuracy']:.2f} %, loss {result['test_loss']:.4f}, "
-            f"on {len(dataset.test_labels):,} images\n"
-            f"{speed if history.epochs else ''}saved in {path}"
-        )
+        print(f"{found}\n{speed if history.epochs else ''}saved in {path}")
     if history.interrupted:
         raise Exit(130)
+
+
+def _result_line(result: Any, dataset: Any) -> str:
+    accuracy, loss = 100 * result["test_accuracy"], result["test_loss"]
+    return f"test accuracy {accuracy:.2f} %, loss {loss:.4f}, on {len(dataset.test_labels):,} images"
 
 
 def _device_line(asked: str, model: Any) -> str:

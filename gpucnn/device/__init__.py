@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import re
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
+from . import host
 from .obstacle import _cuda_obstacle, import_cupy, reason_of, version_text
 from .recording import Recording
 from .staging import Staging
@@ -87,7 +87,7 @@ class Device:
         pool (CUPY_GPU_MEMORY_LIMIT) counts as the device's size.
         """
         if self.kind == "cpu":
-            return _host_memory()
+            return host.memory()
         with self.activate():
             pool = self.xp.get_default_memory_pool()
             free, total = self.xp.cuda.runtime.memGetInfo()
@@ -200,17 +200,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine() or "CPU"
-
-
-def _host_memory() -> tuple[int, int]:
-    """(available, total) bytes of host memory; available includes caches that the system gives up on demand."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/meminfo", encoding="ascii") as file:
-        kib = {key: int(rest.split()[0]) for key, _, rest in (line.partition(":") for line in file)}
-        if "MemAvailable" in kib and "MemTotal" in kib:
-            return kib["MemAvailable"] * 1024, kib["MemTotal"] * 1024
-    try:
-        page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-        free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else pages
-    except (AttributeError, OSError, ValueError):
-        return 0, 0
-    return free * page, pages * page

@@ -22,7 +22,7 @@ from ..training.augmentation import Augmentation
 from ..workers import Workers, default_threads
 from .acceleration import Acceleration
 from .device_inference import DeviceForward
-from .inference import Forward, forward_in_spans, images_on_a_gpu
+from .inference import Forward, forward_in_spans, images_on_a_cpu, images_on_a_gpu
 from .mixing import Reach, at_inference, reach
 from .program import Program
 from .recorded import RecordedStep
@@ -67,9 +67,8 @@ class Execution:
         self.given, self.layout = Layout(params), Layout(self.network.init(network.input_shape, generator(0)))
         self.state_layout = Layout(self.network.init_state(network.input_shape))
         self.shard = shard_size(network, self.layout.size)
-        # On a CPU a quarter more than in a training step: nothing is kept for a backward pass.
         if device.kind == "cpu":
-            self.chunk = 5 * self.shard // 4
+            self.chunk = images_on_a_cpu(network, self.shard)
         else:
             self.chunk = images_on_a_gpu(self.network, self.theta.itemsize, device.memory()[1])
         self._kept: tuple[Forward, DeviceForward | None] | None = None

@@ -18,6 +18,7 @@ SPAN = 1 << 22  # bytes of images that a worker takes before it hands over their
 ON_A_GPU = 1024  # the most images that a GPU computes at a time
 OUTPUTS = 1 << 28  # bytes that the outputs of all layers may take on a GPU, about; less on a small one
 PART = 32  # of a GPU's memory: what they may take at most
+OF_AN_IMAGE = 1 << 23  # bytes of all outputs of an image from which on a CPU computes images one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,15 @@ class Forward(Task):
         if program.state_layout.size:
             context = replace(context, state=program.of_layers)
         x = program.scaling(images, program.theta.dtype, context.kernels)
-        logits, _ = program.network.forward(program.params, x, context)
+        logits = program.network.outputs(program.params, x, context)
         return context.kernels.leave(logits)
+
+
+def images_on_a_cpu(network: Network, shard: int) -> int:
+    """How many images a CPU computes at a time: a quarter more than the shard of a training step, because nothing is
+    kept for a backward pass; one, where images are so large that a training step on few of them needs less memory.
+    """
+    return 1 if 4 * sum(network.output_sizes()) > OF_AN_IMAGE else 5 * shard // 4
 
 
 def images_on_a_gpu(network: Network, itemsize: int, memory: int) -> int:

@@ -15,7 +15,7 @@ def of_data(device: Device, size: int) -> AbstractContextManager[None]:
     return _said(
         device,
         lambda free: (
-            f"for the data set's {_megabytes(size)}, with {_megabytes(free)} free; train on fewer or smaller images, "
+            f"for the data set's {megabytes(size)}, with {megabytes(free)} free; train on fewer or smaller images, "
             "or with --device cpu"
         ),
     )
@@ -30,8 +30,8 @@ def of_training(device: Device, network: Network, batch_size: int) -> AbstractCo
             smaller //= 2
         mend = f"--batch-size {smaller} should fit" if smaller else "use a smaller network or smaller images"
         return (
-            f"with {batch_size} examples per batch (about {_megabytes(network.memory(batch_size))} beside the data "
-            f"set, {_megabytes(free)} free); {mend}"
+            f"with {batch_size} examples per batch (about {megabytes(network.memory(batch_size))} beside the data "
+            f"set, {megabytes(free)} free); {mend}"
         )
 
     return _said(device, sentence)
@@ -42,8 +42,8 @@ def of_inference(device: Device, network: Network, images: int) -> AbstractConte
     return _said(
         device,
         lambda free: (
-            f"with {images} images at a time (about {_megabytes(4 * images * sum(network.output_sizes()))}, "
-            f"{_megabytes(free)} free); end other programs that use the device, or use --device cpu"
+            f"with {images} images at a time (about {megabytes(4 * images * sum(network.output_sizes()))}, "
+            f"{megabytes(free)} free); end other programs that use the device, or use --device cpu"
         ),
     )
 
@@ -57,5 +57,5 @@ def _said(device: Device, sentence: Callable[[int], str]) -> Iterator[None]:
         raise DeviceError(f"{device}: out of memory {sentence(device.memory()[0])}") from None
 
 
-def _megabytes(size: float) -> str:
+def megabytes(size: float) -> str:
     return f"{size / 1e6:,.0f} MB"

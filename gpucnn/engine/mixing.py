@@ -44,7 +44,7 @@ def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
         return reach(layer)
     if is_own(layer):
         return Reach.SUMS if layer.mixes else Reach.EXAMPLE
-    with _undisturbed():
+    with undisturbed():
         try:
             asked = [_tried(layer, shape, draw) for draw in ("standard_normal", "random")]
         except Exception:  # what it raises is said where it runs; until then nothing is known of it
@@ -104,7 +104,7 @@ def at_inference(network: Network) -> list[str]:
         if type(layer) is Network:
             found += at_inference(layer)
         elif not is_own(layer):
-            with _undisturbed(), suppress(Exception):  # what it raises is said where it runs
+            with undisturbed(), suppress(Exception):  # what it raises is said where it runs
                 if not _alone_as_together(layer, shape):
                     found.append(type(layer).__name__)
     return found
@@ -119,7 +119,7 @@ def _alone_as_together(layer: Any, shape: tuple[int, ...]) -> bool:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Around a trial: NumPy's warnings say nothing here, and its global random numbers go on as if there were none."""
     before = np.random.get_state()
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from sys import getrefcount
 from typing import Any, NamedTuple
@@ -97,6 +98,31 @@ def _block_size(shape: tuple[int, ...], dtype: Any) -> int:
 
 _block = _Block(np.empty(1, np.uint8), 0)
 FREE = getrefcount(_block[0])  # no variable holds the memory itself, here or in `empty`: debuggers look at those
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Inside, this thread starts without blocks; those that it had are back afterwards, and the new ones are let go.
+
+    Where it had none, the new ones stay, for whoever needs as many next.
+    """
+    before = dict(vars(_here))
+    vars(_here).clear()
+    _here.__init__()  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        if before["total"]:
+            vars(_here).update(before)
+
+
+def rounded_up() -> int:
+    """Bytes of this thread's blocks that no array has reached: the system gives memory where it is written first."""
+    most: dict[int, int] = {}
+    for shape, dtype in _here.of_shape:
+        size = _block_size(shape, dtype)
+        most[size] = max(most.get(size, 0), math.prod(shape) * np.dtype(dtype).itemsize)
+    return sum(len(blocks) * (size - most.get(size, size)) for size, blocks in _here.of_size.items())
 
 
 def same_zeros(shape: tuple[int, ...], dtype: Any, use: Any) -> np.ndarray:

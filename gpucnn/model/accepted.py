@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scaling": (_is(Scaling), "a Scaling"),
     "seed": (lambda value: _is(int, np.integer)(value) and value >= 0, "a whole number of at least 0"),
     "threads": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
+    "batch_size": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
 METHODS = {"optimizer": ("init", "update"), "loss": ("__call__", "probabilities")}  # of one's own

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine import memory
+from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
 from ..engine.streamed import placed, resident
 from ..errors import SettingError
@@ -123,6 +124,9 @@ class Fitting:
         """Run the plan from there, and leave in the model where it stands at the end."""
         model, rng = self.model, generator(self._order)
         on_device = model.device, model.network, self.plan.batch_size
+        evaluated = 0 if self.held is None else len(self.held[0])
+        forecast = Forecast(model.execution, model.network, model.loss, self.optimizer, evaluated)
+        forecast.check(min(self.plan.batch_size, len(self.data[0])))
         with model.execution.active():
             step, there = placed(self.step, self.data, *on_device)
             held = None if self.held is None else resident(self.held, *on_device) or self.held

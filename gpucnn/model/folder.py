@@ -15,7 +15,8 @@ from ..errors import GpucnnError
 from .checkpoints import FOLDER as STATES
 
 MODEL, METRICS, CURVES, CONFIG = "model.safetensors", "metrics.jsonl", "curves.png", "run.toml"
-FILES = (MODEL, METRICS, CURVES, CONFIG, STATES)
+LOG = "log.txt"
+FILES = (MODEL, METRICS, CURVES, CONFIG, LOG, STATES)
 REPLACED = "replaced"  # where --force puts the run that was there, until the new one has its model
 
 

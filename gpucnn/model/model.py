@@ -31,6 +31,7 @@ from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .fitting import Fitting, Trained
 from .inputs import fitting_examples, fitting_images
+from .needs import training_memory
 from .tensors import named, take
 
 
@@ -227,6 +228,8 @@ class Model:
             plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
         fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, **options)
         return fitting.train(fitting.go_on(before), History(), is_partial=True)
+
+    training_memory = training_memory
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""

@@ -86,6 +86,16 @@ class Network(Layer):
             residuals.append(residual)
         return x, residuals
 
+    def outputs(self, params: Any, x: Any, context: Context) -> Any:
+        """The output of `forward`, where nobody calls `backward`: what the layers keep for it is let go at once."""
+        for k, layer in enumerate(self.layers):
+            inner, of_layer = self.context_of(k, context), params.get(str(k), {})
+            if type(layer) is Network:  # a class derived from it may compute something else
+                x = layer.outputs(of_layer, x, inner)
+            else:
+                x = layer.forward(of_layer, x, inner)[0]
+        return x
+
     def backward(
         self, params: Any, residuals: list[Any], dy: Any, context: Context, *, need_dx: bool = True
     ) -> tuple[Any, dict[str, Any]]:

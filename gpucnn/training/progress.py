@@ -1,13 +1,19 @@
-"""How a run shows itself: a progress bar on a terminal, else a line per epoch; in a notebook on standard output."""
+"""How a run shows itself: a progress bar on a terminal, else a line per epoch; in a notebook on standard output.
+
+What happens is told to the logger "gpucnn", too: epochs as information, steps where somebody wants to debug.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from . import Epoch
+
+logger = logging.getLogger("gpucnn")
 
 
 def line(epoch: Epoch, epochs: int) -> str:
@@ -18,6 +24,19 @@ def line(epoch: Epoch, epochs: int) -> str:
     if epoch.validation_accuracy is not None:
         parts.append(f"accuracy {100 * epoch.validation_accuracy:.2f} %")
     return "  ".join([*parts, f"{epoch.seconds:.1f} s"])
+
+
+class Logged:
+    """A record per epoch, and one per step at the level DEBUG."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        logger.debug("epoch %d/%d, %d of %d images, loss %s", epoch, self.epochs, done, examples, loss)
+
+    def epoch(self, epoch: Epoch) -> None:
+        logger.info("%s", line(epoch, self.epochs))
 
 
 class Lines:
@@ -65,10 +84,10 @@ def in_notebook() -> bool:
 
 @contextmanager
 def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
-    """A reporter where one is asked for; for None on a terminal and in a notebook."""
+    """What tells the logger, and a reporter where one is asked for; for None on a terminal and in a notebook."""
     usual = in_notebook() or getattr(sys.stderr, "isatty", bool)()
     with reporter(epochs) if asked or (asked is None and usual) else nullcontext() as one:
-        yield [one] if one else []
+        yield [Logged(epochs), *([one] if one else [])]
 
 
 @contextmanager

@@ -1,0 +1,49 @@
+"""How much memory training needs: what `Model.training_memory` tells, and a line for the start of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..data import Dataset
+from ..engine.forecast import Forecast
+from ..engine.memory import megabytes
+from ..networks import Recipe
+from ..optimizers import Optimizer
+from . import accepted
+
+if TYPE_CHECKING:
+    from .model import Model
+
+COPIES = 2  # of a state, while it is saved
+AROUND = 20_000_000  # bytes that the learning curve's matplotlib and a progress bar take
+
+
+def training_memory(
+    self: Model, *, batch_size: int = 128, optimizer: Optimizer | str = "adam", validation: int = 0
+) -> int:
+    """About how many bytes `fit` holds at its peak, theta and helper processes included, beside the data set.
+
+    validation: how many examples are evaluated after each epoch. On a CPU a part of a batch is computed for it, which
+    takes up to about a quarter of a second.
+    """
+    size = accepted.argument("batch_size", batch_size)
+    return _forecast(self, optimizer, validation).bytes(size)
+
+
+def _forecast(model: Model, optimizer: Optimizer | str, validation: int) -> Forecast:
+    return Forecast(model.execution, model.network, model.loss, accepted.argument("optimizer", optimizer), validation)
+
+
+def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer | str) -> str:
+    """What a run by that recipe needs, such as "needs about 210 MB, 23,689 MB are free"."""
+    images = len(dataset.train_labels)
+    held = min(round(chosen.validation * images), images - 1)
+    size = min(chosen.batch_size, images - held)
+    forecast = _forecast(model, optimizer, held)
+    needed = forecast.bytes(size)
+    if model.device.kind == "cpu":
+        needed += AROUND + COPIES * forecast.saved
+        needed += dataset.train_images.nbytes if held else 0  # both parts are copies
+    free = model.device.memory()[0]
+    there = f", {megabytes(free)} are free" if free else ""
+    return f"needs about {megabytes(needed)}{there}"
