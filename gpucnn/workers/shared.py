@@ -61,11 +61,21 @@ def _open(size: int) -> int:
     else:
         with tempfile.TemporaryFile() as named:
             file = os.dup(named.fileno())
-    if file < 3:  # a new process gets its standard streams under these numbers
-        low, file = file, fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
-        os.close(low)
+    file = not_standard(file)
     os.ftruncate(file, max(1, size))
     return file
+
+
+def not_standard(file: int) -> int:
+    """The open file under another number where it is one of the standard streams', which a new process takes for them.
+
+    That happens where these are closed.
+    """
+    if file > 2:
+        return file
+    high = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(file)
+    return high
 
 
 def _close(key: int, file: int) -> None:
