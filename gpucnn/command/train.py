@@ -194,7 +194,7 @@ def train(
             f"{speed if history.epochs else ''}saved in {path}"
         )
     if history.interrupted:
-        raise Exit(130)
+        raise Exit(128 + history.signal)
 
 
 def _device_line(asked: str, model: Any) -> str:

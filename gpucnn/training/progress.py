@@ -74,7 +74,7 @@ def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
 @contextmanager
 def reporter(epochs: int) -> Iterator[Lines | Bars]:
     """A bar where standard error is a terminal, else a line per epoch."""
-    if sys.stderr.isatty():
+    if getattr(sys.stderr, "isatty", bool)():
         bars = Bars(epochs)
         with bars.progress:
             yield bars
