@@ -451,13 +451,14 @@ def test_shared_memory_never_takes_a_standard_stream():
     assert subprocess.run([sys.executable, "-c", script]).returncode == 1
 
 
-def test_without_shared_memory_threads_do_the_work(monkeypatch):
+def test_without_shared_memory_threads_do_the_work(team, monkeypatch):
     def none(*arguments):
         raise OSError("too many open files")
 
     monkeypatch.setattr(shared, "_open", none)
     monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
-    model = Model(NETWORK, device="cpu", threads=2)
+    with pytest.warns(UserWarning, match=r"\(too many open files\), so threads share the work"):
+        model = Model(NETWORK, device="cpu", threads=2)
     model.fit(*examples(40), epochs=1, batch_size=20)
     assert shared.descriptor(model.theta) is None
 

@@ -90,8 +90,10 @@ class Workers:
         """count times as many zeros as a vector has numbers; helper processes can see them, where there may be any."""
         size = count * like.shape[0]
         if self._helped(like):
-            with contextlib.suppress(OSError):  # threads do without
+            try:
                 return shared.zeros(size, like.dtype)
+            except OSError as error:  # threads do without
+                helpers.team.give_up(error.strerror or str(error))
         return array_namespace(like).zeros(size, dtype=like.dtype, device=device(like))
 
     def _helped(self, vector: Array) -> bool:

@@ -97,18 +97,21 @@ class Team:
             if helper.process.poll() is not None or (helper.started and helper.awaited):
                 helper.close()
                 self.helpers.remove(helper)
-                if not helper.started and not self._hopeless:
-                    self._give_up(f"one ended (status {helper.process.returncode}) before it began")
+                if not helper.started:
+                    self.give_up(f"one ended (status {helper.process.returncode}) before it began")
         try:
             while len(self.helpers) < count and not self._hopeless:
                 self.helpers.append(Helper())
         except OSError as error:  # no more processes, or no more open files
-            self._give_up(error.strerror or str(error))
+            self.give_up(error.strerror or str(error))
         if self._hopeless:
             raise Unshareable
         return self.helpers[:count]
 
-    def _give_up(self, why: str) -> None:
+    def give_up(self, why: str) -> None:
+        """Start no helpers any more, and say once that there are none."""
+        if self._hopeless:
+            return
         self._hopeless = True
         warnings.warn(f"no processes can be had to compute beside this one ({why}), so {WITHOUT}", stacklevel=2)
 

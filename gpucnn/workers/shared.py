@@ -7,6 +7,7 @@ does not limit it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import tempfile
@@ -17,6 +18,9 @@ import numpy as np
 
 with contextlib.suppress(ImportError):  # Windows has none, and no use for it: see `possible`
     import fcntl
+    import resource
+
+SPARE = 12  # open files that are left to the rest of the process, at least
 
 _files: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}
 
@@ -62,6 +66,9 @@ def _open(size: int) -> int:
         with tempfile.TemporaryFile() as named:
             file = os.dup(named.fileno())
     file = not_standard(file)
+    if file >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE > 0:  # no limit is -1
+        os.close(file)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     os.ftruncate(file, max(1, size))
     return file
 
