@@ -21,7 +21,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from gpucnn import Model, Network
-from gpucnn.engine import sharded_step
+from gpucnn.engine import factors, sharded_step
 from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
@@ -334,13 +334,14 @@ def test_where_parts_exchange_sums_all_begin_anew_when_a_helper_is_lost(team, ho
 
 @needs_helpers
 @pytest.mark.parametrize("moment", ["gradient", "before", "half", "last"])
-@pytest.mark.parametrize("reducing", [False, True])
-def test_training_ends_with_the_same_bits_when_a_helper_dies(team, monkeypatch, moment, reducing):
+@pytest.mark.parametrize("kind", ["plain", "reducing", "factored"])
+def test_training_ends_with_the_same_bits_when_a_helper_dies(team, monkeypatch, moment, kind):
     """Of three workers, one in the middle of the gradient, or before, in, or at the end of a piece of the update."""
     monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
     monkeypatch.setattr(sharded_step, "CHUNK", 17)
     monkeypatch.setattr(helpers, "LOSSES", 99)
-    kind = ReducingDying if reducing else Dying
+    monkeypatch.setattr(factors, "LARGE", 16 if kind == "factored" else 1 << 18)
+    rule = ReducingDying if kind == "reducing" else Dying
     found = []
     for dies in (True, False):
         run(team, Fill(shared.zeros(3, np.float32)), [(0, 1), (1, 2), (2, 3)])
@@ -348,7 +349,7 @@ def test_training_ends_with_the_same_bits_when_a_helper_dies(team, monkeypatch, 
         loss = DyingLoss(here=os.getpid()) if place == "gradient" else SoftmaxCrossEntropy()
         model = Model(NETWORK, device="cpu", threads=3, loss=loss)
         with pytest.warns(UserWarning, match="changes no bit") if dies else contextlib.nullcontext():
-            model.fit(*examples(60), epochs=2, batch_size=20, optimizer=kind(moment=place, here=os.getpid()))
+            model.fit(*examples(60), epochs=2, batch_size=20, optimizer=rule(moment=place, here=os.getpid()))
         found.append(model.theta.copy())
     assert np.isfinite(found[0]).all()
     np.testing.assert_array_equal(*found)
