@@ -572,6 +572,14 @@ def test_helpers_that_cannot_start_are_given_up(team, monkeypatch):
 
 
 @needs_helpers
+def test_a_helper_that_is_stopped_before_it_begins_is_given_up(team, monkeypatch):
+    monkeypatch.setattr(helper, "START", "import os; os.kill(os.getpid(), 19)")
+    task = Fill(shared.zeros(2, np.float32))
+    with pytest.warns(UserWarning, match=r"one ended \(status -9\) before it began"), pytest.raises(Unshareable):
+        run(team, task, [(0, 1), (1, 2)])
+
+
+@needs_helpers
 def test_a_second_caller_does_its_own_work(team):
     task = Fill(shared.zeros(2, np.float32))
     run(team, task, [(0, 1), (1, 2)])

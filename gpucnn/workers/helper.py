@@ -62,10 +62,12 @@ class Helper:
 
     def ready(self) -> bool:
         """Whether it has started. Never waits."""
-        if not self.started and self.channel.arrived():
+        if not self.started:
             with contextlib.suppress(Lost):  # its end is seen when the next work is given out
-                self.receive()
-                self.started = True
+                self._look()
+                if self.channel.arrived():
+                    self.receive()
+                    self.started = True
         return self.started
 
     def send(self, *message: Any) -> None:
