@@ -34,7 +34,8 @@ class Epoch:
 class History:
     """The epochs of one run. interrupted: Ctrl-C or SIGTERM ended it, the last epoch is not in the list.
 
-    signal: the number of the one that did, or 0. saves, saving: how often the state of the run was saved, and the seconds that this took.
+    signal: the number of the one that did, or 0. saves, saving: how often the state of the run was saved, and the
+    seconds that this took.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
