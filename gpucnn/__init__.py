@@ -8,17 +8,21 @@ model.fit(digits.train_images, digits.train_labels, epochs=10)
 print(model.evaluate(digits.test_images, digits.test_labels))
 """
 
-import logging
+from __future__ import annotations
 
-from . import data, errors, layers, losses, networks, ops, optimizers, schedules
-from .device import Device
-from .model import Model, load
-from .network import Network
-from .training.augmentation import Augmentation
+import importlib
+
+TYPE_CHECKING = False  # to import it from typing would take longer than all that is imported here
+if TYPE_CHECKING:
+    from typing import Any
+
+    from . import data, errors, layers, losses, networks, ops, optimizers, schedules
+    from .device import Device
+    from .model import Model, load  # type: ignore[no-redef]  # mypy finds it through __getattr__, too
+    from .network import Network
+    from .training.augmentation import Augmentation
 
 __version__ = "0.1.0"
-
-logging.getLogger("gpucnn").addHandler(logging.NullHandler())  # who wants to read the log adds another
 
 __all__ = [
     "Augmentation",
@@ -36,3 +40,23 @@ __all__ = [
     "optimizers",
     "schedules",
 ]
+
+_PLACES = {"Augmentation": "training.augmentation", "Device": "device", "Model": "model", "Network": "network"}
+_PLACES["load"] = "model"
+
+
+def __getattr__(name: str) -> Any:
+    """What is asked for is imported then: the command must answer Ctrl-C before NumPy is there."""
+    place = f"{__name__}.{_PLACES.get(name, name)}"
+    try:
+        module = importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name != place:
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    found = globals()[name] = getattr(module, name) if name in _PLACES else module
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

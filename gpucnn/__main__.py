@@ -1,14 +1,91 @@
-"""`gpucnn ...` and `python -m gpucnn ...`."""
+"""`gpucnn ...` and `python -m gpucnn ...`: what must come before all imports that take time.
+
+From here on Ctrl-C and SIGTERM end the command with a sentence. Standard streams that are closed are /dev/null instead,
+so that no file that is opened later gets their numbers; what cannot be written to standard error is lost, and what the
+command does goes on; characters that a stream's encoding lacks are written as their numbers.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
+from contextlib import suppress
+
+from .errors import TYPE_CHECKING, Interrupted, interrupt
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Output:
+    """Standard output, whose errors say so."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, what: Any, *arguments: Any) -> None:
+        try:
+            what(*arguments)
+        except BrokenPipeError:  # nobody reads it any more: no error to tell
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Unfailing(Output):
+    """Standard error, whose writes never fail: a run of hours must not end because nobody reads its progress."""
+
+    def _try(self, what: Any, *arguments: Any) -> None:
+        with suppress(OSError):
+            what(*arguments)
+
+
+def open_streams() -> None:
+    for file, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(file)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # under the lowest free number, which is this one
+            os.set_inheritable(file, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(file, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = Output(sys.stdout), Unfailing(sys.stderr)
 
 
 def main() -> None:
-    from .command import main as run
+    """Run the command on sys.argv, and exit with its status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):  # under nohup and & it is ignored
+            signal.signal(number, interrupt)
+    open_streams()
+    try:
+        from .command import main as run
 
-    sys.exit(run())
+        status = run()
+    except (KeyboardInterrupt, ImportError, SystemError):  # the latter two where an extension was being imported
+        if not Interrupted.latest:
+            raise
+        print("gpucnn: interrupted", file=sys.stderr)
+        status = 128 + Interrupted.latest
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is interrupt:
+            signal.signal(number, signal.SIG_DFL)  # nothing is left to say
+    sys.exit(status)
 
 
 if __name__ == "__main__":

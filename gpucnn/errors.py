@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import unicodedata
+
+TYPE_CHECKING = False  # typing takes longer to import than the rest that the command needs before it answers Ctrl-C
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, NoReturn
 
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, surrogates and ends of lines
 
@@ -45,3 +50,44 @@ class CheckpointError(GpucnnError, ValueError):
 
 class TrainingError(GpucnnError, RuntimeError):
     """Training cannot go on."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. signal: its number; latest: that of the latest one of this process, or 0."""
+
+    latest: ClassVar[int] = 0
+
+    def __init__(self, signal: int) -> None:
+        super().__init__("interrupted")
+        self.signal = signal
+        Interrupted.latest = signal
+
+
+def interrupt(number: int, frame: Any) -> NoReturn:
+    """A signal's handler: raises Interrupted."""
+    raise Interrupted(number)
+
+
+REMEDIES = {
+    "EAGAIN": "let this user start more processes (ulimit -u)",
+    "EACCES": "look at its permissions, or choose another place",
+    "EDQUOT": "make room there, or choose another place",
+    "EISDIR": "a folder is in the way; choose another name",
+    "EMFILE": "let a process open more files (ulimit -n)",
+    "ENOENT": "look at its name, and whether its folder is there",
+    "ENOSPC": "make room there, or choose another place",
+    "ENOTDIR": "a file is in the way; choose another name",
+    "EPERM": "look at its permissions, or choose another place",
+    "EROFS": "nothing can be written there; choose another place",
+}
+
+
+def of_system(error: OSError, where: object = None) -> str:
+    """The path that an error of the operating system is about, what is wrong, and what to do about it.
+
+    where: the path, if the error does not know it.
+    """
+    place = where if error.filename is None else error.filename
+    why = str(error) if error.strerror is None else error.strerror
+    remedy = REMEDIES.get(errno.errorcode.get(error.errno or 0, ""))
+    return "".join([f"{place}: " if place is not None else "", why, f"; {remedy}" if remedy else ""])

@@ -813,7 +813,18 @@ def test_check_a_wrong_layer(gpucnn_, own_layers):
     [
         (GpucnnError("a sentence"), 1, "gpucnn: a sentence\n"),
         (KeyboardInterrupt(), 130, ""),
-        (OSError(28, "No space left on device"), 1, "gpucnn: [Errno 28] No space left on device\n"),
+        (OSError(28, "No space left on device"), 1, "gpucnn: No space left on device; make room there, or choose"),
+        (
+            PermissionError(13, "Permission denied", "x/y"),
+            1,
+            "gpucnn: x/y: Permission denied; look at its permissions, or",
+        ),
+        (
+            OSError(24, "Too many open files", "x"),
+            1,
+            "gpucnn: x: Too many open files; let a process open more files (ul",
+        ),
+        (OSError("cannot be read"), 1, "gpucnn: cannot be read\n"),
         (MemoryError(), 1, "gpucnn: out of memory\n"),
     ],
 )

@@ -205,7 +205,7 @@ def test_epochs_and_steps_are_told_to_the_logger(caplog: pytest.LogCaptureFixtur
     assert [line.split("  ")[0] for line in of_epochs] == ["epoch 1/2", "epoch 2/2"]
 
 
-PRINTS = {"training/progress.py"}  # where a user asks for it
+PRINTS = {"__main__.py", "training/progress.py"}  # where a user asks for it
 PROTOCOL = {"report/bench/process.py"}  # a process that answers its caller
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -20,11 +21,13 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from gpucnn import Model, Network
-from gpucnn.engine import sharded_step
-from gpucnn.errors import DeviceError, SettingError
+from gpucnn.engine import factors, sharded_step
+from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.model import runs
-from gpucnn.workers import Task, Workers, helpers, packing, shared
+from gpucnn.optimizers import Adam
+from gpucnn.workers import Task, Workers, default_threads, exchange, helper, helpers, packing, shared
 from gpucnn.workers.channel import Channel
 from gpucnn.workers.helpers import Team
 from gpucnn.workers.packing import Unshareable
@@ -62,6 +65,66 @@ class Stop(Task):
         if os.getpid() != here:
             os.kill(os.getpid(), self.signal)
             time.sleep(10)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sums(Task):
+    """Asks for `count` sums; a helper is sent a signal before the one with number `fatal`, from 1."""
+
+    count: int
+    fatal: int
+    signal: int
+
+    def __call__(self, number, here):
+        is_first = number == 0
+        for k in range(1, self.count + 1):
+            if k == self.fatal and is_first and os.getpid() != here:
+                os.kill(os.getpid(), self.signal)
+            number = exchange.total(number)
+        return number
+
+
+PIECES, SHARDS = [], []  # which this process has updated in update 4, and those of which it has computed the loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Dying(Adam):
+    """Adam whose helpers end in their second piece of update 4."""
+
+    moment: str = ""
+    here: int = 0
+
+    def update(self, theta, g, state, lr, step, **reduced):
+        PIECES[:] = [*PIECES, step] if step == 4 else []
+        fatal = len(PIECES) == 2 and os.getpid() != self.here
+        if fatal and self.moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fatal and self.moment == "half":
+            theta[: len(theta) // 2] = np.nan
+            state["square"][...] = np.nan
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().update(theta, g, state, lr, step)
+        g[...] = np.nan  # it may be overwritten
+        if fatal and self.moment == "last":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ReducingDying(Dying):
+    """It wants the sum of the gradient's squares, and makes nothing of it."""
+
+    def reduce(self, g):
+        return (g * g).sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class DyingLoss(SoftmaxCrossEntropy):
+    here: int = 0
+
+    def __call__(self, logits, target):
+        SHARDS.append(logits.shape[0])
+        if len(SHARDS) == 5 and os.getpid() != self.here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(logits, target)
 
 
 @pytest.fixture
@@ -221,13 +284,75 @@ def test_an_error_here_waits_for_the_helpers(team):
 
 
 @needs_helpers
-def test_a_killed_helper_is_a_sentence_and_is_replaced(team):
+@pytest.mark.parametrize(
+    ("how", "said"), [(signal.SIGKILL, r"was killed \(signal 9; most often"), (signal.SIGSTOP, "was stopped;")]
+)
+def test_the_part_of_a_lost_helper_is_computed_here_and_it_is_replaced(team, how, said):
     run(team, Fill(shared.zeros(2, np.float32)), [(0, 1), (1, 2)])
-    with pytest.raises(DeviceError, match=r"ended \(status -9.*fewer --threads, or a smaller --batch-size"):
-        run(team, Stop(int(signal.SIGKILL)), [(os.getpid(),)] * 2)
+    before = team.helpers[0]
+    with pytest.warns(UserWarning, match=said + ".*computed here.*another one takes its place"):
+        assert team.map(Stop(int(how)), [(os.getpid(),)] * 2) == [None, None]
     vector = shared.zeros(2, np.float32)
     run(team, Fill(vector), [(0, 1), (1, 2)])
     assert vector.tolist() == [1, 2]
+    assert before.process.returncode == -signal.SIGKILL
+    assert team.helpers[0] is not before
+
+
+@needs_helpers
+@pytest.mark.filterwarnings("ignore:a process that computed")  # there is none where its end is seen before it is asked
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_helper_lost_between_two_tasks_is_as_good(team, how):
+    vector = shared.zeros(2, np.float32)
+    run(team, Fill(vector), [(0, 1), (1, 2)])
+    os.kill(team.helpers[0].process.pid, how)
+    run(team, Fill(vector), [(0, 3), (1, 4)])
+    assert vector.tolist() == [3, 4]
+
+
+@needs_helpers
+def test_helpers_that_are_lost_again_and_again_are_given_up(team):
+    for k in range(helpers.LOSSES):
+        run(team, Fill(shared.zeros(2, np.float32)), [(0, 1), (1, 2)])
+        rest = "threads share the work" if k == helpers.LOSSES - 1 else "another one takes its place"
+        with pytest.warns(UserWarning, match=rest):
+            team.map(Stop(int(signal.SIGKILL)), [(os.getpid(),)] * 2)
+    with pytest.raises(Unshareable):
+        team.map(Fill(shared.zeros(2, np.float32)), [(0, 1), (1, 2)])
+
+
+@needs_helpers
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("sums", [1, 2])
+def test_where_parts_exchange_sums_all_begin_anew_when_a_helper_is_lost(team, how, sums):
+    workers, parts = Workers(3), [(float(w), os.getpid()) for w in range(3)]
+    run(team, Fill(shared.zeros(3, np.float32)), [(0, 1), (1, 2), (2, 3)])
+    assert workers.map(Sums(2, 0, 0), parts, together=True) == [9.0] * 3
+    with pytest.warns(UserWarning, match="changes no bit"):
+        assert workers.map(Sums(2, sums, int(how)), parts, together=True) == [9.0] * 3
+
+
+@needs_helpers
+@pytest.mark.parametrize("moment", ["gradient", "before", "half", "last"])
+@pytest.mark.parametrize("kind", ["plain", "reducing", "factored"])
+def test_training_ends_with_the_same_bits_when_a_helper_dies(team, monkeypatch, moment, kind):
+    """Of three workers, one in the middle of the gradient, or before, in, or at the end of a piece of the update."""
+    monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
+    monkeypatch.setattr(sharded_step, "CHUNK", 17)
+    monkeypatch.setattr(helpers, "LOSSES", 99)
+    monkeypatch.setattr(factors, "LARGE", 16 if kind == "factored" else 1 << 18)
+    rule = ReducingDying if kind == "reducing" else Dying
+    found = []
+    for dies in (True, False):
+        run(team, Fill(shared.zeros(3, np.float32)), [(0, 1), (1, 2), (2, 3)])
+        place = moment if dies else ""
+        loss = DyingLoss(here=os.getpid()) if place == "gradient" else SoftmaxCrossEntropy()
+        model = Model(NETWORK, device="cpu", threads=3, loss=loss)
+        with pytest.warns(UserWarning, match="changes no bit") if dies else contextlib.nullcontext():
+            model.fit(*examples(60), epochs=2, batch_size=20, optimizer=rule(moment=place, here=os.getpid()))
+        found.append(model.theta.copy())
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_array_equal(*found)
 
 
 @needs_helpers
@@ -327,24 +452,87 @@ def test_shared_memory_never_takes_a_standard_stream():
     assert subprocess.run([sys.executable, "-c", script]).returncode == 1
 
 
-def test_without_shared_memory_threads_do_the_work(monkeypatch):
+def test_without_shared_memory_threads_do_the_work(team, monkeypatch):
     def none(*arguments):
         raise OSError("too many open files")
 
     monkeypatch.setattr(shared, "_open", none)
     monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
-    model = Model(NETWORK, device="cpu", threads=2)
+    with pytest.warns(UserWarning, match=r"\(too many open files\), so threads share the work"):
+        model = Model(NETWORK, device="cpu", threads=2)
     model.fit(*examples(40), epochs=1, batch_size=20)
     assert shared.descriptor(model.theta) is None
 
 
-@needs_helpers
-def test_without_processes_threads_do_the_work(team, monkeypatch):
+def refuse(monkeypatch, *, threads):
+    """No more processes from here on, nor threads."""
+
     def none(*arguments, **options):
-        raise OSError("resource temporarily unavailable")
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(subprocess, "Popen", none)
-    assert Workers(2).map(Fill(shared.zeros(2, np.float32)), [(0, 1), (1, 2)]) == [os.getpid()] * 2
+    if threads:
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+
+
+@needs_helpers
+def test_without_processes_threads_do_the_work(team, monkeypatch):
+    refuse(monkeypatch, threads=False)
+    task = Fill(shared.zeros(2, np.float32))
+    said = r"no processes can be had .*\(Resource temporarily unavailable\), so threads share the work"
+    with pytest.warns(UserWarning, match=said):
+        assert Workers(2).map(task, [(0, 1), (1, 2)]) == [os.getpid()] * 2
+
+
+@needs_helpers
+@pytest.mark.parametrize("together", [False, True])
+def test_without_threads_too_one_process_does_the_work(team, monkeypatch, recwarn, together):
+    refuse(monkeypatch, threads=True)
+    workers, parts = Workers(3), [(float(w), os.getpid()) for w in range(3)]
+    for _ in range(2):
+        found = workers.map(Sums(2 * together, 0, 0), parts, together=together)
+    assert found == ([9.0] * 3 if together else [0.0, 1.0, 2.0])
+    assert len(recwarn) == 2
+    said = "no threads can be had here (can't start new thread), so one CPU does all the work"
+    assert said in str(recwarn[1].message)
+
+
+def test_parts_one_by_one_exchange_sums_as_threads_do():
+    def task(own, sums):
+        for _ in range(sums):
+            own = exchange.total(own / 3)
+        return own
+
+    workers, parts = Workers(3), [(0.1, 3), (0.2, 3), (0.7, 3)]
+    assert exchange.one_by_one(task, parts) == workers.map(task, parts, together=True)
+    with pytest.raises(TrainingError, match="different numbers of sums"):
+        exchange.one_by_one(task, [(0.1, 1), (0.2, 2)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [
+        ("OMP_NUM_THREADS", "1", 1),
+        ("OMP_NUM_THREADS", "2,1", 2),
+        ("OPENBLAS_NUM_THREADS", " 1 ", 1),
+        ("LOKY_MAX_CPU_COUNT", "1", 1),
+        ("OMP_NUM_THREADS", "0", 4),
+        ("OMP_NUM_THREADS", "many", 4),
+        ("OMP_NUM_THREADS", "", 4),
+        ("OMP_NUM_THREADS", "99", 4),
+    ],
+)
+def test_limits_of_the_environment_count_beside_affinity(monkeypatch, name, value, most):
+    for each in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)), raising=False)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: "max 100000")
+    assert default_threads() == 4
+    monkeypatch.setenv(name, value)
+    assert default_threads() == most
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -373,13 +561,22 @@ def test_helpers_forget_tasks_that_nobody_has(team):
 
 @needs_helpers
 def test_helpers_that_cannot_start_are_given_up(team, monkeypatch):
-    monkeypatch.setattr(helpers, "START", "raise SystemExit(3)")
+    monkeypatch.setattr(helper, "START", "raise SystemExit(3)")
     task = Fill(shared.zeros(2, np.float32))
     assert team.map(task, [(0, 1), (1, 2)]) is None
     team.helpers[0].process.wait(10)
-    with pytest.raises(Unshareable):
+    said = r"no processes can be had .*one ended \(status 3\) before it began"
+    with pytest.warns(UserWarning, match=said), pytest.raises(Unshareable):
         team.map(task, [(0, 1), (1, 2)])
     assert Workers(2).map(task, [(0, 1), (1, 2)]) == [os.getpid()] * 2
+
+
+@needs_helpers
+def test_a_helper_that_is_stopped_before_it_begins_is_given_up(team, monkeypatch):
+    monkeypatch.setattr(helper, "START", "import os; os.kill(os.getpid(), 19)")
+    task = Fill(shared.zeros(2, np.float32))
+    with pytest.warns(UserWarning, match=r"one ended \(status -9\) before it began"), pytest.raises(Unshareable):
+        run(team, task, [(0, 1), (1, 2)])
 
 
 @needs_helpers

@@ -1,17 +1,21 @@
 """The command `gpucnn`. Each command parses, calls the library and prints; heavy imports wait until one runs.
 
-Exit status: 0; 1 for an error, with one sentence on standard error; 2 for wrong usage; 130 after Ctrl-C.
+Exit status: 0; 1 for an error, with one sentence on standard error; 2 for wrong usage; 130 after Ctrl-C; 143 after
+SIGTERM; 141, without a word, where what reads the output has closed it, as programs end that write into `| head`.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import warnings
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import GpucnnError
+from ..errors import GpucnnError, of_system
 from ..kernels.cuda import compiling
 from . import bench
 from .catalogue import data_app, networks
@@ -55,14 +59,35 @@ def main() -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {message}", err=True)
-            app(prog_name="gpucnn")
-    except (GpucnnError, OSError) as error:
+            _run()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written goes there
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        sentence = of_system(error)
+    except GpucnnError as error:
         sentence = str(error)
     except MemoryError as error:
         sentence = str(error) or "out of memory"
-    except KeyboardInterrupt:
-        status, sentence = 130, "interrupted"
+    except KeyboardInterrupt as error:
+        status, sentence = 128 + getattr(error, "signal", signal.SIGINT), "interrupted"
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     typer.echo(f"gpucnn: {sentence}", err=True)
     return status
+
+
+def _run() -> None:
+    """Run the command, and see that what it printed has gone out before its status is known.
+
+    Typer turns a signal, and output that nobody reads, into an exit without a word: they are raised here.
+    """
+    try:
+        app(prog_name="gpucnn")
+    except SystemExit as ended:
+        error: BaseException | None = ended
+        while error is not None and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
+            error = error.__cause__ or error.__context__
+        raise error or ended from None
+    finally:
+        sys.stdout.flush()

@@ -210,7 +210,7 @@ def train(
         speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
         print(f"{found}\n{speed if history.epochs else ''}saved in {path}")
     if history.interrupted:
-        raise Exit(130)
+        raise Exit(128 + history.signal)
 
 
 def _result_line(result: Any, dataset: Any) -> str:

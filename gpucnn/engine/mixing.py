@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,10 +65,10 @@ def _tried(layer: Any, shape: tuple[int, ...], draw: str) -> bool | None:
     theta += 0.1 * rng.standard_normal(layout.size)  # a factor of 0 at the start would hide what it stands before
     x, dy = getattr(rng, draw)((4, *shape)), rng.standard_normal((4, *layer.out_shape(shape)))
 
-    def passes(w: int, part: slice, total: Any) -> tuple[Array, Array, Array]:
+    def passes(part: slice) -> tuple[Array, Array, Array]:
         def told(numbers: Array) -> Array:
-            asked.append(w)
-            return total(numbers)
+            asked.append(part)
+            return exchange.total(numbers)
 
         params, state = layout.unpack(theta.copy()), initial_state(layer, shape)
         context = Context(examples=np.arange(4)[part], update=1, state=state, total=told)
@@ -79,18 +77,8 @@ def _tried(layer: Any, shape: tuple[int, ...], draw: str) -> bool | None:
         dx, dparams = layer.backward(params, residual, dy[part].copy(), context)
         return y, np.array(dx), layout.pack(dparams, np.zeros(layout.size))
 
-    place = exchange.Threads(2)
-
-    def side_by_side(w: int, part: slice) -> tuple[Array, Array, Array]:
-        try:
-            with np.errstate(all="ignore"):
-                return passes(w, part, partial(place.total, w))
-        finally:
-            place.leave()
-
-    whole = passes(0, slice(0, 4), lambda numbers: numbers)
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(side_by_side, (0, 1), (slice(0, 1), slice(1, 4)))
+    whole = passes(slice(0, 4))
+    first, second = exchange.one_by_one(passes, [(slice(0, 1),), (slice(1, 4),)])
     parts = *(np.concatenate(pair) for pair in zip(first[:2], second[:2])), first[2] + second[2]
     same = all(np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in zip(whole, parts))
     return bool(asked) if same else None

@@ -14,6 +14,7 @@ from ..optimizers import Optimizer, State
 from ..training.augmentation import Augmentation
 from ..workers import Workers, exchange
 from .factors import FactorStore, large_slots
+from .journal import Journal
 from .mixing import Reach
 from .program import Program
 from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
@@ -58,7 +59,15 @@ class ShardedStep:
             context = replace(context, total=exchange.total)
         sums, slots = workers.zeros(workers.threads, theta), tuple(program.given.slots)
         self._gradients = ShardGradients(replace(program, context=context), loss, sums, store, augmentation)
-        self._update = ShardUpdate(optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots)
+        means, journal = (
+            workers.zeros(int(reduces(optimizer)), theta),
+            Journal.of((theta, *self.state.values()), workers),
+        )
+        self._update = ShardUpdate(
+            optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots, means, journal
+        )
+        if workers.threads > 1 and self._update.count > 1:
+            self._update = replace(self._update, journal=journal.with_room(self._update.longest, workers))
         self._reduction = ShardReduction(self._update) if reduces(optimizer) else None
 
     @property
@@ -99,6 +108,8 @@ class ShardedStep:
             found = self.workers.map(self._reduction, [(w, threads, used, examples) for w in range(threads)])
             in_order = [found[k % threads][k // threads] for k in range(len(self._update.plain))]
             settings = (*settings, sum(in_order[1:], in_order[0]))
+        if threads > 1:
+            self._update.journal.begin()
         self.workers.map(self._update, [(w, *settings) for w in range(threads)])
 
     def _task(self, examples: int) -> ShardGradients:

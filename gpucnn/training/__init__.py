@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..device import Device
 from ..errors import TrainingError
 from .recovery import LastGood
 from .run import DIVERGED, NotFinite, Run
+from .signals import held
 from .types import Callback, Epoch, History, Keeper, Plan, Position, Step
 
 __all__ = ["DIVERGED", "Callback", "Epoch", "History", "Keeper", "Plan", "Position", "Step", "train"]
@@ -46,12 +46,12 @@ def train(
 
     The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
     smaller. start, history: where an earlier run stood, whose vectors the step holds, and its epochs so far. keeper:
-    saves where this one stands, when it is due, at the end, and when Ctrl-C or an error ends it between two updates.
+    saves where this one stands, when it is due, at the end, and when a signal or an error ends it between two updates.
     explain: what is not finite in an update that is to come, from the indices of its examples and its number.
 
-    Ctrl-C ends the run after the step it is in, a second one at once. Raises TrainingError when the loss, or a
-    parameter or the validation loss at the end of an epoch, is not finite; theta is that of an earlier step then, when
-    all was.
+    Ctrl-C, or SIGTERM to the command, ends the run after the step it is in, a second one at once. Raises TrainingError
+    when the loss, or a parameter or the validation loss at the end of an epoch, is not finite; theta is that of an
+    earlier step then, when all was.
     """
     history = History() if history is None else history
     run = Run(step, (images, labels, weights), plan, device, rng, callbacks)
@@ -67,7 +67,7 @@ def train(
 
     try:
         try:
-            with _interruptible() as stop:
+            with held() as stop:
                 while run.number <= plan.epochs:
                     run.epoch(between)
                     history.epochs.append(_ended(run, evaluate))
@@ -76,8 +76,8 @@ def train(
                     run.begin(run.number + 1)
                     if run.number <= plan.epochs:
                         stop()
-        except KeyboardInterrupt:
-            history.interrupted = True
+        except KeyboardInterrupt as error:
+            history.interrupted, history.signal = True, getattr(error, "signal", signal.SIGINT)
             if not run.is_between:
                 good.restore()
         end = run.position
@@ -118,32 +118,3 @@ def _diverged(what: str, cause: str, lr: float, *, updated: bool) -> TrainingErr
     if not updated:
         advice = "no update came before it, so look at the images, the initial parameters and layers of your own"
     return TrainingError(f"{what}{cause}, so training stopped; {advice}")
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
-    """Holds the first Ctrl-C back until the function that this gives is called, so that no update is cut in two.
-
-    A second one is raised at once. Where SIGINT has a handler of its own, and outside the main thread, nothing changes.
-    """
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    def stop() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield stop
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

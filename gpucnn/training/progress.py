@@ -14,6 +14,7 @@ from typing import Any
 from . import Epoch
 
 logger = logging.getLogger("gpucnn")
+logger.addHandler(logging.NullHandler())  # who wants to read the log adds another
 
 
 def line(epoch: Epoch, epochs: int) -> str:
@@ -93,7 +94,7 @@ def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
 @contextmanager
 def reporter(epochs: int) -> Iterator[Lines | Bars]:
     """A bar where standard error is a terminal, else a line per epoch."""
-    if sys.stderr.isatty():
+    if getattr(sys.stderr, "isatty", bool)():
         bars = Bars(epochs)
         with bars.progress:
             yield bars

@@ -32,9 +32,10 @@ class Epoch:
 
 @dataclass
 class History:
-    """The epochs of one run. interrupted: Ctrl-C ended it, the last epoch is not in the list.
+    """The epochs of one run. interrupted: Ctrl-C or SIGTERM ended it, the last epoch is not in the list.
 
-    saves, saving: how often the state of the run was saved, and the seconds that this took.
+    signal: the number of the one that did, or 0. saves, saving: how often the state of the run was saved, and the
+    seconds that this took.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -42,6 +43,7 @@ class History:
     interrupted: bool = False
     saves: int = 0
     saving: float = 0.0
+    signal: int = 0
 
     @property
     def seconds(self) -> float:

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -27,7 +28,11 @@ Array = Any
 
 
 class Task:
-    """A base class for dataclasses that `Workers.map` can send to another process: only their fields travel."""
+    """A base class for dataclasses that `Workers.map` can send to another process: only their fields travel.
+
+    One that cannot simply be done again, because it changes what it reads, has a method `resume` with the same
+    arguments: the caller runs that where the process that did the work was lost in the middle of it.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -85,8 +90,10 @@ class Workers:
         """count times as many zeros as a vector has numbers; helper processes can see them, where there may be any."""
         size = count * like.shape[0]
         if self._helped(like):
-            with contextlib.suppress(OSError):  # threads do without
+            try:
                 return shared.zeros(size, like.dtype)
+            except OSError as error:  # threads do without
+                helpers.team.give_up(error.strerror or str(error))
         return array_namespace(like).zeros(size, dtype=like.dtype, device=device(like))
 
     def _helped(self, vector: Array) -> bool:
@@ -95,10 +102,12 @@ class Workers:
     def _on_threads(
         self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], together: bool = False
     ) -> list[Any]:
+        if self._owner != os.getpid():  # a forked process has none of the threads
+            self._pool, self._owner = _threads(self.threads - 1), os.getpid()
+        if self._pool is None:
+            return exchange.one_by_one(task, arguments) if together else _alone(task, arguments)
         if together:
             task, arguments = _meeting(task, len(arguments)), list(enumerate(arguments))
-        if self._pool is None or self._owner != os.getpid():  # a forked process has none of the threads
-            self._pool, self._owner = ThreadPoolExecutor(self.threads - 1, initializer=_quiet), os.getpid()
         others = [self._pool.submit(task, *own) for own in arguments[:-1]]
         try:
             last = task(*arguments[-1])
@@ -171,15 +180,38 @@ def _meeting(task: Callable[..., Any], count: int) -> Callable[..., Any]:
     return run
 
 
+def _threads(count: int) -> ThreadPoolExecutor | None:
+    """So many threads that have started; None, with a warning, where the system grants no more of them."""
+    pool, gate = ThreadPoolExecutor(count, initializer=_quiet), threading.Event()
+    try:
+        for _ in range(count):
+            pool.submit(gate.wait)  # as long as these wait, each gets a thread of its own
+    except RuntimeError as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        warnings.warn(
+            f"no threads can be had here ({error}), so one CPU does all the work, with the same bits", stacklevel=2
+        )
+        return None
+    finally:
+        gate.set()
+    return pool
+
+
 def _quiet() -> None:
     np.seterr(all="ignore")
 
 
+LIMITS = ("LOKY_MAX_CPU_COUNT", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # joblib sets these in its processes
+
+
 def default_threads() -> int:
-    """How many CPUs this process may run on; fewer where a container's quota does not pay for all of them."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
+    """How many CPUs this process may run on: by its affinity, a container's quota, and the variables in LIMITS."""
+    allowed = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    for name in LIMITS:
+        first = os.environ.get(name, "").split(",")[0].strip()  # OpenMP takes a number for each level of nesting
+        if first.isdecimal() and int(first) > 0:
+            allowed.append(int(first))
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no quota
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        return allowed
+        allowed.append(max(1, math.ceil(int(quota) / int(period))))
+    return min(allowed)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .shared import not_standard
+
 LARGE = 1 << 13  # bytes from which on an array goes through the outbox: a socket copies it twice, in small pieces
 LINE = 64
 PATIENCE = 5e-4  # seconds to look for a message without pause: to be woken takes longer than a short step's work
+LOOK = 1.0  # seconds between two looks whether the other end will still answer
 HEAD = struct.Struct("=Q")
+
+
+def _timeval(seconds: float) -> bytes:
+    """As the system's socket options take a time."""
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
 
 
 def _array(kind: str, shape: tuple[int, ...], order: str, data: bytes) -> np.ndarray:
@@ -70,22 +80,33 @@ class Channel:
     """One end. Arrays arrive read-only; those of object type cannot be sent.
 
     outbox, inbox: bytes that both ends map. What is sent through an outbox stays there until the next message: by then
-    the other end must have answered.
+    the other end must have answered. idle: called whenever nothing has come for LOOK seconds; what it raises ends the
+    waiting. stuck: seconds after which a message is given up of which the other end takes nothing; 0 for never.
     """
 
-    def __init__(self, end: socket.socket, *, outbox: np.ndarray = NO_BOX, inbox: np.ndarray = NO_BOX) -> None:
-        self._end, self._outbox, self._inbox = end, outbox, inbox
+    def __init__(
+        self,
+        end: socket.socket,
+        *,
+        outbox: np.ndarray = NO_BOX,
+        inbox: np.ndarray = NO_BOX,
+        idle: Callable[[], None] | None = None,
+        stuck: float = 0.0,
+    ) -> None:
+        self._end, self._outbox, self._inbox, self._idle = end, outbox, inbox, idle
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(LOOK))
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(stuck))
 
     @classmethod
-    def pair(cls, outbox: np.ndarray = NO_BOX) -> tuple[Channel, socket.socket]:
+    def pair(cls, outbox: np.ndarray = NO_BOX, **options: Any) -> tuple[Channel, socket.socket]:
         """A channel, and the other end of it for another process to inherit."""
-        ours, theirs = socket.socketpair()
-        return cls(ours, outbox=outbox), theirs
+        ours, theirs = (socket.socket(fileno=not_standard(end.detach())) for end in socket.socketpair())
+        return cls(ours, outbox=outbox, **options), theirs
 
     def send(self, message: Any, *, boxed: bool = True) -> None:
         """boxed=False leaves the outbox alone, for when the other end still reads from it.
 
-        Raises OSError when the other end is gone.
+        Raises OSError when the other end is gone, or stuck.
         """
         buffer = io.BytesIO()
         buffer.write(HEAD.pack(0))
@@ -115,7 +136,9 @@ class Channel:
 
     def receive_files(self, count: int) -> list[int]:
         """The descriptors, in this process, of `count` files that the other end handed over."""
-        return socket.recv_fds(self._end, 1, count)[1]
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return socket.recv_fds(self._end, 1, count)[1]
 
     def close(self) -> None:
         self._end.close()
@@ -139,7 +162,12 @@ class Channel:
         data[:had] = first
         with memoryview(data) as rest:
             while had < size:
-                count = self._end.recv_into(rest[had:])
+                try:
+                    count = self._end.recv_into(rest[had:])
+                except BlockingIOError:  # nothing for LOOK seconds
+                    if self._idle is not None:
+                        self._idle()
+                    continue
                 if not count:
                     raise EOFError
                 had += count

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ..errors import TrainingError
@@ -25,13 +27,13 @@ class Left(Exception):
     """Another worker of the step has ended before this sum; its own error says why."""
 
 
-def total(partial: Array) -> Array:
-    """The sum of what the workers of this step bring; partial itself where one works alone. Read-only.
+def total(own: Array) -> Array:
+    """The sum of what the workers of this step bring, this one `own`; own itself where one works alone. Read-only.
 
     Raises Left when one of them has failed.
     """
     found: Callable[[Array], Array] | None = getattr(_here, "total", None)
-    return read_only(partial if found is None else found(partial))
+    return read_only(own if found is None else found(own))
 
 
 def is_joined() -> bool:
@@ -62,10 +64,10 @@ class Threads:
         self._come, self._sums, self._left = 0, 0, False
         self._sum: Array = None
 
-    def total(self, w: int, partial: Array) -> Array:
-        """The sum; the thread with number w brings partial."""
+    def total(self, w: int, own: Array) -> Array:
+        """The sum; the thread with number w brings own."""
         with self._changed:
-            self._partials[w], number = partial, self._sums
+            self._partials[w], number = own, self._sums
             self._come += 1
             if self._come == len(self._partials):
                 self._sum, self._come, self._sums = added(self._partials), 0, number + 1
@@ -81,6 +83,39 @@ class Threads:
         with self._changed:
             self._left = True
             self._changed.notify_all()
+
+
+class _Unknown(Left):
+    """A part asks for a sum that is not there yet."""
+
+
+def one_by_one(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """[task(*a) for a in arguments] in this thread, where these exchange sums as if they ran side by side.
+
+    A part stops at the first sum that is not known, and is begun anew when all have brought theirs: with n sums, each
+    part is begun n + 1 times. The task must not change what it reads. Raises TrainingError where the parts ask for
+    different numbers of sums.
+    """
+    sums: list[Array] = []
+    while True:
+        partials: list[Array] = []
+        done = []
+        for own in arguments:
+            with contextlib.suppress(_Unknown), joined(partial(_known, iter(sums), partials)):
+                done.append(task(*own))
+        if not partials:
+            return done
+        if done:
+            raise TrainingError(UNEVEN)
+        sums.append(added(partials))
+
+
+def _known(sums: Iterator[Array], partials: list[Array], own: Array) -> Array:
+    """The next of the sums; where there is none, own is added to the partials."""
+    for found in sums:
+        return found
+    partials.append(own)
+    raise _Unknown
 
 
 def reason(errors: Sequence[BaseException | None]) -> BaseException:

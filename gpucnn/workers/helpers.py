@@ -11,159 +11,23 @@ import atexit
 import contextlib
 import itertools
 import os
-import subprocess
 import sys
 import threading
 import time
+import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from ..errors import DeviceError
 from . import exchange, shared
-from .channel import Channel
+from .helper import MARK, Helper, Lost, Packed
 from .packing import Unshareable, packed
-from .serving import BOX, LEFT, Partial
 
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-START = "import sys; sys.path[:] = {path!r}; from gpucnn.workers.serving import serve; serve({file}, {box})"
-MARK = "GPUCNN_HELPER"  # in a helper's environment: it has no helpers of its own
-PATH = [os.path.abspath(place) for place in sys.path]  # as it was before anybody changed the directory
+DONE = "its part was computed here, which changes no bit"
+WITHOUT = "threads share the work, with the same bits"
+LOSSES = 3  # helpers that may be lost before no more are started: whoever ended these would end the others too
 Task = Callable[..., Any]
-
-
-class Packed(NamedTuple):
-    """A task as it is sent: its number, its pickle, and the open files of its arrays."""
-
-    number: int
-    data: bytes
-    files: list[int]
-
-
-class Helper:
-    """One process. It starts in the background; `ready` says when it can be used."""
-
-    def __init__(self) -> None:
-        box = shared.zeros(BOX, np.uint8)
-        box_file = shared.descriptor(box)
-        assert box_file is not None  # zeros has just made it
-        self.channel, theirs = Channel.pair(box)
-        with theirs:
-            path = list(dict.fromkeys([*PATH, *sys.path]))
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", START.format(path=path, file=theirs.fileno(), box=box_file)],
-                pass_fds=[theirs.fileno(), box_file],
-                env=os.environ | dict.fromkeys((*ONE_THREAD, MARK), "1"),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C interrupts this process alone
-            )
-        self.tasks: set[int] = set()
-        self.forgotten: list[int] = []
-        self.started = False
-        self.awaited = 1  # answers; the first says that it has started
-        self._early: tuple[Any, Exception | None] | None = None  # an answer that came instead of a partial sum
-        self._waits = False  # for a sum
-        self._broken = False  # a message was cut in two, by Ctrl-C for one: nothing that comes can be understood
-
-    def ready(self) -> bool:
-        """Whether it has started. Never waits."""
-        if not self.started and self.channel.arrived():
-            with contextlib.suppress(DeviceError):  # its end is seen when the next work is given out
-                self.receive()
-                self.started = True
-        return self.started
-
-    def send(self, *message: Any) -> None:
-        self.awaited += 1  # before sending: half a message is one that is still awaited, so the helper is replaced
-        try:
-            self.channel.send(message)
-        except OSError:
-            raise self._lost() from None
-
-    def receive(self) -> Any:
-        """The answer to the oldest message that has none yet; the error of its task is raised here."""
-        if self._broken:
-            self.process.kill()
-            raise self._lost()
-        if self._waits:
-            self.tell(LEFT)
-        with self._unbroken():
-            message, self._early = self._early or self._received(), None
-        while isinstance(message, Partial):  # nobody adds it up any more
-            self.tell(LEFT)
-            with self._unbroken():
-                message = self._received()
-        answer, error = message
-        self.awaited -= 1
-        if error is not None:
-            raise error
-        return answer
-
-    @contextlib.contextmanager
-    def _unbroken(self) -> Iterator[None]:
-        """Around reading or writing a message, and noting that it was: what interrupts that breaks the channel."""
-        self._broken = True
-        yield
-        self._broken = False
-
-    def _received(self) -> Any:
-        try:
-            return self.channel.receive()
-        except (EOFError, OSError):
-            raise self._lost() from None
-
-    def partial(self) -> Any:
-        """What its task brings to the next sum. Raises Left where the task has ended instead; `receive` says how."""
-        with self._unbroken():
-            message = self._received()
-            self._waits = isinstance(message, Partial)
-            self._early = None if self._waits else message
-        if not self._waits:
-            raise exchange.Left
-        return message.numbers
-
-    def tell(self, message: Any) -> None:
-        """Send a sum, or LEFT; neither is answered. The outbox stays as it is, because the task still reads from it."""
-        with self._unbroken():
-            try:
-                self.channel.send(message, boxed=False)
-            except OSError:
-                raise self._lost() from None
-            self._waits = False
-
-    def keep(self, task: Packed) -> None:
-        """Send it a task, which it keeps. Raises Unshareable if it cannot read the task."""
-        if task.number not in self.tasks:
-            self.send("keep", task.number, task.data, len(task.files))
-            self.channel.send_files(task.files)
-            self.receive()
-            self.tasks.add(task.number)
-
-    def run(self, number: int, arguments: tuple[Any, ...]) -> None:
-        """Start a task that it keeps, by number; `receive` waits for the result."""
-        forgotten = [self.forgotten.pop() for _ in range(len(self.forgotten))]
-        self.tasks.difference_update(forgotten)
-        self.send("run", number, arguments, forgotten)
-
-    def close(self) -> None:
-        self.channel.close()
-        if self.started:  # else it may take long to look at its channel
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(1)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-    def _lost(self) -> DeviceError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)
-        return DeviceError(
-            f"a process that computed beside this one ended (status {self.process.returncode}; -9 is most often a lack "
-            "of memory); try fewer --threads, or a smaller --batch-size"
-        )
 
 
 class Team:
@@ -176,12 +40,14 @@ class Team:
         self._tasks: weakref.WeakKeyDictionary[Task, Packed] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
         self._hopeless = False
+        self._losses = 0
 
     def map(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any] | None:
-        """[task(*a) for a in arguments], the last one here; None while helpers are starting, or at work for others.
+        """[task(*a) for a in arguments], the last one here; None where nothing is done.
 
-        Raises Unshareable for a task that other processes cannot have, DeviceError when one ends, and what the task
-        raises, after all are done.
+        That is while helpers are starting or at work for others, and where one was lost while the parts exchanged sums.
+        Else the part of one that was lost is computed here, by `task.resume` if there is one. Raises Unshareable for a
+        task that other processes cannot have, and what the task raises, after all are done.
         """
         if os.getpid() != self._owner or not self._busy.acquire(blocking=False):
             return None
@@ -193,6 +59,9 @@ class Team:
             for helper in used:
                 helper.keep(sent)
             return self._run(used, sent.number, task, arguments)
+        except Lost as error:
+            self._tell(error)
+            return None
         finally:
             self._busy.release()
 
@@ -226,40 +95,68 @@ class Team:
         """The first `count` helpers. One that died, or still works on what was interrupted, is replaced."""
         for helper in list(self.helpers):
             if helper.process.poll() is not None or (helper.started and helper.awaited):
-                self._hopeless |= not helper.started  # here they cannot even start
                 helper.close()
                 self.helpers.remove(helper)
+                if not helper.started:
+                    self.give_up(f"one ended (status {helper.process.returncode}) before it began")
+        try:
+            while len(self.helpers) < count and not self._hopeless:
+                self.helpers.append(Helper())
+        except OSError as error:  # no more processes, or no more open files
+            self.give_up(error.strerror or str(error))
         if self._hopeless:
             raise Unshareable
-        try:
-            while len(self.helpers) < count:
-                self.helpers.append(Helper())
-        except OSError:  # no more processes, or no more open files
-            self._hopeless = True
-            raise Unshareable from None
         return self.helpers[:count]
 
-    def _run(self, used: list[Helper], number: int, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def give_up(self, why: str) -> None:
+        """Start no helpers any more, and say once that there are none."""
+        if self._hopeless:
+            return
+        self._hopeless = True
+        warnings.warn(f"no processes can be had to compute beside this one ({why}), so {WITHOUT}", stacklevel=2)
+
+    def _run(
+        self, used: list[Helper], number: int, task: Task, arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any] | None:
         asked: list[Helper] = []
-        results: list[Any] = []
-        errors: list[Exception] = []
+        answers: list[Any] = []  # each a result, or the error instead
+        own: Any = exchange.Left()
         try:
-            for helper, own in zip(used, arguments):
-                helper.run(number, own)
+            for helper, part in zip(used, arguments):
+                helper.run(number, part)
                 asked.append(helper)
             with exchange.joined(partial(_summed, asked)):
-                results.append(task(*arguments[-1]))
-        except exchange.Left:
-            pass  # one of the others says why
+                own = task(*arguments[-1])
+        except (exchange.Left, Lost) as error:  # one of the others says why
+            own = error
         finally:  # after an error too: nobody writes behind the caller's back
             for helper in asked:
                 try:
-                    results.append(helper.receive())
+                    answers.append(helper.receive())
                 except Exception as error:
-                    errors.append(error)
-        if errors or len(results) <= len(used):
-            raise exchange.reason(errors)
-        return [*results[1:], results[0]]
+                    answers.append(error)
+        return self._finished(task, arguments, [*answers, own])
+
+    def _finished(self, task: Task, arguments: Sequence[tuple[Any, ...]], answers: list[Any]) -> list[Any] | None:
+        """The results, of which those of lost helpers are computed here; None where all must begin anew."""
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        lost = [error for error in errors if isinstance(error, Lost)]
+        rest = [error for error in errors if not isinstance(error, Lost)]
+        if lost:
+            self._tell(lost[0])
+        if rest and not (lost and all(isinstance(error, exchange.Left) for error in rest)):
+            raise exchange.reason(rest)
+        if rest or isinstance(answers[-1], Lost):  # they were in the middle of a sum
+            return None
+        again = getattr(task, "resume", task)
+        return [again(*own) if isinstance(answer, Lost) else answer for own, answer in zip(arguments, answers)]
+
+    def _tell(self, lost: Lost) -> None:
+        """Say that a helper was lost; one too many, and there are none any more."""
+        self._losses += 1
+        self._hopeless |= self._losses >= LOSSES
+        rest = WITHOUT if self._hopeless else "another one takes its place"
+        warnings.warn(f"a process that computed beside this one {lost}; {DONE}, and {rest}", stacklevel=2)
 
     def close(self) -> None:
         """End the helpers; the next `map` starts new ones."""

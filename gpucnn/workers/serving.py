@@ -27,11 +27,17 @@ class Partial(NamedTuple):
     numbers: Any
 
 
-def serve(file: int, box: int) -> None:
-    """Obey messages until the other end of the socket `file` closes. box: the file of memory for large arrays."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def serve(file: int, box: int, parent: int) -> None:
+    """Obey messages until the other end of the socket `file` closes. box: the file of memory for large arrays.
+
+    parent: the process that started this one. When that ends, this one does, in whatever state it is: it sees its
+    socket closed, or its parent changed where a fork of the parent still holds the socket.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes at once means the one that started them
+        signal.signal(number, signal.SIG_IGN)
     np.seterr(all="ignore")
-    channel = Channel(socket.socket(fileno=file), inbox=shared.attach(box, BOX, np.uint8))
+    idle = functools.partial(_end_without, parent)
+    channel = Channel(socket.socket(fileno=file), inbox=shared.attach(box, BOX, np.uint8), idle=idle)
     os.close(box)
     tasks: dict[int, Callable[..., Any]] = {}
     answer: tuple[Any, Exception | None] = None, None
@@ -45,6 +51,11 @@ def serve(file: int, box: int) -> None:
         except Exception as error:
             error.add_note("".join(traceback.format_tb(error.__traceback__)))
             answer = None, error
+
+
+def _end_without(parent: int) -> None:
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def _summed(channel: Channel, own: Any) -> Any:

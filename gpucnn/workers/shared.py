@@ -7,6 +7,7 @@ does not limit it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import tempfile
@@ -17,6 +18,9 @@ import numpy as np
 
 with contextlib.suppress(ImportError):  # Windows has none, and no use for it: see `possible`
     import fcntl
+    import resource
+
+SPARE = 12  # open files that are left to the rest of the process, at least
 
 _files: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}
 
@@ -61,11 +65,24 @@ def _open(size: int) -> int:
     else:
         with tempfile.TemporaryFile() as named:
             file = os.dup(named.fileno())
-    if file < 3:  # a new process gets its standard streams under these numbers
-        low, file = file, fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
-        os.close(low)
+    file = not_standard(file)
+    if file >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE > 0:  # no limit is -1
+        os.close(file)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     os.ftruncate(file, max(1, size))
     return file
+
+
+def not_standard(file: int) -> int:
+    """The open file under another number where it is one of the standard streams', which a new process takes for them.
+
+    That happens where these are closed.
+    """
+    if file > 2:
+        return file
+    high = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(file)
+    return high
 
 
 def _close(key: int, file: int) -> None:

@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM while a network is trained: no update is cut in two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ..errors import Interrupted, interrupt
+
+HELD = (signal.SIGINT, signal.SIGTERM)
+SAID = "the run ends after this step, and what was learnt is kept; once more does not wait for the step"
+
+
+@contextmanager
+def held() -> Iterator[Callable[[], None]]:
+    """Holds the first Ctrl-C or SIGTERM back until the function that this gives is called: that raises Interrupted.
+
+    A second one is raised at once. It concerns signals that would raise KeyboardInterrupt: Python's own Ctrl-C, and
+    those with `errors.interrupt`, as in the command, which are answered by a sentence on standard error. Where a signal
+    has another handler, and outside the main thread, nothing changes.
+    """
+    asked = 0
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise Interrupted(number)
+        asked = number
+        if before[signal.Signals(number)] is interrupt:
+            with suppress(OSError):  # written past Python's buffers, which may be in use right now
+                os.write(2, f"\ngpucnn: {SAID}\n".encode())
+
+    def stop() -> None:
+        if asked:
+            raise Interrupted(asked)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    found = {number: signal.getsignal(number) for number in HELD if in_main}
+    before = {number: each for number, each in found.items() if each in (signal.default_int_handler, interrupt)}
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
