@@ -14,7 +14,6 @@ from ..optimizers import Optimizer, State
 from ..training.augmentation import Augmentation
 from ..workers import Workers, exchange
 from .factors import FactorStore, large_slots
-from .journal import Journal
 from .mixing import Reach
 from .program import Program
 from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
@@ -25,6 +24,7 @@ Array = Any
 CHUNK = 1 << 16  # numbers of theta updated at a time: theta, gradients and state stay in the cache
 CACHE = 1 << 22  # bytes: activations of a shard up to this size are still in the cache when backward needs them
 MEMORY = 1 << 27  # bytes: a shard's activations should not exceed this
+WRITERS = 4  # threads that write theta at most: more would wait for Python's lock
 WORTH_A_WORKER = 2e7  # multiply-adds, about half a millisecond: a worker with less to do costs more than it gains
 OF_A_PIXEL = 80  # multiply-adds that take as long as the other work on one pixel of the input
 
@@ -35,6 +35,7 @@ class ShardedStep:
     theta is written in place. With several workers, worker w takes shards w, w + workers, ... in order and adds them
     into a vector of its own; these are added in the order of w: the same number of workers gives the same bits. A
     network whose layers need sums over the batch is cut into one shard for each worker, and these compute side by side.
+    Helper processes compute gradients only, which can be computed again when one is lost; threads of this one write.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class ShardedStep:
     ) -> None:
         theta, self.program, self.workers, self.reach = program.theta, program, workers, reach
         self.theta, self.steps = theta, 0
-        self.state: State = {name: workers.share(vector) for name, vector in initial(optimizer, theta).items()}
+        self.state: State = initial(optimizer, theta)
         self._per_example, self._shard = workers_worth(program.network), shard
         plain = is_by_parameter(optimizer) or reduces(optimizer)  # they need the gradient itself
         store = FactorStore({} if plain else large_slots(program.layout), workers.zeros(0, theta))
@@ -59,15 +60,7 @@ class ShardedStep:
             context = replace(context, total=exchange.total)
         sums, slots = workers.zeros(workers.threads, theta), tuple(program.given.slots)
         self._gradients = ShardGradients(replace(program, context=context), loss, sums, store, augmentation)
-        means, journal = (
-            workers.zeros(int(reduces(optimizer)), theta),
-            Journal.of((theta, *self.state.values()), workers),
-        )
-        self._update = ShardUpdate(
-            optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots, means, journal
-        )
-        if workers.threads > 1 and self._update.count > 1:
-            self._update = replace(self._update, journal=journal.with_room(self._update.longest, workers))
+        self._update = ShardUpdate(optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots)
         self._reduction = ShardReduction(self._update) if reduces(optimizer) else None
 
     @property
@@ -102,15 +95,13 @@ class ShardedStep:
         )
 
     def _apply(self, used: int, examples: int, lr: float, factored: tuple[int, ...]) -> None:
-        threads = min(used, self._update.count)
+        threads = min(used, self._update.count, WRITERS)
         settings: tuple[Any, ...] = (threads, used, examples, lr, self.steps, factored)
         if self._reduction is not None:
-            found = self.workers.map(self._reduction, [(w, threads, used, examples) for w in range(threads)])
+            found = self.workers.map_here(self._reduction, [(w, threads, used, examples) for w in range(threads)])
             in_order = [found[k % threads][k // threads] for k in range(len(self._update.plain))]
             settings = (*settings, sum(in_order[1:], in_order[0]))
-        if threads > 1:
-            self._update.journal.begin()
-        self.workers.map(self._update, [(w, *settings) for w in range(threads)])
+        self.workers.map_here(self._update, [(w, *settings) for w in range(threads)])
 
     def _task(self, examples: int) -> ShardGradients:
         """The task that computes the gradients of a batch of that many examples, with room for their factors."""

@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..kernels import Factors, Kernels, memory
+from ..kernels import Factors, Kernels
 from ..layers.base import is_own
 from ..losses import Loss
 from ..network.layout import Slot, at
@@ -18,7 +16,6 @@ from ..training.augmentation import Augmentation
 from ..workers import Task
 from .factors import FactorStore
 from .gradient import gradient
-from .journal import Journal
 from .program import Program
 from .update import is_by_parameter, reduces, write
 
@@ -113,10 +110,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ShardUpdate(Task):
-    """Add the workers' sums, take the mean over the examples, and let the optimiser write theta, piece by piece.
-
-    means: the mean gradient, where the optimiser wants to know something of it first.
-    """
+    """Add the workers' sums, take the mean over the examples, and let the optimiser write theta, piece by piece."""
 
     optimizer: Optimizer
     theta: Array
@@ -126,8 +120,6 @@ class ShardUpdate(Task):
     kernels: Kernels
     store: FactorStore
     slots: tuple[Slot, ...]
-    means: Array
-    journal: Journal
 
     def __call__(
         self,
@@ -139,63 +131,31 @@ class ShardUpdate(Task):
         step: int,
         factored: tuple[int, ...],
         reduced: Array | None = None,
-        done: int = 0,
     ) -> None:
         """The pieces w, w + threads, ...; used: how many of the sums hold a gradient, but not of slots `factored`.
 
-        reduced: what the optimiser wanted to know of the whole gradient; then the mean is taken already. done: how many
-        of the pieces are written already.
+        reduced: what the optimiser wanted to know of the whole gradient; then the mean is taken already.
         """
-        pieces = self._pieces(examples, factored)[w::threads]
-        for k, piece in enumerate(pieces[done:], done):
+        for piece in self._pieces(examples, factored)[w::threads]:
             here = piece.place
-            g = self.means[here].copy() if reduced is not None else self.mean(piece, used, examples, alone=threads == 1)
+            g = self._sums[0][here] if reduced is not None else self.mean(piece, used, examples)
             state = {name: vector[here] for name, vector in self.state.items()}
-            if w < threads - 1:  # the last one works in the process that would go on
-                self.journal.keep(w, k, here)
             if self._is_plain:
                 self.optimizer.update(self.theta[here], g, state, lr, step)
             else:
                 write(self.optimizer, piece.slot, self.theta[here], g, state, lr, step, reduced)
-            if w < threads - 1:
-                self.journal.note(w, k + 1)
 
-    def resume(
-        self,
-        w: int,
-        threads: int,
-        used: int,
-        examples: int,
-        lr: float,
-        step: int,
-        factored: tuple[int, ...],
-        reduced: Array | None = None,
-    ) -> None:
-        """What worker w, which was lost in the middle of this, has not done."""
-        done = self.journal.restored(w, [piece.place for piece in self._pieces(examples, factored)[w::threads]])
-        self(w, threads, used, examples, lr, step, factored, reduced, done)
-
-    def mean(self, piece: Piece, used: int, examples: int, *, alone: bool) -> Array:
-        """A piece of the mean gradient. The sums stay as they are, for who must begin anew; alone: for nobody."""
-        if piece.factors is not None:
-            g = self.kernels.matmul(*piece.factors).reshape(-1)
+    def mean(self, piece: Piece, used: int, examples: int) -> Array:
+        """A piece of the mean gradient, in the first of the sums or in memory of its own."""
+        first, *others = self._sums[:used]
+        if piece.factors is None:
+            g = first[piece.place]
+            for other in others:
+                g += other[piece.place]
         else:
-            first, *others = (total[piece.place] for total in self._sums[:used])
-            g = first if alone else memory.empty(first.shape, first.dtype)
-            if not others:
-                return np.multiply(first, 1 / examples, out=g)
-            np.add(first, others[0], out=g)
-            for other in others[1:]:
-                g += other
+            g = self.kernels.matmul(*piece.factors).reshape(-1)
         g *= 1 / examples
         return g
-
-    @functools.cached_property
-    def longest(self) -> int:
-        """No piece has more numbers."""
-        if is_by_parameter(self.optimizer):
-            return max(slot.place.stop - slot.place.start for slot in self.slots)
-        return max(self.chunk, *(slot.shape[1] for slot in self.store.slots.values()), 0)
 
     @functools.cached_property
     def count(self) -> int:
@@ -240,18 +200,14 @@ class ShardUpdate(Task):
 
 @dataclass(frozen=True, eq=False)
 class ShardReduction(Task):
-    """Write the mean gradient, and tell what the optimiser wants to know of it."""
+    """Write the mean gradient to the first of the workers' sums, and tell what the optimiser wants to know of it."""
 
     update: ShardUpdate
 
     def __call__(self, w: int, threads: int, used: int, examples: int) -> list[Array]:
         """Of the pieces w, w + threads, ..."""
-        found, update = [], self.update
-        for piece in update.plain[w::threads]:
-            g = update.means[piece.place]
-            g[...] = update.mean(piece, used, examples, alone=threads == 1)
-            found.append(update.optimizer.reduce(g))  # type: ignore[misc]
-        return found
+        pieces = self.update.plain[w::threads]
+        return [self.update.optimizer.reduce(self.update.mean(piece, used, examples)) for piece in pieces]  # type: ignore[misc]
 
 
 def _rows(sums: Array, theta: Array) -> list[Array]:

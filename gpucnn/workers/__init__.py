@@ -28,11 +28,7 @@ Array = Any
 
 
 class Task:
-    """A base class for dataclasses that `Workers.map` can send to another process: only their fields travel.
-
-    One that cannot simply be done again, because it changes what it reads, has a method `resume` with the same
-    arguments: the caller runs that where the process that did the work was lost in the middle of it.
-    """
+    """A base class for dataclasses that `Workers.map` can send to another process: only their fields travel."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -62,8 +58,9 @@ class Workers:
         """[task(*a) for a in arguments]; the caller takes the last one itself.
 
         task: an object that keeps its arrays in vectors from `share`, so that helper processes see what it writes; it
-        is sent to them once. Any other callable runs on threads. together: at the same time, at most `threads` of them,
-        so that they can exchange sums (`exchange.total`).
+        is sent to them once, and must not change what it reads: the part of a process that is lost is computed again.
+        Any other callable runs on threads. together: at the same time, at most `threads` of them, so that they can
+        exchange sums (`exchange.total`).
         """
         if len(arguments) == 1 or self.threads == 1:
             return _alone(task, arguments)
@@ -77,6 +74,11 @@ class Workers:
         if done is not None:
             return done
         return self._on_threads(task, arguments, True) if together else _alone(task, arguments)
+
+    def map_here(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """`map` on threads of this process alone: for a task that changes what it reads, and cannot be done again."""
+        alone = len(arguments) == 1 or self.threads == 1
+        return _alone(task, arguments) if alone else self._on_threads(task, arguments)
 
     def share(self, vector: Array) -> Array:
         """vector, or a copy of it that helper processes can see, where there may be any."""

@@ -46,8 +46,8 @@ class Team:
         """[task(*a) for a in arguments], the last one here; None where nothing is done.
 
         That is while helpers are starting or at work for others, and where one was lost while the parts exchanged sums.
-        Else the part of one that was lost is computed here, by `task.resume` if there is one. Raises Unshareable for a
-        task that other processes cannot have, and what the task raises, after all are done.
+        Else the part of one that was lost is computed here. Raises Unshareable for a task that other processes cannot
+        have, and what the task raises, after all are done.
         """
         if os.getpid() != self._owner or not self._busy.acquire(blocking=False):
             return None
@@ -148,8 +148,7 @@ class Team:
             raise exchange.reason(rest)
         if rest or isinstance(answers[-1], Lost):  # they were in the middle of a sum
             return None
-        again = getattr(task, "resume", task)
-        return [again(*own) if isinstance(answer, Lost) else answer for own, answer in zip(arguments, answers)]
+        return [task(*own) if isinstance(answer, Lost) else answer for own, answer in zip(arguments, answers)]
 
     def _tell(self, lost: Lost) -> None:
         """Say that a helper was lost; one too many, and there are none any more."""
