@@ -33,6 +33,8 @@ import pytest
 from gpucnn.kernels.cuda import cublas
 
 FLAGS = os.environ.get("GPUCNN_TEST_CXXFLAGS", "").split()
+WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function", "-fno-strict-aliasing")
+ALIGNMENT = 256  # bytes
 SHIM = Path(__file__).with_name("cuda_shim.h")
 TYPES = {"long long": np.int64, "int": np.int32, "double": np.float64, "float": np.float32, "byte": np.uint8}
 CTYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float64: ctypes.c_double, np.float32: ctypes.c_float}
@@ -159,14 +161,23 @@ def empty(shape: Any, dtype: Any) -> Array:
     """Full of what is surely wrong."""
     shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(size, np.uint8) if allocator is None else allocator(size).mem.bytes
+    memory = aligned(size) if allocator is None else allocator(size).mem.bytes
     memory[:size] = 0xFF  # NaN, or -1
     return memory[:size].view(dtype).reshape(shape).view(Array)
 
 
+def aligned(size: int) -> np.ndarray:
+    """Bytes that begin where a GPU's memory would: kernels read four numbers at once from there."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size]
+
+
 def asarray(a: Any) -> Array:
     _not_recordable("a copy from the host")
-    return np.array(a).view(Array)
+    made = empty(np.shape(a), np.asarray(a).dtype)
+    np.copyto(made, a)
+    return made
 
 
 def asnumpy(a: Any) -> np.ndarray:
@@ -204,7 +215,7 @@ class RawModule:
 def signatures(code: str) -> dict[str, list[str]]:
     """The parameters of each kernel, with what their macros stand for."""
     macros = dict(re.findall(r"^#define (\w+) (.*)$", code, re.MULTILINE))
-    found = re.findall(r"^KERNEL (\w+)\(([^)]*)\)", code, re.MULTILINE)
+    found = re.findall(r"^(?:BLOCK_)?KERNEL (\w+)\(([^)]*)\)", code, re.MULTILINE)
     plain = {name: re.sub(r"\w+", lambda word: macros.get(word[0], word[0]), text) for name, text in found}
     return {name: [" ".join(each.split()) for each in text.split(",")] for name, text in plain.items()}
 
@@ -218,9 +229,10 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     for name, parameters in signatures(code).items():
         names = ", ".join(each.rsplit(" ", 1)[1].lstrip("*") for each in parameters)
         head = f'extern "C" void run_{name}(unsigned grid, unsigned block, {", ".join(parameters)})'
-        parts.append(f"{head} {{ launch(grid, block, [&] {{ {name}({names}); }}); }}")
+        launch = "launch_together" if f"BLOCK_KERNEL {name}(" in code else "launch"
+        parts.append(f"{head} {{ {launch}(grid, block, [&] {{ {name}({names}); }}); }}")
     (folder / "kernels.cpp").write_text("\n".join(parts), encoding="utf-8")
-    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", *options, *FLAGS]
+    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", *WARNINGS, *options, *FLAGS]
     done = subprocess.run(
         [*command, "-o", folder / "kernels.so", folder / "kernels.cpp"], capture_output=True, text=True
     )
@@ -301,7 +313,7 @@ class Memory:
     alive: weakref.WeakSet[Memory] = weakref.WeakSet()  # noqa: RUF012
 
     def __init__(self, size: int) -> None:
-        self.bytes = np.empty(size, np.uint8)
+        self.bytes = aligned(size)
         Memory.alive.add(self)
 
     @classmethod

@@ -7,28 +7,44 @@ import dataclasses
 import itertools
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
+import nvrtc
 import pytest
 import special
 from cases import CASES, fuse, kept
 from conftest import usable_gpu
-from fake_cuda import asarray, fake_cuda, signatures
+from fake_cuda import RawModule, asarray, fake_cuda, signatures
 
+from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError
 from gpucnn.kernels import REFERENCE, Context, cuda
+from gpucnn.kernels.cuda import columns as cuda_columns
 from gpucnn.kernels.cuda import cublas
 from gpucnn.kernels.cuda import layers as cuda_layers
+from gpucnn.kernels.cuda import pools as cuda_pools
+from gpucnn.kernels.cuda.sizes import Sizes, placed, side_by_side
 from gpucnn.kernels.cuda.step import pack
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
+from gpucnn.networks import NETWORKS, build, entry
+from gpucnn.ops.window import Window
 from gpucnn.optimizers import SGD, Adam, AdamW
 
-CODE = cuda.source()
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
+POOL, CONVOLUTION = placed(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
+OF_COLUMNS = (("d", 1), ("e", 1), ("G", 4), ("flipped", 0))
+SIZES = {
+    "layers": None,
+    "columns": Sizes("columns.cu", (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
+    "columns, four channels at once": Sizes("columns.cu", (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
+    "max pools": Sizes("max_pools.cu", POOL),
+    "average pools": Sizes("average_pools.cu", (*POOL, ("count_padding", 1))),
+}
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 
 __all__ = ["fake_cuda"]
@@ -80,23 +96,40 @@ def check(case, batch, draw, dtype, put, fetch, *, tables=None):
         assert_same(example.run(put, fetch, table, network), expected, TOLERANCE[dtype])
 
 
+def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
+    """What a training step of the named network compiles, and inference, as (code, options)."""
+    found: dict[tuple[str, tuple[str, ...]], None] = {}
+    table, layers, loss = cuda.table(), build(network), entry(network).loss
+    table.gpu.xp.RawModule = lambda code, options: found.setdefault((code, options)) or RawModule(code, options)
+    fused, rng = rewritten(layers, table), np.random.default_rng(0)
+    layout = Layout(fused.init(layers.input_shape, rng))
+    theta, images = np.empty(layout.size, np.float32), rng.integers(0, 256, (2, *layers.input_shape), dtype=np.uint8)
+    params, context = layout.unpack(asarray(layout.pack(fused.init(layers.input_shape, rng), theta))), Context(table)
+    x = table.pixels(asarray(images), np.float32, 1 / 255, 0.0)
+    logits, residuals = fused.forward(params, x, context)
+    _, d_logits = table.losses[type(loss)](logits, asarray(np.zeros(2, np.int64)))
+    fused.backward(params, residuals, d_logits, context, need_dx=False)
+    return found
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(network, fake_cuda):
+    nvrtc.library()
+    for code, options in compiled_by_a_step(network):
+        for architecture in nvrtc.ARCHITECTURES:
+            uses = nvrtc.compiled(code, options, architecture)
+            assert uses.keys() == signatures(code).keys()
+            for name, use in uses.items():
+                assert use.stack == use.spilled == 0, f"{name} on {architecture}: {use}"
+                assert use.shared <= 48 * 1024, f"{name}: {use}"
+
+
 @pytest.mark.parametrize(("dtype", "wide"), VARIANTS)
-def test_the_source_compiles_for_a_gpu(dtype, wide):
-    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
-    try:
-        nvrtc.getVersion()
-    except Exception as error:
-        pytest.skip(f"NVRTC is not installed: {error}")
-    program = nvrtc.createProgram(CODE, "kernels.cu", (), ())
-    flags = ("--gpu-architecture=sm_90", "-std=c++17", *cuda.options(dtype, wide))
-    try:
-        nvrtc.compileProgram(program, flags)
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program))
-    assert nvrtc.getProgramLog(program).strip("\0\n ") == "", "a warning"
-    code = nvrtc.getCUBIN(program)
-    for name in signatures(CODE):
-        assert name.encode() in code
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_each_file_compiles_for_every_type(sizes, dtype, wide):
+    code = cuda.source(sizes)
+    for architecture in nvrtc.ARCHITECTURES:
+        assert nvrtc.compiled(code, cuda.options(dtype, wide), architecture).keys() == signatures(code).keys()
 
 
 def test_every_name_of_cupy_that_is_used_is_there():
@@ -112,9 +145,15 @@ def test_every_name_of_cupy_that_is_used_is_there():
     assert hasattr(cupy.cuda.Graph, "launch")
 
 
-def test_every_kernel_is_launched_with_a_name_that_exists():
-    assert {"pixels", "columns_of_image", "adam", "pack"} <= set(signatures(CODE))
-    assert CODE.count("KERNEL ") == len(signatures(CODE)) + 1  # and the macro's definition
+def test_no_kernel_is_overlooked():
+    """The stand-in finds kernels by their first lines."""
+    for sizes in SIZES.values():
+        code = cuda.source(sizes)
+        assert code.count("\nKERNEL ") + code.count("\nBLOCK_KERNEL ") == len(signatures(code))
+        assert code.count("__global__") == 2  # both macros' definitions
+    assert {Path(sizes.file).stem for sizes in SIZES.values() if sizes} == {
+        each.stem for each in Path(cuda.__file__).parent.glob("*.cu")
+    } - {"common", "layers", "step"}
 
 
 @pytest.mark.parametrize("draw", ["reals", "small integers"])
@@ -142,13 +181,13 @@ def test_indices_of_64_bits_give_the_same_numbers(case, fake_cuda, monkeypatch):
 @pytest.mark.parametrize("case", ["conv same", "conv groups", "conv depthwise times two", "conv 1x1"])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_batch_may_be_taken_in_parts(case, batch, fake_cuda, monkeypatch):
-    monkeypatch.setattr(cuda_layers, "COLUMNS", 1)
+    monkeypatch.setattr(cuda_columns, "COLUMNS", 1)
     check(case, batch, "reals", "float64", asarray, np.asarray)
 
 
 @pytest.mark.parametrize("case", ["max pool", "max pool overlap", "block", "block all ties", "block overlap"])
 def test_pools_too_large_for_their_codes_go_to_the_reference(case, fake_cuda, monkeypatch):
-    monkeypatch.setattr(cuda_layers, "CODES", 2)
+    monkeypatch.setattr(cuda_pools, "CODES", 2)
     check(case, 2, "small integers", "float64", asarray, np.asarray)
 
 
@@ -228,8 +267,23 @@ def test_inputs_with_gaps_are_copied(fake_cuda):
     assert_same(*found, 1e-11)
 
 
+@pytest.mark.parametrize("shift", [0, 1, 4])
+def test_four_numbers_are_copied_at_once_only_from_where_that_can_be(shift, fake_cuda):
+    rng, gpu = np.random.default_rng(0), cuda.Gpu()
+    columns, window = cuda_columns.Columns(gpu), Conv2D(3, 3, padding="same").window_of((5, 4, 8))
+    memory, w = asarray(np.zeros(shift + 2 * 5 * 4 * 8)), rng.standard_normal((3, 3, 8, 3))
+    x, dy = rng.standard_normal((2, 5, 4, 8)), rng.standard_normal((2, 5, 4, 3))
+    memory[shift:] = x.ravel()
+    here = memory[shift:].reshape(x.shape)
+    assert side_by_side(gpu, 8, arrays=(here,)) == (1 if shift == 1 else 4)
+    y, seen = columns.correlate(here, asarray(w), window, 1)
+    found = y, *columns.correlate_backward(seen, asarray(w), asarray(dy), True)
+    expected, seen = REFERENCE.correlation.forward(x, w, window, 1)
+    assert_same(found, (expected, *REFERENCE.correlation.backward(seen, w, dy, True)), 1e-11)
+
+
 def test_a_turned_kernel_and_its_gradient_are_not_copied(fake_cuda):
-    layers, w = cuda_layers.Layers(cuda.Gpu()), asarray(np.arange(24.0).reshape(3, 2, 1, 4))
+    layers, w = cuda_columns.Columns(cuda.Gpu()), asarray(np.arange(24.0).reshape(3, 2, 1, 4))
     turned = np.flip(w, axis=(0, 1))
     stored, flipped = layers._stored(turned, w.dtype)
     assert flipped
@@ -346,7 +400,6 @@ def test_a_gradient_of_another_type_is_converted(case, fake_cuda):
 
 def test_the_numbers_of_cublas_are_those_of_its_header():
     from importlib.util import find_spec
-    from pathlib import Path
 
     places = [Path(each) for each in (find_spec("nvidia").submodule_search_locations if find_spec("nvidia") else [])]
     headers = [header for place in places for header in place.rglob("cublas_api.h")]
