@@ -491,13 +491,21 @@ def module() -> types.ModuleType:
     return cupy
 
 
-@pytest.fixture
-def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCublas:
+@contextlib.contextmanager
+def as_cuda() -> Iterator[FakeCublas]:
     """A CUDA device in this process, without cuDNN; the library that it multiplies with."""
     import sys
 
     library = FakeCublas()
-    monkeypatch.setitem(sys.modules, "cupy", module())
-    monkeypatch.setitem(sys.modules, "cudnn", None)
-    monkeypatch.setattr(cublas, "load", lambda: library)
-    return library
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", module())
+        patch.setitem(sys.modules, "cudnn", None)
+        patch.setattr(cublas, "load", lambda: library)
+        yield library
+
+
+@pytest.fixture
+def fake_cuda() -> Iterator[FakeCublas]:
+    """`as_cuda` for one test."""
+    with as_cuda() as library:
+        yield library

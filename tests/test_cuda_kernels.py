@@ -15,7 +15,9 @@ import pytest
 import special
 from cases import CASES, fuse, kept
 from conftest import usable_gpu
-from fake_cuda import RawModule, asarray, fake_cuda, signatures
+from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, signatures
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
@@ -496,3 +498,26 @@ def test_every_case_on_a_gpu(case, draw, dtype):
     import cupy
 
     check(case, 3, draw, dtype, cupy.asarray, cupy.asnumpy)
+
+
+@given(
+    rows=st.integers(0, 700),
+    K=st.integers(1, 70),
+    summed=st.integers(1, 800),
+    pooled=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_rows_are_summed_by_blocks_in_a_fixed_order(rows, K, summed, pooled):
+    rng = np.random.default_rng(rows * 71 + K)
+    x, codes = rng.standard_normal((rows, K)).astype(np.float32), rng.choice([0, 3, 254, 255], (rows, K))
+    given = (asarray(codes.astype(np.uint8)), 0.5) if pooled else ()
+    with as_cuda(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_layers, "SUMMED", summed)
+        layers = cuda_layers.Layers(cuda.Gpu())
+        found = layers.sum(asarray(x), K, *given)
+        again = layers.sum(asarray(x), K, *given)
+    kept_x = x * np.select([codes == 255, codes == 254], [0, 0.5], 1) if pooled else x
+    exact = kept_x.astype(np.float64).sum(0)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, again)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6 * np.abs(kept_x).sum(0).max(initial=1e-30))

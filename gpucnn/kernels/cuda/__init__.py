@@ -25,12 +25,11 @@ from .cudnn import Convolutions
 from .in_order import InOrder
 from .layers import Layers
 from .pools import Pools
-from .sizes import Sizes, options, source
+from .sizes import BLOCK, Sizes, options, source
 from .step import CudaKernels
 
 Array = Any
 
-BLOCK = 256  # threads
 MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's idle threads included
 
 
@@ -114,12 +113,23 @@ class Gpu:
 
         dtype: what REAL is; sizes: the kernel's file and its constants, where it is one that is compiled for a layer.
         """
-        if not count:
+        grid = -(-count // BLOCK)
+        self._run(name, dtype, (grid, BLOCK), count, (count, *args), sizes)
+
+    def launch_blocks(
+        self, name: str, dtype: Any, blocks: int, threads: int, *args: Any, sizes: Sizes | None = None
+    ) -> None:
+        """Run a kernel whose threads work together in blocks of that many, as `launch` does."""
+        self._run(name, dtype, (blocks, threads), blocks * threads, args, sizes)
+
+    def _run(self, name: str, dtype: Any, shape: tuple[int, int], count: int, args: Any, sizes: Sizes | None) -> None:
+        """shape: blocks, and threads of each; count: the largest number that the kernel counts to, beside its arrays."""
+        if not shape[0]:
             return
         wide = max(count, *(a.size for a in args if hasattr(a, "flags"))) > MOST
         kernel = self._function(name, np.dtype(dtype).name, wide, sizes)
         index, real = np.int64 if wide else np.int32, np.dtype(dtype).type
-        kernel((-(-count // BLOCK),), (BLOCK,), (index(count), *(_ready(name, a, index, real) for a in args)))
+        kernel(shape[:1], shape[1:], tuple(_ready(name, a, index, real) for a in args))
 
     def _function(self, name: str, dtype: str, wide: bool, sizes: Sizes | None) -> Any:
         key = name, dtype, wide, sizes

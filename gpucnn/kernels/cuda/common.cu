@@ -11,6 +11,8 @@
 
 typedef unsigned char byte;
 
+#define BLOCK 256  // threads, where a kernel does not say otherwise
+
 #define KERNEL extern "C" __global__ void
 #define BLOCK_KERNEL extern "C" __global__ void
 #define IN const REAL* __restrict__

@@ -6,25 +6,38 @@ KERNEL add_bias(INDEX count, OUT y, IN b, INDEX size) {
     y[i] += b[i % size];
 }
 
-// out[g, k] = sum of x[r, k] over the rows r of part g, `length` of them at most.
-KERNEL sum_rows(INDEX count, IN x, INDEX rows, INDEX K, INDEX length, OUT out) {
-    THREAD_OR_RETURN(i, count);
-    const INDEX k = i % K, first = i / K * length;
+// out[g, k] = the sum over the rows r of part g, `length` of them at most, of value(r * K + k). A block adds up one part
+// for `columns` neighbouring k: each of its `lanes` every so many rows, then half of the lanes the other half's sums.
+// lanes is a power of 2; sums has room for a number of each thread.
+template <typename Value>
+__device__ inline void sum_of_rows(Value value, INDEX rows, INDEX K, INDEX length, INDEX columns, INDEX lanes,
+                                   REAL* sums, OUT out) {
+    const INDEX tiles = (K + columns - 1) / columns, g = blockIdx.x / tiles, first = g * length;
     const INDEX last = length < rows - first ? first + length : rows;  // in this order nothing overflows
+    const INDEX t = threadIdx.x, lane = t / columns, k = blockIdx.x % tiles * columns + t % columns;
     REAL sum = 0;
-    for (INDEX r = first; r < last; r++) sum += x[r * K + k];
-    out[i] = sum;
+    if (lane < lanes && k < K)
+        for (INDEX r = first + lane; r < last; r += lanes) sum += value(r * K + k);
+    sums[t] = sum;
+    __syncthreads();
+    for (INDEX half = lanes / 2; half > 0; half /= 2) {
+        if (lane < half) sums[t] += sums[t + half * columns];
+        __syncthreads();
+    }
+    if (lane == 0 && k < K) out[g * K + k] = sums[t];
+}
+
+BLOCK_KERNEL sum_rows(IN x, INDEX rows, INDEX K, INDEX length, INDEX columns, INDEX lanes, OUT out) {
+    __shared__ REAL sums[BLOCK];
+    sum_of_rows([&](INDEX i) { return x[i]; }, rows, K, length, columns, lanes, sums, out);
 }
 
 // The same of dy times the slope that the pool wrote down.
-KERNEL sum_rows_pooled(INDEX count, IN dy, BYTES codes, REAL slope_at_zero, INDEX rows, INDEX K, INDEX length,
-                       OUT out) {
-    THREAD_OR_RETURN(i, count);
-    const INDEX k = i % K, first = i / K * length;
-    const INDEX last = length < rows - first ? first + length : rows;  // in this order nothing overflows
-    REAL sum = 0;
-    for (INDEX r = first; r < last; r++) sum += dy[r * K + k] * slope_of(codes[r * K + k], slope_at_zero);
-    out[i] = sum;
+BLOCK_KERNEL sum_rows_pooled(IN dy, BYTES codes, REAL slope_at_zero, INDEX rows, INDEX K, INDEX length, INDEX columns,
+                             INDEX lanes, OUT out) {
+    __shared__ REAL sums[BLOCK];
+    sum_of_rows([&](INDEX i) { return dy[i] * slope_of(codes[i], slope_at_zero); }, rows, K, length, columns, lanes, sums,
+                out);
 }
 
 KERNEL relu(INDEX count, IN x, OUT y) {

@@ -9,10 +9,12 @@ import math
 from typing import Any
 
 from .. import reference
+from .sizes import BLOCK
 
 Array = Any
 
-SUMMED = 256  # rows that one thread adds up where that is all there is to do
+SUMMED = 1024  # rows that one block adds up where that is all there is to do
+SIDE = 32  # columns that one block sums: a warp reads them together
 
 
 class Layers:
@@ -53,7 +55,10 @@ class Layers:
         length = rows if rows <= SUMMED else math.isqrt(rows - 1) + 1
         sums = self.gpu.empty((-(-rows // max(1, length)) or 1, K), x.dtype)
         name, more = ("sum_rows", ()) if codes is None else ("sum_rows_pooled", (codes, float(slope_at_zero)))
-        self.gpu.launch(name, x.dtype, sums.size, x, *more, rows, K, length, sums)
+        columns = min(K, SIDE)
+        lanes = 1 << (BLOCK // columns).bit_length() - 1
+        blocks = sums.shape[0] * -(-K // columns)
+        self.gpu.launch_blocks(name, x.dtype, blocks, BLOCK, x, *more, rows, K, length, columns, lanes, sums)
         return self.sum(sums, K) if sums.shape[0] > 1 else sums[0]
 
     def relu(self, x: Array, slope_at_zero: float) -> tuple[Array, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ...ops.window import Window
 
+BLOCK = 256  # threads, as common.cu has it
 REALS = {"float32": "float", "float64": "double"}
 SIDE_BY_SIDE = 4  # numbers that one access reads or writes at most
 
