@@ -29,6 +29,7 @@ OF_FLOAT_AND_DOUBLE(tanh)
 
 #define __global__
 #define __device__
+#define __launch_bounds__(threads, blocks)
 #define __restrict__ __restrict
 #define __shared__ static __attribute__((section("shared_memory")))
 
@@ -52,7 +53,7 @@ static void launch(unsigned grid, unsigned block, Work work) {
 
 enum State { READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, DONE };
 
-struct Thread {
+struct OneThread {
     ucontext_t begin;
     jmp_buf at;
     State state;
@@ -62,9 +63,9 @@ struct Thread {
 extern char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
 extern char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
 
-static const unsigned MOST_THREADS = 1024, WARP = 32, STACK = 1 << 16;
-static Thread threads[MOST_THREADS];
-static Thread* running;
+static const unsigned MOST_THREADS = 1024, THREADS_OF_WARP = 32, STACK = 1 << 16;
+static OneThread all_threads[MOST_THREADS];
+static OneThread* running;
 static jmp_buf scheduler;
 static void (*body)(void*);
 static void* body_data;
@@ -89,7 +90,7 @@ static void wait_at(State barrier) {
     asm volatile("" ::: "memory");
 }
 
-__attribute__((noinline)) static void go_on(Thread& thread) {
+__attribute__((noinline)) static void go_on(OneThread& thread) {
     running = &thread;
     if (_setjmp(scheduler)) return;
     if (thread.begun) _longjmp(thread.at, 1);
@@ -105,22 +106,22 @@ __attribute__((noinline)) static void go_on(Thread& thread) {
 // Whether all of these threads wait there; then they are ready again.
 static bool released(unsigned from, unsigned to, State barrier) {
     for (unsigned t = from; t < to; t++)
-        if (threads[t].state != barrier) return false;
-    for (unsigned t = from; t < to; t++) threads[t].state = READY;
+        if (all_threads[t].state != barrier) return false;
+    for (unsigned t = from; t < to; t++) all_threads[t].state = READY;
     return true;
 }
 
 static void run_block(unsigned block) {
-    for (unsigned t = 0; t < block; t++) threads[t].state = READY;
+    for (unsigned t = 0; t < block; t++) all_threads[t].state = READY;
     for (unsigned done = 0; done < block;) {
         for (unsigned t = 0; t < block; t++) {
-            if (threads[t].state != READY) continue;
+            if (all_threads[t].state != READY) continue;
             threadIdx.x = t;
-            go_on(threads[t]);
-            done += threads[t].state == DONE;
+            go_on(all_threads[t]);
+            done += all_threads[t].state == DONE;
         }
         bool moved = released(0, block, AT_BLOCK_BARRIER);
-        for (unsigned t = 0; t < block; t += WARP) moved |= released(t, t + WARP, AT_WARP_BARRIER);
+        for (unsigned t = 0; t < block; t += THREADS_OF_WARP) moved |= released(t, t + THREADS_OF_WARP, AT_WARP_BARRIER);
         if (!moved && done < block) {
             fprintf(stderr, "a barrier of block %u is not reached by all of its threads\n", blockIdx.x);
             abort();
@@ -130,7 +131,7 @@ static void run_block(unsigned block) {
 
 template <typename Work>
 static void launch_together(unsigned grid, unsigned block, Work work) {
-    if (block % WARP || block > MOST_THREADS) abort();
+    if (block % THREADS_OF_WARP || block > MOST_THREADS) abort();
     pthread_mutex_lock(&one_launch);
     gridDim.x = grid;
     blockDim.x = block;

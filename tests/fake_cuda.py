@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import hashlib
 import itertools
 import operator
 import os
@@ -36,6 +37,7 @@ FLAGS = os.environ.get("GPUCNN_TEST_CXXFLAGS", "").split()
 WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function", "-fno-strict-aliasing")
 ALIGNMENT = 256  # bytes
 SHIM = Path(__file__).with_name("cuda_shim.h")
+KEPT = Path(__file__).parent.parent / ".pytest_cache" / "kernels"  # compiled before: most of the tests' time
 TYPES = {"long long": np.int64, "int": np.int32, "double": np.float64, "float": np.float32, "byte": np.uint8}
 CTYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float64: ctypes.c_double, np.float32: ctypes.c_float}
 VIEWS = {"reshape", "transpose", "flip", "ravel", "empty_like", "shape", "ndim", "size"}
@@ -224,20 +226,26 @@ def signatures(code: str) -> dict[str, list[str]]:
 def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed: the kernels cannot be run on the CPU")
-    folder = Path(tempfile.mkdtemp())
-    parts = [f'#include "{SHIM}"', code]
+    parts = [SHIM.read_text(encoding="utf-8"), code]
     for name, parameters in signatures(code).items():
         names = ", ".join(each.rsplit(" ", 1)[1].lstrip("*") for each in parameters)
         head = f'extern "C" void run_{name}(unsigned grid, unsigned block, {", ".join(parameters)})'
         launch = "launch_together" if f"BLOCK_KERNEL {name}(" in code else "launch"
         parts.append(f"{head} {{ {launch}(grid, block, [&] {{ {name}({names}); }}); }}")
-    (folder / "kernels.cpp").write_text("\n".join(parts), encoding="utf-8")
+    text = "\n".join(parts)
     command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", *WARNINGS, *options, *FLAGS]
-    done = subprocess.run(
-        [*command, "-o", folder / "kernels.so", folder / "kernels.cpp"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(folder / "kernels.so"))
+    kept = KEPT / hashlib.sha256("\n".join([*command, text]).encode()).hexdigest()
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            source, made = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
+            source.write_text(text, encoding="utf-8")
+            done = subprocess.run([*command, "-o", made, source], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            KEPT.mkdir(parents=True, exist_ok=True)
+            moved = KEPT / f"{os.getpid()}"
+            shutil.copy(made, moved)
+            moved.replace(kept)  # at once: another process may look for it
+    return ctypes.CDLL(str(kept))
 
 
 def _launch(name: str, function: Any, parameters: Any, grid: Any, block: Any, arguments: Any) -> None:

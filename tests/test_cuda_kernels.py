@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
-from gpucnn.errors import DeviceError
+from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
-from gpucnn.kernels.cuda import cublas
+from gpucnn.kernels.cuda import cublas, direct
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
 from gpucnn.kernels.cuda.sizes import Sizes, placed, side_by_side
@@ -40,12 +40,16 @@ from gpucnn.optimizers import SGD, Adam, AdamW
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
 POOL, CONVOLUTION = placed(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
 OF_COLUMNS = (("d", 1), ("e", 1), ("G", 4), ("flipped", 0))
+NARROW = direct.Problem((9, 8, 4), 5, Window((3, 3)), Window((2, 2), (2, 2)), True, True, False, 8)
 SIZES = {
     "layers": None,
-    "columns": Sizes("columns.cu", (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
-    "columns, four channels at once": Sizes("columns.cu", (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
-    "max pools": Sizes("max_pools.cu", POOL),
-    "average pools": Sizes("average_pools.cu", (*POOL, ("count_padding", 1))),
+    "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
+    "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
+    "max pools": Sizes(("max_pools.cu",), POOL),
+    "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1))),
+    "direct": direct.forward(NARROW).sizes,
+    "direct, kernel's gradient": direct.kernel_gradient(NARROW).sizes,
+    "direct, image's gradient": direct.image_gradient(NARROW).sizes,
 }
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 
@@ -153,9 +157,8 @@ def test_no_kernel_is_overlooked():
         code = cuda.source(sizes)
         assert code.count("\nKERNEL ") + code.count("\nBLOCK_KERNEL ") == len(signatures(code))
         assert code.count("__global__") == 2  # both macros' definitions
-    assert {Path(sizes.file).stem for sizes in SIZES.values() if sizes} == {
-        each.stem for each in Path(cuda.__file__).parent.glob("*.cu")
-    } - {"common", "layers", "step"}
+    seen = {file for sizes in SIZES.values() if sizes for file in sizes.files} | {"common.cu", "layers.cu", "step.cu"}
+    assert seen == {each.name for each in Path(cuda.__file__).parent.glob("*.cu")}
 
 
 @pytest.mark.parametrize("draw", ["reals", "small integers"])
@@ -287,7 +290,7 @@ def test_four_numbers_are_copied_at_once_only_from_where_that_can_be(shift, fake
 def test_a_turned_kernel_and_its_gradient_are_not_copied(fake_cuda):
     layers, w = cuda_columns.Columns(cuda.Gpu()), asarray(np.arange(24.0).reshape(3, 2, 1, 4))
     turned = np.flip(w, axis=(0, 1))
-    stored, flipped = layers._stored(turned, w.dtype)
+    stored, flipped = layers.stored(turned, w.dtype)
     assert flipped
     assert np.shares_memory(stored, w)
     x, window = asarray(np.ones((2, 5, 5, 1))), Conv2D(4, (3, 2)).window_of((5, 5))
@@ -506,7 +509,7 @@ def test_every_case_on_a_gpu(case, draw, dtype):
     summed=st.integers(1, 800),
     pooled=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_rows_are_summed_by_blocks_in_a_fixed_order(rows, K, summed, pooled):
     rng = np.random.default_rng(rows * 71 + K)
     x, codes = rng.standard_normal((rows, K)).astype(np.float32), rng.choice([0, 3, 254, 255], (rows, K))
@@ -521,3 +524,91 @@ def test_rows_are_summed_by_blocks_in_a_fixed_order(rows, K, summed, pooled):
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, again)
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6 * np.abs(kept_x).sum(0).max(initial=1e-30))
+
+
+@st.composite
+def convolutions(draw):
+    """A convolution of few filters with what follows it, and the size of the image."""
+    size = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    kernel, stride, dilation = draw(size), draw(st.sampled_from([1, 1, (2, 1), 2])), draw(st.sampled_from([1, 1, 2]))
+    padding = draw(st.sampled_from(["valid", "same", "full", ((0, 1), (2, 0))]))
+    K, C = draw(st.integers(1, 19)), draw(st.integers(1, 5))
+    shape = draw(st.integers(8, 15)), draw(st.integers(8, 15)), C
+    flip = draw(st.booleans())
+    convolution = Conv2D(K, kernel, stride, padding, dilation, flip=flip)
+    pool = draw(st.sampled_from([None, (2, 2), (1, 3), (3, 2)]))
+    followed = () if pool is None else (MaxPool2D(pool, draw(st.sampled_from([None, 1, (2, 3)]))),)
+    relu = (ReLU(draw(st.sampled_from([0.0, 0.5, 1.0]))),) if draw(st.booleans()) else ()
+    return (convolution, *relu, *followed), shape
+
+
+@given(case=convolutions(), batch=st.integers(1, 3), whole=st.booleans())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_convolutions_straight_from_the_image(case, batch, whole):
+    layers, shape = case
+    try:
+        network = Network(shape, layers)
+        network.shapes()
+    except ShapeError:
+        return
+    example = Example(network, batch, "small integers" if whole else "reals", "float64")
+    expected = example.run(np.array, np.asarray, REFERENCE)
+    with as_cuda():
+        assert_same(example.run(asarray, np.asarray, cuda.table(dtype="float64"), fuse(network)), expected, 1e-11)
+
+
+LAYERS = {  # of the named networks: the convolution, the pool behind it, and what is computed straight from the image
+    "single-filter": (Conv2D(1, 3), MaxPool2D(), (28, 28, 1), "y dw"),
+    "two-conv, first": (Conv2D(8, 5), MaxPool2D(), (28, 28, 1), "y dw"),
+    "two-conv, second": (Conv2D(16, 5), MaxPool2D(), (12, 12, 8), "y dw dx"),
+    "two-conv-wide, first": (Conv2D(32, 5, padding="same"), MaxPool2D(), (28, 28, 1), "y dw"),
+    "two-conv-wide, second": (Conv2D(64, 5, padding="same"), MaxPool2D(), (14, 14, 32), ""),
+    "fast, second": (Conv2D(64, 5), MaxPool2D(), (12, 12, 32), ""),
+    "avgpool-96, second": (Conv2D(6, 5), None, (12, 12, 4), "y dw dx"),
+    "vgg-small, first": (Conv2D(64, 3, padding="same"), None, (32, 32, 3), "y"),
+    "vgg-small, second": (Conv2D(64, 3, padding="same"), MaxPool2D(), (32, 32, 64), ""),
+}
+
+
+def problem_of(convolution, pool, shape, itemsize=4):
+    window = convolution.window_of(shape)
+    pool = pool and pool.window_of(convolution.out_shape(shape))
+    return direct.Problem(shape, convolution.filters, window, pool, pool is not None, True, False, itemsize)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_which_layers_are_computed_straight_from_the_image(name):
+    *layer, chosen = LAYERS[name]
+    problem = problem_of(*layer)
+    rules = {"y": direct.forward, "dw": direct.kernel_gradient}
+    rules |= {"dx": direct.image_gradient} if problem.image[2] > 3 else {}
+    assert " ".join(name for name, rule in rules.items() if rule(problem)) == chosen
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if "y" in LAYERS[name][-1]])
+def test_float32_is_as_exact_as_a_plain_sum_of_float32(name, fake_cuda):
+    """At most four times as far from float64's, layer by layer; and the same bits in two runs."""
+    convolution, pool, shape, _ = LAYERS[name]
+    network = fuse(Network(shape, (convolution, ReLU(), pool) if pool else (convolution,)))
+    example = Example(network, 4, "reals", "float32")
+    found = example.run(asarray, np.asarray, cuda.table())
+    for a, b in zip(found, example.run(asarray, np.asarray, cuda.table()), strict=True):
+        np.testing.assert_array_equal(a, b)
+    x, theta, dy = (a.astype(np.float64) for a in (example.x, example.theta, example.dy))
+    plain = [np.asarray(a, np.float64) for a in one_after_the_other(network, example)]
+    example.x, example.theta, example.dy = x, theta, dy
+    exact = example.run(np.array, np.asarray, REFERENCE)
+    for ours, theirs, right in zip(found, plain, exact, strict=True):
+        assert np.abs(ours - right).max() <= 4 * np.abs(theirs - right).max()
+
+
+def one_after_the_other(network, example):
+    """The network on the reference, each product as a sum of float32 numbers one after the other."""
+
+    def matmul(a, b):
+        total = np.zeros((a.shape[0], b.shape[1]), np.float32)
+        for k in range(a.shape[1]):
+            total += a[:, k, None] * b[None, k]
+        return total
+
+    return example.run(np.array, np.asarray, dataclasses.replace(REFERENCE, matmul=matmul), network)

@@ -12,7 +12,6 @@ from ..kernels import REFERENCE, Context, Kernels
 from ..layers import Conv2D, Layer, MaxPool2D, ReLU
 from ..layers.base import Gradients, is_own
 from ..network import Network
-from ..ops.window import Window
 from .converted import Converted
 
 
@@ -31,9 +30,17 @@ class _Block(Layer):
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         return self.convolution.multiply_adds(in_shape)
 
-    def _correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any, Window]:
-        window = self.pool.window_of(self.convolution.out_shape(context.kernels.image_shape(x)))
-        return *self.convolution.correlate_for_pool(params, x, context, window, self.pool.ties), window
+    def _forward(self, params: Any, x: Any, slope_at_zero: float | None, context: Context) -> tuple[Any, Any]:
+        convolution, kernels = self.convolution, context.kernels
+        window = convolution.window_of(kernels.image_shape(x))
+        pool = self.pool.window_of(convolution.out_shape(kernels.image_shape(x)))
+        settings = window, convolution.groups, slope_at_zero, pool, self.pool.ties
+        return kernels.pooled_correlation(x, convolution.oriented(params["kernel"]), params["bias"], *settings)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        kernel = self.convolution.oriented(params["kernel"])
+        dx, dkernel, db = context.kernels.pooled_correlation_backward(residual, kernel, dy, need_dx)
+        return dx, {"kernel": self.convolution.oriented(dkernel), "bias": db}
 
 
 @dataclass(frozen=True)
@@ -45,17 +52,7 @@ class ConvReLUMaxPool(_Block):
     pool: MaxPool2D
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        y, seen, window = self._correlate(params, x, context)
-        y, pooled = context.kernels.bias_relu_max_pool.forward(
-            y, params["bias"], self.activation.slope_at_zero, window, self.pool.ties
-        )
-        return y, (seen, pooled)
-
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        seen, pooled = residual
-        dy, db = context.kernels.bias_relu_max_pool.backward(pooled, dy)
-        dx, dparams = self.convolution.correlate_backward(params, seen, dy, context, need_dx=need_dx)
-        return dx, dparams | {"bias": db}
+        return self._forward(params, x, self.activation.slope_at_zero, context)
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,7 @@ class ConvMaxPool(_Block):
     pool: MaxPool2D
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        y, seen, window = self._correlate(params, x, context)
-        y, pooled = context.kernels.max_pool.forward(y, window, self.pool.ties)
-        y, added = context.kernels.bias.forward(y, params["bias"])
-        return y, (seen, pooled, added)
-
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        seen, pooled, added = residual
-        db = context.kernels.bias.backward(added, dy)
-        dy = context.kernels.max_pool.backward(pooled, dy)
-        dx, dparams = self.convolution.correlate_backward(params, seen, dy, context, need_dx=need_dx)
-        return dx, dparams | {"bias": db}
+        return self._forward(params, x, None, context)
 
 
 def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Network:

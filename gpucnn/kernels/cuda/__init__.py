@@ -22,6 +22,7 @@ from .. import Pair
 from . import compiling, cublas, step
 from .columns import Columns
 from .cudnn import Convolutions
+from .direct import Direct
 from .in_order import InOrder
 from .layers import Layers
 from .pools import Pools
@@ -46,14 +47,15 @@ def table(
     gpu = Gpu(precision)
     layers, columns, by_adam = Layers(gpu), Columns(gpu), partial(step.adam, gpu)
     pools = Pools(gpu, layers.sum)
-    convolutions = columns if cudnn is None else Convolutions(cudnn, gpu, precision, columns)
-    forward = InOrder(gpu, columns.residual).correlate if exact_ties else convolutions.correlate
+    forward = InOrder(gpu, columns.residual).correlate if exact_ties else columns.correlate
+    direct = Direct(gpu, columns, pools, layers, forward) if cudnn is None or exact_ties else None
+    convolutions: Any = direct or Convolutions(cudnn, gpu, precision, columns)
     made = CudaKernels(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
         exact_ties=exact_ties,
-        correlation=Pair(forward, (columns if exact_ties else convolutions).correlate_backward),
-        correlation_for_pool=forward,
+        correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
+        correlation_for_pool=convolutions.correlate,
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),
@@ -69,6 +71,7 @@ def table(
         updates={SGD: partial(step.sgd, gpu), Adam: by_adam, AdamW: by_adam},
         gpu=gpu,
         dtype=dtype,
+        direct=direct,
     )
     made.begin(gpu.empty((1,), "int64"), lr=0.0, step=1, optimizer=None)
     return made
@@ -123,7 +126,7 @@ class Gpu:
         self._run(name, dtype, (blocks, threads), blocks * threads, args, sizes)
 
     def _run(self, name: str, dtype: Any, shape: tuple[int, int], count: int, args: Any, sizes: Sizes | None) -> None:
-        """shape: blocks, and threads of each; count: the largest number that the kernel counts to, beside its arrays."""
+        """shape: blocks, and threads of each; count: the most that the kernel counts to, beside its arrays' sizes."""
         if not shape[0]:
             return
         wide = max(count, *(a.size for a in args if hasattr(a, "flags"))) > MOST

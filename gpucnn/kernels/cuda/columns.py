@@ -20,7 +20,7 @@ COLUMNS = 1 << 28  # bytes of a convolution's columns at once; larger batches ar
 
 
 class _Correlation(NamedTuple):
-    """What a correlation's columns are made of. channels: that one group sees; flipped: see `_stored`."""
+    """What a correlation's columns are made of. channels: that one group sees; flipped: see `stored`."""
 
     image: tuple[int, int, int]
     outputs: tuple[int, int]
@@ -40,7 +40,7 @@ class _Correlation(NamedTuple):
     def sizes(self, V: int) -> Sizes:
         d, e = self.window.dilation
         more = (("d", d), ("e", e), ("G", self.channels), ("flipped", int(self.flipped)), ("V", V))
-        return Sizes("columns.cu", (*placed(self.window, self.image), *more))
+        return Sizes(("columns.cu",), (*placed(self.window, self.image), *more))
 
 
 class Residual(NamedTuple):
@@ -65,7 +65,7 @@ class Columns:
         """
         if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
             return reference.correlate(x, w, window, groups)  # raises the error that says what does not fit
-        x, (w, flipped), K = self.gpu.dense(x), self._stored(w, x.dtype), w.shape[3]
+        x, (w, flipped), K = self.gpu.dense(x), self.stored(w, x.dtype), w.shape[3]
         sizes = _Correlation(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, w.shape[2], flipped)
         y, matrix, kept = self.gpu.empty((x.shape[0], *sizes.outputs, K), x.dtype), w.reshape(-1, K), []
         pieces = list(_parts(x, sizes))
@@ -77,17 +77,22 @@ class Columns:
                     kept.clear()
         return y, Residual(x, sizes, groups, kept if len(pieces) == 1 else None)
 
-    def residual(self, x: Array, window: Window, groups: int) -> Any:
+    def residual(self, x: Array, window: Window, groups: int, flipped: bool = False) -> Any:
         """The residual of `correlate` where somebody else has computed the result. x is dense."""
-        sizes = _Correlation(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, False)
+        sizes = _Correlation(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, x.shape[3] // groups, flipped)
         return Residual(x, sizes, groups, None)
 
     def correlate_backward(self, residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         """dkernel = columns^T dy; dx = the sum of the columns dy kernel^T, where each pixel was seen."""
+        x, flipped = residual.x, residual.sizes.flipped
+        w, dy = self.gpu.dense(w[::-1, ::-1] if flipped else w, x.dtype), self.gpu.dense(dy, x.dtype)
+        dw = self.kernel_gradient(residual, w, dy)
+        return self.image_gradient(residual, w, dy) if need_dx else None, dw[::-1, ::-1] if flipped else dw
+
+    def kernel_gradient(self, residual: Residual, w: Array, dy: Array) -> Array:
+        """dkernel, as w is stored (see `stored`). dy is dense."""
         x, sizes, groups, kept = residual
-        w = self.gpu.dense(w[::-1, ::-1] if sizes.flipped else w, x.dtype)
-        dy, K = self.gpu.dense(dy, x.dtype), w.shape[3]
-        dw, dx = self.gpu.empty(w.shape, x.dtype), self.gpu.empty(x.shape, x.dtype) if need_dx else None
+        dw, K = self.gpu.empty(w.shape, x.dtype), w.shape[3]
         pieces = list(_parts(x, sizes))
         if not pieces:
             dw[...] = 0
@@ -95,11 +100,18 @@ class Columns:
             for g, k in enumerate(_slices(K, groups)):
                 d, columns = dy[part].reshape(-1, K)[:, k], kept[g] if kept else self._columns(x[part], sizes, g)
                 self.gpu.multiply(columns.T, d, dw.reshape(-1, K)[:, k], add=part.start > 0)
-                if dx is not None:
-                    self._image(d, w.reshape(-1, K)[:, k], sizes, g, dx[part])
-        return dx, dw[::-1, ::-1] if sizes.flipped else dw
+        return dw
 
-    def _stored(self, w: Array, dtype: Any) -> tuple[Array, bool]:
+    def image_gradient(self, residual: Residual, w: Array, dy: Array) -> Array:
+        """dx. w is as stored, dy is dense."""
+        x, sizes, groups, _ = residual
+        dx, K = self.gpu.empty(x.shape, x.dtype), w.shape[3]
+        for part in _parts(x, sizes):
+            for g, k in enumerate(_slices(K, groups)):
+                self._image(dy[part].reshape(-1, K)[:, k], w.reshape(-1, K)[:, k], sizes, g, dx[part])
+        return dx
+
+    def stored(self, w: Array, dtype: Any) -> tuple[Array, bool]:
         """w, or what it is a view of where that is a whole kernel turned by 180 degrees, as true convolutions have it.
 
         The columns are turned instead: no copies, of w or of its gradient, which the layer turns back.

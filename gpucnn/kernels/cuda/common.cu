@@ -7,14 +7,12 @@
 // the file that uses them, so that divisions by them are multiplications and loops over them unroll; the batch is none.
 //
 // KERNEL: one thread per element of the result, `count` of them, that share nothing. BLOCK_KERNEL: the threads of a block
-// work together, and all of them come to every barrier.
+// work together, and all of them come to every barrier; `threads`, a constant of its file, says how many there are.
 
 typedef unsigned char byte;
 
-#define BLOCK 256  // threads, where a kernel does not say otherwise
-
 #define KERNEL extern "C" __global__ void
-#define BLOCK_KERNEL extern "C" __global__ void
+#define BLOCK_KERNEL extern "C" __global__ void __launch_bounds__(threads, 1)
 #define IN const REAL* __restrict__
 #define OUT REAL* __restrict__
 #define BYTES const byte* __restrict__

@@ -1,5 +1,7 @@
 // The layers' kernels that need no windows: biases, activations. common.cu stands before them.
 
+constexpr int threads = 256;  // of a block
+
 // y[i] += b[i mod size]: tied, untied and dense biases alike.
 KERNEL add_bias(INDEX count, OUT y, IN b, INDEX size) {
     THREAD_OR_RETURN(i, count);
@@ -28,14 +30,14 @@ __device__ inline void sum_of_rows(Value value, INDEX rows, INDEX K, INDEX lengt
 }
 
 BLOCK_KERNEL sum_rows(IN x, INDEX rows, INDEX K, INDEX length, INDEX columns, INDEX lanes, OUT out) {
-    __shared__ REAL sums[BLOCK];
+    __shared__ REAL sums[threads];
     sum_of_rows([&](INDEX i) { return x[i]; }, rows, K, length, columns, lanes, sums, out);
 }
 
 // The same of dy times the slope that the pool wrote down.
 BLOCK_KERNEL sum_rows_pooled(IN dy, BYTES codes, REAL slope_at_zero, INDEX rows, INDEX K, INDEX length, INDEX columns,
                              INDEX lanes, OUT out) {
-    __shared__ REAL sums[BLOCK];
+    __shared__ REAL sums[threads];
     sum_of_rows([&](INDEX i) { return dy[i] * slope_of(codes[i], slope_at_zero); }, rows, K, length, columns, lanes, sums,
                 out);
 }

@@ -14,7 +14,7 @@ Array = Any
 CODES = 254  # offsets in a pool's window that a byte can name beside NOBODY and FIRST_AT_ZERO
 
 
-class _Pooled(NamedTuple):
+class Pooled(NamedTuple):
     """A max pool's residual. sizes: of its kernels; codes: who won each window; b: the fused form's bias.
 
     x, y: the input and output, kept only where all ties get the gradient.
@@ -40,12 +40,12 @@ class Pools:
             return reference.max_pool(x, window, ties)
         x = self.gpu.dense(x)
         y, codes = self._outputs(x, window)
-        sizes = _sizes(window, x)
+        sizes = max_pool_sizes(window, x.shape[1:])
         self.gpu.launch("max_pool", x.dtype, y.size, x, y, codes, sizes=sizes)
-        return y, _Pooled(x.shape, sizes, codes, *((x, y) if ties == "all" else ()))
+        return y, Pooled(x.shape, sizes, codes, *((x, y) if ties == "all" else ()))
 
     def max_pool_backward(self, pooled: Any, dy: Array) -> Array:
-        if not isinstance(pooled, _Pooled):
+        if not isinstance(pooled, Pooled):
             return reference.max_pool_backward(pooled, dy)
         return self._unpooled(pooled, self.gpu.dense(dy))
 
@@ -55,14 +55,14 @@ class Pools:
         """b is tied, (C,). For ties="first" a byte for each window is all that the gradient needs."""
         if window.is_padded or math.prod(window.size) > CODES - 1:
             return reference.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
-        x, b, sizes = self.gpu.dense(x), self.gpu.dense(b, x.dtype), _sizes(window, x)
+        x, b, sizes = self.gpu.dense(x), self.gpu.dense(b, x.dtype), max_pool_sizes(window, x.shape[1:])
         y, codes = self._outputs(x, window)
         self.gpu.launch("bias_relu_max_pool", x.dtype, y.size, x, b, y, codes, sizes=sizes)
-        pooled = _Pooled(x.shape, sizes, codes, slope_at_zero=float(slope_at_zero))
+        pooled = Pooled(x.shape, sizes, codes, slope_at_zero=float(slope_at_zero))
         return y, pooled._replace(x=x, y=y, b=b) if ties == "all" else pooled
 
     def bias_relu_max_pool_backward(self, pooled: Any, dy: Array) -> tuple[Array, Array]:
-        if not isinstance(pooled, _Pooled):
+        if not isinstance(pooled, Pooled):
             return reference.bias_relu_max_pool_backward(pooled, dy)
         dy, C = self.gpu.dense(dy), pooled.shape[3]
         dx = self._unpooled(pooled, dy)
@@ -72,7 +72,7 @@ class Pools:
         shape = (x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3])
         return self.gpu.empty(shape, x.dtype), self.gpu.empty(shape, "uint8")
 
-    def _unpooled(self, pooled: _Pooled, dy: Array) -> Array:
+    def _unpooled(self, pooled: Pooled, dy: Array) -> Array:
         """The gradient of the image: to winners that were written down, or to all that equal y."""
         name, arrays = "max_pool_backward", [dy, pooled.codes, pooled.slope_at_zero]
         if pooled.x is not None:
@@ -87,7 +87,7 @@ class Pools:
     def average_pool(self, x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
         x = self.gpu.dense(x)
         y = self.gpu.empty((x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3]), x.dtype)
-        sizes = Sizes("average_pools.cu", (*placed(window, x.shape[1:]), ("count_padding", int(count_padding))))
+        sizes = Sizes(("average_pools.cu",), (*placed(window, x.shape[1:]), ("count_padding", int(count_padding))))
         self.gpu.launch("average_pool", x.dtype, y.size, x, y, sizes=sizes)
         return y, (x.shape, sizes)
 
@@ -98,5 +98,6 @@ class Pools:
         return dx
 
 
-def _sizes(window: Window, x: Array) -> Sizes:
-    return Sizes("max_pools.cu", placed(window, x.shape[1:]))
+def max_pool_sizes(window: Window, image: tuple[int, ...]) -> Sizes:
+    """image: H, W, C"""
+    return Sizes(("max_pools.cu",), placed(window, image))

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from ...ops.window import Window
 
-BLOCK = 256  # threads, as common.cu has it
+BLOCK = 256  # threads, as layers.cu has it
 REALS = {"float32": "float", "float64": "double"}
 SIDE_BY_SIDE = 4  # numbers that one access reads or writes at most
 
 
 class Sizes(NamedTuple):
-    """A file of kernels, and what it is compiled with: names and whole numbers."""
+    """Files of kernels, one after the other, and what they are compiled with: names and whole numbers."""
 
-    file: str
+    files: tuple[str, ...]
     constants: tuple[tuple[str, int], ...]
 
 
@@ -30,8 +30,8 @@ def source(sizes: Sizes | None = None) -> str:
     """The text that is compiled: the kernels of a layer of these sizes, or those that know none."""
     if sizes is None:
         return "\n".join(map(_text, ("common.cu", "layers.cu", "in_order.cu", "step.cu")))
-    constants = "".join(f"constexpr INDEX {name} = {value};\n" for name, value in sizes.constants)
-    return "\n".join((_text("common.cu"), constants, _text(sizes.file)))
+    constants = f"enum : INDEX {{ {', '.join(f'{name} = {value}' for name, value in sizes.constants)} }};\n"
+    return "\n".join((_text("common.cu"), constants, *map(_text, sizes.files)))
 
 
 def options(dtype: str, wide: bool) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW, State
 from .. import Kernels, Moment
+from .direct import Residual
 
 Array = Any
 
@@ -40,10 +41,27 @@ class CudaKernels(Kernels):
     """A table that also has kernels for what a training step does around its layers.
 
     dtype: of the parameters; which compilation of the source serves where it makes no difference.
+    direct: direct.Direct, which computes a convolution of few filters with all that follows it; None for none.
     """
 
     gpu: Any = None
     dtype: str = "float32"
+    direct: Any = None
+
+    def pooled_correlation(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Any]:
+        window, groups, slope_at_zero, pool, ties = settings
+        if self.direct is not None and ties == "first":
+            found = self.direct.pooled(x, w, b, window, groups, slope_at_zero, pool)
+            if found is not None:
+                return found
+        return super().pooled_correlation(x, w, b, *settings)
+
+    def pooled_correlation_backward(
+        self, residual: Any, w: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
+        if isinstance(residual, Residual):
+            return self.direct.pooled_backward(residual, w, dy, need_dx)
+        return super().pooled_correlation_backward(residual, w, dy, need_dx)
 
     def begin(self, batch: Array, lr: float, step: int, optimizer: Any, held: Any = None) -> CudaMoment:
         """Copies the batch's indices, and computes what the optimisers need of lr and of step, counted from 1.
