@@ -16,6 +16,7 @@ from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW, State
 from .. import Kernels, Moment
 from .direct import Residual
+from .sizes import BLOCK
 
 Array = Any
 
@@ -126,7 +127,8 @@ def loss(gpu: Any, name: str, logits: Array, labels: Array) -> tuple[Array, Arra
     """By the kernel of that name: logits (N, K), labels (N,) int64 -> losses (N,), d_logits (N, K), in one launch."""
     logits, (N, K) = gpu.dense(logits), logits.shape
     losses, d_logits = gpu.empty((N,), logits.dtype), gpu.empty((N, K), logits.dtype)
-    gpu.launch(name, logits.dtype, N, logits, labels, K, losses, d_logits)
+    rows = BLOCK // 32  # a warp takes one
+    gpu.launch_blocks(name, logits.dtype, -(-N // rows), BLOCK, logits, labels, N, K, losses, d_logits)
     return losses, d_logits
 
 
