@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import nvrtc
+import predicted
 import pytest
 import special
 from cases import CASES, fuse, kept
@@ -19,7 +20,6 @@ from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, signatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cuda
@@ -33,7 +33,7 @@ from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
-from gpucnn.networks import NETWORKS, build, entry
+from gpucnn.networks import NETWORKS
 from gpucnn.ops.window import Window
 from gpucnn.optimizers import SGD, Adam, AdamW
 
@@ -103,18 +103,11 @@ def check(case, batch, draw, dtype, put, fetch, *, tables=None):
 
 
 def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
-    """What a training step of the named network compiles, and inference, as (code, options)."""
+    """What a training step of the named network compiles, as (code, options)."""
     found: dict[tuple[str, tuple[str, ...]], None] = {}
-    table, layers, loss = cuda.table(), build(network), entry(network).loss
+    table = cuda.table()
     table.gpu.xp.RawModule = lambda code, options: found.setdefault((code, options)) or RawModule(code, options)
-    fused, rng = rewritten(layers, table), np.random.default_rng(0)
-    layout = Layout(fused.init(layers.input_shape, rng))
-    theta, images = np.empty(layout.size, np.float32), rng.integers(0, 256, (2, *layers.input_shape), dtype=np.uint8)
-    params, context = layout.unpack(asarray(layout.pack(fused.init(layers.input_shape, rng), theta))), Context(table)
-    x = table.pixels(asarray(images), np.float32, 1 / 255, 0.0)
-    logits, residuals = fused.forward(params, x, context)
-    _, d_logits = table.losses[type(loss)](logits, asarray(np.zeros(2, np.int64)))
-    fused.backward(params, residuals, d_logits, context, need_dx=False)
+    predicted.run_step(table, network, 2)
     return found
 
 
