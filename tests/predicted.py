@@ -1,5 +1,5 @@
-"""The kernels of one training step on a CUDA device, in order, with the bytes and the operations of each and a time that
-is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`.
+"""The kernels of one training step on a CUDA device, in order, with the bytes and the operations of each and a time
+that is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`.
 
 limit: the least time that an H200 needs for those bytes (4.3 TB/s) and operations (67 TFLOP/s of float32). predicted:
 with the shares of these that kernels of the kind reached where they were measured (cuBLAS, passes over memory), or, for

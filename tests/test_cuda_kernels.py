@@ -20,6 +20,7 @@ from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, signatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cuda
@@ -98,7 +99,7 @@ def check(case, batch, draw, dtype, put, fetch, *, tables=None):
     example = Example(Network(shape, layers), batch, draw, dtype)
     expected = example.run(np.array, np.asarray, REFERENCE)
     table = tables or cuda.table(dtype=dtype)
-    for network in {example.network, fuse(example.network)}:
+    for network in {example.network, fuse(example.network), rewritten(example.network, table)}:
         assert_same(example.run(put, fetch, table, network), expected, TOLERANCE[dtype])
 
 

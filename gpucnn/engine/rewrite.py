@@ -6,10 +6,11 @@ Layers of gpucnn's own become blocks with fewer passes over memory; layers from 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..kernels import REFERENCE, Context, Kernels
-from ..layers import Conv2D, Layer, MaxPool2D, ReLU
+from ..layers import Conv2D, Dense, Layer, MaxPool2D, ReLU
 from ..layers.base import Gradients, is_own
 from ..network import Network
 from .converted import Converted
@@ -66,6 +67,39 @@ class ConvMaxPool(_Block):
         return self._forward(params, x, None, context)
 
 
+@dataclass(frozen=True)
+class BiasReLU(Layer):
+    """A convolution or dense layer, whose bias is added together with the ReLU behind it."""
+
+    layer: Conv2D | Dense
+    activation: ReLU
+
+    @cached_property
+    def _product(self) -> Layer:
+        """The layer without its bias."""
+        return replace(self.layer, bias=None) if isinstance(self.layer, Conv2D) else replace(self.layer, bias=False)
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.layer.init(in_shape, rng)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        return self.layer.multiply_adds(in_shape)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, seen = self._product.forward(params, x, context)
+        y, joined = context.kernels.bias_relu(y, params["bias"], self.activation.slope_at_zero)
+        return y, (seen, joined)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        seen, joined = residual
+        dy, db = context.kernels.bias_relu_backward(joined, dy)
+        dx, dparams = self._product.backward(params, seen, dy, context, need_dx=need_dx)
+        return dx, dparams | {"bias": db}
+
+
 def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Network:
     """The network as that table runs it. The result takes the same theta: parameters stand in the same order, under
     paths with other layer numbers. Nested networks are rewritten too. blocks=False leaves each layer by itself.
@@ -78,6 +112,8 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
         layer = network.layers[k]
         fused = blocks and kernels.name != REFERENCE.name
         block, length = _block(network.layers[k : k + 3], shapes[k]) if fused else (None, 1)
+        if block is None and fused and kernels.joins_bias_and_relu:
+            block, length = _joined(network.layers[k : k + 2])
         if block is None:
             speaks = is_own(layer) or getattr(layer, "speaks_table", False)
             inner = rewritten(layer, kernels, blocks=blocks) if type(layer) is Network else layer
@@ -105,3 +141,11 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
         return None, 1
     padded = block.pool.window_of(block.convolution.out_shape(in_shape)).is_padded
     return (block, length) if block.convolution.bias == "tied" and not padded else (None, 1)
+
+
+def _joined(layers: tuple[Layer, ...]) -> tuple[Layer | None, int]:
+    """The same for a layer with one bias for each channel, or unit, and a ReLU."""
+    kinds = tuple(map(type, layers))
+    biased = kinds == (Dense, ReLU) and layers[0].bias  # type: ignore[attr-defined]
+    tied = kinds == (Conv2D, ReLU) and layers[0].bias == "tied"  # type: ignore[attr-defined]
+    return (BiasReLU(*layers), 2) if biased or tied else (None, 1)  # type: ignore[arg-type]

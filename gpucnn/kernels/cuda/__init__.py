@@ -72,6 +72,8 @@ def table(
         gpu=gpu,
         dtype=dtype,
         direct=direct,
+        layers=layers,
+        joins_bias_and_relu=True,
     )
     made.begin(gpu.empty((1,), "int64"), lr=0.0, step=1, optimizer=None)
     return made

@@ -52,6 +52,22 @@ KERNEL relu_backward(INDEX count, IN x, IN dy, REAL slope_at_zero, OUT dx) {
     dx[i] = dy[i] * relu_slope(x[i], slope_at_zero);
 }
 
+// y[i] += b[i mod size], and its ReLU.
+KERNEL bias_relu(INDEX count, OUT y, IN b, INDEX size, OUT activated) {
+    THREAD_OR_RETURN(i, count);
+    const REAL v = y[i] + b[i % size];
+    y[i] = v;
+    activated[i] = v > 0 ? v : (REAL)0;
+}
+
+// The gradient of both: dx, and the sums of its rows, as sum_rows has them.
+BLOCK_KERNEL bias_relu_backward(IN x, IN dy, REAL slope_at_zero, OUT dx, INDEX rows, INDEX K, INDEX length,
+                                INDEX columns, INDEX lanes, OUT out) {
+    __shared__ REAL sums[threads];
+    const auto gradient = [&](INDEX i) { return dx[i] = dy[i] * relu_slope(x[i], slope_at_zero); };
+    sum_of_rows(gradient, rows, K, length, columns, lanes, sums, out);
+}
+
 KERNEL sigmoid(INDEX count, IN x, OUT y) {
     THREAD_OR_RETURN(i, count);
     y[i] = (REAL)0.5 * tanh((REAL)0.5 * x[i]) + (REAL)0.5;

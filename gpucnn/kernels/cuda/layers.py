@@ -46,19 +46,33 @@ class Layers:
         """dy summed over the batch, and over all positions when the bias is tied."""
         return self.sum(self.gpu.dense(dy), math.prod(shape)).reshape(shape)
 
-    def sum(self, x: Array, K: int, codes: Array = None, slope_at_zero: float = 1.0) -> Array:
-        """The sum of the rows of x as (rows, K): of parts of about sqrt(rows) each, then of the parts, in order.
+    def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
+        """b (K,) is added in place, as by `add_bias`."""
+        y = self.gpu.dense(y)
+        activated = self.gpu.empty(y.shape, y.dtype)
+        self.gpu.launch("bias_relu", y.dtype, y.size, y, self.gpu.dense(b, y.dtype), b.size, activated)
+        return activated, (y, float(slope_at_zero))
 
-        codes: a max pool's; what lost is left out.
-        """
+    def bias_relu_backward(self, residual: Any, dy: Array) -> tuple[Array, Array]:
+        y, slope_at_zero = residual
+        dy, dx = self.gpu.dense(dy, y.dtype), self.gpu.empty(y.shape, y.dtype)
+        return dx, self._sums("bias_relu_backward", y, y.shape[-1], y, dy, slope_at_zero, dx)
+
+    def sum(self, x: Array, K: int, codes: Array = None, slope_at_zero: float = 1.0) -> Array:
+        """The sum of the rows of x as (rows, K). codes: a max pool's; what lost is left out."""
+        if codes is None:
+            return self._sums("sum_rows", x, K, x)
+        return self._sums("sum_rows_pooled", x, K, x, codes, float(slope_at_zero))
+
+    def _sums(self, name: str, x: Array, K: int, *arguments: Any) -> Array:
+        """By the kernel of that name: of parts of about sqrt(rows) rows of x each, then of the parts, in order."""
         rows = x.size // K
         length = rows if rows <= SUMMED else math.isqrt(rows - 1) + 1
         sums = self.gpu.empty((-(-rows // max(1, length)) or 1, K), x.dtype)
-        name, more = ("sum_rows", ()) if codes is None else ("sum_rows_pooled", (codes, float(slope_at_zero)))
         columns = min(K, SIDE)
         lanes = 1 << (BLOCK // columns).bit_length() - 1
         blocks = sums.shape[0] * -(-K // columns)
-        self.gpu.launch_blocks(name, x.dtype, blocks, BLOCK, x, *more, rows, K, length, columns, lanes, sums)
+        self.gpu.launch_blocks(name, x.dtype, blocks, BLOCK, *arguments, rows, K, length, columns, lanes, sums)
         return self.sum(sums, K) if sums.shape[0] > 1 else sums[0]
 
     def relu(self, x: Array, slope_at_zero: float) -> tuple[Array, Any]:

@@ -43,11 +43,19 @@ class CudaKernels(Kernels):
 
     dtype: of the parameters; which compilation of the source serves where it makes no difference.
     direct: direct.Direct, which computes a convolution of few filters with all that follows it; None for none.
+    layers: layers.Layers, for a bias and its ReLU.
     """
 
     gpu: Any = None
     dtype: str = "float32"
     direct: Any = None
+    layers: Any = None
+
+    def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
+        return self.layers.bias_relu(y, b, slope_at_zero)
+
+    def bias_relu_backward(self, residual: Any, dy: Array) -> tuple[Array, Array]:
+        return self.layers.bias_relu_backward(residual, dy)
 
     def pooled_correlation(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Any]:
         window, groups, slope_at_zero, pool, ties = settings
