@@ -86,6 +86,11 @@ def kernels_of(name: str, batch: int) -> list[Kernel]:
 def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
     """Each array is read or written once; what a direct kernel reads again comes from caches."""
     size = float(sum(a.nbytes for a in arrays))
+    if name == "small_product":
+        (a, b, out), rounds = arrays, math.ceil(arrays[2].size / 256 / PROCESSORS)
+        depth = math.isqrt(a.size * b.size // max(1, out.size))
+        seconds = LAUNCH + rounds * math.ceil(depth / 64) * 1000 / CLOCK  # to fetch and add up 64 numbers of each sum
+        return Kernel(f"small product, depth {depth}", size, 2.0 * out.size * depth, seconds)
     of = dict(sizes.constants) if sizes else {}
     if "K" not in of:
         return Kernel(name, size, 0.0, LAUNCH + size / BANDWIDTH / MEMORY_SHARE)

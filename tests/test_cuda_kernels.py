@@ -321,6 +321,33 @@ def test_products_of_views(of_a, of_b, shape, fake_cuda):
     np.testing.assert_array_equal(whole[:, [0, -1]], 1)
 
 
+@given(
+    *(st.integers(0, 70), st.integers(0, 300), st.integers(1, 40)),
+    *(st.sampled_from([asarray, lambda a: asarray(a.T).T, lambda a: asarray(np.hstack([a, a]))[:, : a.shape[1]]]),) * 2,
+    st.sampled_from(["float32", "float64"]),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_small_products(M, K, N, put_a, put_b, dtype):
+    rng = np.random.default_rng(M + 71 * K)
+    a, b = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
+    with as_cuda():
+        layers = cuda_layers.Layers(cuda.Gpu())
+        found = layers.matmul(put_a(a), put_b(b))
+    assert found.dtype == dtype
+    assert found.flags.c_contiguous
+    exact, size = a.astype(float) @ b.astype(float), np.abs(a).astype(float) @ np.abs(b)
+    np.testing.assert_array_less(np.abs(found - exact), np.finfo(dtype).eps * (K + 1) * size + 1e-300)
+
+
+def test_small_products_are_not_left_to_cublas(fake_cuda):
+    layers = cuda_layers.Layers(cuda.Gpu())
+    layers.matmul(asarray(np.ones((128, 256))), asarray(np.ones((256, 128))))
+    assert not fake_cuda.computed
+    layers.matmul(asarray(np.ones((128, 257))), asarray(np.ones((257, 1))))
+    layers.matmul(asarray(np.ones((512, 256))), asarray(np.ones((256, 128))))
+    assert len(fake_cuda.computed) == 2
+
+
 @pytest.mark.parametrize("precision", cublas.PRECISIONS)
 def test_the_precision_is_what_cublas_is_asked_for(precision, fake_cuda):
     a = asarray(np.ones((2, 2), np.float32))

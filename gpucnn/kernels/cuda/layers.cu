@@ -2,6 +2,37 @@
 
 constexpr int threads = 256;  // of a block
 
+constexpr int side = 16, depth = 64;  // of small_product: rows and columns of a block's tile; numbers of its sums at once
+
+// out (M, N) = a (M, K) times b (K, N); a[m, k] is at a_down m + a_right k, and so b. A block takes side x side sums, a
+// thread one, and loads neighbouring threads neighbouring numbers.
+BLOCK_KERNEL small_product(IN a, INDEX a_down, INDEX a_right, IN b, INDEX b_down, INDEX b_right, INDEX M, INDEX K,
+                           INDEX N, OUT out) {
+    __shared__ REAL left[side][depth + 1];
+    __shared__ REAL right[depth][side + 1];
+    const INDEX tiles = (N + side - 1) / side, first_row = blockIdx.x / tiles * side;
+    const INDEX first_column = blockIdx.x % tiles * side, row = threadIdx.x / side, column = threadIdx.x % side;
+    REAL sum = 0;
+    for (INDEX first = 0; first < K; first += depth) {
+        const INDEX count = depth < K - first ? depth : K - first;
+        __syncthreads();
+        for (int i = threadIdx.x; i < side * depth; i += threads) {
+            const INDEX m = a_right == 1 ? i / depth : i % side, k = a_right == 1 ? i % depth : i / side;
+            const bool inside = first_row + m < M && k < count;
+            left[m][k] = inside ? a[(first_row + m) * a_down + (first + k) * a_right] : (REAL)0;
+        }
+        for (int i = threadIdx.x; i < side * depth; i += threads) {
+            const INDEX n = b_right == 1 ? i % side : i / depth, k = b_right == 1 ? i / side : i % depth;
+            const bool inside = first_column + n < N && k < count;
+            right[k][n] = inside ? b[(first + k) * b_down + (first_column + n) * b_right] : (REAL)0;
+        }
+        __syncthreads();
+#pragma unroll 8
+        for (INDEX k = 0; k < count; k++) sum += left[row][k] * right[k][column];
+    }
+    if (first_row + row < M && first_column + column < N) out[(first_row + row) * N + first_column + column] = sum;
+}
+
 // y[i] += b[i mod size]: tied, untied and dense biases alike.
 KERNEL add_bias(INDEX count, OUT y, IN b, INDEX size) {
     THREAD_OR_RETURN(i, count);

@@ -9,11 +9,13 @@ import math
 from typing import Any
 
 from .. import reference
-from .sizes import BLOCK
+from .sizes import BLOCK, REALS
 
 Array = Any
 
 SUMMED = 1024  # rows that one block adds up where that is all there is to do
+SMALL, DEPTH = 1 << 23, 256  # multiplications of a product, and of each of its sums, up to which it is a small one
+SQUARE = 16  # rows and columns of it that one block computes
 SIDE = 32  # columns that one block sums: a warp reads them together
 
 
@@ -24,8 +26,19 @@ class Layers:
         self.gpu = gpu
 
     def matmul(self, a: Array, b: Array) -> Array:
-        """a (M, K) times b (K, N), row by row; transposed views are not copied."""
-        return self.gpu.multiply(a, b, self.gpu.empty((a.shape[0], b.shape[1]), a.dtype))
+        """a (M, K) times b (K, N), row by row; transposed views are not copied.
+
+        cuBLAS takes 5 microseconds for the smallest product, so that small ones have a kernel of their own, which adds
+        float32 numbers in every precision.
+        """
+        (M, K), N = a.shape, b.shape[1]
+        out = self.gpu.empty((M, N), a.dtype)
+        left, right = _laid(a), _laid(b)
+        if not (left and right and a.dtype == b.dtype and a.dtype.name in REALS and K <= DEPTH and M * K * N <= SMALL):
+            return self.gpu.multiply(a, b, out)
+        blocks = -(-M // SQUARE) * -(-N // SQUARE)
+        self.gpu.launch_blocks("small_product", a.dtype, blocks, BLOCK, *left, *right, M, K, N, out)
+        return out
 
     def pixels(self, images: Array, dtype: Any, scale: float, shift: float) -> Array:
         """uint8 (N, H, W, C) -> the same in dtype, pixel * scale + shift."""
@@ -101,3 +114,11 @@ class Layers:
         y = self.gpu.empty(x.shape, x.dtype)
         self.gpu.launch(name, x.dtype, x.size, x, *more, y)
         return y
+
+
+def _laid(a: Array) -> tuple[Array, int, int] | None:
+    """a without gaps, as its rows or its columns lie in memory, and elements from a row of a, and from a column, to the
+    next; None where it has gaps."""
+    if a.flags.c_contiguous:
+        return a, a.shape[1], 1
+    return (a.T, 1, a.shape[0]) if a.flags.f_contiguous else None
