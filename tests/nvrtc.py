@@ -45,7 +45,7 @@ def compiled(code: str, options: tuple[str, ...], architecture: str) -> dict[str
     """What each kernel takes, by its name. Any warning fails the test, as an error does."""
     nvrtc, program = library(), ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None) == 0
-    flags = [f"--gpu-architecture={architecture}", "-std=c++17", "--ptxas-options=-v", *options]
+    flags = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *options]
     given = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
     status = nvrtc.nvrtcCompileProgram(program, len(flags), given)
     size = ctypes.c_size_t()

@@ -579,6 +579,23 @@ def test_convolutions_straight_from_the_image(case, batch, whole):
         assert_same(example.run(asarray, np.asarray, cuda.table(dtype="float64"), fuse(network)), expected, 1e-11)
 
 
+@pytest.mark.parametrize("kernel", ["correlate_direct", "kernel_gradient", "image_gradient"])
+def test_columns_take_the_place_of_a_kernel_that_does_not_start(kernel, fake_cuda):
+    table = cuda.table(dtype="float64")
+
+    def refused(code, options):
+        if f"KERNEL {kernel}(" in code:
+            raise RuntimeError("no such instruction")
+        return RawModule(code, options)
+
+    table.gpu.xp.RawModule = refused
+    message = f"the CUDA kernel {kernel} does not start .*no such instruction.*columns"
+    twice = [("two blocks", 2, "reals", "float64", asarray, np.asarray)] * 2
+    with pytest.warns(UserWarning, match=message) as told:
+        any(check(*case, tables=table) for case in twice)
+    assert len(told) == len(table.gpu._missing)
+
+
 LAYERS = {  # of the named networks: the convolution, the pool behind it, and what is computed straight from the image
     "single-filter": (Conv2D(1, 3), MaxPool2D(), (28, 28, 1), "y dw"),
     "two-conv, first": (Conv2D(8, 5), MaxPool2D(), (28, 28, 1), "y dw"),

@@ -8,6 +8,7 @@ table with exact ties: neither cuBLAS nor cuDNN promises that.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -88,6 +89,7 @@ class Gpu:
         self.xp = cupy
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._modules: dict[tuple[Any, ...], Any] = {}
+        self._missing: set[tuple[Any, ...]] = set()
         self.multiply = cublas.Products(cublas.load(), precision, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -127,6 +129,21 @@ class Gpu:
         """Run a kernel whose threads work together in blocks of that many, as `launch` does."""
         self._run(name, dtype, (blocks, threads), blocks * threads, args, sizes)
 
+    def starts(self, name: str, dtype: Any, sizes: Sizes) -> bool:
+        """Whether that kernel can be compiled and loaded; a warning says once why not."""
+        key = name, np.dtype(dtype).name, False, sizes
+        if key in self._functions:
+            return True
+        if key in self._missing:
+            return False
+        try:
+            self._function(*key)
+        except DeviceError as error:
+            self._missing.add(key)
+            warnings.warn(f"{error}; products with columns of the image take its place", stacklevel=4)
+            return False
+        return True
+
     def _run(self, name: str, dtype: Any, shape: tuple[int, int], count: int, args: Any, sizes: Sizes | None) -> None:
         """shape: blocks, and threads of each; count: the most that the kernel counts to, beside its arrays' sizes."""
         if not shape[0]:
@@ -139,10 +156,10 @@ class Gpu:
     def _function(self, name: str, dtype: str, wide: bool, sizes: Sizes | None) -> Any:
         key = name, dtype, wide, sizes
         if key not in self._functions:
-            if key[1:] not in self._modules:
-                self._modules[key[1:]] = self.xp.RawModule(code=source(sizes), options=options(dtype, wide))
             try:
                 with compiling.announced():
+                    if key[1:] not in self._modules:
+                        self._modules[key[1:]] = self.xp.RawModule(code=source(sizes), options=options(dtype, wide))
                     self._functions[key] = self._modules[key[1:]].get_function(name)
             except MemoryError:
                 raise

@@ -159,6 +159,8 @@ class Residual(NamedTuple):
 class Direct:
     """`correlation`, and `pooled_correlation`; what these kernels cannot do, or products do faster, goes to the others.
 
+    So does what a compiler or a driver refuses, with a warning.
+
     gpu: cuda.Gpu; otherwise: the forward of `correlation` with a residual of `columns`.
     """
 
@@ -194,7 +196,7 @@ class Direct:
         w, flipped = self.columns.stored(w, x.dtype)
         relu, bias, K = slope_at_zero is not None, b is not None, w.shape[3]
         problem = Problem(tuple(x.shape[1:]), K, window, pool, relu, bias, flipped, x.itemsize)
-        launch = forward(problem)
+        launch = self._starting("correlate_direct", x.dtype, forward(problem))
         if launch is None:
             return None
         shape = (x.shape[0], *problem.cells, K)
@@ -210,7 +212,8 @@ class Direct:
         """dx or None, dkernel, db or None."""
         x, problem, codes, slope_at_zero = residual
         w, dy = self.columns.stored(w, x.dtype)[0], self.gpu.dense(dy, x.dtype)
-        of_kernel, of_image = kernel_gradient(problem), image_gradient(problem)
+        of_kernel = self._starting("kernel_gradient", x.dtype, kernel_gradient(problem))
+        of_image = self._starting("image_gradient", x.dtype, image_gradient(problem)) if need_dx else None
         unpooled, seen = None, self.columns.residual(x, problem.window, 1, problem.flipped)
         if of_kernel is None or (need_dx and of_image is None):
             unpooled = self._unpooled(residual, dy)
@@ -230,6 +233,10 @@ class Direct:
         elif need_dx:
             dx = self.columns.image_gradient(seen, w, unpooled)
         return dx, dw[::-1, ::-1] if problem.flipped else dw, db
+
+    def _starting(self, name: str, dtype: Any, launch: Launch | None) -> Launch | None:
+        """The launch, if its kernel can be had."""
+        return launch if launch is not None and self.gpu.starts(name, dtype, launch.sizes) else None
 
     def _kernel_gradient(self, launch: Launch, residual: Residual, shape: Any, dy: Array) -> tuple[Array, Array | None]:
         """As kernels are stored; parts of the batch first, then their sum."""

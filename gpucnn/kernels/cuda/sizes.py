@@ -36,7 +36,7 @@ def source(sizes: Sizes | None = None) -> str:
 
 def options(dtype: str, wide: bool) -> tuple[str, ...]:
     """What the source is compiled with, for arrays of that type; wide: 64-bit indices."""
-    return f"-DREAL={REALS[dtype]}", f"-DINDEX={'long long' if wide else 'int'}"
+    return "-std=c++17", f"-DREAL={REALS[dtype]}", f"-DINDEX={'long long' if wide else 'int'}"
 
 
 def _text(name: str) -> str:
