@@ -22,9 +22,9 @@ __device__ inline REAL cell_of(const REAL* pixels, REAL bias, byte& code) {
 #pragma unroll
         for (INDEX k = 0; k < window; k++) {
             const REAL v = pixels[k * F] + bias;
-            if (v > best) {
+            if (v > best || v != v) {
                 best = v;
-                code = (byte)k;
+                code = v == v ? (byte)k : NOBODY;
             }
         }
         return best;

@@ -88,7 +88,7 @@ KERNEL bias_relu(INDEX count, OUT y, IN b, INDEX size, OUT activated) {
     THREAD_OR_RETURN(i, count);
     const REAL v = y[i] + b[i % size];
     y[i] = v;
-    activated[i] = v > 0 ? v : (REAL)0;
+    activated[i] = v <= 0 ? (REAL)0 : v;
 }
 
 // The gradient of both: dx, and the sums of its rows, as sum_rows has them.

@@ -55,6 +55,7 @@ KERNEL max_pool_all_backward(INDEX count, IN x, IN y, IN dy, OUT dx) {
 }
 
 // max over each window of relu(x + b), and who gets the gradient: the first largest after the ReLU. Without padding.
+// NaN wins, and equals nobody.
 KERNEL bias_relu_max_pool(INDEX count, IN x, IN b, OUT y, byte* __restrict__ codes) {
     THREAD_OR_RETURN(k, count);
     INDEX n = k;
@@ -65,9 +66,9 @@ KERNEL bias_relu_max_pool(INDEX count, IN x, IN b, OUT y, byte* __restrict__ cod
     for (INDEX i = 0; i < I; i++) {
         for (INDEX j = 0; j < J; j++) {
             const REAL v = x[corner + (i * W + j) * C] + b[c];
-            if (v > best) {
+            if (v > best || v != v) {
                 best = v;
-                winner = i * J + j;
+                winner = v == v ? i * J + j : NOBODY;
             }
         }
     }
@@ -80,7 +81,7 @@ KERNEL bias_relu_max_pool_all_backward(INDEX count, IN x, IN b, IN y, IN dy, REA
     THREAD_OR_RETURN(k, count);
     INDEX n = k;
     const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
-    const REAL v = x[k] + b[c], after = v > 0 ? v : (REAL)0;
+    const REAL v = x[k] + b[c], after = v <= 0 ? (REAL)0 : v;
     REAL sum = 0;
     EACH_WINDOW_THAT_SEES(h + top, w + left) {
         const INDEX at = ((n * P + p) * Q + q) * C + c;
