@@ -38,6 +38,7 @@ CASES = {
     "conv depthwise": ((Conv2D(3, (2, 3), groups=3),), (6, 5, 3)),
     "conv depthwise times two": ((Conv2D(6, 3, 2, padding="same", groups=3),), (7, 5, 3)),
     "conv groups dilated padded": ((Conv2D(4, 2, padding=1, dilation=2, groups=2, bias="untied"),), (6, 6, 2)),
+    "conv and relu": ((Conv2D(3, (3, 2), flip=True), ReLU(), Conv2D(2, 2), ReLU(0.0)), (6, 7, 2)),
     "conv untied": ((Conv2D(3, (3, 2), bias="untied"),), (6, 7, 1)),
     "conv untied strided": ((Conv2D(3, 3, 2, bias="untied", padding="same"),), (6, 7, 2)),
     "conv no bias": ((Conv2D(3, 3, bias=None),), (6, 6, 2)),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import hashlib
 import itertools
 import operator
 import os
@@ -33,7 +34,10 @@ import pytest
 from gpucnn.kernels.cuda import cublas
 
 FLAGS = os.environ.get("GPUCNN_TEST_CXXFLAGS", "").split()
+WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function", "-fno-strict-aliasing")
+ALIGNMENT = 256  # bytes
 SHIM = Path(__file__).with_name("cuda_shim.h")
+KEPT = Path(__file__).parent.parent / ".pytest_cache" / "kernels"  # compiled before: most of the tests' time
 TYPES = {"long long": np.int64, "int": np.int32, "double": np.float64, "float": np.float32, "byte": np.uint8}
 CTYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float64: ctypes.c_double, np.float32: ctypes.c_float}
 VIEWS = {"reshape", "transpose", "flip", "ravel", "empty_like", "shape", "ndim", "size"}
@@ -159,14 +163,23 @@ def empty(shape: Any, dtype: Any) -> Array:
     """Full of what is surely wrong."""
     shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(size, np.uint8) if allocator is None else allocator(size).mem.bytes
+    memory = aligned(size) if allocator is None else allocator(size).mem.bytes
     memory[:size] = 0xFF  # NaN, or -1
     return memory[:size].view(dtype).reshape(shape).view(Array)
 
 
+def aligned(size: int) -> np.ndarray:
+    """Bytes that begin where a GPU's memory would: kernels read four numbers at once from there."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size]
+
+
 def asarray(a: Any) -> Array:
     _not_recordable("a copy from the host")
-    return np.array(a).view(Array)
+    made = empty(np.shape(a), np.asarray(a).dtype)
+    np.copyto(made, a)
+    return made
 
 
 def asnumpy(a: Any) -> np.ndarray:
@@ -204,7 +217,7 @@ class RawModule:
 def signatures(code: str) -> dict[str, list[str]]:
     """The parameters of each kernel, with what their macros stand for."""
     macros = dict(re.findall(r"^#define (\w+) (.*)$", code, re.MULTILINE))
-    found = re.findall(r"^KERNEL (\w+)\(([^)]*)\)", code, re.MULTILINE)
+    found = re.findall(r"^(?:BLOCK_)?KERNEL (\w+)\(([^)]*)\)", code, re.MULTILINE)
     plain = {name: re.sub(r"\w+", lambda word: macros.get(word[0], word[0]), text) for name, text in found}
     return {name: [" ".join(each.split()) for each in text.split(",")] for name, text in plain.items()}
 
@@ -213,19 +226,26 @@ def signatures(code: str) -> dict[str, list[str]]:
 def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed: the kernels cannot be run on the CPU")
-    folder = Path(tempfile.mkdtemp())
-    parts = [f'#include "{SHIM}"', code]
+    parts = [SHIM.read_text(encoding="utf-8"), code]
     for name, parameters in signatures(code).items():
         names = ", ".join(each.rsplit(" ", 1)[1].lstrip("*") for each in parameters)
         head = f'extern "C" void run_{name}(unsigned grid, unsigned block, {", ".join(parameters)})'
-        parts.append(f"{head} {{ launch(grid, block, [&] {{ {name}({names}); }}); }}")
-    (folder / "kernels.cpp").write_text("\n".join(parts), encoding="utf-8")
-    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", *options, *FLAGS]
-    done = subprocess.run(
-        [*command, "-o", folder / "kernels.so", folder / "kernels.cpp"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(folder / "kernels.so"))
+        launch = "launch_together" if f"BLOCK_KERNEL {name}(" in code else "launch"
+        parts.append(f"{head} {{ {launch}(grid, block, [&] {{ {name}({names}); }}); }}")
+    text = "\n".join(parts)
+    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", *WARNINGS, *options, *FLAGS]
+    kept = KEPT / hashlib.sha256("\n".join([*command, text]).encode()).hexdigest()
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            source, made = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
+            source.write_text(text, encoding="utf-8")
+            done = subprocess.run([*command, "-o", made, source], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            KEPT.mkdir(parents=True, exist_ok=True)
+            moved = KEPT / f"{os.getpid()}"
+            shutil.copy(made, moved)
+            moved.replace(kept)  # at once: another process may look for it
+    return ctypes.CDLL(str(kept))
 
 
 def _launch(name: str, function: Any, parameters: Any, grid: Any, block: Any, arguments: Any) -> None:
@@ -301,7 +321,7 @@ class Memory:
     alive: weakref.WeakSet[Memory] = weakref.WeakSet()  # noqa: RUF012
 
     def __init__(self, size: int) -> None:
-        self.bytes = np.empty(size, np.uint8)
+        self.bytes = aligned(size)
         Memory.alive.add(self)
 
     @classmethod
@@ -479,13 +499,21 @@ def module() -> types.ModuleType:
     return cupy
 
 
-@pytest.fixture
-def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCublas:
+@contextlib.contextmanager
+def as_cuda() -> Iterator[FakeCublas]:
     """A CUDA device in this process, without cuDNN; the library that it multiplies with."""
     import sys
 
     library = FakeCublas()
-    monkeypatch.setitem(sys.modules, "cupy", module())
-    monkeypatch.setitem(sys.modules, "cudnn", None)
-    monkeypatch.setattr(cublas, "load", lambda: library)
-    return library
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", module())
+        patch.setitem(sys.modules, "cudnn", None)
+        patch.setattr(cublas, "load", lambda: library)
+        yield library
+
+
+@pytest.fixture
+def fake_cuda() -> Iterator[FakeCublas]:
+    """`as_cuda` for one test."""
+    with as_cuda() as library:
+        yield library

@@ -7,28 +7,51 @@ import dataclasses
 import itertools
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
+import nvrtc
+import predicted
 import pytest
 import special
 from cases import CASES, fuse, kept
 from conftest import usable_gpu
-from fake_cuda import asarray, fake_cuda, signatures
+from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, signatures
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
-from gpucnn.errors import DeviceError
+from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cuda
-from gpucnn.kernels.cuda import cublas
+from gpucnn.kernels.cuda import columns as cuda_columns
+from gpucnn.kernels.cuda import cublas, direct
 from gpucnn.kernels.cuda import layers as cuda_layers
+from gpucnn.kernels.cuda import pools as cuda_pools
+from gpucnn.kernels.cuda.sizes import Sizes, placed, side_by_side
 from gpucnn.kernels.cuda.step import pack
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
+from gpucnn.networks import NETWORKS
+from gpucnn.ops.window import Window
 from gpucnn.optimizers import SGD, Adam, AdamW
 
-CODE = cuda.source()
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
+POOL, CONVOLUTION = placed(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
+OF_COLUMNS = (("d", 1), ("e", 1), ("G", 4), ("flipped", 0))
+NARROW = direct.Problem((9, 8, 4), 5, Window((3, 3)), Window((2, 2), (2, 2)), True, True, False, 8)
+SIZES = {
+    "layers": None,
+    "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
+    "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
+    "max pools": Sizes(("max_pools.cu",), POOL),
+    "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1))),
+    "direct": direct.forward(NARROW).sizes,
+    "direct, kernel's gradient": direct.kernel_gradient(NARROW).sizes,
+    "direct, image's gradient": direct.image_gradient(NARROW).sizes,
+}
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 
 __all__ = ["fake_cuda"]
@@ -76,27 +99,37 @@ def check(case, batch, draw, dtype, put, fetch, *, tables=None):
     example = Example(Network(shape, layers), batch, draw, dtype)
     expected = example.run(np.array, np.asarray, REFERENCE)
     table = tables or cuda.table(dtype=dtype)
-    for network in {example.network, fuse(example.network)}:
+    for network in {example.network, fuse(example.network), rewritten(example.network, table)}:
         assert_same(example.run(put, fetch, table, network), expected, TOLERANCE[dtype])
 
 
+def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
+    """What a training step of the named network compiles, as (code, options)."""
+    found: dict[tuple[str, tuple[str, ...]], None] = {}
+    table = cuda.table()
+    table.gpu.xp.RawModule = lambda code, options: found.setdefault((code, options)) or RawModule(code, options)
+    predicted.run_step(table, network, 2)
+    return found
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(network, fake_cuda):
+    nvrtc.library()
+    for code, options in compiled_by_a_step(network):
+        for architecture in nvrtc.ARCHITECTURES:
+            uses = nvrtc.compiled(code, options, architecture)
+            assert uses.keys() == signatures(code).keys()
+            for name, use in uses.items():
+                assert use.stack == use.spilled == 0, f"{name} on {architecture}: {use}"
+                assert use.shared <= 48 * 1024, f"{name}: {use}"
+
+
 @pytest.mark.parametrize(("dtype", "wide"), VARIANTS)
-def test_the_source_compiles_for_a_gpu(dtype, wide):
-    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
-    try:
-        nvrtc.getVersion()
-    except Exception as error:
-        pytest.skip(f"NVRTC is not installed: {error}")
-    program = nvrtc.createProgram(CODE, "kernels.cu", (), ())
-    flags = ("--gpu-architecture=sm_90", "-std=c++17", *cuda.options(dtype, wide))
-    try:
-        nvrtc.compileProgram(program, flags)
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program))
-    assert nvrtc.getProgramLog(program).strip("\0\n ") == "", "a warning"
-    code = nvrtc.getCUBIN(program)
-    for name in signatures(CODE):
-        assert name.encode() in code
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_each_file_compiles_for_every_type(sizes, dtype, wide):
+    code = cuda.source(sizes)
+    for architecture in nvrtc.ARCHITECTURES:
+        assert nvrtc.compiled(code, cuda.options(dtype, wide), architecture).keys() == signatures(code).keys()
 
 
 def test_every_name_of_cupy_that_is_used_is_there():
@@ -112,9 +145,14 @@ def test_every_name_of_cupy_that_is_used_is_there():
     assert hasattr(cupy.cuda.Graph, "launch")
 
 
-def test_every_kernel_is_launched_with_a_name_that_exists():
-    assert {"pixels", "columns_of_image", "adam", "pack"} <= set(signatures(CODE))
-    assert CODE.count("KERNEL ") == len(signatures(CODE)) + 1  # and the macro's definition
+def test_no_kernel_is_overlooked():
+    """The stand-in finds kernels by their first lines."""
+    for sizes in SIZES.values():
+        code = cuda.source(sizes)
+        assert code.count("\nKERNEL ") + code.count("\nBLOCK_KERNEL ") == len(signatures(code))
+        assert code.count("__global__") == 2  # both macros' definitions
+    seen = {file for sizes in SIZES.values() if sizes for file in sizes.files} | {"common.cu", "layers.cu", "step.cu"}
+    assert seen == {each.name for each in Path(cuda.__file__).parent.glob("*.cu")}
 
 
 @pytest.mark.parametrize("draw", ["reals", "small integers"])
@@ -142,13 +180,13 @@ def test_indices_of_64_bits_give_the_same_numbers(case, fake_cuda, monkeypatch):
 @pytest.mark.parametrize("case", ["conv same", "conv groups", "conv depthwise times two", "conv 1x1"])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_batch_may_be_taken_in_parts(case, batch, fake_cuda, monkeypatch):
-    monkeypatch.setattr(cuda_layers, "COLUMNS", 1)
+    monkeypatch.setattr(cuda_columns, "COLUMNS", 1)
     check(case, batch, "reals", "float64", asarray, np.asarray)
 
 
 @pytest.mark.parametrize("case", ["max pool", "max pool overlap", "block", "block all ties", "block overlap"])
 def test_pools_too_large_for_their_codes_go_to_the_reference(case, fake_cuda, monkeypatch):
-    monkeypatch.setattr(cuda_layers, "CODES", 2)
+    monkeypatch.setattr(cuda_pools, "CODES", 2)
     check(case, 2, "small integers", "float64", asarray, np.asarray)
 
 
@@ -228,10 +266,25 @@ def test_inputs_with_gaps_are_copied(fake_cuda):
     assert_same(*found, 1e-11)
 
 
+@pytest.mark.parametrize("shift", [0, 1, 4])
+def test_four_numbers_are_copied_at_once_only_from_where_that_can_be(shift, fake_cuda):
+    rng, gpu = np.random.default_rng(0), cuda.Gpu()
+    columns, window = cuda_columns.Columns(gpu), Conv2D(3, 3, padding="same").window_of((5, 4, 8))
+    memory, w = asarray(np.zeros(shift + 2 * 5 * 4 * 8)), rng.standard_normal((3, 3, 8, 3))
+    x, dy = rng.standard_normal((2, 5, 4, 8)), rng.standard_normal((2, 5, 4, 3))
+    memory[shift:] = x.ravel()
+    here = memory[shift:].reshape(x.shape)
+    assert side_by_side(gpu, 8, arrays=(here,)) == (1 if shift == 1 else 4)
+    y, seen = columns.correlate(here, asarray(w), window, 1)
+    found = y, *columns.correlate_backward(seen, asarray(w), asarray(dy), True)
+    expected, seen = REFERENCE.correlation.forward(x, w, window, 1)
+    assert_same(found, (expected, *REFERENCE.correlation.backward(seen, w, dy, True)), 1e-11)
+
+
 def test_a_turned_kernel_and_its_gradient_are_not_copied(fake_cuda):
-    layers, w = cuda_layers.Layers(cuda.Gpu()), asarray(np.arange(24.0).reshape(3, 2, 1, 4))
+    layers, w = cuda_columns.Columns(cuda.Gpu()), asarray(np.arange(24.0).reshape(3, 2, 1, 4))
     turned = np.flip(w, axis=(0, 1))
-    stored, flipped = layers._stored(turned, w.dtype)
+    stored, flipped = layers.stored(turned, w.dtype)
     assert flipped
     assert np.shares_memory(stored, w)
     x, window = asarray(np.ones((2, 5, 5, 1))), Conv2D(4, (3, 2)).window_of((5, 5))
@@ -266,6 +319,33 @@ def test_products_of_views(of_a, of_b, shape, fake_cuda):
     gpu.multiply(a, b, out, add=True)
     np.testing.assert_allclose(out, 2 * np.asarray(a) @ np.asarray(b), rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(whole[:, [0, -1]], 1)
+
+
+@given(
+    *(st.integers(0, 70), st.integers(0, 300), st.integers(1, 40)),
+    *(st.sampled_from([asarray, lambda a: asarray(a.T).T, lambda a: asarray(np.hstack([a, a]))[:, : a.shape[1]]]),) * 2,
+    st.sampled_from(["float32", "float64"]),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_small_products(M, K, N, put_a, put_b, dtype):
+    rng = np.random.default_rng(M + 71 * K)
+    a, b = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
+    with as_cuda():
+        layers = cuda_layers.Layers(cuda.Gpu())
+        found = layers.matmul(put_a(a), put_b(b))
+    assert found.dtype == dtype
+    assert found.flags.c_contiguous
+    exact, size = a.astype(float) @ b.astype(float), np.abs(a).astype(float) @ np.abs(b)
+    np.testing.assert_array_less(np.abs(found - exact), np.finfo(dtype).eps * (K + 1) * size + 1e-300)
+
+
+def test_small_products_are_not_left_to_cublas(fake_cuda):
+    layers = cuda_layers.Layers(cuda.Gpu())
+    layers.matmul(asarray(np.ones((128, 256))), asarray(np.ones((256, 128))))
+    assert not fake_cuda.computed
+    layers.matmul(asarray(np.ones((128, 257))), asarray(np.ones((257, 1))))
+    layers.matmul(asarray(np.ones((512, 256))), asarray(np.ones((256, 128))))
+    assert len(fake_cuda.computed) == 2
 
 
 @pytest.mark.parametrize("precision", cublas.PRECISIONS)
@@ -346,7 +426,6 @@ def test_a_gradient_of_another_type_is_converted(case, fake_cuda):
 
 def test_the_numbers_of_cublas_are_those_of_its_header():
     from importlib.util import find_spec
-    from pathlib import Path
 
     places = [Path(each) for each in (find_spec("nvidia").submodule_search_locations if find_spec("nvidia") else [])]
     headers = [header for place in places for header in place.rglob("cublas_api.h")]
@@ -358,7 +437,7 @@ def test_the_numbers_of_cublas_are_those_of_its_header():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("classes", [1, 2, 10])
+@pytest.mark.parametrize("classes", [1, 2, 10, 32, 33, 100])
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), BinaryCrossEntropy()])
 def test_losses_in_one_launch(loss, classes, dtype, fake_cuda):
     rng, losses = np.random.default_rng(5), cuda.table(dtype=dtype).losses
@@ -367,7 +446,8 @@ def test_losses_in_one_launch(loss, classes, dtype, fake_cuda):
     labels = rng.integers(0, classes, 300)
     found = losses[type(loss)](asarray(z), asarray(labels))
     assert_same(found, loss(z, labels), TOLERANCE[dtype])
-    np.testing.assert_allclose(found[0], loss(z, labels)[0], rtol=1e-4 if dtype == "float32" else 1e-10)
+    exact = loss(z.astype(np.longdouble), labels)[0]
+    np.testing.assert_allclose(found[0], exact, rtol=1e-4 if dtype == "float32" else 1e-10, atol=1e-300)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -443,3 +523,131 @@ def test_every_case_on_a_gpu(case, draw, dtype):
     import cupy
 
     check(case, 3, draw, dtype, cupy.asarray, cupy.asnumpy)
+
+
+@given(
+    rows=st.integers(0, 700),
+    K=st.integers(1, 70),
+    summed=st.integers(1, 800),
+    pooled=st.booleans(),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_rows_are_summed_by_blocks_in_a_fixed_order(rows, K, summed, pooled):
+    rng = np.random.default_rng(rows * 71 + K)
+    x, codes = rng.standard_normal((rows, K)).astype(np.float32), rng.choice([0, 3, 254, 255], (rows, K))
+    given = (asarray(codes.astype(np.uint8)), 0.5) if pooled else ()
+    with as_cuda(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_layers, "SUMMED", summed)
+        layers = cuda_layers.Layers(cuda.Gpu())
+        found = layers.sum(asarray(x), K, *given)
+        again = layers.sum(asarray(x), K, *given)
+    kept_x = x * np.select([codes == 255, codes == 254], [0, 0.5], 1) if pooled else x
+    exact = kept_x.astype(np.float64).sum(0)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, again)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6 * np.abs(kept_x).sum(0).max(initial=1e-30))
+
+
+@st.composite
+def convolutions(draw):
+    """A convolution of few filters with what follows it, and the size of the image."""
+    size = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    kernel, stride, dilation = draw(size), draw(st.sampled_from([1, 1, (2, 1), 2])), draw(st.sampled_from([1, 1, 2]))
+    padding = draw(st.sampled_from(["valid", "same", "full", ((0, 1), (2, 0))]))
+    K, C = draw(st.integers(1, 19)), draw(st.integers(1, 5))
+    shape = draw(st.integers(8, 15)), draw(st.integers(8, 15)), C
+    flip = draw(st.booleans())
+    convolution = Conv2D(K, kernel, stride, padding, dilation, flip=flip)
+    pool = draw(st.sampled_from([None, (2, 2), (1, 3), (3, 2)]))
+    followed = () if pool is None else (MaxPool2D(pool, draw(st.sampled_from([None, 1, (2, 3)]))),)
+    relu = (ReLU(draw(st.sampled_from([0.0, 0.5, 1.0]))),) if draw(st.booleans()) else ()
+    return (convolution, *relu, *followed), shape
+
+
+@given(case=convolutions(), batch=st.integers(1, 3), whole=st.booleans())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_convolutions_straight_from_the_image(case, batch, whole):
+    layers, shape = case
+    try:
+        network = Network(shape, layers)
+        network.shapes()
+    except ShapeError:
+        return
+    example = Example(network, batch, "small integers" if whole else "reals", "float64")
+    expected = example.run(np.array, np.asarray, REFERENCE)
+    with as_cuda():
+        assert_same(example.run(asarray, np.asarray, cuda.table(dtype="float64"), fuse(network)), expected, 1e-11)
+
+
+@pytest.mark.parametrize("kernel", ["correlate_direct", "kernel_gradient", "image_gradient"])
+def test_columns_take_the_place_of_a_kernel_that_does_not_start(kernel, fake_cuda):
+    table = cuda.table(dtype="float64")
+
+    def refused(code, options):
+        if f"KERNEL {kernel}(" in code:
+            raise RuntimeError("no such instruction")
+        return RawModule(code, options)
+
+    table.gpu.xp.RawModule = refused
+    message = f"the CUDA kernel {kernel} does not start .*no such instruction.*columns"
+    twice = [("two blocks", 2, "reals", "float64", asarray, np.asarray)] * 2
+    with pytest.warns(UserWarning, match=message) as told:
+        any(check(*case, tables=table) for case in twice)
+    assert len(told) == len(table.gpu._missing)
+
+
+LAYERS = {  # of the named networks: the convolution, the pool behind it, and what is computed straight from the image
+    "single-filter": (Conv2D(1, 3), MaxPool2D(), (28, 28, 1), "y dw"),
+    "two-conv, first": (Conv2D(8, 5), MaxPool2D(), (28, 28, 1), "y dw"),
+    "two-conv, second": (Conv2D(16, 5), MaxPool2D(), (12, 12, 8), "y dw dx"),
+    "two-conv-wide, first": (Conv2D(32, 5, padding="same"), MaxPool2D(), (28, 28, 1), "y dw"),
+    "two-conv-wide, second": (Conv2D(64, 5, padding="same"), MaxPool2D(), (14, 14, 32), ""),
+    "fast, second": (Conv2D(64, 5), MaxPool2D(), (12, 12, 32), ""),
+    "avgpool-96, second": (Conv2D(6, 5), None, (12, 12, 4), "y dw dx"),
+    "vgg-small, first": (Conv2D(64, 3, padding="same"), None, (32, 32, 3), "y"),
+    "vgg-small, second": (Conv2D(64, 3, padding="same"), MaxPool2D(), (32, 32, 64), ""),
+}
+
+
+def problem_of(convolution, pool, shape, itemsize=4):
+    window = convolution.window_of(shape)
+    pool = pool and pool.window_of(convolution.out_shape(shape))
+    return direct.Problem(shape, convolution.filters, window, pool, pool is not None, True, False, itemsize)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_which_layers_are_computed_straight_from_the_image(name):
+    *layer, chosen = LAYERS[name]
+    problem = problem_of(*layer)
+    rules = {"y": direct.forward, "dw": direct.kernel_gradient}
+    rules |= {"dx": direct.image_gradient} if problem.image[2] > 3 else {}
+    assert " ".join(name for name, rule in rules.items() if rule(problem)) == chosen
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if "y" in LAYERS[name][-1]])
+def test_float32_is_as_exact_as_a_plain_sum_of_float32(name, fake_cuda):
+    """At most four times as far from float64's, layer by layer; and the same bits in two runs."""
+    convolution, pool, shape, _ = LAYERS[name]
+    network = fuse(Network(shape, (convolution, ReLU(), pool) if pool else (convolution,)))
+    example = Example(network, 4, "reals", "float32")
+    found = example.run(asarray, np.asarray, cuda.table())
+    for a, b in zip(found, example.run(asarray, np.asarray, cuda.table()), strict=True):
+        np.testing.assert_array_equal(a, b)
+    x, theta, dy = (a.astype(np.float64) for a in (example.x, example.theta, example.dy))
+    plain = [np.asarray(a, np.float64) for a in one_after_the_other(network, example)]
+    example.x, example.theta, example.dy = x, theta, dy
+    exact = example.run(np.array, np.asarray, REFERENCE)
+    for ours, theirs, right in zip(found, plain, exact, strict=True):
+        assert np.abs(ours - right).max() <= 4 * np.abs(theirs - right).max()
+
+
+def one_after_the_other(network, example):
+    """The network on the reference, each product as a sum of float32 numbers one after the other."""
+
+    def matmul(a, b):
+        total = np.zeros((a.shape[0], b.shape[1]), np.float32)
+        for k in range(a.shape[1]):
+            total += a[:, k, None] * b[None, k]
+        return total
+
+    return example.run(np.array, np.asarray, dataclasses.replace(REFERENCE, matmul=matmul), network)

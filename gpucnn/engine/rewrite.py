@@ -6,13 +6,13 @@ Layers of gpucnn's own become blocks with fewer passes over memory; layers from 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..kernels import REFERENCE, Context, Kernels
-from ..layers import Conv2D, Layer, MaxPool2D, ReLU
+from ..layers import Conv2D, Dense, Layer, MaxPool2D, ReLU
 from ..layers.base import Gradients, is_own
 from ..network import Network
-from ..ops.window import Window
 from .converted import Converted
 
 
@@ -31,9 +31,17 @@ class _Block(Layer):
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         return self.convolution.multiply_adds(in_shape)
 
-    def _correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any, Window]:
-        window = self.pool.window_of(self.convolution.out_shape(context.kernels.image_shape(x)))
-        return *self.convolution.correlate_for_pool(params, x, context, window, self.pool.ties), window
+    def _forward(self, params: Any, x: Any, slope_at_zero: float | None, context: Context) -> tuple[Any, Any]:
+        convolution, kernels = self.convolution, context.kernels
+        window = convolution.window_of(kernels.image_shape(x))
+        pool = self.pool.window_of(convolution.out_shape(kernels.image_shape(x)))
+        settings = window, convolution.groups, slope_at_zero, pool, self.pool.ties
+        return kernels.pooled_correlation(x, convolution.oriented(params["kernel"]), params["bias"], *settings)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        kernel = self.convolution.oriented(params["kernel"])
+        dx, dkernel, db = context.kernels.pooled_correlation_backward(residual, kernel, dy, need_dx)
+        return dx, {"kernel": self.convolution.oriented(dkernel), "bias": db}
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,7 @@ class ConvReLUMaxPool(_Block):
     pool: MaxPool2D
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        y, seen, window = self._correlate(params, x, context)
-        y, pooled = context.kernels.bias_relu_max_pool.forward(
-            y, params["bias"], self.activation.slope_at_zero, window, self.pool.ties
-        )
-        return y, (seen, pooled)
-
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        seen, pooled = residual
-        dy, db = context.kernels.bias_relu_max_pool.backward(pooled, dy)
-        dx, dparams = self.convolution.correlate_backward(params, seen, dy, context, need_dx=need_dx)
-        return dx, dparams | {"bias": db}
+        return self._forward(params, x, self.activation.slope_at_zero, context)
 
 
 @dataclass(frozen=True)
@@ -66,16 +64,39 @@ class ConvMaxPool(_Block):
     pool: MaxPool2D
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        y, seen, window = self._correlate(params, x, context)
-        y, pooled = context.kernels.max_pool.forward(y, window, self.pool.ties)
-        y, added = context.kernels.bias.forward(y, params["bias"])
-        return y, (seen, pooled, added)
+        return self._forward(params, x, None, context)
+
+
+@dataclass(frozen=True)
+class BiasReLU(Layer):
+    """A convolution or dense layer, whose bias is added together with the ReLU behind it."""
+
+    layer: Conv2D | Dense
+    activation: ReLU
+
+    @cached_property
+    def _product(self) -> Layer:
+        """The layer without its bias."""
+        return replace(self.layer, bias=None) if isinstance(self.layer, Conv2D) else replace(self.layer, bias=False)
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.layer.init(in_shape, rng)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        return self.layer.multiply_adds(in_shape)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, seen = self._product.forward(params, x, context)
+        y, joined = context.kernels.bias_relu(y, params["bias"], self.activation.slope_at_zero)
+        return y, (seen, joined)
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        seen, pooled, added = residual
-        db = context.kernels.bias.backward(added, dy)
-        dy = context.kernels.max_pool.backward(pooled, dy)
-        dx, dparams = self.convolution.correlate_backward(params, seen, dy, context, need_dx=need_dx)
+        seen, joined = residual
+        dy, db = context.kernels.bias_relu_backward(joined, dy)
+        dx, dparams = self._product.backward(params, seen, dy, context, need_dx=need_dx)
         return dx, dparams | {"bias": db}
 
 
@@ -91,6 +112,8 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
         layer = network.layers[k]
         fused = blocks and kernels.name != REFERENCE.name
         block, length = _block(network.layers[k : k + 3], shapes[k]) if fused else (None, 1)
+        if block is None and fused and kernels.joins_bias_and_relu:
+            block, length = _joined(network.layers[k : k + 2])
         if block is None:
             speaks = is_own(layer) or getattr(layer, "speaks_table", False)
             inner = rewritten(layer, kernels, blocks=blocks) if type(layer) is Network else layer
@@ -118,3 +141,11 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
         return None, 1
     padded = block.pool.window_of(block.convolution.out_shape(in_shape)).is_padded
     return (block, length) if block.convolution.bias == "tied" and not padded else (None, 1)
+
+
+def _joined(layers: tuple[Layer, ...]) -> tuple[Layer | None, int]:
+    """The same for a layer with one bias for each channel, or unit, and a ReLU."""
+    kinds = tuple(map(type, layers))
+    biased = kinds == (Dense, ReLU) and layers[0].bias  # type: ignore[attr-defined]
+    tied = kinds == (Conv2D, ReLU) and layers[0].bias == "tied"  # type: ignore[attr-defined]
+    return (BiasReLU(*layers), 2) if biased or tied else (None, 1)  # type: ignore[arg-type]

@@ -78,8 +78,10 @@ class Kernels:
 
     exact_ties            whether outputs of a convolution with equal surroundings are equal to the last bit, because a
                           pool sends the gradient to all that are (`MaxPool2D(ties="all")`)
+    joins_bias_and_relu   whether `bias_relu` takes fewer passes than its two verbs
 
-    What a training step asks beside its layers is a method: `begin`, `gather`, `collect`.
+    What is made of other verbs, and what a training step asks beside its layers, is a method: `pooled_correlation`,
+    `bias_relu`; `begin`, `gather`, `collect`.
     """
 
     name: str = "reference"
@@ -101,6 +103,44 @@ class Kernels:
     matmul: Callable[[Any, Any], Any] = reference.matmul
     losses: Mapping[type, Callable[[Any, Any], tuple[Any, Any]]] = field(default_factory=dict)
     updates: Mapping[type, Callable[..., None]] = field(default_factory=dict)
+    joins_bias_and_relu: bool = False
+
+    def pooled_correlation(
+        self, x: Any, w: Any, b: Any, window: Any, groups: int, slope_at_zero: float | None, pool: Any, ties: str
+    ) -> tuple[Any, Any]:
+        """correlation, bias (K,), ReLU and max pool, whose window is not padded, as one -> image, residual.
+
+        slope_at_zero None: no ReLU; then ties are "first", because the bias is added to the maxima alone.
+        """
+        y, seen = self.correlation_for_pool(x, w, window, groups, pool, ties)
+        if slope_at_zero is not None:
+            y, pooled = self.bias_relu_max_pool.forward(y, b, slope_at_zero, pool, ties)
+            return y, (seen, pooled, None)
+        y, pooled = self.max_pool.forward(y, pool, ties)
+        y, added = self.bias.forward(y, b)
+        return y, (seen, pooled, (added,))
+
+    def pooled_correlation_backward(self, residual: Any, w: Any, dy: Any, need_dx: bool) -> tuple[Any, Any, Any]:
+        """dx or None, dkernel, db."""
+        seen, pooled, added = residual
+        if added is None:
+            dy, db = self.bias_relu_max_pool.backward(pooled, dy)
+        else:
+            db = self.bias.backward(added[0], dy)
+            dy = self.max_pool.backward(pooled, dy)
+        return *self.correlation.backward(seen, w, dy, need_dx), db
+
+    def bias_relu(self, y: Any, b: Any, slope_at_zero: float) -> tuple[Any, Any]:
+        """bias (K,), which may overwrite the array, and ReLU as one -> array, residual."""
+        y, added = self.bias.forward(y, b)
+        y, seen = self.relu.forward(y, slope_at_zero)
+        return y, (added, seen)
+
+    def bias_relu_backward(self, residual: Any, dy: Any) -> tuple[Any, Any]:
+        """dx, db."""
+        added, seen = residual
+        dy = self.relu.backward(seen, dy)
+        return dy, self.bias.backward(added, dy)
 
     def begin(self, batch: Any, lr: float, step: int, optimizer: Any, held: Moment | None = None) -> Moment:
         """The moment of update number `step`, from 1, by the examples `batch` (indices).

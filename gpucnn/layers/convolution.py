@@ -100,20 +100,14 @@ class Conv2D(Layer):
     def correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         """`forward` without the bias."""
         window = self.window_of(context.kernels.image_shape(x))
-        return context.kernels.correlation.forward(x, self._oriented(params["kernel"]), window, self.groups)
-
-    def correlate_for_pool(self, params: Any, x: Any, context: Context, pool: Window, ties: str) -> tuple[Any, Any]:
-        """`correlate`, for `bias_relu_max_pool` with that window. `correlate_backward` is the gradient of both."""
-        kernels, kernel = context.kernels, self._oriented(params["kernel"])
-        window = self.window_of(kernels.image_shape(x))
-        return kernels.correlation_for_pool(x, kernel, window, self.groups, pool, ties)
+        return context.kernels.correlation.forward(x, self.oriented(params["kernel"]), window, self.groups)
 
     def correlate_backward(
         self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool
     ) -> tuple[Any, dict[str, Any]]:
-        dx, dkernel = context.kernels.correlation.backward(residual, self._oriented(params["kernel"]), dy, need_dx)
-        return dx, {"kernel": self._oriented(dkernel)}
+        dx, dkernel = context.kernels.correlation.backward(residual, self.oriented(params["kernel"]), dy, need_dx)
+        return dx, {"kernel": self.oriented(dkernel)}
 
-    def _oriented(self, kernel: Any) -> Any:
+    def oriented(self, kernel: Any) -> Any:
         """The kernel as the correlation wants it; its own inverse, so gradients come back through it too."""
         return ops.rotate180(kernel) if self.flip else kernel

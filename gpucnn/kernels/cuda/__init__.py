@@ -8,9 +8,9 @@ table with exact ties: neither cuBLAS nor cuDNN promises that.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,18 @@ from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ...optimizers import SGD, Adam, AdamW
 from .. import Pair
 from . import compiling, cublas, step
+from .columns import Columns
 from .cudnn import Convolutions
+from .direct import Direct
 from .in_order import InOrder
 from .layers import Layers
+from .pools import Pools
+from .sizes import BLOCK, Sizes, options, source
 from .step import CudaKernels
 
 Array = Any
 
-SOURCES = ("common.cu", "layers.cu", "in_order.cu", "step.cu")  # one after the other they are what is compiled
-BLOCK = 256  # threads
 MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's idle threads included
-REALS = {"float32": "float", "float64": "double"}
 
 
 def table(
@@ -45,22 +46,24 @@ def table(
     A kernel is compiled and launched, so that what keeps kernels from running is raised here.
     """
     gpu = Gpu(precision)
-    layers, by_adam = Layers(gpu), partial(step.adam, gpu)
-    convolutions = layers if cudnn is None else Convolutions(cudnn, gpu, precision, layers)
-    forward = InOrder(gpu, layers.residual).correlate if exact_ties else convolutions.correlate
+    layers, columns, by_adam = Layers(gpu), Columns(gpu), partial(step.adam, gpu)
+    pools = Pools(gpu, layers.sum)
+    forward = InOrder(gpu, columns.residual).correlate if exact_ties else columns.correlate
+    direct = Direct(gpu, columns, pools, layers, forward) if cudnn is None or exact_ties else None
+    convolutions: Any = direct or Convolutions(cudnn, gpu, precision, columns)
     made = CudaKernels(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
         exact_ties=exact_ties,
-        correlation=Pair(forward, (layers if exact_ties else convolutions).correlate_backward),
-        correlation_for_pool=forward,
+        correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
+        correlation_for_pool=convolutions.correlate,
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),
         tanh=Pair(layers.tanh, layers.tanh_backward),
-        max_pool=Pair(layers.max_pool, layers.max_pool_backward),
-        average_pool=Pair(layers.average_pool, layers.average_pool_backward),
-        bias_relu_max_pool=Pair(layers.bias_relu_max_pool, layers.bias_relu_max_pool_backward),
+        max_pool=Pair(pools.max_pool, pools.max_pool_backward),
+        average_pool=Pair(pools.average_pool, pools.average_pool_backward),
+        bias_relu_max_pool=Pair(pools.bias_relu_max_pool, pools.bias_relu_max_pool_backward),
         matmul=layers.matmul,
         losses={
             SoftmaxCrossEntropy: partial(step.loss, gpu, "softmax_cross_entropy"),
@@ -69,6 +72,9 @@ def table(
         updates={SGD: partial(step.sgd, gpu), Adam: by_adam, AdamW: by_adam},
         gpu=gpu,
         dtype=dtype,
+        direct=direct,
+        layers=layers,
+        joins_bias_and_relu=True,
     )
     made.begin(gpu.empty((1,), "int64"), lr=0.0, step=1, optimizer=None)
     return made
@@ -81,8 +87,9 @@ class Gpu:
         import cupy
 
         self.xp = cupy
-        self._functions: dict[tuple[str, str, bool], Any] = {}
-        self._modules: dict[tuple[str, bool], Any] = {}
+        self._functions: dict[tuple[Any, ...], Any] = {}
+        self._modules: dict[tuple[Any, ...], Any] = {}
+        self._missing: set[tuple[Any, ...]] = set()
         self.multiply = cublas.Products(cublas.load(), precision, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -108,25 +115,51 @@ class Gpu:
         """Whether what is launched now becomes part of a CUDA graph."""
         return self.xp.cuda.get_current_stream().is_capturing()
 
-    def launch(self, name: str, dtype: Any, count: int, *args: Any) -> None:
+    def launch(self, name: str, dtype: Any, count: int, *args: Any, sizes: Sizes | None = None) -> None:
         """Run a kernel with count threads. Arrays must be dense; Python's numbers become the kernel's INDEX and REAL.
 
-        dtype: what REAL is.
+        dtype: what REAL is; sizes: the kernel's file and its constants, where it is one that is compiled for a layer.
         """
-        if not count:
+        grid = -(-count // BLOCK)
+        self._run(name, dtype, (grid, BLOCK), count, (count, *args), sizes)
+
+    def launch_blocks(
+        self, name: str, dtype: Any, blocks: int, threads: int, *args: Any, sizes: Sizes | None = None
+    ) -> None:
+        """Run a kernel whose threads work together in blocks of that many, as `launch` does."""
+        self._run(name, dtype, (blocks, threads), blocks * threads, args, sizes)
+
+    def starts(self, name: str, dtype: Any, sizes: Sizes) -> bool:
+        """Whether that kernel can be compiled and loaded; a warning says once why not."""
+        key = name, np.dtype(dtype).name, False, sizes
+        if key in self._functions:
+            return True
+        if key in self._missing:
+            return False
+        try:
+            self._function(*key)
+        except DeviceError as error:
+            self._missing.add(key)
+            warnings.warn(f"{error}; products with columns of the image take its place", stacklevel=4)
+            return False
+        return True
+
+    def _run(self, name: str, dtype: Any, shape: tuple[int, int], count: int, args: Any, sizes: Sizes | None) -> None:
+        """shape: blocks, and threads of each; count: the most that the kernel counts to, beside its arrays' sizes."""
+        if not shape[0]:
             return
         wide = max(count, *(a.size for a in args if hasattr(a, "flags"))) > MOST
-        kernel = self._function(name, np.dtype(dtype).name, wide)
+        kernel = self._function(name, np.dtype(dtype).name, wide, sizes)
         index, real = np.int64 if wide else np.int32, np.dtype(dtype).type
-        kernel((-(-count // BLOCK),), (BLOCK,), (index(count), *(_ready(name, a, index, real) for a in args)))
+        kernel(shape[:1], shape[1:], tuple(_ready(name, a, index, real) for a in args))
 
-    def _function(self, name: str, dtype: str, wide: bool) -> Any:
-        key = name, dtype, wide
+    def _function(self, name: str, dtype: str, wide: bool, sizes: Sizes | None) -> Any:
+        key = name, dtype, wide, sizes
         if key not in self._functions:
-            if key[1:] not in self._modules:
-                self._modules[key[1:]] = self.xp.RawModule(code=source(), options=options(dtype, wide))
             try:
                 with compiling.announced():
+                    if key[1:] not in self._modules:
+                        self._modules[key[1:]] = self.xp.RawModule(code=source(sizes), options=options(dtype, wide))
                     self._functions[key] = self._modules[key[1:]].get_function(name)
             except MemoryError:
                 raise
@@ -136,15 +169,6 @@ class Gpu:
                     "'reference'"
                 ) from error
         return self._functions[key]
-
-
-def source() -> str:
-    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SOURCES)
-
-
-def options(dtype: str, wide: bool) -> tuple[str, ...]:
-    """What the source is compiled with, for arrays of that type; wide: 64-bit indices."""
-    return f"-DREAL={REALS[dtype]}", f"-DINDEX={'long long' if wide else 'int'}"
 
 
 def _ready(name: str, argument: Any, index: Callable[[int], Any], real: Callable[[float], Any]) -> Any:

@@ -1,45 +1,36 @@
-// The layers' kernels: columns of a convolution, biases, activations, pools. common.cu stands before them.
+// The layers' kernels that need no windows: biases, activations. common.cu stands before them.
 
-// What a max pool writes down of each window: the offset i * J + j of its winner, or one of these.
-#define NOBODY 255         // no pixel equals the maximum (it is NaN), or the winner's slope is 0
-#define FIRST_AT_ZERO 254  // the window's first pixel won, and was exactly 0 before the ReLU
+constexpr int threads = 256;  // of a block
 
-// Where `rest`, which counts elements, stands along their last axis, of this length; it then counts along the others.
-__device__ inline INDEX pop_axis(INDEX& rest, INDEX length) {
-    const INDEX place = rest % length;
-    rest /= length;
-    return place;
-}
+constexpr int side = 16, depth = 64;  // of small_product: rows and columns of a block's tile; numbers of its sums at once
 
-// columns[(n, p, q), (i, j, c)] = x[n, s p + d i - top, t q + e j - left, first + c], 0 outside the image; c < G of C.
-// flipped: the same with I - 1 - i and J - 1 - j on the right, for kernels that are stored turned by 180 degrees.
-KERNEL columns_of_image(INDEX count, IN x, WINDOW, INDEX d, INDEX e, INDEX first, INDEX G, INDEX flipped, OUT columns) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, G), j = pop_axis(n, J), i = pop_axis(n, I), q = pop_axis(n, Q), p = pop_axis(n, P);
-    const INDEX h = s * p + d * (flipped ? I - 1 - i : i) - top, w = t * q + e * (flipped ? J - 1 - j : j) - left;
-    const bool inside = h >= 0 && h < H && w >= 0 && w < W;
-    columns[k] = inside ? x[((n * H + h) * W + w) * C + first + c] : (REAL)0;
-}
-
-// The gradient of columns_of_image: every pixel sums the columns that saw it, row by row of the window.
-KERNEL image_of_columns(INDEX count, IN columns, WINDOW, INDEX d, INDEX e, INDEX first, INDEX G, INDEX flipped,
-                        OUT dx) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, G), w = pop_axis(n, W), h = pop_axis(n, H);
+// out (M, N) = a (M, K) times b (K, N); a[m, k] is at a_down m + a_right k, and so b. A block takes side x side sums, a
+// thread one, and loads neighbouring threads neighbouring numbers.
+BLOCK_KERNEL small_product(IN a, INDEX a_down, INDEX a_right, IN b, INDEX b_down, INDEX b_right, INDEX M, INDEX K,
+                           INDEX N, OUT out) {
+    __shared__ REAL left[side][depth + 1];
+    __shared__ REAL right[depth][side + 1];
+    const INDEX tiles = (N + side - 1) / side, first_row = blockIdx.x / tiles * side;
+    const INDEX first_column = blockIdx.x % tiles * side, row = threadIdx.x / side, column = threadIdx.x % side;
     REAL sum = 0;
-    for (INDEX i = 0; i < I; i++) {
-        const INDEX row = h + top - d * i;
-        if (row < 0 || row % s || row / s >= P) continue;
-        for (INDEX j = 0; j < J; j++) {
-            const INDEX column = w + left - e * j;
-            if (column < 0 || column % t || column / t >= Q) continue;
-            const INDEX output = (n * P + row / s) * Q + column / t;
-            sum += columns[((output * I + (flipped ? I - 1 - i : i)) * J + (flipped ? J - 1 - j : j)) * G + c];
+    for (INDEX first = 0; first < K; first += depth) {
+        const INDEX count = depth < K - first ? depth : K - first;
+        __syncthreads();
+        for (int i = threadIdx.x; i < side * depth; i += threads) {
+            const INDEX m = a_right == 1 ? i / depth : i % side, k = a_right == 1 ? i % depth : i / side;
+            const bool inside = first_row + m < M && k < count;
+            left[m][k] = inside ? a[(first_row + m) * a_down + (first + k) * a_right] : (REAL)0;
         }
+        for (int i = threadIdx.x; i < side * depth; i += threads) {
+            const INDEX n = b_right == 1 ? i % side : i / depth, k = b_right == 1 ? i / side : i % depth;
+            const bool inside = first_column + n < N && k < count;
+            right[k][n] = inside ? b[(first + k) * b_down + (first_column + n) * b_right] : (REAL)0;
+        }
+        __syncthreads();
+#pragma unroll 8
+        for (INDEX k = 0; k < count; k++) sum += left[row][k] * right[k][column];
     }
-    dx[((n * H + h) * W + w) * C + first + c] = sum;
+    if (first_row + row < M && first_column + column < N) out[(first_row + row) * N + first_column + column] = sum;
 }
 
 // y[i] += b[i mod size]: tied, untied and dense biases alike.
@@ -48,29 +39,38 @@ KERNEL add_bias(INDEX count, OUT y, IN b, INDEX size) {
     y[i] += b[i % size];
 }
 
-// out[g, k] = sum of x[r, k] over the rows r of part g, `length` of them at most.
-KERNEL sum_rows(INDEX count, IN x, INDEX rows, INDEX K, INDEX length, OUT out) {
-    THREAD_OR_RETURN(i, count);
-    const INDEX k = i % K, first = i / K * length;
+// out[g, k] = the sum over the rows r of part g, `length` of them at most, of value(r * K + k). A block adds up one part
+// for `columns` neighbouring k: each of its `lanes` every so many rows, then half of the lanes the other half's sums.
+// lanes is a power of 2; sums has room for a number of each thread.
+template <typename Value>
+__device__ inline void sum_of_rows(Value value, INDEX rows, INDEX K, INDEX length, INDEX columns, INDEX lanes,
+                                   REAL* sums, OUT out) {
+    const INDEX tiles = (K + columns - 1) / columns, g = blockIdx.x / tiles, first = g * length;
     const INDEX last = length < rows - first ? first + length : rows;  // in this order nothing overflows
+    const INDEX t = threadIdx.x, lane = t / columns, k = blockIdx.x % tiles * columns + t % columns;
     REAL sum = 0;
-    for (INDEX r = first; r < last; r++) sum += x[r * K + k];
-    out[i] = sum;
+    if (lane < lanes && k < K)
+        for (INDEX r = first + lane; r < last; r += lanes) sum += value(r * K + k);
+    sums[t] = sum;
+    __syncthreads();
+    for (INDEX half = lanes / 2; half > 0; half /= 2) {
+        if (lane < half) sums[t] += sums[t + half * columns];
+        __syncthreads();
+    }
+    if (lane == 0 && k < K) out[g * K + k] = sums[t];
 }
 
-__device__ inline REAL slope_of(byte code, REAL slope_at_zero) {
-    return code == NOBODY ? (REAL)0 : code == FIRST_AT_ZERO ? slope_at_zero : (REAL)1;
+BLOCK_KERNEL sum_rows(IN x, INDEX rows, INDEX K, INDEX length, INDEX columns, INDEX lanes, OUT out) {
+    __shared__ REAL sums[threads];
+    sum_of_rows([&](INDEX i) { return x[i]; }, rows, K, length, columns, lanes, sums, out);
 }
 
 // The same of dy times the slope that the pool wrote down.
-KERNEL sum_rows_pooled(INDEX count, IN dy, BYTES codes, REAL slope_at_zero, INDEX rows, INDEX K, INDEX length,
-                       OUT out) {
-    THREAD_OR_RETURN(i, count);
-    const INDEX k = i % K, first = i / K * length;
-    const INDEX last = length < rows - first ? first + length : rows;  // in this order nothing overflows
-    REAL sum = 0;
-    for (INDEX r = first; r < last; r++) sum += dy[r * K + k] * slope_of(codes[r * K + k], slope_at_zero);
-    out[i] = sum;
+BLOCK_KERNEL sum_rows_pooled(IN dy, BYTES codes, REAL slope_at_zero, INDEX rows, INDEX K, INDEX length, INDEX columns,
+                             INDEX lanes, OUT out) {
+    __shared__ REAL sums[threads];
+    sum_of_rows([&](INDEX i) { return dy[i] * slope_of(codes[i], slope_at_zero); }, rows, K, length, columns, lanes, sums,
+                out);
 }
 
 KERNEL relu(INDEX count, IN x, OUT y) {
@@ -78,13 +78,25 @@ KERNEL relu(INDEX count, IN x, OUT y) {
     y[i] = x[i] <= 0 ? (REAL)0 : x[i];  // NaN stays NaN
 }
 
-__device__ inline REAL relu_slope(REAL x, REAL slope_at_zero) {
-    return x > 0 ? (REAL)1 : x == 0 ? slope_at_zero : (REAL)0;
-}
-
 KERNEL relu_backward(INDEX count, IN x, IN dy, REAL slope_at_zero, OUT dx) {
     THREAD_OR_RETURN(i, count);
     dx[i] = dy[i] * relu_slope(x[i], slope_at_zero);
+}
+
+// y[i] += b[i mod size], and its ReLU.
+KERNEL bias_relu(INDEX count, OUT y, IN b, INDEX size, OUT activated) {
+    THREAD_OR_RETURN(i, count);
+    const REAL v = y[i] + b[i % size];
+    y[i] = v;
+    activated[i] = v <= 0 ? (REAL)0 : v;
+}
+
+// The gradient of both: dx, and the sums of its rows, as sum_rows has them.
+BLOCK_KERNEL bias_relu_backward(IN x, IN dy, REAL slope_at_zero, OUT dx, INDEX rows, INDEX K, INDEX length,
+                                INDEX columns, INDEX lanes, OUT out) {
+    __shared__ REAL sums[threads];
+    const auto gradient = [&](INDEX i) { return dx[i] = dy[i] * relu_slope(x[i], slope_at_zero); };
+    sum_of_rows(gradient, rows, K, length, columns, lanes, sums, out);
 }
 
 KERNEL sigmoid(INDEX count, IN x, OUT y) {
@@ -107,137 +119,3 @@ KERNEL tanh_backward(INDEX count, IN y, IN dy, OUT dx) {
     dx[i] = dy[i] * (1 - y[i] * y[i]);
 }
 
-// The last output whose window reaches place `a` (padding counted in), at most `outputs` - 1.
-__device__ inline INDEX last_output(INDEX a, INDEX step, INDEX outputs) {
-    return a / step < outputs ? a / step : outputs - 1;
-}
-
-// For the windows (p, q) that see the pixel in row a and column b, padding counted in, from the last to the first.
-#define EACH_WINDOW_THAT_SEES(a, b)                                      \
-    for (INDEX p = last_output(a, s, P); p >= 0 && (a) - s * p < I; p--) \
-        for (INDEX q = last_output(b, t, Q); q >= 0 && (b) - t * q < J; q--)
-
-// The largest pixel of each window, and the offset of the first one that equals it. NaN wins, and equals nobody.
-KERNEL max_pool(INDEX count, IN x, WINDOW, OUT y, byte* __restrict__ codes) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, C), q = pop_axis(n, Q), p = pop_axis(n, P);
-    bool unseen = true;
-    REAL best = 0;
-    INDEX winner = NOBODY;
-    for (INDEX i = 0; i < I; i++) {
-        const INDEX h = s * p + i - top;
-        if (h < 0 || h >= H) continue;
-        for (INDEX j = 0; j < J; j++) {
-            const INDEX w = t * q + j - left;
-            if (w < 0 || w >= W) continue;
-            const REAL v = x[((n * H + h) * W + w) * C + c];
-            if (unseen || v > best || v != v) {
-                best = v;
-                winner = v == v ? i * J + j : NOBODY;
-                unseen = false;
-            }
-        }
-    }
-    y[k] = best;
-    codes[k] = (byte)winner;
-}
-
-// dx of the pools that wrote their winners down: every pixel asks the windows that see it, in the order of offsets.
-KERNEL max_pool_backward(INDEX count, IN dy, BYTES codes, REAL slope_at_zero, WINDOW, OUT dx) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
-    REAL sum = 0;
-    EACH_WINDOW_THAT_SEES(h + top, w + left) {
-        const INDEX at = ((n * P + p) * Q + q) * C + c, offset = (h + top - s * p) * J + w + left - t * q;
-        const byte code = codes[at];
-        const bool won = code == offset || (code == FIRST_AT_ZERO && offset == 0);
-        sum += dy[at] * (won ? slope_of(code, slope_at_zero) : (REAL)0);
-    }
-    dx[k] = sum;
-}
-
-// dx where every pixel that equals its window's maximum y gets dy, undivided.
-KERNEL max_pool_all_backward(INDEX count, IN x, IN y, IN dy, WINDOW, OUT dx) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
-    REAL sum = 0;
-    EACH_WINDOW_THAT_SEES(h + top, w + left) {
-        const INDEX at = ((n * P + p) * Q + q) * C + c;
-        sum += dy[at] * (REAL)(x[k] == y[at]);
-    }
-    dx[k] = sum;
-}
-
-// max over each window of relu(x + b), and who gets the gradient: the first largest after the ReLU. Without padding.
-// NaN wins, and equals nobody.
-KERNEL bias_relu_max_pool(INDEX count, IN x, IN b, WINDOW, OUT y, byte* __restrict__ codes) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, C), q = pop_axis(n, Q), p = pop_axis(n, P);
-    const INDEX corner = ((n * H + s * p) * W + t * q) * C + c;
-    REAL best = 0;
-    INDEX winner = x[corner] + b[c] == 0 ? FIRST_AT_ZERO : NOBODY;  // a window of zeros goes to its first pixel
-    for (INDEX i = 0; i < I; i++) {
-        for (INDEX j = 0; j < J; j++) {
-            const REAL v = x[corner + (i * W + j) * C] + b[c];
-            if (v > best || v != v) {
-                best = v;
-                winner = v == v ? i * J + j : NOBODY;
-            }
-        }
-    }
-    y[k] = best;
-    codes[k] = (byte)winner;
-}
-
-// Its gradient where all ties get dy: those equal after the ReLU, each with its own slope before it.
-KERNEL bias_relu_max_pool_all_backward(INDEX count, IN x, IN b, IN y, IN dy, REAL slope_at_zero, WINDOW, OUT dx) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
-    const REAL v = x[k] + b[c], after = v <= 0 ? (REAL)0 : v;
-    REAL sum = 0;
-    EACH_WINDOW_THAT_SEES(h + top, w + left) {
-        const INDEX at = ((n * P + p) * Q + q) * C + c;
-        sum += dy[at] * (REAL)(after == y[at]);
-    }
-    dx[k] = sum * relu_slope(v, slope_at_zero);
-}
-
-// How many of `size` places from `first` on lie in 0 .. length - 1.
-__device__ inline INDEX inside(INDEX first, INDEX size, INDEX length) {
-    const INDEX from = first > 0 ? first : 0, to = first + size < length ? first + size : length;
-    return to - from;
-}
-
-// The mean of each window: of its pixels, or of its I J places with padding counted as zeros.
-KERNEL average_pool(INDEX count, IN x, WINDOW, INDEX count_padding, OUT y) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, C), q = pop_axis(n, Q), p = pop_axis(n, P);
-    const INDEX first_row = s * p - top, first_column = t * q - left;
-    REAL sum = 0;
-    for (INDEX h = first_row; h < first_row + I; h++) {
-        if (h < 0 || h >= H) continue;
-        for (INDEX w = first_column; w < first_column + J; w++) {
-            if (w < 0 || w >= W) continue;
-            sum += x[((n * H + h) * W + w) * C + c];
-        }
-    }
-    y[k] = sum / (REAL)(count_padding ? I * J : inside(first_row, I, H) * inside(first_column, J, W));
-}
-
-KERNEL average_pool_backward(INDEX count, IN dy, WINDOW, INDEX count_padding, OUT dx) {
-    THREAD_OR_RETURN(k, count);
-    INDEX n = k;
-    const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
-    REAL sum = 0;
-    EACH_WINDOW_THAT_SEES(h + top, w + left) {
-        const INDEX pixels_seen = inside(s * p - top, I, H) * inside(t * q - left, J, W);
-        sum += dy[((n * P + p) * Q + q) * C + c] / (REAL)(count_padding ? I * J : pixels_seen);
-    }
-    dx[k] = sum;
-}

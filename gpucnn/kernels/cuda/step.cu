@@ -1,4 +1,4 @@
-// What a training step does around its layers: batch, loss, flat gradient, optimisers. common.cu stands before.
+// What a training step does around its layers: batch, loss, flat gradient, optimisers. common.cu and layers.cu stand before.
 
 // out[k, ...] = images[order[k], ...] * scale + shift; without an order (has_order 0) the images as they stand.
 KERNEL pixels(INDEX count, BYTES images, INTEGERS order, INDEX has_order, INDEX per_image, REAL scale, REAL shift,
@@ -43,33 +43,56 @@ KERNEL take_labels(INDEX count, INTEGERS labels, INTEGERS order, long long* __re
     out[i] = labels[order[i]];
 }
 
-// One row of logits per thread: its loss, and the gradient softmax(z) - y. A label outside 0 .. K - 1 is no class.
-KERNEL softmax_cross_entropy(INDEX count, IN z, INTEGERS labels, INDEX K, OUT losses, OUT dz) {
-    THREAD_OR_RETURN(n, count);
+#define WARP 32
+
+// The sum over a warp's threads, the same bits for each of them.
+__device__ inline REAL sum_of_warp(REAL value) {
+    for (int lanes = WARP / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xFFFFFFFF, value, lanes);
+    return value;
+}
+
+#define ROW_OF_WARP(n, N)                                                            \
+    const INDEX n = (INDEX)blockIdx.x * (threads / WARP) + threadIdx.x / WARP;       \
+    if (n >= (N)) return
+
+// One row of logits per warp: its loss, and the gradient softmax(z) - y. A label outside 0 .. K - 1 is no class.
+BLOCK_KERNEL softmax_cross_entropy(IN z, INTEGERS labels, INDEX N, INDEX K, OUT losses, OUT dz) {
+    ROW_OF_WARP(n, N);
     const REAL* row = z + n * K;
-    REAL most = row[0], total = 0, at_label = 0;
-    for (INDEX k = 1; k < K; k++) most = row[k] > most || row[k] != row[k] ? row[k] : most;
-    for (INDEX k = 0; k < K; k++) {
+    const INDEX lane = threadIdx.x % WARP;
+    REAL most = row[0], largest = 0, others = 0, at_label = 0;
+    for (INDEX k = lane; k < K; k += WARP) most = row[k] > most || row[k] != row[k] ? row[k] : most;
+    for (int lanes = WARP / 2; lanes > 0; lanes /= 2) {
+        const REAL other = __shfl_xor_sync(0xFFFFFFFF, most, lanes);
+        most = other > most || other != other ? other : most;
+    }
+    for (INDEX k = lane; k < K; k += WARP) {
         const REAL e = exp(row[k] - most);
         dz[n * K + k] = e;
-        total += e;
+        (row[k] < most ? others : largest) += e;
         if (k == labels[n]) at_label = row[k] - most;  // a class that is ruled out is at -inf
     }
-    losses[n] = log(total) - at_label;
-    for (INDEX k = 0; k < K; k++) dz[n * K + k] = dz[n * K + k] / total - (REAL)(k == labels[n]);
+    largest = sum_of_warp(largest);  // 1 each, or NaN
+    others = sum_of_warp(others);
+    at_label = sum_of_warp(at_label);
+    const REAL total = largest + others;
+    if (lane == 0) losses[n] = log1p(largest - 1 + others) - at_label;  // exact where the loss is small, too
+    for (INDEX k = lane; k < K; k += WARP) dz[n * K + k] = dz[n * K + k] / total - (REAL)(k == labels[n]);
 }
 
 // The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), with y 0 or 1, and (sigmoid(z) - y) / K.
-KERNEL sigmoid_cross_entropy(INDEX count, IN z, INTEGERS labels, INDEX K, OUT losses, OUT dz) {
-    THREAD_OR_RETURN(n, count);
+BLOCK_KERNEL sigmoid_cross_entropy(IN z, INTEGERS labels, INDEX N, INDEX K, OUT losses, OUT dz) {
+    ROW_OF_WARP(n, N);
+    const INDEX lane = threadIdx.x % WARP;
     REAL sum = 0;
-    for (INDEX k = 0; k < K; k++) {
+    for (INDEX k = lane; k < K; k += WARP) {
         const REAL v = z[n * K + k], y = (REAL)(k == labels[n]);
         const REAL wrong = y == 1 ? -v : v;  // infinite ones cost nothing on the right side
         sum += (wrong < 0 ? (REAL)0 : wrong) + log1p(exp(-fabs(v)));
         dz[n * K + k] = ((REAL)0.5 * tanh((REAL)0.5 * v) + (REAL)0.5 - y) / K;
     }
-    losses[n] = sum / K;
+    sum = sum_of_warp(sum);
+    if (lane == 0) losses[n] = sum / K;
 }
 
 // Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.

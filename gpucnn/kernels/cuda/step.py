@@ -15,6 +15,8 @@ import numpy as np
 from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW, State
 from .. import Kernels, Moment
+from .direct import Residual
+from .sizes import BLOCK
 
 Array = Any
 
@@ -40,10 +42,35 @@ class CudaKernels(Kernels):
     """A table that also has kernels for what a training step does around its layers.
 
     dtype: of the parameters; which compilation of the source serves where it makes no difference.
+    direct: direct.Direct, which computes a convolution of few filters with all that follows it; None for none.
+    layers: layers.Layers, for a bias and its ReLU.
     """
 
     gpu: Any = None
     dtype: str = "float32"
+    direct: Any = None
+    layers: Any = None
+
+    def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
+        return self.layers.bias_relu(y, b, slope_at_zero)
+
+    def bias_relu_backward(self, residual: Any, dy: Array) -> tuple[Array, Array]:
+        return self.layers.bias_relu_backward(residual, dy)
+
+    def pooled_correlation(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Any]:
+        window, groups, slope_at_zero, pool, ties = settings
+        if self.direct is not None and ties == "first":
+            found = self.direct.pooled(x, w, b, window, groups, slope_at_zero, pool)
+            if found is not None:
+                return found
+        return super().pooled_correlation(x, w, b, *settings)
+
+    def pooled_correlation_backward(
+        self, residual: Any, w: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
+        if isinstance(residual, Residual):
+            return self.direct.pooled_backward(residual, w, dy, need_dx)
+        return super().pooled_correlation_backward(residual, w, dy, need_dx)
 
     def begin(self, batch: Array, lr: float, step: int, optimizer: Any, held: Any = None) -> CudaMoment:
         """Copies the batch's indices, and computes what the optimisers need of lr and of step, counted from 1.
@@ -108,7 +135,8 @@ def loss(gpu: Any, name: str, logits: Array, labels: Array) -> tuple[Array, Arra
     """By the kernel of that name: logits (N, K), labels (N,) int64 -> losses (N,), d_logits (N, K), in one launch."""
     logits, (N, K) = gpu.dense(logits), logits.shape
     losses, d_logits = gpu.empty((N,), logits.dtype), gpu.empty((N, K), logits.dtype)
-    gpu.launch(name, logits.dtype, N, logits, labels, K, losses, d_logits)
+    rows = BLOCK // 32  # a warp takes one
+    gpu.launch_blocks(name, logits.dtype, -(-N // rows), BLOCK, logits, labels, N, K, losses, d_logits)
     return losses, d_logits
 
 

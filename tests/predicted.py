@@ -1,0 +1,137 @@
+"""The kernels of one training step on a CUDA device, in order, with the bytes and the operations of each and a time
+that is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`.
+
+limit: the least time that an H200 needs for those bytes (4.3 TB/s) and operations (67 TFLOP/s of float32). predicted:
+with the shares of these that kernels of the kind reached where they were measured (cuBLAS, passes over memory), or, for
+the direct convolutions, that their instructions per shared-memory access suggest. A prediction is no measurement.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from fake_cuda import Array, as_cuda, asarray
+
+from gpucnn.engine.rewrite import rewritten
+from gpucnn.engine.scaling import Scaling
+from gpucnn.kernels import Context, cuda
+from gpucnn.network.layout import Layout
+from gpucnn.networks import build, entry
+from gpucnn.optimizers import SGD
+
+BANDWIDTH, OPERATIONS = 4.3e12, 67e12  # of an H200, a second
+PROCESSORS, CLOCK = 132, 1.755e9
+LAUNCH, PRODUCT, DIRECT = 1.2e-6, 5e-6, 3e-6  # seconds that the smallest kernel of each kind takes
+MEMORY_SHARE, PRODUCT_SHARE, SHARED_SHARE = 0.6, 0.57, 0.6  # of the limits
+
+
+class Kernel(NamedTuple):
+    """Bytes and floating-point operations; seconds: predicted."""
+
+    name: str
+    bytes: float
+    operations: float
+    seconds: float
+
+    @property
+    def limit(self) -> float:
+        return max(self.bytes / BANDWIDTH, self.operations / OPERATIONS)
+
+
+def run_step(table: Any, name: str, batch: int) -> None:
+    """A training step of the named network, its batch first, its optimiser last."""
+    network, loss, rng = build(name), entry(name).loss, np.random.default_rng(0)
+    fused = rewritten(network, table)
+    layout = Layout(fused.init(network.input_shape, rng))
+    vector = layout.pack(fused.init(network.input_shape, rng), np.empty(layout.size, np.float32))
+    theta, g, optimizer = asarray(vector), asarray(vector), SGD()
+    images = asarray(rng.integers(0, 256, (batch, *network.input_shape), dtype=np.uint8))
+    labels = asarray(rng.integers(0, 2, batch))
+    moment = table.begin(labels, 0.1, 1, optimizer)
+    x = table.gather(images, moment, np.float32, Scaling(), None)
+    params, context = layout.unpack(theta), Context(table)
+    logits, residuals = fused.forward(params, x, context)
+    _, d_logits = table.losses[type(loss)](logits, table.take(labels, moment))
+    _, dparams = fused.backward(params, residuals, d_logits, context, need_dx=False)
+    table.collect(layout, dparams, g)
+    table.updates[SGD](optimizer, theta, g, {}, 1 / batch, moment)
+
+
+def kernels_of(name: str, batch: int) -> list[Kernel]:
+    """What a training step of the named network launches. Nothing is computed."""
+    found: list[Kernel] = []
+
+    def multiply(a: Any, b: Any, out: Any, *, add: bool = False) -> Any:
+        (M, K), N = a.shape, b.shape[1]
+        size, operations = 4.0 * (M * K + K * N + M * N), 2.0 * M * K * N
+        seconds = PRODUCT + max(operations / OPERATIONS / PRODUCT_SHARE, size / BANDWIDTH / MEMORY_SHARE)
+        found.append(Kernel(f"product {M} x {K} x {N}", size, operations, seconds))
+        return out
+
+    def launched(name: str, dtype: Any, shape: tuple[int, int], count: int, args: Any, sizes: Any) -> None:
+        found.append(_kernel(name, [a for a in args if isinstance(a, np.ndarray)], sizes))
+
+    with as_cuda():
+        table = cuda.table()
+        gpu = table.gpu
+        gpu.empty = lambda shape, dtype: np.empty(shape, dtype).view(Array)  # not touched: it may be large
+        gpu._run, gpu.multiply = launched, multiply
+        run_step(table, name, batch)
+    return found
+
+
+def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
+    """Each array is read or written once; what a direct kernel reads again comes from caches."""
+    size = float(sum(a.nbytes for a in arrays))
+    if name == "small_product":
+        (a, b, out), rounds = arrays, math.ceil(arrays[2].size / 256 / PROCESSORS)
+        depth = math.isqrt(a.size * b.size // max(1, out.size))
+        seconds = LAUNCH + rounds * math.ceil(depth / 64) * 1000 / CLOCK  # to fetch and add up 64 numbers of each sum
+        return Kernel(f"small product, depth {depth}", size, 2.0 * out.size * depth, seconds)
+    of = dict(sizes.constants) if sizes else {}
+    if "K" not in of:
+        return Kernel(name, size, 0.0, LAUNCH + size / BANDWIDTH / MEMORY_SHARE)
+    N, taps = arrays[0].shape[0] if name != "image_gradient" else arrays[1].shape[0], of["I"] * of["J"] * of["C"]
+    cells, K = of["cell_rows"] * of["cell_columns"], of["K"]
+    if name == "correlate_direct":  # products, beside reads of shared memory of a window and of filters
+        window = of["pool_rows"] * of["pool_columns"]
+        operations = 2.0 * N * cells * window * K * taps
+        warps = operations / 2 / 32
+        reads = warps / of["F"] * (1 + of["F"] / 4 / window)
+        cycles = max(warps / 4, reads)
+    elif name == "kernel_gradient":
+        operations, of_lane = 2.0 * N * cells * K * (taps + 1), taps // 32 + 1
+        cycles = N * cells * K * (1 + of_lane)
+    else:
+        seen = math.prod(
+            -(-(-(-(of[d] * (of[I] - 1) + 1) // of[s]) + of[f"pool_{axis}s"] - 1) // of[f"pool_{step}"])
+            for d, I, s, axis, step in (("d", "I", "s", "row", "down"), ("e", "J", "t", "column", "right"))
+        )
+        pixels = N * of["H"] * of["W"] * of["C"]
+        operations = 2.0 * pixels * seen * K
+        cycles = pixels / of["D"] * seen * K * (8 + 2 * of["D"]) / 32 / 4
+    rounds = max(1.0, math.ceil(N / PROCESSORS) * PROCESSORS / N)  # a block for each image: the last round is not full
+    seconds = DIRECT + cycles * rounds / PROCESSORS / CLOCK / SHARED_SHARE
+    return Kernel(name, size, operations, max(seconds, LAUNCH + size / BANDWIDTH / MEMORY_SHARE))
+
+
+def main(name: str, batch: int) -> None:
+    kernels = kernels_of(name, batch)
+    print(f"{name} {batch}: {len(kernels)} kernels (cuBLAS may add one to a product)")
+    print("       MB     MFLOP  limit us  predicted us")
+    for kernel in (*kernels, total(kernels)):
+        figures = kernel.bytes / 1e6, kernel.operations / 1e6, 1e6 * kernel.limit, 1e6 * kernel.seconds
+        print("{:9.2f} {:9.1f} {:9.2f} {:13.1f}  ".format(*figures) + kernel.name)
+
+
+def total(kernels: list[Kernel]) -> Kernel:
+    """limit: of the whole step, all bytes beside all operations."""
+    bytes_, operations, seconds = (sum(getattr(k, name) for k in kernels) for name in Kernel._fields[1:])
+    return Kernel("the step", bytes_, operations, seconds)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
