@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ...ops.window import Window
 
+ALWAYS = ("common.cu", "layers.cu", "in_order.cu", "step.cu")  # the files of kernels that know no sizes
 BLOCK = 256  # threads, as layers.cu has it
 REALS = {"float32": "float", "float64": "double"}
 SIDE_BY_SIDE = 4  # numbers that one access reads or writes at most
@@ -29,7 +30,7 @@ def placed(window: Window, image: tuple[int, ...]) -> tuple[tuple[str, int], ...
 def source(sizes: Sizes | None = None) -> str:
     """The text that is compiled: the kernels of a layer of these sizes, or those that know none."""
     if sizes is None:
-        return "\n".join(map(_text, ("common.cu", "layers.cu", "in_order.cu", "step.cu")))
+        return "\n".join(map(_text, ALWAYS))
     constants = f"enum : INDEX {{ {', '.join(f'{name} = {value}' for name, value in sizes.constants)} }};\n"
     return "\n".join((_text("common.cu"), constants, *map(_text, sizes.files)))
 
