@@ -46,6 +46,8 @@ def fake_gpu(monkeypatch):
     cupy = types.ModuleType("cupy")
     cupy.ndarray, cupy.asarray, cupy.asnumpy = np.ndarray, np.array, np.array
     cupy.cuda = FakeCuda()
+    pool = types.SimpleNamespace(free_bytes=lambda: 0, used_bytes=lambda: 0, get_limit=lambda: 0)
+    cupy.get_default_memory_pool = lambda: pool
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(acceleration.Acceleration, "_of_cuda", lambda *arguments: REFERENCE)
 
