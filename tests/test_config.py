@@ -200,3 +200,77 @@ def test_other_data_in_the_same_file_is_refused(train):
     status, _, err = train("--resume", "a")
     assert status == 1
     assert "another data" in err
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "kept", [["checkpoints"], ["model.safetensors", "run.toml", "checkpoints"], ["checkpoints", "run.toml"]]
+)
+def test_a_folder_that_is_refused_stays_as_it_is(train, kept):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    for path in Path("a").iterdir():
+        if path.name not in kept:
+            path.unlink()
+    before = contents("a")
+    assert train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")[0] == 1
+    assert contents("a") == before
+
+
+def test_a_resume_that_is_refused_changes_nothing(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    Path("a/metrics.jsonl").unlink()
+    before = contents("a")
+    images, labels = np.zeros((40, 16, 16), np.uint8), np.arange(40) % 4
+    np.savez("tiny.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    assert "another data" in train("--resume", "a", "--epochs", 9)[2]
+    assert contents("a") == before
+
+
+def test_failed_replacements_never_mix_with_the_run_that_is_kept(train):
+    arguments = ("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    train(*arguments)
+    before = contents("a")
+    for seed in (1, 2):
+        assert train(*arguments, "--force", "--lr", "1e30", "--seed", seed)[0] == 1
+        assert contents("a/replaced") == before
+    assert train(*arguments, "--force", "--augment", "shift=99")[0] == 1
+    assert contents("a") == before
+
+
+def test_ctrl_c_while_the_old_run_is_set_aside_loses_nothing(train, monkeypatch):
+    arguments = ("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    train(*arguments)
+    before, replace, calls = contents("a"), Path.replace, []
+
+    def cut(path, target):
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", cut)
+        assert train(*arguments, "--force")[0] == 130
+    assert contents("a") == before
+
+
+def test_set_beside_a_file_changes_one_setting(train):
+    Path("mine.toml").write_text(
+        'network = "two-conv"\ndata = "tiny.npz"\nepochs = 1\ndevice = "cpu"\n[set]\nhidden = 7\nfilters = [2, 3]\n'
+    )
+    assert train("--config", "mine.toml", "--set", "hidden=9", "--out", "a")[0] == 0
+    assert settings("a")["set"] == {"hidden": 9, "filters": [2, 3]}
+    assert train("--resume", "a", "--set", "hidden=9")[0] == 0
+    assert train("--resume", "a", "--set", "hidden=8")[0] == 1
+
+
+def test_a_run_that_is_resumed_when_it_is_over_ends_its_log(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    before = Path("a/log.txt").read_text()
+    train("--resume", "a")
+    added = Path("a/log.txt").read_text().removeprefix(before)
+    assert "goes on: softmax-regression" in added
+    assert "end: test accuracy" in added

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ import pytest
 import gpucnn
 from gpucnn import Model, Network
 from gpucnn.engine import sharded_step
+from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.layers.base import Layer
 from gpucnn.model import checkpoint, checkpoints
 from gpucnn.optimizers import OPTIMIZERS
-from gpucnn.training import pace, recovery
+from gpucnn.training import pace, recovery, run, signals
 from tests.layers_of_ones_own import Dropped, Normalised
 
 NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
@@ -324,3 +327,95 @@ def test_a_loss_that_is_not_finite_names_batch_and_layer_and_leaves_the_good_the
         gpucnn.load(saved, device="cpu", layers=[FailsAt]).theta,
         other.theta,
     )
+
+
+def test_a_second_ctrl_c_behind_an_update_trains_no_batch_twice(tmp_path, monkeypatch):
+    """Raised between the update and the note that it was made: the run stands at its last good state."""
+    made, whole = model(), fit()
+    step = sharded_step.ShardedStep.__call__
+
+    def cut(self, *arguments):
+        losses = step(self, *arguments)
+        if self.steps == 7:
+            raise KeyboardInterrupt
+        return losses
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sharded_step.ShardedStep, "__call__", cut)
+        patched.setattr(recovery, "LEAST", 0.0)
+        history = made.fit(IMAGES, LABELS, **OPTIONS, resume=tmp_path)
+    assert history.interrupted
+    assert max(path.name for path in (tmp_path / "checkpoints").iterdir()) == "step-000000006.safetensors"
+    assert_same(fit(tmp_path), whole)
+
+
+@pytest.mark.parametrize("where", ["_begin", "check"])
+def test_ctrl_c_between_two_epochs_changes_no_bit(tmp_path, monkeypatch, where):
+    whole, calls, inner = fit(), [], getattr(run.Run, where)
+
+    def cut(self, *arguments):
+        calls.append(inner(self, *arguments))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Run, where, cut)
+        model().fit(IMAGES, LABELS, **OPTIONS, resume=tmp_path)
+    assert_same(fit(tmp_path), whole)
+
+
+def test_what_may_be_done_twice_is_done_whole():
+    done = []
+
+    def work():
+        done.append(len(done))
+        if len(done) < 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        signals.unbroken(work)
+    assert done == [0, 1, 2]
+
+
+def test_after_an_error_partial_fit_begins_anew(tmp_path):
+    made = model()
+    made.partial_fit(IMAGES, LABELS, epochs=2)
+    with pytest.raises(Cut):
+        made.partial_fit(IMAGES, LABELS, batch_size=7, callbacks=[CutAt(3)])
+    assert made.trained is None
+    made.save(tmp_path / "model")
+    assert gpucnn.load(tmp_path / "model", device="cpu").trained is None
+
+
+def test_partial_fit_with_more_examples_after_an_interrupt_trains_all_of_them():
+    made = model()
+
+    def stop(epoch, done, *_):
+        if (epoch, done) == (2, 21):
+            raise KeyboardInterrupt
+
+    made.partial_fit(IMAGES, LABELS, epochs=3, batch_size=7, callbacks=[SimpleNamespace(batch=stop)])
+    before = made.trained.position
+    assert (before.epoch, before.batches) == (2, 3)
+    history = made.partial_fit(IMAGES[:12], LABELS[:12], batch_size=6)
+    assert made.trained.position.steps == before.steps + 2
+    assert history.epochs[0].train_loss < 3
+
+
+def test_another_scaling_is_another_run(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    with pytest.raises(SettingError, match="another scaling"):
+        model(scaling=Scaling(1 / 100, -1.0)).fit(IMAGES, LABELS, **OPTIONS, resume=tmp_path)
+
+
+def test_a_schedule_without_a_name_is_known_by_what_it_gives(tmp_path):
+    options = {"schedule": functools.partial(gpucnn.schedules.one_cycle, warm=0.5)}
+    with pytest.raises(Cut):
+        fit(tmp_path, 8, **options)
+    again = {"schedule": functools.partial(gpucnn.schedules.one_cycle, warm=0.5)}
+    assert_same(fit(tmp_path, **again), fit(**options))
+    with pytest.raises(Cut):
+        fit(tmp_path / "b", 8, **options)
+    with pytest.raises(SettingError, match="another schedule"):
+        fit(tmp_path / "b", schedule=functools.partial(gpucnn.schedules.one_cycle, warm=0.25))

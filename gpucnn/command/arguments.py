@@ -128,6 +128,11 @@ def _take_settings(context: Context, path: Path) -> None:
     context.default_map = {**(context.default_map or {}), **found}
 
 
+def all_set(context: Context, options: list[str] | None) -> list[str]:
+    """What --set says and, before it, what a file does: the later one counts."""
+    return [*((context.default_map or {}).get("options") or []), *(options or [])]
+
+
 def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None:
     """Raises GpucnnError where an option beside --resume says what the run did not begin with, but for its epochs."""
     if folder is None or anyway:
@@ -139,6 +144,8 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
         if source is None or source.name != "COMMANDLINE" or name in (*NOT_SETTINGS[1:3], *SHOWN, "epochs"):
             continue
         given = context.params[name]
+        if name == "options":
+            given, saved = options(all_set(context, given)), options(saved)
         if _compared(name, given) != _compared(name, saved):
             then = "" if name in NOT_SETTINGS or saved is None else f" (the run began with {saved})"
             raise GpucnnError(

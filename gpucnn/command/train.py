@@ -145,6 +145,7 @@ def train(
     from ..data import load, parse_size
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
+    from ..kernels.cuda import compiling
     from ..model import config as config_file
     from ..model import log, needs, runs
     from ..model.folder import CONFIG, LOG, claimed
@@ -155,6 +156,8 @@ def train(
         if not quiet:
             echo(text, err=True)
 
+    if quiet:
+        compiling.tell = lambda: None
     networks.entry(network)
     settings = runs.Settings(
         network,
@@ -167,7 +170,7 @@ def train(
         validation,
         seed,
         threads,
-        arguments.options(options),
+        arguments.options(arguments.all_set(context, options)),
         Acceleration(kernels, precision, graph),
         None if augment is None else Augmentation.parse(augment),
     )
@@ -188,13 +191,14 @@ def train(
             say(_device_line(device, model))
             say(needs.told(model, dataset, chosen, rule))
             configured = runs.configuration(settings, model, dataset, of_data)
-            config_file.write(path / CONFIG, configured, runs.made(model, dataset, shlex.join(sys.argv)))
+            made = runs.made(model, dataset, shlex.join(sys.argv))
+            configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(environment(model.device, model.threads)).splitlines())
             start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
             written = log.LogFile(path / LOG, chosen.batch_size, log_every, append=resume is not None)
             with log.kept(written, start):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
-                    told = (written,) if shown is None else (shown, written)
+                    told = (configuration, written) if shown is None else (configuration, shown, written)
                     history = runs.run(settings, dataset, model, path, told, anyway=anyway)
                 result = runs.result(model, dataset, history, path)
                 found = _result_line(result, dataset)

@@ -86,7 +86,9 @@ class Execution:
         return self.workers.share(self.device.put(layout.pack(values, np.empty(layout.size, dtype))))
 
     def share_among(self, threads: int) -> None:
-        """Compute with another number of CPUs from the next step on."""
+        """Compute with another number of CPUs from the next step on, if this is a CPU."""
+        if self.device.kind != "cpu":
+            return
         self.workers = Workers(threads)
         self.theta, self.state, self._kept = self.workers.share(self.theta), self.workers.share(self.state), None
 

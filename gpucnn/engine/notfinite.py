@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import GpucnnError
 from ..kernels import Context
 from ..layers import Layer
 from ..layers.base import Gradients, has_place, initial_state
@@ -76,7 +75,7 @@ def first_not_finite(
         _look(losses, "the loss")
     except _Found as found:
         return str(found)
-    except GpucnnError:  # of a layer of a user's own, which says less than that the loss is not finite
+    except Exception:  # of a layer of a user's own, which says less than that the loss is not finite
         return ""
     return ""
 

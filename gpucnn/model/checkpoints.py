@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,8 @@ class Checkpoints:
                 tensors = named(model) | trained.tensors(model.device)
                 checkpoint.write(path, model.describe() | {"training": training}, tensors)
                 for old in _files(self.folder)[KEPT:]:
-                    old.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        old.unlink()
             except (CheckpointError, OSError) as error:
                 if not self._failed:
                     warnings.warn(f"{error}; the run goes on, but could not be resumed from here", stacklevel=2)

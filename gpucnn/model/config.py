@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,18 @@ from ..errors import GpucnnError
 MADE = "made"  # the table of what the run was made with, which nothing is read from
 HEAD = "# The settings of a run: `gpucnn train --config run.toml` repeats it.\n"
 NOTE = f"\n# What it ran with. The same settings give the same bits with the same of these.\n[{MADE}]\n"
+
+
+class Writing:
+    """A callback that writes the file when the first batch is done: settings that are refused change nothing."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+        self._write: Callable[[], None] | None = lambda: write(path, settings, made)
+
+    def batch(self, *_: Any) -> None:
+        if self._write is not None:
+            self._write()
+            self._write = None
 
 
 def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
 from ..network import describe
+from ..schedules import Schedule
 from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
 from ..training.progress import shown
@@ -82,13 +83,15 @@ class Fitting:
             "validation data": held,
             "optimizer": describe(self.optimizer),
             "lr": float(plan.lr),
-            "schedule": getattr(plan.schedule, "__name__", repr(plan.schedule)),
+            "schedule": _named(plan.schedule),
             "batch size": int(plan.batch_size),
             "epochs": int(plan.epochs),
             "augmentation": None if self.augmentation is None else describe(self.augmentation),
             "seed": self.seed,
             "dtype": str(self.model.theta.dtype),
+            "scaling": [self.model.scaling.scale, self.model.scaling.shift],
             "kernels": execution.context.kernels.name,
+            "precision": execution.acceleration.precision,
             "threads": self.model.threads,
         }
 
@@ -131,6 +134,7 @@ class Fitting:
             step, there = placed(self.step, self.data, *on_device)
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
+            model.trained = None  # what an earlier call left is of no use where this one ends with an error
             with enough, shown(self.progress, self.plan.epochs) as reporters:
                 history, end = train(
                     step,
@@ -157,6 +161,12 @@ class Fitting:
         x = model.scaling(images, model.theta.dtype, REFERENCE)
         params = model.layout.unpack(model.theta)
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
+
+
+def _named(schedule: Schedule) -> str:
+    """A schedule's name; what it gives, where it is an object without one."""
+    found = getattr(schedule, "__name__", None)
+    return found or f"{type(schedule).__qualname__} of {[schedule(step, 10) for step in range(10)]}"
 
 
 def digest(*arrays: np.ndarray | None) -> str:

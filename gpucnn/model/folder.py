@@ -30,17 +30,18 @@ def claimed(out: str | None, network: str, data: str, *, force: bool = False, re
     """
     path, is_new = (_new(network, data), True) if out is None else _asked(Path(out))
     with _locked(path):
-        old = path / REPLACED
+        _check(path, force=force, resume=resume)
+        old, moved = path / REPLACED, False
         try:
-            _check(path, force=force, resume=resume)
             if force and not resume:
-                _move(path, old)
+                _set_aside(path, old)
+            moved = True
             for left in [*path.glob(f".{MODEL}-*"), *path.glob(f".{CONFIG}-*"), *(path / STATES).glob(".step-*")]:
                 left.unlink(missing_ok=True)  # half a file, of a process that was killed while it wrote
             yield path
         except BaseException as error:
-            if not (path / METRICS).exists():
-                _undo(path, old, is_new=is_new)
+            if not resume and not (moved and (path / METRICS).exists()):
+                _undo(path, old, is_new=is_new, began=moved)
             elif isinstance(error, GpucnnError) and old.exists():
                 raise type(error)(f"{error}; the run that was there before is in {old}") from None
             raise
@@ -103,11 +104,28 @@ def _move(source: Path, target: Path) -> None:
             (source / name).replace(target / name)
 
 
-def _undo(path: Path, old: Path, *, is_new: bool) -> None:
-    """Take away what a run that did not begin has written, and bring the old one back. What fails is left."""
+def _set_aside(path: Path, old: Path) -> None:
+    """Move the run that is to be replaced. One that failed before it had a model goes, where an older one is kept."""
+    if (old / MODEL).exists() and not (path / MODEL).exists():
+        for name in FILES:
+            there = path / name
+            if there.is_dir():
+                shutil.rmtree(there)
+            else:
+                there.unlink(missing_ok=True)
+        return
+    shutil.rmtree(old, ignore_errors=True)
+    _move(path, old)
+
+
+def _undo(path: Path, old: Path, *, is_new: bool, began: bool) -> None:
+    """Take away what a run without a batch has written, and bring the old one back. What fails is left.
+
+    began: the old one was set aside whole, so what there is beside it is the new one's.
+    """
     with contextlib.suppress(OSError):
-        (path / CONFIG).unlink(missing_ok=True)
-        shutil.rmtree(path / STATES, ignore_errors=True)
+        if began:
+            shutil.rmtree(path / STATES, ignore_errors=True)
         if old.exists():
             _move(old, path)
             old.rmdir()

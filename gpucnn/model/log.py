@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..training import Epoch
+
 FORM = logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S")
 logger = logging.getLogger("gpucnn")
 
@@ -35,9 +37,7 @@ class LogFile(logging.Handler):
         self._write(self.format(record))
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        if self._waiting is not None:
-            lines, self._waiting = self._waiting, None
-            self._write(*lines)
+        self.begin()
         if self.every is None:
             return
         in_an_epoch, here = (math.ceil(count / self.batch_size) for count in (examples, done))
@@ -45,6 +45,15 @@ class LogFile(logging.Handler):
         if step % self.every == 0:
             shown = "" if loss is None else f"  loss {loss:.4f}"
             logger.info("step %d: epoch %d, %d of %d images%s", step, epoch, done, examples, shown)
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Write the lines that have waited."""
+        if self._waiting is not None:
+            lines, self._waiting = self._waiting, None
+            self._write(*lines)
 
     def _write(self, *lines: str) -> None:
         if self.failed or not lines:
@@ -88,6 +97,7 @@ def kept(file: LogFile, start: str) -> Iterator[None]:
     try:
         logger.info("%s", start)
         yield
+        file.begin()
     except BaseException as error:
         logger.error("ended: %s", str(error) or type(error).__name__)
         raise

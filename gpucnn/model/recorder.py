@@ -23,11 +23,15 @@ class Recorder:
         self.path, self._begun = path, False
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
+        self._begin(epoch)
+
+    def _begin(self, epoch: int) -> None:
         if not self._begun:
             self._begun = True
             self._write(_lines_before(self.path, epoch), "w")
 
     def epoch(self, epoch: Epoch) -> None:
+        self._begin(epoch.epoch)
         self._write(_line(epoch), "a")
 
     def finish(self, epochs: Sequence[Epoch]) -> None:

@@ -82,7 +82,11 @@ def train(
                 good.restore()
         end = run.position
     except NotFinite as error:
-        cause, updated = good.culprit(explain or (lambda batch, number: ""))
+        try:
+            cause, updated = good.culprit(explain or (lambda batch, number: ""))
+        except (Exception, KeyboardInterrupt):  # while updates are computed again
+            good.restore()
+            cause, updated = "", True
         with suppress(NotFinite):  # initial parameters that are not
             _save(keeper, run, history)
         raise _diverged(str(error), cause, plan.lr, updated=updated) from None

@@ -8,6 +8,8 @@ from typing import Any
 from ..namespace import array_namespace
 from .pace import Pace
 from .run import NotFinite, Run
+from .signals import unbroken
+from .types import Position
 
 Array = Any
 
@@ -28,12 +30,19 @@ class LastGood:
         if not self.pace.is_due():
             return
         with self.pace.timed():
-            self._position = self.run.position
-            for name, vector in self.run.step.vectors.items():
-                self._copies[name][...] = vector
+            position = self.run.position
+            unbroken(lambda: self._copy(position))
+
+    def _copy(self, position: Position) -> None:
+        for name, vector in self.run.step.vectors.items():
+            self._copies[name][...] = vector
+        self._position = position
 
     def restore(self) -> None:
         """Go back to the copy."""
+        unbroken(self._go_back)
+
+    def _go_back(self) -> None:
         for name, vector in self.run.step.vectors.items():
             vector[...] = self._copies[name]
         self.run.go_to(self._position)
@@ -54,7 +63,7 @@ class LastGood:
             good += 1
         else:
             self.restore()
-            return "", good > 0
+            return "", good > 0 or run.step.steps > 0
         self.restore()
         for _ in range(good):
             self._next_is_good()

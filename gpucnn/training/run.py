@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,8 @@ class Run:
         rng: np.random.Generator,
         callbacks: Iterable[Callback] = (),
     ) -> None:
-        self.step, self.data, self.plan, self.device, self.rng, self.callbacks = (
-            step,
-            data,
-            plan,
-            device,
-            rng,
-            callbacks,
-        )
+        self.step, self.data, self.plan, self.device = step, data, plan, device
+        self.rng, self.callbacks = rng, callbacks
         self.examples = data[0].shape[0]
         self.batches = math.ceil(self.examples / plan.batch_size)
         self.latest: float | None = None
@@ -57,8 +52,19 @@ class Run:
         self._started = time.perf_counter()
         self.is_between = True  # two updates: what they change is whole
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Around what must not be taken for whole where it is cut off."""
+        self.is_between = False
+        yield
+        self.is_between = True
+
     def begin(self, number: int) -> None:
         """Stand before the first batch of an epoch, in an order of its own."""
+        with self._whole():
+            self._begin(number)
+
+    def _begin(self, number: int) -> None:
         self.number, self.done, self.total, self.lr, self._before = number, 0, 0.0, 0.0, 0.0
         self._drawn_from = self.rng.bit_generator.state
         self._order = self.rng.permutation(self.examples)
@@ -67,13 +73,19 @@ class Run:
         self._started = time.perf_counter()
 
     def go_to(self, position: Position) -> None:
-        """Stand where a run like this one stood; `step` holds the vectors of that moment already."""
-        if position.order is not None:
-            self.rng.bit_generator.state = position.order
-        self._pending.clear()
-        self.begin(position.epoch)
-        self.done, self.total, self.lr, self.step.steps = position.batches, position.loss, position.lr, position.steps
-        self._before = position.seconds
+        """Stand where a run like this one stood; `step` holds the vectors of that moment already.
+
+        The epoch begins anew where batches or the data set have another size than they had.
+        """
+        with self._whole():
+            if position.order is not None:
+                self.rng.bit_generator.state = position.order
+            self._pending.clear()
+            self._begin(position.epoch)
+            self.step.steps = position.steps
+            if (position.examples, position.batch_size) == (self.examples, self.plan.batch_size):
+                self.done, self.total, self.lr = position.batches, position.loss, position.lr
+                self._before = position.seconds
 
     @property
     def position(self) -> Position:
@@ -88,9 +100,9 @@ class Run:
     @property
     def standing(self) -> Position:
         """Where it stands, as far as losses were fetched."""
-        return Position(
-            self.number, self.done, self.step.steps, self.total, self.seconds, self.lr, dict(self._drawn_from)
-        )
+        sizes = {"examples": self.examples, "batch_size": int(self.plan.batch_size)}
+        here = self.number, self.done, self.step.steps, self.total, self.seconds, self.lr
+        return Position(*here, order=dict(self._drawn_from), **sizes)
 
     @property
     def seconds(self) -> float:
@@ -119,11 +131,10 @@ class Run:
         """The update by the next batch."""
         (images, labels, weights), batch = self.data, self.batch
         self.lr = self.plan.lr * self._factor()
-        self.is_between = False
-        losses = self.step(images, labels, batch, self.lr, weights)
-        self.is_between = True
-        self._pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
-        self.done += 1
+        with self._whole():
+            losses = self.step(images, labels, batch, self.lr, weights)
+            self._pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
+            self.done += 1
 
     def fetch(self) -> None:
         """The losses that are still on the device, all in one array, for which the device waits. Raises NotFinite."""
@@ -133,12 +144,13 @@ class Run:
         values = (
             [float(sums[0])] if len(sums) == 1 else self.device.fetch(array_namespace(sums[0]).stack(sums)).tolist()
         )
-        for k, (value, (_, examples)) in enumerate(zip(values, self._pending), first):
-            self.latest = value / examples
-            if not self.latest <= DIVERGED:
-                raise NotFinite(f"epoch {self.number}, batch {k}: the loss is {self.latest:g}")
-            self.total += value
-        self._pending.clear()
+        with self._whole():
+            for k, (value, (_, examples)) in enumerate(zip(values, self._pending), first):
+                self.latest = value / examples
+                if not self.latest <= DIVERGED:
+                    raise NotFinite(f"epoch {self.number}, batch {k}: the loss is {self.latest:g}")
+                self.total += value
+            self._pending.clear()
 
     def check(self) -> None:
         """Raises NotFinite where theta is not finite any more."""

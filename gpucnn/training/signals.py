@@ -48,3 +48,16 @@ def held() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def unbroken(work: Callable[[], Any]) -> None:
+    """Do what may be done twice, from its beginning where Ctrl-C cuts it; that is raised when it is done."""
+    late: KeyboardInterrupt | None = None
+    while True:
+        try:
+            work()
+            break
+        except KeyboardInterrupt as error:
+            late = error
+    if late is not None:
+        raise late

@@ -60,6 +60,7 @@ class Position:
 
     steps: updates in all. loss: the sum of the losses of the epoch's examples so far; seconds: what they took; lr: the
     last learning rate. order: the state of the random generator before it drew the epoch's order; None: as it is.
+    examples, batch_size: what the batches were of.
     """
 
     epoch: int = 1
@@ -69,6 +70,8 @@ class Position:
     seconds: float = 0.0
     lr: float = 0.0
     order: dict[str, Any] | None = None
+    examples: int = 0
+    batch_size: int = 0
 
 
 class Callback(Protocol):

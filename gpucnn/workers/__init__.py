@@ -22,6 +22,7 @@ from array_api_compat import device
 
 from ..errors import SettingError
 from ..namespace import array_namespace
+from ..training.signals import unbroken
 from . import exchange, helpers, shared
 
 Array = Any
@@ -114,10 +115,10 @@ class Workers:
         try:
             last = task(*arguments[-1])
         except exchange.Left:
-            wait(others)
+            unbroken(lambda: wait(others))
             raise exchange.reason([other.exception() for other in others]) from None
         finally:
-            wait(others)  # after an error too: nobody writes behind the caller's back
+            unbroken(lambda: wait(others))  # after an error too: nobody writes behind the caller's back
         errors = [error for other in others if (error := other.exception())]
         if errors:
             raise exchange.reason(errors)

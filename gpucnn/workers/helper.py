@@ -134,7 +134,11 @@ class Helper:
         """Send it a task, which it keeps. Raises Unshareable if it cannot read the task."""
         if task.number not in self.tasks:
             self.send("keep", task.number, task.data, len(task.files))
-            self.channel.send_files(task.files)
+            with self._unbroken():
+                try:
+                    self.channel.send_files(task.files)
+                except OSError:
+                    raise self._lost() from None
             self.receive()
             self.tasks.add(task.number)
 

@@ -17,7 +17,6 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from . import exchange, shared
@@ -121,11 +120,18 @@ class Team:
         asked: list[Helper] = []
         answers: list[Any] = []  # each a result, or the error instead
         own: Any = exchange.Left()
+        sums = 0
+
+        def summed(own: Any) -> Any:
+            nonlocal sums
+            sums += 1
+            return _summed(asked, own)
+
         try:
             for helper, part in zip(used, arguments):
                 helper.run(number, part)
                 asked.append(helper)
-            with exchange.joined(partial(_summed, asked)):
+            with exchange.joined(summed):
                 own = task(*arguments[-1])
         except (exchange.Left, Lost) as error:  # one of the others says why
             own = error
@@ -135,10 +141,15 @@ class Team:
                     answers.append(helper.receive())
                 except Exception as error:
                     answers.append(error)
-        return self._finished(task, arguments, [*answers, own])
+        return self._finished(task, arguments, [*answers, own], alone=not sums)
 
-    def _finished(self, task: Task, arguments: Sequence[tuple[Any, ...]], answers: list[Any]) -> list[Any] | None:
-        """The results, of which those of lost helpers are computed here; None where all must begin anew."""
+    def _finished(
+        self, task: Task, arguments: Sequence[tuple[Any, ...]], answers: list[Any], *, alone: bool
+    ) -> list[Any] | None:
+        """The results, of which those of lost helpers are computed here; None where all must begin anew.
+
+        alone: no part needed a sum over all of them, so one may be computed by itself.
+        """
         errors = [answer for answer in answers if isinstance(answer, Exception)]
         lost = [error for error in errors if isinstance(error, Lost)]
         rest = [error for error in errors if not isinstance(error, Lost)]
@@ -146,7 +157,7 @@ class Team:
             self._tell(lost[0])
         if rest and not (lost and all(isinstance(error, exchange.Left) for error in rest)):
             raise exchange.reason(rest)
-        if rest or isinstance(answers[-1], Lost):  # they were in the middle of a sum
+        if rest or isinstance(answers[-1], Lost) or (lost and not alone):  # there were sums, or half of one
             return None
         return [task(*own) if isinstance(answer, Lost) else answer for own, answer in zip(arguments, answers)]
 
