@@ -69,7 +69,7 @@ class Stop(Task):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sums(Task):
-    """Asks for `count` sums; a helper is sent a signal before the one with number `fatal`, from 1."""
+    """Asks for `count` sums; a helper is sent a signal before the one with number `fatal`, from 1, or behind all."""
 
     count: int
     fatal: int
@@ -81,6 +81,8 @@ class Sums(Task):
             if k == self.fatal and is_first and os.getpid() != here:
                 os.kill(os.getpid(), self.signal)
             number = exchange.total(number)
+        if self.fatal > self.count and is_first and os.getpid() != here:
+            os.kill(os.getpid(), self.signal)
         return number
 
 
@@ -294,7 +296,7 @@ def test_helpers_that_are_lost_again_and_again_are_given_up(team):
 
 @needs_helpers
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("sums", [1, 2])
+@pytest.mark.parametrize("sums", [1, 2, 3])
 def test_where_parts_exchange_sums_all_begin_anew_when_a_helper_is_lost(team, how, sums):
     workers, parts = Workers(3), [(float(w), os.getpid()) for w in range(3)]
     run(team, Fill(shared.zeros(3, np.float32)), [(0, 1), (1, 2), (2, 3)])
