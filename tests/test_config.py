@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -144,7 +149,7 @@ def test_a_value_that_an_option_does_not_take(train, text, option):
 def test_files_that_are_not_there(train):
     assert "nowhere.toml: there is no such file" in train("--config", "nowhere.toml")[2]
     assert "run.toml: there is no such file" in train("--resume", "nowhere")[2]
-    with pytest.raises(GpucnnError, match="it cannot be read: Is a directory"):
+    with pytest.raises(GpucnnError, match="it is no regular file"):
         config.read(Path())
 
 
@@ -274,3 +279,48 @@ def test_a_run_that_is_resumed_when_it_is_over_ends_its_log(train):
     added = Path("a/log.txt").read_text().removeprefix(before)
     assert "goes on: softmax-regression" in added
     assert "end: test accuracy" in added
+
+
+def test_fewer_epochs_than_are_trained_are_refused(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    before = contents("a")
+    status, _, err = train("--resume", "a", "--epochs", 1)
+    assert status == 1
+    assert "2 epochs are trained already, and 1 are asked for; ask for more" in err
+    assert contents("a") == before
+
+
+def test_a_seed_that_changes_what_is_held_out_is_what_differs(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    before = Path("a/run.toml").read_text()
+    assert train("--resume", "a", "--seed", 3, "--anyway")[0] == 0
+    assert Path("a/run.toml").read_text() == before
+
+
+def test_places_that_are_no_folders_and_no_files(train):
+    Path("file").write_text("")
+    os.mkfifo("pipe")
+    assert "the folder of a run was expected" in train("--resume", "file")[2]
+    assert "the folder of a run was expected" in train("--resume", "")[2]
+    assert "a folder's name was expected" in train("softmax-regression", "--data", "tiny.npz", "--out", "")[2]
+    assert "pipe: it is no regular file" in train("--config", "pipe")[2]
+    Path("large.toml").write_text("#" * (1 << 21))
+    assert "large.toml: it is larger than" in train("--config", "large.toml")[2]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.2])
+def test_ctrl_c_behind_the_last_epoch_saves_all(seconds):
+    command = [sys.executable, "-m", "gpucnn", "train", "softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a"]
+    path = {"PYTHONPATH": str(Path(gpucnn.__file__).parents[1])}
+    process = subprocess.Popen(
+        command, env=os.environ | path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while not process.stderr.readline().startswith("epoch 2/2"):
+        assert process.poll() is None
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert gpucnn.load("a/model.safetensors", device="cpu").parameters
+    assert Path("a/checkpoints").exists()
+    assert len(Path("a/metrics.jsonl").read_text().splitlines()) == 2

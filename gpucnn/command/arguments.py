@@ -98,6 +98,8 @@ def from_config(context: Context, path: str | None) -> str | None:
 def from_run(context: Context, folder: str | None) -> str | None:
     """The callback of --resume: the same with the file of the run's folder."""
     if folder is not None:
+        if not folder or Path(folder).is_file():
+            raise BadParameter(f"{folder!r}: the folder of a run was expected", param_hint="--resume")
         _take_settings(context, Path(folder) / CONFIG)
         context.default_map = {**(context.default_map or {}), "out": folder}
     return folder
@@ -148,8 +150,9 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
             given, saved = options(all_set(context, given)), options(saved)
         if _compared(name, given) != _compared(name, saved):
             then = "" if name in NOT_SETTINGS or saved is None else f" (the run began with {saved})"
+            value = "" if given is True else f" {given}"
             raise GpucnnError(
-                f"--resume {folder}: --{name.replace('_', '-')} {given} is not what the run began with{then}; leave it "
+                f"--resume {folder}: --{name.replace('_', '-')}{value} is not what the run began with{then}; leave it "
                 "out, or say --anyway to go on with it"
             )
 

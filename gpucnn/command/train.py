@@ -200,7 +200,12 @@ def train(
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
                     told = (configuration, written) if shown is None else (configuration, shown, written)
                     history = runs.run(settings, dataset, model, path, told, anyway=anyway)
-                result = runs.result(model, dataset, history, path)
+                configuration.finish()
+                try:
+                    result = runs.result(model, dataset, history, path)
+                except KeyboardInterrupt:
+                    say(f"the model is saved in {path}")
+                    raise
                 found = _result_line(result, dataset)
                 stopped = f"interrupted in epoch {len(history.epochs) + 1}" if history.interrupted else ""
                 log.logger.info("end: %s", "; ".join(filter(None, (found, stopped))))
@@ -213,7 +218,7 @@ def train(
     elif not quiet:
         speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
         print(f"{found}\n{speed if history.epochs else ''}saved in {path}")
-    if history.interrupted:
+    if history.signal:
         raise Exit(128 + history.signal)
 
 

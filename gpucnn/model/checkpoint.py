@@ -101,7 +101,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     if os.path.isdir(path):  # where Path's own methods raise, as for a name that is too long, these say no
         raise CheckpointError(f"{path}: a folder; name the file in it, such as {path / 'model.safetensors'}")
     if not os.path.isfile(path):
-        raise CheckpointError(f"{path}: no such file; a model saved by `gpucnn train` (model.safetensors) was expected")
+        what = "no regular file" if os.path.exists(path) else "no such file"
+        raise CheckpointError(f"{path}: {what}; a model saved by `gpucnn train` (model.safetensors) was expected")
     try:
         with safe_open(path, framework="numpy") as file:
             description = _description(path, file.metadata() or {})

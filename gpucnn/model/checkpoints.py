@@ -51,18 +51,18 @@ class Checkpoints:
         epochs = [dataclasses.asdict(epoch) for epoch in history.epochs]
         training = trained.described() | {"history": epochs, "about": self.about}
         path = self.folder / f"step-{position.steps:09d}.safetensors"
-        with self.pace.timed():
-            try:
+        try:
+            with self.pace.timed():
                 tensors = named(model) | trained.tensors(model.device)
                 checkpoint.write(path, model.describe() | {"training": training}, tensors)
-                for old in _files(self.folder)[KEPT:]:
-                    with suppress(OSError):
-                        old.unlink()
-            except (CheckpointError, OSError) as error:
-                if not self._failed:
-                    warnings.warn(f"{error}; the run goes on, but could not be resumed from here", stacklevel=2)
-                self._failed = True
-                return
+        except (CheckpointError, OSError) as error:
+            if not self._failed:
+                warnings.warn(f"{error}; the run goes on, but could not be resumed from here", stacklevel=2)
+            self._failed = True
+            return
+        for old in _files(self.folder)[KEPT:]:
+            with suppress(OSError):
+                old.unlink()
         self._saved = position.steps
 
     def go_on(self, saved: Saved | None, *, anyway: bool) -> tuple[Position, History]:
@@ -73,6 +73,11 @@ class Checkpoints:
         if saved is None:
             return Position(), History()
         compare(saved.training["about"], self.about, saved.path, anyway=anyway)
+        done, asked = saved.training["position"]["epoch"] - 1, self.about["epochs"]
+        if asked < done:
+            raise SettingError(
+                f"{saved.path}: {done} epochs are trained already, and {asked} are asked for; ask for more"
+            )
         take(self.fitting.model, saved.tensors, f"{saved.path}: of another network", "resume that network's run")
         position = self.fitting.go_on(trained(saved.description, saved.tensors))
         self._saved = position.steps
@@ -111,6 +116,8 @@ class Saved:
 
 def newest(folder: Path) -> Saved | None:
     """The newest state that was saved whole in a run's folder, or None where there is none."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingError(f"resume={str(folder)!r}: a file of that name is in the way; a folder was expected")
     for path in _files(folder / FOLDER):
         try:
             saved = Saved(path, *checkpoint.read(path))
@@ -129,6 +136,8 @@ def _files(folder: Path) -> list[Path]:
 def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway: bool) -> None:
     """Raises SettingError where the run that was saved is another one than is asked for, in anything but its epochs."""
     changed = [name for name in asked if saved.get(name) != asked[name]]
+    if "seed" in changed:  # which decides what is held out
+        changed = [name for name in changed if name not in ("data", "validation data")]
     said = [f"{name} {_short(saved.get(name))} then and {_short(asked[name])} now" for name in changed]
     if not changed:
         return

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import GpucnnError
 
+NAME = "run.toml"
+MOST = 1 << 20  # bytes
 MADE = "made"  # the table of what the run was made with, which nothing is read from
 HEAD = "# The settings of a run: `gpucnn train --config run.toml` repeats it.\n"
 NOTE = f"\n# What it ran with. The same settings give the same bits with the same of these.\n[{MADE}]\n"
@@ -19,12 +22,17 @@ class Writing:
     """A callback that writes the file when the first batch is done: settings that are refused change nothing."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-        self._write: Callable[[], None] | None = lambda: write(path, settings, made)
+        self._arguments, self._done = (path, settings, made), False
 
     def batch(self, *_: Any) -> None:
-        if self._write is not None:
-            self._write()
-            self._write = None
+        if not self._done:
+            write(*self._arguments)
+            self._done = True
+
+    def finish(self) -> None:
+        """Write it again where it has gone."""
+        if not self._arguments[0].exists():
+            write(*self._arguments)
 
 
 def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> None:
@@ -42,7 +50,11 @@ def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> N
 
 def read(path: Path) -> dict[str, Any]:
     """The settings. Raises GpucnnError for a file that cannot be read."""
+    if os.path.exists(path) and not path.is_file():
+        raise GpucnnError(f"{path}: it is no regular file; a {NAME} of `gpucnn train` was expected")
     try:
+        if path.stat().st_size > MOST:
+            raise GpucnnError(f"{path}: it is larger than {MOST:,} bytes, which no {NAME} is")
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GpucnnError(f"{path}: there is no such file; a {path.name} of `gpucnn train` was expected") from None

@@ -28,6 +28,8 @@ def claimed(out: str | None, network: str, data: str, *, force: bool = False, re
     force nor resume says what to do with that. A run that ends before its first batch leaves everything as it was; one
     that fails later leaves what it has, beside the run that it was to replace.
     """
+    if out == "":
+        raise GpucnnError("--out '': a folder's name was expected, such as runs/mine")
     path, is_new = (_new(network, data), True) if out is None else _asked(Path(out))
     with _locked(path):
         _check(path, force=force, resume=resume)
@@ -45,7 +47,8 @@ def claimed(out: str | None, network: str, data: str, *, force: bool = False, re
             elif isinstance(error, GpucnnError) and old.exists():
                 raise type(error)(f"{error}; the run that was there before is in {old}") from None
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        if force:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _new(network: str, data: str) -> Path:

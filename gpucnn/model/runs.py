@@ -18,11 +18,12 @@ from ..device import Device
 from ..device.environment import LIBRARIES, environment
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import CheckpointError, GpucnnError, SettingError, TrainingError
+from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, TrainingError
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
 from ..training import History
 from ..training.augmentation import Augmentation
+from ..training.signals import held
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
 from .fitting import digest
@@ -137,30 +138,36 @@ def run(
     chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
     checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
-    recorder = Recorder(path / METRICS)
-    history = model.fit(
-        images,
-        labels,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        optimizer=rule,
-        lr=chosen.lr,
-        schedule=chosen.schedule,
-        validation=(held_images, held_labels) if len(held_labels) else None,
-        augmentation=settings.augmentation,
-        seed=settings.seed,
-        callbacks=(recorder, *callbacks),
-        progress=False,
-        resume=path,
-        anyway=anyway,
-    )
-    _save(model, path, trained_on=dataset.name, epochs=len(history.epochs))
-    recorder.finish(history.epochs)
-    if history.epochs:
-        from .curves import learning_curves
+    with held() as stop:  # until all is saved
+        recorder = Recorder(path / METRICS)
+        history = model.fit(
+            images,
+            labels,
+            epochs=chosen.epochs,
+            batch_size=chosen.batch_size,
+            optimizer=rule,
+            lr=chosen.lr,
+            schedule=chosen.schedule,
+            validation=(held_images, held_labels) if len(held_labels) else None,
+            augmentation=settings.augmentation,
+            seed=settings.seed,
+            callbacks=(recorder, *callbacks),
+            progress=False,
+            resume=path,
+            anyway=anyway,
+        )
+        _save(model, path, trained_on=dataset.name, epochs=len(history.epochs))
+        recorder.finish(history.epochs)
+        if history.epochs:
+            from .curves import learning_curves
 
-        with without(f"{path / CURVES}: the picture cannot be written"):
-            learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
+            with without(f"{path / CURVES}: the picture cannot be written"):
+                learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
+        if not history.interrupted:
+            try:
+                stop()
+            except Interrupted as late:  # the run was over by then, and is complete
+                history.signal = late.signal
     return history
 
 

@@ -65,9 +65,9 @@ def train(
         if keeper is not None and keeper.is_due(epoch_ended=run.done == 0 and run.number > start.epoch):
             _save(keeper, run, history)
 
-    try:
+    with held() as stop:
         try:
-            with held() as stop:
+            try:
                 while run.number <= plan.epochs:
                     run.epoch(between)
                     history.epochs.append(_ended(run, evaluate))
@@ -76,27 +76,27 @@ def train(
                     run.begin(run.number + 1)
                     if run.number <= plan.epochs:
                         stop()
-        except KeyboardInterrupt as error:
-            history.interrupted, history.signal = True, getattr(error, "signal", signal.SIGINT)
-            if not run.is_between:
+            except KeyboardInterrupt as error:
+                history.interrupted, history.signal = True, getattr(error, "signal", signal.SIGINT)
+                if not run.is_between:
+                    good.restore()
+            end = run.position
+        except NotFinite as error:
+            try:
+                cause, updated = good.culprit(explain or (lambda batch, number: ""))
+            except (Exception, KeyboardInterrupt):  # while updates are computed again
                 good.restore()
-        end = run.position
-    except NotFinite as error:
-        try:
-            cause, updated = good.culprit(explain or (lambda batch, number: ""))
-        except (Exception, KeyboardInterrupt):  # while updates are computed again
-            good.restore()
-            cause, updated = "", True
-        with suppress(NotFinite):  # initial parameters that are not
-            _save(keeper, run, history)
-        raise _diverged(str(error), cause, plan.lr, updated=updated) from None
-    except BaseException:  # of callbacks and layers of a user's own
-        if run.is_between:
-            with suppress(NotFinite):
+                cause, updated = "", True
+            with suppress(NotFinite):  # initial parameters that are not
                 _save(keeper, run, history)
-        raise
-    _save(keeper, run, history)
-    return history, end
+            raise _diverged(str(error), cause, plan.lr, updated=updated) from None
+        except BaseException:  # of callbacks and layers of a user's own
+            if run.is_between:
+                with suppress(NotFinite):
+                    _save(keeper, run, history)
+            raise
+        _save(keeper, run, history)
+        return history, end
 
 
 def _ended(run: Run, evaluate: Evaluate | None) -> Epoch:

@@ -26,12 +26,12 @@ class Pace:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Around the work itself."""
+        """Around the work itself. Where that raises, it is not counted, and tried again after as long."""
         started = time.perf_counter()
         try:
             yield
+            self.count += 1
+            self.seconds += time.perf_counter() - started
         finally:
             self._last = time.perf_counter()
             self.cost = self._last - started
-            self.count += 1
-            self.seconds += self.cost

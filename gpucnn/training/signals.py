@@ -14,15 +14,21 @@ from ..errors import Interrupted, interrupt
 HELD = (signal.SIGINT, signal.SIGTERM)
 SAID = "the run ends after this step, and what was learnt is kept; once more does not wait for the step"
 
+_holding: Callable[[], None] | None = None  # what the main thread's outermost `held` gave
+
 
 @contextmanager
 def held() -> Iterator[Callable[[], None]]:
     """Holds the first Ctrl-C or SIGTERM back until the function that this gives is called: that raises Interrupted.
 
-    A second one is raised at once. It concerns signals that would raise KeyboardInterrupt: Python's own Ctrl-C, and
+    A second one is raised at once. Inside another `held` it is that one's. It concerns signals that would raise KeyboardInterrupt: Python's own Ctrl-C, and
     those with `errors.interrupt`, as in the command, which are answered by a sentence on standard error. Where a signal
     has another handler, and outside the main thread, nothing changes.
     """
+    global _holding
+    if _holding is not None and threading.current_thread() is threading.main_thread():
+        yield _holding
+        return
     asked = 0
 
     def ask(number: int, frame: Any) -> None:
@@ -42,10 +48,12 @@ def held() -> Iterator[Callable[[], None]]:
     found = {number: signal.getsignal(number) for number in HELD if in_main}
     before = {number: each for number, each in found.items() if each in (signal.default_int_handler, interrupt)}
     try:
+        _holding = stop if in_main else _holding
         for number in before:
             signal.signal(number, ask)
         yield stop
     finally:
+        _holding = None if in_main else _holding
         for number, handler in before.items():
             signal.signal(number, handler)
 
