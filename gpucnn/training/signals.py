@@ -21,9 +21,10 @@ _holding: Callable[[], None] | None = None  # what the main thread's outermost `
 def held() -> Iterator[Callable[[], None]]:
     """Holds the first Ctrl-C or SIGTERM back until the function that this gives is called: that raises Interrupted.
 
-    A second one is raised at once. Inside another `held` it is that one's. It concerns signals that would raise KeyboardInterrupt: Python's own Ctrl-C, and
-    those with `errors.interrupt`, as in the command, which are answered by a sentence on standard error. Where a signal
-    has another handler, and outside the main thread, nothing changes.
+    A second one is raised at once. Inside another `held` the function is that one's. It concerns signals that would
+    raise KeyboardInterrupt: Python's own Ctrl-C, and those with `errors.interrupt`, as in the command, which are
+    answered by a sentence on standard error. Where a signal has another handler, and outside the main thread, nothing
+    changes.
     """
     global _holding
     if _holding is not None and threading.current_thread() is threading.main_thread():
