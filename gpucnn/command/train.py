@@ -190,10 +190,11 @@ def train(
             say(what)
             say(_device_line(device, model))
             say(needs.told(model, dataset, chosen, rule))
+            found = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
-            made = runs.made(model, dataset, shlex.join(sys.argv))
+            made = runs.made(dataset, shlex.join(sys.argv), found)
             configuration = config_file.Writing(path / CONFIG, configured, made)
-            versions = "; ".join(described(environment(model.device, model.threads)).splitlines())
+            versions = "; ".join(described(found).splitlines())
             start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
             written = log.LogFile(path / LOG, chosen.batch_size, log_every, append=resume is not None)
             with log.kept(written, start):
@@ -206,9 +207,9 @@ def train(
                 except KeyboardInterrupt:
                     say(f"the model is saved in {path}")
                     raise
-                found = _result_line(result, dataset)
+                reached = _result_line(result, dataset)
                 stopped = f"interrupted in epoch {len(history.epochs) + 1}" if history.interrupted else ""
-                log.logger.info("end: %s", "; ".join(filter(None, (found, stopped))))
+                log.logger.info("end: %s", "; ".join(filter(None, (reached, stopped))))
     states = f"{history.saves} state{'s' * (history.saves != 1)}"
     say(f"saved {states} to resume from, in {history.saving:.2f} s")
     if stopped:
@@ -217,7 +218,7 @@ def train(
         print(arguments.json_text(result))
     elif not quiet:
         speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
-        print(f"{found}\n{speed if history.epochs else ''}saved in {path}")
+        print(f"{reached}\n{speed if history.epochs else ''}saved in {path}")
     if history.signal:
         raise Exit(128 + history.signal)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -45,11 +46,16 @@ def environment(device: Device, threads: int) -> dict[str, Any]:
 def described(found: dict[str, Any]) -> str:
     """An environment as two lines."""
     versions = [f"{name} {found[name]}" for name in ("gpucnn", "python", *LIBRARIES) if found[name]]
-    blas = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in found["blas"]]
     forced = found["openblas_coretype"]
     pinned = f" (forced by OPENBLAS_CORETYPE={forced}; unset it for full speed)" if forced else ""
     where = f"{found['device']}: {found['name']}, CPU threads: {found['threads']}"
-    return f"{', '.join(versions)}\n{where}; BLAS: {', '.join(blas) or 'unknown'}{pinned}"
+    return f"{', '.join(versions)}\n{where}; BLAS: {kernels_of_blas(found)}{pinned}"
+
+
+def kernels_of_blas(found: Mapping[str, Any]) -> str:
+    """The BLAS libraries of an environment, each with the kernels that it chose for the processor."""
+    each_one = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in found["blas"]]
+    return ", ".join(each_one) or "unknown"
 
 
 def _version(distributions: tuple[str, ...]) -> str | None:

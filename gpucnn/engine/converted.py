@@ -9,43 +9,29 @@ from typing import Any
 
 from ..errors import ShapeError
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
-from ..layers import Layer
-from ..layers.base import Gradients, initial_state
+from ..layers.base import Around, Gradients
 from ..namespace import array_namespace
 
 Array = Any
 
 
 @dataclass(frozen=True)
-class Converted(Layer):
+class Converted(Around):
     """The layer meets (N, H, W, C) and the reference table, whatever the layers around it use.
 
     Raises ShapeError, naming the layer, where it gives what does not fit; `gpucnn check` says more.
     """
 
-    layer: Any
     has_place = True
 
     @property
     def name(self) -> str:
         return type(self.layer).__name__
 
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.layer.out_shape(in_shape)
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return self.layer.init(in_shape, rng)
-
-    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
-        return initial_state(self.layer, in_shape)
-
     def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
         made = self.layer.next_state(state, residual[0])
         _check_named(f"{self.name}: next_state", state, made)
         return made
-
-    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
-        return self.layer.multiply_adds(in_shape) if hasattr(self.layer, "multiply_adds") else 0
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         kernels = context.kernels

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kernels import Context
-from ..layers import Layer
-from ..layers.base import Gradients, has_place, initial_state
+from ..layers.base import Around, Gradients, has_place
 from ..losses import Loss
 from ..namespace import array_namespace
-from ..network import Network, cost
+from ..network import Network
 from ..training import DIVERGED
 from .gradient import gradient
 
@@ -23,30 +22,14 @@ class _Found(Exception):
 
 
 @dataclass(frozen=True)
-class _Watched(Layer):
+class _Watched(Around):
     """The layer, and a look at what it makes. name: such as "layer 3 (Dense)"."""
 
-    layer: Any
     name: str
 
     @property
     def has_place(self) -> bool:  # type: ignore[override]
         return has_place(self.layer)
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.layer.out_shape(in_shape)
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return self.layer.init(in_shape, rng)
-
-    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
-        return initial_state(self.layer, in_shape)
-
-    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
-        return self.layer.next_state(state, residual)
-
-    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
-        return cost(self.layer, in_shape)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         y, residual = self.layer.forward(params, x, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..kernels import Context
@@ -52,6 +53,33 @@ class Layer:
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         """-> dx (or None without need_dx), dparams with the keys of params. dy is dL/dy, summed over examples."""
         raise NotImplementedError(f"{type(self).__name__} has no method backward")
+
+
+@dataclass(frozen=True)
+class Around(Layer):
+    """A layer around another one, with its shapes, parameters and state. What derives from it has forward, backward."""
+
+    layer: Any
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.layer.out_shape(in_shape)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return self.layer.init(in_shape, rng)
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return initial_state(self.layer, in_shape)
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        return self.layer.next_state(state, residual)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        return cost(self.layer, in_shape)
+
+
+def cost(layer: Any, in_shape: tuple[int, ...]) -> int:
+    """A layer's multiply-adds for one example; 0 where it declares none."""
+    return layer.multiply_adds(in_shape) if hasattr(layer, "multiply_adds") else 0
 
 
 def is_own(thing: Any) -> bool:

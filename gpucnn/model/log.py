@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..training import Epoch
+from ..training.progress import logger
 
 FORM = logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S")
-logger = logging.getLogger("gpucnn")
 
 
 class LogFile(logging.Handler):

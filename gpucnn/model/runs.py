@@ -15,7 +15,7 @@ from typing import Any
 from .. import networks
 from ..data import Dataset
 from ..device import Device
-from ..device.environment import LIBRARIES, environment
+from ..device.environment import LIBRARIES, kernels_of_blas
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, TrainingError
@@ -206,15 +206,16 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
     }
 
 
-def made(model: Model, dataset: Dataset, command: str) -> dict[str, Any]:
-    """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data."""
-    found = environment(model.device, model.threads)
-    blas = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in found["blas"]]
+def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data.
+
+    found: from `device.environment`.
+    """
     return {
         "command": command,
         **{name: found[name] for name in ("gpucnn", "python", *LIBRARIES)},
         "device": f"{found['device']}: {found['name']}",
-        "blas": ", ".join(blas),
+        "blas": kernels_of_blas(found),
         "data": digest(dataset.train_images, dataset.train_labels),
     }
 

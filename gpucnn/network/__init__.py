@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ShapeError
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
 from ..layers import Layer, MaxPool2D
-from ..layers.base import has_place, initial_state, is_own
+from ..layers.base import cost, has_place, initial_state, is_own
 from ..layers.initializers import generator
 from .layout import Layout
 
@@ -206,11 +206,6 @@ class Network(Layer):
         return "\n".join(
             [*(line.rstrip() for line in lines), f"about {megabytes:,.1f} MB to train on {batch} examples"]
         )
-
-
-def cost(layer: Any, in_shape: tuple[int, ...]) -> int:
-    """A layer's multiply-adds for one example; 0 where it declares none."""
-    return layer.multiply_adds(in_shape) if hasattr(layer, "multiply_adds") else 0
 
 
 def describe(layer: Any) -> str:
