@@ -11,6 +11,7 @@ from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
+from gpucnn.workers import exchange
 
 CASES = {
     "conv": ((Conv2D(3, 3),), (7, 8, 2)),
@@ -134,10 +135,22 @@ def kept(residuals):
     return [kept(each) if isinstance(each, list) else each for each in residuals]
 
 
+def told(network, kernels, examples, put, dtype="float64"):
+    """The context of an update by those examples of a data set, with the layers' first state. put: a host array -> one
+    of the library that computes.
+    """
+    states = network.init_state(network.input_shape)
+    state = Layout(states)
+    unpacked = state.unpack(put(state.pack(states, np.zeros(state.size, dtype))))
+    return Context(
+        kernels, update=2, key=3, examples=put(np.array(examples, "int64")), state=unpacked, total=exchange.total
+    )
+
+
 def run(network, kernels, theta, x, dy):
     """y, dx and the flat gradient, of a network on a kernel table, by way of arrays as (N, H, W, C)."""
     layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
-    params, context = layout.unpack(theta), Context(kernels)
+    params, context = layout.unpack(theta), told(network, kernels, range(len(x)), np.array)
     y, residuals = network.forward(params, kernels.enter(x), context)
     dx, dparams = network.backward(params, residuals, kernels.enter(dy), context)
     return kernels.leave(y), kernels.leave(dx), layout.pack(dparams, np.empty(layout.size, theta.dtype))

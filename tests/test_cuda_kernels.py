@@ -14,7 +14,7 @@ import nvrtc
 import predicted
 import pytest
 import special
-from cases import CASES, fuse, kept
+from cases import CASES, fuse, kept, told
 from conftest import usable_gpu
 from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, signatures
 from hypothesis import given, settings
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
-from gpucnn.kernels import REFERENCE, Context, cuda
+from gpucnn.kernels import REFERENCE, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
 from gpucnn.kernels.cuda import cublas, direct
 from gpucnn.kernels.cuda import layers as cuda_layers
@@ -74,7 +74,7 @@ class Example:
         """Output, input gradient, and each parameter's gradient; a residual is read twice."""
         network = network or self.network
         layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
-        params, context = layout.unpack(put(self.theta)), Context(kernels)
+        params, context = layout.unpack(put(self.theta)), told(network, kernels, range(len(self.x)), put, self.x.dtype)
         y, residuals = network.forward(params, put(self.x), context)
         network.backward(params, kept(residuals), put(self.dy), context)
         dx, dparams = network.backward(params, residuals, put(self.dy), context)
@@ -164,6 +164,13 @@ def test_every_case_gives_the_references_numbers(case, draw, fake_cuda):
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_in_float32(case, fake_cuda):
     check(case, 1, "reals", "float32", asarray, np.asarray)
+
+
+def test_channel_sums(fake_cuda):
+    x = np.random.default_rng(1).standard_normal((40, 6, 5, 3))
+    for each in (x, x[:, 0, 0, :]):
+        found = np.asarray(cuda.table(dtype="float64").channel_sums(asarray(each)))
+        np.testing.assert_allclose(found, each.reshape(-1, 3).sum(0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", ["conv", "conv groups", "max pool padded", "two blocks", "average pool same", "dense"])
@@ -506,7 +513,8 @@ def test_optimizers_in_one_launch(settings, dtype, fake_cuda):
 
 def test_the_table_has_a_verb_of_its_own_for_each_of_the_reference(fake_cuda):
     """One that is taken from the reference by oversight could not read a residual of this table."""
-    shared = {"enter", "leave", "image_shape", "reshape", "exact_ties"}  # the layout is the reference's
+    shared = {"enter", "leave", "image_shape", "spread", "reshape", "exact_ties"}  # the layout is the reference's
+    shared |= {"pixel_sums"}  # array operations do
     table = cuda.table()
     for field in dataclasses.fields(REFERENCE):
         same = getattr(table, field.name) == getattr(REFERENCE, field.name)

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import special
-from cases import CASES, fuse, kept
+from cases import CASES, fuse, kept, told
 from conftest import Library, read_only
 
 from gpucnn.errors import ShapeError
-from gpucnn.kernels import REFERENCE, Context, Kernels
+from gpucnn.kernels import REFERENCE, Kernels
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import Flatten, Layer
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
 from gpucnn.report.gradient_check import check
+from gpucnn.workers import exchange
 
 try:
     from gpucnn.kernels.cpu.compiled import compiled_from
@@ -54,12 +55,14 @@ class Example:
         self.theta = drawn((self.layout.size,))
         self.x = drawn((batch, *shape))
         self.dy = drawn((batch, *self.network.shapes()[-1]))
+        self.examples = range(batch)
 
     def run(
         self, put: Any = np.array, kernels: Kernels = REFERENCE, network: Network | None = None, **options: Any
     ) -> Any:
         """Output, input gradient and the flat parameter gradient, in the library of put."""
-        network, context = network or self.network, Context(kernels)
+        network = network or self.network
+        context = told(network, kernels, self.examples, put, self.x.dtype)
         layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
         theta = put(self.theta)
         params = layout.unpack(theta)
@@ -119,10 +122,13 @@ def test_backward_is_linear_in_dy(case: str, kernels: Kernels) -> None:
 def test_the_gradient_of_a_batch_is_the_sum_over_its_shards(case: str) -> None:
     example = Example(case, batch=5)
     (y, dx, g), _ = example.run()
-    x, dy, parts = example.x, example.dy, []
-    for part in (slice(0, 2), slice(2, 5)):
-        example.x, example.dy = x[part], dy[part]
-        parts.append(example.run()[0])
+    x, dy = example.x, example.dy
+
+    def of(part: slice) -> Any:
+        example.x, example.dy, example.examples = x[part], dy[part], range(5)[part]
+        return example.run()[0]
+
+    parts = exchange.one_by_one(of, [(slice(0, 2),), (slice(2, 5),)])
     close((np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])), (y, dx))
     close((parts[0][2] + parts[1][2],), (g,))
 
@@ -234,3 +240,25 @@ def test_every_array_library_agrees_on_special_values(case: str, library: Librar
         example = _edges(case, draw)
         found = [library.fetch(each) for each in example.run(library.put)[0]]
         special.assert_alike(found, example.run()[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 2)])
+@pytest.mark.parametrize("kernels", [REFERENCE, *TABLES], ids=lambda kernels: kernels.name)
+def test_sums_over_channels_and_pixels_and_what_is_spread_over_them(shape: Any, kernels: Kernels) -> None:
+    x, of_channels, of_images = (np.random.default_rng(1).standard_normal(size) for size in (shape, (2,), (3, 2)))
+    inside = kernels.enter(x)
+    close((kernels.channel_sums(inside),), (x.reshape(-1, 2).sum(0),))
+    close((kernels.leave(inside * kernels.spread(of_channels, inside)),), (x * of_channels,))
+    over = of_images[:, None, None, :] if x.ndim == 4 else of_images
+    close((kernels.leave(inside * kernels.spread(of_images, inside)),), (x * over,))
+    if x.ndim == 4:
+        close((kernels.pixel_sums(inside),), (x.sum((1, 2)),))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 2)])
+def test_every_array_library_sums_and_spreads(shape: Any, library: Library) -> None:
+    x, of_images = np.random.default_rng(1).standard_normal(shape), np.random.default_rng(2).standard_normal((3, 2))
+    put = library.put(x)
+    close((library.fetch(REFERENCE.channel_sums(put)),), (x.reshape(-1, 2).sum(0),))
+    over = of_images[:, None, None, :] if x.ndim == 4 else of_images
+    close((library.fetch(put * REFERENCE.spread(library.put(of_images), put)),), (x * over,))

@@ -34,6 +34,21 @@ def image_shape(x: Array) -> tuple[int, int, int]:
     return tuple(x.shape[1:])
 
 
+def spread(values: Array, x: Array) -> Array:
+    """values (C,) or (N, C) -> a view that broadcasts against x, (N, H, W, C) or (N, C)."""
+    return values[:, None, None, :] if values.ndim == 2 and x.ndim == 4 else values
+
+
+def channel_sums(x: Array) -> Array:
+    """(N, H, W, C) or (N, C) -> (C,)."""
+    return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))
+
+
+def pixel_sums(x: Array) -> Array:
+    """(N, H, W, C) -> (N, C)."""
+    return array_namespace(x).sum(x, axis=(1, 2))
+
+
 def _placing(window: Window) -> dict[str, Any]:
     """The arguments that say where a window lies."""
     return {"stride": window.stride, "padding": window.padding}

@@ -59,6 +59,10 @@ class Kernels:
     enter, leave          (N, H, W, C) -> image; image -> (N, H, W, C). Arrays of two axes pass through both.
     pixels                (uint8 (N, H, W, C), dtype, scale, shift) -> image, pixel * scale + shift
     image_shape           image -> (H, W, C)
+    spread                (values (C,) or (N, C), array) -> values as a view that broadcasts against the array: an image
+                          or (N, C)
+    channel_sums          image or (N, C) -> (C,), summed over all else
+    pixel_sums            image -> (N, C), summed over H and W
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
     correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
                           max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on,
@@ -90,6 +94,9 @@ class Kernels:
     leave: Callable[[Any], Any] = reference.keep
     pixels: Callable[..., Any] = reference.pixels
     image_shape: Callable[[Any], tuple[int, int, int]] = reference.image_shape
+    spread: Callable[[Any, Any], Any] = reference.spread
+    channel_sums: Callable[[Any], Any] = reference.channel_sums
+    pixel_sums: Callable[[Any], Any] = reference.pixel_sums
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
     correlation_for_pool: Callable[..., Any] = reference.correlate
     bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)

@@ -14,14 +14,11 @@ from .. import networks, schedules
 from ..data.dataset import checked_names
 from ..data.preprocessing import Preprocessing
 from ..device import Device
-from ..engine import memory
 from ..engine.acceleration import Acceleration
-from ..engine.evaluation import loss_and_accuracy
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..errors import DataError, SettingError
 from ..losses import Loss, SoftmaxCrossEntropy
-from ..namespace import array_namespace
 from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
@@ -30,12 +27,12 @@ from ..training import Callback, Epoch, History, Plan, Position
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .fitting import Fitting, Trained
-from .inputs import fitting_examples, fitting_images
 from .needs import training_memory
+from .predicting import Predicting
 from .tensors import named, take
 
 
-class Model:
+class Model(Predicting):
     """network + loss + parameters on a device + what the input is.
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
@@ -95,14 +92,6 @@ class Model:
             f"Model({self.name!r}, {self.layout.size:,} parameters on {self.device}, {describe(self.loss)}, "
             f"classes {', '.join(shortened(self.class_names))},\n      {self.network!r})"
         )
-
-    def _classes(self) -> int:
-        shape = self.network.shapes()[-1]
-        if len(shape) != 1:
-            raise DataError(
-                f"the network ends in {shape}, one vector of logits was expected; end it with Flatten(), Dense(K)"
-            )
-        return shape[0]
 
     @property
     def theta(self) -> Any:
@@ -230,49 +219,6 @@ class Model:
         return fitting.train(fitting.go_on(before), History(), is_partial=True)
 
     training_memory = training_memory
-
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
-        return self._over_chunks(self._images(images), lambda logits: logits)
-
-    def predict_proba(self, images: np.ndarray) -> np.ndarray:
-        """images (N, H, W, C) -> probabilities (N, classes)."""
-        return self._over_chunks(self._images(images), self.loss.probabilities)
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """images (N, H, W, C) -> the most probable class of each (N,), as a number."""
-        return self._over_chunks(self._images(images), lambda logits: array_namespace(logits).argmax(logits, axis=1))
-
-    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
-
-        Without accuracy where the loss is of numbers. The mean over the B examples is two-conv eq. (13), layered eq.
-        (24), where b = 0..B is printed.
-        """
-        images, labels = self.examples(images, labels)
-        loss, accuracy = self.loss_and_accuracy(images, labels)
-        return {"loss": loss} | ({} if accuracy is None else {"accuracy": accuracy}) | {"examples": len(images)}
-
-    def loss_and_accuracy(self, images: Any, labels: Any) -> tuple[float, float | None]:
-        with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
-            return loss_and_accuracy(self.execution, self.loss, images, labels, self.scaling)
-
-    def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
-        """finish of the logits, on the host; finish takes some (n, K) on the device."""
-        made, enough = [], memory.of_inference(self.device, self.network, self.execution.chunk)
-        with enough, self.execution.active():
-            for logits in self.execution.logits(images, self.scaling):
-                made.append(self.device.fetch(finish(logits)))
-            if not made:
-                return self.device.fetch(finish(self.theta[:0].reshape((0, self._classes()))))
-        return np.concatenate(made)
-
-    def _images(self, images: Any) -> np.ndarray:
-        return fitting_images(images, self.network.input_shape)
-
-    def examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        numbers = self.theta.dtype if getattr(self.loss, "numbers", False) else None
-        return fitting_examples(images, labels, self.network.input_shape, self._classes(), numbers)
 
     def save(self, path: str | os.PathLike[str], **more: Any) -> Path:
         """Write a safetensors checkpoint; more: entries for its description. Raises CheckpointError."""

@@ -47,6 +47,18 @@ def image_shape(x: Array) -> tuple[int, int, int]:
     return H, width * math.prod(parities), C
 
 
+def spread(values: Array, x: Array) -> Array:
+    """values (C,) or (N, C) -> a view that broadcasts against x, (H, C, W, N) or (N, C)."""
+    if x.ndim == 2:
+        return values
+    return values[:, None, None] if values.ndim == 1 else values.T[:, None, :]
+
+
+def pixel_sums(x: Array) -> Array:
+    """(H, C, W, N) -> (N, C), feature-major."""
+    return np.add.reduce(np.add.reduce(x, axis=2), axis=0).T
+
+
 def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
     """Elements keep the order of (N, H, W, C); from image to vector and back whole runs of N are copied."""
     before = image_shape(x) if x.ndim == 4 else x.shape[1:]

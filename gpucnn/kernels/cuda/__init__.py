@@ -54,6 +54,7 @@ def table(
     made = CudaKernels(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
+        channel_sums=layers.channel_sums,
         exact_ties=exact_ties,
         correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
         correlation_for_pool=convolutions.correlate,

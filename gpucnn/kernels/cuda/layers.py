@@ -59,6 +59,10 @@ class Layers:
         """dy summed over the batch, and over all positions when the bias is tied."""
         return self.sum(self.gpu.dense(dy), math.prod(shape)).reshape(shape)
 
+    def channel_sums(self, x: Array) -> Array:
+        """(N, H, W, C) or (N, C) -> (C,)."""
+        return self.sum(self.gpu.dense(x), x.shape[-1])
+
     def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
         """b (K,) is added in place, as by `add_bias`."""
         y = self.gpu.dense(y)
