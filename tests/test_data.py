@@ -305,7 +305,7 @@ def test_unknown_kind_of_file(tmp_path):
 
 @pytest.mark.parametrize("options", [{"size": (8, 8)}, {"channels": 1}, {"invert": True}])
 def test_picture_options_belong_to_picture_folders(options):
-    with pytest.raises(DataError, match="digits: size, channels and invert are for picture folders only"):
+    with pytest.raises(DataError, match="digits: size, channels, invert and skip_broken are for picture folders only"):
         data.load("digits", **options)
 
 
@@ -1023,7 +1023,7 @@ def test_picture_folder_with_train_and_test(tmp_path):
     np.testing.assert_array_equal(loaded.train_labels, [0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(loaded.test_labels, [0, 1])
     save_picture(tmp_path / "test" / "cow" / "1.png", np.zeros((8, 8)))
-    with pytest.raises(DataError, match="train and test must have the same classes; cow is in one of them only"):
+    with pytest.raises(DataError, match="train and test must have the same classes; cow is in test only"):
         data.load(tmp_path)
 
 
@@ -1046,6 +1046,92 @@ def test_picture_folder_refuses(tmp_path):
         data.load(tmp_path, size=(0, 3), channels=1)
     with pytest.raises(DataError, match="channels 4"):
         data.load(tmp_path, channels=4)
+
+
+def test_a_test_part_may_lack_a_class_and_says_so(tmp_path):
+    picture_folder(tmp_path / "train", classes=("cat", "cow", "dog"), count=3)
+    picture_folder(tmp_path / "test", count=1)
+    loaded = data.load(tmp_path)
+    assert loaded.class_names == ("cat", "cow", "dog")
+    np.testing.assert_array_equal(loaded.test_labels, [0, 2])
+    assert loaded.notes == ("the test part has no pictures of cow",)
+
+
+def test_pictures_deeper_than_their_class_count_to_it(tmp_path):
+    root = picture_folder(tmp_path / "pets")
+    save_picture(root / "cat" / "indoor" / "2024" / "1.png", np.zeros((4, 4)))
+    save_picture(root / "cat" / "__MACOSX" / "1.png", np.zeros((4, 4)))
+    save_picture(root / "loose.png", np.zeros((4, 4)))
+    (root / "cat" / "notes.txt").write_text("no picture")
+    (root / "dog" / "1.heic").write_bytes(b"no picture that can be read")
+    (root / "__MACOSX").mkdir()
+    (root / "dog" / "link").symlink_to(root / "cat")
+    loaded = data.load(root)
+    assert len(loaded.train_labels) + len(loaded.test_labels) == 11
+    said = "\n".join(loaded.notes)
+    assert f"left out: 1 pictures in {root} itself" in said
+    assert f"1 pictures in {root} lie in folders inside their class's" in said
+    assert f"left out: 2 files in {root} that are no pictures by their ending (1 .heic, 1 .txt)" in said
+    assert f"left out: {root / 'dog' / 'link'}, a link to a folder" in said
+    assert said in loaded.summary()
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (("Training", "Testing"), (6, 0, 2)),
+        (("train", "valid", "test"), (6, 2, 2)),
+        (("train", "val", "test"), (6, 2, 2)),
+        (("training", "validation"), (6, 0, 2)),
+    ],
+)
+def test_the_usual_names_of_parts(tmp_path, names, parts):
+    for name in names:
+        picture_folder(tmp_path / name, count=3 if name.lower().startswith("train") else 1)
+    (tmp_path / "unlabelled").mkdir()
+    loaded = data.load(tmp_path)
+    found = 0 if loaded.validation is None else len(loaded.validation[1])
+    assert (len(loaded.train_labels), found, len(loaded.test_labels)) == parts
+    assert "unlabelled" in loaded.notes[0]
+    assert ("validation is taken as the test part" in "".join(loaded.notes)) == (
+        len(names) == 2 and "validation" in names
+    )
+    held = loaded.split_validation(0.3, 1)
+    assert (len(held[1]), len(held[3])) == ((6, 2) if found else (4, 2))
+    assert len(loaded.split_validation(0.0, 1)[3]) == 0
+    assert len(loaded.select_classes([1, 0]).split_validation(0.5, 1)[3]) == (2 if found else 3)
+
+
+def test_the_only_sub_folder_holds_the_data(tmp_path):
+    picture_folder(tmp_path / "download" / "pets")
+    loaded = data.load(tmp_path / "download")
+    assert loaded.class_names == ("cat", "dog")
+    assert loaded.notes == ("the data lie in pets, the only sub-folder",)
+
+
+@pytest.mark.parametrize("channels", [None, 1])
+def test_all_broken_pictures_are_named_at_once(tmp_path, channels):
+    root = picture_folder(tmp_path)
+    for k in range(7):
+        (root / "dog" / f"broken{k}.png").write_bytes(b"junk")
+    with pytest.raises(
+        DataError, match=r"7 of 17 pictures cannot be read; .*--skip-broken.*broken4\.png.*; and 2 more"
+    ):
+        data.load(root, channels=channels)
+    loaded = data.load(root, channels=channels, skip_broken=True)
+    assert len(loaded.train_labels) + len(loaded.test_labels) == 10
+    assert (loaded.train_images[:, 5, 5, 0] // 40 == loaded.train_labels).all()
+    assert "left out: 7 pictures that cannot be read" in loaded.notes[0]
+
+
+def test_a_summary_of_many_classes_is_short():
+    labels = np.repeat(np.arange(30), 2)
+    labels[0] = 1
+    images = np.zeros((60, 2, 2, 3), np.uint8)
+    made = data.Dataset("many", images, labels, images[:1], labels[:1], tuple(map(str, range(30))))
+    assert made.summary() == (
+        "many: 60 training, 1 test pictures of 2x2 (colour), 30 classes\ntraining pictures of a class: 1 (0) to 3 (1)"
+    )
 
 
 def test_named_preprocessing_reads_pictures(tmp_path):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, printable
 from .preprocessing import Preprocessing
 from .split import permutation, stratified_split
+from .summary import summary
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -31,7 +32,9 @@ class Dataset:
     """Training and test pictures (N, H, W, C) uint8 with labels (N,) in 0..len(class_names)-1.
 
     `preprocessing` says how picture files become such images, None if they cannot. Labels of any integer type are
-    taken and kept as int64. DataError, naming the data set and the array, for everything that does not fit.
+    taken and kept as int64. validation: images and labels beside them, or None where they are to be taken from the
+    training part. notes: sentences about what was left out or assumed when it was read. DataError, naming the data set
+    and the array, for everything that does not fit.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Dataset:
     test_labels: Labels
     class_names: tuple[str, ...]
     preprocessing: Preprocessing | None = None
+    validation: tuple[Images, Labels] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", checked_names(self.class_names, self.name))
@@ -55,6 +60,16 @@ class Dataset:
             labels = checked_labels(getattr(self, f"{part}_labels"), f"{where}_labels")
             check_pair(images, labels, len(self.class_names), where)
             object.__setattr__(self, f"{part}_labels", labels)
+        if self.validation is not None:
+            where, (images, labels) = f"{self.name}: validation", self.validation
+            pair = checked_images(images, f"{where} images"), checked_labels(labels, f"{where} labels")
+            check_pair(*pair, len(self.class_names), where)
+            object.__setattr__(self, "validation", pair)
+            if images.shape[1:] != self.train_images.shape[1:]:
+                raise DataError(
+                    f"{where}: images have shape {images.shape[1:]}, those of training {self.train_images.shape[1:]}; "
+                    "give both the same height, width and channels"
+                )
         if self.test_images.shape[1:] != self.train_images.shape[1:]:
             raise DataError(
                 f"{self.name}: test_images have shape {self.test_images.shape[1:]}, train_images "
@@ -105,6 +120,10 @@ class Dataset:
         height, width, channels = self.train_images.shape[1:]
         return height, width, channels
 
+    def summary(self) -> str:
+        """Its size, its classes with their pictures in each part, and what was left out or assumed."""
+        return summary(self)
+
     def select_classes(self, labels: Sequence[int]) -> Dataset:
         """The data set of these classes only, relabelled 0..len(labels)-1 in the order given.
 
@@ -129,11 +148,13 @@ class Dataset:
             return images[new >= 0], new[new >= 0]
 
         train, test = kept(self.train_images, self.train_labels), kept(self.test_images, self.test_labels)
-        return Dataset(self.name, *train, *test, names, self.preprocessing)
+        validation = None if self.validation is None else kept(*self.validation)
+        return Dataset(self.name, *train, *test, names, self.preprocessing, validation, self.notes)
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
         """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
-        training part, drawn by `seed`, become the validation part; both keep the order of the training part.
+        training part, drawn by `seed`, become the validation part; both keep the order of the training part. Where the
+        data set has a validation part of its own, it is that one instead, or with fraction 0 an empty one.
 
         The arrays are the data set's own where fraction is 0. DataError unless 0 <= fraction < 1.
         """
@@ -142,6 +163,9 @@ class Dataset:
                 f"{self.name}: validation fraction {fraction!r}, a number in [0, 1) was expected; use for example 0.1"
             )
         images, labels, total = self.train_images, self.train_labels, len(self.train_labels)
+        if self.validation is not None:
+            held = slice(None if fraction else 0)
+            return images, labels, self.validation[0][held], self.validation[1][held]
         count = min(round(fraction * total), total - 1)
         if count == 0:
             return images, labels, images[:0], labels[:0]

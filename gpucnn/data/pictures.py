@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .dataset import Dataset, Images, Part
 from .files import check_limit, parsing
+from .folders import find_parts, list_classes
 from .preprocessing import Preprocessing
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs other programs for some of the rest
 REMEDY = "leave it out, or save it again as PNG"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 DEFAULT_SIZE = (28, 28)
 _opening = threading.Lock()
+SHOWN = 5  # broken pictures in a message
 COPIES = 4  # of a decoded picture, while it is turned and put on paper
 
 
@@ -106,48 +108,76 @@ def is_grey(path: Path) -> bool:
 
 
 def read_folder(
-    folder: Path, size: tuple[int, int] | None = None, channels: int | None = None, invert: bool = False
+    folder: Path,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    invert: bool = False,
+    skip_broken: bool = False,
 ) -> Dataset:
     """The data set of folder/train/CLASS and folder/test/CLASS or, without these two, of folder/CLASS.
 
-    In the second case a stratified fifth becomes the test part. Class names are the sorted names of the sub-folders.
-    `size` is 28x28 unless given; `channels` is 1 if every picture is stored in grey, else 3.
-    DataError naming the folder or file that is missing, empty or unreadable.
+    In the second case a stratified fifth becomes the test part; folder/val/CLASS is the validation part. Class names
+    are the sorted names of the sub-folders. `size` is 28x28 unless given; `channels` is 1 if every picture is stored in
+    grey, else 3. skip_broken: leave out what cannot be read. The data set's notes say what was left out.
+    DataError naming the folder or files that are missing, empty or unreadable.
     """
-    split = (folder / "train").is_dir() and (folder / "test").is_dir()
-    roots = [folder / "train", folder / "test"] if split else [folder]
+    notes: list[str] = []
     with parsing(folder, "cannot be read", "check that you may read the folder and those in it"):
-        listings = [class_listing(root) for root in roots]
-    if split and listings[0].keys() != listings[1].keys():
-        different = ", ".join(sorted(listings[0].keys() ^ listings[1].keys()))
-        raise DataError(f"{folder}: train and test must have the same classes; {different} is in one of them only")
-    files = [[path for paths in listing.values() for path in paths] for listing in listings]
-    labels = [np.repeat(np.arange(len(found)), [len(paths) for paths in found.values()]) for found in listings]
+        roots = find_parts(folder, notes)
+        listings = {part: list_classes(root, notes) for part, root in roots.items()}
+    names = list(listings["train"])
+    for part, listing in listings.items():
+        if strange := ", ".join(sorted(listing.keys() - set(names))):
+            raise DataError(f"{roots[part]}: train and {part} must have the same classes; {strange} is in {part} only")
+        if missing := ", ".join(sorted(set(names) - listing.keys())):
+            notes.append(f"the {part} part has no pictures of {missing}")
+    files = {part: [path for name in listing for path in listing[name]] for part, listing in listings.items()}
+    broken: dict[Path, str] = {}
     if channels is None:
-        channels = 1 if all(is_grey(path) for paths in files for path in paths) else 3
+        channels = 1 if all(_is_grey_or_broken(path, broken) for paths in files.values() for path in paths) else 3
     how = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
-    parts = [Part(read_pictures(paths, how), numbers, str(folder)) for paths, numbers in zip(files, labels)]
-    return Dataset.of_parts(str(folder), parts, list(listings[0]), how)
+    parts = {part: _read_part(files[part], listings[part], names, how, broken) for part in files}
+    if broken:
+        _tell_broken(folder, broken, sum(map(len, files.values())), notes, skip=skip_broken)
+    made = {part: Part(*arrays, str(folder)) for part, arrays in parts.items() if part != "validation"}
+    found = Dataset.of_parts(str(folder), list(made.values()), names, how)
+    return replace(found, validation=parts.get("validation"), notes=tuple(notes))
 
 
-def class_listing(root: Path) -> dict[str, list[Path]]:
-    """The picture files of every class, classes and files sorted by name; hidden and other files are passed over."""
-    visible = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(visible) < 2:
-        found = f"only one class ({visible[0].name})" if visible else "no sub-folders"
-        raise DataError(f"{root}: {found}; one sub-folder per class, at least two, was expected; add them")
-    listing = {}
-    for entry in visible:
-        pictures = sorted(file for file in entry.iterdir() if is_picture(file))
-        if not pictures:
-            raise DataError(
-                f"{entry}: no pictures ({', '.join(suffix[1:] for suffix in SUFFIXES)}) in this class folder; put some "
-                "there, or delete it (a folder that is already split has train and test, each with the class folders)"
-            )
-        listing[entry.name] = pictures
-    return listing
+def _is_grey_or_broken(path: Path, broken: dict[Path, str]) -> bool:
+    try:
+        return is_grey(path)
+    except DataError as error:
+        broken[path] = str(error)
+        return True
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a directory entry counts as a picture: a visible file with one of SUFFIXES."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _read_part(
+    paths: list[Path], listing: dict[str, list[Path]], names: list[str], how: Preprocessing, broken: dict[Path, str]
+) -> tuple[Images, NDArray[np.int64]]:
+    """The pictures that can be read, and their labels."""
+    images = np.empty((len(paths), *how.size, how.channels), np.uint8)
+    labels = np.repeat([names.index(name) for name in listing], [len(files) for files in listing.values()])
+    whole = np.ones(len(paths), bool)
+    for k, path in enumerate(paths):
+        try:
+            if path not in broken:
+                images[k] = read_picture(path, how)
+        except DataError as error:
+            broken[path] = str(error)
+        whole[k] = path not in broken
+    return (images, labels) if whole.all() else (images[whole], labels[whole])
+
+
+def _tell_broken(folder: Path, broken: dict[Path, str], total: int, notes: list[str], *, skip: bool) -> None:
+    texts = list(broken.values())
+    shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
+    if not skip:
+        raise DataError(
+            f"{folder}: {len(texts)} of {total} pictures cannot be read; mend or delete them, or leave them out with "
+            f"--skip-broken (skip_broken=True): {shown}"
+        )
+    notes.append(
+        f"left out: {len(texts)} pictures that cannot be read: {', '.join(map(str, list(broken)[:SHOWN]))}"
+        + (" and more" if len(texts) > SHOWN else "")
+    )

@@ -1,0 +1,108 @@
+"""Folders of pictures: where the training, validation and test parts lie, and which files belong to which class."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what archivers and file managers leave
+
+
+def find_parts(folder: Path, notes: list[str]) -> dict[str, Path]:
+    """The folders of the parts, by "train", "validation" and "test"; {"train": folder} where it is not split.
+
+    The classes may lie one folder deeper, in the only one there is. What was assumed or left out goes into notes.
+    """
+    entries = _visible_folders(folder)
+    found = {part: entry for part, names in PARTS.items() for entry in entries if entry.name.lower() in names}
+    if "train" in found and len(found) > 1:
+        if others := [entry.name for entry in entries if entry not in found.values()]:
+            notes.append(f"left out, because they are neither of {_listed(found)}: the folders {', '.join(others)}")
+        if "test" not in found:
+            found["test"] = found.pop("validation")
+            notes.append(
+                f"{found['test'].name} is taken as the test part; the validation images come from {found['train'].name}"
+            )
+        return found
+    if len(entries) == 1 and len(_visible_folders(entries[0])) > 1 and not any(map(is_picture, folder.iterdir())):
+        notes.append(f"the data lie in {entries[0].name}, the only sub-folder")
+        return find_parts(entries[0], notes)
+    return {"train": folder}
+
+
+def _listed(parts: dict[str, Path]) -> str:
+    return ", ".join(path.name for path in parts.values())
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_junk(entry.name))
+
+
+def list_classes(root: Path, notes: list[str]) -> dict[str, list[Path]]:
+    """The picture files of every class, also in folders inside its own; classes and files sorted by name.
+
+    DataError where there are fewer than two classes, or one has no pictures. What is left out goes into notes.
+    """
+    visible = _visible_folders(root)
+    outside = sum(map(is_picture, root.iterdir()))
+    if len(visible) < 2:
+        found = f"only one class ({visible[0].name})" if visible else "no sub-folders"
+        loose = f" ({outside} pictures lie in the folder itself, of no class)" if outside else ""
+        raise DataError(f"{root}: {found}{loose}; one sub-folder per class, at least two, was expected; add them")
+    if outside:
+        notes.append(f"left out: {outside} pictures in {root} itself, outside of the class folders")
+    listing: dict[str, list[Path]] = {}
+    others: Counter[str] = Counter()
+    deeper = 0
+    for entry in visible:
+        pictures = []
+        for path in _files(entry, notes):
+            if is_picture(path):
+                pictures.append(path)
+                deeper += path.parent != entry
+            else:
+                others[path.suffix.lower() or "no ending"] += 1
+        if not pictures:
+            raise DataError(
+                f"{entry}: no pictures ({', '.join(suffix[1:] for suffix in SUFFIXES)}) in this class folder; put some "
+                "there, or delete it (a folder that is already split has train and test, each with the class folders)"
+            )
+        listing[entry.name] = pictures
+    if deeper:
+        notes.append(f"{deeper} pictures in {root} lie in folders inside their class's; they count to that class")
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        notes.append(f"left out: {others.total()} files in {root} that are no pictures by their ending ({kinds})")
+    return listing
+
+
+def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
+    """The files of a folder and of those inside it, sorted, but for hidden ones and junk."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        notes += [f"left out: {Path(where) / name}, a link to a folder" for name in folders if _is_link(where, name)]
+        yield from (Path(where) / name for name in sorted(names) if not is_junk(name))
+
+
+def _is_link(where: str, name: str) -> bool:
+    return os.path.islink(os.path.join(where, name))
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of that name is hidden, or what archivers and file managers leave."""
+    return name.startswith(".") or name in JUNK
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a directory entry counts as a picture: a visible file with one of SUFFIXES."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
