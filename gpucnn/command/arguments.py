@@ -41,6 +41,18 @@ DataOption = Annotated[
         "files, or of a folder that has one sub-folder of pictures per class.",
     ),
 ]
+SizeOption = Annotated[
+    str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
+]
+ChannelsOption = Annotated[
+    int | None, Option(help="Read pictures from a folder in grey (1) or colour (3); by default as they are.")
+]
+InvertOption = Annotated[
+    bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
+]
+SkipBrokenOption = Annotated[
+    bool, Option("--skip-broken", help="Leave out the pictures of a folder that cannot be read, and say how many.")
+]
 DeviceOption = Annotated[
     str, Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute. auto takes a CUDA GPU where one can be used.")
 ]
@@ -82,6 +94,14 @@ PrecisionOption = Annotated[
         "exact.",
     ),
 ]
+
+
+def check_format(path: str, option: str) -> None:
+    """Raises BadParameter, before any work, where the ending names no kind of picture or the folder is not there."""
+    if os.path.splitext(path)[1].lower() not in (".png", ".svg", ".pdf"):
+        raise BadParameter(f"{path}: .png, .svg or .pdf was expected as the ending", param_hint=option)
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise BadParameter(f"{path}: there is no folder {os.path.dirname(path)}; make it first", param_hint=option)
 
 
 SHOWN = ("log_every", "quiet", "as_json")  # what a call shows of a run

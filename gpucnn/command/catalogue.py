@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from typer import Argument, Typer
+from typer import Argument, Option, Typer
 
 from . import arguments
-from .arguments import JsonOption
+from .arguments import ChannelsOption, InvertOption, JsonOption, SizeOption, SkipBrokenOption, check_format
 
-data_app = Typer(help="Download data sets, check their files, or say where they lie.", no_args_is_help=True)
+data_app = Typer(help="List data sets, look at one, download it, check its files.", no_args_is_help=True)
 
 DataName = Annotated[str, Argument(help="The data set: digits, mnist, fashion-mnist or cifar10.")]
 
@@ -35,6 +35,57 @@ def networks(
     else:
         for row in rows:
             print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<16} {row['about']}")
+
+
+@data_app.command("list")
+def list_names(as_json: JsonOption = False) -> None:
+    """List the data sets that have a name, and what a path may be."""
+    from ..data import ACCEPTED, catalogue
+
+    rows = [
+        {"name": "digits", "training": 1438, "test": 359, "shape": "28x28x1", "about": "comes with scikit-learn"},
+        *(
+            {
+                "name": each.name,
+                "training": each.counts[0],
+                "test": each.counts[1],
+                "shape": "x".join(map(str, each.shape)),
+                "about": "is downloaded once",
+            }
+            for each in catalogue.SOURCES.values()
+        ),
+    ]
+    if as_json:
+        print(arguments.json_text(rows))
+        return
+    for row in rows:
+        print(f"{row['name']:<14} {row['training']:>6,} + {row['test']:>6,} pictures of {row['shape']}, {row['about']}")
+    print(f"\nOr the path of {ACCEPTED}.")
+
+
+@data_app.command()
+def show(
+    data: Annotated[str, Argument(metavar="NAME|PATH", help="The data set: a name, or a path, as --data takes it.")],
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    invert: InvertOption = False,
+    skip_broken: SkipBrokenOption = False,
+    out: Annotated[
+        str | None, Option(metavar="FILE", help="Also draw some pictures of each class with its name: sheet.png.")
+    ] = None,
+) -> None:
+    """Say what a data set holds: classes, pictures of each, sizes, parts, and what was left out and why."""
+    from ..data import load, parse_size
+    from ..report import sheet
+
+    if out is not None:
+        check_format(out, "--out")
+    shape = None if size is None else parse_size(size)
+    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
+    print(dataset.summary())
+    if out is not None:
+        sheet.draw(dataset, out)
+        print(f"some pictures of each class are in {out}")
 
 
 @data_app.command()

@@ -13,12 +13,16 @@ from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
 from . import arguments
 from .arguments import (
+    ChannelsOption,
     DataOption,
     DeviceOption,
+    InvertOption,
     JsonOption,
     KernelsOption,
     NetworkArgument,
     PrecisionOption,
+    SizeOption,
+    SkipBrokenOption,
     ThreadsOption,
     one_of,
     part,
@@ -67,15 +71,10 @@ def train(
             "given several times.",
         ),
     ] = None,
-    size: Annotated[
-        str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
-    ] = None,
-    channels: Annotated[
-        int | None, Option(help="Read pictures from a folder in grey (1) or colour (3); by default as they are.")
-    ] = None,
-    invert: Annotated[
-        bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
-    ] = False,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    invert: InvertOption = False,
+    skip_broken: SkipBrokenOption = False,
     augment: Annotated[
         str | None,
         Option(
@@ -143,6 +142,7 @@ def train(
     """
     from .. import networks
     from ..data import load, parse_size
+    from ..data.catalogue import resolve
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
@@ -177,17 +177,20 @@ def train(
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
         runs.start_helpers(settings)
-        dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
+        shape = None if size is None else parse_size(size)
+        dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
         model = runs.new_model(settings, dataset)
         of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert}
-        of_data["classes"] = classes
+        of_data |= {"skip_broken": skip_broken, "classes": classes}
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
             images = f"{len(dataset.train_labels):,} images"
             what = f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})"
             say(what)
+            if resolve(data) is None:
+                say(dataset.summary())
             say(_device_line(device, model))
             say(needs.told(model, dataset, chosen, rule))
             found = environment(model.device, model.threads)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from .catalogue import NAMES
 from .dataset import Dataset
-from .loading import load
+from .loading import ACCEPTED, load
 from .named import fetch, verify, where
 from .pictures import read_pictures
 from .preprocessing import Preprocessing, parse_size
 
 __all__ = [
+    "ACCEPTED",
     "NAMES",
     "Dataset",
     "Preprocessing",

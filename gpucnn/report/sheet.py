@@ -1,0 +1,46 @@
+"""A sheet of a data set's pictures with their labels."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ..data import Dataset
+from ..model.curves import blank
+
+CLASSES, EACH = 20, 8  # classes on a sheet, and pictures of each
+
+
+def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) -> int:
+    """Write a row of training pictures for each class, the first of them, as an image file. -> how many rows."""
+    shown = range(min(len(dataset.class_names), CLASSES))
+    figure = blank((1.6 + 0.75 * each, 0.8 * len(shown) + 0.6))
+    panels = figure.subplots(len(shown), each, squeeze=False)
+    for k, row in zip(shown, panels):
+        found = np.flatnonzero(dataset.train_labels == k)
+        for axis, index in zip(row, [*found[:each], *[None] * each]):
+            _picture(axis, None if index is None else dataset.train_images[index])
+        row[0].set_ylabel(
+            f"{shortened(dataset.class_names[k])}\n{len(found):,}", rotation=0, ha="right", va="center", labelpad=6
+        )
+    left_out = len(dataset.class_names) - len(shown)
+    more = f"; {left_out} more classes are not shown" if left_out else ""
+    figure.suptitle(f"{dataset.name}: training pictures of each class{more}", fontsize="medium")
+    figure.savefig(path, dpi=110)
+    return len(shown)
+
+
+def _picture(axis: Any, image: Any) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    if image is None:
+        return
+    axis.imshow(image[..., 0] if image.shape[2] != 3 else image, cmap="gray", vmin=0, vmax=255)
+
+
+def shortened(name: str) -> str:
+    return name if len(name) <= 16 else f"{name[:15]}…"

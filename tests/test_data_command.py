@@ -1,0 +1,85 @@
+"""`gpucnn data show` and `list`, and what `train` says of data of one's own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn import command as cli
+from gpucnn import data
+
+
+@pytest.fixture
+def gpucnn_(monkeypatch, capsys, tmp_path):
+    """gpucnn_("data", "show", ...) -> exit status, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GPUCNN_DATA_DIR", raising=False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpucnn", *map(str, arguments)])
+        return cli.main(), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pets(tmp_path):
+    rng = np.random.default_rng(1)
+    for name in ("a cat with a very long name", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for k in range(12):
+            Image.fromarray(rng.integers(0, 255, (9, 9), np.uint8)).save(tmp_path / "pets" / name / f"{k}.png")
+    (tmp_path / "pets" / "dog" / "read me.txt").write_text("no picture")
+    (tmp_path / "pets" / "dog" / "broken.png").write_bytes(b"junk")
+    return tmp_path / "pets"
+
+
+def test_list_tells_what_load_gives(gpucnn_):
+    status, out, _ = gpucnn_("data", "list", "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert tuple(row["name"] for row in rows) == data.NAMES
+    digits = data.load("digits")
+    assert (rows[0]["training"], rows[0]["test"]) == (len(digits.train_labels), len(digits.test_labels))
+    assert "or a folder with one sub-folder of pictures per class" in gpucnn_("data", "list")[1]
+
+
+def test_show_counts_says_what_is_left_out_and_draws(gpucnn_, pets):
+    status, out, _ = gpucnn_("data", "show", pets, "--size", "9", "--skip-broken", "--out", "sheet.png")
+    assert status == 0
+    assert "pets: 20 training, 4 test pictures of 9x9 (grey), 2 classes" in out
+    assert "(1 .txt)" in out
+    assert "left out: 1 pictures that cannot be read" in out
+    with Image.open("sheet.png") as sheet:
+        colours = np.asarray(sheet.convert("L"))
+    assert len(np.unique(colours)) > 100, "random pictures are drawn"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--out", "sheet.doc"), "sheet.doc: .png, .svg or .pdf was expected"),
+        (("--out", "nowhere/sheet.png"), "there is no folder nowhere"),
+        ((), "1 of 25 pictures cannot be read"),
+    ],
+)
+def test_show_refuses(gpucnn_, pets, options, message):
+    status, _, err = gpucnn_("data", "show", pets, *options)
+    assert status != 0
+    assert message in " ".join(err.replace("│", " ").split())
+
+
+def test_train_says_what_its_folder_holds(gpucnn_, pets):
+    how = "--device", "cpu", "--threads", "1", "--epochs", "1", "--out", "run"
+    status, _, err = gpucnn_("train", "softmax-regression", "--data", pets, "--skip-broken", *how)
+    assert status == 0
+    assert "dog" in err
+    assert "left out: 1 pictures that cannot be read" in err
+    assert "skip_broken = true" in Path("run/run.toml").read_text()
+    status, _, err = gpucnn_("train", "softmax-regression", "--config", "run/run.toml", "--out", "again")
+    assert status == 0, err
