@@ -14,7 +14,7 @@ from conftest import Library, read_only
 from gpucnn.errors import ShapeError
 from gpucnn.kernels import REFERENCE, Kernels
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
-from gpucnn.layers import Flatten, Layer
+from gpucnn.layers import Flatten, Layer, LayerNorm
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
 from gpucnn.report.gradient_check import check
@@ -195,7 +195,7 @@ def test_inputs_are_left_as_they_were(case: str) -> None:
 @every_case
 def test_layers_refuse_what_they_do_not_fit(case: str) -> None:
     layers, shape = CASES[case]
-    if type(layers[0]).out_shape is Layer.out_shape or isinstance(layers[0], Flatten):
+    if type(layers[0]).out_shape is Layer.out_shape or isinstance(layers[0], (Flatten, LayerNorm)):
         pytest.skip("takes any shape")
     wrong = (3,) if len(shape) == 3 and type(layers[0]).__name__ != "Reshape" else (1, 1, 1)
     with pytest.raises(ShapeError, match=r"layer 0 \(\w+\): "):

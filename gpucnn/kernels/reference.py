@@ -49,6 +49,11 @@ def pixel_sums(x: Array) -> Array:
     return array_namespace(x).sum(x, axis=(1, 2))
 
 
+def axes(x: Array) -> tuple[int, ...]:
+    """Where N, H, W and C, or N and C, stand among the axes of x."""
+    return tuple(range(x.ndim))
+
+
 def _placing(window: Window) -> dict[str, Any]:
     """The arguments that say where a window lies."""
     return {"stride": window.stride, "padding": window.padding}
@@ -93,6 +98,24 @@ def sigmoid(x: Array) -> tuple[Array, Any]:
 def tanh(x: Array) -> tuple[Array, Any]:
     y = ops.tanh(x)
     return y, y
+
+
+def scaled(
+    x: Array, centre: Array, scale: Array, shift: Array, slope_at_zero: float | None = None
+) -> tuple[Array, Any]:
+    y = ops.scaled(x, centre, scale, shift)
+    seen = None if slope_at_zero is None else (y, slope_at_zero)
+    return (y if seen is None else ops.relu(y)), (x, centre, seen)
+
+
+def scaled_sums(residual: Any, dy: Array) -> tuple[Array, Array]:
+    x, centre, seen = residual
+    return ops.scaled_sums(x, centre, dy if seen is None else relu_backward(seen, dy))
+
+
+def scaled_backward(residual: Any, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
+    x, centre, seen = residual
+    return ops.scaled_backward(x, centre, dy if seen is None else relu_backward(seen, dy), factors)
 
 
 def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:

@@ -11,11 +11,15 @@ from .activation import Sigmoid as Sigmoid
 from .activation import Softmax as Softmax
 from .activation import Tanh as Tanh
 from .base import Layer as Layer
+from .batch_norm import BatchNorm as BatchNorm
 from .convolution import Conv2D as Conv2D
 from .leaky_relu import LeakyReLU as LeakyReLU
 from .linear import Dense as Dense
 from .linear import Flatten as Flatten
 from .linear import Reshape as Reshape
+from .normalization import GroupNorm as GroupNorm
+from .normalization import InstanceNorm as InstanceNorm
+from .normalization import LayerNorm as LayerNorm
 from .pooling import AvgPool2D as AvgPool2D
 from .pooling import MaxPool2D as MaxPool2D
 

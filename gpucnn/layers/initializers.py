@@ -55,9 +55,14 @@ def lecun_normal(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, 
     return rng.normal(0, math.sqrt(1 / fan_in), shape)
 
 
-def zeros(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int = 0, fan_out: int = 0) -> np.ndarray:
+def zeros(rng: np.random.Generator | None, shape: tuple[int, ...], fan_in: int = 0, fan_out: int = 0) -> np.ndarray:
     """All 0, for biases. It draws nothing from rng."""
     return np.zeros(shape)
+
+
+def ones(rng: np.random.Generator | None, shape: tuple[int, ...]) -> np.ndarray:
+    """All 1, for the scales of normalisation. It draws nothing from rng."""
+    return np.ones(shape)
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int = 0, fan_out: int = 0) -> np.ndarray:

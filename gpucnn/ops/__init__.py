@@ -25,6 +25,15 @@ from .loss import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
+from .normalization import (
+    batch_norm_backward,
+    moments,
+    scaled,
+    scaled_backward,
+    scaled_sums,
+    standardize,
+    standardize_backward,
+)
 from .pooling import average_pool, average_pool_backward, back_fill, max_pool, max_pool_backward, max_pool_with_indices
 from .window import Window, convolution_window, pooling_window
 
@@ -36,6 +45,7 @@ __all__ = [
     "average_pool",
     "average_pool_backward",
     "back_fill",
+    "batch_norm_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
     "convolution_window",
@@ -53,18 +63,24 @@ __all__ = [
     "max_pool",
     "max_pool_backward",
     "max_pool_with_indices",
+    "moments",
     "one_hot",
     "pooling_window",
     "relu",
     "relu_backward",
     "reshape",
     "rotate180",
+    "scaled",
+    "scaled_backward",
+    "scaled_sums",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_cross_entropy",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
+    "standardize",
+    "standardize_backward",
     "tanh",
     "tanh_backward",
 ]

@@ -19,7 +19,7 @@ from ...losses import SoftmaxCrossEntropy
 from ...ops.window import Window
 from .. import Kernels, Pair, reference
 from . import correlation as direct
-from . import layout, pointwise, pooling, winograd, winograd_tiles
+from . import layout, normalization, pointwise, pooling, winograd, winograd_tiles
 from .layout import enter, leave
 from .products import matmul
 from .rows import LARGE, LARGE_ONCE, Image, LazyImage
@@ -111,6 +111,10 @@ NUMPY = Kernels(
     spread=layout.spread,
     channel_sums=partial(pointwise.add_bias_backward, 1),
     pixel_sums=layout.pixel_sums,
+    axes=layout.axes,
+    moments=normalization.moments,
+    scaled=Pair(normalization.scaled, normalization.scaled_backward),
+    scaled_sums=normalization.scaled_sums,
     correlation=Pair(correlate, correlate_backward),
     correlation_for_pool=correlate_for_pool,
     bias=Pair(pointwise.add_bias, pointwise.add_bias_backward),

@@ -54,6 +54,11 @@ def spread(values: Array, x: Array) -> Array:
     return values[:, None, None] if values.ndim == 1 else values.T[:, None, :]
 
 
+def axes(x: Array) -> tuple[int, ...]:
+    """Where N, H, W and C, or N and C, stand among the axes of x."""
+    return (3, 0, 2, 1) if x.ndim == 4 else (0, 1)
+
+
 def pixel_sums(x: Array) -> Array:
     """(H, C, W, N) -> (N, C), feature-major."""
     return np.add.reduce(np.add.reduce(x, axis=2), axis=0).T

@@ -1,0 +1,136 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .. import ops
+from ..errors import SettingError
+from ..kernels import Context
+from ..namespace import array_namespace, real_arrays
+from .base import Gradients, Layer
+from .initializers import ones, zeros
+from .normalization import affine, check_epsilon
+
+Array = Any
+
+
+class _Statistics(NamedTuple):
+    """Of a whole batch, each (C,): how many numbers, their mean as centre + rest, the sum of squared differences."""
+
+    count: Array
+    centre: Array
+    rest: Array
+    squares: Array
+
+
+class _Residual(NamedTuple):
+    """scaled: that of the verb. statistics: None in inference. inverse: 1 / sqrt(variance + epsilon)."""
+
+    scaled: Any
+    statistics: _Statistics | None
+    inverse: Array
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Each channel of images, or feature of vectors: (x - mean) / sqrt(variance + epsilon), times scale, plus bias.
+
+    In training, mean and variance are those of the whole batch, also where several CPUs share it, the variance being
+    the mean of squares. In inference they are running ones, which are no parameters but a state: "mean", 0 at first,
+    and "variance", 1 at first. After each update a running number is momentum times itself plus 1 - momentum times the
+    batch's; that is Keras's meaning of momentum, and PyTorch's is 1 minus it: momentum=0.9 here is momentum=0.1 there.
+    As in PyTorch, the running variance takes the sum of squares divided by n - 1, n being the numbers of a channel in
+    the batch. Of a single number, of which PyTorch raises, the output is the bias, and the running variance takes 0.
+
+    scale, bias: whether there are such parameters, (C,) each, 1 and 0 at first. The bias of a convolution or dense
+    layer in front is useless, since the mean is subtracted: give that layer bias=None, or False.
+
+    Ioffe and Szegedy, 2015.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale: bool = True
+    bias: bool = True
+
+    has_place = True
+    mixes = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise SettingError(f"BatchNorm: momentum={self.momentum}: a number from 0 to 1 was expected")
+        check_epsilon(self)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return affine(self, in_shape[-1:], rng)
+
+    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
+        return {"mean": zeros(None, in_shape[-1:]), "variance": ones(None, in_shape[-1:])}
+
+    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
+        if residual.statistics is None:
+            return state
+        count, centre, rest, squares = residual.statistics
+        variance = squares / _at_least_1(count - 1)
+        new = {"mean": centre + rest, "variance": variance}
+        return {name: self.momentum * state[name] + (1 - self.momentum) * new[name] for name in state}
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        return self.with_relu(params, x, None, context)
+
+    def with_relu(self, params: Any, x: Any, slope_at_zero: float | None, context: Context) -> tuple[Any, Any]:
+        """`forward`, and a ReLU behind it unless slope_at_zero is None; `backward` is that of both."""
+        xp, x, *_ = real_arrays(x, *params.values())
+        if context.training:
+            found = _whole(context.kernels.moments(x), math.prod(x.shape), context)
+            centre, rest, variance = found.centre, found.rest, found.squares / found.count
+        else:
+            found, centre, variance = None, context.state["mean"], context.state["variance"]
+            rest = xp.zeros_like(centre)
+        inverse = 1 / xp.sqrt(variance + self.epsilon)
+        scale = inverse * params["scale"] if self.scale else inverse
+        shift = params["bias"] - rest * scale if self.bias else -rest * scale
+        y, seen = context.kernels.scaled.forward(x, centre, scale, shift, slope_at_zero)
+        return y, _Residual(seen, found, inverse)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        """Sums of this part of the batch are the gradients by the parameters; dx needs those of the whole batch."""
+        xp, (seen, found, inverse) = array_namespace(dy), residual
+        of_dy, of_products = context.kernels.scaled_sums(seen, dy)
+        rest = xp.zeros_like(inverse) if found is None else found.rest
+        dparams = {"scale": (of_products - rest * of_dy) * inverse} if self.scale else {}
+        dparams |= {"bias": of_dy} if self.bias else {}
+        gamma = params["scale"] if self.scale else xp.ones_like(inverse)
+        if found is None:
+            factors = gamma * inverse, xp.zeros_like(inverse), xp.zeros_like(inverse)
+        else:  # every worker comes here, even where nobody wants dx: all must ask for equally many sums
+            sums = context.total(xp.stack([of_dy, of_products]))
+            factors = ops.batch_norm_backward((sums[0, ...], sums[1, ...]), rest, inverse, gamma, found.count)
+        return (context.kernels.scaled.backward(seen, dy, factors) if need_dx else None), dparams
+
+
+def _whole(moments: tuple[Array, Array, Array], numbers: int, context: Context) -> _Statistics:
+    """The statistics of the whole batch, of those of a part with so many numbers in all channels together.
+
+    The workers' means, then what each part's squares are around the mean of all: Chan, Golub and LeVeque, 1983. In
+    float64, because a mean in float32 may be far from the numbers, by their measure.
+    """
+    xp, (centre, rest, squares) = array_namespace(*moments), moments
+    dtype, count = centre.dtype, float(numbers // max(1, centre.shape[0]))
+    own, squares = xp.astype(centre, xp.float64) + xp.astype(rest, xp.float64), xp.astype(squares, xp.float64)
+    sums = context.total(xp.stack([xp.full_like(own, count), count * own]))
+    whole = _at_least_1(sums[0, ...])
+    mean = sums[1, ...] / whole
+    away = own - mean
+    squares = context.total(squares + count * away * away)
+    centre = xp.astype(mean, dtype)
+    rest = xp.astype(mean - xp.astype(centre, xp.float64), dtype)
+    return _Statistics(xp.astype(whole, dtype), centre, rest, xp.astype(squares, dtype))
+
+
+def _at_least_1(count: Array) -> Array:
+    xp = array_namespace(count)
+    return xp.where(count < 1, xp.ones_like(count), count)

@@ -1,0 +1,90 @@
+"""Normalisation: numbers minus their mean, divided by their standard deviation. Each gradient below its function.
+
+A mean of float32 numbers is rounded to float32, which matters where it is large beside the deviations. So it is kept as
+two numbers, a centre and what is left: numbers minus the centre are exact where they are near it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..namespace import real_arrays
+
+Array = Any
+
+
+def moments(x: Array) -> tuple[Array, Array, Array]:
+    """Of each channel: centre, rest and squares. centre + rest is the mean, and squares = sum of (x - mean)^2.
+
+    x (..., C) -> three times (C,). Of no numbers all three are 0. Ioffe and Szegedy, 2015, algorithm 1, first two
+    lines; the second sum corrects the first: Chan, Golub and LeVeque, 1983, "two-pass algorithm".
+    """
+    xp, x = real_arrays(x)
+    axes, count = tuple(range(x.ndim - 1)), max(1, math.prod(x.shape[:-1]))
+    centre = xp.sum(x, axis=axes) / count
+    rest = xp.sum(x - centre, axis=axes) / count
+    centred = x - centre - rest
+    return centre, rest, xp.sum(centred * centred, axis=axes)
+
+
+def scaled(x: Array, centre: Array, scale: Array, shift: Array) -> Array:
+    """y = (x - centre) scale + shift, channel by channel. x (..., C), the others (C,).
+
+    Ioffe and Szegedy, 2015, algorithm 1, last two lines: scale = gamma / sqrt(variance + epsilon), and
+    shift = beta - rest scale.
+    """
+    _, x, centre, scale, shift = real_arrays(x, centre, scale, shift)
+    return (x - centre) * scale + shift
+
+
+def scaled_sums(x: Array, centre: Array, dy: Array) -> tuple[Array, Array]:
+    """The two sums that `scaled`'s gradient is made of: of dy, and of dy (x - centre). x, dy (..., C) -> (C,) twice."""
+    xp, x, centre, dy = real_arrays(x, centre, dy)
+    axes = tuple(range(x.ndim - 1))
+    return xp.sum(dy, axis=axes), xp.sum(dy * (x - centre), axis=axes)
+
+
+def scaled_backward(x: Array, centre: Array, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
+    """dx = a dy + b (x - centre) + c, with the factors (a, b, c), each (C,), of `batch_norm_backward`."""
+    _, x, centre, dy = real_arrays(x, centre, dy)
+    a, b, c = factors
+    return a * dy + (b * (x - centre) + c)
+
+
+def batch_norm_backward(
+    sums: tuple[Array, Array], rest: Array, inverse: Array, gamma: Array | float, count: Array
+) -> tuple[Array, Array, Array]:
+    """The factors a, b, c of dx = a dy + b (x - centre) + c, where mean and variance are those of the batch itself.
+
+    With r = inverse = 1 / sqrt(variance + epsilon) and u = (x - mean) r, so that y = gamma u + beta, and with n numbers:
+    dx = gamma r (dy - (sum of dy) / n - u (sum of dy u) / n); u = (x - centre - rest) r gives the factors.
+    sums: of dy and of dy (x - centre), over the whole batch. Ioffe and Szegedy, 2015, "3", its six derivatives.
+    """
+    of_dy, of_products = sums
+    a = gamma * inverse
+    b = -a * inverse * inverse * (of_products - rest * of_dy) / count
+    return a, b, -a * of_dy / count - b * rest
+
+
+def standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array]:
+    """u = (x - mean) r with r = 1 / sqrt(variance + epsilon), both over those axes: u as x, and r, of length 1 there.
+
+    The variance is the mean of squares. Ba, Kiros and Hinton, 2016, eq. (3), over an example; Wu and He, 2018, eq. (1)
+    and (2), over a group of channels.
+    """
+    xp, x = real_arrays(x)
+    centred = x - xp.mean(x, axis=axes, keepdims=True)
+    centred = centred - xp.mean(centred, axis=axes, keepdims=True)
+    inverse = 1 / xp.sqrt(xp.mean(centred * centred, axis=axes, keepdims=True) + epsilon)
+    return centred * inverse, inverse
+
+
+def standardize_backward(u: Array, inverse: Array, du: Array, axes: tuple[int, ...]) -> Array:
+    """dx = r (du - mean of du - u times the mean of du u), the means over those axes: `batch_norm_backward`'s equation.
+
+    u and inverse from `standardize`.
+    """
+    xp, u, du = real_arrays(u, du)
+    of_products = xp.mean(du * u, axis=axes, keepdims=True)
+    return inverse * (du - xp.mean(du, axis=axes, keepdims=True) - u * of_products)
