@@ -22,14 +22,21 @@ from gpucnn.layers import (
     REGISTRY,
     AvgPool2D,
     Conv2D,
+    Crop2D,
     Dense,
+    Dropout,
     Flatten,
     MaxPool2D,
+    PadChannels,
     ReLU,
     Reshape,
     Sigmoid,
     Softmax,
+    SpatialDropout2D,
+    Subsample2D,
     Tanh,
+    Upsample2D,
+    ZeroPad2D,
     initializers,
 )
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -391,6 +398,8 @@ LAYERS = [
         Reshape((3, 3, 3)),
     ),
     *(Dense(3, False, "zeros"), Dense(1)),
+    *(Dropout(0.2), SpatialDropout2D(), ZeroPad2D(), ZeroPad2D(((0, 1), (2, 3))), Crop2D((1, 2)), Subsample2D((2, 1))),
+    *(PadChannels(3), PadChannels((0, 4)), Upsample2D((2, 3), "bilinear"), Upsample2D()),
 ]
 
 

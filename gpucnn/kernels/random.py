@@ -27,6 +27,11 @@ def below(n: int, drawn: Any) -> Any:
     return (drawn * n) >> 32
 
 
+def threshold(rate: float) -> int:
+    """What 32 random bits are below with this probability, of [0, 1)."""
+    return min(round(rate * 2**32), MASK)
+
+
 def _mixed(x: Any) -> Any:
     x = _times(x ^ (x >> 16), 0x7FEB352D)
     x = _times(x ^ (x >> 15), 0x846CA68B)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..namespace import array_namespace
+from ..namespace import array_namespace, real_arrays
 from ..ops.window import Window
+from . import random
 
 Array = Any
 
@@ -157,6 +158,26 @@ def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Any]:
 
 def reshape_backward(shape: tuple[int, ...], dy: Array) -> Array:
     return ops.reshape(dy, shape)
+
+
+def upsample(x: Array, factor: tuple[int, int], kind: str) -> tuple[Array, Any]:
+    return ops.upsample(x, factor, kind), (factor, kind)
+
+
+def upsample_backward(residual: Any, dy: Array) -> Array:
+    return ops.upsample_backward(dy, *residual)
+
+
+def dropout(x: Array, rate: float, whole_channels: bool, context: Any) -> tuple[Array, Array]:
+    """What is kept, divided by 1 - rate. The residual is each element's factor."""
+    xp, x = real_arrays(x)
+    drawn = context.bits((1, 1, x.shape[-1]) if whole_channels else tuple(x.shape[1:]))
+    factors = xp.astype(drawn >= random.threshold(rate), x.dtype) * (1 / (1 - rate))
+    return x * factors, factors
+
+
+def dropout_backward(factors: Array, dy: Array) -> Array:
+    return dy * factors
 
 
 def matmul(a: Array, b: Array) -> Array:

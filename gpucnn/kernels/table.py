@@ -82,6 +82,11 @@ class Kernels:
     average_pool          (image, window, count_padding);        (residual, dy) -> dx
     bias_relu_max_pool    (image, b, slope_at_zero, window, ties), may overwrite the image; (residual, dy) -> dx, db
     reshape               (array, shape without the batch);      (residual, dy) -> dx
+    part                  (image, places): the image at slices of rows, columns and channels, whose steps are at least 1
+    place                 (image, places, (H, W, C)): zeros with the image at these slices; the gradient of part, and
+                          part is its gradient
+    upsample              (image, factor, kind);                 (residual, dy) -> dx
+    dropout               (array, rate, whole channels?, context with examples); (residual, dy) -> dx
     matmul                (a, b): the product of two 2-D arrays, in the memory order of a
     losses                by the class of a loss, what computes it here: (logits, targets) -> losses, d_logits
     updates               by the class of an optimiser, what writes theta here: (optimizer, theta, g, state, mean,
@@ -118,6 +123,10 @@ class Kernels:
     average_pool: Pair = Pair(reference.average_pool, reference.average_pool_backward)
     bias_relu_max_pool: Pair = Pair(reference.bias_relu_max_pool, reference.bias_relu_max_pool_backward)
     reshape: Pair = Pair(reference.reshape, reference.reshape_backward)
+    part: Callable[..., Any] = ops.part
+    place: Callable[..., Any] = ops.place
+    upsample: Pair = Pair(reference.upsample, reference.upsample_backward)
+    dropout: Pair = Pair(reference.dropout, reference.dropout_backward)
     matmul: Callable[[Any, Any], Any] = reference.matmul
     losses: Mapping[type, Callable[[Any, Any], tuple[Any, Any]]] = field(default_factory=dict)
     updates: Mapping[type, Callable[..., None]] = field(default_factory=dict)

@@ -13,6 +13,13 @@ from .activation import Tanh as Tanh
 from .base import Layer as Layer
 from .batch_norm import BatchNorm as BatchNorm
 from .convolution import Conv2D as Conv2D
+from .dropout import Dropout as Dropout
+from .dropout import SpatialDropout2D as SpatialDropout2D
+from .geometry import Crop2D as Crop2D
+from .geometry import PadChannels as PadChannels
+from .geometry import Subsample2D as Subsample2D
+from .geometry import Upsample2D as Upsample2D
+from .geometry import ZeroPad2D as ZeroPad2D
 from .leaky_relu import LeakyReLU as LeakyReLU
 from .linear import Dense as Dense
 from .linear import Flatten as Flatten

@@ -14,6 +14,7 @@ from .convolution import (
     correlate_backward,
     rotate180,
 )
+from .geometry import part, part_backward, place, place_backward, upsample, upsample_backward
 from .index import EQUATIONS, equation
 from .linear import dense, dense_backward, flatten, flatten_backward, reshape
 from .loss import (
@@ -65,6 +66,10 @@ __all__ = [
     "max_pool_with_indices",
     "moments",
     "one_hot",
+    "part",
+    "part_backward",
+    "place",
+    "place_backward",
     "pooling_window",
     "relu",
     "relu_backward",
@@ -83,4 +88,6 @@ __all__ = [
     "standardize_backward",
     "tanh",
     "tanh_backward",
+    "upsample",
+    "upsample_backward",
 ]

@@ -19,7 +19,7 @@ from ...losses import SoftmaxCrossEntropy
 from ...ops.window import Window
 from .. import Kernels, Pair, reference
 from . import correlation as direct
-from . import layout, normalization, pointwise, pooling, winograd, winograd_tiles
+from . import dropout, geometry, layout, normalization, pointwise, pooling, winograd, winograd_tiles
 from .layout import enter, leave
 from .products import matmul
 from .rows import LARGE, LARGE_ONCE, Image, LazyImage
@@ -125,6 +125,10 @@ NUMPY = Kernels(
     average_pool=Pair(pooling.average_pool, pooling.average_pool_backward),
     bias_relu_max_pool=Pair(pointwise.bias_relu_max_pool, pointwise.bias_relu_max_pool_backward),
     reshape=Pair(layout.reshape, layout.reshape_backward),
+    part=geometry.part,
+    place=geometry.place,
+    upsample=Pair(geometry.upsample, geometry.upsample_backward),
+    dropout=Pair(dropout.dropout, dropout.dropout_backward),
     matmul=matmul,
     losses={SoftmaxCrossEntropy: pointwise.softmax_cross_entropy},
 )

@@ -24,6 +24,7 @@ from . import compiling, cublas, step
 from .columns import Columns
 from .cudnn import Convolutions
 from .direct import Direct
+from .dropout import Dropout
 from .in_order import InOrder
 from .layers import Layers
 from .pools import Pools
@@ -47,7 +48,7 @@ def table(
     """
     gpu = Gpu(precision)
     layers, columns, by_adam = Layers(gpu), Columns(gpu), partial(step.adam, gpu)
-    pools = Pools(gpu, layers.sum)
+    pools, dropout = Pools(gpu, layers.sum), Dropout(gpu)
     forward = InOrder(gpu, columns.residual).correlate if exact_ties else columns.correlate
     direct = Direct(gpu, columns, pools, layers, forward) if cudnn is None or exact_ties else None
     convolutions: Any = direct or Convolutions(cudnn, gpu, precision, columns)
@@ -65,6 +66,7 @@ def table(
         max_pool=Pair(pools.max_pool, pools.max_pool_backward),
         average_pool=Pair(pools.average_pool, pools.average_pool_backward),
         bias_relu_max_pool=Pair(pools.bias_relu_max_pool, pools.bias_relu_max_pool_backward),
+        dropout=Pair(dropout.forward, dropout.backward),
         matmul=layers.matmul,
         losses={
             SoftmaxCrossEntropy: partial(step.loss, gpu, "softmax_cross_entropy"),
