@@ -13,13 +13,17 @@
 #define OF_FLOAT_AND_DOUBLE(name)                                             \
     static inline float name##_of(float x) { return __builtin_##name##f(x); } \
     static inline double name##_of(double x) { return __builtin_##name(x); }
+OF_FLOAT_AND_DOUBLE(erfc)
 OF_FLOAT_AND_DOUBLE(exp)
+OF_FLOAT_AND_DOUBLE(expm1)
 OF_FLOAT_AND_DOUBLE(fabs)
 OF_FLOAT_AND_DOUBLE(log)
 OF_FLOAT_AND_DOUBLE(log1p)
 OF_FLOAT_AND_DOUBLE(sqrt)
 OF_FLOAT_AND_DOUBLE(tanh)
+#define erfc erfc_of
 #define exp exp_of
+#define expm1 expm1_of
 #define fabs fabs_of
 #define log log_of
 #define log1p log1p_of

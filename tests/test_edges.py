@@ -13,7 +13,7 @@ from conftest import Library
 from test_laws import TABLES
 from worked import image
 
-from gpucnn import Model, ops
+from gpucnn import Model, layers, ops
 from gpucnn.errors import GpucnnError
 from gpucnn.kernels import EXACT_REFERENCE, REFERENCE, Context, Kernels
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
@@ -93,6 +93,18 @@ FIRST_LAYERS = {
     "Conv2D, groups": (Conv2D(3, 3, groups=3),),
     "ReLU": (ReLU(),),
     "LeakyReLU": (LeakyReLU(),),
+    "curves": (layers.SiLU(), layers.GELU(), layers.ELU(), layers.Softplus(), layers.Hardswish()),
+    "GELU": (layers.GELU(),),
+    "GELU, approximate": (layers.GELU(True),),
+    "ELU": (layers.ELU(),),
+    "Softplus": (layers.Softplus(),),
+    "Hardswish": (layers.Hardswish(),),
+    "ZeroPad2D": (layers.ZeroPad2D(),),
+    "Crop2D": (layers.Crop2D(),),
+    "Subsample2D": (layers.Subsample2D(),),
+    "PadChannels": (layers.PadChannels(2),),
+    "Upsample2D": (layers.Upsample2D(),),
+    "Upsample2D, bilinear": (layers.Upsample2D(2, "bilinear"),),
     "Sigmoid": (Sigmoid(),),
     "Tanh": (Tanh(),),
     "MaxPool2D": (MaxPool2D(),),

@@ -119,6 +119,15 @@ def scaled_backward(residual: Any, dy: Array, factors: tuple[Array, Array, Array
     return ops.scaled_backward(x, centre, dy if seen is None else relu_backward(seen, dy), factors)
 
 
+def curve(x: Array, name: str, *settings: float) -> tuple[Array, Any]:
+    return getattr(ops, name)(x, *settings), (x, name, settings)
+
+
+def curve_backward(residual: Any, dy: Array) -> Array:
+    x, name, settings = residual
+    return getattr(ops, f"{name}_backward")(x, dy, *settings)
+
+
 def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
     y = ops.max_pool(x, window.size, **_placing(window))
     return y, (x, y, window, ties)

@@ -77,6 +77,8 @@ class Kernels:
     bias                  (array, b), may overwrite the array;   (residual, dy) -> db
     relu                  (array, slope_at_zero);                (residual, dy) -> dx
     sigmoid, tanh         (array);                               (residual, dy) -> dx
+    curve                 (array, name, settings): the function of `ops` with that name, number by number;
+                          (residual, dy) -> dx
     max_pool              (image, window, ties), and with ties "first" the result may be overwritten;
                           (residual, dy) -> dx
     average_pool          (image, window, count_padding);        (residual, dy) -> dx
@@ -119,6 +121,7 @@ class Kernels:
     relu: Pair = Pair(reference.relu, reference.relu_backward)
     sigmoid: Pair = Pair(reference.sigmoid, ops.sigmoid_backward)
     tanh: Pair = Pair(reference.tanh, ops.tanh_backward)
+    curve: Pair = Pair(reference.curve, reference.curve_backward)
     max_pool: Pair = Pair(reference.max_pool, reference.max_pool_backward)
     average_pool: Pair = Pair(reference.average_pool, reference.average_pool_backward)
     bias_relu_max_pool: Pair = Pair(reference.bias_relu_max_pool, reference.bias_relu_max_pool_backward)

@@ -6,9 +6,15 @@ tests/cases.py. One that stays in your own code needs none of this: `gpucnn chec
 
 from __future__ import annotations
 
+from .activation import ELU as ELU
+from .activation import GELU as GELU
+from .activation import Hardswish as Hardswish
+from .activation import LeakyReLU as LeakyReLU
 from .activation import ReLU as ReLU
 from .activation import Sigmoid as Sigmoid
+from .activation import SiLU as SiLU
 from .activation import Softmax as Softmax
+from .activation import Softplus as Softplus
 from .activation import Tanh as Tanh
 from .base import Layer as Layer
 from .batch_norm import BatchNorm as BatchNorm
@@ -20,7 +26,6 @@ from .geometry import PadChannels as PadChannels
 from .geometry import Subsample2D as Subsample2D
 from .geometry import Upsample2D as Upsample2D
 from .geometry import ZeroPad2D as ZeroPad2D
-from .leaky_relu import LeakyReLU as LeakyReLU
 from .linear import Dense as Dense
 from .linear import Flatten as Flatten
 from .linear import Reshape as Reshape

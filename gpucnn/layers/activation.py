@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from .. import ops
-from ..errors import ShapeError
+from ..errors import SettingError, ShapeError
 from ..kernels import Context
 from .base import Gradients, Layer
 
@@ -44,6 +45,85 @@ class Tanh(Layer):
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return context.kernels.tanh.backward(residual, dy), {}
+
+
+class _Curve(Layer):
+    """One function of each number, which the table knows by its name in `ops`."""
+
+    def _curve(self) -> tuple[Any, ...]:
+        """Its name, and what it takes beside x."""
+        raise NotImplementedError
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        return context.kernels.curve.forward(x, *self._curve())
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        return (context.kernels.curve.backward(residual, dy) if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class LeakyReLU(_Curve):
+    """x where x > 0, else slope times x. Maas, Hannun and Ng, 2013, with a slope of 0.01."""
+
+    slope: float = 0.01
+
+    def _curve(self) -> tuple[Any, ...]:
+        return "leaky_relu", self.slope
+
+
+@dataclass(frozen=True)
+class ELU(_Curve):
+    """x where x > 0, else alpha (exp(x) - 1). Clevert, Unterthiner and Hochreiter, 2016. alpha is at least 0."""
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha < math.inf:
+            raise SettingError(f"ELU: alpha={self.alpha!r}: a finite number of at least 0 was expected")
+
+    def _curve(self) -> tuple[Any, ...]:
+        return "elu", self.alpha
+
+
+@dataclass(frozen=True)
+class GELU(_Curve):
+    """x times the probability that a standard normal number is at most x; approximate: by a tanh, as in GPT-2.
+
+    Hendrycks and Gimpel, 2016.
+    """
+
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.approximate, bool):
+            raise SettingError(f"GELU: approximate={self.approximate!r}: True or False was expected")
+
+    def _curve(self) -> tuple[Any, ...]:
+        return ("gelu_tanh",) if self.approximate else ("gelu",)
+
+
+@dataclass(frozen=True)
+class SiLU(_Curve):
+    """x sigmoid(x), also called swish. Elfwing, Uchibe and Doya, 2018."""
+
+    def _curve(self) -> tuple[Any, ...]:
+        return ("silu",)
+
+
+@dataclass(frozen=True)
+class Softplus(_Curve):
+    """log(1 + exp(x)), a smooth ReLU. Dugas, Bengio, Belisle, Nadeau and Garcia, 2001."""
+
+    def _curve(self) -> tuple[Any, ...]:
+        return ("softplus",)
+
+
+@dataclass(frozen=True)
+class Hardswish(_Curve):
+    """x min(max(x + 3, 0), 6) / 6. Howard et al., 2019."""
+
+    def _curve(self) -> tuple[Any, ...]:
+        return ("hardswish",)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..namespace import real_arrays
+from ..namespace import array_namespace, real_arrays
+from .normal import FAR, normal
 
 Array = Any
+
+CUBIC, CUBIC_SLOPE = 0.044715, math.sqrt(2 / math.pi)  # of the tanh form of GELU
 
 
 def relu(x: Array) -> Array:
@@ -55,6 +59,125 @@ def tanh_backward(y: Array, dy: Array) -> Array:
     """dx = dy (1 - y y), from the output y. avgpool-96, "delta_1": its "derivative of activation function"."""
     _, dy, y = real_arrays(dy, y)
     return dy * (1 - y * y)
+
+
+def leaky_relu(x: Array, slope: float = 0.01) -> Array:
+    """x where x > 0, else slope times x. Any shape. Maas, Hannun and Ng, 2013."""
+    xp, x = real_arrays(x)
+    return xp.where(x > 0, x, slope * x)
+
+
+def leaky_relu_backward(x: Array, dy: Array, slope: float = 0.01) -> Array:
+    """dx = dy where x > 0, else slope dy: at 0 as in PyTorch. `leaky_relu`."""
+    xp, dy, x = real_arrays(dy, x)
+    return xp.where(x > 0, dy, slope * dy)
+
+
+def prelu(x: Array, slope: Array) -> Array:
+    """x where x > 0, else a x, where a is learnt. x of any shape, slope an array that broadcasts against it.
+
+    He, Zhang, Ren and Sun, 2015.
+    """
+    xp, x = real_arrays(x)
+    return xp.where(x > 0, x, slope * x)
+
+
+def prelu_backward(x: Array, dy: Array, slope: Array) -> tuple[Array, Array]:
+    """dx = dy where x > 0, else a dy; da = the sum of dy x where x <= 0, here the terms of it, in the shape of x.
+
+    He, Zhang, Ren and Sun, 2015, (2) and (3); at 0 as in PyTorch.
+    """
+    xp, dy, x = real_arrays(dy, x)
+    positive = x > 0
+    return xp.where(positive, dy, slope * dy), xp.where(positive, xp.zeros_like(x), x * dy)
+
+
+def elu(x: Array, alpha: float = 1.0) -> Array:
+    """x where x > 0, else alpha (exp(x) - 1). Any shape. Clevert, Unterthiner and Hochreiter, 2016."""
+    xp, x = real_arrays(x)
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.clip(x, None, 0.0)))
+
+
+def elu_backward(x: Array, dy: Array, alpha: float = 1.0) -> Array:
+    """dx = dy where x > 0, else alpha exp(x) dy: at 0 alpha, as in PyTorch. `elu`."""
+    xp, dy, x = real_arrays(dy, x)
+    return xp.where(x > 0, dy, dy * (alpha * xp.exp(xp.clip(x, None, 0.0))))
+
+
+def gelu(x: Array) -> Array:
+    """x P(X <= x) for a standard normal X. Any shape. Hendrycks and Gimpel, 2016."""
+    _, x = real_arrays(x)
+    return x * normal(x)[0]
+
+
+def gelu_backward(x: Array, dy: Array) -> Array:
+    """dx = dy (P(X <= x) + x p(x)), p the density. `gelu`."""
+    xp, dy, x = real_arrays(dy, x)
+    below, density = normal(x)
+    return dy * (below + xp.clip(x, -FAR, FAR) * density)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, close to `gelu`. Any shape. Hendrycks and Gimpel, 2016."""
+    _, x = real_arrays(x)
+    return x * (0.5 * _tanh_of_cubic(x)[0] + 0.5)
+
+
+def gelu_tanh_backward(x: Array, dy: Array) -> Array:
+    """dx = dy ((1 + t) / 2 + x (1 - t^2) u' / 2), t = tanh(u), u' = sqrt(2 / pi) (1 + 3 0.044715 x^2). `gelu_tanh`."""
+    _, dy, x = real_arrays(dy, x)
+    t, near, squared = _tanh_of_cubic(x)
+    du = CUBIC_SLOPE * (1 + 3 * CUBIC * squared)
+    return dy * (0.5 * t + 0.5 + 0.5 * near * (1 - t * t) * du)
+
+
+def _tanh_of_cubic(x: Array) -> tuple[Array, Array, Array]:
+    """t, and x and its square, of an x in a range where t is 1 or -1 at the ends: nothing overflows."""
+    xp = array_namespace(x)
+    near = xp.clip(x, -FAR, FAR)
+    squared = near * near
+    return xp.tanh(CUBIC_SLOPE * near * (1 + CUBIC * squared)), near, squared
+
+
+def silu(x: Array) -> Array:
+    """x sigmoid(x). Any shape. Elfwing, Uchibe and Doya, 2018; "swish" of Ramachandran, Zoph and Le, 2017."""
+    _, x = real_arrays(x)
+    return x * sigmoid(x)
+
+
+def silu_backward(x: Array, dy: Array) -> Array:
+    """dx = dy s (1 + x (1 - s)), s = sigmoid(x). `silu`."""
+    _, dy, x = real_arrays(dy, x)
+    s = sigmoid(x)
+    return dy * (s * (1 + x * (1 - s)))
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), which never overflows. Any shape.
+
+    Dugas, Bengio, Belisle, Nadeau and Garcia, 2001.
+    """
+    xp, x = real_arrays(x)
+    return xp.clip(x, 0.0, None) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def softplus_backward(x: Array, dy: Array) -> Array:
+    """dx = dy sigmoid(x). `softplus`."""
+    _, dy, x = real_arrays(dy, x)
+    return dy * sigmoid(x)
+
+
+def hardswish(x: Array) -> Array:
+    """x min(max(x + 3, 0), 6) / 6. Any shape. Howard et al., 2019."""
+    xp, x = real_arrays(x)
+    return x * (xp.clip(x + 3, 0.0, 6.0) * (1 / 6))
+
+
+def hardswish_backward(x: Array, dy: Array) -> Array:
+    """dx = 0 where x <= -3, dy where x >= 3, else dy (x / 3 + 1 / 2): at the kinks as in PyTorch. `hardswish`."""
+    xp, dy, x = real_arrays(dy, x)
+    inner = xp.clip(x, -3.0, 3.0) * (1 / 3) + 0.5
+    return dy * xp.where(x <= -3, xp.zeros_like(x), xp.where(x >= 3, xp.ones_like(x), inner))
 
 
 def softmax(z: Array) -> Array:

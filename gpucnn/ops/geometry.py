@@ -18,6 +18,7 @@ def part(x: Array, places: Places) -> Array:
     places: slices of rows, columns and channels, with steps of at least 1. x (N, H, W, C) -> y (N, P, Q, K). Crops, and
     every second pixel as in the shortcuts of He, Zhang, Ren and Sun, 2016, option A.
     """
+    _, x = real_arrays(x)
     rows, columns, channels = places
     return x[:, rows, columns, channels]
 

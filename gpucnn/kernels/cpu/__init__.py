@@ -19,7 +19,7 @@ from ...losses import SoftmaxCrossEntropy
 from ...ops.window import Window
 from .. import Kernels, Pair, reference
 from . import correlation as direct
-from . import dropout, geometry, layout, normalization, pointwise, pooling, winograd, winograd_tiles
+from . import curves, dropout, geometry, layout, normalization, pointwise, pooling, winograd, winograd_tiles
 from .layout import enter, leave
 from .products import matmul
 from .rows import LARGE, LARGE_ONCE, Image, LazyImage
@@ -121,6 +121,7 @@ NUMPY = Kernels(
     relu=Pair(pointwise.relu, pointwise.relu_backward),
     sigmoid=Pair(pointwise.sigmoid, pointwise.sigmoid_backward),
     tanh=Pair(pointwise.tanh, pointwise.tanh_backward),
+    curve=Pair(curves.curve, curves.curve_backward),
     max_pool=Pair(pooling.max_pool, pooling.max_pool_backward),
     average_pool=Pair(pooling.average_pool, pooling.average_pool_backward),
     bias_relu_max_pool=Pair(pointwise.bias_relu_max_pool, pointwise.bias_relu_max_pool_backward),

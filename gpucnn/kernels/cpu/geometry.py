@@ -14,7 +14,7 @@ Array = np.ndarray
 
 
 def part(x: Array, places: tuple[slice, slice, slice]) -> Array:
-    rows, columns, channels = places
+    x, (rows, columns, channels) = real(x), places
     seen = x[rows, channels, columns]
     y = empty(seen.shape, x.dtype)
     copy(seen, y)

@@ -63,6 +63,7 @@ def table(
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),
         tanh=Pair(layers.tanh, layers.tanh_backward),
+        curve=Pair(layers.curve, layers.curve_backward),
         max_pool=Pair(pools.max_pool, pools.max_pool_backward),
         average_pool=Pair(pools.average_pool, pools.average_pool_backward),
         bias_relu_max_pool=Pair(pools.bias_relu_max_pool, pools.bias_relu_max_pool_backward),

@@ -114,6 +114,15 @@ class Layers:
     def tanh_backward(self, y: Array, dy: Array) -> Array:
         return self._map("tanh_backward", y, self.gpu.dense(dy, y.dtype))
 
+    def curve(self, x: Array, name: str, *settings: float) -> tuple[Array, Any]:
+        """By the kernel of that name; its settings are its REALs."""
+        x, settings = self.gpu.dense(x), tuple(map(float, settings))
+        return self._map(name, x, *settings), (x, name, settings)
+
+    def curve_backward(self, residual: Any, dy: Array) -> Array:
+        x, name, settings = residual
+        return self._map(f"{name}_backward", x, self.gpu.dense(dy, x.dtype), *settings)
+
     def _map(self, name: str, x: Array, *more: Any) -> Array:
         y = self.gpu.empty(x.shape, x.dtype)
         self.gpu.launch(name, x.dtype, x.size, x, *more, y)

@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 from ...ops.window import Window
 
-ALWAYS = ("common.cu", "layers.cu", "in_order.cu", "step.cu", "dropout.cu")  # the files of kernels that know no sizes
+ALWAYS = (
+    "common.cu",
+    "layers.cu",
+    "curves.cu",
+    "in_order.cu",
+    "step.cu",
+    "dropout.cu",
+)  # the files of kernels that know no sizes
 BLOCK = 256  # threads, as layers.cu has it
 REALS = {"float32": "float", "float64": "double"}
 SIDE_BY_SIDE = 4  # numbers that one access reads or writes at most
