@@ -74,4 +74,7 @@ def normal(x: Array) -> tuple[Array, Array]:
     p += others[-1]
     p *= e
     p *= 0.5 / (1 + 2 * z)
-    return xp.where(x < 0, p, 1 - p), e * (1 / math.sqrt(2 * math.pi))
+    negative = xp.astype(x < 0, x.dtype)
+    p *= 2 * negative - 1
+    p += 1 - negative  # p below 0, else 1 - p
+    return p, e * (1 / math.sqrt(2 * math.pi))

@@ -11,7 +11,7 @@ import numpy as np
 from .. import random
 from ..memory import CACHED, empty, parts
 from .layout import real
-from .pointwise import _like
+from .pointwise import like
 
 Array = np.ndarray
 
@@ -24,11 +24,11 @@ def dropout(x: Array, rate: float, whole_channels: bool, context: Any) -> tuple[
     factors = empty((math.prod(shape), len(start)), x.dtype)
     _draw(_counters(shape), start, rate, factors)
     factors = factors.reshape(*shape, len(start)) if x.ndim == 4 else factors.T
-    return np.multiply(x, factors, out=_like(x)), factors
+    return np.multiply(x, factors, out=like(x)), factors
 
 
 def dropout_backward(factors: Array, dy: Array) -> Array:
-    return np.multiply(dy, factors, out=_like(dy))
+    return np.multiply(dy, factors, out=like(dy))
 
 
 @lru_cache(maxsize=64)

@@ -45,7 +45,7 @@ def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
 
 def relu_backward(residual: Any, dy: Array) -> Array:
     x, slope_at_zero = residual
-    dx = np.multiply(dy, x > 0, out=_like(x, dy.dtype))
+    dx = np.multiply(dy, x > 0, out=like(x, dy.dtype))
     zeros = _where_zero(x) if slope_at_zero else None  # a look costs less than two more passes
     if zeros is not None:
         dx += slope_at_zero * dy * zeros
@@ -54,7 +54,7 @@ def relu_backward(residual: Any, dy: Array) -> Array:
 
 def sigmoid(x: Array) -> tuple[Array, Array]:
     x = real(x)
-    y = np.multiply(x, x.dtype.type(0.5), out=_like(x))
+    y = np.multiply(x, x.dtype.type(0.5), out=like(x))
     np.tanh(y, out=y)
     y *= 0.5
     y += 0.5
@@ -62,7 +62,7 @@ def sigmoid(x: Array) -> tuple[Array, Array]:
 
 
 def sigmoid_backward(y: Array, dy: Array) -> Array:
-    dx = np.subtract(y.dtype.type(1), y, out=_like(y))
+    dx = np.subtract(y.dtype.type(1), y, out=like(y))
     dx *= y
     dx *= dy
     return dx
@@ -70,12 +70,12 @@ def sigmoid_backward(y: Array, dy: Array) -> Array:
 
 def tanh(x: Array) -> tuple[Array, Array]:
     x = real(x)
-    y = np.tanh(x, out=_like(x))
+    y = np.tanh(x, out=like(x))
     return y, y
 
 
 def tanh_backward(y: Array, dy: Array) -> Array:
-    dx = np.multiply(y, y, out=_like(y))
+    dx = np.multiply(y, y, out=like(y))
     np.subtract(y.dtype.type(1), dx, out=dx)
     dx *= dy
     return dx
@@ -94,7 +94,7 @@ def bias_relu_max_pool(
 
 def bias_relu_max_pool_backward(residual: Any, dy: Array) -> tuple[Image, Array]:
     for_pool, y, at_zero, slope_at_zero, ties = residual
-    d_pooled = np.multiply(dy, y > 0, out=_like(y, dy.dtype))
+    d_pooled = np.multiply(dy, y > 0, out=like(y, dy.dtype))
     if at_zero is not None:
         # After ReLU such a window is all zeros: its first pixel wins, and has a slope only if it was 0 before too.
         if ties == "first":
@@ -125,7 +125,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     return losses, x.T
 
 
-def _like(x: Array, dtype: Any = None) -> Array:
+def like(x: Array, dtype: Any = None) -> Array:
     """An empty array of the shape and memory order of x."""
     dtype = dtype or x.dtype
     return empty(x.shape[::-1], dtype).T if x.ndim == 2 and x.flags.f_contiguous else empty(x.shape, dtype)
@@ -137,7 +137,7 @@ def _positive_part(x: Array, out: Array | None = None) -> Array:
         zeros = _zeros(x.shape[-2:], x.dtype)
     else:
         zeros = np.zeros(x.shape[::-1], x.dtype).T if x.flags.f_contiguous else np.zeros(x.shape, x.dtype)
-    return np.maximum(x, zeros, out=_like(x) if out is None else out)
+    return np.maximum(x, zeros, out=like(x) if out is None else out)
 
 
 @lru_cache(maxsize=256)
