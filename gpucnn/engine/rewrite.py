@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from ..kernels import REFERENCE, Context, Kernels
-from ..layers import Conv2D, Dense, Layer, MaxPool2D, ReLU
-from ..layers.base import Gradients, is_own
+from ..layers import BatchNorm, Conv2D, Dense, Layer, MaxPool2D, ReLU
+from ..layers.base import Around, Gradients, is_own
 from ..network import Network
+from ..network.folding import fold, folds, with_bias
 from .converted import Converted
 
 
@@ -100,6 +101,47 @@ class BiasReLU(Layer):
         return dx, dparams | {"bias": db}
 
 
+@dataclass(frozen=True)
+class NormReLU(Around):
+    """A BatchNorm and the ReLU behind it, which adds no pass over memory."""
+
+    layer: BatchNorm
+    activation: ReLU
+
+    has_place = True
+    mixes = True
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        return self.layer.with_relu(params, x, self.activation.slope_at_zero, context)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
+
+
+@dataclass(frozen=True)
+class FoldedNorm(Around):
+    """A convolution or dense layer, the BatchNorm behind it, and what makes a block with them.
+
+    layer: these, as they are trained. inference: the same without the norm, which is folded into the first of them.
+    """
+
+    layer: Network
+    inference: Network
+    norm: BatchNorm
+
+    has_place = True
+    mixes = True
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        if context.training:
+            return self.layer.forward(params, x, context)
+        product = fold(params["0"], self.norm, params.get("1", {}), context.state["1"])
+        return self.inference.outputs({"0": product}, x, context), None
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
+
+
 def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Network:
     """The network as that table runs it. The result takes the same theta: parameters stand in the same order, under
     paths with other layer numbers. Nested networks are rewritten too. blocks=False leaves each layer by itself.
@@ -111,7 +153,9 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
     while k < len(network.layers):
         layer = network.layers[k]
         fused = blocks and kernels.name != REFERENCE.name
-        block, length = _block(network.layers[k : k + 3], shapes[k]) if fused else (None, 1)
+        block, length = _normalised(network.layers[k : k + 4], shapes[k], kernels) if fused else (None, 1)
+        if block is None and fused:
+            block, length = _block(network.layers[k : k + 3], shapes[k])
         if block is None and fused and kernels.joins_bias_and_relu:
             block, length = _joined(network.layers[k : k + 2])
         if block is None:
@@ -149,3 +193,21 @@ def _joined(layers: tuple[Layer, ...]) -> tuple[Layer | None, int]:
     biased = kinds == (Dense, ReLU) and layers[0].bias  # type: ignore[attr-defined]
     tied = kinds == (Conv2D, ReLU) and layers[0].bias == "tied"  # type: ignore[attr-defined]
     return (BiasReLU(*layers), 2) if biased or tied else (None, 1)  # type: ignore[arg-type]
+
+
+def _normalised(layers: tuple[Layer, ...], in_shape: tuple[int, ...], kernels: Kernels) -> tuple[Layer | None, int]:
+    """The same for a BatchNorm: with the layer in front if it folds into that, a ReLU and a max pool behind."""
+    first = int(len(layers) > 1 and folds(*layers[:2]))
+    norm, behind = layers[first], layers[first + 1 :]
+    if type(norm) is not BatchNorm:
+        return None, 1
+    has_relu = type(behind[0]) is ReLU if behind else False
+    trained: Layer = NormReLU(norm, behind[0]) if has_relu else norm  # type: ignore[arg-type]
+    length = 1 + has_relu
+    if not first:
+        return (trained, length) if has_relu else (None, 1)
+    pool = behind[has_relu : has_relu + 1]
+    pool = pool if pool and type(pool[0]) is MaxPool2D else ()
+    in_inference = with_bias(layers[0]), *behind[:has_relu], *pool  # type: ignore[arg-type]
+    both = Network(in_shape, (layers[0], trained, *pool)), rewritten(Network(in_shape, in_inference), kernels)
+    return FoldedNorm(*both, norm), 1 + length + len(pool)

@@ -101,22 +101,26 @@ def tanh(x: Array) -> tuple[Array, Any]:
     return y, y
 
 
-def scaled(
-    x: Array, centre: Array, scale: Array, shift: Array, slope_at_zero: float | None = None
-) -> tuple[Array, Any]:
-    y = ops.scaled(x, centre, scale, shift)
-    seen = None if slope_at_zero is None else (y, slope_at_zero)
-    return (y if seen is None else ops.relu(y)), (x, centre, seen)
+def centred(x: Array, centre: Array | None = None) -> tuple[Array, Any]:
+    if centre is not None:
+        return x - centre, None
+    d, *moments = ops.centred(x)
+    return d, tuple(moments)
 
 
-def scaled_sums(residual: Any, dy: Array) -> tuple[Array, Array]:
-    x, centre, seen = residual
-    return ops.scaled_sums(x, centre, dy if seen is None else relu_backward(seen, dy))
+def scaled(d: Array, scale: Array, shift: Array, slope_at_zero: float | None = None) -> tuple[Array, Any]:
+    y = ops.scaled(d, scale, shift)
+    return (y, (d, None)) if slope_at_zero is None else (ops.relu(y), (d, (y, slope_at_zero)))
 
 
-def scaled_backward(residual: Any, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
-    x, centre, seen = residual
-    return ops.scaled_backward(x, centre, dy if seen is None else relu_backward(seen, dy), factors)
+def scaled_sums(residual: Any, dy: Array) -> tuple[Array, Array, Any]:
+    d, seen = residual
+    dy = dy if seen is None else relu_backward(seen, dy)
+    return *ops.scaled_sums(d, dy), (d, dy)
+
+
+def scaled_backward(residual: Any, factors: tuple[Array, Array, Array]) -> Array:
+    return ops.scaled_backward(*residual, factors)
 
 
 def curve(x: Array, name: str, *settings: float) -> tuple[Array, Any]:

@@ -64,12 +64,14 @@ class Kernels:
     channel_sums          image or (N, C) -> (C,), summed over all else
     pixel_sums            image -> (N, C), summed over H and W
     axes                  array -> where N, H, W and C, or N and C, stand among its axes
-    moments               image or (N, C) -> for each channel a centre (C,), what the mean is more than it, and the sum of
-                          squares of what the numbers differ from the mean by
-    scaled                (array, centre, scale, shift, slope_at_zero of a ReLU behind it, or None): (array - centre)
-                          times scale plus shift, all (C,); (residual, dy, (a, b, c)) -> a dy + b (array - centre) + c,
-                          dy being that in front of the ReLU
-    scaled_sums           (residual, dy) -> the sums over each channel of dy, and of dy (array - centre)
+    centred               (array, centre (C,) or None) -> array minus the centre, as something that only `scaled` reads;
+                          and None or, where there was no centre, one near the mean, what the mean is more, and the sum of
+                          squares of what the numbers differ from the mean by, (C,) each
+    scaled                (what `centred` made, scale (C,), shift (C,), slope_at_zero of a ReLU behind it, or None) ->
+                          array, residual
+    scaled_sums           (residual, dy) -> with d for what `centred` made, and dy in front of the ReLU, the sums of dy
+                          and of dy d over each channel; and what `scaled_backward` needs
+    scaled_backward       (that, (a, b, c)) -> a dy + b d + c, all (C,)
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
     correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
                           max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on,
@@ -112,9 +114,10 @@ class Kernels:
     channel_sums: Callable[[Any], Any] = reference.channel_sums
     pixel_sums: Callable[[Any], Any] = reference.pixel_sums
     axes: Callable[[Any], tuple[int, ...]] = reference.axes
-    moments: Callable[[Any], tuple[Any, Any, Any]] = ops.moments
-    scaled: Pair = Pair(reference.scaled, reference.scaled_backward)
-    scaled_sums: Callable[[Any, Any], tuple[Any, Any]] = reference.scaled_sums
+    centred: Callable[..., tuple[Any, Any]] = reference.centred
+    scaled: Callable[..., tuple[Any, Any]] = reference.scaled
+    scaled_sums: Callable[[Any, Any], tuple[Any, Any, Any]] = reference.scaled_sums
+    scaled_backward: Callable[[Any, Any], Any] = reference.scaled_backward
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
     correlation_for_pool: Callable[..., Any] = reference.correlate
     bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)

@@ -18,10 +18,12 @@ Array = Any
 
 
 class _Statistics(NamedTuple):
-    """Of a whole batch, each (C,): how many numbers, their mean as centre + rest, the sum of squared differences."""
+    """Of a whole batch, each (C,): how many numbers, their mean, what it is more than this part's centre, and the sum
+    of squares of what they differ from the mean by.
+    """
 
     count: Array
-    centre: Array
+    mean: Array
     rest: Array
     squares: Array
 
@@ -31,6 +33,7 @@ class _Residual(NamedTuple):
 
     scaled: Any
     statistics: _Statistics | None
+    rest: Array
     inverse: Array
 
 
@@ -73,9 +76,8 @@ class BatchNorm(Layer):
     def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
         if residual.statistics is None:
             return state
-        count, centre, rest, squares = residual.statistics
-        variance = squares / _at_least_1(count - 1)
-        new = {"mean": centre + rest, "variance": variance}
+        count, mean, _, squares = residual.statistics
+        new = {"mean": mean, "variance": squares / _at_least_1(count - 1)}
         return {name: self.momentum * state[name] + (1 - self.momentum) * new[name] for name in state}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
@@ -85,31 +87,32 @@ class BatchNorm(Layer):
         """`forward`, and a ReLU behind it unless slope_at_zero is None; `backward` is that of both."""
         xp, x, *_ = real_arrays(x, *params.values())
         if context.training:
-            found = _whole(context.kernels.moments(x), math.prod(x.shape), context)
-            centre, rest, variance = found.centre, found.rest, found.squares / found.count
+            d, moments = context.kernels.centred(x)
+            found = _whole(moments, math.prod(x.shape), context)
+            rest, variance = found.rest, found.squares / found.count
         else:
-            found, centre, variance = None, context.state["mean"], context.state["variance"]
-            rest = xp.zeros_like(centre)
+            d, found = context.kernels.centred(x, context.state["mean"])[0], None
+            rest, variance = xp.zeros_like(context.state["mean"]), context.state["variance"]
         inverse = 1 / xp.sqrt(variance + self.epsilon)
         scale = inverse * params["scale"] if self.scale else inverse
         shift = params["bias"] - rest * scale if self.bias else -rest * scale
-        y, seen = context.kernels.scaled.forward(x, centre, scale, shift, slope_at_zero)
-        return y, _Residual(seen, found, inverse)
+        y, seen = context.kernels.scaled(d, scale, shift, slope_at_zero)
+        return y, _Residual(seen, found, rest, inverse)
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         """Sums of this part of the batch are the gradients by the parameters; dx needs those of the whole batch."""
-        xp, (seen, found, inverse) = array_namespace(dy), residual
-        of_dy, of_products = context.kernels.scaled_sums(seen, dy)
-        rest = xp.zeros_like(inverse) if found is None else found.rest
-        dparams = {"scale": (of_products - rest * of_dy) * inverse} if self.scale else {}
+        xp, (seen, found, rest, inverse) = array_namespace(dy), residual
+        of_dy, of_products, seen = context.kernels.scaled_sums(seen, dy)
+        of_products = of_products - rest * of_dy
+        dparams = {"scale": of_products * inverse} if self.scale else {}
         dparams |= {"bias": of_dy} if self.bias else {}
         gamma = params["scale"] if self.scale else xp.ones_like(inverse)
         if found is None:
             factors = gamma * inverse, xp.zeros_like(inverse), xp.zeros_like(inverse)
-        else:  # every worker comes here, even where nobody wants dx: all must ask for equally many sums
+        else:  # also where nobody wants dx: all workers must ask for equally many sums
             sums = context.total(xp.stack([of_dy, of_products]))
             factors = ops.batch_norm_backward((sums[0, ...], sums[1, ...]), rest, inverse, gamma, found.count)
-        return (context.kernels.scaled.backward(seen, dy, factors) if need_dx else None), dparams
+        return (context.kernels.scaled_backward(seen, factors) if need_dx else None), dparams
 
 
 def _whole(moments: tuple[Array, Array, Array], numbers: int, context: Context) -> _Statistics:
@@ -120,15 +123,13 @@ def _whole(moments: tuple[Array, Array, Array], numbers: int, context: Context) 
     """
     xp, (centre, rest, squares) = array_namespace(*moments), moments
     dtype, count = centre.dtype, float(numbers // max(1, centre.shape[0]))
-    own, squares = xp.astype(centre, xp.float64) + xp.astype(rest, xp.float64), xp.astype(squares, xp.float64)
-    sums = context.total(xp.stack([xp.full_like(own, count), count * own]))
+    centre, rest, squares = (xp.astype(each, xp.float64) for each in (centre, rest, squares))
+    sums = context.total(xp.stack([xp.full_like(rest, count), count * (centre + rest)]))
     whole = _at_least_1(sums[0, ...])
     mean = sums[1, ...] / whole
-    away = own - mean
+    away = centre + rest - mean
     squares = context.total(squares + count * away * away)
-    centre = xp.astype(mean, dtype)
-    rest = xp.astype(mean - xp.astype(centre, xp.float64), dtype)
-    return _Statistics(xp.astype(whole, dtype), centre, rest, xp.astype(squares, dtype))
+    return _Statistics(*(xp.astype(each, dtype) for each in (whole, mean, mean - centre, squares)))
 
 
 def _at_least_1(count: Array) -> Array:

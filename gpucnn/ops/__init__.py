@@ -53,7 +53,7 @@ from .loss import (
 )
 from .normalization import (
     batch_norm_backward,
-    moments,
+    centred,
     scaled,
     scaled_backward,
     scaled_sums,
@@ -74,6 +74,7 @@ __all__ = [
     "batch_norm_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
+    "centred",
     "convolution_window",
     "convolve",
     "convolve_backward",
@@ -99,7 +100,6 @@ __all__ = [
     "max_pool",
     "max_pool_backward",
     "max_pool_with_indices",
-    "moments",
     "one_hot",
     "part",
     "part_backward",

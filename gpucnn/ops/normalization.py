@@ -1,7 +1,7 @@
 """Normalisation: numbers minus their mean, divided by their standard deviation. Each gradient below its function.
 
-A mean of float32 numbers is rounded to float32, which matters where it is large beside the deviations. So it is kept as
-two numbers, a centre and what is left: numbers minus the centre are exact where they are near it.
+A mean of float32 numbers is rounded to float32, which matters where it is large beside the deviations. So a mean is kept
+as a centre near it and what it is more than that, the rest: numbers minus the centre are exact where they are near it.
 """
 
 from __future__ import annotations
@@ -14,56 +14,57 @@ from ..namespace import real_arrays
 Array = Any
 
 
-def moments(x: Array) -> tuple[Array, Array, Array]:
-    """Of each channel: centre, rest and squares. centre + rest is the mean, and squares = sum of (x - mean)^2.
+def centred(x: Array) -> tuple[Array, Array, Array, Array]:
+    """d = x - centre, channel by channel; the centre, the rest and the squares, (C,) each.
 
-    x (..., C) -> three times (C,). Of no numbers all three are 0. Ioffe and Szegedy, 2015, algorithm 1, first two
-    lines; the second sum corrects the first: Chan, Golub and LeVeque, 1983, "two-pass algorithm".
+    centre + rest is the mean of x, and squares the sum of (x - mean)^2. x (..., C); of no numbers all three are 0.
+    Ioffe and Szegedy, 2015, algorithm 1, its first two lines; a second sum corrects the first as in Chan, Golub and
+    LeVeque, 1983, "two-pass algorithm".
     """
     xp, x = real_arrays(x)
     axes, count = tuple(range(x.ndim - 1)), max(1, math.prod(x.shape[:-1]))
     centre = xp.sum(x, axis=axes) / count
-    rest = xp.sum(x - centre, axis=axes) / count
-    centred = x - centre - rest
-    return centre, rest, xp.sum(centred * centred, axis=axes)
+    d = x - centre
+    rest = xp.sum(d, axis=axes) / count
+    return d, centre, rest, xp.sum((d - rest) ** 2, axis=axes)
 
 
-def scaled(x: Array, centre: Array, scale: Array, shift: Array) -> Array:
-    """y = (x - centre) scale + shift, channel by channel. x (..., C), the others (C,).
+def scaled(d: Array, scale: Array, shift: Array) -> Array:
+    """y = d scale + shift, channel by channel. d (..., C), the others (C,).
 
-    Ioffe and Szegedy, 2015, algorithm 1, last two lines: scale = gamma / sqrt(variance + epsilon), and
+    Ioffe and Szegedy, 2015, algorithm 1, its last two lines: scale = gamma / sqrt(variance + epsilon), and
     shift = beta - rest scale.
     """
-    _, x, centre, scale, shift = real_arrays(x, centre, scale, shift)
-    return (x - centre) * scale + shift
+    _, d, scale, shift = real_arrays(d, scale, shift)
+    return d * scale + shift
 
 
-def scaled_sums(x: Array, centre: Array, dy: Array) -> tuple[Array, Array]:
-    """The two sums that `scaled`'s gradient is made of: of dy, and of dy (x - centre). x, dy (..., C) -> (C,) twice."""
-    xp, x, centre, dy = real_arrays(x, centre, dy)
-    axes = tuple(range(x.ndim - 1))
-    return xp.sum(dy, axis=axes), xp.sum(dy * (x - centre), axis=axes)
+def scaled_sums(d: Array, dy: Array) -> tuple[Array, Array]:
+    """The gradient of `scaled` by shift and by scale: the sums of dy, and of dy d. d, dy (..., C) -> (C,) twice."""
+    xp, d, dy = real_arrays(d, dy)
+    axes = tuple(range(d.ndim - 1))
+    return xp.sum(dy, axis=axes), xp.sum(dy * d, axis=axes)
 
 
-def scaled_backward(x: Array, centre: Array, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
-    """dx = a dy + b (x - centre) + c, with the factors (a, b, c), each (C,), of `batch_norm_backward`."""
-    _, x, centre, dy = real_arrays(x, centre, dy)
+def scaled_backward(d: Array, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
+    """dx = a dy + b d + c, with the factors (a, b, c), each (C,), of `batch_norm_backward`."""
+    _, d, dy = real_arrays(d, dy)
     a, b, c = factors
-    return a * dy + (b * (x - centre) + c)
+    return a * dy + (b * d + c)
 
 
 def batch_norm_backward(
-    sums: tuple[Array, Array], rest: Array, inverse: Array, gamma: Array | float, count: Array
+    sums: tuple[Array, Array], rest: Array, inverse: Array, gamma: Array, count: Array
 ) -> tuple[Array, Array, Array]:
-    """The factors a, b, c of dx = a dy + b (x - centre) + c, where mean and variance are those of the batch itself.
+    """The factors (a, b, c) of dx = a dy + b d + c, where mean and variance are those of the batch itself.
 
     With r = inverse = 1 / sqrt(variance + epsilon) and u = (x - mean) r, so that y = gamma u + beta, and with n numbers:
-    dx = gamma r (dy - (sum of dy) / n - u (sum of dy u) / n); u = (x - centre - rest) r gives the factors.
-    sums: of dy and of dy (x - centre), over the whole batch. Ioffe and Szegedy, 2015, "3", its six derivatives.
+    dx = gamma r (dy - (sum of dy) / n - u (sum of dy u) / n); x - mean = d - rest gives the factors.
+    sums: of dy and of dy (x - mean), over the whole batch. Ioffe and Szegedy, 2015, "3", its six derivatives.
     """
     of_dy, of_products = sums
     a = gamma * inverse
-    b = -a * inverse * inverse * (of_products - rest * of_dy) / count
+    b = -a * inverse * inverse * of_products / count
     return a, b, -a * of_dy / count - b * rest
 
 
