@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from nests import NESTS
 
 from gpucnn import layers
 from gpucnn.engine.rewrite import rewritten
@@ -125,6 +126,7 @@ CASES = {
     "dense on dense": ((Dense(4), Dense(3, bias=False), Dense(2)), (5,)),
     "conv on conv": ((Conv2D(3, (2, 3)), Conv2D(2, 2, flip=True)), (6, 7, 2)),
     "network in a network": ((Network((6, 6, 1), (Conv2D(2, 3), Tanh())), Flatten(), Dense(3)), (6, 6, 1)),
+    **NESTS,
     "block": ((Conv2D(3, 3), ReLU(), MaxPool2D()), (8, 6, 2)),
     "block odd": ((Conv2D(3, (2, 3)), ReLU(), MaxPool2D()), (8, 7, 2)),
     "block slope 0": ((Conv2D(3, 3), ReLU(0.0), MaxPool2D()), (8, 6, 2)),

@@ -70,6 +70,8 @@ class Kernels:
                           times scale plus shift, all (C,); (residual, dy, (a, b, c)) -> a dy + b (array - centre) + c,
                           dy being that in front of the ReLU
     scaled_sums           (residual, dy) -> the sums over each channel of dy, and of dy (array - centre)
+    add                   (array, array of the same shape) -> their sum, a new array: others may still read both
+    concatenate           (arrays), images that differ in channels or (N, C); (residual, dy) -> their gradients
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
     correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
                           max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on,
@@ -108,6 +110,8 @@ class Kernels:
     moments: Callable[[Any], tuple[Any, Any, Any]] = ops.moments
     scaled: Pair = Pair(reference.scaled, reference.scaled_backward)
     scaled_sums: Callable[[Any, Any], tuple[Any, Any]] = reference.scaled_sums
+    add: Callable[[Any, Any], Any] = reference.add
+    concatenate: Pair = Pair(reference.concatenate, reference.concatenate_backward)
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
     correlation_for_pool: Callable[..., Any] = reference.correlate
     bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)

@@ -15,6 +15,7 @@ from .convolution import (
     rotate180,
 )
 from .index import EQUATIONS, equation
+from .joining import concatenate, concatenate_backward
 from .linear import dense, dense_backward, flatten, flatten_backward, reshape
 from .loss import (
     binary_cross_entropy,
@@ -48,6 +49,8 @@ __all__ = [
     "batch_norm_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
+    "concatenate",
+    "concatenate_backward",
     "convolution_window",
     "convolve",
     "convolve_backward",
