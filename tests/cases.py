@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from nests import NESTS
 
 from gpucnn import layers
 from gpucnn.engine.rewrite import rewritten
@@ -146,6 +147,7 @@ CASES = {
     "upsample bilinear": ((layers.Upsample2D((2, 3), "bilinear"),), (3, 4, 2)),
     "upsample bilinear, one pixel": ((layers.Upsample2D(4, "bilinear"),), (1, 2, 2)),
     "dropout passes through": ((Conv2D(2, 2), layers.Dropout(0.3), Conv2D(2, 2), layers.SpatialDropout2D()), (4, 5, 2)),
+    **NESTS,
     "block": ((Conv2D(3, 3), ReLU(), MaxPool2D()), (8, 6, 2)),
     "block odd": ((Conv2D(3, (2, 3)), ReLU(), MaxPool2D()), (8, 7, 2)),
     "block slope 0": ((Conv2D(3, 3), ReLU(0.0), MaxPool2D()), (8, 6, 2)),

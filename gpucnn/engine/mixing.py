@@ -11,6 +11,7 @@ import numpy as np
 
 from ..kernels import Context
 from ..layers.base import initial_state, is_own
+from ..layers.chain import inside
 from ..layers.initializers import generator
 from ..network import Network
 from ..network.layout import Layout
@@ -38,8 +39,8 @@ def reach(network: Network) -> Reach:
 
 def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
     layer = layer.layer if isinstance(layer, Converted) else layer
-    if type(layer) is Network:
-        return reach(layer)
+    if chains := inside(layer):
+        return max((reach(Network(shape, layers)) for layers in chains.values()), default=Reach.EXAMPLE)
     if is_own(layer):
         return Reach.SUMS if layer.mixes else Reach.EXAMPLE
     with undisturbed():
@@ -87,11 +88,9 @@ def _tried(layer: Any, shape: tuple[int, ...], draw: str) -> bool | None:
 def at_inference(network: Network) -> list[str]:
     """The layers from elsewhere whose outputs depend on other images in inference, too, by name."""
     found = []
-    for layer, shape in zip(network.layers, network.shapes()):
+    for _, layer, shape, _ in network.walk():
         layer = layer.layer if isinstance(layer, Converted) else layer
-        if type(layer) is Network:
-            found += at_inference(layer)
-        elif not is_own(layer):
+        if not is_own(layer):
             with undisturbed(), suppress(Exception):  # what it raises is said where it runs
                 if not _alone_as_together(layer, shape):
                     found.append(type(layer).__name__)

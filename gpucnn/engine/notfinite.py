@@ -8,6 +8,7 @@ from typing import Any
 
 from ..kernels import Context
 from ..layers.base import Around, Gradients, has_place
+from ..layers.chain import Place, rebuilt
 from ..losses import Loss
 from ..namespace import array_namespace
 from ..network import Network
@@ -54,7 +55,8 @@ def first_not_finite(
     try:
         _look_at_all(params, "parameter ")
         _look(x, "an image")
-        losses, _, _ = gradient(_watched(network, ""), loss, params, x, targets, context, weights)
+        watched = Network(network.input_shape, rebuilt(network.layers, network.input_shape, _watched))
+        losses, _, _ = gradient(watched, loss, params, x, targets, context, weights)
         _look(losses, "the loss")
     except _Found as found:
         return str(found)
@@ -63,16 +65,8 @@ def first_not_finite(
     return ""
 
 
-def _watched(network: Network, before: str) -> Network:
-    layers = [
-        _watched(layer, f"{before}{k}/") if type(layer) is Network else _Watched(layer, _name(layer, f"{before}{k}"))
-        for k, layer in enumerate(network.layers)
-    ]
-    return Network(network.input_shape, tuple(layers))
-
-
-def _name(layer: Any, place: str) -> str:
-    return f"layer {place} ({type(layer).__name__})"
+def _watched(place: Place) -> Any:
+    return place.layer if type(place.layer) is Network else _Watched(place.layer, place.described)
 
 
 def _look(array: Array, what: str) -> None:

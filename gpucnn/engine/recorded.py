@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..device import Device, Recording, reason_of
 from ..kernels import Moment
 from ..layers.base import is_own
-from ..network import Network
+from ..layers.chain import inside
 from .rewrite import Converted
 from .whole_step import WholeStep
 
@@ -108,7 +108,7 @@ def strange_layers(layers: Iterable[Any]) -> Iterator[str]:
     """The classes of layers that are not gpucnn's own."""
     for layer in layers:
         inner = layer.layer if isinstance(layer, Converted) else layer
-        if type(inner) is Network:
-            yield from strange_layers(inner.layers)
-        elif not is_own(inner):
+        for held in inside(inner).values():
+            yield from strange_layers(held)
+        if not is_own(inner):
             yield type(inner).__name__

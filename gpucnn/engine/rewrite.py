@@ -12,6 +12,7 @@ from typing import Any
 from ..kernels import REFERENCE, Context, Kernels
 from ..layers import BatchNorm, Conv2D, Dense, Layer, MaxPool2D, ReLU
 from ..layers.base import Around, Gradients, is_own
+from ..layers.chain import inside
 from ..network import Network
 from ..network.folding import fold, folds, with_bias
 from .converted import Converted
@@ -160,11 +161,17 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
             block, length = _joined(network.layers[k : k + 2])
         if block is None:
             speaks = is_own(layer) or getattr(layer, "speaks_table", False)
-            inner = rewritten(layer, kernels, blocks=blocks) if type(layer) is Network else layer
-            block = inner if speaks else Converted(layer)
+            block = _nested(layer, shapes[k], kernels, blocks) if speaks else Converted(layer)
         layers.append(block)
         k += length
     return replace(network, layers=tuple(layers))
+
+
+def _nested(layer: Any, in_shape: tuple[int, ...], kernels: Kernels, blocks: bool) -> Layer:
+    """The layer with the layers that it holds, if any, rewritten."""
+    chains = inside(layer)
+    held = {name: rewritten(Network(in_shape, each), kernels, blocks=blocks) for name, each in chains.items()}
+    return layer.renested({name: network.layers for name, network in held.items()}) if chains else layer
 
 
 def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer | None, int]:

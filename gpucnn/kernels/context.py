@@ -59,6 +59,11 @@ class Context:
             return Factors(x, dy)
         return self.kernels.matmul(x.T, dy)
 
+    @property
+    def unfactored(self) -> Context:
+        """The same, where gradients are arrays and not Factors."""
+        return replace(self, factored=math.inf) if self.factored < math.inf else self
+
     def inside(self, name: str, place: int) -> Context:
         """The context of one layer. name: of its state; place: its number among the layers that have such a context."""
         state = self.state.get(name, {}) if self.state else {}

@@ -7,6 +7,7 @@ Each forward returns (result, residual); the residual is what its own backward n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
@@ -53,6 +54,20 @@ def pixel_sums(x: Array) -> Array:
 def axes(x: Array) -> tuple[int, ...]:
     """Where N, H, W and C, or N and C, stand among the axes of x."""
     return tuple(range(x.ndim))
+
+
+def add(a: Array, b: Array) -> Array:
+    """a + b, a new array; bytes are added as real numbers."""
+    _, a, b = real_arrays(a, b)
+    return a + b
+
+
+def concatenate(arrays: Sequence[Array]) -> tuple[Array, Any]:
+    return ops.concatenate(arrays), [each.shape[-1] for each in arrays]
+
+
+def concatenate_backward(channels: Any, dy: Array) -> list[Array]:
+    return ops.concatenate_backward(dy, channels)
 
 
 def _placing(window: Window) -> dict[str, Any]:

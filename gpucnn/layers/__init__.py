@@ -32,6 +32,9 @@ from .linear import Reshape as Reshape
 from .normalization import GroupNorm as GroupNorm
 from .normalization import InstanceNorm as InstanceNorm
 from .normalization import LayerNorm as LayerNorm
+from .nests import Parallel as Parallel
+from .nests import Residual as Residual
+from .nests import Shared as Shared
 from .pooling import AvgPool2D as AvgPool2D
 from .pooling import MaxPool2D as MaxPool2D
 

@@ -42,6 +42,16 @@ class Layer:
         """The state after an update, with the keys and shapes of state: from that before it and forward's residual."""
         return state
 
+    def nested(self) -> dict[str, tuple[Any, ...]]:
+        """The layers that this one holds: chains, each of which takes this layer's input, by the names under which
+        their parameters and states stand, or "" where there is no name between.
+        """
+        return {}
+
+    def renested(self, chains: dict[str, tuple[Any, ...]]) -> Layer:
+        """This layer with others in the place of `nested`, under the same names."""
+        return self
+
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Multiplications, each with its addition, for one example."""
         return 0
@@ -49,6 +59,10 @@ class Layer:
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         """-> y, residual: whatever `backward` needs. x is not to be changed."""
         raise NotImplementedError(f"{type(self).__name__} has no method forward")
+
+    def outputs(self, params: Any, x: Any, context: Context) -> Any:
+        """y of `forward`, where nobody calls `backward`."""
+        return self.forward(params, x, context)[0]
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         """-> dx (or None without need_dx), dparams with the keys of params. dy is dL/dy, summed over examples."""

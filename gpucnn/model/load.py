@@ -80,10 +80,8 @@ def load(
 def _largest(network: Network) -> int:
     """How many numbers there are in the largest array that the layers make of an image, padding counted."""
     most = max(network.output_sizes())
-    for layer, shape in zip(network.layers, network.shapes()):
-        if isinstance(layer, Network):
-            most = max(most, _largest(layer))
-        elif isinstance(layer, (AvgPool2D, Conv2D, MaxPool2D)):
+    for _, layer, shape, _ in network.walk():
+        if isinstance(layer, (AvgPool2D, Conv2D, MaxPool2D)):
             sides = zip(shape, layer.window_of(shape).padding)
             most = max(most, shape[2] * math.prod(length + sum(padding) for length, padding in sides))
     return most

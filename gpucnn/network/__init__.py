@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
 from ..errors import ShapeError
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
-from ..layers import Layer, MaxPool2D
-from ..layers.base import cost, has_place, initial_state, is_own
+from ..layers import Layer, MaxPool2D, Shared
+from ..layers.base import cost, is_own
+from ..layers.chain import Place, Sequential, checked, inside, walk
 from ..layers.initializers import generator
-from .layout import Layout
+from .layout import Layout, add_shared
 
 
 @dataclass(frozen=True)
-class Network(Layer):
+class Network(Sequential):
     """layers, applied in order to inputs of input_shape: (H, W, C) for images, (features,) for vectors.
 
     Raises ShapeError, naming the layer, when one does not fit the output of the one before it.
@@ -28,21 +28,15 @@ class Network(Layer):
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.layers, Iterable):
-            raise ShapeError(f"layers: {self.layers!r} is one layer; a tuple of layers was expected")
         given = self.input_shape
+        layers = checked(self.layers)
         shape = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
         if not shape or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
             raise ShapeError(f"input_shape {given!r}: (H, W, C) or (features,), each at least 1, was expected")
         object.__setattr__(self, "input_shape", tuple(map(int, shape)))
-        object.__setattr__(self, "layers", tuple(self.layers))
-        for k, layer in enumerate(self.layers):
-            if isinstance(layer, type) or not hasattr(layer, "out_shape"):
-                called = f"; write {layer.__name__}(...)" if isinstance(layer, type) else ""
-                if not called and hasattr(layer, "forward"):
-                    called = "; its class has no method out_shape, which gpucnn.layers.Layer has"
-                raise ShapeError(f"layer {k} is {layer!r}: an instance of a layer was expected{called}")
+        object.__setattr__(self, "layers", layers)
         self.shapes()
+        self._check_shared()
 
     def __repr__(self) -> str:
         layers = " -> ".join(shortened([describe(layer) for layer in self.layers]))
@@ -51,116 +45,72 @@ class Network(Layer):
 
     def shapes(self) -> list[tuple[int, ...]]:
         """The input's shape, then each layer's output shape, without the batch."""
-        shapes = [self.input_shape]
-        for k, layer in enumerate(self.layers):
-            try:
-                shape = layer.out_shape(shapes[-1])
-                if not isinstance(shape, Iterable) or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
-                    raise ShapeError(f"out_shape gives {shape!r}, a tuple of whole numbers of at least 1 was expected")
-                shapes.append(tuple(shape))
-            except ShapeError as error:
-                raise ShapeError(f"layer {k} ({type(layer).__name__}): {error}") from None
-        return shapes
+        return super().shapes_from(self.input_shape)
 
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+    def shapes_from(self, in_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         if tuple(in_shape) != self.input_shape:
             raise ShapeError(f"input has shape {tuple(in_shape)}, {self.input_shape} was expected")
-        return self.shapes()[-1]
+        return self.shapes()
 
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        """Initial parameters, {"0": {"kernel": ...}, ...}: host arrays in float64, drawn layer by layer."""
-        self.out_shape(in_shape)
-        return self._of_layers("init", [layer.init(shape, rng) for layer, shape in zip(self.layers, self.shapes())])
+    def nested(self) -> dict[str, tuple[Any, ...]]:
+        return {"": self.layers}
+
+    def renested(self, chains: dict[str, tuple[Any, ...]]) -> Network:
+        return replace(self, layers=chains[""])
+
+    def walk(self) -> Iterator[Place]:
+        """Every layer with its place, layers that hold others before these."""
+        return walk(self.layers, self.input_shape)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, list[Any]]:
-        """x and the output in the layout of context.kernels -> output, one residual per layer.
-
-        A layer's input is what the one before made: two-conv eq. (16), layered eq. (1), single-filter, "Forward Pass".
-        """
         if self._shares_ties and context.kernels is REFERENCE:
             context = replace(context, kernels=EXACT_REFERENCE)
-        residuals, places = [], self._places
-        for k, layer in enumerate(self.layers):
-            inner = context if places[k] is None else self.context_of(k, context)
-            x, residual = layer.forward(params.get(str(k), {}), x, inner)
-            residuals.append(residual)
-        return x, residuals
-
-    def outputs(self, params: Any, x: Any, context: Context) -> Any:
-        """The output of `forward`, where nobody calls `backward`: what the layers keep for it is let go at once."""
-        for k, layer in enumerate(self.layers):
-            inner, of_layer = self.context_of(k, context), params.get(str(k), {})
-            if type(layer) is Network:  # a class derived from it may compute something else
-                x = layer.outputs(of_layer, x, inner)
-            else:
-                x = layer.forward(of_layer, x, inner)[0]
-        return x
+        return super().forward(params, x, context)
 
     def backward(
         self, params: Any, residuals: list[Any], dy: Any, context: Context, *, need_dx: bool = True
     ) -> tuple[Any, dict[str, Any]]:
-        """The chain rule, last layer first: two-conv eq. (20), (21), layered eq. (3), (5), (7), without their -eta;
-        single-filter, "Backward Pass".
-
-        Layers before the first one with parameters are skipped unless need_dx. The list `residuals` is emptied on the
-        way: what a layer kept is let go as soon as its gradient is known.
-        """
-        places = self._places
-        dparams: dict[str, Any] = {}
-        last = 0 if need_dx or not params else min(map(int, params))
-        for k in range(len(self.layers) - 1, last - 1, -1):
-            key, need = str(k), need_dx or k > last
-            inner = context if places[k] is None else self.context_of(k, context)
-            dy, of_layer = self.layers[k].backward(params.get(key, {}), residuals.pop(), dy, inner, need_dx=need)
-            if key in params:
-                dparams[key] = of_layer
-        return (dy if need_dx else None), dparams
-
-    def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
-        """The running states of the layers that have one, {"1": {"mean": ...}, ...}."""
-        return self._of_layers("init_state", [*map(initial_state, self.layers, self.shapes())])
-
-    def _of_layers(self, method: str, given: list[Any]) -> dict[str, Any]:
-        """What the layers gave, by their numbers; those without any are left out."""
-        for k, of_layer in enumerate(given):
-            if not isinstance(of_layer, Mapping):
-                name = f"layer {k} ({type(self.layers[k]).__name__})"
-                raise ShapeError(f"{name}: {method} gives {of_layer!r}, a dict of arrays, or {{}}, was expected")
-        return {str(k): of_layer for k, of_layer in enumerate(given) if of_layer}
-
-    def next_state(self, state: Any, residuals: list[Any]) -> dict[str, Any]:
-        return {k: self.layers[int(k)].next_state(of_layer, residuals[int(k)]) for k, of_layer in state.items()}
+        dx, dparams = super().backward(params, residuals, dy, context, need_dx=need_dx)
+        if self._shared:
+            add_shared(params, dparams)
+        return dx, dparams
 
     @functools.cached_property
     def _shares_ties(self) -> bool:
         return shares_ties(self)
 
     @functools.cached_property
-    def has_place(self) -> bool:  # type: ignore[override]
-        return any(place is not None for place in self._places)
+    def _shared(self) -> dict[str, list[Place]]:
+        """The places of each `Shared`, by its name."""
+        if not _has_shared(self.layers):
+            return {}
+        found: dict[str, list[Place]] = {}
+        for place in self.walk():
+            if type(place.layer) is Shared:
+                found.setdefault(place.layer.name, []).append(place)
+        return found
 
-    @functools.cached_property
-    def _places(self) -> tuple[int | None, ...]:
-        """For layers with a context of their own, how many such there are before: blocks of others do not change it."""
-        wanted = [has_place(layer) for layer in self.layers]
-        before = itertools.accumulate(wanted, initial=0)
-        return tuple(count if wants else None for count, wants in zip(before, wanted))
-
-    def context_of(self, k: int, context: Context) -> Context:
-        """What layer k is told, of what the network is told."""
-        place = self._places[k]
-        return context if place is None else context.inside(str(k), place)
+    def _check_shared(self) -> None:
+        """Raises ShapeError where the parameters' shapes differ at places that share them."""
+        for name, (first, *others) in self._shared.items():
+            expected = [*_parameter_shapes(first.layer.layers, first.shape).values()]
+            for other in others:
+                found = [*_parameter_shapes(other.layer.layers, other.shape).values()]
+                if found != expected:
+                    raise ShapeError(
+                        f"Shared {name!r}: layer {other.name}, whose input is {other.shape}, has parameters of shapes "
+                        f"{_listed(found)}, and layer {first.name}, whose input is {first.shape}, {_listed(expected)}; "
+                        "the same shapes were expected, or another name"
+                    )
 
     def parameter_shapes(self, in_shape: tuple[int, ...] | None = None) -> dict[str, tuple[int, ...]]:
-        """Every parameter's shape by its path, such as {"0/kernel": (5, 5, 1, 8)}. Layers that say theirs draw none."""
-        found: dict[str, tuple[int, ...]] = {}
-        rng = generator(0)
-        for k, (layer, shape) in enumerate(zip(self.layers, self.shapes())):
-            said = getattr(layer, "parameter_shapes", None) if is_own(layer) else None
-            drawn = [] if said else Layout(layer.init(shape, rng)).slots
-            of_layer = said(shape) if said else {slot.name: slot.shape for slot in drawn}
-            found |= {f"{k}/{name}": of_parameter for name, of_parameter in of_layer.items()}
-        return found
+        """Every parameter's shape by its path, such as {"0/kernel": (5, 5, 1, 8)}. Layers that say theirs draw none.
+
+        Shared parameters stand at the first of their places.
+        """
+        again = tuple(f"{place.name}/" for places in self._shared.values() for place in places[1:])
+        found = _parameter_shapes(self.layers, self.input_shape)
+        return {name: shape for name, shape in found.items() if not name.startswith(again)} if again else found
 
     @property
     def parameters(self) -> int:
@@ -169,14 +119,12 @@ class Network(Layer):
 
     def multiply_adds(self, in_shape: tuple[int, ...] | None = None) -> int:
         """Multiplications, each with its addition, of one forward pass of one example."""
-        return sum(cost(layer, shape) for layer, shape in zip(self.layers, self.shapes()))
+        return super().multiply_adds(self.input_shape)
 
     def output_sizes(self) -> list[int]:
-        """Numbers of one example in the input and in each layer's output, networks that are layers looked into."""
-        sizes = [math.prod(self.input_shape)]
-        for layer, shape in zip(self.layers, self.shapes()[1:]):
-            sizes += layer.output_sizes()[1:] if isinstance(layer, Network) else [math.prod(shape)]
-        return sizes
+        """Numbers of one example in the input and in each layer's output, those of layers inside layers, too."""
+        made = [each.output for each in self.walk() if not isinstance(each.layer, (Network, Shared))]
+        return [math.prod(self.input_shape), *map(math.prod, made)]
 
     def memory(self, batch: int, itemsize: int = 4) -> int:
         """Estimated bytes that training on a batch holds at once, beside the data set.
@@ -188,16 +136,18 @@ class Network(Layer):
         return itemsize * (batch * (sum(sizes) + 2 * max(sizes)) + 4 * self.parameters)
 
     def summary(self, batch: int = 128) -> str:
-        """A table of the layers: output shape, parameters, multiply-adds; and the totals."""
-        counts = [0] * len(self.layers)
-        for name, shape in self.parameter_shapes().items():
-            counts[int(name.split("/")[0])] += math.prod(shape)
-        shapes = self.shapes()
-        rows = [("", "layer", "output", "parameters", "multiply-adds"), ("", "input", _by(shapes[0]), "", "")]
-        for k, layer in enumerate(self.layers):
-            row = (str(k), describe(layer), _by(shapes[k + 1]), f"{counts[k]:,}", f"{cost(layer, shapes[k]):,}")
-            rows.append(row)
-        rows.append(("", "total", "", f"{sum(counts):,}", f"{self.multiply_adds():,}"))
+        """A table of the layers: output shape, parameters, multiply-adds; and the totals.
+
+        Layers inside layers stand below these, which have the sums.
+        """
+        sizes = {name: math.prod(shape) for name, shape in self.parameter_shapes().items()}
+        rows = [("", "layer", "output", "parameters", "multiply-adds"), ("", "input", _by(self.input_shape), "", "")]
+        for path, layer, shape, output in self.walk():
+            count = sum(size for name, size in sizes.items() if name.startswith("/".join(path) + "/"))
+            name = describe(layer) if len(path) == 1 else f"  {'/'.join(path[1:])} {describe(layer)}"
+            figures = _by(output), f"{count:,}", f"{cost(layer, shape):,}"
+            rows.append((path[0] if len(path) == 1 else "", name, *figures))
+        rows.append(("", "total", "", f"{sum(sizes.values()):,}", f"{self.multiply_adds():,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = [
             "  ".join(_aligned(cell, width, k) for k, (cell, width) in enumerate(zip(row, widths))) for row in rows
@@ -208,19 +158,43 @@ class Network(Layer):
         )
 
 
+def _parameter_shapes(layers: Iterable[Any], in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shapes of these layers' parameters, by their paths."""
+    found: dict[str, tuple[int, ...]] = {}
+    rng = generator(0)
+    for path, layer, shape, _ in walk(layers, in_shape):
+        if inside(layer):
+            continue  # what it holds comes next
+        said = getattr(layer, "parameter_shapes", None) if is_own(layer) else None
+        of_layer = said(shape) if said else {slot.name: slot.shape for slot in Layout(layer.init(shape, rng)).slots}
+        found |= {"/".join((*path, name)): of_parameter for name, of_parameter in of_layer.items()}
+    return found
+
+
 def describe(layer: Any) -> str:
-    """A layer with its first argument and whatever differs from its defaults, as one would write it."""
-    if isinstance(layer, Network):
-        return f"Network of {len(layer.layers)} layers"
+    """A layer with its first argument and whatever differs from its defaults, as one would write it.
+
+    Of the layers that it holds, only their number.
+    """
+    chains = _held(layer)
+    held = sum(map(len, chains)) if chains else None
     shown = []
     for k, (name, field) in enumerate(getattr(layer, "__dataclass_fields__", {}).items()):
         value = getattr(layer, name)
+        if held is not None and not isinstance(value, (str, int, float)):
+            continue
         short = value[0] if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1] else value
         if field.default is MISSING or (k == 0 and len(layer.__dataclass_fields__) > 1):
             shown.append(repr(short))
         elif field.default not in (value, short):
             shown.append(f"{name}={short!r}")
-    return f"{type(layer).__name__}({', '.join(shown)})"
+    text = f"{type(layer).__name__}({', '.join(shown)})"
+    return text if held is None else f"{text.removesuffix('()')} of {held} layers"
+
+
+def _held(layer: Any) -> list[tuple[Any, ...]]:
+    """The chains that a layer holds, one of a derived class, too."""
+    return [*layer.nested().values()] if isinstance(layer, Layer) else []
 
 
 def shortened(texts: Sequence[str]) -> list[str]:
@@ -230,9 +204,17 @@ def shortened(texts: Sequence[str]) -> list[str]:
 
 def shares_ties(layer: Any) -> bool:
     """Whether a max pool in the network sends the gradient to all ties."""
-    if isinstance(layer, Network):
-        return any(map(shares_ties, layer.layers))
+    if chains := _held(layer):
+        return any(shares_ties(each) for layers in chains for each in layers)
     return isinstance(layer, MaxPool2D) and layer.ties == "all"
+
+
+def _has_shared(layers: tuple[Any, ...]) -> bool:
+    return any(type(each) is Shared or any(map(_has_shared, inside(each).values())) for each in layers)
+
+
+def _listed(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes)) or "none"
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ShapeError
+from ..layers.nests import Common
 from ..namespace import array_namespace
 
 Array = Any
@@ -34,23 +36,37 @@ class Layout:
     """Named tensors <-> one flat vector, without copies.
 
     params is a dict of arrays, or of such dicts: {"0": {"kernel": ..., "bias": ...}, "3": {...}}.
-    slots stand in the order of that dict; size is the length of theta.
+    slots stand in the order of that dict; size is the length of theta. What stands behind equal keys of the class
+    `Common`, which `layers.Shared` makes, has one slot, at the first of its places; the parameters of other places are
+    found by their order, because blocks of several layers change the numbers in paths.
     """
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self.slots: list[Slot] = []
+        self.shared: list[tuple[tuple[str, ...], Slot]] = []  # further places of parameters that stand in a slot
+        common: dict[tuple[str, int], Slot] = {}
+        seen: Counter[tuple[str, ...]] = Counter()
         self._empty = list(_empty(params, ()))  # dicts without parameters, which a layer of one's own may expect
         self.size = 0
         for path, array in _leaves(params, ()):
+            place = _shared_place(path)
+            key = "/".join(place[-1:]), seen[place]
+            seen[place] += 1
+            if key in common:
+                self.shared.append((path, common[key]))
+                continue
             end = self.size + math.prod(array.shape)
             self.slots.append(Slot(path, slice(self.size, end), tuple(array.shape)))
             self.size = end
+            if place:
+                common[key] = self.slots[-1]
 
     def unpack(self, theta: Array) -> dict[str, Any]:
         """The parameters as views of theta: writing theta changes them."""
         xp = array_namespace(theta)
         params: dict[str, Any] = {}
-        for path, place, shape in self.slots:
+        everywhere = [(slot.path, slot) for slot in self.slots] + self.shared
+        for path, (_, place, shape) in everywhere:
             inner = params
             for key in path[:-1]:
                 inner = inner.setdefault(key, {})
@@ -87,6 +103,18 @@ def _empty(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[s
     for name, value in params.items():
         if isinstance(value, Mapping):
             yield from _empty(value, (*path, name)) if value else [(*path, name)]
+
+
+def _shared_place(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path of the innermost `Shared` around a parameter, or ()."""
+    return path[: max((k + 1 for k, key in enumerate(path) if isinstance(key, Common)), default=0)]
+
+
+def add_shared(params: Mapping[str, Any], dparams: dict[str, Any]) -> None:
+    """Add the gradients at all places of shared parameters into those at the first; they are not written themselves."""
+    for path, slot in Layout(params).shared:
+        here = at(dparams, slot.path[:-1])
+        here[slot.path[-1]] = here[slot.path[-1]] + at(dparams, path)
 
 
 def at(params: Any, path: tuple[str, ...]) -> Any:

@@ -41,6 +41,7 @@ from .convolution import (
 )
 from .geometry import part, part_backward, place, place_backward, upsample, upsample_backward
 from .index import EQUATIONS, equation
+from .joining import concatenate, concatenate_backward
 from .linear import dense, dense_backward, flatten, flatten_backward, reshape
 from .loss import (
     binary_cross_entropy,
@@ -75,6 +76,8 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
     "centred",
+    "concatenate",
+    "concatenate_backward",
     "convolution_window",
     "convolve",
     "convolve_backward",

@@ -12,6 +12,7 @@ from ..errors import GpucnnError, ShapeError
 from ..kernels import Context
 from ..layers import Layer
 from ..layers.base import initial_state
+from ..layers.chain import Place, inside, rebuilt
 from ..network import Network, own
 
 WIDER = (
@@ -20,13 +21,13 @@ WIDER = (
 )
 
 
-def watched(network: Network, path: str = "") -> Network:
-    """The network with each of its layers watched, and those of networks that are layers."""
-    layers: list[Any] = []
-    for k, layer in enumerate(network.layers):
-        name = f"layer {path}{k} ({type(layer).__name__})"
-        layers.append(watched(layer, f"{path}{k}/") if isinstance(layer, Network) else _Watched(layer, name))
-    return Network(network.input_shape, tuple(layers))
+def watched(network: Network) -> Network:
+    """The network with each of its layers watched, and those inside layers of gpucnn's own."""
+
+    def change(place: Place) -> Any:
+        return place.layer if inside(place.layer) else _Watched(place.layer, place.described)
+
+    return Network(network.input_shape, rebuilt(network.layers, network.input_shape, change))
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

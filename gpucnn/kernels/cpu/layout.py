@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,30 @@ def axes(x: Array) -> tuple[int, ...]:
 def pixel_sums(x: Array) -> Array:
     """(H, C, W, N) -> (N, C), feature-major."""
     return np.add.reduce(np.add.reduce(x, axis=2), axis=0).T
+
+
+def concatenate(arrays: Sequence[Array]) -> tuple[Array, list[int]]:
+    """Images (H, C, W, N), or vectors (N, C), which become feature-major."""
+    first, axis = arrays[0], 1
+    channels = [each.shape[axis] for each in arrays]
+    dtype = np.result_type(*arrays)
+    if first.ndim == 2:
+        y = empty((sum(channels), first.shape[0]), dtype).T
+    else:
+        y = empty((first.shape[0], sum(channels), *first.shape[2:]), dtype)
+    for each, part in zip(arrays, _parts(channels)):
+        y[:, part] = each
+    return y, channels
+
+
+def concatenate_backward(channels: list[int], dy: Array) -> list[Array]:
+    """Copies: what comes behind wants images without gaps."""
+    return [np.array(dy[:, part], order="K") for part in _parts(channels)]
+
+
+def _parts(channels: list[int]) -> list[slice]:
+    ends = np.cumsum(channels).tolist()
+    return [slice(end - count, end) for end, count in zip(ends, channels)]
 
 
 def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:

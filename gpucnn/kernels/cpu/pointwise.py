@@ -38,6 +38,11 @@ def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
     return ones(len(of_rows), dy.dtype).dot(of_rows)
 
 
+def add(a: Array, b: Array) -> Array:
+    a, b = real(a, b), real(b, a)
+    return np.add(a, b, out=_like(a)) if a.shape == b.shape and a.dtype == b.dtype else a + b
+
+
 def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
     x = real(x)
     return _positive_part(x), (x, slope_at_zero)

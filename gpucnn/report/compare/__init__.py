@@ -63,8 +63,4 @@ def _obstacle(problem: Problem, backend: Backend) -> str | None:
 
 def _of_ones_own(network: Network) -> list[str]:
     """The classes of layers that are not gpucnn's, networks that are layers looked into."""
-    found = []
-    for layer in network.layers:
-        inner = _of_ones_own(layer) if type(layer) is Network else []
-        found += inner or ([] if is_own(layer) else [type(layer).__name__])
-    return [*dict.fromkeys(found)]
+    return [*dict.fromkeys(type(layer).__name__ for _, layer, *_ in network.walk() if not is_own(layer))]

@@ -7,14 +7,18 @@ distance between CPU and GPU stands beside that between CPU runs that differ in 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...engine.rewrite import rewritten
 from ...kernels import Context
+from ...layers.base import Around, has_place
+from ...layers.chain import Place, rebuilt
 from ...namespace import array_namespace
+from ...network import Network
 from ...network.layout import Layout
 from ...networks import Recipe
 from ...optimizers import Optimizer, State
@@ -33,7 +37,7 @@ def agreement(problem: Problem, backends: Sequence[Backend], dtype: str, recipe:
     passes = {name: one_pass(runner, batch) for name, runner in runners.items()}
     rows = []
     for name, expected in passes[base].items():
-        what, shape = ("gradient", expected.shape) if "/" in name else ("output", expected.shape[1:])
+        what, shape = ("gradient", expected.shape) if " " not in name else ("output", expected.shape[1:])
         rows.append(Row(name, what, shape, {other: relative(passes[other][name], expected) for other in others}))
 
     theta: dict[str, list[float]] = {name: [] for name in others}
@@ -54,7 +58,8 @@ def agreement(problem: Problem, backends: Sequence[Backend], dtype: str, recipe:
 def one_pass(runner: Runner, indices: np.ndarray) -> dict[str, np.ndarray]:
     """Each layer's output ("0 Conv2D", (N, ...)) and each parameter's gradient ("0/kernel"), copies on the host.
 
-    Outputs come from the network's layers one by one, gradients from the update that training does.
+    Outputs come from the network's layers one by one, those inside others before these; gradients from the update that
+    training does.
     """
     found = {}
     kernels = runner.execution.context.kernels
@@ -65,17 +70,41 @@ def one_pass(runner: Runner, indices: np.ndarray) -> dict[str, np.ndarray]:
         context = Context(kernels, update=1, examples=batch, state=states)
         x = array_namespace(runner.images).take(runner.images, batch, axis=0)
         x = runner.scaling(x, theta.dtype, kernels)
-        for k, layer in enumerate(network.layers):
-            x, _ = layer.forward(params.get(str(k), {}), x, network.context_of(k, context))
+        names = {place.path: f"{place.name} {type(place.layer).__name__}" for place in runner.network.walk()}
+
+        def keep(name: str, y: Array) -> None:
             # a copy: the next layer may write over its input
-            y = np.array(runner.fetch(kernels.leave(x)))
-            found[f"{k} {type(runner.network.layers[k]).__name__}"] = y[::-1] if runner.backend.reversed else y
+            y = np.array(runner.fetch(kernels.leave(y)))
+            found[name] = y[::-1] if runner.backend.reversed else y
+
+        def change(place: Place) -> Any:
+            return place.layer if type(place.layer) is Network else _Noted(place.layer, names[place.path], keep)
+
+        noted = Network(network.input_shape, rebuilt(network.layers, network.input_shape, change))
+        noted.forward(params, x, context)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # this optimiser has no kernel, and the step no graph
             step = runner.step(_Kept(), len(indices))
         step(runner.images, runner.labels, batch, 0.0)
         gradient = np.array(runner.fetch(step.state["gradient"]))
     return found | {slot.name: gradient[slot.place].reshape(slot.shape) for slot in runner.layout.slots}
+
+
+@dataclass(frozen=True)
+class _Noted(Around):
+    """The layer, whose output is told with its name."""
+
+    name: str
+    keep: Callable[[str, Array], None]
+
+    @property
+    def has_place(self) -> bool:  # type: ignore[override]
+        return has_place(self.layer)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, residual = self.layer.forward(params, x, context)
+        self.keep(self.name, y)
+        return y, residual
 
 
 class _Kept(Optimizer):
