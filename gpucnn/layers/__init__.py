@@ -12,12 +12,15 @@ from .activation import Softmax as Softmax
 from .activation import Tanh as Tanh
 from .base import Layer as Layer
 from .convolution import Conv2D as Conv2D
+from .depthwise import DepthwiseConv2D as DepthwiseConv2D
+from .depthwise import SeparableConv2D as SeparableConv2D
 from .leaky_relu import LeakyReLU as LeakyReLU
 from .linear import Dense as Dense
 from .linear import Flatten as Flatten
 from .linear import Reshape as Reshape
 from .pooling import AvgPool2D as AvgPool2D
 from .pooling import MaxPool2D as MaxPool2D
+from .transposed import ConvTranspose2D as ConvTranspose2D
 
 REGISTRY: dict[str, type] = {
     name: value

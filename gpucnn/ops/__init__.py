@@ -13,7 +13,10 @@ from .convolution import (
     correlate,
     correlate_backward,
     rotate180,
+    transposed_correlate,
+    transposed_correlate_backward,
 )
+from .depthwise import depthwise_correlate, depthwise_correlate_backward
 from .index import EQUATIONS, equation
 from .linear import dense, dense_backward, flatten, flatten_backward, reshape
 from .loss import (
@@ -47,6 +50,8 @@ __all__ = [
     "cross_entropy_backward",
     "dense",
     "dense_backward",
+    "depthwise_correlate",
+    "depthwise_correlate_backward",
     "equation",
     "flatten",
     "flatten_backward",
@@ -67,4 +72,6 @@ __all__ = [
     "softmax_cross_entropy",
     "tanh",
     "tanh_backward",
+    "transposed_correlate",
+    "transposed_correlate_backward",
 ]
