@@ -79,14 +79,34 @@ def correlate(
     x: Array, w: Array, window: Window, groups: int, *for_pool: Any, in_order: bool = False
 ) -> tuple[Array, Any]:
     """for_pool: the pool's window and ties, where one follows; they change nothing here."""
-    y = ops.correlate(x, w, dilation=window.dilation, groups=groups, in_order=in_order, **_placing(window))
-    return y, (x, window, groups)
+    how = _placing(window) | {"dilation": window.dilation}
+    if is_depthwise(w, groups):
+        return ops.depthwise_correlate(x, w, **how), (x, window, groups)
+    return ops.correlate(x, w, groups=groups, in_order=in_order, **how), (x, window, groups)
 
 
 def correlate_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
     x, window, groups = residual
+    how = _placing(window) | {"dilation": window.dilation, "need_dx": need_dx}
+    if is_depthwise(w, groups):
+        return ops.depthwise_correlate_backward(x, w, dy, **how)
+    return ops.correlate_backward(x, w, dy, groups=groups, **how)
+
+
+def is_depthwise(w: Array, groups: int) -> bool:
+    """Whether each channel is correlated by itself."""
+    return groups > 1 and w.shape[2] == 1
+
+
+def transposed(x: Array, w: Array, window: Window, groups: int, size: tuple[int, int]) -> tuple[Array, Any]:
+    y = ops.transposed_correlate(x, w, size, dilation=window.dilation, groups=groups, **_placing(window))
+    return y, (x, window, groups)
+
+
+def transposed_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    x, window, groups = residual
     options = {"dilation": window.dilation, "groups": groups, "need_dx": need_dx}
-    return ops.correlate_backward(x, w, dy, **_placing(window), **options)
+    return ops.transposed_correlate_backward(x, w, dy, **_placing(window), **options)
 
 
 def add_bias(y: Array, b: Array) -> tuple[Array, Any]:

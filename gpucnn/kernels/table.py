@@ -78,6 +78,8 @@ class Kernels:
     correlation_for_pool  (image, kernel, window, groups, pool's window, ties): the forward of correlation for
                           max_pool or bias_relu_max_pool; the image's columns may be in any order that these agree on,
                           and its rows may be made while these look at them
+    transposed            (image, kernel, window, groups, (H, W)), the gradient of an image (H, W) by correlation, whose
+                          dy is the image given; (residual, kernel, dy, need_dx) -> dx or None, dkernel
     bias                  (array, b), may overwrite the array;   (residual, dy) -> db
     relu                  (array, slope_at_zero);                (residual, dy) -> dx
     sigmoid, tanh         (array);                               (residual, dy) -> dx
@@ -124,6 +126,7 @@ class Kernels:
     concatenate: Pair = Pair(reference.concatenate, reference.concatenate_backward)
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)
     correlation_for_pool: Callable[..., Any] = reference.correlate
+    transposed: Pair = Pair(reference.transposed, reference.transposed_backward)
     bias: Pair = Pair(reference.add_bias, reference.add_bias_backward)
     relu: Pair = Pair(reference.relu, reference.relu_backward)
     sigmoid: Pair = Pair(reference.sigmoid, ops.sigmoid_backward)

@@ -26,6 +26,9 @@ from .geometry import PadChannels as PadChannels
 from .geometry import Subsample2D as Subsample2D
 from .geometry import Upsample2D as Upsample2D
 from .geometry import ZeroPad2D as ZeroPad2D
+from .depthwise import DepthwiseConv2D as DepthwiseConv2D
+from .depthwise import SeparableConv2D as SeparableConv2D
+from .leaky_relu import LeakyReLU as LeakyReLU
 from .linear import Dense as Dense
 from .linear import Flatten as Flatten
 from .linear import Reshape as Reshape
@@ -37,6 +40,7 @@ from .nests import Residual as Residual
 from .nests import Shared as Shared
 from .pooling import AvgPool2D as AvgPool2D
 from .pooling import MaxPool2D as MaxPool2D
+from .transposed import ConvTranspose2D as ConvTranspose2D
 
 REGISTRY: dict[str, type] = {
     name: value

@@ -38,8 +38,11 @@ from .convolution import (
     correlate,
     correlate_backward,
     rotate180,
+    transposed_correlate,
+    transposed_correlate_backward,
 )
 from .geometry import part, part_backward, place, place_backward, upsample, upsample_backward
+from .depthwise import depthwise_correlate, depthwise_correlate_backward
 from .index import EQUATIONS, equation
 from .joining import concatenate, concatenate_backward
 from .linear import dense, dense_backward, flatten, flatten_backward, reshape
@@ -89,6 +92,8 @@ __all__ = [
     "dense_backward",
     "elu",
     "elu_backward",
+    "depthwise_correlate",
+    "depthwise_correlate_backward",
     "equation",
     "flatten",
     "flatten_backward",
@@ -134,4 +139,6 @@ __all__ = [
     "tanh_backward",
     "upsample",
     "upsample_backward",
+    "transposed_correlate",
+    "transposed_correlate_backward",
 ]

@@ -38,7 +38,7 @@ def correlate(
     Raises ShapeError when channels, groups or sizes do not fit.
     """
     xp, x, w = real_arrays(x, w)
-    window = _fit(x, w, stride, padding, dilation, groups)
+    window = fitted(x, w, stride, padding, dilation, groups)
     P, Q = window.outputs(x.shape[1], x.shape[2])
     y = xp.zeros((x.shape[0], P, Q, w.shape[3]), dtype=x.dtype, device=x.device)
     for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
@@ -75,7 +75,7 @@ def correlate_backward(
     i and j run over the 26 x 26 feature map (28 is printed) and whose new_map is the one behind ReLU'.
     """
     xp, x, w, dy = real_arrays(x, w, dy)
-    window = _fit(x, w, stride, padding, dilation, groups)
+    window = fitted(x, w, stride, padding, dilation, groups)
     dw = xp.zeros_like(w)
     dx = xp.zeros_like(x) if need_dx else None
     for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
@@ -124,6 +124,69 @@ def convolve_backward(
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "need_dx": need_dx}
     dx, dw = correlate_backward(x, rotate180(w), dy, **options)
     return dx, rotate180(dw)
+
+
+def transposed_correlate(
+    x: Array,
+    w: Array,
+    size: tuple[int, int],
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Array:
+    """y[n, s p + d i - top, t q + e j - left, c] gains w[i,j,c,k] x[n,p,q,k], for every i,j,k,p,q.
+
+    x (N, P, Q, K), w (I, J, C/groups, K) -> y (N, H, W, C), size being (H, W). It is the dx of `correlate`, with x in
+    the place of dy: as a matrix, a correlation (H W C -> P Q K) transposed. padding is that of the correlation, whose
+    output must be (P, Q).
+
+    Dumoulin and Visin, 2016, chapter 4, "Transposed convolution arithmetic"; Zeiler, Krishnan, Taylor and Fergus, 2010.
+    Raises ShapeError when the sizes do not fit.
+    """
+    xp, x, w = real_arrays(x, w)
+    C = w.shape[2] * groups
+    y = xp.zeros((x.shape[0], *size, C), dtype=x.dtype, device=x.device)
+    window = fitted(y, w, stride, padding, dilation, groups)
+    if tuple(x.shape[1:]) != (*window.outputs(*size), w.shape[3]):
+        raise ShapeError(
+            f"an image of shape {tuple(x.shape[1:])} was given; a correlation of one of {(*size, C)} with a kernel of "
+            f"shape {tuple(w.shape)} gives {(*window.outputs(*size), w.shape[3])}"
+        )
+    for offset, outputs, pixels in window.looks(*size):
+        for c, k in _groups(w, groups):
+            y[(*pixels[:3], c)] += _product(x[(*outputs[:3], k)], w[(*offset, slice(None), k)].T)
+    return y
+
+
+def transposed_correlate_backward(
+    x: Array,
+    w: Array,
+    dy: Array,
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    need_dx: bool = True,
+) -> tuple[Array | None, Array]:
+    """The gradient of `transposed_correlate`, which is linear in x: the transposed of the transposed matrix.
+
+    dx[n,p,q,k] = sum over i,j,c of w[i,j,c,k] dy[n, s p + d i - top, t q + e j - left, c]: `correlate` of dy.
+    dw[i,j,c,k] = sum over n,p,q of x[n,p,q,k] dy[n, s p + d i - top, t q + e j - left, c]: the dw of `correlate`, whose
+    image is dy and whose dy is x. dy is 0 where the padding has cut pixels off, so that a NaN of x reaches all dw.
+
+    dy (N, H, W, C) -> dx (N, P, Q, K), or None without need_dx; dw (I, J, C/groups, K).
+    """
+    xp, x, w, dy = real_arrays(x, w, dy)
+    (top, bottom), (left, right) = fitted(dy, w, stride, padding, dilation, groups).padding
+    N, H, W, C = dy.shape
+    whole = xp.zeros((N, top + H + bottom, left + W + right, C), dtype=dy.dtype, device=dy.device)
+    whole[:, top : top + H, left : left + W, :] = dy
+    options = {"stride": stride, "dilation": dilation, "groups": groups}
+    _, dw = correlate_backward(whole, w, x, need_dx=False, **options)
+    return correlate(whole, w, **options) if need_dx else None, dw
 
 
 def rotate180(w: Array) -> Array:
@@ -180,7 +243,7 @@ def _groups(w: Array, groups: int) -> Iterator[tuple[slice, slice]]:
     return ((slice(g * C, (g + 1) * C), slice(g * K, (g + 1) * K)) for g in range(groups))
 
 
-def _fit(x: Array, w: Array, stride: Any, padding: Padding, dilation: Any, groups: int) -> Window:
+def fitted(x: Array, w: Array, stride: Any, padding: Padding, dilation: Any, groups: int) -> Window:
     """The window of this convolution, or a ShapeError that names what does not fit."""
     if x.ndim != 4 or w.ndim != 4:
         raise ShapeError(

@@ -19,10 +19,22 @@ from ...losses import SoftmaxCrossEntropy
 from ...ops.window import Window
 from .. import Kernels, Pair, reference
 from . import correlation as direct
-from . import curves, dropout, geometry, layout, normalization, pointwise, pooling, winograd, winograd_tiles
+from . import (
+    curves,
+    depthwise,
+    dropout,
+    geometry,
+    grouped,
+    layout,
+    normalization,
+    pointwise,
+    pooling,
+    winograd,
+    winograd_tiles,
+)
 from .layout import enter, leave
 from .products import matmul
-from .rows import LARGE, LARGE_ONCE, Image, LazyImage
+from .rows import LARGE, LARGE_ONCE, Image, LazyImage, whole
 
 Array = np.ndarray
 
@@ -38,26 +50,32 @@ class _Correlated(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window) -> ModuleType:
-    """Who correlates images of x_shape."""
+def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1) -> Any:
+    """Who correlates images of x_shape; None: only the reference can."""
+    if not x_shape[3]:  # a batch of nothing has no rows to be cut into
+        return None
+    if groups > 1 and (groups, 1) == (x_shape[1], w_shape[2]):
+        return depthwise
+    if window.is_dilated:
+        return None
+    if groups > 1:
+        return grouped if (groups * w_shape[2], w_shape[3] % groups) == (x_shape[1], 0) else None
     if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, CHANNELS_TILES):
         return winograd_tiles
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, CHANNELS) else direct
 
 
-def _is_fast(x: Array, window: Window, groups: int) -> bool:
-    """Whether there is a way for this window, and a batch: one of nothing has no rows to be cut into."""
-    return direct.is_fast(window, groups) and x.shape[3] > 0
-
-
 def correlate(x: Array, w: Array, window: Window, groups: int, large: int | None = None) -> tuple[Image, Any]:
     """large: see `correlate_for_pool`."""
     x = layout.real(x, w)
-    if not _is_fast(x, window, groups):
+    way = _way(x.shape, w.shape, window, groups)
+    if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
-    way = _way(x.shape, w.shape, window)
-    y, residual = way.correlate(np.ascontiguousarray(x), w, window, large)
+    if way is grouped:
+        y, residual = grouped.correlate(x, w, groups, partial(correlate, window=window, groups=1))
+    else:
+        y, residual = way.correlate(np.ascontiguousarray(x), w, window, large)
     return y, _Correlated(way, residual)
 
 
@@ -85,9 +103,16 @@ def correlate_in_order(
     for_pool, large: see `correlate_for_pool`; they change nothing here.
     """
     x = layout.real(x, w)
-    if not _is_fast(x, window, groups):
+    way = _way(x.shape, w.shape, window, groups)
+    if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups, in_order=True)
         return enter(y), residual
+    if way is grouped:
+        y, residual = grouped.correlate(x, w, groups, partial(correlate_in_order, window=window, groups=1))
+        return y, _Correlated(way, residual)
+    if way is depthwise:
+        y, residual = way.correlate(np.ascontiguousarray(x), w, window)
+        return y, _Correlated(way, residual)
     y, residual = direct.correlate_in_order(np.ascontiguousarray(x), w, window)
     return y, _Correlated(direct, residual)
 
@@ -97,9 +122,32 @@ def correlate_backward(residual: Any, w: Array, dy: Image, need_dx: bool) -> tup
         assert isinstance(dy, np.ndarray)  # only the ways here make images by rows
         dx, dw = reference.correlate_backward(residual, w, leave(dy), need_dx)
         return (enter(dx) if dx is not None else None), dw
+    if residual.way is grouped:
+        return grouped.gradients(residual.residual, w, whole(dy), need_dx, correlate_backward)
     return residual.way.gradients(
         residual.residual, w, dy if isinstance(dy, LazyImage) else np.ascontiguousarray(dy), need_dx
     )
+
+
+def transposed(x: Array, w: Array, window: Window, groups: int, size: tuple[int, int]) -> tuple[Array, Any]:
+    """The gradient of an image (H, W) = size by a correlation, x being its dy."""
+    x = layout.real(x, w)
+    shape = size[0], w.shape[2] * groups, size[1], x.shape[3]
+    way = _way(shape, w.shape, window, groups)
+    if way in (None, grouped):
+        y, residual = reference.transposed(leave(x), w, window, groups, size)
+        return enter(y), residual
+    way, x = depthwise if way is depthwise else direct, np.ascontiguousarray(x)
+    return way.image_gradient(shape, w, x, window), _Correlated(way, (x, window))
+
+
+def transposed_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+    if not isinstance(residual, _Correlated):
+        dx, dw = reference.transposed_backward(residual, w, leave(dy), need_dx)
+        return (enter(dx) if dx is not None else None), dw
+    way, (x, window), dy = residual.way, residual.residual, np.ascontiguousarray(dy)
+    dx, seen = way.correlate(dy, w, window) if need_dx else (None, way.residual(dy, w.shape, window))
+    return dx, way.kernel_gradient(seen, w, x)
 
 
 NUMPY = Kernels(
@@ -120,6 +168,7 @@ NUMPY = Kernels(
     concatenate=Pair(layout.concatenate, layout.concatenate_backward),
     correlation=Pair(correlate, correlate_backward),
     correlation_for_pool=correlate_for_pool,
+    transposed=Pair(transposed, transposed_backward),
     bias=Pair(pointwise.add_bias, pointwise.add_bias_backward),
     relu=Pair(pointwise.relu, pointwise.relu_backward),
     sigmoid=Pair(pointwise.sigmoid, pointwise.sigmoid_backward),

@@ -24,11 +24,6 @@ Array = np.ndarray
 BLOCK = 1 << 22  # bytes of shifted copies made at a time
 
 
-def is_fast(window: Window, groups: int) -> bool:
-    """Whether `correlate` takes this window: one group, no gaps inside the kernel."""
-    return groups == 1 and not window.is_dilated
-
-
 class _Blocking(NamedTuple):
     """What follows from the shapes: looked up, since to work it out takes as long as a small product.
 
@@ -77,6 +72,11 @@ def correlate(x: Array, w: Array, window: Window, large: int | None = None) -> t
         stack = _stack(x, window, rows, blocking)
         np.matmul(kernel, stack, out=_matrices(some_rows(y, rows), blocking.pieces))
     return y, Residual(x, window, blocking, stack if len(blocking.blocks) == 1 else None)
+
+
+def residual(x: Array, w_shape: tuple[int, ...], window: Window) -> Residual:
+    """What `correlate` keeps, where only `kernel_gradient` is wanted."""
+    return Residual(x, window, _blocking(x.shape, w_shape, window, False, x.itemsize, BLOCK), None)
 
 
 def correlate_in_order(x: Array, w: Array, window: Window) -> tuple[Array, Residual]:

@@ -40,7 +40,7 @@ def add_bias_backward(bias_ndim: int, dy: Array) -> Array:
 
 def add(a: Array, b: Array) -> Array:
     a, b = real(a, b), real(b, a)
-    return np.add(a, b, out=_like(a)) if a.shape == b.shape and a.dtype == b.dtype else a + b
+    return np.add(a, b, out=like(a)) if a.shape == b.shape and a.dtype == b.dtype else a + b
 
 
 def relu(x: Array, slope_at_zero: float) -> tuple[Array, Any]:
