@@ -216,7 +216,7 @@ def describe(layer: Any) -> str:
     for k, (name, field) in enumerate(getattr(layer, "__dataclass_fields__", {}).items()):
         value = getattr(layer, name)
         short = value[0] if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1] else value
-        if field.default is MISSING or (k == 0 and len(layer.__dataclass_fields__) > 1):
+        if field.default is MISSING or (k == 0 and len(layer.__dataclass_fields__) > 1 and not field.kw_only):
             shown.append(repr(short))
         elif field.default not in (value, short):
             shown.append(f"{name}={short!r}")
