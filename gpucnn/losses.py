@@ -1,11 +1,24 @@
-"""Losses: each applies its output function, such as softmax, itself, so networks end in logits."""
+"""Losses: each applies its output function, such as softmax, itself, so networks end in logits.
+
+A loss gives one number per example. A training step takes the gradient of their sum and divides it by the number of the
+batch's examples, so that parts of a batch, computed apart, add up exactly. Weights, of classes or examples, and ignored
+examples do not change that divisor: what PyTorch calls mean is divided by the sum of the batch's weights instead, which
+another part of the batch would not know. Both are the same on average over a data set whose weights have the mean 1, as
+`balanced` gives them.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from array_api_compat import device
+
 from . import ops
+from .errors import SettingError
 from .namespace import array_namespace
 
 Array = Any
@@ -14,10 +27,18 @@ Array = Any
 class Loss:
     """The base of losses. It holds defaults only, and deriving from it is optional.
 
-    numbers: the targets are numbers (N, K), as logits are, and not whole numbers (N,) below K, the classes.
+    What the outputs are, and so what targets are, is one of three kinds; see `kind`. numbers: the outputs are numbers
+    to be predicted, and targets are numbers (N, K), as logits are. multi_label: each output says whether a label of its
+    own holds, and targets (N, K) are 0 or 1. Else the targets are classes, whole numbers (N,) below K.
+
+    soft: targets may also be floats (N, K) in 0..1, parts of an example that belong to each class or label, as mixup
+    makes them; is_shared: they add up to 1.
     """
 
     numbers: ClassVar[bool] = False
+    multi_label: ClassVar[bool] = False
+    soft: ClassVar[bool] = False
+    is_shared: ClassVar[bool] = False
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
         """logits (N, K), targets (N,) or (N, K), not to be changed -> losses (N,), d_logits (N, K) of their sum."""
@@ -27,16 +48,76 @@ class Loss:
         """logits (N, K) -> (N, K); the logits themselves where they are the answer."""
         return logits
 
+    def check(self, outputs: int) -> None:
+        """Raises SettingError where a setting does not fit a network of that many outputs."""
 
-@dataclass(frozen=True)
+    @functools.cached_property
+    def _placed(self) -> dict[Any, Array]:
+        return {}
+
+    def _beside(self, logits: Array, values: tuple[float, ...]) -> Array:
+        """The loss's numbers as an array of the type of logits, and where they are.
+
+        It is made once: a step that is recorded as a CUDA graph may copy nothing from the host.
+        """
+        xp, there = array_namespace(logits), device(logits)
+        key = xp.__name__, str(logits.dtype), str(there)
+        if key not in self._placed:
+            self._placed[key] = xp.asarray(values, dtype=logits.dtype, device=there)
+        return self._placed[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes its own arrays."""
+        return {name: value for name, value in self.__dict__.items() if name != "_placed"}
+
+
+@dataclass(frozen=True, kw_only=True)
 class SoftmaxCrossEntropy(Loss):
     """-log of the probability that softmax gives the right class; where the gradient starts.
+
+    Targets are classes (N,), or shares (N, K) of the classes in an example. label_smoothing: the part of each example
+    that is shared among all classes. class_weights: a factor for each class, by which its part of the loss counts;
+    `balanced` makes such. ignore_index: the label of examples that do not count, in accuracy either.
+    With class weights the loss is -sum over i of w_i y_i log x_i, after smoothing, as in PyTorch.
 
     two-conv eq. (19), layered eq. (4), avgpool-96, "delta_i", without -eta.
     """
 
-    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
-        return ops.softmax_cross_entropy(logits, ops.one_hot(labels, logits.shape[1], logits.dtype))
+    soft: ClassVar[bool] = True
+    is_shared: ClassVar[bool] = True
+
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    ignore_index: int | None = None
+
+    def __post_init__(self) -> None:
+        smoothing, ignored = self.label_smoothing, self.ignore_index
+        if isinstance(smoothing, bool) or not isinstance(smoothing, (int, float)) or not 0 <= smoothing < 1:
+            raise SettingError(f"label_smoothing={smoothing!r}: 0, or a part of 1 such as 0.1, was expected")
+        if ignored is not None and (isinstance(ignored, bool) or not isinstance(ignored, (int, np.integer))):
+            raise SettingError(f"ignore_index={ignored!r}: a label, such as -1, or None was expected")
+        object.__setattr__(self, "class_weights", _factors("class_weights", self.class_weights))
+
+    def check(self, outputs: int) -> None:
+        _check_length("class_weights", self.class_weights, outputs)
+
+    def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
+        is_plain = not self.label_smoothing and self.class_weights is None and self.ignore_index is None
+        if is_plain and targets.ndim == 1:
+            return ops.softmax_cross_entropy(logits, ops.one_hot(targets, logits.shape[1], logits.dtype))
+        return ops.weighted_cross_entropy(logits, self.rows(logits, targets))
+
+    def rows(self, logits: Array, targets: Array) -> Array:
+        """The targets as rows y (N, K) of `ops.weighted_cross_entropy`, smoothed and weighted."""
+        y = ops.one_hot(targets, logits.shape[1], logits.dtype) if targets.ndim == 1 else targets
+        if self.label_smoothing:
+            y = ops.smoothed(y, self.label_smoothing)
+        if self.class_weights is not None:
+            y = y * self._beside(logits, self.class_weights)[None, :]
+        if self.ignore_index is not None and targets.ndim == 1:
+            xp = array_namespace(y)
+            y = xp.where((targets == self.ignore_index)[:, None], xp.zeros_like(y), y)
+        return y
 
     def probabilities(self, logits: Array) -> Array:
         return ops.softmax(logits)
@@ -47,19 +128,172 @@ class BinaryCrossEntropy(Loss):
     """The mean over outputs of the binary cross-entropy of each sigmoid with 1 for the right class, 0 for the others.
 
     binary-sigmoid, "4) Binary Cross Entropy Loss". The class is the largest output; the outputs need not add up to 1.
+    Targets are classes (N,), or parts (N, K) of each class in an example. `MultiLabelCrossEntropy` is the same where
+    several labels may hold.
     """
 
-    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
-        return ops.sigmoid_cross_entropy(logits, ops.one_hot(labels, logits.shape[1], logits.dtype))
+    soft: ClassVar[bool] = True
+
+    def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
+        y = ops.one_hot(targets, logits.shape[1], logits.dtype) if targets.ndim == 1 else targets
+        return ops.sigmoid_cross_entropy(logits, y)
 
     def probabilities(self, logits: Array) -> Array:
         return ops.sigmoid(logits)
 
 
-LOSSES: dict[str, type] = {loss.__name__: loss for loss in (SoftmaxCrossEntropy, BinaryCrossEntropy)}
+@dataclass(frozen=True)
+class MultiLabelCrossEntropy(BinaryCrossEntropy):
+    """`BinaryCrossEntropy` where any number of labels may hold: targets (N, K) of 0 and 1.
+
+    A label is predicted where its sigmoid is above 1/2.
+    """
+
+    multi_label: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class FocalLoss(Loss):
+    """-alpha (1 - p)^gamma log p with p the probability of the right class: what is easy counts less.
+
+    alpha: a factor for each class, or None. Lin et al., 2017.
+    """
+
+    gamma: float = 2.0
+    alpha: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("gamma", self.gamma, least=0)
+        object.__setattr__(self, "alpha", _factors("alpha", self.alpha))
+
+    def check(self, outputs: int) -> None:
+        _check_length("alpha", self.alpha, outputs)
+
+    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        y = ops.one_hot(labels, logits.shape[1], logits.dtype)
+        losses, dz = ops.focal_cross_entropy(logits, y, self.gamma)
+        if self.alpha is None:
+            return losses, dz
+        factors = array_namespace(logits).sum(y * self._beside(logits, self.alpha)[None, :], axis=1)
+        return losses * factors, dz * factors[:, None]
+
+    def probabilities(self, logits: Array) -> Array:
+        return ops.softmax(logits)
+
+
+@dataclass(frozen=True)
+class Hinge(Loss):
+    """max(0, 1 - margin), or its square, the margin being the right class's output less the largest other one.
+
+    Crammer and Singer, 2001. Its outputs are not logarithms of anything; as probabilities it gives their softmax, which
+    has their order and says nothing of how often the class is right.
+    """
+
+    squared: bool = False
+
+    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        return ops.hinge(logits, ops.one_hot(labels, logits.shape[1], logits.dtype), squared=self.squared)
+
+    def probabilities(self, logits: Array) -> Array:
+        return ops.softmax(logits)
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(Loss):
+    """The mean over outputs of the squared difference from numbers (N, K)."""
+
+    numbers: ClassVar[bool] = True
+
+    def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
+        return ops.mean_squared_error(logits, targets)
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """The mean over outputs of half the squared difference from numbers (N, K), growing linearly beyond delta.
+
+    Huber, 1964.
+    """
+
+    numbers: ClassVar[bool] = True
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_number("delta", self.delta, above=0)
+
+    def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
+        return ops.huber(logits, targets, self.delta)
+
+
+NAMED: dict[str, type[Loss]] = {
+    "softmax": SoftmaxCrossEntropy,
+    "binary": BinaryCrossEntropy,
+    "multi-label": MultiLabelCrossEntropy,
+    "focal": FocalLoss,
+    "hinge": Hinge,
+    "mse": MeanSquaredError,
+    "huber": Huber,
+}
+LOSSES: dict[str, type] = {loss.__name__: loss for loss in NAMED.values()}  # as checkpoints name them
+
+
+def named(name: str) -> Loss:
+    """The loss of that name with its usual settings. Raises SettingError with the names there are."""
+    if name not in NAMED:
+        raise SettingError(f"loss {name!r} is not known; choose one of {', '.join(NAMED)}")
+    return NAMED[name]()
+
+
+CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi-label", "regression"
+
+
+def kind(loss: Any) -> str:
+    """What a network with this loss is asked for: "classification", "multi-label" or "regression"."""
+    if getattr(loss, "numbers", False):
+        return REGRESSION
+    return MULTI_LABEL if getattr(loss, "multi_label", False) else CLASSIFICATION
+
+
+def balanced(labels: Any, classes: int) -> tuple[float, ...]:
+    """Class weights n / (K n_k), which let each of K classes count alike, whatever its part n_k of n examples.
+
+    Their mean over the examples is 1. labels (N,) below `classes`, on the host. Raises SettingError where a class has
+    no example.
+    """
+    counts = np.bincount(np.asarray(labels), minlength=classes)
+    if not counts.all():
+        missing = int(np.flatnonzero(counts == 0)[0])
+        raise SettingError(f"balanced class weights: class {missing} has no example; give a weight for each class")
+    return tuple((counts.sum() / (classes * counts)).tolist())
 
 
 def correct(logits: Array, labels: Array) -> Array:
     """1 where the largest logit is the label's, else 0. logits (N, K), labels (N,) -> (N,) int64, on the device."""
     xp = array_namespace(logits, labels)
     return xp.astype(xp.argmax(logits, axis=1) == labels, xp.int64)
+
+
+def _factors(name: str, values: Any) -> tuple[float, ...] | None:
+    """The numbers that were given, as Python's."""
+    if values is None:
+        return None
+    try:
+        numbers = tuple(map(float, values))
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or not all(math.isfinite(each) and each >= 0 for each in numbers):
+        raise SettingError(f"{name}={values!r}: a number of at least 0 for each class was expected, such as (1, 2.5)")
+    return numbers
+
+
+def _check_length(name: str, values: tuple[float, ...] | None, outputs: int) -> None:
+    if values is not None and len(values) != outputs:
+        raise SettingError(f"{name}: {len(values)} numbers for a network of {outputs} outputs; give one for each")
+
+
+def _check_number(name: str, value: Any, *, least: float = -math.inf, above: float = -math.inf) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < least or value <= above:
+        limit = f"of at least {least:g}" if math.isfinite(least) else f"above {above:g}"
+        raise SettingError(f"{name}={value!r}: a number {limit} was expected")

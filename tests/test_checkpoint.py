@@ -462,7 +462,7 @@ NONSENSE = {
     "too large": {
         "network": {"type": "Network", "input_shape": [10**9, 10**9], "layers": [{"type": "Flatten"}, DENSE]}
     },
-    "unknown loss": {"loss": "Hinge"},
+    "unknown loss": {"loss": "Ranking"},
     "loss of nothing": {"loss": [1]},
     "no class names": {"class_names": ...},
     "too few class names": {"class_names": ["a"]},

@@ -37,8 +37,8 @@ def fit(model=None, **options):
     ("options", "message"),
     [
         (
-            {"loss": "mse"},
-            r"loss='mse': SoftmaxCrossEntropy\(\) or BinaryCrossEntropy\(\), or your own, was expected",
+            {"loss": "squares"},
+            "loss 'squares' is not known; choose one of softmax, binary, multi-label, focal, hinge, mse, huber",
         ),
         ({"loss": SoftmaxCrossEntropy}, r"loss=<class .*: SoftmaxCrossEntropy.*; write SoftmaxCrossEntropy\(\)"),
         ({"loss": 0}, "loss=0: SoftmaxCrossEntropy"),

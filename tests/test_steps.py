@@ -287,7 +287,8 @@ def test_fit_takes_numbers_and_weights():
     model, expected = (Model(NETWORK, loss=SquaredError(), device="cpu", dtype="float64") for _ in range(2))
     history = model.fit(images, NUMBERS, sample_weight=WEIGHTS, epochs=2, batch_size=8, validation=(images, NUMBERS))
     assert history.epochs[-1].validation_accuracy is None
-    assert set(model.evaluate(images, NUMBERS)) == {"loss", "examples"}
+    errors = {"mean_absolute_error", "mean_squared_error", "r2"}
+    assert set(model.evaluate(images, NUMBERS)) == {"loss", "examples", *errors}
     expected.fit(images, NUMBERS, epochs=2, batch_size=8)
     assert not np.allclose(model.theta, expected.theta)
 

@@ -238,6 +238,11 @@ def check_counts(images: Images, labels: Any, where: object) -> None:
 def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None:
     """DataError unless there is one label in 0..classes-1 for every picture."""
     check_counts(images, labels, where)
+    check_range_of_labels(labels, classes, where)
+
+
+def check_range_of_labels(labels: Labels, classes: int, where: str) -> None:
+    """DataError unless all labels, if there are any, are in 0..classes-1."""
     if not len(labels):
         return
     lowest, highest = int(labels.min()), int(labels.max())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..losses import Loss, correct
+from .. import metrics
+from ..device import Device
+from ..losses import REGRESSION, Loss, kind
 from ..namespace import array_namespace, read_only
 from .execution import Execution
 from .gradient import checked
@@ -15,25 +18,45 @@ from .scaling import Scaling
 Array = Any
 
 
-def loss_and_accuracy(
-    execution: Execution, loss: Loss, images: Array, labels: Array, scaling: Scaling
-) -> tuple[float, float | None]:
-    """The mean loss, and the part of examples whose largest logit is the label's; None where targets are numbers.
+def evaluated(
+    execution: Execution, loss: Loss, images: Array, targets: Array, scaling: Scaling, weights: Array | None = None
+) -> dict[str, float]:
+    """The mean loss and the `metrics` of the loss's kind, over the examples that count.
 
-    images (N, H, W, C) and labels (N,) or (N, K) may lie on the host or on the device. From a CUDA device come two
-    numbers, at the end.
+    images (N, H, W, C), targets (N,) or (N, K), and weights (N,) or None may lie on the host or on the device. From a
+    CUDA device come a few numbers, at the end.
     """
-    pieces = execution.logits(images, scaling)
+    pieces: Iterable[Array] = execution.logits(images, scaling)
     if execution.device.kind == "cpu":
-        pieces = iter([np.concatenate(list(pieces))])
-    sums, start = [], 0
+        pieces = [np.concatenate(list(pieces))]
+    return measured(execution.device, loss, pieces, targets, weights)
+
+
+def measured(
+    device: Device, loss: Loss, pieces: Iterable[Array], targets: Array, weights: Array | None = None
+) -> dict[str, float]:
+    """`evaluated` of logits (n, K) that are there, in pieces, on the device."""
+    weights = counting(loss, targets, weights)
+    total, start = None, 0
     for logits in pieces:
         part = slice(start, start + logits.shape[0])
-        targets = read_only(execution.device.put(labels[part]))  # a loss of one's own may write into them
-        losses, _ = checked(loss, loss(logits, targets), logits)
-        xp = array_namespace(losses)
-        right = correct(logits, targets) if labels.ndim == 1 else losses[:0]
-        sums.append(xp.stack([xp.sum(each, dtype=xp.float64) for each in (losses, right)]))
-        start = part.stop
-    total, right = execution.device.fetch(sum(sums[1:], sums[0])).tolist()
-    return total / start, right / start if labels.ndim == 1 else None
+        some = read_only(device.put(targets[part]))  # a loss of one's own may write into them
+        losses, _ = checked(loss, loss(logits, some), logits)
+        w = None if weights is None else device.put(weights[part])
+        sums = metrics.sums(kind(loss), losses, logits, some, w)
+        total, start = sums if total is None else total + sums, part.stop
+    deviations = None
+    if kind(loss) == REGRESSION:
+        placed = None if weights is None else device.put(weights)
+        deviations = device.fetch(metrics.squared_deviations(device.put(targets), placed))
+    return metrics.means(kind(loss), device.fetch(total), start if weights is None else None, deviations)
+
+
+def counting(loss: Loss, targets: Array, weights: Array | None) -> Array | None:
+    """The examples' weights, 0 for those that the loss ignores. targets (N,) or (N, K), weights (N,) or None."""
+    ignored = getattr(loss, "ignore_index", None)
+    if ignored is None or targets.ndim > 1:
+        return weights
+    xp = array_namespace(targets)
+    counts = targets != ignored
+    return xp.astype(counts, xp.float64) if weights is None else xp.where(counts, weights, xp.zeros_like(weights))

@@ -24,7 +24,7 @@ def gradient(
     logits, residuals = network.forward(params, x, context)
     state = network.next_state(context.state, residuals) if context.state else {}
     logits = context.kernels.leave(logits)
-    computed = context.kernels.losses.get(type(loss), loss)(logits, targets)
+    computed = context.kernels.loss(loss, logits, targets)
     losses, d_logits = computed if is_own(loss) else checked(loss, computed, logits)
     if weights is not None:
         losses, d_logits = losses * weights, d_logits * weights[:, None]

@@ -96,7 +96,8 @@ class Kernels:
     upsample              (image, factor, kind);                 (residual, dy) -> dx
     dropout               (array, rate, whole channels?, context with examples); (residual, dy) -> dx
     matmul                (a, b): the product of two 2-D arrays, in the memory order of a
-    losses                by the class of a loss, what computes it here: (logits, targets) -> losses, d_logits
+    losses                by the class of a loss, what computes it here with its usual settings, of classes (N,):
+                          (logits, labels) -> losses, d_logits; `loss` asks for it where it serves
     updates               by the class of an optimiser, what writes theta here: (optimizer, theta, g, state, mean,
                           moment), g being mean times too large
 
@@ -105,7 +106,7 @@ class Kernels:
     joins_bias_and_relu   whether `bias_relu` takes fewer passes than its two verbs
 
     What is made of other verbs, and what a training step asks beside its layers, is a method: `pooled_correlation`,
-    `bias_relu`; `begin`, `gather`, `collect`.
+    `bias_relu`; `begin`, `gather`, `loss`, `collect`.
     """
 
     name: str = "reference"
@@ -199,6 +200,11 @@ class Kernels:
     def take(self, targets: Any, moment: Moment) -> Any:
         """The moment's targets, or weights: (N, ...) -> (n, ...)."""
         return array_namespace(targets).take(targets, moment.order, axis=0)
+
+    def loss(self, loss: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
+        """losses (N,) and d_logits (N, K), by this table where it has an entry for this loss as it is."""
+        fast = self.losses.get(type(loss)) if targets.ndim == 1 else None
+        return loss(logits, targets) if fast is None or loss != type(loss)() else fast(logits, targets)
 
     def collect(self, layout: Any, dparams: Any, g: Any) -> None:
         """Write the gradients of named parameters into the flat vector g."""

@@ -14,7 +14,9 @@ from ..device import Device
 from ..engine.scaling import Scaling
 from ..errors import SettingError
 from ..layers import Sigmoid, Softmax
-from ..losses import LOSSES, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ..losses import NAMED as LOSSES
+from ..losses import BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy
+from ..losses import named as loss_named
 from ..network import Network, describe
 from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
@@ -33,7 +35,10 @@ def _updates(optimizer: Any) -> bool:
 
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "network": (_is(Network), "a Network, such as Network((28, 28, 1), (Flatten(), Dense(10))), or the name of one,"),
-    "loss": (lambda it: callable(it) and hasattr(it, "probabilities"), f"{'() or '.join(LOSSES)}(), or your own,"),
+    "loss": (
+        lambda it: callable(it) and hasattr(it, "probabilities"),
+        f"SoftmaxCrossEntropy() or another of gpucnn.losses, one of the names {', '.join(LOSSES)}, or your own,",
+    ),
     "optimizer": (_updates, f"{', '.join(OPTIMIZERS)} or an object like Adam()"),
     "schedule": (callable, f"one of {', '.join(SCHEDULES)}, or a function of (step, steps),"),
     "augmentation": (_is(Augmentation), "an Augmentation, or a text such as shift=2,flip,"),
@@ -50,7 +55,13 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
 METHODS = {"optimizer": ("init", "update"), "loss": ("__call__", "probabilities")}  # of one's own
-NAMED = {"optimizer": optimizer, "schedule": schedule, "device": Device.parse, "augmentation": Augmentation.parse}
+NAMED: dict[str, Callable[[str], Any]] = {
+    "optimizer": optimizer,
+    "loss": loss_named,
+    "schedule": schedule,
+    "device": Device.parse,
+    "augmentation": Augmentation.parse,
+}
 
 
 def argument(what: str, value: Any) -> Any:
@@ -82,7 +93,7 @@ def warn_of_output(network: Network, loss: Loss) -> None:
     last: Any = network
     while isinstance(last, Network) and last.layers:
         last = last.layers[-1]
-    for kind, function in ((SoftmaxCrossEntropy, "softmax"), (BinaryCrossEntropy, "the sigmoid")):
+    for kind, function in (((SoftmaxCrossEntropy, FocalLoss), "softmax"), (BinaryCrossEntropy, "the sigmoid")):
         if isinstance(last, (Softmax, Sigmoid)) and isinstance(loss, kind):
             warnings.warn(
                 f"the network ends in {describe(last)}, but {type(loss).__name__} applies {function} itself; leave "

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import check_pair, check_range, checked_labels
+from ..data.dataset import check_counts, check_range, check_range_of_labels, checked_labels
 from ..errors import DataError
+from ..losses import CLASSIFICATION, REGRESSION, kind
+
+SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
 def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -26,20 +29,41 @@ def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fitting_examples(
-    images: Any, labels: Any, shape: tuple[int, ...], classes: int, numbers: Any = None
+    images: Any, labels: Any, shape: tuple[int, ...], outputs: int, loss: Any, dtype: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At least one image, and for each a label, a whole number below `classes`, as int64. Raises DataError.
+    """At least one image, and for each what the loss takes. Raises DataError.
 
-    numbers: a type; then for each image `classes` finite numbers of that type.
+    A label, a whole number below `outputs`, or the loss's ignore_index, as int64; or `outputs` finite numbers of dtype:
+    any, where the loss is of numbers; 0 or 1, where several labels may hold; with a soft loss also parts in 0..1,
+    which are floats where they stand for labels. Numbers for one output may be (N,).
     """
     images, labels = fitting_images(images, shape), np.asarray(labels)
     if not len(images):
         raise DataError("there are no images; give at least one")
-    if numbers is not None:
-        return images, _numbers(labels, (len(images), classes), numbers, "targets", "outputs")
-    labels = checked_labels(labels, "labels")
-    check_pair(images, labels, classes, "examples")
-    return images, labels
+    of_kind, wanted = kind(loss), (len(images), outputs)
+    if of_kind == REGRESSION:
+        labels = labels[:, None] if labels.ndim == 1 and outputs == 1 else labels
+        return images, _numbers(labels, wanted, dtype, "targets", "outputs")
+    are_shares = getattr(loss, "soft", False) and labels.ndim == 2 and labels.dtype.kind == "f"
+    if of_kind == CLASSIFICATION and not are_shares:
+        labels, ignored = checked_labels(labels, "labels"), getattr(loss, "ignore_index", None)
+        counted = labels if ignored is None else labels[labels != ignored]
+        if len(labels) and not len(counted):
+            raise DataError(f"all labels are {ignored}, which the loss ignores; give some that it does not")
+        check_counts(images, labels, "examples")
+        check_range_of_labels(counted, outputs, "examples")
+        return images, labels
+    labels = labels.astype(np.uint8) if labels.dtype == bool else labels
+    rows = _numbers(labels, wanted, dtype, "targets", "outputs")
+    if rows.min() < 0 or rows.max() > 1:
+        raise DataError(f"targets run from {rows.min():g} to {rows.max():g}: parts in 0..1 were expected")
+    if getattr(loss, "is_shared", False) and (worst := abs(rows.sum(axis=1, dtype=np.float64) - 1)).max() > SUM:
+        k = int(worst.argmax())
+        raise DataError(
+            f"targets: those of example {k} add up to {rows[k].sum():g}, 1 was expected, as shares of classes do; "
+            'where several labels may hold, use the loss "multi-label"'
+        )
+    return images, rows
 
 
 def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:

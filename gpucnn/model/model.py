@@ -36,7 +36,8 @@ class Model(Predicting):
     """network + loss + parameters on a device + what the input is.
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
-    initial weights, the same on every device. class_names: one text per class; "0", "1", ... by default.
+    initial weights, the same on every device. class_names: one text per output; "0", "1", ... by default.
+    loss: a loss, or the name of one, such as "multi-label"; by default the network's, or softmax cross-entropy.
     threads: how many CPUs to compute with; by default all that the process may use. kernels, precision, graph: see
     `engine.acceleration.Acceleration`.
     """
@@ -71,6 +72,8 @@ class Model(Predicting):
         self.class_names = checked_names(accepted.argument("class_names", names), "class_names")
         if len(self.class_names) != self._classes():
             raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
+        if isinstance(self.loss, Loss):
+            self.loss.check(self._classes())
         self.preprocessing = accepted.argument("preprocessing", preprocessing)
         self.scaling = accepted.argument("scaling", Scaling() if scaling is None else scaling)
         weights, _ = np.random.SeedSequence(accepted.argument("seed", seed)).spawn(2)
@@ -145,13 +148,14 @@ class Model(Predicting):
     ) -> History:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
-        A loss of numbers takes (N, K) floats as labels. sample_weight: (N,) factors of the examples' losses, in means
-        over a batch too. augmentation: changes training images at random, such as "shift=2,flip"; see `Augmentation`.
-        seed: decides the order of the batches, the augmentation, and what layers draw; the same seed repeats them all.
-        lr: the base learning rate; gradients are means over a batch, layered eq. (8), (9). schedule: what lr is
-        multiplied by, a function of (step, steps), or a schedule's name. callbacks: functions, called with each Epoch,
-        or objects with one or both methods of `training.Callback`. progress: whether to show how far training is; by
-        default on a terminal and in a notebook.
+        A loss of numbers takes (N, K) floats as labels, one of several labels 0 and 1, and some take shares (N, K) of
+        the classes; see `losses.Loss`. sample_weight: (N,) factors of the examples' losses, in means over a batch too,
+        which are divided by the number of its examples. augmentation: changes training images at random, such as
+        "shift=2,flip"; see `Augmentation`. seed: decides the order of the batches, the augmentation, and what layers
+        draw; the same seed repeats them all. lr: the base learning rate; gradients are means over a batch, layered eq.
+        (8), (9). schedule: what lr is multiplied by, a function of (step, steps), or a schedule's name. callbacks:
+        functions, called with each Epoch, or objects with one or both methods of `training.Callback`. progress: whether
+        to show how far training is; by default on a terminal and in a notebook.
 
         Training begins anew from the parameters as they are: optimiser, schedule, and batches start at their beginning.
         `partial_fit` goes on with them. resume: a folder, in which the state of the run is saved now and then; where

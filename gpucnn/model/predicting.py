@@ -1,4 +1,4 @@
-"""What a model gives for images: logits, probabilities, classes, and how good they are on labelled examples."""
+"""What a model gives for images: logits, probabilities, answers, and how good they are on labelled examples."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from .. import metrics
 from ..device import Device
 from ..engine import memory
-from ..engine.evaluation import loss_and_accuracy
+from ..engine.evaluation import counting, evaluated, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..errors import DataError
-from ..losses import Loss
+from ..losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, Loss, kind
 from ..namespace import array_namespace
 from ..network import Network
-from .inputs import fitting_examples, fitting_images
+from .inputs import fitting_examples, fitting_images, fitting_weights
 
 
 class Predicting:
@@ -26,6 +27,7 @@ class Predicting:
     device: Device
     scaling: Scaling
     execution: Execution
+    class_names: tuple[str, ...]
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
@@ -40,26 +42,79 @@ class Predicting:
         return self._over_chunks(self._images(images), lambda logits: logits)
 
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
-        """images (N, H, W, C) -> probabilities (N, classes)."""
+        """images (N, H, W, C) -> probabilities (N, classes); the numbers themselves where the loss is of numbers."""
         return self._over_chunks(self._images(images), self.loss.probabilities)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """images (N, H, W, C) -> the most probable class of each (N,), as a number."""
-        return self._over_chunks(self._images(images), lambda logits: array_namespace(logits).argmax(logits, axis=1))
+        """images (N, H, W, C) -> the most probable class of each (N,), as a number.
 
-    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        Where several labels may hold, 1 for those whose probability is above 1/2, else 0, (N, K); where the loss is of
+        numbers, these, (N, K).
+        """
+        finish = {
+            CLASSIFICATION: lambda logits: array_namespace(logits).argmax(logits, axis=1),
+            MULTI_LABEL: lambda logits: array_namespace(logits).astype(logits > 0, array_namespace(logits).int64),
+            REGRESSION: lambda logits: logits,
+        }
+        return self._over_chunks(self._images(images), finish[kind(self.loss)])
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None) -> dict[str, float]:
         """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
 
-        Without accuracy where the loss is of numbers. The mean over the B examples is two-conv eq. (13), layered eq.
-        (24), where b = 0..B is printed.
+        Where several labels may hold, accuracy is the part of examples with all labels right, label_accuracy that of
+        labels. Where the loss is of numbers: mean_absolute_error, mean_squared_error and r2 (R^2, the mean over
+        outputs) instead. sample_weight: (N,) factors of the examples in all of these means, which are divided by the
+        sum of the factors; examples with the loss's ignore_index do not count, nor are they among the examples.
+
+        The mean over the B examples is two-conv eq. (13), layered eq. (24), where b = 0..B is printed.
         """
-        images, labels = self.examples(images, labels)
-        loss, accuracy = self.loss_and_accuracy(images, labels)
-        return {"loss": loss} | ({} if accuracy is None else {"accuracy": accuracy}) | {"examples": len(images)}
+        images, labels, weights = self._weighted(images, labels, sample_weight)
+        with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
+            found = evaluated(self.execution, self.loss, images, labels, self.scaling, weights)
+        return found | {"examples": self._count(labels)}
+
+    def report(
+        self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None, top_k: int = 5
+    ) -> metrics.Report:
+        """What `evaluate` finds, by class: precision, recall, f1, support, their averages, and the confusion matrix.
+
+        `print` shows it as a table; see `metrics.Report`. top_k: overall also has top_5_accuracy, the part of examples
+        whose class is among the 5 with the largest outputs, where there are more than these. Of labels it has
+        precision and so on of each; of numbers, errors of each.
+        """
+        images, labels, weights = self._weighted(images, labels, sample_weight)
+        counts = counting(self.loss, labels, None)
+        if counts is not None:
+            images, labels = images[counts > 0], labels[counts > 0]
+            weights = None if weights is None else weights[counts > 0]
+        logits, of_kind = self.logits(images), kind(self.loss)
+        with self.execution.active():
+            overall = measured(self.device, self.loss, [self.device.put(logits)], labels, weights)
+        if of_kind == CLASSIFICATION and 1 < top_k < logits.shape[1]:
+            classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
+            found = np.average(metrics.top_k(logits, classes, top_k), weights=weights)
+            overall[f"top_{top_k}_accuracy"] = float(found)
+        overall["examples"] = len(labels)
+        return metrics.report_of(of_kind, overall, logits, labels, self.class_names, weights)
 
     def loss_and_accuracy(self, images: Any, labels: Any) -> tuple[float, float | None]:
+        """Of examples that fit; None where the loss is of numbers."""
         with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
-            return loss_and_accuracy(self.execution, self.loss, images, labels, self.scaling)
+            found = evaluated(self.execution, self.loss, images, labels, self.scaling)
+        return found["loss"], found.get("accuracy")
+
+    def _weighted(self, images: Any, labels: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        images, labels = self.examples(images, labels)
+        if weights is not None:
+            weights = fitting_weights(weights, len(images), np.float64)
+            if not np.any(counting(self.loss, labels, weights)):
+                raise DataError("sample_weight is 0 for all examples that count, so there is no mean; give some")
+        return images, labels, weights
+
+    def _count(self, labels: np.ndarray) -> int:
+        """How many examples the loss does not ignore."""
+        counts = counting(self.loss, labels, None)
+        return len(labels) if counts is None else int(counts.sum())
 
     def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
         """finish of the logits, on the host; finish takes some (n, K) on the device."""
@@ -75,5 +130,7 @@ class Predicting:
         return fitting_images(images, self.network.input_shape)
 
     def examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        numbers = self.execution.theta.dtype if getattr(self.loss, "numbers", False) else None
-        return fitting_examples(images, labels, self.network.input_shape, self._classes(), numbers)
+        """Images and targets as the network and the loss take them. Raises DataError."""
+        return fitting_examples(
+            images, labels, self.network.input_shape, self._classes(), self.loss, self.execution.theta.dtype
+        )

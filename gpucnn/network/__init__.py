@@ -184,7 +184,7 @@ def describe(layer: Any) -> str:
         if held is not None and not isinstance(value, (str, int, float)):
             continue
         short = value[0] if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1] else value
-        if field.default is MISSING or (k == 0 and len(layer.__dataclass_fields__) > 1):
+        if field.default is MISSING or (k == 0 and len(layer.__dataclass_fields__) > 1 and not field.kw_only):
             shown.append(repr(short))
         elif field.default not in (value, short):
             shown.append(f"{name}={short!r}")

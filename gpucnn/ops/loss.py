@@ -81,6 +81,99 @@ def sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     return xp.sum(terms, axis=1) / K, (0.5 * xp.tanh(0.5 * z) + 0.5 - y) / K
 
 
+def smoothed(y: Array, amount: float) -> Array:
+    """Label smoothing: (1 - amount) y_ni + amount / K, so that no class is certain. y (N, K) -> (N, K).
+
+    Szegedy et al., 2016, "Rethinking the Inception Architecture for Computer Vision", section 7.
+    """
+    _, y = real_arrays(y)
+    return (1 - amount) * y + amount / y.shape[1]
+
+
+def weighted_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
+    """`softmax_cross_entropy` where a row of y may have any sum s_n = sum over i of y_ni >= 0.
+
+    J_n = -sum over i of y_ni log x_ni with x = softmax(z), and dJ_n/dz = s_n x - y. z, y (N, K) -> losses (N,), dz
+    (N, K). A row of zeros costs nothing, whatever z is: an example that does not count.
+    """
+    xp, z, y = real_arrays(z, y)
+    total = xp.sum(y, axis=1)
+    counts = total > 0
+    z = xp.where(counts[:, None], z, xp.zeros_like(z))
+    z = z - xp.max(z, axis=1, keepdims=True)
+    e = xp.exp(z)
+    of_all = xp.sum(e, axis=1)
+    losses = total * xp.log(of_all) - xp.sum(y * xp.where(y == 0, xp.zeros_like(z), z), axis=1)
+    return losses, e * (total / of_all)[:, None] - y
+
+
+def focal_cross_entropy(z: Array, y: Array, gamma: float) -> tuple[Array, Array]:
+    """J_n = -(1 - p_n)^gamma log p_n, with p_n = sum over i of y_ni softmax(z)_ni, the probability of the right class.
+
+    dJ_n/dz_i = [(1 - p)^gamma - gamma p (1 - p)^(gamma-1) log p] (softmax(z)_i - y_i), for d log p/dz_i = y_i -
+    softmax(z)_i. z (N, K), y (N, K) one-hot, gamma >= 0 -> losses (N,), dz (N, K). With gamma 0 it is
+    `softmax_cross_entropy`.
+
+    Lin et al., 2017, "Focal Loss for Dense Object Detection", of one sigmoid there and of softmax here.
+    """
+    xp, z, y = real_arrays(z, y)
+    zero = xp.zeros_like(z)
+    z = z - xp.max(z, axis=1, keepdims=True)
+    e = xp.exp(z)
+    total = xp.sum(e, axis=1)
+    right, wrong = xp.sum(y * e, axis=1) / total, xp.sum(xp.where(y == 1, zero, e), axis=1) / total
+    at_label = xp.sum(xp.where(y == 0, zero, z), axis=1)
+    log_right = xp.where(right > 0.5, xp.log1p(-xp.where(right > 0.5, wrong, zero[:, 0])), at_label - xp.log(total))
+    # log p / (1 - p), which is -1 where p = 1; and p log p, which is 0 where p = 0
+    finite = xp.where(right == 0, zero[:, 0], log_right)
+    quotient = xp.where(wrong == 0, -xp.ones_like(wrong), finite / xp.where(wrong == 0, xp.ones_like(wrong), wrong))
+    power = wrong**gamma
+    return -power * log_right, (power * (1 - gamma * right * quotient))[:, None] * (e / total[:, None] - y)
+
+
+def mean_squared_error(z: Array, y: Array) -> tuple[Array, Array]:
+    """J_n = 1/K sum over k of (z_nk - y_nk)^2, and dJ_n/dz = 2 (z - y) / K. z, y (N, K) -> losses (N,), dz (N, K).
+
+    Rumelhart, Hinton and Williams, 1986, "Learning Representations by Back-propagating Errors", where half the
+    sum over outputs is taken.
+    """
+    xp, z, y = real_arrays(z, y)
+    difference = z - y
+    return xp.sum(difference * difference, axis=1) / z.shape[1], difference * (2 / z.shape[1])
+
+
+def huber(z: Array, y: Array, delta: float) -> tuple[Array, Array]:
+    """J_n = 1/K sum over k of h(z_nk - y_nk), h(d) = d^2 / 2 up to |d| = delta, and delta (|d| - delta / 2) beyond.
+
+    dJ_n/dz = d / K, held to between -delta / K and delta / K. z, y (N, K) -> losses (N,), dz (N, K).
+    Huber, 1964, "Robust Estimation of a Location Parameter".
+    """
+    xp, z, y = real_arrays(z, y)
+    difference = z - y
+    size = xp.abs(difference)
+    inside = xp.minimum(size, xp.full_like(size, delta))  # h(d) = inside (|d| - inside / 2)
+    losses = xp.sum(inside * (size - 0.5 * inside), axis=1) / z.shape[1]
+    return losses, xp.sign(difference) * inside / z.shape[1]
+
+
+def hinge(z: Array, y: Array, *, squared: bool = False) -> tuple[Array, Array]:
+    """J_n = max(0, 1 - m_n), or its square, with the margin m_n = z of the right class less the largest of the others.
+
+    dJ_n/dz is -1 at the right class and 1 at that other one, the first of ties, where m_n < 1, and 0 elsewhere; times
+    2 (1 - m_n) for the square. z (N, K), y (N, K) one-hot -> losses (N,), dz (N, K).
+
+    Crammer and Singer, 2001, "On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines", section 2.
+    """
+    xp, z, y = real_arrays(z, y)
+    others = xp.where(y == 1, xp.full_like(z, -xp.inf), z)
+    at_label = xp.sum(xp.where(y == 1, z, xp.zeros_like(z)), axis=1)
+    lacking = 1 + xp.max(others, axis=1) - at_label
+    losses = xp.maximum(lacking, xp.zeros_like(lacking))
+    slope = xp.where(lacking <= 0, xp.zeros_like(lacking), xp.ones_like(lacking))
+    dz = slope[:, None] * (one_hot(xp.argmax(others, axis=1), z.shape[1], z.dtype) - y)
+    return (losses * losses, 2 * losses[:, None] * dz) if squared else (losses, dz)
+
+
 def _one_where(condition: Array, x: Array) -> Array:
     """x, with 1 where a term does not count, so that its logarithm or quotient is finite."""
     xp = array_namespace(x)

@@ -125,7 +125,7 @@ def _pass(model: Model, clock: _Clock, images: Any, labels: Any, order: Any) -> 
     chosen, params = execution.context.kernels, execution.layout.unpack(model.theta)
     layers = tuple(_Timed(layer, k, clock) for k, layer in enumerate(execution.network.layers))
     network = replace(execution.network, layers=layers)
-    loss: Any = partial(clock, LOSS, chosen.losses.get(type(model.loss), model.loss))
+    loss: Any = partial(clock, LOSS, partial(chosen.loss, model.loss))
 
     def scaled(some: Any) -> Any:
         return model.scaling(take(images, some, axis=0), model.theta.dtype, chosen)
