@@ -36,7 +36,7 @@ from gpucnn.network import Network
 from gpucnn.network.layout import Layout
 from gpucnn.networks import NETWORKS
 from gpucnn.ops.window import Window
-from gpucnn.optimizers import SGD, Adam, AdamW
+from gpucnn.optimizers import SGD, Adam, AdamW, Lion, RMSprop
 
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
 POOL, CONVOLUTION = placed(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
@@ -493,6 +493,8 @@ def test_gradients_are_packed_in_order(number, fake_cuda):
 OPTIMIZERS = [
     *(SGD(), SGD(weight_decay=0.01), SGD(momentum=0.9), SGD(momentum=0.9, nesterov=True, weight_decay=0.1)),
     *(Adam(), Adam(0.7, 0.9, 1e-6), Adam(weight_decay=0.1), AdamW(), AdamW(weight_decay=0.5), Adam(0.0, 0.0)),
+    *(RMSprop(), RMSprop(0.9, 1e-6, 0.5, weight_decay=0.1), RMSprop(centered=True), RMSprop(0.9, 1e-6, 0.5, True)),
+    *(Lion(), Lion(0.5, 0.7, 0.1)),
 ]
 
 

@@ -13,7 +13,7 @@ from conftest import Library
 from gpucnn.errors import SettingError
 from gpucnn.layers import Conv2D, Dense, initializers
 from gpucnn.losses import correct
-from gpucnn.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, optimizer
+from gpucnn.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Lion, Optimizer, RMSprop, optimizer
 from gpucnn.schedules import SCHEDULES, constant, cosine, one_cycle, schedule, step
 
 # Optimisers
@@ -44,8 +44,31 @@ def adam(rule: Adam, theta: float, gradients: list[float], lr: float) -> tuple[f
     return theta, {"mean": m, "square": v}
 
 
+def rmsprop(rule: RMSprop, theta: float, gradients: list[float], lr: float) -> tuple[float, dict[str, float]]:
+    square = mean = velocity = 0.0
+    for g in gradients:
+        g = g + rule.weight_decay * theta
+        square = rule.alpha * square + (1 - rule.alpha) * g * g
+        mean = rule.alpha * mean + (1 - rule.alpha) * g
+        spread = max(square - mean * mean, 0.0) if rule.centered else square
+        velocity = rule.momentum * velocity + g / (math.sqrt(spread) + rule.epsilon)
+        theta = theta - lr * velocity
+    kept = {"mean": mean} if rule.centered else {}
+    return theta, {"square": square} | kept | ({"velocity": velocity} if rule.momentum else {})
+
+
+def lion(rule: Lion, theta: float, gradients: list[float], lr: float) -> tuple[float, dict[str, float]]:
+    m = 0.0
+    for g in gradients:
+        along = rule.beta1 * m + (1 - rule.beta1) * g
+        theta = theta - lr * ((along > 0) - (along < 0) + rule.weight_decay * theta)
+        m = rule.beta2 * m + (1 - rule.beta2) * g
+    return theta, {"mean": m}
+
+
+FORMULAS: dict[type, Any] = {SGD: sgd, Adam: adam, AdamW: adam, RMSprop: rmsprop, Lion: lion}
 RULES: dict[str, Optimizer] = {
-    **OPTIMIZERS,
+    **{name: rule for name, rule in OPTIMIZERS.items() if type(rule) in FORMULAS},
     "sgd with decay": SGD(weight_decay=0.3),
     "momentum with decay": SGD(0.5, weight_decay=0.3),
     "nesterov with decay": SGD(0.5, nesterov=True, weight_decay=0.3),
@@ -53,6 +76,10 @@ RULES: dict[str, Optimizer] = {
     "adam without memory": Adam(0.0, 0.0),
     "adamw, other settings": AdamW(0.7, 0.9, 1e-3, 0.3),
     "adamw without decay": AdamW(weight_decay=0.0),
+    "rmsprop with momentum": RMSprop(0.9, 1e-3, 0.5, weight_decay=0.3),
+    "rmsprop, centered": RMSprop(0.8, 1e-3, centered=True),
+    "rmsprop with all": RMSprop(0.8, 1e-3, 0.5, centered=True, weight_decay=0.3),
+    "lion, other settings": Lion(0.7, 0.8, 0.3),
 }
 THETA = np.array([0.5, -2.0, 0.0, 3.0, 1e-3])
 GRADIENTS = np.array([[1.0, -3, 0, 1e-4, 2], [0.5, 4, 0, -1e-4, -2], [-2, 0, 0, 3e-4, 1], [0.25, 1, 0, 1e-4, -1]])
@@ -73,8 +100,7 @@ def test_updates_follow_the_formula(name: str) -> None:
     rule = RULES[name]
     theta, state = trained(rule, np.array)
     for k, start in enumerate(THETA):
-        formula = sgd if isinstance(rule, SGD) else adam
-        expected, expected_state = formula(rule, float(start), [float(g) for g in GRADIENTS[:, k]], 0.1)
+        expected, expected_state = FORMULAS[type(rule)](rule, float(start), [float(g) for g in GRADIENTS[:, k]], 0.1)
         assert theta[k] == pytest.approx(expected, rel=1e-12, abs=1e-14)
         assert set(state) == set(expected_state)
         for key, value in expected_state.items():
@@ -171,8 +197,11 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "beta1": (lambda: Adam(1.0), r"beta1=1\.0.*: betas must be in \[0, 1\), epsilon > 0, weight decay >= 0"),
     "beta2": (lambda: Adam(beta2=-0.5), r"beta2=-0\.5.*: betas must be in \[0, 1\)"),
     "epsilon": (lambda: Adam(epsilon=0.0), r"epsilon=0\.0.*epsilon > 0"),
-    "adamw's decay": (lambda: AdamW(weight_decay=-0.1), r"AdamW\(.*weight_decay=-0\.1\).*weight decay >= 0"),
-    "an optimizer": (lambda: optimizer("rmsprop"), "optimizer 'rmsprop' is not known; choose one of sgd, .*adamw"),
+    "adamw's decay": (lambda: AdamW(weight_decay=-0.1), r"AdamW\(.*weight_decay=-0\.1.*: .*weight decay >= 0"),
+    "alpha": (lambda: RMSprop(alpha=1.0), r"RMSprop\(alpha=1\.0.*: alpha and momentum must be in \[0, 1\)"),
+    "lion's beta2": (lambda: Lion(beta2=1.0), r"Lion\(.*beta2=1\.0.*: betas must be in \[0, 1\)"),
+    "a kind of decay": (lambda: SGD(decay="biases"), "SGD: decay 'biases': one of all, kernels was expected"),
+    "an optimizer": (lambda: optimizer("rprop"), "optimizer 'rprop' is not known; choose one of sgd, .*adamw"),
     "a schedule": (lambda: schedule("linear"), "schedule 'linear' is not known; choose one of constant, .*one-cycle"),
     "an initializer": (
         lambda: initializers.initializer("xavier"),

@@ -29,7 +29,7 @@ from .recorded import RecordedStep
 from .rewrite import rewritten
 from .scaling import Scaling
 from .sharded_step import ShardedStep, shard_size
-from .update import bound
+from .update import Rules
 from .whole_step import WholeStep
 
 Array = Any
@@ -134,7 +134,7 @@ class Execution:
             self.state if state is None else state,
         )
         with self.device.activate():
-            parts = program, loss, bound(optimizer, self.given), augmentation
+            parts = program, loss, Rules(optimizer, self.given), augmentation
             if program.context.kernels.name in CPU_TABLES:
                 return ShardedStep(*parts, workers=self.workers, shard=shard or self.shard, reach=self.reach)
             whole = WholeStep(*parts)

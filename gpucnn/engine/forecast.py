@@ -32,7 +32,7 @@ from .mixing import Reach, undisturbed
 from .program import Program
 from .scaling import Scaling
 from .sharded_step import useful_workers, workers_worth
-from .update import bound, is_by_parameter, reduces
+from .update import Rules
 
 HELPER = 25_000_000  # bytes of a helper process before it has any work: Python, NumPy and gpucnn
 ITSELF = 2_500_000  # bytes of what a first run imports and keeps
@@ -133,7 +133,7 @@ class Forecast:
         theta = self.execution.theta
         try:
             with self.execution.device.activate():
-                state = len(bound(self.optimizer, self.execution.given).init(theta[:1]))
+                state = len(Rules(self.optimizer, self.execution.given).initial(theta[:1]))
         except Exception:  # one of a user's own may look at more of theta
             state = 2
         return theta.nbytes * (1 + state)
@@ -163,8 +163,8 @@ class Forecast:
 
     @property
     def _store(self) -> FactorStore:
-        plain = is_by_parameter(self.optimizer) or reduces(self.optimizer)
-        return FactorStore({} if plain else large_slots(self.execution.layout), self.execution.theta[:0])
+        factored = Rules(self.optimizer, self.execution.given).factored(large_slots(self.execution.layout))
+        return FactorStore(factored, self.execution.theta[:0])
 
     def _tried(self, batch_size: int, examples: int) -> float:
         """What a worker holds that computes `examples` at a time, and evaluates: measured with as many or fewer."""

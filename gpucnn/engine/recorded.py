@@ -61,6 +61,10 @@ class RecordedStep:
     def vectors(self) -> dict[str, Array]:
         return self.whole.vectors
 
+    @property
+    def average(self) -> Array | None:
+        return self.whole.average
+
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
         moment, arrays, examples = self.whole.begin(batch, lr), (images, targets, weights), batch.shape[0]
@@ -100,8 +104,7 @@ def _strangers(whole: WholeStep) -> Iterator[str]:
     yield from strange_layers(whole.program.network.layers)
     if not is_own(whole.loss):
         yield type(whole.loss).__name__
-    if type(whole.optimizer) not in whole.program.context.kernels.updates:
-        yield type(whole.optimizer).__name__
+    yield from whole.rules.strangers
 
 
 def strange_layers(layers: Iterable[Any]) -> Iterator[str]:

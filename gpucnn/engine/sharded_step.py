@@ -10,14 +10,13 @@ from typing import Any
 from ..losses import Loss
 from ..namespace import array_namespace
 from ..network import Network
-from ..optimizers import Optimizer, State
 from ..training.augmentation import Augmentation
 from ..workers import Workers, exchange
 from .factors import FactorStore, large_slots
 from .mixing import Reach
 from .program import Program
 from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
-from .update import initial, is_by_parameter, reduces, vectors
+from .update import Rules, vectors
 
 Array = Any
 
@@ -42,7 +41,7 @@ class ShardedStep:
         self,
         program: Program,
         loss: Loss,
-        optimizer: Optimizer,
+        rules: Rules,
         augmentation: Augmentation | None,
         *,
         workers: Workers,
@@ -51,21 +50,25 @@ class ShardedStep:
     ) -> None:
         theta, self.program, self.workers, self.reach = program.theta, program, workers, reach
         self.theta, self.steps = theta, 0
-        self.state: State = initial(optimizer, theta)
+        self.rules, self.state = rules, rules.initial(theta)
         self._per_example, self._shard = workers_worth(program.network), shard
-        plain = is_by_parameter(optimizer) or reduces(optimizer)  # they need the gradient itself
-        store = FactorStore({} if plain else large_slots(program.layout), workers.zeros(0, theta))
+        store = FactorStore(rules.factored(large_slots(program.layout)), workers.zeros(0, theta))
         context = replace(program.context, factored=store.least)
         if reach is Reach.SUMS:
             context = replace(context, total=exchange.total)
-        sums, slots = workers.zeros(workers.threads, theta), tuple(program.given.slots)
+        sums = workers.zeros(workers.threads, theta)
         self._gradients = ShardGradients(replace(program, context=context), loss, sums, store, augmentation)
-        self._update = ShardUpdate(optimizer, theta, sums, self.state, CHUNK, context.kernels, store, slots)
-        self._reduction = ShardReduction(self._update) if reduces(optimizer) else None
+        self._update = ShardUpdate(rules, theta, sums, self.state, CHUNK, context.kernels, store)
+        self._reduction = ShardReduction(self._update) if rules.reduces else None
 
     @property
     def vectors(self) -> dict[str, Array]:
         return vectors(self.theta, self.program.state, self.state)
+
+    @property
+    def average(self) -> Array | None:
+        """The vector that stands for theta outside of training, if the optimiser keeps one."""
+        return self.rules.average(self.state)
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""

@@ -7,17 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..kernels import Factors, Kernels
-from ..layers.base import is_own
+from ..kernels import Factors, Kernels, Moment
 from ..losses import Loss
-from ..network.layout import Slot, at
-from ..optimizers import Optimizer, State
+from ..network.layout import at
+from ..optimizers import Part, State
 from ..training.augmentation import Augmentation
 from ..workers import Task
 from .factors import FactorStore
 from .gradient import gradient
 from .program import Program
-from .update import is_by_parameter, reduces, write
+from .update import Rules
 
 Array = Any
 
@@ -98,13 +97,10 @@ class ShardGradients(Task):
 
 
 class Piece(NamedTuple):
-    """A part of theta that is updated at once. slot: the parameter that it is, for optimisers that work by parameter.
-
-    factors: of its gradient, where it has some instead of sums.
-    """
+    """A piece of a part of theta, updated at once. factors: of its gradient, where it has some instead of sums."""
 
     place: slice
-    slot: Slot | None = None
+    part: Part
     factors: tuple[Array, Array] | None = None
 
 
@@ -112,14 +108,13 @@ class Piece(NamedTuple):
 class ShardUpdate(Task):
     """Add the workers' sums, take the mean over the examples, and let the optimiser write theta, piece by piece."""
 
-    optimizer: Optimizer
+    rules: Rules
     theta: Array
     sums: Array
     state: State
     chunk: int
     kernels: Kernels
     store: FactorStore
-    slots: tuple[Slot, ...]
 
     def __call__(
         self,
@@ -136,14 +131,15 @@ class ShardUpdate(Task):
 
         reduced: what the optimiser wanted to know of the whole gradient; then the mean is taken already.
         """
+        plain, moment = self.rules.plain, Moment(None, lr, step)
         for piece in self._pieces(examples, factored)[w::threads]:
             here = piece.place
             g = self._sums[0][here] if reduced is not None else self.mean(piece, used, examples)
             state = {name: vector[here] for name, vector in self.state.items()}
-            if self._is_plain:
-                self.optimizer.update(self.theta[here], g, state, lr, step)
+            if plain is not None:  # small networks' steps are short
+                plain.update(self.theta[here], g, state, lr, step)
             else:
-                write(self.optimizer, piece.slot, self.theta[here], g, state, lr, step, reduced)
+                self.rules.write(piece.part, self.theta[here], g, state, moment, self.kernels, reduced)
 
     def mean(self, piece: Piece, used: int, examples: int) -> Array:
         """A piece of the mean gradient, in the first of the sums or in memory of its own."""
@@ -160,38 +156,38 @@ class ShardUpdate(Task):
     @functools.cached_property
     def count(self) -> int:
         """How many pieces there are at most to share out."""
-        return len(self.slots) if is_by_parameter(self.optimizer) else -(-self.theta.shape[0] // self.chunk)
+        return len(self.plain)
 
     def _pieces(self, examples: int, factored: tuple[int, ...]) -> list[Piece]:
         """All of theta."""
         if not factored:
             return self.plain
-        pieces, start, views = [], 0, self.store.views(examples)
-        for k in factored:
-            (I, J), place, (x, dy) = self.store.slots[k].shape, self.store.slots[k].place, views[k]
-            rows = max(1, self.chunk // J)
-            pieces += self._cut(start, place.start)
-            for row in range(0, I, rows):
-                last = min(row + rows, I)
-                here = slice(place.start + row * J, place.start + last * J)
-                pieces.append(Piece(here, factors=(x[row:last], dy)))
-            start = place.stop
-        return pieces + self._cut(start, self.theta.shape[0])
+        pieces, views = [], self.store.views(examples)
+        for part in self.rules.parts:
+            start, stop = part.place.start, part.place.stop
+            for k in factored:
+                (I, J), place, (x, dy) = self.store.slots[k].shape, self.store.slots[k].place, views[k]
+                if not start <= place.start < stop:
+                    continue
+                rows = max(1, self.chunk // J)
+                pieces += self._cut(part, start, place.start)
+                for row in range(0, I, rows):
+                    last = min(row + rows, I)
+                    here = slice(place.start + row * J, place.start + last * J)
+                    pieces.append(Piece(here, part, factors=(x[row:last], dy)))
+                start = place.stop
+            pieces += self._cut(part, start, stop)
+        return pieces
 
-    def _cut(self, start: int, stop: int) -> list[Piece]:
-        return [Piece(slice(k, min(k + self.chunk, stop))) for k in range(start, stop, self.chunk)]
-
-    @functools.cached_property
-    def _is_plain(self) -> bool:
-        """Whether `write` would only call update; small networks' steps are short."""
-        return is_own(self.optimizer) and not (is_by_parameter(self.optimizer) or reduces(self.optimizer))
+    def _cut(self, part: Part, start: int, stop: int) -> list[Piece]:
+        if part.slot is not None:
+            return [Piece(part.place, part)]
+        return [Piece(slice(k, min(k + self.chunk, stop)), part) for k in range(start, stop, self.chunk)]
 
     @functools.cached_property
     def plain(self) -> list[Piece]:
         """All of theta, where no gradient has come as factors."""
-        if is_by_parameter(self.optimizer):
-            return [Piece(slot.place, slot) for slot in self.slots]
-        return self._cut(0, self.theta.shape[0])
+        return [piece for part in self.rules.parts for piece in self._cut(part, part.place.start, part.place.stop)]
 
     @functools.cached_property
     def _sums(self) -> list[Array]:
@@ -207,7 +203,7 @@ class ShardReduction(Task):
     def __call__(self, w: int, threads: int, used: int, examples: int) -> list[Array]:
         """Of the pieces w, w + threads, ..."""
         pieces = self.update.plain[w::threads]
-        return [self.update.optimizer.reduce(self.update.mean(piece, used, examples)) for piece in pieces]  # type: ignore[misc]
+        return [self.update.rules.reduce(self.update.mean(piece, used, examples)) for piece in pieces]
 
 
 def _rows(sums: Array, theta: Array) -> list[Array]:

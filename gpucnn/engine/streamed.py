@@ -66,6 +66,10 @@ class StreamedStep:
     def vectors(self) -> dict[str, Array]:
         return self.step.vectors
 
+    @property
+    def average(self) -> Array | None:
+        return self.step.average
+
     def __call__(
         self, images: np.ndarray, targets: np.ndarray, batch: np.ndarray, lr: float, weights: np.ndarray | None = None
     ) -> Array:

@@ -1,83 +1,188 @@
-"""What an optimiser asks for, with defaults for classes that do not derive from `Optimizer`."""
+"""How theta is updated: an optimiser, taken apart into wrappers and the rules of the parts of theta."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import SettingError
+from ..kernels import Kernels, Moment
 from ..layers.base import is_own
 from ..namespace import array_namespace
 from ..network.layout import Layout, Slot
-from ..optimizers import Optimizer, State
+from ..optimizers import Optimizer, Part, State
+from ..optimizers.base import as_number, chain, parts_of, rules_of
 
 Array = Any
 
 
-def bound(optimizer: Optimizer, layout: Layout) -> Optimizer:
-    """The optimiser for that layout."""
-    return optimizer.bind(layout) if hasattr(optimizer, "bind") else optimizer
+class Rules:
+    """What moves theta, for parameters of that layout.
+
+    An update calls `before` of the wrappers, the outermost first, the rule of each part, and `after` of the wrappers,
+    the innermost first. parts: of theta, in order, without gaps.
+    """
+
+    def __init__(self, optimizer: Optimizer, layout: Layout) -> None:
+        self.optimizer = optimizer
+        self.wrappers, rule = chain(optimizer)
+        rule = rule.bind(layout) if hasattr(rule, "bind") else rule
+        self._inside, found = rule, rule.parts(layout) if hasattr(rule, "parts") else parts_of(rule, layout)
+        self.parts: list[Part] = found or [Part(slice(0, layout.size), rule)]
+        looking = [each for each in (*self.wrappers, *rules_of(self.parts)) if _reduces(each)]
+        if len(looking) > 1:
+            names = " and ".join(type(each).__name__ for each in looking)
+            raise SettingError(f"{names} each look at the whole gradient; only one of them may")
+        self._looking = looking[0] if looking else None
+        first = 0
+        if looking:
+            first = next((k for k, each in enumerate(self.wrappers) if each is looking[0]), len(self.wrappers))
+        self._earlier, self._later = self.wrappers[:first], self.wrappers[first:]
+
+    def initial(self, theta: Array) -> State:
+        """The state before the first update. Raises SettingError where it is not vectors as long as theta."""
+        state: Any = self._inside.init(theta)
+        for wrapper in reversed(self.wrappers):
+            state = wrapper.joined(state, theta)
+        if not isinstance(state, dict) or any(getattr(each, "shape", None) != theta.shape for each in state.values()):
+            raise SettingError(
+                f"{type(self._inside).__name__}: init must give a dict of vectors as long as theta, such as "
+                "{'velocity': 0 * theta}, or {}"
+            )
+        return state
+
+    @property
+    def reduces(self) -> bool:
+        """Whether something must be known of the whole gradient before theta is written."""
+        return self._looking is not None
+
+    @functools.cached_property
+    def plain(self) -> Any:
+        """The one rule that updates all of theta in pieces, and all that there is to do; or None."""
+        part = self.parts[0]
+        alone = len(self.parts) == 1 and not (self.wrappers or self.reduces or part.slot)
+        return part.rule if alone and part.rate == 1 and not (part.l1 or part.l2) and is_own(part.rule) else None
+
+    @property
+    def strangers(self) -> Iterator[str]:
+        """The classes that are not gpucnn's own: what they copy from the host would be recorded once."""
+        for each in (*self.wrappers, *rules_of(self.parts)):
+            if not is_own(each):
+                yield type(each).__name__
+
+    def factored(self, slots: dict[int, Slot]) -> dict[int, Slot]:
+        """Of the parameters whose gradients may come as factors, those of which nobody asks for all of it at once."""
+        if self.reduces:
+            return {}
+        whole = {part.place.start for part in self.parts if part.slot}
+        return {k: slot for k, slot in slots.items() if slot.place.start not in whole}
+
+    def average(self, state: State) -> Array | None:
+        """The vector that stands for theta outside of training, or None: that of the outermost wrapper with one."""
+        found = (wrapper.average(state) for wrapper in self.wrappers)
+        return next((vector for vector in found if vector is not None), None)
+
+    def reduce(self, g: Array) -> Array:
+        """What is to be known of a piece of the mean gradient; g is changed by the wrappers that come before."""
+        for wrapper in self._earlier:
+            wrapper.before(g, None)
+        return self._looking.reduce(g)  # type: ignore[union-attr]
+
+    def write(
+        self,
+        part: Part,
+        theta: Array,
+        g: Array,
+        state: State,
+        moment: Moment,
+        kernels: Kernels,
+        reduced: Array | None = None,
+    ) -> None:
+        """Update a piece of a part of theta by its mean gradient, on any array library.
+
+        reduced: the sum of what `reduce` gave for all pieces, which have gone through it.
+        """
+        self._prepare(g, reduced)
+        self._move(part, theta, g, state, moment, kernels, reduced)
+        self._finish(theta, state, moment)
+
+    def apply(self, theta: Array, g: Array, state: State, mean: float, moment: Moment, kernels: Kernels) -> None:
+        """One update by the whole gradient g, `mean` times too large, on any array library."""
+        fast = kernels.updates.get(type(self.plain))
+        if fast is not None:
+            fast(self.plain, theta, g, state, mean, moment)
+            return
+        g *= mean
+        reduced = self.reduce(g) if self.reduces else None
+        self._prepare(g, reduced)
+        for part in self.parts:
+            here = {name: vector[part.place] for name, vector in state.items()}
+            self._move(part, theta[part.place], g[part.place], here, moment, kernels, reduced)
+        self._finish(theta, state, moment)
+
+    def _prepare(self, g: Array, reduced: Array | None) -> None:
+        for wrapper in self._later:
+            wrapper.before(g, reduced if wrapper is self._looking else None)
+
+    def _move(
+        self,
+        part: Part,
+        theta: Array,
+        g: Array,
+        state: State,
+        moment: Moment,
+        kernels: Kernels,
+        reduced: Array | None,
+    ) -> None:
+        rule = part.rule
+        if part.l1 or part.l2:
+            g += part.l1 * array_namespace(theta).sign(theta) + part.l2 * theta
+        fast = None if part.slot else kernels.updates.get(type(rule))
+        if fast is not None:
+            is_whole = len(self.parts) == 1 and part.rate == 1
+            fast(rule, theta, g, state, 1.0, moment if is_whole else kernels.of_rule(moment, rule, part.rate))
+            return
+        lr, step = (moment.rate, moment.number) if is_own(rule) else (moment.lr, moment.step)
+        lr = as_number(lr, theta)
+        lr = lr if part.rate == 1 else part.rate * lr
+        more: dict[str, Any] = {"reduced": reduced} if rule is self._looking else {}
+        if part.slot is None:
+            _in_place(rule, state, rule.update, theta, g, state, lr, step, **more)
+            return
+        if getattr(rule, "multiplies", False):
+            more["matmul"] = kernels.matmul
+        theta, g, *vectors = _shaped(part.slot, theta, g, *state.values())
+        state = dict(zip(state, vectors))
+        _in_place(rule, state, rule.update_parameter, part.slot, theta, g, state, lr, step, **more)
+
+    def _finish(self, theta: Array, state: State, moment: Moment) -> None:
+        for wrapper in reversed(self.wrappers):
+            wrapper.after(theta, state, moment.number if is_own(wrapper) else moment.step)
 
 
-def is_by_parameter(optimizer: Optimizer) -> bool:
-    return getattr(optimizer, "update_parameter", None) is not None
+def _reduces(rule: Any) -> bool:
+    return getattr(rule, "reduce", None) is not None
 
 
-def reduces(optimizer: Optimizer) -> bool:
-    """Whether it must know something of the whole gradient before it writes."""
-    return getattr(optimizer, "reduce", None) is not None
+def _shaped(slot: Slot, *vectors: Array) -> list[Array]:
+    """Pieces of flat vectors in the shape of the parameter that they are: writing them writes the vectors."""
+    xp = array_namespace(*vectors)
+    return [xp.reshape(each, slot.shape, copy=False) for each in vectors]
 
 
-def apply(
-    optimizer: Optimizer, slots: Sequence[Slot], theta: Array, g: Array, state: State, lr: float, step: int
-) -> None:
-    """One update by the whole mean gradient g, on any array library. slots: those of theta."""
-    reduced = optimizer.reduce(g) if reduces(optimizer) else None  # type: ignore[misc]
-    pieces = (
-        [(slot.place, slot) for slot in slots] if is_by_parameter(optimizer) else [(slice(0, theta.shape[0]), None)]
-    )
-    for here, slot in pieces:
-        of_piece = {name: vector[here] for name, vector in state.items()}
-        write(optimizer, slot, theta[here], g[here], of_piece, lr, step, reduced)
-
-
-def write(
-    optimizer: Optimizer, slot: Slot | None, theta: Array, g: Array, state: State, lr: float, step: int, reduced: Array
-) -> None:
-    """Let the optimiser write a piece of theta; slot: the parameter that the piece is, where it works by parameter."""
-    more = {} if reduced is None else {"reduced": reduced}
-    if slot is None:
-        _in_place(optimizer, state, optimizer.update, theta, g, state, lr, step, **more)
-        return
-    xp, shape = array_namespace(theta), slot.shape
-    theta, g = (xp.reshape(each, shape, copy=False) for each in (theta, g))
-    state = {name: xp.reshape(vector, shape, copy=False) for name, vector in state.items()}
-    _in_place(optimizer, state, optimizer.update_parameter, slot, theta, g, state, lr, step, **more)
-
-
-def _in_place(optimizer: Optimizer, state: State, update: Any, *arguments: Any, **more: Any) -> None:
+def _in_place(rule: Any, state: State, update: Any, *arguments: Any, **more: Any) -> None:
     """Call update. Raises SettingError where it gives something back or rebinds the state: both would be lost."""
-    if is_own(optimizer):
+    if is_own(rule):
         update(*arguments, **more)
         return
     before = dict(state)
     given = update(*arguments, **more)
     if given is not None or any(state.get(name) is not vector for name, vector in before.items()):
         raise SettingError(
-            f"{type(optimizer).__name__}: its update must write theta and the vectors of state in place, as in "
+            f"{type(rule).__name__}: its update must write theta and the vectors of state in place, as in "
             "theta -= lr * g and state['v'][...] = v; what it returns or puts into state is lost"
         )
-
-
-def initial(optimizer: Optimizer, theta: Array) -> State:
-    """The optimiser's state before the first update. Raises SettingError where it is not vectors as long as theta."""
-    state = optimizer.init(theta)
-    if not isinstance(state, dict) or any(getattr(each, "shape", None) != theta.shape for each in state.values()):
-        raise SettingError(
-            f"{type(optimizer).__name__}: init must give a dict of vectors as long as theta, such as "
-            "{'velocity': 0 * theta}, or {}"
-        )
-    return state
 
 
 def vectors(theta: Array, of_layers: Array, state: State) -> dict[str, Array]:

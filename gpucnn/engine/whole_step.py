@@ -8,11 +8,10 @@ from typing import Any
 from ..kernels import Moment
 from ..losses import Loss
 from ..namespace import array_namespace
-from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
 from .gradient import gradient
 from .program import Program
-from .update import apply, initial, vectors
+from .update import Rules, vectors
 
 Array = Any
 
@@ -23,11 +22,9 @@ class WholeStep:
     examples: where the arrays that it is called with are a part of the data set, their rows' indices in it; else None.
     """
 
-    def __init__(
-        self, program: Program, loss: Loss, optimizer: Optimizer, augmentation: Augmentation | None = None
-    ) -> None:
-        self.program, self.loss, self.optimizer, self.augmentation = program, loss, optimizer, augmentation
-        self.theta, self.state, self.steps = program.theta, initial(optimizer, program.theta), 0
+    def __init__(self, program: Program, loss: Loss, rules: Rules, augmentation: Augmentation | None = None) -> None:
+        self.program, self.loss, self.rules, self.augmentation = program, loss, rules, augmentation
+        self.theta, self.state, self.steps = program.theta, rules.initial(program.theta), 0
         self._g = array_namespace(self.theta).zeros_like(self.theta)
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
@@ -36,6 +33,11 @@ class WholeStep:
     @property
     def vectors(self) -> dict[str, Array]:
         return vectors(self.theta, self.program.state, self.state)
+
+    @property
+    def average(self) -> Array | None:
+        """The vector that stands for theta outside of training, if the optimiser keeps one."""
+        return self.rules.average(self.state)
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
@@ -46,7 +48,9 @@ class WholeStep:
         self.program.check_process()
         self.steps += 1
         examples = batch.shape[0]
-        moment = self.program.context.kernels.begin(batch, lr, self.steps, self.optimizer, self._held.get(examples))
+        moment = self.program.context.kernels.begin(
+            batch, lr, self.steps, self.rules.parts[0].rule, self._held.get(examples)
+        )
         if self.examples is not None:
             moment = replace(moment, examples=self.examples[:examples])
         self._held[examples] = moment
@@ -62,14 +66,6 @@ class WholeStep:
         if state:
             program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
         kernels.collect(program.layout, dparams, self._g)
-        self._update(1 / moment.order.shape[0], moment)
+        mean = 1 / moment.order.shape[0]
+        self.rules.apply(self.theta, self._g, self.state, mean, moment, kernels)
         return losses
-
-    def _update(self, mean: float, moment: Moment) -> None:
-        """Let the optimiser write theta, from the summed gradient; mean: 1 / examples."""
-        fast = self.program.context.kernels.updates.get(type(self.optimizer))
-        if fast is not None:
-            fast(self.optimizer, self.theta, self._g, self.state, mean, moment)
-            return
-        self._g *= mean
-        apply(self.optimizer, self.program.given.slots, self.theta, self._g, self.state, moment.lr, moment.step)

@@ -9,7 +9,7 @@ biases (P, Q, K). The memory order of a 2-D array is the table's affair too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -50,6 +50,11 @@ class Moment:
     def number(self) -> Any:
         """The update's number as layers and augmentations take it: an int, or an int64 array on the device."""
         return self.step
+
+    @property
+    def rate(self) -> Any:
+        """The learning rate as optimisers without a kernel take it: a float, or a float64 array (1,) on the device."""
+        return self.lr
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Kernels:
     joins_bias_and_relu   whether `bias_relu` takes fewer passes than its two verbs
 
     What is made of other verbs, and what a training step asks beside its layers, is a method: `pooled_correlation`,
-    `bias_relu`; `begin`, `gather`, `loss`, `collect`.
+    `bias_relu`; `begin`, `of_rule`, `gather`, `loss`, `collect`.
     """
 
     name: str = "reference"
@@ -189,6 +194,10 @@ class Kernels:
         held: an earlier moment of as many examples, whose arrays are written again, so that a recorded step sees it.
         """
         return Moment(batch, lr, step)
+
+    def of_rule(self, moment: Moment, rule: Any, rate: float) -> Moment:
+        """The moment for an optimiser that updates a part of theta, at `rate` times the learning rate."""
+        return replace(moment, lr=rate * moment.lr)
 
     def gather(self, images: Any, moment: Moment, dtype: Any, scaling: Any, augmentation: Any) -> Any:
         """The moment's images of (N, H, W, C), changed by the augmentation, if any, and scaled -> image."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import ops
 from ...ops.normal import FAR, normal
-from ..memory import CACHED, empty, parts
+from ..memory import CACHED, parts
 from .layout import real
 from .pointwise import like
 

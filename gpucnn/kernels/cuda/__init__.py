@@ -18,7 +18,7 @@ import numpy as np
 from ...device import reason_of
 from ...errors import DeviceError
 from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
-from ...optimizers import SGD, Adam, AdamW
+from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop
 from .. import Pair
 from . import compiling, cublas, step
 from .columns import Columns
@@ -73,7 +73,13 @@ def table(
             SoftmaxCrossEntropy: partial(step.loss, gpu, "softmax_cross_entropy"),
             BinaryCrossEntropy: partial(step.loss, gpu, "sigmoid_cross_entropy"),
         },
-        updates={SGD: partial(step.sgd, gpu), Adam: by_adam, AdamW: by_adam},
+        updates={
+            SGD: partial(step.sgd, gpu),
+            Adam: by_adam,
+            AdamW: by_adam,
+            RMSprop: partial(step.rmsprop, gpu),
+            Lion: partial(step.lion, gpu),
+        },
         gpu=gpu,
         dtype=dtype,
         direct=direct,

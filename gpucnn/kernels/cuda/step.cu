@@ -108,6 +108,17 @@ KERNEL prepare(INDEX count, INTEGERS batch, long long* __restrict__ order, doubl
     numbers[3] = step;
 }
 
+// The same for a rule with other betas, at `rate` times the learning rate.
+KERNEL numbers_of_rule(INDEX count, NUMBERS given, double rate, double beta1, double beta2,
+                       double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    const double lr = rate * given[0], step = given[3];
+    numbers[0] = lr;
+    numbers[1] = 1 / sqrt(1 - pow(beta2, step));
+    numbers[2] = lr / (1 - pow(beta1, step));
+    numbers[3] = step;
+}
+
 // Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
 KERNEL pack(INDEX count, OUT g, INDEX start, IN a0, INDEX e0, IN a1, INDEX e1, IN a2, INDEX e2, IN a3, INDEX e3, IN a4,
             INDEX e4, IN a5, INDEX e5, IN a6, INDEX e6, IN a7) {
@@ -151,4 +162,34 @@ KERNEL adam(INDEX count, OUT theta, IN g, OUT first, OUT second, REAL mean, REAL
     first[i] = m;
     second[i] = v;
     theta[i] = value - (REAL)numbers[2] * m / (sqrt(v) * (REAL)numbers[1] + epsilon);
+}
+
+// velocity only with momentum, first only where centered: elsewhere they are theta, so nothing is promised of aliases.
+KERNEL rmsprop(INDEX count, REAL* theta, IN g, OUT second, REAL* first, REAL* velocity, REAL mean, REAL weight_decay,
+               REAL alpha, REAL rest, REAL epsilon, INDEX centered, REAL momentum, NUMBERS numbers) {
+    THREAD_OR_RETURN(i, count);
+    const REAL value = theta[i], gradient = g[i] * mean + weight_decay * value;
+    REAL s = alpha * second[i] + gradient * gradient * rest;
+    second[i] = s;
+    if (centered) {
+        const REAL m = first[i] + rest * (gradient - first[i]);
+        first[i] = m;
+        s -= m * m;
+        s = s < 0 ? (REAL)0 : s;
+    }
+    REAL step = gradient / (sqrt(s) + epsilon);
+    if (momentum != 0) {
+        step += momentum * velocity[i];
+        velocity[i] = step;
+    }
+    theta[i] = value - (REAL)numbers[0] * step;
+}
+
+KERNEL lion(INDEX count, OUT theta, IN g, OUT first, REAL mean, REAL weight_decay, REAL beta1, REAL rest1, REAL beta2,
+            REAL rest2, NUMBERS numbers) {
+    THREAD_OR_RETURN(i, count);
+    const REAL gradient = g[i] * mean, m = first[i], along = beta1 * m + rest1 * gradient;
+    const REAL sign = along > 0 ? (REAL)1 : along < 0 ? (REAL)-1 : along;
+    theta[i] = theta[i] * (REAL)(1 - numbers[0] * weight_decay) - (REAL)numbers[0] * sign;
+    first[i] = beta2 * m + rest2 * gradient;
 }

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...network.layout import at
-from ...optimizers import SGD, Adam, AdamW, State
+from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop, State
 from .. import Kernels, Moment
 from .direct import Residual
 from .sizes import BLOCK
@@ -35,6 +35,10 @@ class CudaMoment(Moment):
     @property
     def number(self) -> Array:
         return self.numbers[3:].astype(np.int64)
+
+    @property
+    def rate(self) -> Array:
+        return self.numbers[:1]
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,13 @@ class CudaKernels(Kernels):
         arguments = batch, held.order, *map(np.float64, given), held.numbers
         self.gpu.launch("prepare", self.dtype, batch.size, *arguments)
         return CudaMoment(held.order, lr, step, None, held.numbers)
+
+    def of_rule(self, moment: Any, rule: Any, rate: float) -> CudaMoment:
+        """Its numbers are made on the device, of the moment's, so that a recorded step makes them anew."""
+        numbers = self.gpu.empty((4,), np.float64)
+        given = rate, getattr(rule, "beta1", 0.0), getattr(rule, "beta2", 0.0)
+        self.gpu.launch("numbers_of_rule", self.dtype, 1, moment.numbers, *map(np.float64, given), numbers)
+        return replace(moment, numbers=numbers)
 
     def gather(self, images: Array, moment: Any, dtype: Any, scaling: Any, augmentation: Any) -> Array:
         """uint8 pixels are gathered, augmented and scaled in one launch."""
@@ -157,3 +168,17 @@ def adam(gpu: Any, optimizer: Adam, theta: Array, g: Array, state: State, mean: 
     moments = float(first), 1.0 - first, float(second), 1.0 - second, float(optimizer.epsilon)
     vectors = theta, g, state["mean"], state["square"]
     gpu.launch("adam", theta.dtype, theta.size, *vectors, *settings, *moments, moment.numbers)
+
+
+def rmsprop(gpu: Any, optimizer: RMSprop, theta: Array, g: Array, state: State, mean: float, moment: Any) -> None:
+    """Vectors that it does not keep are given as theta, which the kernel leaves alone then."""
+    settings = float(mean), float(optimizer.weight_decay), float(optimizer.alpha), 1.0 - optimizer.alpha
+    more = float(optimizer.epsilon), int(optimizer.centered), float(optimizer.momentum)
+    vectors = state["square"], state.get("mean", theta), state.get("velocity", theta)
+    gpu.launch("rmsprop", theta.dtype, theta.size, theta, g, *vectors, *settings, *more, moment.numbers)
+
+
+def lion(gpu: Any, optimizer: Lion, theta: Array, g: Array, state: State, mean: float, moment: Any) -> None:
+    settings, (first, second) = (float(mean), float(optimizer.weight_decay)), (optimizer.beta1, optimizer.beta2)
+    moments = float(first), 1.0 - first, float(second), 1.0 - second
+    gpu.launch("lion", theta.dtype, theta.size, theta, g, state["mean"], *settings, *moments, moment.numbers)

@@ -1,0 +1,57 @@
+"""Optimisers: each updates theta, the flat vector of all parameters, by g, the mean gradient over the batch.
+
+They are frozen dataclasses; what changes lives in `state`, vectors as long as theta, so that one optimiser can serve
+several models. Weight decay acts on all parameters, or with decay="kernels" on matrices alone. One that is put into
+OPTIMIZERS is known to the command at once. Wrappers go around any of them: Clip, EMA, SWA, Lookahead; Groups gives
+parameters other settings by their names.
+"""
+
+from __future__ import annotations
+
+from ..errors import SettingError
+from .base import Around, Optimizer, Part, State
+from .groups import Groups, changed
+from .matrices import LAMB, Muon
+from .rules import SGD, Adam, AdamW, Lion, RMSprop
+from .wrappers import EMA, SWA, Clip, Lookahead
+
+__all__ = [
+    "EMA",
+    "LAMB",
+    "OPTIMIZERS",
+    "SGD",
+    "SWA",
+    "Adam",
+    "AdamW",
+    "Around",
+    "Clip",
+    "Groups",
+    "Lion",
+    "Lookahead",
+    "Muon",
+    "Optimizer",
+    "Part",
+    "RMSprop",
+    "State",
+    "changed",
+    "optimizer",
+]
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": SGD(),
+    "momentum": SGD(momentum=0.9),
+    "nesterov": SGD(momentum=0.9, nesterov=True),
+    "adam": Adam(),
+    "adamw": AdamW(),
+    "rmsprop": RMSprop(),
+    "lion": Lion(),
+    "muon": Muon(),
+    "lamb": LAMB(),
+}
+
+
+def optimizer(name: str) -> Optimizer:
+    """The optimiser of that name with its usual settings. Raises SettingError with the names there are."""
+    if name not in OPTIMIZERS:
+        raise SettingError(f"optimizer {name!r} is not known; choose one of {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name]
