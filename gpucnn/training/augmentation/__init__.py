@@ -101,7 +101,7 @@ class Augmentation:
     @property
     def is_plain(self) -> bool:
         """Whether images are at most mirrored at random and moved, 0 coming in."""
-        return self == Augmentation(shift=self.shift, flip=bool(self.flip), key=self.key)
+        return self._only_moves and not (self.reflect or self.flip == "alternate" or self.mixes)
 
     @property
     def mixes(self) -> bool:
@@ -182,6 +182,7 @@ class Augmentation:
         moves = below(2 * self.shift + 1, drawn[:2, :]) - self.shift
         mirrored = drawn[2, :] & 0
         if self.flip == "alternate":
+            settings.check_updates(self)
             first = self._bits(indices, 0, MIRRORED, MIRRORED)[0, :] >> 31
             mirrored = (first + (step - 1) // self.updates) & 1
         elif self.flip:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 from array_api_compat import device
 
 from ...namespace import array_namespace
@@ -19,7 +21,7 @@ def relit(images: Array, brightness: Array, contrast: Array) -> Array:
     """
     xp, (n, *shape) = array_namespace(images), images.shape
     is_bytes = images.dtype == xp.uint8
-    pixels, dtype = xp.reshape(images, (n, -1)), xp.float32 if is_bytes else images.dtype
+    pixels, dtype = xp.reshape(images, (n, math.prod(shape))), xp.float32 if is_bytes else images.dtype
     if is_bytes:
         mean = xp.astype(xp.sum(pixels, axis=1, dtype=xp.int64), xp.float64) / max(1, pixels.shape[1])
     else:
@@ -33,8 +35,17 @@ def relit(images: Array, brightness: Array, contrast: Array) -> Array:
     if is_bytes:
         out += 128
         out *= 1 / 256
-        out = xp.clip(out, 0, 255)
+        out = clipped(out, 0, 255)
     return xp.reshape(xp.astype(out, images.dtype), (n, *shape))
+
+
+def clipped(x: Array, low: int, high: int) -> Array:
+    """x, but low below that and high above. What array-api-compat has for it on CuPy waits for the device."""
+    if type(x) is np.ndarray:
+        return np.clip(x, low, high)
+    xp = array_namespace(x)
+    ends = (xp.full((), end, dtype=x.dtype, device=device(x)) for end in (low, high))
+    return xp.minimum(xp.maximum(x, next(ends)), next(ends))
 
 
 def box(row: Array, column: Array, height: Any, width: Any, H: int, W: int) -> tuple[Array, ...]:
@@ -42,10 +53,9 @@ def box(row: Array, column: Array, height: Any, width: Any, H: int, W: int) -> t
 
     What would lie outside of the image is cut off.
     """
-    xp = array_namespace(row)
     top, left = row - height // 2, column - width // 2
     edges = ((top, H), (top + height, H), (left, W), (left + width, W))
-    return tuple(xp.clip(each, 0, size) for each, size in edges)
+    return tuple(clipped(each, 0, size) for each, size in edges)
 
 
 def inside(edges: tuple[Array, ...], H: int, W: int) -> Array:

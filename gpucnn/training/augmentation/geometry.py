@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from array_api_compat import device
 
 from ...namespace import array_namespace
+from .colour import clipped
 
 Array = Any
 
@@ -106,7 +107,7 @@ def displacement(drawn: Array, H: int, W: int, most: float) -> Array:
     field = xp.astype(((drawn >> 16) * 2 - 65535) * int(most * PIXEL) >> 16, kind)
     for axis, size in ((1, H), (2, W)):
         place = xp.arange(size, dtype=kind, device=device(drawn)) * ((NODES - 1) * 256) // max(1, size - 1)
-        node = xp.clip(place >> 8, 0, NODES - 2)
+        node = clipped(place >> 8, 0, NODES - 2)
         t = place - (node << 8)
         weight = xp.reshape(t * t * (768 - 2 * t) >> 16, (1, -1) if axis == 2 else (1, -1, 1))
         first, second = (xp.take(field, node + k, axis=axis) for k in (0, 1))
@@ -124,12 +125,15 @@ def warped(images: Array, y: Array, x: Array, reflect: bool) -> Array:
     is_bytes = images.dtype == xp.uint8
     dtype = xp.float32 if is_bytes else images.dtype
     pitch, height = W + 3, H + 3  # a pixel before and two after, for what is outside
-    padded = xp.zeros((C, n, height, pitch), dtype=dtype, device=where)
-    padded[:, :, 1 : H + 1, 1 : W + 1] = xp.astype(xp.moveaxis(images, 3, 0), dtype)
+    padded = xp.astype(xp.moveaxis(images, 3, 0), dtype)
+    for axis in (2, 3):
+        shape = [*padded.shape[:axis], 2, *padded.shape[axis + 1 :]]
+        zeros = xp.zeros(tuple(shape), dtype=dtype, device=where)
+        padded = xp.concat([zeros[..., :1, :] if axis == 2 else zeros[..., :1], padded, zeros], axis=axis)
     if reflect:
         y, x = reflected(y, (H - 1) * PIXEL), reflected(x, (W - 1) * PIXEL)
     else:
-        y, x = (xp.clip(each, -PIXEL, size * PIXEL) for each, size in ((y, H), (x, W)))
+        y, x = (clipped(each, -PIXEL, size * PIXEL) for each, size in ((y, H), (x, W)))
     first = xp.arange(n, dtype=xp.int64, device=where) * (height * pitch) + pitch + 1
     corner = xp.reshape(xp.astype((y >> 16) * pitch + (x >> 16), xp.int64) + first[:, None, None], (-1,))
     down, right = (xp.reshape(xp.astype(each >> 8 & 255, dtype), (-1,)) for each in (y, x))

@@ -86,14 +86,16 @@ def outside(edges: tuple[Array, ...], H: int, W: int) -> tuple[Array, Array]:
 def beta_quantiles(alpha: float) -> np.ndarray:
     """Beta(alpha, alpha) at QUANTILES places in the middles of equal parts of 0 .. 1, in whole 1/LEVELS, int64.
 
-    With t = x^alpha its density is proportional to (1 - t^(1 / alpha))^(alpha - 1), without a pole below x = 1/2; the
-    rest is its mirror image.
+    Its density is x^(alpha - 1) (1 - x)^(alpha - 1); that of t = x^alpha, where alpha < 1, has no pole below x = 1/2.
+    Above, it is the mirror image.
     """
-    t = np.linspace(0, 0.5**alpha, POINTS)
-    density = (1 - t ** (1 / alpha)) ** (alpha - 1)
+    power = min(alpha, 1.0)
+    t = np.linspace(0, 0.5**power, POINTS)
+    x = t ** (1 / power)
+    density = x ** (alpha - power) * (1 - x) ** (alpha - 1)
     integral = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
     parts = (np.arange(QUANTILES // 2) + 0.5) / QUANTILES
-    lower = np.interp(parts, integral / integral[-1] / 2, t) ** (1 / alpha)
+    lower = np.interp(parts, integral / integral[-1] / 2, t) ** (1 / power)
     whole = np.floor(LEVELS * lower + 0.5).astype(np.int64)
     return np.concatenate([whole, LEVELS - whole[::-1]])
 

@@ -90,6 +90,14 @@ def check_images(how: Any, input_shape: tuple[int, ...]) -> None:
         raise SettingError(f"augmentation: an image of {input_shape} has nothing to reflect; leave reflect out")
 
 
+def check_updates(how: Any) -> None:
+    """Raises SettingError for alternating flips of epochs whose length is not known."""
+    if not how.updates:
+        raise SettingError(
+            "augmentation: flip=alternate needs the number of updates of an epoch; give updates=..., as Model.fit does"
+        )
+
+
 def parse(text: str) -> dict[str, Any]:
     """The arguments of an Augmentation that a text such as "shift=2,reflect,flip" asks for. Raises SettingError."""
     found: dict[str, Any] = {}
