@@ -108,6 +108,8 @@ class Array(np.ndarray):
 
 
 def _plain(a: Any) -> Any:
+    if isinstance(a, (list, tuple)):
+        return type(a)(map(_plain, a))
     return a.view(np.ndarray) if isinstance(a, Array) else a
 
 
@@ -117,6 +119,9 @@ def _ours(a: Any) -> Any:
 
 def _read(a: Any) -> Callable[[], Any]:
     """What an argument is when the graph runs: device memory is read then, all else is as it was."""
+    if isinstance(a, (list, tuple)):
+        each = [_read(one) for one in a]
+        return lambda: type(a)(read() for read in each)
     return _at(a) if isinstance(a, Array) else lambda: a
 
 

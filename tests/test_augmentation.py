@@ -179,12 +179,12 @@ def test_fused_steps_train_on_the_same_images(graph, floats, fake_cuda):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "shift=PIXELS, flip or both"),
+        ("", "shift=PIXELS, rotate=DEGREES.*, reflect, with commas between"),
         ("shift", "shift=PIXELS"),
         ("shift=-1", "shift=PIXELS"),
         ("shift=1.5", "shift=PIXELS"),
-        ("flip=1", "shift=PIXELS"),
-        ("rotate=3", "'rotate=3'"),
+        ("flip=1", "flip=1 cannot be read, flip or flip=alternate was"),
+        ("rotat=3", "'rotat=3' is not known; did you mean rotate=DEGREES"),
         ("shift=0", "nothing is changed"),
         ("shift=8", "choose a smaller shift"),
         ("shift=2,shift=3", "shift stands there twice"),

@@ -338,7 +338,14 @@ SHIFT = Augmentation(shift=1, flip=True)
     ("more", "options"),
     [
         (more, options)
-        for more in ({}, {"augmentation": SHIFT}, {"sample_weight": WEIGHTS}, {"dtype": "float32"}, {"network": NOISY})
+        for more in (
+            {},
+            {"augmentation": SHIFT},
+            {"augmentation": "flip=alternate,rotate=9,mixup=1", "sample_weight": WEIGHTS},
+            {"sample_weight": WEIGHTS},
+            {"dtype": "float32"},
+            {"network": NOISY},
+        )
         for options in (REFERENCE, FUSED, RECORDED)
     ],
 )

@@ -79,6 +79,16 @@ def test_a_run_that_is_cut_after_any_update_ends_with_the_same_bits(tmp_path, cu
     assert_same(fit(tmp_path), fit())
 
 
+@pytest.mark.parametrize("cut", (3, 8, 11))
+def test_every_change_of_an_image_goes_on(tmp_path, cut):
+    """Alternating flips count epochs, and a batch's last, smaller part is mixed, too."""
+    every = "shift=1,reflect,flip=alternate,rotate=10,zoom=0.1,elastic=0.5,cutout=2,brightness=0.2,contrast=0.2"
+    for folder, text in (("a", f"{every},mixup=0.4,cutmix=1"), ("b", every)):
+        with pytest.raises(Cut):
+            fit(tmp_path / folder, cut, augmentation=text)
+        assert_same(fit(tmp_path / folder, augmentation=text), fit(augmentation=text))
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimiser_goes_on(tmp_path, optimizer):
     with pytest.raises(Cut):

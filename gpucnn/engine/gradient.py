@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ShapeError
 from ..kernels import Context
 from ..layers.base import is_own
 from ..losses import Loss
+from ..namespace import array_namespace
 from ..network import Network
 
 Array = Any
 
 
+class Others(NamedTuple):
+    """What examples are mixed with: the targets and weights of the others, and the share (n,) of the examples' own."""
+
+    targets: Array
+    weights: Array | None
+    share: Array
+
+
 def gradient(
-    network: Network, loss: Loss, params: Any, x: Array, targets: Array, context: Context, weights: Array | None = None
+    network: Network,
+    loss: Loss,
+    params: Any,
+    x: Array,
+    targets: Array,
+    context: Context,
+    weights: Array | None = None,
+    others: Others | None = None,
 ) -> tuple[Array, dict[str, Any], dict[str, Any]]:
     """Losses (N,), the gradient of their sum, shaped as params, and the layers' next running states.
 
     Pure: any worker may call it on its own part of the batch. x (N, ...) in the layout of context.kernels; targets
-    (N,) or (N, K), as the loss takes them; weights (N,): factors of the examples' losses.
+    (N,) or (N, K), as the loss takes them; weights (N,): factors of the examples' losses. others: where
+    examples are mixed; a mixture's loss is share * loss(own target) + (1 - share) * loss(other's).
     """
     logits, residuals = network.forward(params, x, context)
     state = network.next_state(context.state, residuals) if context.state else {}
     logits = context.kernels.leave(logits)
-    computed = context.kernels.loss(loss, logits, targets)
-    losses, d_logits = computed if is_own(loss) else checked(loss, computed, logits)
-    if weights is not None:
-        losses, d_logits = losses * weights, d_logits * weights[:, None]
+    losses, d_logits = _lost(loss, logits, targets, weights, context)
+    if others is not None:
+        share = array_namespace(logits).astype(others.share, logits.dtype)
+        of_others, by_others = _lost(loss, logits, others.targets, others.weights, context)
+        losses = share * losses + (1 - share) * of_others
+        d_logits = share[:, None] * d_logits + (1 - share)[:, None] * by_others
     _, dparams = network.backward(params, residuals, context.kernels.enter(d_logits), context, need_dx=False)
     return losses, dparams, state
+
+
+def _lost(loss: Loss, logits: Array, targets: Array, weights: Array | None, context: Context) -> tuple[Array, Array]:
+    """Losses (N,) and their gradient by the logits, times the weights."""
+    computed = context.kernels.loss(loss, logits, targets)
+    losses, d_logits = computed if is_own(loss) else checked(loss, computed, logits)
+    return (losses, d_logits) if weights is None else (losses * weights, d_logits * weights[:, None])
 
 
 def checked(loss: Any, computed: Any, logits: Array) -> tuple[Array, Array]:

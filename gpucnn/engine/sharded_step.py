@@ -15,7 +15,7 @@ from ..workers import Workers, exchange
 from .factors import FactorStore, large_slots
 from .mixing import Reach
 from .program import Program
-from .shards import Done, Shard, ShardGradients, ShardReduction, ShardUpdate
+from .shards import Done, Partners, Shard, ShardGradients, ShardReduction, ShardUpdate
 from .update import Rules, vectors
 
 Array = Any
@@ -75,7 +75,9 @@ class ShardedStep:
         self.program.check_process()
         examples, number = batch.shape[0], self.steps + 1
         shards, used = self._shards(batch)
-        taken = [self._taken(first, indices, images, targets, weights) for first, indices in shards]
+        how = self._gradients.augmentation
+        partners = how.partners(batch, number) if how is not None and how.mixes else None
+        taken = [self._taken(first, indices, partners, images, targets, weights) for first, indices in shards]
         work = [(w, examples, number, taken[w::used], w == used - 1) for w in range(used)]
         done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
         self.steps = number
@@ -86,16 +88,20 @@ class ShardedStep:
             return done[0].losses[0]
         return array_namespace(self.theta).concat([done[k % used].losses[k // used] for k in range(len(shards))])
 
-    def _taken(self, first: int, indices: Array, images: Array, targets: Array, weights: Array | None) -> Shard:
-        take = array_namespace(self.theta).take
+    def _taken(self, first: int, indices: Array, partners: Array | None, *data: Any) -> Shard:
+        """A shard of those examples. partners: what the batch's are mixed with; data: images, targets, weights."""
         wanted = self._gradients.augmentation is not None or self.program.network.has_place
-        return Shard(
-            first,
-            take(images, indices, axis=0),
-            take(targets, indices, axis=0),
-            None if weights is None else take(weights, indices, axis=0),
-            indices if wanted else None,
-        )
+        mixed = None
+        if partners is not None:
+            partners = partners[first : first + indices.shape[0]]
+            mixed = Partners(*self._chosen(partners, *data), partners)
+        return Shard(first, *self._chosen(indices, *data), indices if wanted else None, mixed)
+
+    def _chosen(
+        self, indices: Array, images: Array, targets: Array, weights: Array | None
+    ) -> tuple[Array, Array, Array | None]:
+        take = functools.partial(array_namespace(self.theta).take, indices=indices, axis=0)
+        return take(images), take(targets), None if weights is None else take(weights)
 
     def _apply(self, used: int, examples: int, lr: float, factored: tuple[int, ...]) -> None:
         threads = min(used, self._update.count, WRITERS)

@@ -14,7 +14,7 @@ from ..optimizers import Part, State
 from ..training.augmentation import Augmentation
 from ..workers import Task
 from .factors import FactorStore
-from .gradient import gradient
+from .gradient import Others, gradient
 from .program import Program
 from .update import Rules
 
@@ -24,7 +24,7 @@ Array = Any
 class Shard(NamedTuple):
     """Examples of a batch, taken from the data set. first: the number of the first one in the batch.
 
-    weights, and the examples' indices, are None where nobody wants them.
+    weights, the examples' indices, and those that they are mixed with, are None where nobody wants them.
     """
 
     first: int
@@ -32,6 +32,16 @@ class Shard(NamedTuple):
     targets: Array
     weights: Array | None
     indices: Array | None
+    partners: Partners | None = None
+
+
+class Partners(NamedTuple):
+    """The examples of a batch that a shard's are mixed with, one each."""
+
+    images: Array
+    targets: Array
+    weights: Array | None
+    indices: Array
 
 
 class Done(NamedTuple):
@@ -65,17 +75,27 @@ class ShardGradients(Task):
         losses: list[Array] = []
         factored: tuple[int, ...] = ()
         for shard in shards:
-            images = shard.images
-            if self.augmentation is not None:
-                images = self.augmentation(images, shard.indices, step)
+            images, others = self._changed(shard, step)
             context = program.told(step, shard.indices)
             x = program.scaling(images, program.theta.dtype, context.kernels)
             arguments = program.network, self.loss, program.params, x, shard.targets, context, shard.weights
-            of_shard, dparams, state = gradient(*arguments)
+            of_shard, dparams, state = gradient(*arguments, others)
             factored = self._add(w, examples, shard.first, dparams, first=not losses)
             losses.append(of_shard)
         told = program.state_layout.pack(state, program.state.copy()) if state and is_last else None
         return Done(losses, factored, told)
+
+    def _changed(self, shard: Shard, step: int) -> tuple[Array, Others | None]:
+        """The shard's images as they are trained on, and what they are mixed with, if they are."""
+        how, partners = self.augmentation, shard.partners
+        if how is None:
+            return shard.images, None
+        images = how(shard.images, shard.indices, step)
+        if partners is None:
+            return images, None
+        mixture = how.mixture(shard.indices, step, *images.shape[1:3])
+        images = mixture(images, how(partners.images, partners.indices, step))
+        return images, Others(partners.targets, partners.weights, mixture.share)
 
     def _add(self, w: int, examples: int, start: int, dparams: Any, *, first: bool) -> tuple[int, ...]:
         """Add a shard's gradient to the sum of worker w, or begin that with it; the slots that have only factors."""

@@ -8,8 +8,8 @@ from typing import Any
 from ..kernels import Moment
 from ..losses import Loss
 from ..namespace import array_namespace
-from ..training.augmentation import Augmentation
-from .gradient import gradient
+from ..training.augmentation import Augmentation, Mixture
+from .gradient import Others, gradient
 from .program import Program
 from .update import Rules, vectors
 
@@ -59,9 +59,15 @@ class WholeStep:
     def run(self, moment: Moment, images: Array, targets: Array, weights: Array | None = None) -> Array:
         """The step itself. What changes from one to the next is in moment."""
         program, kernels = self.program, self.program.context.kernels
-        x = kernels.gather(images, moment, self.theta.dtype, program.scaling, self.augmentation)
+        mixture = self._mixture(moment, images)
+        x = kernels.gather(images, moment, self.theta.dtype, program.scaling, self.augmentation, mixture)
         context = program.told(moment.number, moment.identity) if program.network.has_place else program.context
-        chosen = kernels.take(targets, moment), context, None if weights is None else kernels.take(weights, moment)
+        own, own_weights = self._taken(targets, weights, moment)
+        others = None
+        if mixture is not None:
+            partners = array_namespace(moment.order).take(moment.order, mixture.partners, axis=0)
+            others = Others(*self._taken(targets, weights, replace(moment, order=partners)), mixture.share)
+        chosen = own, context, own_weights, others
         losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen)
         if state:
             program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
@@ -69,3 +75,13 @@ class WholeStep:
         mean = 1 / moment.order.shape[0]
         self.rules.apply(self.theta, self._g, self.state, mean, moment, kernels)
         return losses
+
+    def _mixture(self, moment: Moment, images: Array) -> Mixture | None:
+        """How the batch's images are mixed with one another, if they are."""
+        if self.augmentation is None or not self.augmentation.mixes:
+            return None
+        return self.augmentation.mixture(moment.identity, moment.number, *images.shape[1:3])
+
+    def _taken(self, targets: Array, weights: Array | None, moment: Moment) -> tuple[Array, Array | None]:
+        take = self.program.context.kernels.take
+        return take(targets, moment), None if weights is None else take(weights, moment)

@@ -199,11 +199,18 @@ class Kernels:
         """The moment for an optimiser that updates a part of theta, at `rate` times the learning rate."""
         return replace(moment, lr=rate * moment.lr)
 
-    def gather(self, images: Any, moment: Moment, dtype: Any, scaling: Any, augmentation: Any) -> Any:
-        """The moment's images of (N, H, W, C), changed by the augmentation, if any, and scaled -> image."""
+    def gather(
+        self, images: Any, moment: Moment, dtype: Any, scaling: Any, augmentation: Any, mixture: Any = None
+    ) -> Any:
+        """The moment's images of (N, H, W, C), changed by the augmentation, if any, and scaled -> image.
+
+        mixture: how the augmentation mixes them with one another, if it does.
+        """
         taken = array_namespace(images).take(images, moment.order, axis=0)
         if augmentation is not None:
             taken = augmentation(taken, moment.identity, moment.number)
+        if mixture is not None:
+            taken = mixture(taken, array_namespace(taken).take(taken, mixture.partners, axis=0))
         return scaling(taken, dtype, self)
 
     def take(self, targets: Any, moment: Moment) -> Any:

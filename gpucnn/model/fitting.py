@@ -67,7 +67,8 @@ class Fitting:
         self.key = int(draws.generate_state(1)[0])
         if self.augmentation is not None:
             self.augmentation.check(model.network.input_shape)
-            self.augmentation = replace(self.augmentation, key=int(changes.generate_state(1)[0]))
+            of_run = int(changes.generate_state(1)[0]), len(images), int(plan.batch_size)
+            self.augmentation = self.augmentation.of_run(*of_run)
         self.step = model.execution.step(
             model.loss, self.optimizer, scaling=model.scaling, augmentation=self.augmentation, key=self.key
         )

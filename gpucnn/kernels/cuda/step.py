@@ -96,10 +96,12 @@ class CudaKernels(Kernels):
         self.gpu.launch("numbers_of_rule", self.dtype, 1, moment.numbers, *map(np.float64, given), numbers)
         return replace(moment, numbers=numbers)
 
-    def gather(self, images: Array, moment: Any, dtype: Any, scaling: Any, augmentation: Any) -> Array:
-        """uint8 pixels are gathered, augmented and scaled in one launch."""
-        if images.dtype != np.uint8:
-            return super().gather(images, moment, dtype, scaling, augmentation)
+    def gather(
+        self, images: Array, moment: Any, dtype: Any, scaling: Any, augmentation: Any, mixture: Any = None
+    ) -> Array:
+        """uint8 pixels are gathered, mirrored and moved, and scaled in one launch."""
+        if images.dtype != np.uint8 or not (augmentation is None or augmentation.is_plain):
+            return super().gather(images, moment, dtype, scaling, augmentation, mixture)
         images, x = self.gpu.dense(images), self.gpu.empty((moment.order.size, *images.shape[1:]), dtype)
         if augmentation is None:
             place: tuple[Any, ...] = ("pixels", dtype, x.size, images, moment.order, 1, math.prod(images.shape[1:]))
