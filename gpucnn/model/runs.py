@@ -157,9 +157,9 @@ def run(
             anyway=anyway,
         )
         _save(model, path, trained_on=dataset.name, epochs=len(history.epochs))
-        recorder.finish(history.epochs)
+        recorder.finish(history)
         if history.epochs:
-            from .curves import learning_curves
+            from ..training.curves import learning_curves
 
             with without(f"{path / CURVES}: the picture cannot be written"):
                 learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
