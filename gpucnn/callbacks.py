@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,16 +60,23 @@ class KeepBest:
             put = self._model.device.put
             self._vectors = put(state["theta"]), put(state["layers"])
 
-    def _watched(self, epoch: Epoch) -> float:
-        name = SHORT.get(self.watch, self.watch)
-        numbers = {**vars(epoch), **epoch.metrics}
-        value = numbers.get(name)
-        if not isinstance(value, (int, float)):
-            known = [each for each, number in numbers.items() if isinstance(number, float)]
-            hint = "; give fit validation=(images, labels)" if name in SHORT.values() else ""
+    def check(self, *, held_out: bool) -> None:
+        """Raises SettingError for what no epoch will tell. held_out: whether there is a validation part."""
+        if SHORT.get(self.watch, self.watch) in SHORT.values() and not held_out:
             raise SettingError(
-                f"{type(self).__name__} watches {self.watch!r}, which the epochs do not tell{hint}; they tell "
-                f"{', '.join(known)}"
+                f"{type(self).__name__} watches the validation's {self.watch.removeprefix('validation_')}, and nothing "
+                "is held out; give fit validation=(images, labels), or say --validation 0.1"
+            )
+
+    def _watched(self, epoch: Epoch) -> float:
+        numbers = {**vars(epoch), **epoch.metrics}
+        value = numbers.get(SHORT.get(self.watch, self.watch))
+        if not isinstance(value, (int, float)):
+            known = [*SHORT, *(name for name, number in numbers.items() if isinstance(number, float))]
+            near = difflib.get_close_matches(self.watch, known, 1)
+            raise SettingError(
+                f"{type(self).__name__} watches {self.watch!r}, which the epochs do not tell; "
+                f"{f'did you mean {near[0]}? ' if near else ''}they tell {', '.join(known)}"
             )
         return value
 

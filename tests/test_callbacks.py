@@ -232,10 +232,10 @@ def test_an_interrupt_leaves_the_best_epoch():
             "early_stopping=5: an EarlyStopping, such as Early.* was expected",
         ),
         ({"early_stopping": EarlyStopping}, r"write EarlyStopping\(\)"),
-        ({"keep": "best", "validation": None}, "KeepBest watches 'validation_loss', .*; give fit validation="),
+        ({"keep": "best", "validation": None}, "KeepBest watches the validation's loss, .*; give fit validation="),
         (
             {"callbacks": [KeepBest(watch="x")]},
-            "watches 'x', which the epochs do not tell; they tell train_loss",
+            "watches 'x', which the epochs do not tell; they tell loss, accuracy, train_loss",
         ),
     ],
 )

@@ -231,7 +231,7 @@ def test_train_digits(gpucnn_):
     found = last_json(out)
     assert list(found) == [
         *("network", "data", "device", "parameters", "epochs", "interrupted", "train_loss", "test_loss"),
-        *("test_accuracy", "seconds", "images_per_second", "model"),
+        *("test_accuracy", "seconds", "images_per_second", "model", "stopped", "kept_epoch"),
     ]
     assert (found["network"], found["data"], found["device"]) == ("softmax-regression", "digits", "cpu")
     assert (found["parameters"], found["epochs"]) == (7850, 3)

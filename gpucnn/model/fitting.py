@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..callbacks import KeepBest
 from ..engine import memory
 from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
@@ -61,6 +62,9 @@ class Fitting:
         weights = None if sample_weight is None else fitting_weights(sample_weight, len(images), model.theta.dtype)
         self.data = images, labels, weights
         self.held = None if validation is None else model.examples(*validation)
+        for each in self.callbacks:
+            if isinstance(each.given, KeepBest):
+                each.given.check(held_out=self.held is not None)
         self.optimizer = accepted.argument("optimizer", optimizer)
         self.augmentation = None if augmentation is None else accepted.argument("augmentation", augmentation)
         self.seed = int(accepted.argument("seed", seed))

@@ -166,6 +166,8 @@ class Model(Predicting):
         Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the
         device's memory is too small.
         """
+        if anyway and resume is None:
+            raise SettingError("anyway=True: there is no run to go on with; give resume, its folder, too")
         saved = None if resume is None else checkpoints.newest(Path(resume))
         if saved is not None and self._threads_by_default:  # their number decides the bits
             self.execution.share_among(saved.threads)
