@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # to import it from typing would take longer than all tha
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import data, errors, layers, losses, metrics, networks, ops, optimizers, schedules
+    from . import callbacks, data, errors, layers, losses, metrics, networks, ops, optimizers, schedules
     from .device import Device
     from .model import Model, load  # type: ignore[no-redef]  # mypy finds it through __getattr__, too
     from .network import Network
@@ -30,6 +30,7 @@ __all__ = [
     "Model",
     "Network",
     "__version__",
+    "callbacks",
     "data",
     "errors",
     "layers",

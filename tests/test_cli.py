@@ -231,7 +231,7 @@ def test_train_digits(gpucnn_):
     found = last_json(out)
     assert list(found) == [
         *("network", "data", "device", "parameters", "epochs", "interrupted", "train_loss", "test_loss"),
-        *("test_accuracy", "seconds", "images_per_second", "model"),
+        *("test_accuracy", "seconds", "images_per_second", "model", "stopped", "kept_epoch"),
     ]
     assert (found["network"], found["data"], found["device"]) == ("softmax-regression", "digits", "cpu")
     assert (found["parameters"], found["epochs"]) == (7850, 3)
@@ -508,7 +508,7 @@ def full(*_, **__):
 
 
 def test_a_disk_that_is_full_for_metrics_and_curves_keeps_the_model(gpucnn_, monkeypatch):
-    monkeypatch.setattr("gpucnn.model.curves.learning_curves", full)
+    monkeypatch.setattr("gpucnn.training.curves.learning_curves", full)
     monkeypatch.setattr(runs, "METRICS", "gone/metrics.jsonl")
     status, _, err = gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out")
     assert status == 0

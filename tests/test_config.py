@@ -325,3 +325,70 @@ def test_ctrl_c_behind_the_last_epoch_saves_all(seconds):
     assert gpucnn.load("a/model.safetensors", device="cpu").parameters
     assert Path("a/checkpoints").exists()
     assert len(Path("a/metrics.jsonl").read_text().splitlines()) == 2
+
+
+SHORT = ("softmax-regression", "--data", "tiny.npz", "--device", "cpu", "--threads", "1", "--batch-size", "8")
+
+
+def test_early_stopping_and_the_best_epoch(train):
+    options = ("--epochs", 40, "--lr", 0.3, "--patience", 2, "--watch", "accuracy", "--validation", 0.3, "--out", "a")
+    status, out, err = train(*SHORT, *options, "--json")
+    lines = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
+    result = json.loads(out)
+    assert status == 0
+    assert result["epochs"] == len(lines) < 40
+    assert [line["epoch"] for line in lines if line.get("kept")] == [result["kept_epoch"]]
+    assert result["stopped"] == f"accuracy has not improved in 2 epochs; the best was epoch {result['kept_epoch']}"
+    assert f"{result['stopped']}; the parameters are those of epoch {result['kept_epoch']}" in err
+    assert result["stopped"] in Path("a/log.txt").read_text()
+    found = settings("a")
+    assert (found["patience"], found["watch"]) == (2, "accuracy")
+    train("--config", "a/run.toml", "--out", "b")
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+    again = json.loads(train("--resume", "a", "--json")[1])
+    assert again | {"seconds": 0, "images_per_second": 0} == result | {"seconds": 0, "images_per_second": 0}
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--watch", "accuracy"), "--watch accuracy: say what it is for, too: --patience N or --keep best"),
+        (("--keep", "bets"), "did you mean best?"),
+        (("--patience", "2", "--watch", "accurate"), "did you mean accuracy?"),
+        (("--keep", "best", "--validation", "0"), "nothing is held out"),
+    ],
+)
+def test_what_cannot_be_watched(train, options, sentence):
+    status, _, err = train(*SHORT, "--epochs", 2, *options, "--out", "a")
+    assert status != 0
+    assert sentence in " ".join(err.replace("│", " ").split())
+
+
+def test_anyway_needs_a_run_to_go_on_with(train):
+    status, _, err = train(*SHORT, "--anyway", "--out", "a")
+    assert status == 1
+    assert "--anyway: there is no run to go on with; say --resume DIR" in err
+    assert not Path("a").exists()
+
+
+def test_data_that_has_moved(train):
+    assert train(*SHORT, "--epochs", 2, "--out", "a")[0] == 0
+    Path("tiny.npz").rename("moved.npz")
+    status, _, err = train("--resume", "a")
+    assert status == 1
+    assert "if the run's data has moved, say --data NEW --anyway beside --resume" in err
+    status, _, err = train("--resume", "a", "--data", "moved.npz")
+    assert "say --anyway to go on with it, as where the data has moved" in err
+    assert train("--resume", "a", "--data", "moved.npz", "--epochs", 3, "--anyway")[0] == 0
+    assert train("--resume", "a")[0] == 0
+
+
+def test_the_optimiser_of_the_recipe_may_be_said(train):
+    assert train("softmax-regression", *SHORT[1:], "--epochs", 2, "--out", "a")[0] == 0
+    rule = gpucnn.networks.entry("softmax-regression").recipe.optimizer
+    names = [name for name, each in gpucnn.optimizers.OPTIMIZERS.items() if each == rule or name == rule]
+    assert names
+    assert train("--resume", "a", "--optimizer", names[0])[0] == 0
+    other = next(name for name in gpucnn.optimizers.OPTIMIZERS if name not in names)
+    assert f"--optimizer {other} is not what the run began with" in train("--resume", "a", "--optimizer", other)[2]

@@ -7,7 +7,7 @@ import difflib
 import json
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -157,6 +157,8 @@ def all_set(context: Context, options: list[str] | None) -> list[str]:
 
 def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None:
     """Raises GpucnnError where an option beside --resume says what the run did not begin with, but for its epochs."""
+    if folder is None and anyway:
+        raise GpucnnError("--anyway: there is no run to go on with; say --resume DIR beside it, or leave it out")
     if folder is None or anyway:
         return
     for each in context.command.params:
@@ -168,13 +170,33 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
         given = context.params[name]
         if name == "options":
             given, saved = options(all_set(context, given)), options(saved)
+        if name == "optimizer" and saved is None:
+            saved = _in_recipe(context.params["network"], given)
         if _compared(name, given) != _compared(name, saved):
             then = "" if name in NOT_SETTINGS or saved is None else f" (the run began with {saved})"
             value = "" if given is True else f" {given}"
             raise GpucnnError(
                 f"--resume {folder}: --{name.replace('_', '-')}{value} is not what the run began with{then}; leave it "
-                "out, or say --anyway to go on with it"
+                f"out, or say --anyway to go on with it{', as where the data has moved' if name == 'data' else ''}"
             )
+
+
+def _in_recipe(network: str, name: str) -> str | None:
+    """The name of an optimiser, if it is the one of the network's recipe."""
+    from .. import networks, optimizers
+
+    return name if optimizers.optimizer(name) == networks.entry(network).recipe.optimizer else None
+
+
+@contextlib.contextmanager
+def moved(folder: str | None) -> Iterator[None]:
+    """Around reading the data of a run that is resumed: the sentence for data that is not there says what to do."""
+    try:
+        yield
+    except GpucnnError as error:
+        if folder is None:
+            raise
+        raise type(error)(f"{error}; if the run's data has moved, say --data NEW --anyway beside --resume") from None
 
 
 def _compared(name: str, value: Any) -> Any:

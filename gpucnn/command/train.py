@@ -28,6 +28,7 @@ from .arguments import (
     part,
     positive,
 )
+from .options import KeepOption, PatienceOption, WatchOption
 
 
 def train(
@@ -83,6 +84,9 @@ def train(
             "move them by up to N pixels, mirror half of them.",
         ),
     ] = None,
+    patience: PatienceOption = None,
+    keep: KeepOption = None,
+    watch: WatchOption = None,
     threads: ThreadsOption = None,
     seed: Annotated[
         int, Option(min=0, help="The number that decides weights, batches and augmentation; the same repeats a run.")
@@ -173,12 +177,17 @@ def train(
         arguments.options(arguments.all_set(context, options)),
         Acceleration(kernels, precision, graph),
         None if augment is None else Augmentation.parse(augment),
+        patience,
+        keep,
+        watch,
     )
+    settings.keeping()
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
-        dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
+        with arguments.moved(resume):
+            dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
         model = runs.new_model(settings, dataset)
@@ -212,9 +221,12 @@ def train(
                     raise
                 reached = _result_line(result, dataset)
                 stopped = f"interrupted in epoch {len(history.epochs) + 1}" if history.interrupted else ""
-                log.logger.info("end: %s", "; ".join(filter(None, (reached, stopped))))
+                kept = "" if history.kept is None else f"the parameters are those of epoch {history.kept}"
+                log.logger.info("end: %s", "; ".join(filter(None, (reached, stopped, history.stopped, kept))))
     states = f"{history.saves} state{'s' * (history.saves != 1)}"
     say(f"saved {states} to resume from, in {history.saving:.2f} s")
+    if history.stopped or kept:
+        say("; ".join(filter(None, (history.stopped, kept))))
     if stopped:
         say(f"{stopped}; what was learnt until then is in {path}; --resume {path} goes on from there")
     if as_json:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from ..callbacks import EarlyStopping, KeepBest
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.scaling import Scaling
@@ -52,7 +54,15 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda value: _is(int, np.integer)(value) and value >= 0, "a whole number of at least 0"),
     "threads": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "batch_size": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
+    "keep": (lambda value: value in ("best", "last", None), "best or last"),
+    "early_stopping": (_is(EarlyStopping, type(None)), "an EarlyStopping, such as EarlyStopping(patience=5),"),
     "progress": (_is(bool, type(None)), "True, False or None"),
+}
+UNTOLD: dict[str, Any] = {  # what a callback without the method does
+    **dict.fromkeys(("begin", "batch", "epoch", "end"), lambda *_: None),
+    "measure": dict,
+    "state": None,
+    "load_state": None,
 }
 METHODS = {"optimizer": ("init", "update"), "loss": ("__call__", "probabilities")}  # of one's own
 NAMED: dict[str, Callable[[str], Any]] = {
@@ -79,13 +89,30 @@ def argument(what: str, value: Any) -> Any:
 
 
 def callbacks(given: Any) -> list[Any]:
-    """Objects with both methods of `training.Callback`: a function is called with each Epoch; one method will do."""
+    """Objects with all methods of `training.Callback`: a function is called with each Epoch; one method will do.
+
+    given: the callback itself. state is None where it has no state.
+    """
     told = []
     for each in argument("callbacks", given):
-        methods = {name: getattr(each, name) for name in ("batch", "epoch") if hasattr(each, name)} or {"epoch": each}
+        methods = {name: getattr(each, name) for name in UNTOLD if callable(getattr(each, name, None))}
+        methods = methods or {"epoch": each}
         argument("callback", each if isinstance(each, type) else next(iter(methods.values())))
-        told.append(SimpleNamespace(**dict.fromkeys(("batch", "epoch"), lambda *_: None) | methods))
+        if ("state" in methods) != ("load_state" in methods):
+            missing = "load_state" if "state" in methods else "state"
+            raise SettingError(
+                f"callback {type(each).__name__} has no method {missing}: state and load_state go together"
+            )
+        told.append(SimpleNamespace(**UNTOLD | methods, given=each))
     return told
+
+
+def keeping(early_stopping: Any, keep: str | None) -> list[Any]:
+    """The callbacks that the two arguments of fit stand for."""
+    argument("keep", keep)
+    if argument("early_stopping", early_stopping) is not None:
+        return [early_stopping if keep is None else replace(early_stopping, keep=keep)]
+    return [KeepBest()] if keep == "best" else []
 
 
 def warn_of_output(network: Network, loss: Loss) -> None:

@@ -15,7 +15,7 @@ from ..errors import CheckpointError, SettingError
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
 from . import checkpoint
-from .tensors import named, take, trained
+from .tensors import joined, named, parted, take, trained
 
 if TYPE_CHECKING:
     from .fitting import Fitting
@@ -37,23 +37,26 @@ class Checkpoints:
     def __init__(self, folder: Path, fitting: Fitting) -> None:
         self.folder, self.fitting, self.pace = folder / FOLDER, fitting, Pace(guess=GUESS)
         self.about = fitting.about()
-        self._saved = -1  # steps
+        self._saved: tuple[int, int, str] | None = None  # epoch, steps, why it was ended
         self._failed = False
 
     def is_due(self, *, epoch_ended: bool) -> bool:
         return self.pace.is_due(0.0 if epoch_ended else LEAST)
 
-    def save(self, position: Position, history: History) -> None:
+    def save(self, position: Position, history: History, states: list[dict[str, Any]]) -> None:
         """Write a file, unless that state is saved already. A folder that cannot be written is warned of once."""
-        if position.steps == self._saved:
+        here = position.epoch, position.steps, history.stopped
+        if here == self._saved:
             return
         model, trained = self.fitting.model, self.fitting.trained(position)
         epochs = [dataclasses.asdict(epoch) for epoch in history.epochs]
+        plain, arrays = parted(states, model.device)
         training = trained.described() | {"history": epochs, "about": self.about}
+        training |= {"callbacks": plain, "stopped": history.stopped}
         path = self.folder / f"step-{position.steps:09d}.safetensors"
         try:
             with self.pace.timed():
-                tensors = named(model) | trained.tensors(model.device)
+                tensors = named(model) | trained.tensors(model.device) | arrays
                 checkpoint.write(path, model.describe() | {"training": training}, tensors)
         except (CheckpointError, OSError) as error:
             if not self._failed:
@@ -63,7 +66,7 @@ class Checkpoints:
         for old in _files(self.folder)[KEPT:]:
             with suppress(OSError):
                 old.unlink()
-        self._saved = position.steps
+        self._saved = here
 
     def go_on(self, saved: Saved | None, *, anyway: bool) -> tuple[Position, History]:
         """Bring model and step to the state that was saved; to the beginning where there is none.
@@ -80,8 +83,13 @@ class Checkpoints:
             )
         take(self.fitting.model, saved.tensors, f"{saved.path}: of another network", "resume that network's run")
         position = self.fitting.go_on(trained(saved.description, saved.tensors))
-        self._saved = position.steps
-        return position, History([Epoch(**epoch) for epoch in saved.training["history"]])
+        then, now = (about.get("callbacks") or [] for about in (saved.training["about"], self.about))
+        kinds = [[each.partition("(")[0] for each in some] for some in (then, now)]
+        self.fitting.states = saved.states if kinds[0] == kinds[1] else []
+        is_same = saved.training["about"].get("epochs") == asked and then == now
+        stopped = saved.training.get("stopped", "") if is_same else ""  # else the callbacks may let it go on
+        self._saved = position.epoch, position.steps, stopped
+        return position, History([Epoch(**epoch) for epoch in saved.training["history"]], stopped=stopped)
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,11 @@ class Saved:
         try:
             trained(self.description, self.tensors)
             epochs = [Epoch(**epoch) for epoch in self.training["history"]]
-            numbers = [each for epoch in epochs for each in dataclasses.astuple(epoch) if each is not None]
+            numbers = [each for row in History(epochs).rows() for each in row.values() if each is not None]
             right = isinstance(self.training["about"], dict) and type(self.threads) is int and self.threads >= 1
             right = right and all(isinstance(each, (int, float)) for each in numbers)
+            right = right and isinstance(self.training.get("stopped", ""), str)
+            right = right and all(isinstance(state, dict) for state in self.training.get("callbacks", []))
         except (CheckpointError, KeyError, TypeError):
             right = False
         if not right:
@@ -112,6 +122,11 @@ class Saved:
     @property
     def threads(self) -> int:
         return self.training["about"]["threads"]
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """Those of the callbacks."""
+        return joined(self.training.get("callbacks", []), self.tensors)
 
 
 def newest(folder: Path) -> Saved | None:
@@ -138,7 +153,8 @@ def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway:
     changed = [name for name in asked if saved.get(name) != asked[name]]
     if "seed" in changed:  # which decides what is held out
         changed = [name for name in changed if name not in ("data", "validation data")]
-    said = [f"{name} {_short(saved.get(name))} then and {_short(asked[name])} now" for name in changed]
+    both = {name: _differing(saved.get(name), asked[name]) for name in changed}
+    said = [f"{name} {_short(then)} then and {_short(now)} now" for name, (then, now) in both.items()]
     if not changed:
         return
     if set(changed) <= {*MAY_DIFFER}:
@@ -152,6 +168,14 @@ def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway:
             f"{path}: the run that is saved there had another {' and '.join(said)}; give what it had, begin a run "
             "in another folder, or say --anyway (anyway=True) to go on from its state"
         )
+
+
+def _differing(then: Any, now: Any) -> tuple[Any, Any]:
+    """The two; of two lists of as many, what differs."""
+    if not isinstance(then, list) or not isinstance(now, list) or len(then) != len(now):
+        return then, now
+    pairs = [(one, other) for one, other in zip(then, now) if one != other]
+    return ", ".join(str(one) for one, _ in pairs), ", ".join(str(other) for _, other in pairs)
 
 
 def _short(value: Any) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..callbacks import KeepBest
 from ..engine import memory
 from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
@@ -56,10 +57,14 @@ class Fitting:
         self.model, self.plan = model, plan
         self.progress = accepted.argument("progress", progress)
         self.callbacks = accepted.callbacks(callbacks)
+        self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         images, labels = model.examples(images, labels)
         weights = None if sample_weight is None else fitting_weights(sample_weight, len(images), model.theta.dtype)
         self.data = images, labels, weights
         self.held = None if validation is None else model.examples(*validation)
+        for each in self.callbacks:
+            if isinstance(each.given, KeepBest):
+                each.given.check(held_out=self.held is not None)
         self.optimizer = accepted.argument("optimizer", optimizer)
         self.augmentation = None if augmentation is None else accepted.argument("augmentation", augmentation)
         self.seed = int(accepted.argument("seed", seed))
@@ -94,7 +99,12 @@ class Fitting:
             "kernels": execution.context.kernels.name,
             "precision": execution.acceleration.precision,
             "threads": self.model.threads,
+            "callbacks": [_described(each.given) for each in self._stateful] or None,
         }
+
+    @property
+    def _stateful(self) -> list[Any]:
+        return [each for each in self.callbacks if each.state is not None]
 
     def go_on(self, before: Trained | None) -> Position:
         """Give the step the optimiser's vectors of earlier training, whose last position this is.
@@ -137,6 +147,7 @@ class Fitting:
             enough = memory.of_training(*on_device)
             model.trained = None  # what an earlier call left is of no use where this one ends with an error
             with enough, shown(self.progress, self.plan.epochs) as reporters:
+                self._begin()
                 history, end = train(
                     step,
                     *there,
@@ -150,8 +161,16 @@ class Fitting:
                     keeper=keeper,
                     explain=lambda batch, number: self._not_finite(there, batch, number),
                 )
-        model.trained = self.trained(end, is_partial=is_partial)
+        if history.kept in (None, end.epoch - 1):  # else the optimiser's vectors belong to other parameters
+            model.trained = self.trained(end, is_partial=is_partial)
         return history
+
+    def _begin(self) -> None:
+        """Tell the callbacks that the run begins, and give them their states where it goes on."""
+        for callback in self.callbacks:
+            callback.begin(self.model, int(self.plan.epochs))
+        for callback, state in zip(self._stateful, self.states):
+            callback.load_state(state)
 
     def _not_finite(self, data: Sequence[Array], batch: Array, number: int) -> str:
         """What the update `number` by those examples makes first that is not finite."""
@@ -162,6 +181,10 @@ class Fitting:
         x = model.scaling(images, model.theta.dtype, REFERENCE)
         params = model.layout.unpack(model.theta)
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
+
+
+def _described(callback: Any) -> str:
+    return describe(callback) if is_dataclass(callback) else type(callback).__name__
 
 
 def _named(schedule: Schedule) -> str:

@@ -37,7 +37,7 @@ class LogFile(logging.Handler):
         self._write(self.format(record))
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        self.begin()
+        self.write_waiting()
         if self.every is None:
             return
         in_an_epoch, here = (math.ceil(count / self.batch_size) for count in (examples, done))
@@ -47,9 +47,9 @@ class LogFile(logging.Handler):
             logger.info("step %d: epoch %d, %d of %d images%s", step, epoch, done, examples, shown)
 
     def epoch(self, epoch: Epoch) -> None:
-        self.begin()
+        self.write_waiting()
 
-    def begin(self) -> None:
+    def write_waiting(self) -> None:
         """Write the lines that have waited."""
         if self._waiting is not None:
             lines, self._waiting = self._waiting, None
@@ -97,7 +97,7 @@ def kept(file: LogFile, start: str) -> Iterator[None]:
     try:
         logger.info("%s", start)
         yield
-        file.begin()
+        file.write_waiting()
     except BaseException as error:
         logger.error("ended: %s", str(error) or type(error).__name__)
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import networks, schedules
+from ..callbacks import EarlyStopping
 from ..data.dataset import checked_names
 from ..data.preprocessing import Preprocessing
 from ..device import Device
@@ -23,7 +24,7 @@ from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
 from ..schedules import Schedule
-from ..training import Callback, Epoch, History, Plan, Position
+from ..training import History, Plan, Position
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .fitting import Fitting, Trained
@@ -141,7 +142,9 @@ class Model(Predicting):
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation | str | None = None,
         seed: int = 0,
-        callbacks: Iterable[Callback | Callable[[Epoch], Any]] = (),
+        callbacks: Iterable[Any] = (),
+        early_stopping: EarlyStopping | None = None,
+        keep: str | None = None,
         progress: bool | None = None,
         resume: str | os.PathLike[str] | None = None,
         anyway: bool = False,
@@ -154,8 +157,11 @@ class Model(Predicting):
         "shift=2,flip"; see `Augmentation`. seed: decides the order of the batches, the augmentation, and what layers
         draw; the same seed repeats them all. lr: the base learning rate; gradients are means over a batch, layered eq.
         (8), (9). schedule: what lr is multiplied by, a function of (step, steps), or a schedule's name. callbacks:
-        functions, called with each Epoch, or objects with one or both methods of `training.Callback`. progress: whether
-        to show how far training is; by default on a terminal and in a notebook.
+        functions, called with each Epoch, or objects with methods of `gpucnn.callbacks.Callback`. early_stopping:
+        `EarlyStopping`, which ends the run when the validation gains nothing more. keep: "best" leaves the model with
+        the parameters of the epoch whose validation loss was lowest, or that early_stopping says, "last" with the last;
+        by default best with early_stopping, else last. progress: whether to show how far training is; by default on a
+        terminal and in a notebook.
 
         Training begins anew from the parameters as they are: optimiser, schedule, and batches start at their beginning.
         `partial_fit` goes on with them. resume: a folder, in which the state of the run is saved now and then; where
@@ -164,6 +170,8 @@ class Model(Predicting):
         Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the
         device's memory is too small.
         """
+        if anyway and resume is None:
+            raise SettingError("anyway=True: there is no run to go on with; give resume, its folder, too")
         saved = None if resume is None else checkpoints.newest(Path(resume))
         if saved is not None and self._threads_by_default:  # their number decides the bits
             self.execution.share_among(saved.threads)
@@ -177,7 +185,7 @@ class Model(Predicting):
             sample_weight=sample_weight,
             augmentation=augmentation,
             seed=seed,
-            callbacks=callbacks,
+            callbacks=[*accepted.argument("callbacks", callbacks), *accepted.keeping(early_stopping, keep)],
             progress=progress,
         )
         if resume is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..training import Epoch
+from ..training import Epoch, History
 
 
 class Recorder:
@@ -34,17 +35,20 @@ class Recorder:
         self._begin(epoch.epoch)
         self._write(_line(epoch), "a")
 
-    def finish(self, epochs: Sequence[Epoch]) -> None:
-        """All the run's epochs, of its parts before it was resumed too."""
-        self._write("".join(map(_line, epochs)), "w")
+    def finish(self, history: History) -> None:
+        """All the run's epochs, of its parts before it was resumed too, and which one's parameters were kept."""
+        self._write("".join(_line(epoch, epoch.epoch == history.kept) for epoch in history.epochs), "w")
 
     def _write(self, text: str, mode: str) -> None:
         with without(f"{self.path}: the metrics cannot be written"), self.path.open(mode, encoding="utf-8") as file:
             file.write(text)
 
 
-def _line(epoch: Epoch) -> str:
-    return json.dumps(dataclasses.asdict(epoch)) + "\n"
+def _line(epoch: Epoch, kept: bool = False) -> str:
+    """metrics where there are any, and kept where it is true."""
+    told = dataclasses.asdict(epoch)
+    metrics = {name: value if math.isfinite(value) else None for name, value in told.pop("metrics").items()}
+    return json.dumps(told | ({"metrics": metrics} if metrics else {}) | ({"kept": True} if kept else {})) + "\n"
 
 
 def _lines_before(path: Path, epoch: int) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import networks
+from ..callbacks import EarlyStopping, KeepBest
 from ..data import Dataset
 from ..device import Device
 from ..device.environment import LIBRARIES, kernels_of_blas
@@ -48,6 +49,20 @@ class Settings:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     acceleration: Acceleration = Acceleration()
     augmentation: Augmentation | None = None
+    patience: int | None = None
+    keep: str | None = None
+    watch: str | None = None
+
+    def keeping(self) -> list[KeepBest]:
+        """The callbacks that patience, keep and watch ask for. Raises SettingError where nothing is watched."""
+        watch = "loss" if self.watch is None else self.watch
+        if self.patience is not None:
+            return [EarlyStopping(self.patience, watch=watch, keep=self.keep or "best")]
+        if self.keep == "best":
+            return [KeepBest(watch=watch)]
+        if self.watch is not None:
+            raise SettingError(f"--watch {watch}: say what it is for, too: --patience N or --keep best")
+        return []
 
 
 def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer | str]:
@@ -151,15 +166,16 @@ def run(
             validation=(held_images, held_labels) if len(held_labels) else None,
             augmentation=settings.augmentation,
             seed=settings.seed,
-            callbacks=(recorder, *callbacks),
+            callbacks=(recorder, *callbacks, *settings.keeping()),
             progress=False,
             resume=path,
             anyway=anyway,
         )
-        _save(model, path, trained_on=dataset.name, epochs=len(history.epochs))
-        recorder.finish(history.epochs)
+        kept = {} if history.kept is None else {"kept_epoch": history.kept}
+        _save(model, path, trained_on=dataset.name, epochs=len(history.epochs), **kept)
+        recorder.finish(history)
         if history.epochs:
-            from .curves import learning_curves
+            from ..training.curves import learning_curves
 
             with without(f"{path / CURVES}: the picture cannot be written"):
                 learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
@@ -201,6 +217,9 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "augment": None if changed is None else changed.text(),
         "threads": model.threads if model.device.kind == "cpu" else None,
         "seed": settings.seed,
+        "patience": settings.patience,
+        "keep": settings.keep,
+        "watch": settings.watch,
         **dataclasses.asdict(how),
         "set": settings.options,
     }
@@ -238,6 +257,8 @@ def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict
         "parameters": model.layout.size,
         "epochs": len(history.epochs),
         "interrupted": history.interrupted,
+        "stopped": history.stopped or None,
+        "kept_epoch": history.kept,
         "train_loss": history.epochs[-1].train_loss if history.epochs else None,
         "test_loss": found["loss"],
         "test_accuracy": found["accuracy"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ STATE = "state/"  # before the names of running states in a checkpoint
 TRAINING = "training/"  # before those of what only training needs
 MOST = 1 << 50  # epochs, batches or updates
 OPTIMIZER = "optimizer/"  # before the names of the optimiser's vectors, among those of a step
+CALLBACKS = TRAINING + "callbacks/"  # before the number of a callback and the name of an array in its state
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Trained:
 
 def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, is_partial: bool = False) -> Trained:
     """The inverse, of a checkpoint's description and tensors. Raises CheckpointError for what no training left."""
-    vectors = {name.removeprefix(TRAINING): each for name, each in tensors.items() if name.startswith(TRAINING)}
+    names = [name for name in tensors if name.startswith(TRAINING) and not name.startswith(CALLBACKS)]
+    vectors = {name.removeprefix(TRAINING): tensors[name] for name in names}
     try:
         of_training = description["training"]
         position = Position(**of_training["position"])
@@ -61,6 +63,25 @@ def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *
     if not right or any(vector.dtype.kind not in "fiu" for vector in vectors.values()):
         raise CheckpointError("its description of the training cannot be read; train it again")
     return Trained(position, vectors, of_training["seed"], of_training["optimizer"], is_partial)
+
+
+def parted(states: Sequence[Mapping[str, Any]], device: Any) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """The states of callbacks: what JSON takes, and the arrays by the names that a checkpoint has for them."""
+    arrays = {(k, name): value for k, state in enumerate(states) for name, value in state.items() if _is_array(value)}
+    plain = [{name: value for name, value in state.items() if not _is_array(value)} for state in states]
+    return plain, {f"{CALLBACKS}{k}/{name}": device.fetch(value) for (k, name), value in arrays.items()}
+
+
+def joined(plain: Sequence[Mapping[str, Any]], tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The inverse."""
+    return [
+        {**state, **{n.removeprefix(start): each for n, each in tensors.items() if n.startswith(start)}}
+        for state, start in ((state, f"{CALLBACKS}{k}/") for k, state in enumerate(plain))
+    ]
+
+
+def _is_array(value: Any) -> bool:
+    return getattr(value, "ndim", 0) > 0
 
 
 def named(model: Any) -> dict[str, np.ndarray]:

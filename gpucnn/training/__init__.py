@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
 
 from ..device import Device
-from ..errors import TrainingError
+from ..errors import Interrupted, TrainingError
+from .history import History
 from .recovery import LastGood
 from .run import DIVERGED, NotFinite, Run
 from .signals import held
-from .types import Callback, Epoch, History, Keeper, Plan, Position, Step
+from .told import Told
+from .types import Callback, Epoch, Keeper, Plan, Position, Step, Stop
 
-__all__ = ["DIVERGED", "Callback", "Epoch", "History", "Keeper", "Plan", "Position", "Step", "train"]
+__all__ = ["DIVERGED", "Callback", "Epoch", "History", "Keeper", "Plan", "Position", "Step", "Stop", "train"]
 
 Array = Any
 BEGINNING = Position()
@@ -40,6 +42,7 @@ def train(
     history: History | None = None,
     keeper: Keeper | None = None,
     explain: Explain | None = None,
+    shown: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[History, Position]:
     """Run the plan. images (N, H, W, C), labels (N,) or (N, K), and weights (N,) or None, are on the device, or on
     the host where the step takes them from there.
@@ -48,13 +51,15 @@ def train(
     smaller. start, history: where an earlier run stood, whose vectors the step holds, and its epochs so far. keeper:
     saves where this one stands, when it is due, at the end, and when a signal or an error ends it between two updates.
     explain: what is not finite in an update that is to come, from the indices of its examples and its number.
+    shown: around what looks at the model when an epoch has ended: theta may be another one there.
 
-    Ctrl-C, or SIGTERM to the command, ends the run after the step it is in, a second one at once. Raises TrainingError
+    A callback ends the run by Stop. So does Ctrl-C, or SIGTERM to the command, after the step it is in, a second one at
+    once; history.signal tells of one that came when all was trained, too. Raises TrainingError
     when the loss, or a parameter or the validation loss at the end of an epoch, is not finite; theta is that of an
     earlier step then, when all was.
     """
-    history = History() if history is None else history
-    run = Run(step, (images, labels, weights), plan, device, rng, callbacks)
+    history, told = History() if history is None else history, Told(callbacks)
+    run = Run(step, (images, labels, weights), plan, device, rng, told)
     run.go_to(start)
     history.examples = run.examples
     good = LastGood(run)
@@ -68,13 +73,17 @@ def train(
     with held() as stop:
         try:
             try:
-                while run.number <= plan.epochs:
-                    run.epoch(between)
-                    history.epochs.append(_ended(run, evaluate))
-                    for callback in callbacks:
-                        callback.epoch(history.epochs[-1])
-                    run.begin(run.number + 1)
-                    if run.number <= plan.epochs:
+                while run.number <= plan.epochs and not history.stopped:
+                    why = run.epoch(between)
+                    if run.done == run.batches:
+                        told.keep(run.standing)
+                        with shown():
+                            history.epochs.append(_ended(run, evaluate))
+                            why = told.epoch(history.epochs[-1]) or why
+                        run.begin(run.number + 1)
+                        told.keep(run.standing)
+                    history.stopped = why
+                    if run.number <= plan.epochs and not why:
                         stop()
             except KeyboardInterrupt as error:
                 history.interrupted, history.signal = True, getattr(error, "signal", signal.SIGINT)
@@ -96,6 +105,13 @@ def train(
                     _save(keeper, run, history)
             raise
         _save(keeper, run, history)
+        for callback in callbacks:
+            callback.end(history)
+        if not history.interrupted:
+            try:
+                stop()
+            except Interrupted as late:  # all is trained
+                history.signal = late.signal
         return history, end
 
 
@@ -105,7 +121,7 @@ def _ended(run: Run, evaluate: Evaluate | None) -> Epoch:
     loss, accuracy = evaluate() if evaluate else (None, None)
     if loss is not None and not math.isfinite(loss):
         raise NotFinite(f"epoch {run.number}: the validation loss is {loss:g}")
-    return Epoch(run.number, run.total / run.examples, loss, accuracy, run.lr, seconds)
+    return Epoch(run.number, run.total / run.examples, loss, accuracy, run.lr, seconds, run.told.measured())
 
 
 def _save(keeper: Keeper | None, run: Run, history: History) -> None:
@@ -113,7 +129,7 @@ def _save(keeper: Keeper | None, run: Run, history: History) -> None:
     position = run.position
     history.epochs = [epoch for epoch in history.epochs if epoch.epoch < position.epoch]
     if keeper is not None:
-        keeper.save(position, history)
+        keeper.save(position, history, run.told.states(position))
 
 
 def _diverged(what: str, cause: str, lr: float, *, updated: bool) -> TrainingError:

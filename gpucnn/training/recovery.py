@@ -23,7 +23,7 @@ class LastGood:
         self.run, self.pace = run, Pace(LEAST)
         vectors = run.step.vectors
         self._copies = {name: array_namespace(vector).asarray(vector, copy=True) for name, vector in vectors.items()}
-        self._position = run.standing
+        self._keep(run.standing)
 
     def keep(self) -> None:
         """Copy the present state, if that is due and it is good. Raises NotFinite where it is not."""
@@ -36,7 +36,11 @@ class LastGood:
     def _copy(self, position: Position) -> None:
         for name, vector in self.run.step.vectors.items():
             self._copies[name][...] = vector
+        self._keep(position)
+
+    def _keep(self, position: Position) -> None:
         self._position = position
+        self.run.told.keep(position, is_oldest=True)
 
     def restore(self) -> None:
         """Go back to the copy."""

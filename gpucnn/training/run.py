@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from ..device import Device
 from ..errors import SettingError
 from ..namespace import array_namespace
-from .types import Callback, Plan, Position, Step
+from .told import Told
+from .types import Plan, Position, Step
 
 Array = Any
 
@@ -40,10 +41,10 @@ class Run:
         plan: Plan,
         device: Device,
         rng: np.random.Generator,
-        callbacks: Iterable[Callback] = (),
+        told: Told,
     ) -> None:
         self.step, self.data, self.plan, self.device = step, data, plan, device
-        self.rng, self.callbacks = rng, callbacks
+        self.rng, self.told = rng, told
         self.examples = data[0].shape[0]
         self.batches = math.ceil(self.examples / plan.batch_size)
         self.latest: float | None = None
@@ -109,17 +110,21 @@ class Run:
         """Since the epoch began."""
         return self._before + time.perf_counter() - self._started
 
-    def epoch(self, between: Callable[[], None]) -> None:
-        """The batches that are left of the epoch. between: called before each update. Raises NotFinite."""
-        while self.done < self.batches:
+    def epoch(self, between: Callable[[], None]) -> str:
+        """The batches that are left of the epoch. between: called before each update. Raises NotFinite.
+
+        -> why a callback ended the run, before the end of the epoch or there, or "".
+        """
+        why = ""
+        while self.done < self.batches and not why:
             between()
             self.advance()
             if len(self._pending) >= self._every or self.done == self.batches:
                 self.fetch()
-            for callback in self.callbacks:
-                done = min(self.done * self.plan.batch_size, self.examples)
-                callback.batch(self.number, done, self.examples, self.latest)
+            done = min(self.done * self.plan.batch_size, self.examples)
+            why = self.told.batch((self.number, self.done), done, self.examples, self.latest)
         self.check()
+        return why
 
     @property
     def batch(self) -> Array:

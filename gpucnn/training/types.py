@@ -1,15 +1,18 @@
-"""What a run is made of: its plan, its step, where it stands, what it showed, and who is told."""
+"""What a run is made of: its plan, its step, where it stands, what an epoch showed, and who is told."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..errors import SettingError
 from ..schedules import Schedule
+
+if TYPE_CHECKING:
+    from .history import History
 
 Array = Any
 
@@ -20,6 +23,7 @@ class Epoch:
 
     train_loss was measured batch by batch, while training moved theta, the vector of all parameters; validation_loss
     and validation_accuracy after the epoch. lr: the learning rate of the last step. seconds: without the validation.
+    metrics: numbers that callbacks measured, by name.
     """
 
     epoch: int
@@ -28,30 +32,7 @@ class Epoch:
     validation_accuracy: float | None
     lr: float
     seconds: float
-
-
-@dataclass
-class History:
-    """The epochs of one run. interrupted: Ctrl-C or SIGTERM ended it, the last epoch is not in the list.
-
-    signal: the number of the one that did, or 0. saves, saving: how often the state of the run was saved, and the
-    seconds that this took.
-    """
-
-    epochs: list[Epoch] = field(default_factory=list)
-    examples: int = 0
-    interrupted: bool = False
-    saves: int = 0
-    saving: float = 0.0
-    signal: int = 0
-
-    @property
-    def seconds(self) -> float:
-        return sum(epoch.seconds for epoch in self.epochs)
-
-    @property
-    def images_per_second(self) -> float:
-        return len(self.epochs) * self.examples / self.seconds if self.seconds else 0.0
+    metrics: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -74,14 +55,45 @@ class Position:
     batch_size: int = 0
 
 
+class Stop(Exception):
+    """Raised by a callback, in `batch` or in `epoch`: the run ends there, as it would after its last epoch.
+
+    The sentence of the exception says why, and becomes `History.stopped`. All other callbacks are told first.
+    """
+
+
 class Callback(Protocol):
-    """Told of progress; both methods may do nothing."""
+    """Told of a run. Every method may be left out; a function alone is called with each Epoch.
+
+    Callbacks are told one after the other, in the order in which they were given.
+    """
+
+    def begin(self, model: Any, epochs: int) -> None:
+        """Training by that many epochs in all is about to begin, or to go on. What an earlier run left is dropped."""
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
-        """done of the epoch's examples are trained; loss: the mean of the latest batch that was fetched."""
+        """done of the epoch's examples are trained; loss: the mean of the latest batch that was fetched.
+
+        examples: 0 where nobody knows how many the epoch has.
+        """
+
+    def measure(self) -> dict[str, float]:
+        """Numbers by name that belong to the epoch that ended: they are in its `metrics` when callbacks are told."""
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
+        """An epoch ended. The model is that of this moment, as it is evaluated."""
+
+    def end(self, history: History) -> None:
+        """The run is over: after its last epoch, by Stop, Ctrl-C or SIGTERM, but not by an error."""
+
+    def state(self) -> dict[str, Any]:
+        """What a run that is cut off needs of the callback to go on: JSON values, and arrays, by name.
+
+        It is asked for between two updates. The arrays must not be written later: make new ones.
+        """
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from there; called after `begin`. Arrays are NumPy's, and tuples are lists."""
 
 
 class Step(Protocol):
@@ -105,7 +117,8 @@ class Keeper(Protocol):
 
     def is_due(self, *, epoch_ended: bool) -> bool: ...
 
-    def save(self, position: Position, history: History) -> None: ...
+    def save(self, position: Position, history: History, states: list[dict[str, Any]]) -> None:
+        """states: those of the callbacks that have one."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from ...errors import SettingError
-from ...model.curves import blank
+from ...training.curves import blank
 from .backends import CPU, YARDSTICKS
 from .result import LAYER_LIMIT, Comparison
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..training import Epoch
+from .types import Epoch
 
 
 def blank(size: tuple[float, float]) -> Any:

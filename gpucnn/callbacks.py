@@ -1,0 +1,141 @@
+"""Callbacks of `Model.fit`: objects that are told of a run, measure, keep, and may end it.
+
+`Callback` says which methods there are; all may be left out. `Stop`, raised in `batch` or `epoch`, ends the run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import SettingError
+from .namespace import array_namespace
+from .training.history import History
+from .training.types import Callback, Epoch, Stop
+
+__all__ = ["Callback", "EarlyStopping", "KeepBest", "Stop"]
+
+Array = Any
+SHORT = {"loss": "validation_loss", "accuracy": "validation_accuracy"}
+
+
+@dataclass(eq=False, kw_only=True)
+class KeepBest:
+    """At the end of the run the model gets the parameters, and the layers' running state, of its best epoch.
+
+    watch: what is compared, the name of a number of `Epoch` or of its metrics; "loss" and "accuracy" are those of the
+    validation. The first of equal epochs is the best. larger: whether larger is better; None: unless the name ends in
+    loss or error. best: the best epoch so far, or None; value: what was watched there.
+    """
+
+    watch: str = "validation_loss"
+    larger: bool | None = None
+
+    def begin(self, model: Any, epochs: int) -> None:
+        self._model = model
+        self.best: int | None = None
+        self.value: float | None = None
+        self._vectors: tuple[Array, Array] | None = None
+
+    def epoch(self, epoch: Epoch) -> None:
+        value = self._watched(epoch)
+        if self._is_better(value, self.value):
+            vectors = self._model.theta, self._model.execution.state
+            self._vectors = _copy(vectors[0]), _copy(vectors[1])
+            self.best, self.value = epoch.epoch, value
+
+    def end(self, history: History) -> None:
+        if self._vectors is not None:
+            self._model.theta[...], self._model.execution.state[...] = self._vectors
+            history.kept = self.best
+
+    def state(self) -> dict[str, Any]:
+        arrays = {} if self._vectors is None else {"theta": self._vectors[0], "layers": self._vectors[1]}
+        return {"best": self.best, "value": self.value, **arrays}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.best, self.value = state["best"], state["value"]
+        if "theta" in state:
+            put = self._model.device.put
+            self._vectors = put(state["theta"]), put(state["layers"])
+
+    def check(self, *, held_out: bool) -> None:
+        """Raises SettingError for what no epoch will tell. held_out: whether there is a validation part."""
+        if SHORT.get(self.watch, self.watch) in SHORT.values() and not held_out:
+            raise SettingError(
+                f"{type(self).__name__} watches the validation's {self.watch.removeprefix('validation_')}, and nothing "
+                "is held out; give fit validation=(images, labels), or say --validation 0.1"
+            )
+
+    def _watched(self, epoch: Epoch) -> float:
+        numbers = {**vars(epoch), **epoch.metrics}
+        value = numbers.get(SHORT.get(self.watch, self.watch))
+        if not isinstance(value, (int, float)):
+            known = [*SHORT, *(name for name, number in numbers.items() if isinstance(number, float))]
+            near = difflib.get_close_matches(self.watch, known, 1)
+            raise SettingError(
+                f"{type(self).__name__} watches {self.watch!r}, which the epochs do not tell; "
+                f"{f'did you mean {near[0]}? ' if near else ''}they tell {', '.join(known)}"
+            )
+        return value
+
+    def _is_better(self, value: float, before: float | None, least: float = 0.0) -> bool:
+        """By more than least. NaN is never better."""
+        larger = not self.watch.endswith(("loss", "error")) if self.larger is None else self.larger
+        gain = 0.0 if before is None else (value - before if larger else before - value)
+        return value == value if before is None else gain > least
+
+
+@dataclass(eq=False)
+class EarlyStopping(KeepBest):
+    """Ends the run when `patience` epochs in a row have brought nothing better; `KeepBest` says what better means.
+
+    Prechelt, 1998. min_delta: what a gain must be above to count. keep: "best" gives the model the best epoch's
+    parameters at the end, whatever min_delta is, "last" leaves it those of the last.
+    """
+
+    patience: int = 5
+    min_delta: float = 0.0
+    keep: str = "best"
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.patience, "__index__") or self.patience < 1:
+            raise SettingError(f"EarlyStopping: patience={self.patience!r}: a whole number of at least 1 was expected")
+        if not isinstance(self.min_delta, (int, float)) or not self.min_delta >= 0:
+            raise SettingError(f"EarlyStopping: min_delta={self.min_delta!r}: a number of at least 0 was expected")
+        if self.keep not in ("best", "last"):
+            raise SettingError(f"EarlyStopping: keep={self.keep!r}: best or last was expected")
+
+    def begin(self, model: Any, epochs: int) -> None:
+        super().begin(model, epochs)
+        self._waited = 0
+        self._to_beat: float | None = None
+
+    def epoch(self, epoch: Epoch) -> None:
+        super().epoch(epoch)
+        value = self._watched(epoch)
+        if self._is_better(value, self._to_beat, self.min_delta):
+            self._waited, self._to_beat = 0, value
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            raise Stop(
+                f"{self.watch} has not improved in {self._waited} epoch{'s' * (self._waited > 1)}; the best was epoch "
+                f"{self.best}"
+            )
+
+    def end(self, history: History) -> None:
+        if self.keep == "best":
+            super().end(history)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"waited": self._waited, "to_beat": self._to_beat}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self._waited, self._to_beat = state["waited"], state["to_beat"]
+
+
+def _copy(vector: Array) -> Array:
+    return array_namespace(vector).asarray(vector, copy=True)

@@ -1,0 +1,66 @@
+"""What the epochs of a run showed: numbers, a table, a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SettingError
+from .types import Epoch
+
+
+@dataclass
+class History:
+    """The epochs of one run.
+
+    interrupted: Ctrl-C or SIGTERM ended it, the last epoch is not in the list. signal: the number of the one that did,
+    also of one that came when all was trained, or 0. stopped: why a callback ended the run, or "". kept: the epoch
+    whose parameters the model has, where that was asked for, or None: then it has the last ones.
+    saves, saving: how often the state of the run was saved, and the seconds that this took.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    examples: int = 0
+    interrupted: bool = False
+    saves: int = 0
+    saving: float = 0.0
+    signal: int = 0
+    stopped: str = ""
+    kept: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.epochs) * self.examples / self.seconds if self.seconds else 0.0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A dict for each epoch: what `Epoch` tells, with its metrics by their own names."""
+        return [_row(epoch) for epoch in self.epochs]
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame, the epochs its index. Raises SettingError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError:
+            raise SettingError("to_frame() needs pandas; `pip install pandas`, or use rows()") from None
+        names = [each.name for each in dataclasses.fields(Epoch) if each.name != "metrics"]
+        return pandas.DataFrame(self.rows(), columns=None if self.epochs else names).set_index("epoch")
+
+    def plot(self, path: str | os.PathLike[str], title: str = "") -> None:
+        """Write the learning curves to an image file. Raises SettingError where no epoch has ended."""
+        if not self.epochs:
+            raise SettingError("there is no epoch to plot; train for one first")
+        from .curves import learning_curves
+
+        learning_curves(self.epochs, path, title)
+
+
+def _row(epoch: Epoch) -> dict[str, Any]:
+    row = dataclasses.asdict(epoch)
+    metrics = row.pop("metrics")
+    return row | metrics

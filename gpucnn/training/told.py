@@ -1,0 +1,73 @@
+"""The callbacks of a run as one: all are told in order, any may end the run, and their states belong to a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import SettingError
+from .types import Callback, Epoch, Position, Stop
+
+States = list[dict[str, Any]]
+
+
+class Told:
+    """callbacks: with all methods of `Callback`; `state` is None where one has no state.
+
+    A state that is saved must be that of the same moment as theta. A run may be cut off while some callbacks are told
+    of an epoch and others are not, and it may go back to an earlier update: so states are kept of the moments to which
+    a run goes back.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = callbacks
+        self._kept: dict[tuple[int, int], States] = {}  # by epoch, and how many of its batches are done
+        self._seen: tuple[int, int] | None = None  # what they know of; None: some may, and some not
+
+    def keep(self, position: Position, *, is_oldest: bool = False) -> None:
+        """The run stands there, and all know it. is_oldest: it does not go back beyond that."""
+        self._seen = position.epoch, position.batches
+        if is_oldest:
+            self._kept.clear()
+        self._kept[self._seen] = self._states()
+
+    def states(self, position: Position) -> States:
+        """What belongs to the run where it stands there."""
+        here = position.epoch, position.batches
+        if self._seen == here:
+            return self._states()
+        return self._kept[max(each for each in self._kept if each <= here)]
+
+    def _states(self) -> States:
+        return [dict(each.state()) for each in self.callbacks if each.state is not None]
+
+    def batch(self, position: tuple[int, int], done: int, examples: int, loss: float | None) -> str:
+        """A batch is done. position: the epoch, and how many of its batches are done. -> why the run ends, or ""."""
+        self._seen = position
+        return self._all("batch", position[0], done, examples, loss)
+
+    def measured(self) -> dict[str, float]:
+        """What they measure of the epoch that ended. Raises SettingError for what are no numbers."""
+        self._seen = None
+        found: dict[str, float] = {}
+        for callback in self.callbacks:
+            for name, value in callback.measure().items():
+                try:
+                    found[name] = float(value)
+                except (TypeError, ValueError):
+                    raise SettingError(f"measure gives {value!r} for {name!r}; a number was expected") from None
+        return found
+
+    def epoch(self, epoch: Epoch) -> str:
+        """An epoch ended. -> why the run ends, or ""."""
+        self._seen = None
+        return self._all("epoch", epoch)
+
+    def _all(self, method: str, *told: Any) -> str:
+        why = ""
+        for callback in self.callbacks:
+            try:
+                getattr(callback, method)(*told)
+            except Stop as stop:
+                why = why or str(stop) or "a callback ended the run"
+        return why

@@ -1,0 +1,445 @@
+"""Callbacks: what they are told, how they end a run, what is kept, and that a run that is cut off goes on with them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import gpucnn
+from gpucnn import Model, Network
+from gpucnn.callbacks import EarlyStopping, KeepBest, Stop
+from gpucnn.errors import SettingError, TrainingError
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.model import checkpoint, checkpoints
+from gpucnn.training import Epoch, History, pace
+from tests.layers_of_ones_own import Normalised
+from tests.test_resume import Cut, CutAt, told
+
+NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), Normalised(), MaxPool2D(2), Flatten(), Dense(3)))
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8), RNG.integers(0, 3, 30)
+HELD = RNG.integers(0, 256, (9, 8, 8, 1), dtype=np.uint8), RNG.integers(0, 3, 9)
+VALUES = (4, 2, 3, 1, 5, 2, 0, 7, 7, 7)
+OPTIONS = {"epochs": 12, "batch_size": 7, "lr": 0.02, "validation": HELD}
+
+
+@pytest.fixture(autouse=True)
+def every_step_is_saved(monkeypatch):
+    monkeypatch.setattr(pace.Pace, "RATIO", 0.0)
+    monkeypatch.setattr(checkpoints, "LEAST", 0.0)
+
+
+def model(network=NETWORK, **options):
+    return Model(network, **{"device": "cpu", "threads": 1, **options})
+
+
+class Losses:
+    """Sets what is watched, epoch by epoch: a metric of that name."""
+
+    def __init__(self, *values, name="watched"):
+        self.values, self.name = list(values), name
+
+    def begin(self, model, epochs):
+        self.left = iter(self.values)
+
+    def measure(self):
+        return {self.name: next(self.left)}
+
+
+class Thetas:
+    """Theta and the running state after each epoch."""
+
+    def begin(self, model, epochs):
+        self.model, self.found = model, []
+
+    def epoch(self, epoch):
+        self.found.append((self.model.theta.copy(), self.model.execution.state.copy()))
+
+
+def assert_has(made, vectors):
+    np.testing.assert_array_equal(made.theta, vectors[0])
+    np.testing.assert_array_equal(made.execution.state, vectors[1])
+
+
+def test_callbacks_are_told_in_order():
+    seen = []
+
+    class All:
+        def begin(self, model, epochs):
+            seen.append(("begin", type(model).__name__, epochs))
+
+        def batch(self, epoch, done, examples, loss):
+            seen.append(("batch", epoch, done, examples))
+
+        def measure(self):
+            seen.append("measure")
+            return {"seven": 7}
+
+        def epoch(self, epoch):
+            seen.append(("epoch", epoch.epoch, epoch.metrics))
+
+        def end(self, history):
+            seen.append(("end", len(history.epochs)))
+
+    history = model().fit(IMAGES, LABELS, epochs=1, batch_size=16, callbacks=[All(), seen.append])
+    assert seen == [
+        ("begin", "Model", 1),
+        ("batch", 1, 16, 30),
+        ("batch", 1, 30, 30),
+        "measure",
+        ("epoch", 1, {"seven": 7.0}),
+        history.epochs[0],
+        ("end", 1),
+    ]
+
+
+def test_a_callback_without_one_half_of_its_state_is_refused():
+    class Half:
+        def state(self):
+            return {}
+
+    with pytest.raises(SettingError, match="callback Half has no method load_state"):
+        model().fit(IMAGES, LABELS, callbacks=[Half()])
+
+
+def test_a_measure_that_is_no_number_is_refused():
+    with pytest.raises(SettingError, match="measure gives 'x' for 'watched'; a number was expected"):
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses("x")])
+
+
+def test_a_function_ends_the_run_and_the_others_are_told():
+    def enough(epoch):
+        if epoch.epoch == 2:
+            raise Stop("enough")
+
+    seen = []
+    made, other = model(), model()
+    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=[enough, seen.append])
+    assert (history.stopped, history.interrupted, len(history.epochs), len(seen)) == ("enough", False, 2, 2)
+    other.fit(IMAGES, LABELS, **OPTIONS | {"epochs": 2})
+    assert_has(made, (other.theta, other.execution.state))
+    assert made.trained.position.epoch == 3
+
+
+def test_a_run_that_is_ended_inside_an_epoch_goes_on_there():
+    def enough(epoch, done, examples, loss):
+        if (epoch, done) == (2, 14):
+            raise Stop
+
+    made, whole = model(), model()
+    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=[SimpleNamespace(batch=enough)])
+    assert (history.stopped, len(history.epochs)) == ("a callback ended the run", 1)
+    made.partial_fit(IMAGES, LABELS, batch_size=7, lr=0.02, epochs=2, validation=HELD)
+    whole.fit(IMAGES, LABELS, **OPTIONS | {"epochs": 3})
+    assert_has(made, (whole.theta, whole.execution.state))
+
+
+def test_stop_in_the_last_batch_ends_the_run_behind_the_epoch():
+    def enough(epoch, done, examples, loss):
+        if done == examples:
+            raise Stop("here")
+
+    history = model().fit(IMAGES, LABELS, **OPTIONS, callbacks=[SimpleNamespace(batch=enough)])
+    assert (history.stopped, len(history.epochs)) == ("here", 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "epochs", "kept"),
+    [
+        ([3, 2, 2.5, 2.6, 1], {"patience": 2}, 4, 2),
+        ([3, 2, 2.5, 1, 2, 3], {"patience": 2}, 6, 4),
+        ([3, 2, 2, 2], {"patience": 2}, 4, 2),
+        ([3, 2.9, 2.8, 2.7], {"patience": 3, "min_delta": 0.5}, 4, 4),
+        ([3, 2.9, 2.8, 2.7], {"patience": 3}, 12, 12),
+        ([1, 2, 1, 1], {"patience": 2, "larger": True}, 4, 2),
+        ([math.nan, 2, math.nan, 3], {"patience": 2}, 4, 2),
+        ([math.nan, math.nan], {"patience": 2}, 2, None),
+        ([-math.inf, -math.inf, 5], {"patience": 2}, 3, 1),
+    ],
+)
+def test_early_stopping_waits_and_the_best_epoch_is_kept(values, options, epochs, kept):
+    stopping = EarlyStopping(watch="my error", **options)
+    numbers = values + [values[-1] - k for k in range(1, 12)]
+    seen, made = Thetas(), model()
+    callbacks = [Losses(*numbers, name="my error"), seen]
+    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=callbacks, early_stopping=stopping)
+    assert (len(history.epochs), history.kept) == (epochs, kept)
+    assert_has(made, seen.found[(kept or epochs) - 1])
+    if epochs < 12:
+        assert history.stopped.startswith(f"my error has not improved in {options['patience']} epochs")
+
+
+@pytest.mark.parametrize("watch", ["loss", "accuracy", "validation_loss", "validation_accuracy", "train_loss"])
+def test_what_is_watched(watch):
+    made, seen = model(), Thetas()
+    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=[seen, KeepBest(watch=watch)])
+    name = {"loss": "validation_loss", "accuracy": "validation_accuracy"}.get(watch, watch)
+    values = [getattr(epoch, name) for epoch in history.epochs]
+    best = max(values) if "accuracy" in watch else min(values)
+    assert history.kept == values.index(best) + 1
+    assert_has(made, seen.found[history.kept - 1])
+
+
+def test_keep_and_early_stopping_are_arguments_of_fit():
+    runs = {keep: model() for keep in ("best", "last", None)}
+    found = {keep: each.fit(IMAGES, LABELS, **OPTIONS, keep=keep) for keep, each in runs.items()}
+    losses = [epoch.validation_loss for epoch in found["best"].epochs]
+    assert found["best"].kept == losses.index(min(losses)) + 1 < 12
+    assert found["last"].kept is found[None].kept is None
+    assert runs["best"].evaluate(*HELD)["loss"] == min(losses)
+    np.testing.assert_array_equal(runs["last"].theta, runs[None].theta)
+    stopped = model()
+    history = stopped.fit(IMAGES, LABELS, **OPTIONS, early_stopping=EarlyStopping(1, watch="loss"), keep="last")
+    assert history.kept is None
+    assert history.stopped == f"loss has not improved in 1 epoch; the best was epoch {len(history.epochs) - 1}"
+    assert stopped.evaluate(*HELD)["loss"] == history.epochs[-1].validation_loss
+
+
+def test_nothing_to_go_on_with_is_left_where_another_epoch_is_kept(tmp_path):
+    made = model()
+    made.fit(IMAGES, LABELS, **OPTIONS, keep="best")
+    assert made.trained is None
+    last = model()
+    last.fit(IMAGES, LABELS, **OPTIONS, callbacks=[Losses(*range(12, 0, -1)), KeepBest(watch="watched", larger=False)])
+    assert last.trained.position.epoch == 13
+
+
+def test_an_interrupt_leaves_the_best_epoch():
+    def cut(epoch, done, *_):
+        if (epoch, done) == (4, 14):
+            raise KeyboardInterrupt
+
+    made, seen = model(), Thetas()
+    callbacks = [Losses(2, 1, 3), KeepBest(watch="watched", larger=False), seen, SimpleNamespace(batch=cut)]
+    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=callbacks)
+    assert history.interrupted
+    assert history.kept == 2
+    assert_has(made, seen.found[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"keep": "first"}, "keep='first': best or last was expected"),
+        (
+            {"early_stopping": 5},
+            "early_stopping=5: an EarlyStopping, such as Early.* was expected",
+        ),
+        ({"early_stopping": EarlyStopping}, r"write EarlyStopping\(\)"),
+        ({"keep": "best", "validation": None}, "KeepBest watches the validation's loss, .*; give fit validation="),
+        (
+            {"callbacks": [KeepBest(watch="x")]},
+            "watches 'x', which the epochs do not tell; they tell loss, accuracy, train_loss",
+        ),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(options, sentence):
+    with pytest.raises(SettingError, match=sentence):
+        model().fit(IMAGES, LABELS, **OPTIONS | options)
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"patience": "5"}, {"min_delta": -1}, {"keep": "x"}])
+def test_early_stopping_that_makes_no_sense(options):
+    with pytest.raises(SettingError, match=f"EarlyStopping: {next(iter(options))}=.* was expected"):
+        EarlyStopping(**options)
+
+
+def test_an_object_may_serve_several_runs():
+    stopping = EarlyStopping(2)
+    found = [model().fit(IMAGES, LABELS, **OPTIONS, early_stopping=stopping) for _ in range(2)]
+    assert told(found[0]) == told(found[1])
+    assert found[0].stopped == found[1].stopped != ""
+
+
+def fit(folder=None, cut=None, **options):
+    made, stopping = model(), EarlyStopping(2, watch="watched", larger=False)
+    options = OPTIONS | {"early_stopping": stopping, "resume": folder} | options
+    losses = Counted(*VALUES)
+    history = made.fit(IMAGES, LABELS, callbacks=[losses, *([CutAt(cut)] if cut else [])], **options)
+    return made, history
+
+
+class Counted(Losses):
+    """The same, with a state: a run that goes on takes the values that are left."""
+
+    def begin(self, model, epochs):
+        self.count = 0
+
+    def measure(self):
+        self.count += 1
+        return {"watched": self.values[self.count - 1]}
+
+    def state(self):
+        return {"count": self.count}
+
+    def load_state(self, state):
+        self.count = state["count"]
+
+
+@functools.cache
+def whole():
+    return fit()
+
+
+def assert_same(found):
+    (made, history), (expected, before) = found, whole()
+    assert_has(made, (expected.theta, expected.execution.state))
+    assert told(history) == told(before)
+    assert (history.kept, history.stopped) == (before.kept, before.stopped)
+
+
+def test_the_run_that_is_cut():
+    assert (len(whole()[1].epochs), whole()[1].kept) == (6, 4)
+
+
+@pytest.mark.parametrize("cut", range(1, 31))
+def test_a_run_that_is_cut_stops_at_the_same_epoch_with_the_same_best_bits(tmp_path, cut):
+    with pytest.raises(Cut):
+        fit(tmp_path, cut)
+    assert_same(fit(tmp_path))
+
+
+def test_a_run_that_is_cut_again_and_again(tmp_path):
+    for cut in (4, 1, 6, 2, 9, 5):
+        with pytest.raises(Cut):
+            fit(tmp_path, cut)
+    assert_same(fit(tmp_path))
+
+
+def test_a_run_that_was_ended_stays_so_until_more_epochs_are_asked_for(tmp_path):
+    assert_same(fit(tmp_path))
+    assert_same(fit(tmp_path))
+    with pytest.warns(UserWarning, match="another run"):
+        _, history = fit(tmp_path, epochs=20)
+    assert (len(history.epochs), history.kept) == (9, 7)
+    assert history.stopped == "watched has not improved in 2 epochs; the best was epoch 7"
+
+
+class Breaks:
+    """Fails where it is told of an epoch, before and behind the others."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def epoch(self, epoch):
+        if epoch.epoch == self.number:
+            raise Cut
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 6])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_is_cut_while_callbacks_are_told_of_an_epoch(tmp_path, number, first):
+    losses, stopping = Counted(*VALUES), EarlyStopping(2, watch="watched", larger=False)
+    callbacks = [losses, Breaks(number), stopping] if first else [losses, stopping, Breaks(number)]
+    with pytest.raises(Cut):
+        model().fit(IMAGES, LABELS, **OPTIONS, callbacks=callbacks, resume=tmp_path)
+    assert_same(fit(tmp_path))
+
+
+def test_a_batch_that_fails_goes_back_with_the_callbacks(tmp_path, monkeypatch):
+    """A second Ctrl-C inside an update: the run stands at an earlier one, and the callbacks' states too."""
+    from gpucnn.engine.sharded_step import ShardedStep
+    from gpucnn.training import recovery
+
+    inner = ShardedStep.__call__
+    for steps, every in ((16, 0.0), (17, 1e9)):
+
+        def cut(self, *arguments, steps=steps):
+            losses = inner(self, *arguments)
+            if self.steps == steps:
+                raise KeyboardInterrupt
+            return losses
+
+        folder = tmp_path / str(steps)
+        with monkeypatch.context() as patched:
+            patched.setattr(ShardedStep, "__call__", cut)
+            patched.setattr(recovery, "LEAST", every)
+            patched.setattr(pace.Pace, "RATIO", 100.0 if every else 0.0)
+            assert fit(folder)[1].interrupted
+        assert_same(fit(folder))
+
+
+def test_another_patience_is_another_run(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 20)
+    with pytest.raises(SettingError, match=r"another callbacks EarlySt.*patience=2\) then.*patience=3\) now"):
+        fit(tmp_path, early_stopping=EarlyStopping(3, watch="watched", larger=False))
+    _, history = fit(tmp_path, early_stopping=EarlyStopping(3, watch="watched", larger=False), anyway=True)
+    assert (len(history.epochs), history.kept) == (10, 7)
+
+
+def test_states_of_callbacks_that_no_run_wrote_are_passed_over(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    description, tensors = checkpoint.read(newest)
+    checkpoint.write(newest, description | {"training": description["training"] | {"callbacks": [3]}}, tensors)
+    with pytest.warns(UserWarning, match=r"step-000000008.*the run cannot be read; the run goes on from the state bef"):
+        assert_same(fit(tmp_path))
+
+
+def test_a_loss_that_is_not_finite_leaves_a_state_to_go_on_from(tmp_path):
+    with pytest.raises(TrainingError):
+        fit(tmp_path, lr=1e30)
+    assert list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_signal_in_the_last_batch_is_told():
+    """A loop of partial_fit asks for it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        made, calls = model(), 0
+        last = SimpleNamespace(batch=lambda e, done, n, loss: signal.raise_signal(signal.SIGINT) if done == n else None)
+        for _ in range(3):
+            calls += 1
+            history = made.partial_fit(IMAGES, LABELS, batch_size=16, callbacks=[last])
+            assert not history.interrupted
+            if history.signal:
+                break
+        assert (calls, history.signal, len(history.epochs)) == (1, signal.SIGINT, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_rows_and_pictures_of_a_history(tmp_path):
+    history = model().fit(IMAGES, LABELS, **OPTIONS | {"epochs": 2}, callbacks=[Losses(1, 2)])
+    assert [row["epoch"] for row in history.rows()] == [1, 2]
+    assert [row["watched"] for row in history.rows()] == [1.0, 2.0]
+    assert history.rows()[1]["train_loss"] == history.epochs[1].train_loss
+    json.dumps(history.rows())
+    history.plot(tmp_path / "curves.png", "a title")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    with pytest.raises(SettingError, match="no epoch"):
+        History().plot(tmp_path / "x.png")
+
+
+def test_a_frame_needs_pandas(monkeypatch):
+    history = History(
+        [Epoch(1, 2.0, None, None, 0.1, 3.0, {"f1": 0.5}), Epoch(2, 1.0, 0.5, 0.75, 0.1, 3.0, {"f1": 1.0})]
+    )
+
+    class Frame:
+        def __init__(self, rows, columns=None):
+            self.rows, self.columns = rows, columns
+
+        def set_index(self, name):
+            self.index = name
+            return self
+
+    monkeypatch.setitem(__import__("sys").modules, "pandas", SimpleNamespace(DataFrame=Frame))
+    frame = history.to_frame()
+    assert (frame.rows, frame.index) == (history.rows(), "epoch")
+    assert History().to_frame().columns[:2] == ["epoch", "train_loss"]
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(SettingError, match=r"needs pandas; `pip install pandas`, or use rows\(\)"):
+        history.to_frame()
+
+
+def test_the_public_names():
+    assert gpucnn.callbacks.EarlyStopping is EarlyStopping
