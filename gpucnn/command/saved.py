@@ -18,24 +18,47 @@ def evaluate(
     layers: LayersOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    report: Annotated[
+        bool,
+        Option(
+            "--report",
+            help="Show precision, recall and F1 of each class, and the largest confusions; of labels or numbers, what "
+            "is measured of each.",
+        ),
+    ] = False,
+    out: Annotated[
+        str | None,
+        Option(metavar="DIR", help="With --report, write report.json and, of classes, confusion.png to this folder."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a saved model's accuracy and loss on the test images of a data set."""
+    """Measure a saved model on the test images of a data set: accuracy and loss, or errors of numbers.
+
+    Several labels are right when all of a picture are (accuracy), or one by one (label accuracy).
+    """
     import numpy as np
 
+    from ..metrics import shown
     from ..model import load, runs
+
+    if out is not None and not report:
+        raise GpucnnError("--out is for what --report shows; give both")
 
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
     with arguments.explained(model, _to_check(layers)), quiet:
         loaded = load(model, device=device, layers=layers, threads=threads)
         dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
-        found = loaded.evaluate(dataset.test_images, dataset.test_labels)
+        examples = dataset.test_images, dataset.test_labels
+        whole = loaded.report(*examples) if report else None
+        found = loaded.evaluate(*examples) if whole is None else whole.to_dict()
         _finite(found["loss"], f"{model}: the loss of the images of {dataset.name}")
+    text = arguments.json_text({"data": dataset.name, **found})
+    if whole is not None and out is not None:
+        _write_report(out, text, whole, f"{loaded.name} on {dataset.name}")
     if as_json:
-        print(arguments.json_text({"data": dataset.name, **found}))
+        print(text)
     else:
-        accuracy, loss = 100 * found["accuracy"], found["loss"]
-        print(f"{dataset.name}: accuracy {accuracy:.2f} %, loss {loss:.4f}, {found['examples']:,} images")
+        print(f"{dataset.name}: {shown(found) if whole is None else whole}")
 
 
 def predict(
@@ -52,9 +75,10 @@ def predict(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say which class each picture shows, and how probable that is.
+    """Say which class each picture shows, and how probable that is; or which labels it has, or its numbers.
 
-    Pictures are read as those of the training were: the model's file says how.
+    A label is said where its probability is above 1/2. Pictures are read as those of the training were: the model's
+    file says how.
     """
     from dataclasses import replace
 
@@ -74,16 +98,50 @@ def predict(
     quiet = np.errstate(over="ignore", invalid="ignore")
     with arguments.explained(model, _to_check(layers)), quiet:
         chances = loaded.predict_proba(pictures)
-        _finite(chances.sum(), f"{model}: a probability")
-    rows = [
-        {"file": file, "label": loaded.class_names[k], "probability": float(p[k])}
-        for file, p, k in zip(images, chances, chances.argmax(axis=1))
-    ]
+        _finite(chances.sum(), f"{model}: a probability or number")
+    rows = [{"file": file, **_answer(loaded, numbers)} for file, numbers in zip(images, chances)]
     if as_json:
         print(arguments.json_text(rows))
     else:
         for row in rows:
-            print(f"{printable(str(row['file']))}: {row['label']} ({100 * row['probability']:.1f} %)")
+            print(f"{printable(str(row['file']))}: {_said(row)}")
+
+
+def _answer(model: Any, numbers: Any) -> dict[str, Any]:
+    """What a model says of one picture. numbers (K,): probabilities, or the numbers themselves."""
+    from ..losses import CLASSIFICATION, MULTI_LABEL, kind
+
+    named = {name: float(each) for name, each in zip(model.class_names, numbers)}
+    if kind(model.loss) == CLASSIFICATION:
+        k = int(numbers.argmax())
+        return {"label": model.class_names[k], "probability": float(numbers[k])}
+    if kind(model.loss) == MULTI_LABEL:
+        return {"labels": [name for name, each in named.items() if each > 0.5], "probabilities": named}
+    return {"numbers": named}
+
+
+def _said(answer: dict[str, Any]) -> str:
+    if "label" in answer:
+        return f"{answer['label']} ({100 * answer['probability']:.1f} %)"
+    if "numbers" in answer:
+        return ", ".join(f"{name} {each:.4g}" for name, each in answer["numbers"].items())
+    chances = answer["probabilities"]
+    return ", ".join(f"{name} ({100 * chances[name]:.1f} %)" for name in answer["labels"]) or "no label"
+
+
+def _write_report(folder: str, text: str, report: Any, title: str) -> None:
+    """Leave report.json and, of classes, confusion.png in the folder."""
+    from pathlib import Path
+
+    from ..report.confusion import draw
+
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "report.json").write_text(text + "\n", encoding="utf-8")
+        if report.confusion is not None:
+            draw(report.confusion, list(report.rows), Path(folder, "confusion.png"), title)
+    except OSError as error:
+        raise GpucnnError(f"{folder}: the report cannot be written there: {error.strerror or error}") from None
 
 
 def verify(model: ModelArgument, as_json: JsonOption = False) -> None:

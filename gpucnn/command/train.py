@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from typer import Context, Exit, Option, echo
 
+from ..losses import NAMED
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
 from . import arguments
@@ -55,6 +56,26 @@ def train(
     ] = None,
     schedule: Annotated[
         str | None, one_of(SCHEDULES, "by default the recipe's", "How the learning rate changes from update to update.")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        one_of(
+            NAMED,
+            "by default the network's",
+            "What training makes small. softmax, binary, focal and hinge are for classes, multi-label for pictures to "
+            "which several labels may belong, mse and huber for numbers.",
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        Option(callback=part, help="Share this part of each picture, such as 0.1, among all classes."),
+    ] = None,
+    class_weights: Annotated[
+        str | None,
+        Option(
+            metavar="balanced|W,W,...",
+            help="How much each class counts in the loss; balanced: all alike, however many pictures they have.",
+        ),
     ] = None,
     validation: Annotated[
         float | None,
@@ -180,6 +201,9 @@ def train(
         patience,
         keep,
         watch,
+        loss=loss,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
     )
     settings.keeping()
     arguments.check_resumed(context, resume, anyway=anyway)
@@ -239,8 +263,10 @@ def train(
 
 
 def _result_line(result: Any, dataset: Any) -> str:
-    accuracy, loss = 100 * result["test_accuracy"], result["test_loss"]
-    return f"test accuracy {accuracy:.2f} %, loss {loss:.4f}, on {len(dataset.test_labels):,} images"
+    from ..metrics import shown
+
+    found = {name.removeprefix("test_"): value for name, value in result.items() if name.startswith("test_")}
+    return f"test {shown(found)}, on {len(dataset.test_labels):,} images"
 
 
 def _device_line(asked: str, model: Any) -> str:

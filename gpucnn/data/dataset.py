@@ -1,4 +1,4 @@
-"""A data set in memory: pictures as uint8, labels as int64, checked once when it is made."""
+"""A data set in memory: pictures as uint8 with labels or numbers, checked once when it is made."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, printable
 from .preprocessing import Preprocessing
-from .split import permutation, stratified_split
+from .split import permutation, plain_split, stratified_split
 from .summary import summary
+from .targets import Labels, check_width, checked_targets
 
 Images = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 MOST_CLASSES = 100_000
 
 
@@ -31,10 +31,11 @@ class Part(NamedTuple):
 class Dataset:
     """Training and test pictures (N, H, W, C) uint8 with labels (N,) in 0..len(class_names)-1.
 
-    `preprocessing` says how picture files become such images, None if they cannot. Labels of any integer type are
-    taken and kept as int64. validation: images and labels beside them, or None where they are to be taken from the
-    training part. notes: sentences about what was left out or assumed when it was read. DataError, naming the data set
-    and the array, for everything that does not fit.
+    In place of labels there may be rows (N, K) with a name for each of K: of 0 and 1, uint8, where several labels may
+    hold, or of numbers, floats. Labels of any integer type are taken and kept as int64. `preprocessing` says how
+    picture files become such images, None if they cannot. validation: images and labels beside them, or None where
+    they are to be taken from the training part. notes: sentences about what was left out or assumed when it was read.
+    DataError, naming the data set and the array, for everything that does not fit.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", checked_names(self.class_names, self.name))
-        if len(self.class_names) < 2:
+        if self.is_classified and len(self.class_names) < 2:
             raise DataError(
                 f"{self.name}: only one class ({', '.join(self.class_names) or 'none'}); "
                 "a classifier needs at least two, add examples of another"
@@ -57,12 +58,12 @@ class Dataset:
         for part in ("train", "test"):
             where = f"{self.name}: {part}"
             images = checked_images(getattr(self, f"{part}_images"), f"{where}_images")
-            labels = checked_labels(getattr(self, f"{part}_labels"), f"{where}_labels")
+            labels = checked_targets(getattr(self, f"{part}_labels"), f"{where}_labels")
             check_pair(images, labels, len(self.class_names), where)
             object.__setattr__(self, f"{part}_labels", labels)
         if self.validation is not None:
             where, (images, labels) = f"{self.name}: validation", self.validation
-            pair = checked_images(images, f"{where} images"), checked_labels(labels, f"{where} labels")
+            pair = checked_images(images, f"{where} images"), checked_targets(labels, f"{where} labels")
             check_pair(*pair, len(self.class_names), where)
             object.__setattr__(self, "validation", pair)
             if images.shape[1:] != self.train_images.shape[1:]:
@@ -75,7 +76,10 @@ class Dataset:
                 f"{self.name}: test_images have shape {self.test_images.shape[1:]}, train_images "
                 f"{self.train_images.shape[1:]}; give both the same height, width and channels"
             )
-        if self.train_labels.min() == self.train_labels.max():
+        kinds = [each.ndim for each in (self.train_labels, self.test_labels, *(self.validation or [])[1:])]
+        if len(set(kinds)) > 1:
+            raise DataError(f"{self.name}: one part has a label for each picture, another one rows; give both the same")
+        if self.is_classified and self.train_labels.min() == self.train_labels.max():
             raise DataError(
                 f"{self.name}: train_labels hold only one class ({self.class_names[self.train_labels[0]]}); "
                 "a classifier needs at least two, add examples of another"
@@ -85,11 +89,16 @@ class Dataset:
     def of_parts(
         cls, name: str, parts: Sequence[Part], names: Sequence[str] | None = None, how: Preprocessing | None = None
     ) -> Dataset:
-        """The data set of a training and a test part or, where there is one part, with a stratified fifth as the test.
+        """The data set of a training and a test part or, where there is one part, with a fifth as the test, which is
+        stratified where there are classes.
 
-        names: those of the classes; by default 0, 1, ... to the largest label. how: picture files become such images;
-        by default in the shape of these. DataError, with a part's place, for what does not belong together.
+        names: those of the classes, or of what is in a row; by default 0, 1, ... to the largest label. how: picture
+        files become such images; by default in the shape of these. DataError, with a part's place, for what does not
+        belong together.
         """
+        rows = [part.labels for part in parts if part.labels.ndim == 2]
+        if rows:
+            names = [str(k) for k in range(rows[0].shape[1])] if names is None else names
         most = max(int(part.labels.max(initial=0)) for part in parts)
         if names is None and most >= MOST_CLASSES:
             raise DataError(f"{name}: the largest label is {most}; number the classes 0, 1, 2, ... without gaps")
@@ -104,15 +113,28 @@ class Dataset:
         arrays = [(part.images, part.labels) for part in parts]
         if len(parts) == 1:
             ((images, labels),) = arrays
-            arrays = [(images[chosen], labels[chosen]) for chosen in stratified_split(labels, name, names)]
+            split = plain_split(len(labels), name) if rows else stratified_split(labels, name, names)
+            arrays = [(images[chosen], labels[chosen]) for chosen in split]
         return cls(name, *arrays[0], *arrays[1], tuple(names), how or Preprocessing.of_arrays(parts[0].images.shape))
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
         return (
             f"Dataset({self.name!r}: {len(self.train_labels)} training and {len(self.test_labels)} test pictures "
-            f"of {height}x{width}x{channels}, {len(self.class_names)} classes)"
+            f"of {height}x{width}x{channels}, {len(self.class_names)} {self.what})"
         )
+
+    @property
+    def is_classified(self) -> bool:
+        """Whether each picture has a class."""
+        return np.ndim(self.train_labels) == 1
+
+    @property
+    def what(self) -> str:
+        """What class_names are names of."""
+        if self.is_classified:
+            return "classes"
+        return "numbers" if self.train_labels.dtype.kind == "f" else "labels"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -125,7 +147,7 @@ class Dataset:
         return summary(self)
 
     def select_classes(self, labels: Sequence[int]) -> Dataset:
-        """The data set of these classes only, relabelled 0..len(labels)-1 in the order given.
+        """The data set of these classes only, relabelled 0..len(labels)-1 in the order given; or of these of a row.
 
         DataError for a class that is unknown or repeated, or if fewer than two are named.
         """
@@ -144,6 +166,8 @@ class Dataset:
         names = tuple(self.class_names[label] for label in chosen)
 
         def kept(images: Images, old: Labels) -> tuple[Images, Labels]:
+            if old.ndim == 2:
+                return images, np.ascontiguousarray(old[:, chosen])
             new = table[old]
             return images[new >= 0], new[new >= 0]
 
@@ -214,18 +238,6 @@ def check_range(images: Any, where: str) -> None:
         )
 
 
-def checked_labels(labels: Any, where: str) -> Labels:
-    """`labels` as int64 (N,); DataError if they are not one integer per example."""
-    array = np.asarray(labels)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DataError(
-            f"{where}: found {array.dtype} {array.shape}, one integer per picture, shape (N,), was expected; "
-            "turn one-hot rows into labels with argmax(axis=1), floats with astype(int), and names with "
-            "numpy.unique(names, return_inverse=True)"
-        )
-    return array.astype(np.int64, copy=False)
-
-
 def check_counts(images: Images, labels: Any, where: object) -> None:
     """DataError unless there is one label for every picture."""
     if len(images) != len(labels):
@@ -236,9 +248,12 @@ def check_counts(images: Images, labels: Any, where: object) -> None:
 
 
 def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None:
-    """DataError unless there is one label in 0..classes-1 for every picture."""
+    """DataError unless there is one label in 0..classes-1, or a row of so many, for every picture."""
     check_counts(images, labels, where)
-    check_range_of_labels(labels, classes, where)
+    if labels.ndim == 2:
+        check_width(labels, classes, where)
+    else:
+        check_range_of_labels(labels, classes, where)
 
 
 def check_range_of_labels(labels: Labels, classes: int, where: str) -> None:

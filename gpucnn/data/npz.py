@@ -11,8 +11,9 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from ..errors import DataError
-from .dataset import MOST_CLASSES, Dataset, Images, Labels, Part, check_range, checked_images, checked_labels
+from .dataset import MOST_CLASSES, Dataset, Images, Part, check_range, checked_images
 from .files import CHUNK, check_limit, parsing, refuse_web_page
+from .targets import checked_targets
 
 REMEDY = "write it again with numpy.savez of plain arrays"
 SCHEMES = (
@@ -25,8 +26,9 @@ SCHEMES = (
 def read_npz(path: Path) -> Dataset:
     """The data set of an .npz file with the arrays of one of SCHEMES and, if wanted, class_names.
 
-    Images are uint8 or floats in 0..1, (N, H, W) or (N, H, W, C); labels are integers, (N,) or (N, 1).
-    With images and labels alone, a stratified fifth becomes the test part. Nothing pickled is ever opened.
+    Images are uint8 or floats in 0..1, (N, H, W) or (N, H, W, C); labels are integers, (N,) or (N, 1), or rows (N, K):
+    0 and 1 where several labels may hold, floats where they are numbers to be predicted. class_names then has K names.
+    With images and labels alone, a fifth becomes the test part, stratified by class. Nothing pickled is ever opened.
     DataError naming the file and the key for everything else.
     """
     arrays = read_arrays(path)
@@ -112,9 +114,10 @@ def bytes_of(array: Any) -> Images:
     return made
 
 
-def as_labels(array: Any, where: str) -> Labels:
-    """(N,) or, as Keras stores CIFAR-10, (N, 1) integers -> int64 (N,)."""
-    return checked_labels(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, where)
+def as_labels(array: Any, where: str) -> Any:
+    """(N,) or, as Keras stores CIFAR-10, (N, 1) integers -> int64 (N,); rows (N, K) as `checked_targets` has them."""
+    is_column = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iu"
+    return checked_targets(array[:, 0] if is_column else array, where)
 
 
 def class_names(array: Any, path: Path) -> list[str] | None:

@@ -21,6 +21,14 @@ def permutation(count: int, seed: int) -> NDArray[np.int64]:
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)
 
 
+def plain_split(count: int, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices (train, test): a fifth of `count` examples for the test; as `stratified_split` without classes."""
+    if count < 2:
+        raise DataError(f"{where}: {count} example, at least 2 are needed to split it into train and test; add some")
+    order, tested = permutation(count, SPLIT_SEED), max(1, round(TEST_FRACTION * count))
+    return order[tested:], order[:tested]
+
+
 def stratified_split(
     labels: NDArray[np.int64], where: str, class_names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,14 +16,13 @@ MOST = 20  # classes that are listed one by one
 
 def summary(dataset: Dataset) -> str:
     """Size, classes with their pictures in each part, and what was left out or assumed."""
-    height, width, channels = dataset.input_shape
     parts = {"training": dataset.train_labels, "test": dataset.test_labels}
     if dataset.validation is not None:
         parts = {"training": parts["training"], "validation": dataset.validation[1], "test": parts["test"]}
+    if not dataset.is_classified:
+        return _of_rows(dataset, parts)
     counts = {part: np.bincount(labels, minlength=len(dataset.class_names)) for part, labels in parts.items()}
-    total = ", ".join(f"{len(labels):,} {part}" for part, labels in parts.items())
-    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-    lines = [f"{dataset.name}: {total} pictures of {height}x{width} ({kind}), {len(dataset.class_names)} classes"]
+    lines = [_size(dataset, parts)]
     names = [printable(name) for name in dataset.class_names]
     if len(names) <= MOST:
         wide = max(map(len, [*names, "class"]))
@@ -37,3 +36,27 @@ def summary(dataset: Dataset) -> str:
             f"{counts['training'][most]:,} ({names[most]})"
         )
     return "\n".join([*lines, *map(printable, dataset.notes)])
+
+
+def _size(dataset: Dataset, parts: dict[str, Any]) -> str:
+    height, width, channels = dataset.input_shape
+    total = ", ".join(f"{len(labels):,} {part}" for part, labels in parts.items())
+    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    return f"{dataset.name}: {total} pictures of {height}x{width} ({kind}), {len(dataset.class_names)} {dataset.what}"
+
+
+def _of_rows(dataset: Dataset, parts: dict[str, Any]) -> str:
+    """Of labels, in how many pictures each holds; of numbers, mean and standard deviation in the training part."""
+    names = [printable(name) for name in dataset.class_names]
+    lines, train = [_size(dataset, parts)], parts["training"]
+    if dataset.what == "labels":
+        counts = {part: rows.sum(axis=0, dtype=np.int64) for part, rows in parts.items()}
+        lines += [
+            f"{name}: in " + ", ".join(f"{counts[part][k]:,} {part}" for part in parts) + " pictures"
+            for k, name in enumerate(names[:MOST])
+        ]
+    else:
+        means, deviations = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+        lines += [f"{name}: {means[k]:.4g} +- {deviations[k]:.4g} in training" for k, name in enumerate(names[:MOST])]
+    more = [f"and {len(names) - MOST} more"] if len(names) > MOST else []
+    return "\n".join([*lines, *more, *map(printable, dataset.notes)])

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import check_counts, check_range, check_range_of_labels, checked_labels
+from ..data.dataset import check_counts, check_range, check_range_of_labels
+from ..data.targets import checked_labels
 from ..errors import DataError
 from ..losses import CLASSIFICATION, REGRESSION, kind
 

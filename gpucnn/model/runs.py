@@ -29,6 +29,7 @@ from ..workers import default_threads, helpers
 from . import Model, checkpoint
 from .fitting import digest
 from .folder import CURVES, METRICS, MODEL
+from .objective import objective
 from .recorder import Recorder, without
 
 
@@ -52,6 +53,9 @@ class Settings:
     patience: int | None = None
     keep: str | None = None
     watch: str | None = None
+    loss: str | None = None
+    label_smoothing: float | None = None
+    class_weights: str | None = None
 
     def keeping(self) -> list[KeepBest]:
         """The callbacks that patience, keep and watch ask for. Raises SettingError where nothing is watched."""
@@ -113,7 +117,7 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
         ) from None
     return Model(
         network,
-        loss=entry.loss,
+        loss=objective(entry.loss, settings.loss, settings.label_smoothing, settings.class_weights, dataset),
         device=settings.device,
         seed=settings.seed,
         class_names=dataset.class_names,
@@ -213,6 +217,9 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "optimizer": settings.optimizer,
         "lr": float(chosen.lr),
         "schedule": chosen.schedule,
+        "loss": settings.loss,
+        "label_smoothing": settings.label_smoothing,
+        "class_weights": settings.class_weights,
         "validation": float(chosen.validation),
         "augment": None if changed is None else changed.text(),
         "threads": model.threads if model.device.kind == "cpu" else None,
@@ -240,7 +247,7 @@ def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, 
 
 
 def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
-    """What `gpucnn train --json` prints: the seconds of training, and the loss and accuracy on the test images.
+    """What `gpucnn train --json` prints: the seconds of training, and the loss and metrics on the test images.
 
     Raises TrainingError when the loss is not finite.
     """
@@ -260,8 +267,7 @@ def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict
         "stopped": history.stopped or None,
         "kept_epoch": history.kept,
         "train_loss": history.epochs[-1].train_loss if history.epochs else None,
-        "test_loss": found["loss"],
-        "test_accuracy": found["accuracy"],
+        **{f"test_{name}": value for name, value in found.items() if name != "examples"},
         "seconds": history.seconds,
         "images_per_second": history.images_per_second,
         "model": str(path / MODEL),

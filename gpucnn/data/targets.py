@@ -1,0 +1,56 @@
+"""What may stand beside pictures: a class for each, several labels that may hold, or numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+
+Labels = NDArray[np.int64]
+
+
+def checked_labels(labels: Any, where: str) -> Labels:
+    """`labels` as int64 (N,); DataError if they are not one integer per example."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise DataError(
+            f"{where}: found {array.dtype} {array.shape}, one integer per picture, shape (N,), was expected; "
+            "turn one-hot rows into labels with argmax(axis=1), floats with astype(int), and names with "
+            "numpy.unique(names, return_inverse=True); several labels are rows of 0 and 1, (N, K), and numbers to be "
+            "predicted floats (N, K), such as (N, 1)"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def checked_targets(targets: Any, where: str) -> NDArray[Any]:
+    """Labels as int64 (N,), several labels as uint8 (N, K) of 0 and 1, or numbers as floats (N, K). DataError.
+
+    Rows of 0 and 1 with one 1 in each are refused: they say one class, in another way.
+    """
+    array = np.asarray(targets)
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
+        return checked_labels(array, where)
+    if not np.isfinite(array).all():
+        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
+    is_binary = bool(((array == 0) | (array == 1)).all())
+    is_one_hot = is_binary and array.shape[1] > 1 and bool((array.sum(axis=1) == 1).all())
+    if is_one_hot or not (is_binary or array.dtype.kind == "f"):
+        return checked_labels(array, where)
+    return array if array.dtype.kind == "f" else array.astype(np.uint8)
+
+
+def outputs_of(targets: NDArray[Any]) -> int | None:
+    """How many labels or numbers each example has; None where it has a class."""
+    return None if targets.ndim == 1 else targets.shape[1]
+
+
+def check_width(targets: NDArray[Any], names: int, where: str) -> None:
+    """DataError unless rows (N, K) have a name for each of the K."""
+    if targets.ndim == 2 and targets.shape[1] != names:
+        raise DataError(
+            f"{where}: {targets.shape[1]} labels or numbers for each picture, and {names} names for them; give one for "
+            "each"
+        )

@@ -1,0 +1,292 @@
+"""The command on classes, several labels and numbers: train --loss, evaluate --report, predict."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gpucnn
+from gpucnn import command as cli
+from gpucnn import data
+from gpucnn.errors import DataError
+from gpucnn.losses import FocalLoss, Huber, MeanSquaredError, MultiLabelCrossEntropy, SoftmaxCrossEntropy, balanced
+
+FAST = ("--device", "cpu", "--threads", "1", "--batch-size", "8", "--lr", "0.01")
+NET = "softmax-regression"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Three data sets of the same pictures, bright on the left, on the right, or above by chance."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    flags = rng.integers(0, 2, (120, 3), dtype=np.uint8)
+    images = rng.integers(0, 40, (120, 8, 8), dtype=np.uint8)
+    for k, part in enumerate((np.s_[:, :, :4], np.s_[:, :, 4:], np.s_[:, :4])):
+        images[part] += (100 * flags[:, k]).astype(np.uint8)[:, None, None]
+    labels, numbers = np.argmax([*flags.T[:2], flags[:, 0] < 2], axis=0), flags @ [[1.0, 0], [0, 2], [3, -1]] + 5
+    np.savez("classes.npz", images=images, labels=labels, class_names=["a", "b", "c"])
+    np.savez("flags.npz", images=images, labels=flags, class_names=["left", "right", "above"])
+    np.savez("numbers.npz", images=images, labels=numbers.astype("float32"), class_names=["x", "y"])
+
+
+@pytest.fixture
+def gpucnn_(monkeypatch, capsys):
+    """gpucnn_(...) -> exit status, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["gpucnn", *map(str, arguments)])
+        status = cli.main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def trained(gpucnn_, *arguments, epochs=3, out="run"):
+    status, text, said = gpucnn_("train", NET, *FAST, "--epochs", epochs, "--out", out, "--json", *arguments)
+    assert status == 0, said
+    return json.loads(text), gpucnn.load(Path(out, "model.safetensors"), device="cpu", threads=1)
+
+
+def picture(name):
+    Image.fromarray(np.where(np.arange(8) < 4, 120, 20).astype(np.uint8) * np.ones((8, 1), np.uint8)).save(name)
+    return name
+
+
+# Data sets
+
+
+def test_rows_of_a_file_are_labels_or_numbers():
+    flags, numbers = data.load("flags.npz"), data.load("numbers.npz")
+    assert (flags.train_labels.dtype, flags.train_labels.shape) == (np.uint8, (96, 3))
+    assert (numbers.train_labels.dtype, numbers.test_labels.shape) == (np.float32, (24, 2))
+    assert repr(flags).endswith("96 training and 24 test pictures of 8x8x1, 3 labels)")
+    assert repr(numbers).endswith("2 numbers)")
+    assert not flags.is_classified
+    assert "left: in " in flags.summary()
+    assert "x: " in numbers.summary()
+    images = np.concatenate([flags.train_images, flags.test_images])
+    assert len(np.unique(images, axis=0)) == len(np.unique(np.load("flags.npz")["images"], axis=0))
+    chosen = flags.select_classes([2, 0])
+    assert chosen.class_names == ("above", "left")
+    np.testing.assert_array_equal(chosen.train_labels, flags.train_labels[:, [2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.eye(3)[np.arange(120) % 3], r"found float64 \(120, 3\).*argmax"),
+        (np.full((120, 3), 2), r"found int64 \(120, 3\), one integer per picture"),
+        (np.full((120, 3), np.nan), "holds NaN or infinite values"),
+        (np.full((120, 2), 0.5), "2 labels or numbers for each picture, and 3 names for them"),
+        (np.full((119, 3), 0.5), "120 pictures but 119 labels"),
+        (np.zeros((120, 3, 1)), r"found float64 \(120, 3, 1\)"),
+        (np.zeros(120), r"found float64 \(120,\).*floats \(N, K\), such as \(N, 1\)"),
+    ],
+)
+def test_rows_that_mean_nothing(labels, says):
+    np.savez("own.npz", images=np.zeros((120, 8, 8), np.uint8), labels=labels, class_names=["a", "b", "c"])
+    with pytest.raises(DataError, match=says):
+        data.load("own.npz")
+
+
+def test_parts_of_two_kinds():
+    images = np.zeros((4, 8, 8), np.uint8)
+    np.savez("own.npz", x_train=images, y_train=np.array([0, 1, 0, 1]), x_test=images, y_test=np.full((4, 2), 0.5))
+    with pytest.raises(DataError, match="one part has a label for each picture, another one rows"):
+        data.load("own.npz")
+
+
+# Several labels
+
+
+def test_several_labels(gpucnn_):
+    found, model = trained(gpucnn_, "--data", "flags.npz", "--loss", "multi-label", epochs=60)
+    assert model.loss == MultiLabelCrossEntropy()
+    assert {"test_loss", "test_accuracy", "test_label_accuracy"} < set(found)
+    assert found["test_label_accuracy"] > 0.9
+    status, text, _ = gpucnn_("evaluate", "run/model.safetensors", "--data", "flags.npz")
+    assert (status, text.split(":")[0]) == (0, "flags")
+    assert f"label accuracy {100 * found['test_label_accuracy']:.2f} %, loss {found['test_loss']:.4f}, 24" in text
+    status, text, _ = gpucnn_("predict", "run/model.safetensors", picture("left.png"), "--json")
+    (row,) = json.loads(text)
+    assert row["labels"] == ["left"]
+    assert set(row["probabilities"]) == {"left", "right", "above"}
+    status, text, _ = gpucnn_("predict", "run/model.safetensors", "left.png")
+    assert text == f"left.png: left ({100 * row['probabilities']['left']:.1f} %)\n"
+    Image.fromarray(np.full((8, 8), 20, np.uint8)).save("dark.png")
+    assert gpucnn_("predict", "run/model.safetensors", "dark.png")[1] == "dark.png: no label\n"
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(("name", "loss"), [("mse", MeanSquaredError()), ("huber", Huber())])
+def test_numbers(gpucnn_, name, loss):
+    found, model = trained(gpucnn_, "--data", "numbers.npz", "--loss", name, "--validation", 0.2, epochs=150)
+    assert model.loss == loss
+    assert found["test_r2"] > 0.8
+    assert {name for name in found if name.startswith("test_")} == {
+        "test_loss",
+        "test_mean_absolute_error",
+        "test_mean_squared_error",
+        "test_r2",
+    }
+    assert Path("run/curves.png").exists()
+    status, text, _ = gpucnn_("evaluate", "run/model.safetensors", "--data", "numbers.npz")
+    assert status == 0
+    assert text.startswith("numbers: mean absolute error ")
+    assert f"R^2 {found['test_r2']:.4g}, loss {found['test_loss']:.4f}, 24 images" in text
+    assert json.loads(gpucnn_("predict", "run/model.safetensors", picture("left.png"), "--json")[1])[0].keys() == {
+        "file",
+        "numbers",
+    }
+    assert gpucnn_("predict", "run/model.safetensors", "left.png")[1].startswith("left.png: x ")
+
+
+def test_the_last_line_of_a_training_says_errors(gpucnn_):
+    status, text, said = gpucnn_("train", NET, *FAST, "--epochs", 1, "--data", "numbers.npz", "--loss", "mse")
+    assert status == 0
+    assert text.startswith("test mean absolute error ")
+    assert text.splitlines()[0].endswith(", on 24 images")
+    assert "2 numbers" in said
+
+
+# Classes
+
+
+def test_label_smoothing_and_class_weights_are_in_the_file_and_the_settings(gpucnn_):
+    options = ("--data", "classes.npz", "--label-smoothing", "0.1", "--class-weights", "balanced")
+    _, model = trained(gpucnn_, *options)
+    weights = balanced(data.load("classes.npz").train_labels, 3)
+    assert model.loss == SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=weights)
+    settings = tomllib.loads(Path("run/run.toml").read_text())
+    assert settings["label_smoothing"] == 0.1
+    assert settings["class_weights"] == "balanced"
+    assert "loss" not in settings
+    _, again = trained(gpucnn_, "--config", "run/run.toml", out="again")
+    np.testing.assert_array_equal(again.theta, model.theta)
+    _, plain = trained(gpucnn_, "--data", "classes.npz", out="plain")
+    assert plain.loss == SoftmaxCrossEntropy()
+    assert not np.array_equal(plain.theta, model.theta)
+
+
+def test_losses_by_name(gpucnn_):
+    _, model = trained(gpucnn_, "--data", "classes.npz", "--loss", "focal", "--class-weights", "1,2,0.5")
+    assert model.loss == FocalLoss(alpha=(1, 2, 0.5))
+    for name in ("binary", "hinge"):
+        found, _ = trained(gpucnn_, "--data", "classes.npz", "--loss", name, out=name)
+        assert found["test_accuracy"] > 0.3
+        assert tomllib.loads(Path(name, "run.toml").read_text())["loss"] == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("--loss", "softmx"), 2, "did you mean softmax? choose one of softmax, binary, multi-label, focal, hinge"),
+        (("--loss", "mse"), 1, "--loss mse takes rows of labels or numbers, and classes has a class for each"),
+        (("--data", "flags.npz"), 1, "flags has labels for each picture, and no classes; say --loss multi-label"),
+        (("--data", "numbers.npz"), 1, "numbers has numbers for each picture, and no classes; say --loss mse or huber"),
+        (("--data", "numbers.npz", "--loss", "multi-label"), 1, "parts in 0..1 were expected"),
+        (("--data", "flags.npz", "--loss", "softmax"), 1, "flags has labels for each picture, and no classes; say"),
+        (("--label-smoothing", "1"), 2, "0, or a part of 1 such as 0.1, was expected"),
+        (
+            ("--loss", "hinge", "--label-smoothing", "0.1"),
+            1,
+            "--label-smoothing belongs to the loss softmax, Hinge",
+        ),
+        (("--loss", "binary", "--class-weights", "1,1,1"), 1, "--class-weights belong to the losses softmax and focal"),
+        (
+            ("--class-weights", "1,2"),
+            1,
+            "balanced, or 3 numbers of at least 0 with commas between, one for each of a",
+        ),
+        (("--class-weights", "1,2,heavy"), 1, "--class-weights 1,2,heavy: balanced, or 3 numbers"),
+        (("--class-weights", "1,2,-3"), 1, "--class-weights 1,2,-3"),
+    ],
+)
+def test_what_does_not_belong_together(gpucnn_, arguments, status, says):
+    data_of = () if "--data" in arguments else ("--data", "classes.npz")
+    found, out, said = gpucnn_("train", NET, *FAST, "--epochs", 1, *data_of, *arguments)
+    assert (found, out) == (status, "")
+    assert says in " ".join(said.replace("│", " ").split())
+
+
+def test_soft_targets_from_a_file(gpucnn_):
+    contents = dict(np.load("classes.npz"))
+    contents["labels"] = (0.8 * np.eye(3)[contents["labels"]] + 0.2 / 3).astype("float32")
+    np.savez("soft.npz", **contents)
+    found, model = trained(gpucnn_, "--data", "soft.npz", "--loss", "softmax", epochs=20)
+    assert model.loss == SoftmaxCrossEntropy()
+    assert found["test_accuracy"] > 0.5
+
+
+# Reports
+
+
+def test_a_report_of_classes(gpucnn_):
+    trained(gpucnn_, "--data", "classes.npz")
+    arguments = ("evaluate", "run/model.safetensors", "--data", "classes.npz", "--report")
+    status, text, _ = gpucnn_(*arguments)
+    assert status == 0
+    assert text.startswith("classes: accuracy ")
+    for part in ("precision", "recall", "f1", "support", "macro average", "weighted average"):
+        assert part in text
+    status, text, _ = gpucnn_(*arguments, "--json", "--out", "report")
+    found = json.loads(text)
+    assert np.sum(found["confusion"]) == found["examples"]
+    assert set(found["rows"]) == {"a", "b", "c"}
+    assert json.loads(Path("report/report.json").read_text()) == found
+    assert Image.open("report/confusion.png").size[0] > 300
+    assert json.loads(gpucnn_(*arguments[:-1], "--json")[1]) == {
+        name: found[name] for name in ("data", "loss", "accuracy", "examples")
+    }
+
+
+@pytest.mark.parametrize(("source", "loss"), [("flags", "multi-label"), ("numbers", "mse")])
+def test_a_report_of_rows(gpucnn_, source, loss):
+    trained(gpucnn_, "--data", f"{source}.npz", "--loss", loss)
+    report = ("evaluate", "run/model.safetensors", "--data", f"{source}.npz", "--report", "--out", "report")
+    status, text, _ = gpucnn_(*report)
+    assert status == 0
+    assert ("micro average" if source == "flags" else "mean absolute error") in text
+    assert Path("report/report.json").exists()
+    assert not Path("report/confusion.png").exists()
+
+
+def test_a_report_where_nothing_can_be_written(gpucnn_):
+    trained(gpucnn_, "--data", "classes.npz")
+    Path("file").write_text("")
+    model = ("evaluate", "run/model.safetensors", "--data", "classes.npz")
+    status, _, said = gpucnn_(*model, "--report", "--out", "file")
+    assert status == 1
+    assert "file: the report cannot be written there: " in said
+    status, _, said = gpucnn_(*model, "--out", "elsewhere")
+    assert status == 1
+    assert "--out is for what --report shows; give both" in said
+
+
+def test_a_confusion_matrix_of_many_classes(tmp_path):
+    from gpucnn.report.confusion import draw
+
+    rng = np.random.default_rng(0)
+    for count in (2, 25, 26, 100, 300):
+        draw(rng.integers(0, 9, (count, count)), [f"class {k}" for k in range(count)], tmp_path / f"{count}.png")
+        assert max(Image.open(tmp_path / f"{count}.png").size) < 6000
+
+
+@pytest.mark.parametrize("source", ["classes", "flags", "numbers"])
+def test_pictures_of_each_label_or_number(source, tmp_path):
+    from gpucnn.report import sheet
+
+    found = data.load(f"{source}.npz")
+    assert sheet.draw(found, tmp_path / "sheet.png") == len(found.class_names)
+    for k in range(len(found.class_names)):
+        first = sheet._of(found, k)[0]
+        value = found.train_labels[first] if source == "classes" else found.train_labels[first, k]
+        assert value == {"classes": k, "flags": 1, "numbers": found.train_labels[..., -1 if k else 0].max()}[source]
