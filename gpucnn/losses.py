@@ -55,15 +55,16 @@ class Loss:
     def _placed(self) -> dict[Any, Array]:
         return {}
 
-    def _beside(self, logits: Array, values: tuple[float, ...]) -> Array:
-        """The loss's numbers as an array of the type of logits, and where they are.
+    def beside(self, logits: Array, values: tuple[float, ...], put: Any = None) -> Array:
+        """The loss's numbers as an array of the type of logits, and where they are; by `put`, where it is given.
 
         It is made once: a step that is recorded as a CUDA graph may copy nothing from the host.
         """
         xp, there = array_namespace(logits), device(logits)
-        key = xp.__name__, str(logits.dtype), str(there)
+        key = xp.__name__, str(logits.dtype), str(there), put is None
         if key not in self._placed:
-            self._placed[key] = xp.asarray(values, dtype=logits.dtype, device=there)
+            made = xp.asarray(values, dtype=logits.dtype, device=there) if put is None else put(values, logits.dtype)
+            self._placed[key] = made
         return self._placed[key]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class SoftmaxCrossEntropy(Loss):
         if self.label_smoothing:
             y = ops.smoothed(y, self.label_smoothing)
         if self.class_weights is not None:
-            y = y * self._beside(logits, self.class_weights)[None, :]
+            y = y * self.beside(logits, self.class_weights)[None, :]
         if self.ignore_index is not None and targets.ndim == 1:
             xp = array_namespace(y)
             y = xp.where((targets == self.ignore_index)[:, None], xp.zeros_like(y), y)
@@ -174,7 +175,7 @@ class FocalLoss(Loss):
         losses, dz = ops.focal_cross_entropy(logits, y, self.gamma)
         if self.alpha is None:
             return losses, dz
-        factors = array_namespace(logits).sum(y * self._beside(logits, self.alpha)[None, :], axis=1)
+        factors = array_namespace(logits).sum(y * self.beside(logits, self.alpha)[None, :], axis=1)
         return losses * factors, dz * factors[:, None]
 
     def probabilities(self, logits: Array) -> Array:

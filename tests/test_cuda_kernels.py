@@ -661,3 +661,38 @@ def one_after_the_other(network, example):
         return total
 
     return example.run(np.array, np.asarray, dataclasses.replace(REFERENCE, matmul=matmul), network)
+
+
+ROWS = {
+    "smoothed": SoftmaxCrossEntropy(label_smoothing=0.1),
+    "ignored": SoftmaxCrossEntropy(ignore_index=1),
+    "ignored outside": SoftmaxCrossEntropy(ignore_index=-100, label_smoothing=0.3),
+    "plain": SoftmaxCrossEntropy(),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [2, 10, 33, 100])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("setting", ROWS)
+def test_softmax_losses_with_settings_in_one_launch(setting, weighted, classes, dtype, fake_cuda):
+    rng, table = np.random.default_rng(5), cuda.table(dtype=dtype)
+    factors = (0.0, *rng.uniform(0, 3, classes - 1)) if weighted else None
+    loss = dataclasses.replace(ROWS[setting], class_weights=factors)
+    z = 5 * rng.standard_normal((300, classes)).astype(dtype)
+    z[0], z[1], z[2, 0] = 0, 1e4, -1e4
+    labels = rng.integers(0, classes, 300)
+    labels[3:6] = -100 if setting == "ignored outside" else 1
+    shares = rng.dirichlet(np.ones(classes), 300).astype(dtype)
+    for targets in (labels, shares):
+        found = table.loss(loss, asarray(z), asarray(targets))
+        assert_same(found, loss(z, targets), TOLERANCE[dtype])
+        assert not found[0][3:6].any() or "ignored" not in setting or targets.ndim == 2
+
+
+def test_a_row_that_does_not_count_costs_nothing_whatever_its_logits(fake_cuda):
+    z = np.full((2, 3), np.nan)
+    found = cuda.table(dtype="float64").loss(SoftmaxCrossEntropy(ignore_index=2), asarray(z), asarray(np.array([2, 1])))
+    assert found[0][0] == 0
+    assert not found[1][0].any()
+    assert np.isnan(found[0][1])

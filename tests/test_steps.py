@@ -18,7 +18,16 @@ from gpucnn.engine.recorded import RecordedStep
 from gpucnn.engine.rewrite import Converted
 from gpucnn.kernels import Context
 from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
-from gpucnn.losses import Loss, SoftmaxCrossEntropy
+from gpucnn.losses import (
+    BinaryCrossEntropy,
+    FocalLoss,
+    Hinge,
+    Huber,
+    Loss,
+    MeanSquaredError,
+    MultiLabelCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 from gpucnn.namespace import array_namespace
 from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD, Adam, Optimizer
@@ -280,6 +289,35 @@ def test_a_recorded_step_reads_its_targets_and_weights(weights, fake_cuda):
     np.testing.assert_array_equal(fake.asnumpy(found.theta), fake.asnumpy(expected.theta))
     for a, b in zip(of_found, of_expected):
         np.testing.assert_array_equal(fake.asnumpy(a), fake.asnumpy(b))
+
+
+SHARES = np.random.default_rng(3).dirichlet(np.ones(4), 40)
+KINDS = {
+    "smoothed and weighted": (SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1, 2, 0, 3)), None),
+    "shares": (SoftmaxCrossEntropy(), SHARES),
+    "ignored": (SoftmaxCrossEntropy(ignore_index=2), None),
+    "several labels": (MultiLabelCrossEntropy(), (SHARES > 0.25).astype(float)),
+    "parts": (BinaryCrossEntropy(), SHARES),
+    "focal": (FocalLoss(1.5, (1, 2, 0.5, 3)), None),
+    "hinge": (Hinge(squared=True), None),
+    "squares": (MeanSquaredError(), NUMBERS),
+    "Huber": (Huber(0.5), NUMBERS),
+}
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_loss_is_recorded(kind, weights, fake_cuda):
+    """The steps that are replayed give what a CPU gives, so nothing was copied from the host or looked at there."""
+    loss, targets = KINDS[kind]
+    given = {"loss": loss, "targets": data()[1] if targets is None else targets, "weights": weights}
+    expected, found = model_on("reference"), model_on("cuda")
+    of_expected, _ = run(expected, Adam(), **given)
+    of_found, step = run(found, Adam(), **given)
+    assert step._recorded.recording._graph.launches == STEPS - 2
+    for a, b in zip(of_found, of_expected):
+        np.testing.assert_allclose(fake.asnumpy(a), b, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(fake.asnumpy(found.theta), expected.theta, rtol=1e-6, atol=1e-9)
 
 
 def test_fit_takes_numbers_and_weights():

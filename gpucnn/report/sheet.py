@@ -19,7 +19,7 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
     figure = blank((1.6 + 0.75 * each, 0.8 * len(shown) + 0.6))
     panels = figure.subplots(len(shown), each, squeeze=False)
     for k, row in zip(shown, panels):
-        found = np.flatnonzero(dataset.train_labels == k)
+        found = _of(dataset, k)
         for axis, index in zip(row, [*found[:each], *[None] * each]):
             _picture(axis, None if index is None else dataset.train_images[index])
         row[0].set_ylabel(
@@ -30,6 +30,14 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
     figure.suptitle(f"{dataset.name}: training pictures of each class{more}", fontsize="medium")
     figure.savefig(path, dpi=110)
     return len(shown)
+
+
+def _of(dataset: Dataset, k: int) -> np.ndarray:
+    """The training pictures of a class, of a label, or by a number, the largest first."""
+    labels = dataset.train_labels
+    if dataset.is_classified:
+        return np.flatnonzero(labels == k)
+    return np.flatnonzero(labels[:, k]) if dataset.what == "labels" else np.argsort(-labels[:, k], kind="stable")
 
 
 def _picture(axis: Any, image: Any) -> None:

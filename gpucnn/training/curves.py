@@ -22,7 +22,7 @@ def blank(size: tuple[float, float]) -> Any:
 def learning_curves(epochs: Sequence[Epoch], path: str | os.PathLike[str], title: str = "") -> None:
     """Loss per epoch, and accuracy where a validation part was held out, as an image file at path."""
     held_out = [epoch for epoch in epochs if epoch.validation_loss is not None]
-    rated = [epoch for epoch in held_out if epoch.validation_accuracy is not None]
+    rated = {each.epoch: each.validation_accuracy for each in held_out if each.validation_accuracy is not None}
     figure = blank((9.0, 3.6) if rated else (5.0, 3.6))
     axes = figure.subplots(1, 2 if rated else 1, squeeze=False)[0]
     numbers = [epoch.epoch for epoch in epochs]
@@ -32,7 +32,7 @@ def learning_curves(epochs: Sequence[Epoch], path: str | os.PathLike[str], title
         numbers = [epoch.epoch for epoch in held_out]
         axes[0].plot(numbers, [epoch.validation_loss for epoch in held_out], square, label="validation")
     if rated:
-        axes[1].plot(numbers, [100 * epoch.validation_accuracy for epoch in rated], square, color="C1")
+        axes[1].plot([*rated], [100 * accuracy for accuracy in rated.values()], square, color="C1")
         _label(axes[1], "validation accuracy, %", len(epochs))
     axes[0].legend()
     axes[0].set_ylim(bottom=0)

@@ -109,6 +109,10 @@ class Gpu:
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return self.xp.empty(shape, dtype)
 
+    def put(self, values: Any, dtype: Any) -> Array:
+        """Numbers of the host as an array."""
+        return self.xp.asarray(np.asarray(values, dtype))
+
     def dense(self, x: Array, dtype: Any = None) -> Array:
         """x itself, or a copy that is of dtype and has its elements in order without gaps: kernels see no strides."""
         return self.xp.ascontiguousarray(x, dtype=dtype)

@@ -80,6 +80,54 @@ BLOCK_KERNEL softmax_cross_entropy(IN z, INTEGERS labels, INDEX N, INDEX K, OUT 
     for (INDEX k = lane; k < K; k += WARP) dz[n * K + k] = dz[n * K + k] / total - (REAL)(k == labels[n]);
 }
 
+// What row n of targets says of class k: a row of y or, where has_labels, 1 for the label; then a part `smoothing` of it
+// is shared among all classes, and it counts by the class's weight. Nothing, where the label is the ignored one.
+__device__ inline REAL target(IN y, INTEGERS labels, INDEX has_labels, IN weights, INDEX has_weights, REAL smoothing,
+                              long long ignored, INDEX has_ignored, INDEX n, INDEX k, INDEX K) {
+    if (has_labels && has_ignored && labels[n] == ignored) return 0;
+    const REAL given = has_labels ? (REAL)(k == labels[n]) : y[n * K + k];
+    const REAL shared = smoothing > 0 ? (1 - smoothing) * given + smoothing / K : given;
+    return has_weights ? shared * weights[k] : shared;
+}
+
+#define TARGET(k) target(y, labels, has_labels, weights, has_weights, smoothing, ignored, has_ignored, n, k, K)
+
+// softmax_cross_entropy of rows of targets with any sum s: s log(sum of exp z) - sum of y z, and s softmax(z) - y.
+BLOCK_KERNEL weighted_cross_entropy(IN z, IN y, INTEGERS labels, INDEX has_labels, IN weights, INDEX has_weights,
+                                    REAL smoothing, long long ignored, INDEX has_ignored, INDEX N, INDEX K, OUT losses,
+                                    OUT dz) {
+    ROW_OF_WARP(n, N);
+    const REAL* row = z + n * K;
+    const INDEX lane = threadIdx.x % WARP;
+    REAL most = row[0], largest = 0, others = 0, at_targets = 0, sum = 0;
+    for (INDEX k = lane; k < K; k += WARP) {
+        most = row[k] > most || row[k] != row[k] ? row[k] : most;
+        sum += TARGET(k);
+    }
+    sum = sum_of_warp(sum);
+    if (!(sum > 0)) {  // it does not count, whatever its logits are
+        if (lane == 0) losses[n] = 0;
+        for (INDEX k = lane; k < K; k += WARP) dz[n * K + k] = 0;
+        return;
+    }
+    for (int lanes = WARP / 2; lanes > 0; lanes /= 2) {
+        const REAL other = __shfl_xor_sync(0xFFFFFFFF, most, lanes);
+        most = other > most || other != other ? other : most;
+    }
+    for (INDEX k = lane; k < K; k += WARP) {
+        const REAL e = exp(row[k] - most), here = TARGET(k);
+        dz[n * K + k] = e;
+        (row[k] < most ? others : largest) += e;
+        if (here != 0) at_targets += here * (row[k] - most);  // a class that is ruled out is at -inf
+    }
+    largest = sum_of_warp(largest);
+    others = sum_of_warp(others);
+    at_targets = sum_of_warp(at_targets);
+    if (lane == 0) losses[n] = sum * log1p(largest - 1 + others) - at_targets;
+    const REAL scale = sum / (largest + others);
+    for (INDEX k = lane; k < K; k += WARP) dz[n * K + k] = dz[n * K + k] * scale - TARGET(k);
+}
+
 // The mean over K of max(z, 0) - z y + log(1 + exp(-|z|)), with y 0 or 1, and (sigmoid(z) - y) / K.
 BLOCK_KERNEL sigmoid_cross_entropy(IN z, INTEGERS labels, INDEX N, INDEX K, OUT losses, OUT dz) {
     ROW_OF_WARP(n, N);

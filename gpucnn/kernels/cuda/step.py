@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...losses import SoftmaxCrossEntropy
 from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop, State
 from .. import Kernels, Moment
@@ -127,6 +128,11 @@ class CudaKernels(Kernels):
         self.gpu.launch("take_labels", self.dtype, taken.size, labels, moment.order, taken)
         return taken
 
+    def loss(self, loss: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
+        if type(loss) is SoftmaxCrossEntropy and (targets.ndim == 2 or loss != SoftmaxCrossEntropy()):
+            return softmax_loss(self.gpu, loss, logits, targets)
+        return super().loss(loss, logits, targets)
+
     def collect(self, layout: Any, dparams: Any, g: Array) -> None:
         pack(self.gpu, [at(dparams, slot.path) for slot in layout.slots], g)
 
@@ -150,6 +156,22 @@ def loss(gpu: Any, name: str, logits: Array, labels: Array) -> tuple[Array, Arra
     losses, d_logits = gpu.empty((N,), logits.dtype), gpu.empty((N, K), logits.dtype)
     rows = BLOCK // 32  # a warp takes one
     gpu.launch_blocks(name, logits.dtype, -(-N // rows), BLOCK, logits, labels, N, K, losses, d_logits)
+    return losses, d_logits
+
+
+def softmax_loss(gpu: Any, loss: SoftmaxCrossEntropy, logits: Array, targets: Array) -> tuple[Array, Array]:
+    """`SoftmaxCrossEntropy` with any of its settings, of classes (N,) int64 or shares (N, K), in one launch."""
+    logits, (N, K) = gpu.dense(logits), logits.shape
+    losses, d_logits = gpu.empty((N,), logits.dtype), gpu.empty((N, K), logits.dtype)
+    rows, labels = (
+        (logits, gpu.dense(targets, np.int64)) if targets.ndim == 1 else (gpu.dense(targets, logits.dtype), None)
+    )
+    weights = logits if loss.class_weights is None else loss.beside(logits, loss.class_weights, gpu.put)
+    given = rows, gpu.empty((1,), np.int64) if labels is None else labels, int(labels is not None)
+    factors = weights, int(loss.class_weights is not None), float(loss.label_smoothing)
+    ignored = np.int64(loss.ignore_index or 0), int(loss.ignore_index is not None)
+    arguments = logits, *given, *factors, *ignored, N, K, losses, d_logits
+    gpu.launch_blocks("weighted_cross_entropy", logits.dtype, -(-N // (BLOCK // 32)), BLOCK, *arguments)
     return losses, d_logits
 
 
