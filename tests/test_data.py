@@ -290,7 +290,7 @@ def test_names_are_forgiving(name):
 def test_unknown_name(tmp_path):
     with pytest.raises(DataError, match=r"minst: no data set .* no such path .*digits, mnist, .*did you mean mnist\?"):
         data.load("minst")
-    with pytest.raises(DataError, match=r"an \.npz file, a folder with the four IDX files"):
+    with pytest.raises(DataError, match=r"an \.npz, \.csv or \.parquet file, a folder with IDX files"):
         data.load(tmp_path / "nothing")
     for function in (data.fetch, data.verify, data.where):
         with pytest.raises(DataError, match=r"digitz: no data set has this name; .*did you mean digits\?"):
@@ -298,14 +298,16 @@ def test_unknown_name(tmp_path):
 
 
 def test_unknown_kind_of_file(tmp_path):
-    (tmp_path / "table.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"table\.csv: this kind of file cannot be read; a path must be an \.npz"):
-        data.load(tmp_path / "table.csv")
+    (tmp_path / "table.tsv").write_text("1\t2")
+    with pytest.raises(DataError, match=r"table\.tsv: this kind of file cannot be read; a path must be an \.npz"):
+        data.load(tmp_path / "table.tsv")
 
 
 @pytest.mark.parametrize("options", [{"size": (8, 8)}, {"channels": 1}, {"invert": True}])
 def test_picture_options_belong_to_picture_folders(options):
-    with pytest.raises(DataError, match="digits: size, channels, invert and skip_broken are for picture folders only"):
+    with pytest.raises(
+        DataError, match=r"digits: (size, channels and invert are for pictures only|skip_broken is for folders)"
+    ):
         data.load("digits", **options)
 
 
@@ -740,15 +742,27 @@ def test_npz_without_a_test_part_is_split(npz):
     [
         ({"images": np.full((6, 4, 5), np.nan)}, r"own\.npz: images: holds NaN or infinite values"),
         (
-            {"images": np.full((6, 4, 5), 255.0)},
-            r"images: floats from 255 to 255, 0\.\.1 was expected; hand over",
+            {"images": np.full((6, 4, 5), 25.5)},
+            r"images: floats from 25\.5 to 25\.5, 0\.\.1 was expected; hand over",
         ),
-        ({"images": np.zeros((6, 4, 5), int)}, "images: dtype int64, uint8 or floats .* astype"),
-        ({"images": np.zeros((6, 4), np.uint8)}, r"images: found uint8 \(6, 4\)"),
+        ({"images": np.full((6, 4, 5), 256)}, r"images: whole numbers from 256 to 256, 0\.\.255 was expected; divide"),
+        ({"images": np.full((6, 4, 5), -1.0)}, r"images: floats from -1 to -1"),
+        ({"images": np.full((6, 4, 5), 1j)}, "images: dtype complex128, uint8 or floats .* astype"),
+        (
+            {"images": np.zeros((6, 784), np.uint8)},
+            r"found uint8 \(6, 784\), one row .* 28x28, save array\.reshape\(-1, 28, 28\)",
+        ),
+        ({"images": np.zeros((6, 3072), np.uint8)}, r"if they are 32x32, save array\.reshape\(-1, 32, 32, 3\)"),
+        ({"images": np.zeros((6, 11), np.uint8)}, r"\(N, H, W, C\) were expected; reshape them"),
         ({"images": np.zeros((0, 4, 5), np.uint8)}, "holds no pictures"),
         ({"labels": np.arange(5)}, "own.npz: images, labels: 6 pictures but 5 labels"),
         ({"labels": np.array([0, 1, -1, 0, 1, 0])}, "labels run from -1 to 1"),
-        ({"labels": np.eye(6)}, r"labels: found float64 \(6, 6\)"),
+        ({"labels": np.eye(6)}, r"class 0 has 1 example"),
+        ({"labels": np.full(6, np.nan)}, "labels: holds NaN"),
+        (
+            {"labels": np.array(["a", "b", "c", "c", "b", "a"]), "class_names": ["a", "b"]},
+            "the label 'c', which is none of a, b",
+        ),
         ({"labels": np.array([0, 1, 10**9, 0, 1, 0])}, "the largest label is 1000000000; number the classes"),
         ({"labels": np.zeros(6, int)}, "only one class"),
         ({"labels": np.array([0, 0, 0, 1, 1, 2])}, "class 2 has 1 example"),
@@ -765,10 +779,86 @@ def test_npz_refuses(npz, changes, message):
 
 def test_npz_names_the_missing_keys(npz):
     images, labels = arrays()
-    with pytest.raises(DataError, match=r"found the keys x_train, y_train, expected .*; add x_test, y_test"):
-        data.load(save_npz(npz, x_train=images, y_train=labels))
+    with pytest.raises(DataError, match=r"found the keys x_train, expected .*; add the labels beside x_train"):
+        data.load(save_npz(npz, x_train=images))
     with pytest.raises(DataError, match=r"found the keys a, expected \(train_images, .* or \(images, labels\)"):
         data.load(save_npz(npz, a=images))
+    with pytest.raises(DataError, match="images and x are both the images; leave one out"):
+        data.load(save_npz(npz, images=images, x=images, labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (("X", "y"), (24, 0, 6)),
+        (("data", "target"), (24, 0, 6)),
+        (("trainX", "trainY"), (24, 0, 6)),
+        (("x_train", "y_train", "x_val", "y_val"), (30, 0, 30)),
+        (("X_train", "y_train", "X_val", "y_val", "X_test", "y_test"), (30, 30, 30)),
+        (("train_images", "train_labels", "valid_images", "valid_labels", "test_images", "test_labels"), (30, 30, 30)),
+    ],
+)
+def test_npz_under_the_names_that_people_give(npz, names, parts):
+    pair = arrays(30)
+    loaded = data.load(save_npz(npz, **{name: pair[k % 2] for k, name in enumerate(names)}, ids=np.arange(30)))
+    validation = 0 if loaded.validation is None else len(loaded.validation[1])
+    assert (len(loaded.train_labels), validation, len(loaded.test_labels)) == parts
+    assert "left out: ids, which are no images or labels of a part" in loaded.notes
+    assert ("is taken as the test part" in "".join(loaded.notes)) == (len(names) == 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "said"),
+    [
+        (np.repeat([1, 2, 3], 10), ("1", "2", "3"), "labels count from 1; class 0 is label 1"),
+        (np.repeat([0.0, 1.0, 2.0], 10), ("0", "1", "2"), "whole floats are taken as classes"),
+        (np.repeat([1.0, 2.0, 3.0], 10)[:, None], None, None),
+        (np.repeat([False, True, True], 10), ("False", "True"), None),
+        (np.repeat(["cat", "ox", "yak"], 10), ("cat", "ox", "yak"), "labels are texts; the classes are cat, ox, yak"),
+        (np.repeat([b"cat", b"ox", b"yak"], 10)[:, None], ("cat", "ox", "yak"), "labels are texts"),
+        (np.repeat(np.eye(3), 10, axis=0), ("0", "1", "2"), "each row has one 1; it is taken as the class"),
+        (np.repeat(np.eye(3, dtype=bool), 10, axis=0), ("0", "1", "2"), "each row has one 1"),
+        (np.repeat([2, 3, 4], 10), ("0", "1", "2", "3", "4"), None),
+    ],
+)
+def test_npz_labels_in_the_forms_that_people_keep(npz, labels, classes, said):
+    images = np.repeat(np.arange(3, dtype=np.uint8), 10)[:, None, None] * np.ones((4, 5), np.uint8)
+    loaded = data.load(save_npz(npz, images=images, labels=labels))
+    if classes is None:
+        assert loaded.train_labels.shape == (24, 1)
+        return
+    assert loaded.class_names == classes
+    if said is None:
+        assert loaded.notes == ()
+    else:
+        assert said in loaded.notes[0]
+    kinds = loaded.train_images[:, 0, 0, 0].astype(int)
+    expected = {2: kinds > 0, 3: kinds, 5: kinds + 2}[len(classes)]
+    np.testing.assert_array_equal(loaded.train_labels, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "pixel", "said"),
+    [
+        (lambda x: x.astype(float), 200, "whole numbers to 200 are taken as 0..255"),
+        (lambda x: x.astype(np.int64), 200, ""),
+        (lambda x: x / 255, 200, ""),
+        (lambda x: (x // 200) * 16.0, 255, "16 is taken as white"),
+        (lambda x: (x // 200).astype(int) * 8, 128, "16 is taken as white"),
+        (lambda x: x > 0, 255, ""),
+        (lambda x: (x > 0).astype(float), 255, ""),
+        (lambda x: np.moveaxis(np.stack([x, x, x], 1), 1, 1), 200, "is channels first, and was turned"),
+    ],
+)
+def test_npz_pixels_in_the_forms_that_people_keep(npz, change, pixel, said):
+    images = np.zeros((30, 6, 5), np.uint8)
+    images[:, 2, 3] = 200
+    loaded = data.load(save_npz(npz, images=change(images), labels=np.repeat([0, 1, 2], 10)))
+    assert said in "".join(loaded.notes)
+    assert bool(said) == bool(loaded.notes)
+    assert loaded.train_images.shape[1:3] == (6, 5)
+    assert (loaded.train_images[:, 2, 3] == pixel).all()
+    assert loaded.train_images.sum() == pixel * loaded.train_images.shape[0] * loaded.train_images.shape[3]
 
 
 def test_npz_that_is_something_else(npz):

@@ -87,14 +87,21 @@ class Dataset:
 
     @classmethod
     def of_parts(
-        cls, name: str, parts: Sequence[Part], names: Sequence[str] | None = None, how: Preprocessing | None = None
+        cls,
+        name: str,
+        parts: Sequence[Part],
+        names: Sequence[str] | None = None,
+        how: Preprocessing | None = None,
+        *,
+        validation: tuple[Images, Labels] | None = None,
+        notes: Iterable[str] = (),
     ) -> Dataset:
         """The data set of a training and a test part or, where there is one part, with a fifth as the test, which is
         stratified where there are classes.
 
         names: those of the classes, or of what is in a row; by default 0, 1, ... to the largest label. how: picture
-        files become such images; by default in the shape of these. DataError, with a part's place, for what does not
-        belong together.
+        files become such images; by default in the shape of these. validation, notes: see the class. DataError, with a
+        part's place, for what does not belong together.
         """
         rows = [part.labels for part in parts if part.labels.ndim == 2]
         if rows:
@@ -115,7 +122,8 @@ class Dataset:
             ((images, labels),) = arrays
             split = plain_split(len(labels), name) if rows else stratified_split(labels, name, names)
             arrays = [(images[chosen], labels[chosen]) for chosen in split]
-        return cls(name, *arrays[0], *arrays[1], tuple(names), how or Preprocessing.of_arrays(parts[0].images.shape))
+        how = how or Preprocessing.of_arrays(parts[0].images.shape)
+        return cls(name, *arrays[0], *arrays[1], tuple(names), how, validation, tuple(notes))
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape

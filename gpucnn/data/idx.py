@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from math import prod
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .classes import as_targets
 from .dataset import Dataset, Images, Labels, Part, check_counts
-from .files import AGAIN, find_files, read_content
+from .files import AGAIN, read_content
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+NAMED = re.compile(r"(.*[-_])?(?P<part>train|t10k|test)[-_.](?P<kind>images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
 IMAGES_MAGIC = 0x0803
 LABELS_MAGIC = 0x0801
 
@@ -71,23 +74,56 @@ def parse_labels(content: bytes | bytearray, where: object) -> Labels:
     return parse(content, LABELS_MAGIC, where).astype(np.int64)
 
 
+def find(folder: Path) -> dict[tuple[str, str], Path]:
+    """The IDX files of a folder by their part, "train" or "test", and kind, "images" or "labels".
+
+    Named as MNIST's are, or as tools name them: train-images.idx3-ubyte, emnist-letters-test-labels-idx1-ubyte.gz.
+    DataError where two are the same.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = NAMED.fullmatch(path.name.lower())
+        if match is None or not path.is_file():
+            continue
+        key = ("train" if match["part"] == "train" else "test"), match["kind"]
+        if key in found and path.name.removesuffix(".gz") != found[key].name.removesuffix(".gz"):
+            raise DataError(
+                f"{folder}: {found[key].name} and {path.name} are both the {' '.join(key)}; put each data set into a "
+                "folder of its own"
+            )
+        found.setdefault(key, path)
+    return found
+
+
 def has_idx_files(folder: Path) -> bool:
-    """Whether any of the four IDX files lies in `folder`, plain or as .gz."""
-    return bool(find_files(NAMES, folder)[0])
+    """Whether any IDX file of a data set lies in `folder`, plain or as .gz."""
+    return bool(find(folder))
 
 
 def read_folder(folder: Path) -> Dataset:
-    """The data set of four IDX files named as MNIST's, plain or .gz; the classes are 0..the largest label."""
-    paths, missing = find_files(NAMES, folder)
+    """The data set of four IDX files, plain or .gz; the classes are the labels that occur.
+
+    EMNIST's pictures are stored turned over; they are turned back.
+    """
+    found, notes, parts = find(folder), [], {}
+    keys = [(part, kind) for part in ("train", "test") for kind in ("images", "labels")]
+    missing = [name for key, name in zip(keys, NAMES) if key not in found]
     if missing:
         raise DataError(
             f"{folder}: no file {missing[0]} or {missing[0]}.gz; all of {', '.join(NAMES)} were expected; "
             "put the missing files there"
         )
-    parts = []
-    for images, labels in zip(paths[::2], paths[1::2]):
+    for part in ("train", "test"):
+        images, labels = found[part, "images"], found[part, "labels"]
         pictures = parse_images(read(images, IMAGES_MAGIC), images)
         numbers = parse(read(labels, LABELS_MAGIC), LABELS_MAGIC, labels)
         check_counts(pictures, numbers, labels)  # while a label still takes a byte
-        parts.append(Part(pictures, numbers.astype(np.int64), str(labels)))
-    return Dataset.of_parts(str(folder), parts)
+        if images.name.lower().startswith("emnist"):
+            pictures = np.ascontiguousarray(pictures.swapaxes(1, 2))
+        parts[part] = pictures, numbers
+    if found["train", "images"].name.lower().startswith("emnist"):
+        notes.append("EMNIST stores pictures with rows and columns exchanged; they were exchanged back")
+    given = {part: (numbers.astype(np.int64), str(found[part, "labels"])) for part, (_, numbers) in parts.items()}
+    targets, names = as_targets(given, None, notes)
+    made = [Part(parts[part][0], targets[part], given[part][1]) for part in parts]
+    return Dataset.of_parts(str(folder), made, names, notes=notes)

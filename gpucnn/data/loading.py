@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError
-from . import idx, pictures
+from . import arrow, idx, pictures, tables
 from .catalogue import NAMES, did_you_mean, resolve
 from .dataset import Dataset
 from .named import load_named
 from .npz import read_npz
 
 ACCEPTED = (
-    "an .npz file, a folder with the four IDX files (train-images-idx3-ubyte, ...), "
-    "or a folder with one sub-folder of pictures per class"
+    "an .npz, .csv or .parquet file, a folder with IDX files (train-images-idx3-ubyte, ...), with .npy files "
+    "(x_train.npy, ...) or .csv files (train.csv, ...), a data set of Hugging Face that was saved to disk, or a folder "
+    "with one sub-folder of pictures per class"
 )
 
 
@@ -29,10 +31,9 @@ def load(
 ) -> Dataset:
     """The data set `digits`, `mnist`, `fashion-mnist` or `cifar10`, or that of a path.
 
-    A path is an .npz file, a folder with four IDX files, or a folder with one sub-folder of pictures per class; a
-    name wins over a folder of the same name, for which write ./mnist. `size` (H, W), `channels` (1 or 3), `invert`
-    (dark on light becomes light on dark) and `skip_broken` (leave out what cannot be read) are for folders of pictures
-    only.
+    A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W),
+    `channels` (1 or 3) and `invert` (dark on light becomes light on dark) are for pictures only, `skip_broken` (leave
+    out what cannot be read) for folders of such. The data set's notes say what was left out or assumed.
     DataError, saying what to do, for everything that cannot be read.
     """
     text = os.fspath(name_or_path)
@@ -43,19 +44,39 @@ def load(
             f"{text}: no data set has this name and no such path exists; the names are {', '.join(NAMES)}, "
             f"a path must be {ACCEPTED}{did_you_mean(text)}"
         )
-    of_pictures = name is None and path.is_dir() and not idx.has_idx_files(path)
-    if not of_pictures and (size is not None or channels is not None or invert or skip_broken):
+    reader: Callable[..., Dataset] = load_named if name is not None else _reader(path, text)
+    if reader not in (pictures.read_folder, arrow.read) and (size is not None or channels is not None or invert):
         raise DataError(
-            f"{text}: size, channels, invert and skip_broken are for picture folders only, the arrays here "
-            "have theirs; leave these options out"
+            f"{text}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
+            "options out"
         )
+    if reader is not pictures.read_folder and skip_broken:
+        raise DataError(f"{text}: skip_broken is for folders of pictures only; leave it out")
     if name is not None:
         return load_named(name)
-    if not path.is_dir() and path.suffix.lower() != ".npz":
-        raise DataError(f"{text}: this kind of file cannot be read; a path must be {ACCEPTED}")
-    if of_pictures:
+    if reader is pictures.read_folder:
         found = pictures.read_folder(path, size, channels, invert, skip_broken)
     else:
-        found = idx.read_folder(path) if path.is_dir() else read_npz(path)
+        found = arrow.read(path, size, channels, invert) if reader is arrow.read else reader(path)
     whole = path.resolve()  # its messages named the path; the data set has a short name
     return replace(found, name=whole.name if path.is_dir() else whole.stem)
+
+
+def _reader(path: Path, text: str) -> Callable[..., Dataset]:
+    """Who reads what lies at that path. DataError where nobody does."""
+    if not path.is_dir():
+        of_ending: dict[str, Callable[..., Dataset]] = {
+            ".npz": read_npz,
+            ".csv": tables.read_csv,
+            ".parquet": arrow.read,
+        }
+        if path.suffix.lower() not in of_ending:
+            raise DataError(f"{text}: this kind of file cannot be read; a path must be {ACCEPTED}")
+        return of_ending[path.suffix.lower()]
+    if idx.has_idx_files(path):
+        return idx.read_folder
+    if arrow.files(path):
+        return arrow.read
+    if tables.has_npy_files(path):
+        return tables.read_npy_folder
+    return tables.read_csv_folder if tables.csv_files(path) else pictures.read_folder

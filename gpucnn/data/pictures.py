@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,22 @@ def read_pictures(paths: Iterable[str | os.PathLike[str]], preprocessing: Prepro
 
 def read_picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """One picture, upright as its camera recorded, as uint8 (H, W, C); transparent parts become white paper."""
+    if os.path.isdir(path):
+        raise DataError(f"{path}: a folder; name the picture files in it")
+    if not os.path.exists(path):
+        raise DataError(f"{path}: there is no such file; check the path")
+    if not path.is_file():  # opening a named pipe would wait for a writer
+        raise DataError(f"{path}: no regular file; save the picture in one")
+    return decoded(path, path, preprocessing)
+
+
+def decoded(source: Any, where: object, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The same of a path or a stream; where: its place for messages."""
     from PIL import Image, ImageOps
 
     height, width = preprocessing.size
-    with opened(path) as file:
-        picture = eight_bits(ImageOps.exif_transpose(file), path, file.format)
+    with opened(source, where) as file:
+        picture = eight_bits(ImageOps.exif_transpose(file), where, file.format)
         if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
             colours = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
@@ -58,33 +68,27 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """An open Pillow picture; whatever is wrong with the file, now or while it is decoded, becomes a DataError."""
-    if os.path.isdir(path):
-        raise DataError(f"{path}: a folder; name the picture files in it")
-    if not os.path.exists(path):
-        raise DataError(f"{path}: there is no such file; check the path")
-    if not path.is_file():  # opening a named pipe would wait for a writer
-        raise DataError(f"{path}: no regular file; save the picture in one")
-    with parsing(path, "cannot be read as a picture", REMEDY), identified(path) as picture:
+def opened(source: Any, where: object) -> Iterator[Any]:
+    """An open Pillow picture; whatever is wrong with it, now or while it is decoded, becomes a DataError."""
+    with parsing(where, "cannot be read as a picture", REMEDY), identified(source) as picture:
         bytes_each = 1 if picture.mode in ("1", "L") else 4
-        check_limit(COPIES * bytes_each * picture.width * picture.height, path)
+        check_limit(COPIES * bytes_each * picture.width * picture.height, where)
         yield picture
 
 
-def identified(path: Path) -> Any:
-    """The file as one of FORMATS, with its header read. Pillow's own limit is for those who have no other."""
+def identified(source: Any) -> Any:
+    """The picture as one of FORMATS, with its header read. Pillow's own limit is for those who have no other."""
     from PIL import Image
 
     with _opening:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=FORMATS)
+            return Image.open(source, formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = usual
 
 
-def eight_bits(picture: Any, path: Path, kind: str) -> Any:
+def eight_bits(picture: Any, where: object, kind: str) -> Any:
     """The picture with 8 bits per channel: Pillow would cut 16-bit values off at 255 instead of scaling them.
 
     kind: of its file. DataError for values whose range the file does not say.
@@ -92,9 +96,9 @@ def eight_bits(picture: Any, path: Path, kind: str) -> Any:
     from PIL import Image
 
     if picture.mode == "F":
-        raise DataError(f"{path}: holds floating-point values, whose range is unknown; save it again as 8-bit PNG")
+        raise DataError(f"{where}: holds floating-point values, whose range is unknown; save it again as 8-bit PNG")
     if picture.mode == "I" and kind not in ("PNG", "PPM"):  # in these it is how Pillow holds 16 bits
-        raise DataError(f"{path}: holds 32-bit values, 8 or 16 bits were expected; save it again as 8-bit PNG")
+        raise DataError(f"{where}: holds 32-bit values, 8 or 16 bits were expected; save it again as 8-bit PNG")
     if not picture.mode.startswith("I"):
         return picture
     values = np.asarray(picture).astype(np.uint32)
@@ -103,7 +107,7 @@ def eight_bits(picture: Any, path: Path, kind: str) -> Any:
 
 def is_grey(path: Path) -> bool:
     """Whether the file stores one channel; only its header is read."""
-    with opened(path) as picture:
+    with opened(path, path) as picture:
         return picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
 
 
@@ -140,8 +144,9 @@ def read_folder(
     if broken:
         _tell_broken(folder, broken, sum(map(len, files.values())), notes, skip=skip_broken)
     made = {part: Part(*arrays, str(folder)) for part, arrays in parts.items() if part != "validation"}
-    found = Dataset.of_parts(str(folder), list(made.values()), names, how)
-    return replace(found, validation=parts.get("validation"), notes=tuple(notes))
+    return Dataset.of_parts(
+        str(folder), list(made.values()), names, how, validation=parts.get("validation"), notes=notes
+    )
 
 
 def _is_grey_or_broken(path: Path, broken: dict[Path, str]) -> bool:

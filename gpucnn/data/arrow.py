@@ -1,0 +1,130 @@
+"""Image data sets of Hugging Face, as Parquet files or as saved to disk; pyarrow reads them, where it is installed."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .arrays import KINDS, PARTS, dataset_of_arrays
+from .dataset import Dataset
+from .files import parsing
+from .pictures import DEFAULT_SIZE, decoded
+from .preprocessing import Preprocessing
+
+REMEDY = "save the data set again, or check that it is one of pictures"
+LARGEST_OWN = 64  # pixels of a side up to which pictures of one size keep it
+
+
+def files(path: Path) -> dict[str, list[Path]]:
+    """The Parquet or Arrow files at a path by part; "train" where their names say none. Empty where there are none."""
+    if path.is_file():
+        return {"train": [path]} if path.suffix == ".parquet" else {}
+    found = sorted(
+        [*path.glob("*.parquet"), *path.glob("data/*.parquet"), *path.glob("*.arrow"), *path.glob("*/*.arrow")]
+    )
+    parts: dict[str, list[Path]] = {}
+    for file in found:
+        word = (
+            file.parent.name if file.suffix == ".arrow" and file.parent != path else file.name.split("-")[0]
+        ).lower()
+        part = next((part for part, names in PARTS.items() if word.split(".")[0] in names), "train")
+        parts.setdefault(part, []).append(file)
+    return parts
+
+
+def read(path: Path, size: tuple[int, int] | None, channels: int | None, invert: bool) -> Dataset:
+    """The data set of a Parquet file, or of a folder with some, or of what `Dataset.save_to_disk` wrote.
+
+    A column holds the pictures, as bytes, and another one the labels. size: of the pictures; their own where they are
+    all alike and small, else 28x28. DataError.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise DataError(
+            f"{path}: pyarrow, which reads these files, is not installed; run `pip install pyarrow`"
+        ) from None
+    arrays: dict[str, Any] = {}
+    how: Preprocessing | None = None
+    with parsing(path, "cannot be read", REMEDY):
+        for part, of_part in sorted(files(path).items(), key=lambda each: each[0] != "train"):
+            tables = [_table(file) for file in of_part]
+            pictures, labels = _columns(tables[0].schema, of_part[0])
+            contents = [each for table in tables for each in _contents(table.column(pictures), of_part[0].parent)]
+            how = how or _how(contents, size, channels, invert, path)
+            arrays[f"{part}_images"] = np.stack(
+                [decoded(io.BytesIO(each), f"{path}: {part} {k}", how) for k, each in enumerate(contents)]
+            )
+            arrays[f"{part}_labels"] = np.array([each for table in tables for each in table.column(labels).to_pylist()])
+            names = _names(tables[0].schema, labels)
+            if part == "train" and names:
+                arrays["class_names"] = np.array(names)
+    return dataset_of_arrays(arrays, str(path), how=how)
+
+
+def _table(file: Path) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    if file.suffix == ".parquet":
+        return parquet.read_table(file)
+    with pyarrow.memory_map(str(file)) as source:
+        return pyarrow.ipc.open_stream(source).read_all()
+
+
+def _columns(schema: Any, file: Path) -> tuple[str, str]:
+    """The names of the columns of pictures and of labels."""
+    found = []
+    for kind in ("images", "labels"):
+        names = [name for name in schema.names if name.lower() in (*KINDS[kind], "img", "fine_label")]
+        names = [name for name in names if (kind == "images") == (name.lower() in ("img", *KINDS["images"]))]
+        if len(names) != 1:
+            raise DataError(
+                f"{file}: the columns are {', '.join(schema.names)}; one named image and one named label were "
+                "expected; rename or drop some"
+            )
+        found.append(names[0])
+    return found[0], found[1]
+
+
+def _contents(column: Any, folder: Path) -> Iterator[bytes]:
+    """The bytes of each picture: of the column itself, or of the file whose path it gives."""
+    for value in column.to_pylist():
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None and isinstance(value, dict) and value.get("path"):
+            content = (folder / value["path"]).read_bytes()
+        if not isinstance(content, bytes):
+            raise DataError(f"{folder}: a picture is {type(content).__name__}, bytes of an image file were expected")
+        yield content
+
+
+def _how(
+    contents: Sequence[bytes], size: tuple[int, int] | None, channels: int | None, invert: bool, path: Path
+) -> Preprocessing:
+    """As the pictures are, where they are alike and small."""
+    from PIL import Image
+
+    sizes, modes = set(), set()
+    for content in contents:
+        with Image.open(io.BytesIO(content)) as picture:
+            sizes.add((picture.height, picture.width))
+            modes.add(picture.mode)
+    if not sizes:
+        raise DataError(f"{path}: holds no pictures; give at least one")
+    own = next(iter(sizes))
+    usual = own if len(sizes) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE
+    grey = all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
+    return Preprocessing(usual if size is None else size, channels or (1 if grey else 3), invert)
+
+
+def _names(schema: Any, label: str) -> list[str]:
+    """The names of the classes, where the file says them."""
+    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    feature = told.get("info", {}).get("features", {}).get(label, {})
+    return [str(name) for name in feature.get("names") or []]

@@ -1,0 +1,99 @@
+"""Labels in the forms that people keep them in, as classes 0, 1, 2, ..., or as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .targets import checked_targets
+
+MANY = 1000  # different values beyond which numbers are no classes
+
+
+def as_targets(
+    given: Mapping[str, tuple[Any, str]], names: Sequence[str] | None, notes: list[str]
+) -> tuple[dict[str, NDArray[Any]], list[str] | None]:
+    """Labels as int64 (N,), or rows as `targets.checked_targets` has them; and the names of the classes, or None.
+
+    given: by part, an array and its place for messages. Texts, truth values, whole floats, one-hot rows and columns
+    (N, 1) become labels, and labels that count from 1 begin at 0; what was done goes into notes. Numbers (N,) that are
+    not whole become (N, 1).
+    """
+    arrays = {part: _flat(array, where, notes) for part, (array, where) in given.items()}
+    where = given["train"][1]
+    if any(each.dtype.kind in "US" for each in arrays.values()):
+        return _of_texts(arrays, names, where, notes)
+    if all(each.dtype == bool and each.ndim == 1 for each in arrays.values()):
+        found = {part: each.astype(np.int64) for part, each in arrays.items()}
+        return found, list(names) if names is not None else ["False", "True"]
+    if any(each.ndim == 1 and each.dtype.kind == "f" for each in arrays.values()):
+        arrays = _of_floats(arrays, where, notes)
+    checked = {part: checked_targets(each, given[part][1]) for part, each in arrays.items()}
+    if all(each.ndim == 1 and each.size for each in checked.values()):
+        return _from_zero(checked, names, where, notes)
+    return checked, None if names is None else list(names)
+
+
+def _flat(array: Any, where: str, notes: list[str]) -> Any:
+    """(N, 1) as (N,), and one-hot rows as labels."""
+    if array.ndim != 2 or not array.size:
+        return array
+    if array.shape[1] == 1:
+        return array[:, 0] if array.dtype.kind in "iuUSb" else array
+    if array.dtype.kind not in "biuf":
+        return array
+    is_binary = bool(((array == 0) | (array == 1)).all())
+    if is_binary and bool((array.sum(axis=1) == 1).all()):
+        notes.append(f"{where}: each row has one 1; it is taken as the class")
+        return array.argmax(axis=1)
+    return array
+
+
+def _of_texts(
+    arrays: Mapping[str, Any], names: Sequence[str] | None, where: str, notes: list[str]
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    from .arrays import texts
+
+    if not all(each.dtype.kind in "US" and each.ndim == 1 for each in arrays.values()):
+        raise DataError(f"{where}: labels are texts in one part, and something else in another; give both the same")
+    read = {part: texts(each, f"{where}: labels") for part, each in arrays.items()}
+    known = list(names) if names is not None else sorted(set(read["train"]))
+    places = {name: k for k, name in enumerate(known)}
+    for part, each in read.items():
+        if strange := sorted(set(each) - places.keys()):
+            raise DataError(
+                f"{where}: the {part} part has the label {strange[0]!r}, which is none of {', '.join(known[:10])}; a "
+                "class that training lacks cannot be learnt"
+            )
+    notes.append(f"{where}: labels are texts; the classes are {', '.join(known[:10])}{', ...' * (len(known) > 10)}")
+    return {part: np.array([places[name] for name in each], np.int64) for part, each in read.items()}, known
+
+
+def _of_floats(arrays: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
+    """Whole floats as labels; others are numbers to be predicted, (N, 1)."""
+    together = np.concatenate([each.ravel() for each in arrays.values()])
+    if not np.isfinite(together).all():
+        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
+    if (together == np.rint(together)).all() and len(np.unique(together)) <= MANY:
+        notes.append(f"{where}: whole floats are taken as classes; numbers to be predicted are saved as (N, 1)")
+        return {part: each.astype(np.int64) for part, each in arrays.items()}
+    return {part: each[:, None] if each.ndim == 1 else each for part, each in arrays.items()}
+
+
+def _from_zero(
+    labels: dict[str, NDArray[Any]], names: Sequence[str] | None, where: str, notes: list[str]
+) -> tuple[dict[str, NDArray[Any]], list[str] | None]:
+    """Labels 1..K as 0..K-1, if every one occurs in training."""
+    present = np.unique(labels["train"])
+    least = min(int(each.min()) for each in labels.values())
+    most = max(int(each.max()) for each in labels.values())
+    counts_from_one = least == 1 and most == len(present) == int(present[-1])
+    if not counts_from_one or (names is not None and len(names) != most):
+        return labels, None if names is None else list(names)
+    notes.append(f"{where}: labels count from 1; class 0 is label 1")
+    shifted = {part: each - 1 for part, each in labels.items()}
+    return shifted, [str(1 + k) for k in range(most)] if names is None else list(names)

@@ -1,0 +1,225 @@
+"""Data sets as tools leave them: IDX under other names, .npy files side by side, CSV, Parquet and Hugging Face."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn import data
+from gpucnn.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GPUCNN_DATA_DIR", raising=False)
+
+
+def pictures(count=12, shape=(4, 4), classes=3):
+    """Pictures whose pixel [1, 2] says their class, and labels."""
+    labels = np.arange(count) % classes
+    images = np.zeros((count, *shape), np.uint8)
+    images[:, 1, 2] = 40 * labels.reshape(-1, *[1] * (len(shape) - 2))
+    return images, labels
+
+
+def right(loaded, at=(1, 2), first=0):
+    for images, labels in ((loaded.train_images, loaded.train_labels), (loaded.test_images, loaded.test_labels)):
+        np.testing.assert_array_equal(images[:, at[0], at[1], 0], 40 * (labels + first))
+    return loaded
+
+
+def idx(path, array):
+    content = struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{part}-{kind}-idx{n}-ubyte", "{part}-{kind}.idx{n}-ubyte", "fashion-{part}-{kind}-idx{n}-ubyte.gz"],
+)
+@pytest.mark.parametrize("test", ["t10k", "test"])
+def test_idx_files_as_tools_name_them(tmp_path, name, test):
+    images, labels = pictures()
+    for part in ("train", test):
+        idx(tmp_path / name.format(part=part, kind="images", n=3), images)
+        idx(tmp_path / name.format(part=part, kind="labels", n=1), labels)
+    loaded = right(data.load(tmp_path))
+    assert (loaded.class_names, loaded.notes) == (("0", "1", "2"), ())
+
+
+def test_emnist_letters_count_from_one_and_lie_turned_over(tmp_path):
+    images, labels = pictures()
+    for part in ("train", "test"):
+        idx(tmp_path / f"emnist-letters-{part}-images-idx3-ubyte", images)
+        idx(tmp_path / f"emnist-letters-{part}-labels-idx1-ubyte", labels + 1)
+    loaded = right(data.load(tmp_path), at=(2, 1))
+    assert loaded.class_names == ("1", "2", "3")
+    assert "rows and columns exchanged" in loaded.notes[0]
+    assert "labels count from 1; class 0 is label 1" in loaded.notes[1]
+
+
+def test_two_idx_data_sets_in_one_folder(tmp_path):
+    for name in ("a-train-images-idx3-ubyte", "b-train-images-idx3-ubyte"):
+        idx(tmp_path / name, pictures()[0])
+    with pytest.raises(DataError, match="a-train-images-idx3-ubyte and b-train-images-idx3-ubyte are both the train"):
+        data.load(tmp_path)
+
+
+def test_npy_files_side_by_side(tmp_path):
+    images, labels = pictures()
+    for part in ("train", "test"):
+        np.save(tmp_path / f"x_{part}.npy", images / 255)
+        np.save(tmp_path / f"y_{part}.npy", labels)
+    np.save(tmp_path / "weights.npy", labels)
+    loaded = right(data.load(tmp_path))
+    assert "left out: weights.npy" in loaded.notes[0]
+    (tmp_path / "y_test.npy").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"y_test\.npy: cannot be read as an array"):
+        data.load(tmp_path)
+    np.save(tmp_path / "y_test.npy", np.array([object()]), allow_pickle=True)
+    with pytest.raises(DataError, match=r"y_test\.npy: cannot be read as an array .*allow_pickle"):
+        data.load(tmp_path)
+
+
+def table(path, labels, images, *, header="", last=False):
+    flat = images.reshape(len(images), -1)
+    with open(path, "w", encoding="utf-8") as file:
+        if header:
+            names = [f"pixel{k}" for k in range(flat.shape[1])]
+            file.write(",".join([*names, header] if last else [header, *names]) + "\n")
+        for label, row in zip(labels, flat):
+            cells = [*map(str, row), str(label)] if last else [str(label), *map(str, row)]
+            file.write(",".join(cells) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("header", "last"), [("label", False), ("", False), ("class", True)])
+def test_one_csv_file(tmp_path, header, last):
+    images, labels = pictures(30)
+    loaded = right(data.load(table(tmp_path / "digits.csv", labels, images, header=header, last=last)))
+    assert (len(loaded.train_labels), len(loaded.test_labels)) == (24, 6)
+    assert loaded.input_shape == (4, 4, 1)
+    assert "digits.csv: 16 columns of pixels are taken as 4x4" in loaded.notes
+    assert ("digits.csv: the first column is taken as the labels" in loaded.notes) == (not header)
+
+
+def test_csv_files_of_kaggle(tmp_path):
+    images, labels = pictures(30)
+    table(tmp_path / "train.csv", labels, images, header="label")
+    flat = images.reshape(30, -1)
+    np.savetxt(tmp_path / "test.csv", flat, "%d", ",", header=",".join(f"pixel{k}" for k in range(16)), comments="")
+    loaded = right(data.load(tmp_path))
+    assert len(loaded.train_labels) == 24
+    assert any("test.csv: 16 columns of pixels, and none is named label" in note for note in loaded.notes)
+
+
+def test_csv_with_texts_and_a_part_for_each_file(tmp_path):
+    images, labels = pictures()
+    for part in ("train", "test"):
+        table(tmp_path / f"mine_{part}.csv", np.array(["ant", '"bee, wild"', "cow"])[labels], images, header="label")
+    assert right(data.load(tmp_path)).class_names == ("ant", "bee, wild", "cow")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label,a,b\n1,2,3\n", "2 columns of pixels make no square picture"),
+        ("label,target,a\n1,2,3\n", "label, target may all be the labels"),
+        ("5\n6\n", "the first row has 1 columns"),
+        ("label,a\n1,x\n", "cannot be read as a table"),
+        ("label,a\n1,2\n1,2,3\n", "cannot be read as a table"),
+        ("", "is empty"),
+    ],
+)
+def test_csv_refuses(tmp_path, text, message):
+    path = tmp_path / "own.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        data.load(path)
+
+
+def png(image):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return {"bytes": stream.getvalue(), "path": None}
+
+
+def arrow_table(pyarrow, images, labels, names=None):
+    made = pyarrow.table({"image": [png(image) for image in images], "label": labels})
+    if names is None:
+        return made
+    about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}, "image": {"_type": "Image"}}}}
+    return made.replace_schema_metadata({"huggingface": json.dumps(about)})
+
+
+def test_parquet_files(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    images, labels = pictures(30)
+    parquet.write_table(arrow_table(pyarrow, images, labels, ["a", "b", "c"]), tmp_path / "one.parquet")
+    loaded = right(data.load(tmp_path / "one.parquet"))
+    assert loaded.class_names == ("a", "b", "c")
+    assert loaded.input_shape == (4, 4, 1)
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    for part, some in (
+        ("train-00000-of-00002", slice(0, 9)),
+        ("train-00001-of-00002", slice(9, 20)),
+        ("test-00000-of-00001", slice(20, 30)),
+    ):
+        parquet.write_table(
+            arrow_table(pyarrow, images[some], labels[some]), tmp_path / "hub" / "data" / f"{part}.parquet"
+        )
+    loaded = right(data.load(tmp_path / "hub"))
+    assert (loaded.name, len(loaded.train_labels), len(loaded.test_labels)) == ("hub", 20, 10)
+    dark = data.load(tmp_path / "hub", size=(2, 2), channels=3, invert=True)
+    assert dark.preprocessing == data.Preprocessing((2, 2), 3, invert=True)
+    assert dark.train_images.min() > 200
+
+
+def test_what_hugging_face_saves_to_disk(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    images, labels = pictures(12)
+    for part in ("train", "validation", "test"):
+        (tmp_path / "saved" / part).mkdir(parents=True)
+        made = arrow_table(pyarrow, images, labels, ["a", "b", "c"])
+        path = str(tmp_path / "saved" / part / "data-00000-of-00001.arrow")
+        with pyarrow.OSFile(path, "wb") as sink, pyarrow.ipc.new_stream(sink, made.schema) as writer:
+            writer.write_table(made)
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train", "validation", "test"]}')
+    loaded = right(data.load(tmp_path / "saved"))
+    assert (len(loaded.train_labels), len(loaded.validation[1]), len(loaded.test_labels)) == (12, 12, 12)
+
+
+def test_tables_that_are_none_of_pictures(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    path = tmp_path / "own.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a"], "label": [1]}), path)
+    with pytest.raises(DataError, match="the columns are text, label; one named image and one named label"):
+        data.load(path)
+    parquet.write_table(pyarrow.table({"image": ["a"], "label": [1]}), path)
+    with pytest.raises(DataError, match="a picture is str, bytes of an image file were expected"):
+        data.load(path)
+    parquet.write_table(pyarrow.table({"image": [b"junk", b"junk"], "label": [0, 1]}), path)
+    with pytest.raises(DataError, match=r"own\.parquet: cannot be read \(cannot identify image"):
+        data.load(path)
+    path.write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"own\.parquet: cannot be read"):
+        data.load(path)
+
+
+def test_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "own.parquet").write_bytes(b"junk")
+    with pytest.raises(
+        DataError, match="pyarrow, which reads these files, is not installed; run `pip install pyarrow`"
+    ):
+        data.load(tmp_path / "own.parquet")
