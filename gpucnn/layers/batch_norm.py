@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .. import ops
 from ..errors import SettingError
 from ..kernels import Context
+from ..kernels.context import alone
 from ..namespace import array_namespace, real_arrays
 from .base import Gradients, Layer
 from .initializers import ones, zeros
@@ -106,13 +107,15 @@ class BatchNorm(Layer):
         of_products = of_products - rest * of_dy
         dparams = {"scale": of_products * inverse} if self.scale else {}
         dparams |= {"bias": of_dy} if self.bias else {}
+        if not need_dx:
+            return None, dparams
         gamma = params["scale"] if self.scale else xp.ones_like(inverse)
         if found is None:
             factors = gamma * inverse, xp.zeros_like(inverse), xp.zeros_like(inverse)
-        else:  # also where nobody wants dx: all workers must ask for equally many sums
-            sums = context.total(xp.stack([of_dy, of_products]))
-            factors = ops.batch_norm_backward((sums[0, ...], sums[1, ...]), rest, inverse, gamma, found.count)
-        return (context.kernels.scaled_backward(seen, factors) if need_dx else None), dparams
+        else:
+            sums = _totals(context, of_dy, of_products)
+            factors = ops.batch_norm_backward(sums, rest, inverse, gamma, found.count)
+        return context.kernels.scaled_backward(seen, factors), dparams
 
 
 def _whole(moments: tuple[Array, Array, Array], numbers: int, context: Context) -> _Statistics:
@@ -123,13 +126,23 @@ def _whole(moments: tuple[Array, Array, Array], numbers: int, context: Context) 
     """
     xp, (centre, rest, squares) = array_namespace(*moments), moments
     dtype, count = centre.dtype, float(numbers // max(1, centre.shape[0]))
+    if context.total is alone:
+        return _Statistics(xp.full_like(centre, max(1.0, count)), centre + rest, rest, squares)
     centre, rest, squares = (xp.astype(each, xp.float64) for each in (centre, rest, squares))
-    sums = context.total(xp.stack([xp.full_like(rest, count), count * (centre + rest)]))
-    whole = _at_least_1(sums[0, ...])
-    mean = sums[1, ...] / whole
+    whole, mean = _totals(context, xp.full_like(rest, count), count * (centre + rest))
+    whole = _at_least_1(whole)
+    mean = mean / whole
     away = centre + rest - mean
     squares = context.total(squares + count * away * away)
     return _Statistics(*(xp.astype(each, dtype) for each in (whole, mean, mean - centre, squares)))
+
+
+def _totals(context: Context, one: Array, other: Array) -> tuple[Array, Array]:
+    """The sums over the whole batch of two arrays, which other workers are asked for at once."""
+    if context.total is alone:
+        return one, other
+    sums = context.total(array_namespace(one).stack([one, other]))
+    return sums[0, ...], sums[1, ...]
 
 
 def _at_least_1(count: Array) -> Array:
