@@ -142,7 +142,7 @@ CASES = {
     "batch norm, bias only": ((layers.BatchNorm(0.5, scale=False),), (3, 4, 2)),
     "batch norm, no parameters": ((layers.BatchNorm(scale=False, bias=False),), (4, 2, 3)),
     "batch norm after conv": ((Conv2D(3, 3, bias=None), layers.BatchNorm(), ReLU()), (6, 7, 2)),
-    "batch norm after conv with bias": ((Conv2D(3, 3), layers.BatchNorm(), Tanh(), Conv2D(2, 2)), (6, 7, 2)),
+    "batch norm between convs": ((Conv2D(3, 3, bias=None), layers.BatchNorm(), Tanh(), Conv2D(2, 2)), (6, 7, 2)),
     "batch norm after conv, pooled": ((Conv2D(3, 3, bias=None), layers.BatchNorm(), ReLU(), MaxPool2D()), (6, 7, 2)),
     "batch norm after dense": ((Dense(4, bias=False), layers.BatchNorm(), ReLU(0.0), Dense(3)), (5,)),
     "batch norm, slope 1": ((layers.BatchNorm(), ReLU(1.0)), (3, 4, 2)),

@@ -24,7 +24,7 @@ from gpucnn.engine.recorded import WARM, RecordedStep
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels.cuda import compiling, cublas, layers
 from gpucnn.kernels.cuda.step import CudaKernels
-from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD, Adam, AdamW
@@ -76,6 +76,20 @@ def test_every_optimizer(optimizer, graph, fake_cuda):
     expected = trained(SMALL, optimizer, "cpu", steps=14)
     found = trained(SMALL, optimizer, "cuda", steps=14, graph=graph)
     for a, b in zip(found[:2], expected[:2]):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+def test_steps_with_norms_of_the_batch(graph, fake_cuda):
+    """Of batches of 6, and of 4, whose running statistics come out of the graph too."""
+    layers = (Conv2D(4, 3, bias=None), BatchNorm(), ReLU(), MaxPool2D(), Flatten(), Dense(5), BatchNorm(), Dense(3))
+    network, states = Network((8, 8, 1), layers), []
+    for device, options in (("cpu", {}), ("cuda", {"graph": graph})):
+        losses, theta, step = trained(network, SGD(momentum=0.9), device, steps=14, **options)
+        program = step.whole.program if isinstance(step, RecordedStep) else step.program
+        states.append((losses, theta, np.asarray(program.state)))
+    assert (getattr(step, "_recorded", None) is not None) == graph
+    for a, b in zip(*states):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
 
 

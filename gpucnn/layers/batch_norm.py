@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .. import ops
 from ..errors import SettingError
 from ..kernels import Context
+from ..kernels.context import alone
 from ..namespace import array_namespace, real_arrays
 from .base import Gradients, Layer
 from .initializers import ones, zeros
@@ -88,7 +89,7 @@ class BatchNorm(Layer):
         xp, x, *_ = real_arrays(x, *params.values())
         if context.training:
             d, moments = context.kernels.centred(x)
-            found = _whole(moments, math.prod(x.shape), context)
+            found = _whole(moments, math.prod(x.shape), context.state["mean"], context)
             rest, variance = found.rest, found.squares / found.count
         else:
             d, found = context.kernels.centred(x, context.state["mean"])[0], None
@@ -106,30 +107,37 @@ class BatchNorm(Layer):
         of_products = of_products - rest * of_dy
         dparams = {"scale": of_products * inverse} if self.scale else {}
         dparams |= {"bias": of_dy} if self.bias else {}
+        if not need_dx:
+            return None, dparams
         gamma = params["scale"] if self.scale else xp.ones_like(inverse)
         if found is None:
             factors = gamma * inverse, xp.zeros_like(inverse), xp.zeros_like(inverse)
-        else:  # also where nobody wants dx: all workers must ask for equally many sums
-            sums = context.total(xp.stack([of_dy, of_products]))
-            factors = ops.batch_norm_backward((sums[0, ...], sums[1, ...]), rest, inverse, gamma, found.count)
-        return (context.kernels.scaled_backward(seen, factors) if need_dx else None), dparams
+        else:
+            if context.total is not alone:
+                sums = context.total(xp.stack([of_dy, of_products]))
+                of_dy, of_products = sums[0, ...], sums[1, ...]
+            factors = ops.batch_norm_backward((of_dy, of_products), rest, inverse, gamma, found.count)
+        return context.kernels.scaled_backward(seen, factors), dparams
 
 
-def _whole(moments: tuple[Array, Array, Array], numbers: int, context: Context) -> _Statistics:
+def _whole(moments: tuple[Array, Array, Array], numbers: int, near: Array, context: Context) -> _Statistics:
     """The statistics of the whole batch, of those of a part with so many numbers in all channels together.
 
-    The workers' means, then what each part's squares are around the mean of all: Chan, Golub and LeVeque, 1983. In
-    float64, because a mean in float32 may be far from the numbers, by their measure.
+    One exchange tells all: the count and the sums of x - near and of its square, `near` being the running mean, which
+    all workers have. In float64, so that it may be far from the mean, as it is at first.
     """
     xp, (centre, rest, squares) = array_namespace(*moments), moments
     dtype, count = centre.dtype, float(numbers // max(1, centre.shape[0]))
-    centre, rest, squares = (xp.astype(each, xp.float64) for each in (centre, rest, squares))
-    sums = context.total(xp.stack([xp.full_like(rest, count), count * (centre + rest)]))
-    whole = _at_least_1(sums[0, ...])
-    mean = sums[1, ...] / whole
-    away = centre + rest - mean
-    squares = context.total(squares + count * away * away)
-    return _Statistics(*(xp.astype(each, dtype) for each in (whole, mean, mean - centre, squares)))
+    if context.total is alone:
+        return _Statistics(xp.full_like(centre, max(1.0, count)), centre + rest, rest, squares)
+    centre, rest, squares, near = (xp.astype(each, xp.float64) for each in (centre, rest, squares, near))
+    away = centre + rest - near
+    sums = context.total(xp.stack([xp.full_like(rest, count), count * away, squares + count * away * away]))
+    count, away = _at_least_1(sums[0, ...]), sums[1, ...]
+    mean = near + away / count
+    squares = sums[2, ...] - away * away / count
+    squares = xp.where(squares < 0, xp.zeros_like(squares), squares)
+    return _Statistics(*(xp.astype(each, dtype) for each in (count, mean, mean - centre, squares)))
 
 
 def _at_least_1(count: Array) -> Array:

@@ -27,6 +27,7 @@ from .direct import Direct
 from .dropout import Dropout
 from .in_order import InOrder
 from .layers import Layers
+from .normalization import Norms
 from .pools import Pools
 from .sizes import BLOCK, Sizes, options, source
 from .step import CudaKernels
@@ -48,7 +49,7 @@ def table(
     """
     gpu = Gpu(precision)
     layers, columns, by_adam = Layers(gpu), Columns(gpu), partial(step.adam, gpu)
-    pools, dropout = Pools(gpu, layers.sum), Dropout(gpu)
+    pools, dropout, norms = Pools(gpu, layers.sum), Dropout(gpu), Norms(layers)
     forward = InOrder(gpu, columns.residual).correlate if exact_ties else columns.correlate
     direct = Direct(gpu, columns, pools, layers, forward) if cudnn is None or exact_ties else None
     convolutions: Any = direct or Convolutions(cudnn, gpu, precision, columns)
@@ -56,6 +57,10 @@ def table(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
         channel_sums=layers.channel_sums,
+        centred=norms.centred,
+        scaled=norms.scaled,
+        scaled_sums=norms.scaled_sums,
+        scaled_backward=norms.scaled_backward,
         exact_ties=exact_ties,
         correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
         correlation_for_pool=convolutions.correlate,

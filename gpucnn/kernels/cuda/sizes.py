@@ -11,6 +11,7 @@ ALWAYS = (
     "common.cu",
     "layers.cu",
     "curves.cu",
+    "normalization.cu",
     "in_order.cu",
     "step.cu",
     "dropout.cu",
