@@ -14,6 +14,7 @@ from test_own_layers import MIXING, examples, many_shards, model_of, trained, wi
 
 import gpucnn
 from gpucnn import Model, Network
+from gpucnn.engine.gradient import gradient
 from gpucnn.engine.mixing import Reach, at_inference, reach
 from gpucnn.engine.notfinite import first_not_finite
 from gpucnn.engine.recorded import strange_layers
@@ -21,11 +22,25 @@ from gpucnn.engine.rewrite import rewritten
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
-from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, Parallel, ReLU, Residual, Shared, Tanh
+from gpucnn.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    Parallel,
+    ReLU,
+    Residual,
+    Shared,
+    Tanh,
+)
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
 from gpucnn.network import describe, shares_ties
 from gpucnn.network.layout import Layout
+from gpucnn.networks import build
 from gpucnn.optimizers import Adam
 from gpucnn.report.gradient_check import check
 
@@ -500,3 +515,47 @@ def test_optimisers_see_shared_parameters_once(optimizer, many_shards):
 
 def test_there_are_cases_of_nests():
     assert {*NESTS} <= {*CASES}
+
+
+# --- networks of papers
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "allcnn"])
+@pytest.mark.parametrize("table", [REFERENCE, NUMPY], ids=lambda table: table.name)
+def test_networks_of_papers_are_torchs(name, table):
+    """Logits, all gradients, and the running state after the pass; without dropout, whose masks differ."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from gpucnn.report.bench.torch_layers import arrays, modules
+
+    network = build(name)
+    network = Network(network.input_shape, tuple(Dropout(0.0) if type(k) is Dropout else k for k in network.layers))
+    params = network.init(network.input_shape, np.random.default_rng(1))
+    module = modules(network.layers, network.input_shape, {}).double()
+    with torch.no_grad():
+        for into, array in zip(module.parameters(), arrays(network, params), strict=True):
+            into.copy_(torch.from_numpy(np.array(array)))
+    x, labels = np.random.default_rng(2).standard_normal((3, *network.input_shape)), np.array([1, 7, 4])
+    loss = torch.nn.functional.cross_entropy(module(torch.tensor(x.transpose(0, 3, 1, 2))), torch.tensor(labels))
+    loss.backward()
+    layout = Layout(params)
+    theta, context = layout.pack(params, np.empty(layout.size)), told(network, table, range(3), np.array)
+    running = rewritten(network, table)
+    of_running = Layout(running.init(network.input_shape, np.random.default_rng(1)))
+    states = Layout(running.init_state(network.input_shape))
+    context = told(running, table, range(3), np.array)
+    losses, dparams, state = gradient(
+        running, SoftmaxCrossEntropy(), of_running.unpack(theta), table.enter(x), labels, context
+    )
+    np.testing.assert_allclose(losses.mean(), loss.item(), rtol=1e-9)
+    found = layout.unpack(of_running.pack(dparams, np.empty(layout.size)) / 3)
+    for ours, theirs in zip(arrays(network, found), module.parameters(), strict=True):
+        np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=1e-6, atol=1e-9)
+    if states.size:
+        kept = states.pack(state, np.empty(states.size))
+        theirs = [each.numpy().ravel() for key, each in module.state_dict().items() if "running" in key]
+        np.testing.assert_allclose(kept, np.concatenate(theirs), rtol=1e-8, atol=1e-10)
+
+
+def test_resnet20_goes_on_to_its_deeper_kin():
+    """He et al., 2015, table 6: 0.27, 0.46, 0.66 and 0.85 million."""
+    assert [round(build("resnet20", blocks=n).parameters / 1e6, 2) for n in (3, 5, 7, 9)] == [0.27, 0.46, 0.66, 0.85]
