@@ -106,8 +106,9 @@ def main(asked: list[str]) -> int:
     other = hashes_of(asked[0]) if asked else found
     print(environment())
     for name, digest in found.items():
-        print(f"{name:<28} {digest[:16]}  {'' if not asked else 'same' if other.get(name) == digest else 'DIFFERS'}")
-    return int(other != found)
+        verdict = "new" if name not in other else "same" if other[name] == digest else "DIFFERS"
+        print(f"{name:<28} {digest[:16]}  {verdict if asked else ''}")
+    return int(any(found.get(name) != digest for name, digest in other.items()))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ def examples(network, count=5):
     return images, rng.integers(0, network.shapes()[-1][0], count)
 
 
+# allcnn draws at random, and roundings of float32 move ReLUs of resnet20: test_nests.py compares them in float64.
+STEPPED = [name for name in networks.NETWORKS if name not in ("resnet20", "allcnn")]
+
+
 def model_of(network, loss):
     """A model whose biases are not all zero."""
     model = Model(network, loss=loss, device="cpu", threads=1)
@@ -79,7 +83,7 @@ def test_a_translation_has_as_many_parameters(name):
 
 @needs_torch
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("name", STEPPED)
 def test_a_named_network_takes_the_same_step_in_torch(name, channels_last):
     """Logits, and every parameter after an update."""
     import torch
@@ -134,7 +138,7 @@ def test_what_torch_cannot_do_is_said():
 
 
 @needs_jax
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("name", STEPPED)
 def test_a_named_network_takes_the_same_step_in_jax(name):
     entry, network = networks.entry(name), networks.build(name)
     images, labels = examples(network)

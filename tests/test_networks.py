@@ -64,6 +64,19 @@ COUNTS = {
         (27 + 1) * 64 + (9 * 64 + 1) * 64 + (9 * 64 + 1) * 128 + (9 * 128 + 1) * 128 + (8192 + 1) * 256 + 257 * 10,
         2360138,
     ),
+    "lenet5": ((25 + 1) * 6 + (25 * 6 + 1) * 16 + (400 + 1) * 120 + (120 + 1) * 84 + (84 + 1) * 10, 61706),
+    "resnet20": (  # convolutions, two numbers for each channel that is normalised, dense
+        *(
+            9 * (3 * 16 + 6 * 16 * 16 + 16 * 32 + 5 * 32 * 32 + 32 * 64 + 5 * 64 * 64)
+            + 2 * (7 * 16 + 6 * 32 + 6 * 64)
+            + (64 + 1) * 10,
+            269722,
+        ),
+    ),
+    "allcnn": (
+        (27 + 1) * 96 + 2 * (9 * 96 + 1) * 96 + (9 * 96 + 1) * 192 + 3 * (9 * 192 + 1) * 192 + 193 * 192 + 193 * 10,
+        1369738,
+    ),
 }
 
 
@@ -117,7 +130,9 @@ def test_unknown_networks_give_the_nearest_name(typed: str, meant: str) -> None:
 
 
 def test_unknown_networks_give_all_names() -> None:
-    with pytest.raises(SettingError, match=r"choose one of softmax-regression, single-filter, .*, vgg-small") as error:
+    with pytest.raises(
+        SettingError, match=r"choose one of softmax-regression, single-filter, .*, vgg-small, .*, allcnn"
+    ) as error:
         entry("???")
     assert "did you mean" not in str(error.value)
 

@@ -16,7 +16,7 @@ from gpucnn import Model, Network
 from gpucnn.engine import sharded_step
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import SettingError, TrainingError
-from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Parallel, ReLU, Residual, Shared
 from gpucnn.layers.base import Layer
 from gpucnn.model import checkpoint, checkpoints
 from gpucnn.optimizers import OPTIMIZERS
@@ -103,7 +103,13 @@ def test_a_run_that_is_cut_again_and_again_ends_with_the_same_bits(tmp_path):
     assert_same(fit(tmp_path), fit())
 
 
-@pytest.mark.parametrize("layer", [Dropped(), Normalised(), BatchNorm()])
+NESTED = Residual(
+    (Dropped(), Shared("one", Conv2D(2, 1)), BatchNorm(), ReLU(), Shared("one", Conv2D(2, 1))),
+    Parallel(((Normalised(), Conv2D(1, 1)), Conv2D(1, 1))),
+)
+
+
+@pytest.mark.parametrize("layer", [Dropped(), Normalised(), BatchNorm(), NESTED])
 def test_running_states_and_what_layers_draw_go_on(tmp_path, layer):
     network = Network((8, 8, 1), (Conv2D(2, 3), layer, Flatten(), Dense(3)))
     with pytest.raises(Cut):

@@ -34,7 +34,7 @@ def networks(
         print(_described(name))
     else:
         for row in rows:
-            print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<16} {row['about']}")
+            print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<17} {row['about']}")
 
 
 @data_app.command("list")

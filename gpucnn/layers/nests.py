@@ -47,7 +47,7 @@ class Nest(Layer):
 
     def init_state(self, in_shape: tuple[int, ...]) -> dict[str, Any]:
         first = {name: self._asked(name, "init_state", in_shape) for name in self._chains}
-        return {name: state for name, state in first.items() if state}
+        return {str(name): state for name, state in first.items() if state}
 
     def _asked(self, name: str, method: str, *arguments: Any) -> Any:
         """What a chain answers; an error says which chain it is."""

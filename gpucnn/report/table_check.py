@@ -12,6 +12,7 @@ from ..engine.execution import Execution
 from ..engine.mixing import Reach, reach
 from ..errors import GpucnnError
 from ..kernels import Context
+from ..layers.chain import inside
 from ..layers.initializers import generator
 from ..network import Network
 
@@ -54,9 +55,5 @@ def _computed(network: Network, device: Device, how: Acceleration, seed: int, ba
 
 def mixing(network: Network) -> list[str]:
     """The layers of one's own that look at other examples without context.total, so that batches are not shared out."""
-    found = [f"layer {k} ({type(layer).__name__})" for k, layer in enumerate(network.layers)]
-    return [
-        name
-        for name, layer, shape in zip(found, network.layers, network.shapes())
-        if reach(Network(shape, (layer,))) is Reach.BATCH
-    ]
+    alone = (place for place in network.walk() if not inside(place.layer))
+    return [each.described for each in alone if reach(Network(each.shape, (each.layer,))) is Reach.BATCH]

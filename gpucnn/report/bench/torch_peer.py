@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn, optim
+from torch import optim
 from torch.nn import functional as F
 
 from ...errors import SettingError
-from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ...layers.base import is_own
 from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ...network import Network, describe
-from ...ops.window import Window
 from ...optimizers import SGD, Adam, AdamW, Optimizer
 from ..timing import Candidate, seconds
 from . import others
+from .torch_layers import arrays, modules
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
 INFERENCE_BATCHES = (256, 512, 1000)  # the fastest is taken
@@ -32,85 +30,7 @@ def translate(network: Network) -> Any:
 
     Raises SettingError for a layer that has no equal.
     """
-    made: list[Any] = []
-    for k, (layer, in_shape) in enumerate(zip(network.layers, network.shapes())):
-        if type(layer) not in EQUALS:
-            raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here")
-        made += EQUALS[type(layer)](layer, in_shape)
-    return nn.Sequential(*made)
-
-
-def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
-    window = layer.window_of(in_shape)
-    padded, padding = _padded(window, 0.0)
-    how = window.size, window.stride, padding, window.dilation, layer.groups, layer.bias == "tied"
-    untied = [UntiedBias(layer.out_shape(in_shape))] if layer.bias == "untied" else []
-    return [*padded, nn.Conv2d(in_shape[2], layer.filters, *how), *untied]
-
-
-def _max_pool(layer: MaxPool2D, in_shape: tuple[int, ...]) -> list[Any]:
-    window = layer.window_of(in_shape)
-    padded, padding = _padded(window, -math.inf, most=2)
-    return [*padded, nn.MaxPool2d(window.size, window.stride, padding)]
-
-
-def _average_pool(layer: AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
-    window = layer.window_of(in_shape)
-    padded, padding = _padded(window, 0.0, most=2)
-    if padded and not layer.count_padding:
-        raise SettingError(f"{describe(layer)}: PyTorch cannot leave this padding out of the mean")
-    return [*padded, nn.AvgPool2d(window.size, window.stride, padding, count_include_pad=layer.count_padding)]
-
-
-def _padded(window: Window, value: float, most: int = 0) -> tuple[list[Any], tuple[int, int]]:
-    """A padding layer where the sides differ (or exceed size / most), else the padding of the layer itself."""
-    (top, bottom), (left, right) = window.padding
-    within = not most or (top <= window.size[0] // most and left <= window.size[1] // most)
-    if top == bottom and left == right and within:
-        return [], (top, left)
-    return [nn.ConstantPad2d((left, right, top, bottom), value)], (0, 0)
-
-
-class UntiedBias(nn.Module):
-    """Adds one number per output position. shape: of the output, (H, W, C)."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(shape[2], shape[0], shape[1]))
-
-    def forward(self, x: Any) -> Any:
-        return x + self.bias
-
-
-# by a layer's class, what makes its modules of the layer and the shape of its input
-EQUALS: dict[type, Any] = {
-    Conv2D: _convolution,
-    MaxPool2D: _max_pool,
-    AvgPool2D: _average_pool,
-    Dense: lambda layer, in_shape: [nn.Linear(in_shape[0], layer.units, layer.bias)],
-    **{kind: lambda layer, _: [getattr(nn, type(layer).__name__)()] for kind in (ReLU, Sigmoid, Tanh, Flatten)},
-}
-
-
-def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
-    """params, as `Network.init` gives them, in the order, orientation and axes of the translation's parameters()."""
-    image: tuple[int, ...] = ()
-    for k, (layer, shape) in enumerate(zip(network.layers, network.shapes())):
-        of_layer = params.get(str(k), {})
-        if isinstance(layer, Conv2D):
-            kernel = of_layer["kernel"]
-            yield (kernel[::-1, ::-1] if layer.flip else kernel).transpose(3, 2, 0, 1)
-        elif isinstance(layer, Dense):
-            weights = of_layer["weights"]
-            if image:  # gpucnn flattens (H, W, C), PyTorch (C, H, W)
-                weights = weights.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weights.shape)
-            image = ()
-            yield weights.T
-        elif isinstance(layer, Flatten) and len(shape) == 3:
-            image = shape
-        if "bias" in of_layer:
-            bias = of_layer["bias"]
-            yield bias.transpose(2, 0, 1) if bias.ndim == 3 else bias
+    return modules(network.layers, network.input_shape, {})
 
 
 def put(images: np.ndarray, device: str, memory_format: Any) -> Any:
@@ -152,15 +72,22 @@ class Peer:
         return put(images, self.device, self.format)
 
     def step(self, x: Any, labels: Any) -> None:
+        self._set(training=True)
         self.optimizer.zero_grad()
         self.loss(self.module(x), labels).backward()
         self.optimizer.step()
 
     def logits(self, x: Any, batch: int) -> Any:
+        self._set(training=False)
         with torch.inference_mode():
             # a compiled module replays a CUDA graph, which writes over its last output
             made = [self.module(part).clone() if self.compiled else self.module(part) for part in x.split(batch)]
             return torch.cat(made)
+
+    def _set(self, *, training: bool) -> None:
+        """What dropout and batch normalisation do; to say it again would go through all layers."""
+        if self.module.training != training:
+            self.module.train(training)
 
 
 def _binary_cross_entropy(logits: Any, labels: Any) -> Any:
