@@ -198,7 +198,8 @@ def test_named_networks_come_back(tmp_path, name):
 
 
 def test_every_layer_of_the_registry_can_be_described():
-    arguments = {"Conv2D": (2, 3), "Dense": (3,), "PadChannels": (2,), "Reshape": ((5,),)}
+    arguments = {"Conv2D": (2, 3), "Dense": (3,), "GroupNorm": (2,), "PadChannels": (2,), "Reshape": ((5,),)}
+    arguments |= {"DepthwiseConv2D": (3,), "SeparableConv2D": (2, 3), "ConvTranspose2D": (2, 3)}
     arguments |= {"Residual": (Dense(3), Sigmoid()), "Parallel": (((), Dense(3)), "add"), "Shared": ("one", Dense(3))}
     for name, layer in REGISTRY.items():
         made = layer(*arguments.get(name, ()))

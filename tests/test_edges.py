@@ -103,6 +103,8 @@ FIRST_LAYERS = {
     "Crop2D": (layers.Crop2D(),),
     "Subsample2D": (layers.Subsample2D(),),
     "PadChannels": (layers.PadChannels(2),),
+    "GlobalAvgPool2D": (layers.GlobalAvgPool2D(),),
+    "GlobalMaxPool2D": (layers.GlobalMaxPool2D(),),
     "Upsample2D": (layers.Upsample2D(),),
     "Upsample2D, bilinear": (layers.Upsample2D(2, "bilinear"),),
     "Sigmoid": (Sigmoid(),),

@@ -19,6 +19,8 @@ from gpucnn import ops
 from gpucnn.errors import GpucnnError, SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, Pair
 from gpucnn.layers import (
+    ELU,
+    GELU,
     REGISTRY,
     AvgPool2D,
     Conv2D,
@@ -26,12 +28,19 @@ from gpucnn.layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
+    GlobalMaxPool2D,
+    Hardswish,
+    LeakyReLU,
     MaxPool2D,
     PadChannels,
+    PReLU,
     ReLU,
     Reshape,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     SpatialDropout2D,
     Subsample2D,
     Tanh,
@@ -414,6 +423,13 @@ LAYERS = [
     ),
     *(Dense(3, False, "zeros"), Dense(1)),
     *(Dropout(0.2), SpatialDropout2D(), ZeroPad2D(), ZeroPad2D(((0, 1), (2, 3))), Crop2D((1, 2)), Subsample2D((2, 1))),
+    *(
+        MaxPool2D(3, 2, "same-lower", "all", (1, 2), True),
+        AvgPool2D(2, dilation=2, ceil_mode=True),
+        ELU(0.5),
+        PReLU(True),
+    ),
+    *(GlobalMaxPool2D("all"), GlobalAvgPool2D(), GELU(True), LeakyReLU(0.2), Softplus(), SiLU(), Hardswish()),
     *(PadChannels(3), PadChannels((0, 4)), Upsample2D((2, 3), "bilinear"), Upsample2D()),
 ]
 
@@ -533,6 +549,53 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[GpucnnError], str]] = {
         "layer 0 (MaxPool2D): pool padding ((2, 2), (2, 2)) is as large as the window (2, 2): "
         "outputs would see only padding; use less than 2 pixels of padding",
     ),
+    "a dilated pool that sees only padding": (
+        lambda: Network((2, 9, 1), (MaxPool2D(2, padding=2, dilation=4),)),
+        ShapeError,
+        "layer 0 (MaxPool2D): a pool's window of (2, 2) pixels, (4, 4) apart, sees only padding somewhere in an image "
+        "of 2 x 9; use less padding or a smaller dilation",
+    ),
+    "cropped away": (
+        lambda: Network((4, 9, 1), (Crop2D(2),)),
+        ShapeError,
+        "layer 0 (Crop2D): Crop2D leaves nothing of an image of 4 x 9 pixels; crop less",
+    ),
+    "crop by name": (
+        lambda: Crop2D("same"),  # type: ignore[arg-type]
+        ShapeError,
+        "Crop2D: cropping='same': a number of pixels, (rows, columns) or ((top, bottom), (left, right)) was expected",
+    ),
+    "channels below 0": (
+        lambda: PadChannels(-1),
+        SettingError,
+        "PadChannels: channels=-1: a number of at least 0, or (before, behind), was expected",
+    ),
+    "kind of upsampling": (
+        lambda: Upsample2D(2, "cubic"),
+        SettingError,
+        'Upsample2D: kind=\'cubic\': "nearest" or "bilinear" was expected',
+    ),
+    "upsampling a vector": (
+        lambda: Network((4,), (Upsample2D(),)),
+        ShapeError,
+        "layer 0 (Upsample2D): input has shape (4,), an image (H, W, C) was expected; put Upsample2D before Flatten()",
+    ),
+    "global pool of a vector": (
+        lambda: Network((4,), (GlobalAvgPool2D(),)),
+        ShapeError,
+        "layer 0 (GlobalAvgPool2D): input has shape (4,), an image (H, W, C) was expected; leave out Flatten()",
+    ),
+    "ties of a global pool": (
+        lambda: GlobalMaxPool2D("some"),
+        SettingError,
+        'GlobalMaxPool2D: ties=\'some\': "first" or "all" was expected',
+    ),
+    "alpha below 0": (lambda: ELU(-1), SettingError, "ELU: alpha=-1: a finite number of at least 0 was expected"),
+    "kind of GELU": (
+        lambda: GELU("tanh"),  # type: ignore[arg-type]
+        SettingError,
+        "GELU: approximate='tanh': True or False was expected",
+    ),
     "padding as large as the window, one side": (
         lambda: ops.average_pool(X, (3, 2), padding=((0, 0), (0, 2))),
         ShapeError,
@@ -573,7 +636,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[GpucnnError], str]] = {
     "padding name": (
         lambda: Conv2D(3, 3, padding="some"),
         ShapeError,
-        'padding=\'some\': "valid", "same", "full", a number of pixels, (rows, columns) or '
+        'padding=\'some\': "valid", "same", "same-lower", "full", a number of pixels, (rows, columns) or '
         "((top, bottom), (left, right)) was expected",
     ),
     "padding below 0": (lambda: Conv2D(3, 3, padding=(0, -1)), ShapeError, 'padding=(0, -1): "valid"'),

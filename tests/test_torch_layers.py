@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +90,16 @@ def test_activations(name: str, draw: Callable[..., np.ndarray], kernels: Kernel
     agree(layer, theirs, draw(3, 4, 5, 2), kernels)
 
 
+@every_table
+@pytest.mark.parametrize("draw", [drawn, whole], ids=["reals", "kinks"])
+def test_prelu(draw: Callable[..., np.ndarray], kernels: Kernels) -> None:
+    for shared in (False, True):
+        slope = np.array([0.3]) if shared else np.array([0.3, -0.2])
+        layer = layers.PReLU(shared)
+        agree(layer, lambda x, a: last(F.prelu(first(x), a)), draw(3, 4, 5, 2), kernels, slope=slope)
+        agree(layer, F.prelu, draw(3, 2), kernels, slope=slope)
+
+
 @pytest.mark.filterwarnings("error")
 @every_table
 @pytest.mark.parametrize("name", CURVES)
@@ -116,6 +127,74 @@ def test_the_normal_distribution(dtype: str, error: float) -> None:
     assert np.abs(below - expected).max() < error
     np.testing.assert_allclose(density, np.exp(-np.square(x, dtype="f8") / 2) / math.sqrt(2 * math.pi), atol=error)
     assert np.isnan(normal(np.array([np.nan]))[0]).all()
+
+
+# Pools
+
+
+POOLS = list(itertools.product((2, 3, (2, 3)), (1, 2, 3), (0, 1), (1, 2), (False, True)))
+
+
+@pytest.mark.parametrize("draw", [drawn, whole], ids=["reals", "ties"])
+@every_table
+def test_max_pools(draw: Callable[..., np.ndarray], kernels: Kernels) -> None:
+    """Every window, stride, padding, dilation and rounding, on images that they fit and others."""
+    for (window, stride, padding, dilation, ceil_mode), shape in itertools.product(POOLS, ((7, 8, 2), (6, 5, 1))):
+        layer = layers.MaxPool2D(window, stride, padding, "first", dilation, ceil_mode)
+
+        def theirs(x: Any, settings: Any = (window, stride, padding, dilation, ceil_mode)) -> Any:
+            return last(F.max_pool2d(first(x), *settings))
+
+        agree(layer, theirs, draw(2, *shape), kernels)
+
+
+@every_table
+@pytest.mark.parametrize("count_padding", [False, True])
+def test_average_pools(count_padding: bool, kernels: Kernels) -> None:
+    for (window, stride, padding, dilation, ceil_mode), shape in itertools.product(POOLS, ((7, 8, 2), (6, 5, 1))):
+        if dilation != 1:  # PyTorch has none
+            continue
+        layer = layers.AvgPool2D(window, stride, padding, count_padding, ceil_mode=ceil_mode)
+
+        def theirs(x: Any, settings: Any = (window, stride, padding, ceil_mode, count_padding)) -> Any:
+            return last(F.avg_pool2d(first(x), *settings))
+
+        agree(layer, theirs, drawn(2, *shape), kernels)
+
+
+@every_table
+@pytest.mark.parametrize("shape", [(7, 8, 2), (1, 5, 3), (20, 20, 2)], ids=str)
+def test_global_pools(shape: tuple[int, int, int], kernels: Kernels) -> None:
+    """amax shares the gradient among ties; adaptive_max_pool2d gives it to the first of them."""
+    x = drawn(3, *shape)
+    agree(layers.GlobalAvgPool2D(), lambda x: x.mean((1, 2)), x, kernels)
+    agree(layers.GlobalMaxPool2D(), lambda x: x.amax((1, 2)), x, kernels)
+    ties = whole(3, *shape)
+    agree(layers.GlobalMaxPool2D(), lambda x: F.adaptive_max_pool2d(first(x), 1).flatten(1), ties, kernels)
+
+
+@pytest.mark.parametrize("operator", ["Conv", "AveragePool"])
+@pytest.mark.parametrize(("auto_pad", "padding"), [("SAME_UPPER", "same"), ("SAME_LOWER", "same-lower")])
+def test_same_as_onnx_means_it(operator: str, auto_pad: str, padding: str) -> None:
+    """Beside ONNX's reference evaluator, which takes no stride above the window."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    reference = pytest.importorskip("onnx.reference")
+    names = ["x", "w"] if operator == "Conv" else ["x"]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, None) for name in (*names, "y")]
+    for size, stride, shape in itertools.product((2, 3, 4), (1, 2), ((7, 8, 2), (6, 5, 1))):
+        x, w = drawn(2, *shape), drawn(size, size, shape[2], 3)
+        node = onnx.helper.make_node(
+            operator, names, ["y"], kernel_shape=[size] * 2, strides=[stride] * 2, auto_pad=auto_pad
+        )
+        graph = onnx.helper.make_graph([node], operator, values[:-1], values[-1:])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 19)])
+        given = {"x": x.transpose(0, 3, 1, 2), "w": w.transpose(3, 2, 0, 1)}
+        (expected,) = reference.ReferenceEvaluator(model).run(None, {name: given[name] for name in names})
+        layer: Layer = layers.AvgPool2D(size, stride, padding)
+        if operator == "Conv":
+            layer = layers.Conv2D(3, size, stride, padding, bias=None)
+        y, _ = layer.forward({"kernel": w}, x, Context(REFERENCE))
+        np.testing.assert_allclose(y, expected.transpose(0, 2, 3, 1), rtol=1e-10, atol=1e-10)
 
 
 # Geometry

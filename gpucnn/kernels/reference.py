@@ -168,23 +168,23 @@ def curve_backward(residual: Any, dy: Array) -> Array:
 
 
 def max_pool(x: Array, window: Window, ties: str) -> tuple[Array, Any]:
-    y = ops.max_pool(x, window.size, **_placing(window))
+    y = ops.max_pool(x, window)
     return y, (x, y, window, ties)
 
 
 def max_pool_backward(residual: Any, dy: Array) -> Array:
     x, y, window, ties = residual
-    return ops.max_pool_backward(x, y, dy, window.size, ties=ties, **_placing(window))
+    return ops.max_pool_backward(x, y, dy, window, ties=ties)
 
 
 def average_pool(x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
-    y = ops.average_pool(x, window.size, count_padding=count_padding, **_placing(window))
+    y = ops.average_pool(x, window, count_padding=count_padding)
     return y, (image_shape(x)[:2], window, count_padding)
 
 
 def average_pool_backward(residual: Any, dy: Array) -> Array:
     shape, window, count_padding = residual
-    return ops.average_pool_backward(dy, shape, window.size, count_padding=count_padding, **_placing(window))
+    return ops.average_pool_backward(dy, shape, window, count_padding=count_padding)
 
 
 def bias_relu_max_pool(y: Array, b: Array, slope_at_zero: float, window: Window, ties: str) -> tuple[Array, Any]:

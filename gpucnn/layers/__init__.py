@@ -10,6 +10,7 @@ from .activation import ELU as ELU
 from .activation import GELU as GELU
 from .activation import Hardswish as Hardswish
 from .activation import LeakyReLU as LeakyReLU
+from .activation import PReLU as PReLU
 from .activation import ReLU as ReLU
 from .activation import Sigmoid as Sigmoid
 from .activation import SiLU as SiLU
@@ -38,6 +39,8 @@ from .normalization import GroupNorm as GroupNorm
 from .normalization import InstanceNorm as InstanceNorm
 from .normalization import LayerNorm as LayerNorm
 from .pooling import AvgPool2D as AvgPool2D
+from .pooling import GlobalAvgPool2D as GlobalAvgPool2D
+from .pooling import GlobalMaxPool2D as GlobalMaxPool2D
 from .pooling import MaxPool2D as MaxPool2D
 from .transposed import ConvTranspose2D as ConvTranspose2D
 

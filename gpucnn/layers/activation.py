@@ -9,7 +9,9 @@ from typing import Any
 from .. import ops
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
+from ..namespace import array_namespace
 from .base import Gradients, Layer
+from .initializers import ones
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,36 @@ class LeakyReLU(_Curve):
 
     def _curve(self) -> tuple[Any, ...]:
         return "leaky_relu", self.slope
+
+
+@dataclass(frozen=True)
+class PReLU(Layer):
+    """x where x > 0, else a x, where a is learnt: one for each channel, or feature, or with shared=True one for all.
+
+    start: a before training. Parameters: slope (C,) or (1,). He, Zhang, Ren and Sun, 2015.
+    """
+
+    shared: bool = False
+    start: float = 0.25
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        return {"slope": self.start * ones(rng, self.parameter_shapes(in_shape)["slope"])}
+
+    def parameter_shapes(self, in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Of what `init` makes."""
+        return {"slope": (1,) if self.shared else in_shape[-1:]}
+
+    def _slope(self, params: Any, x: Any, context: Context) -> Any:
+        """In a shape that broadcasts against x."""
+        return params["slope"] if self.shared else context.kernels.spread(params["slope"], x)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        return ops.prelu(x, self._slope(params, x, context)), x
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        dx, terms = ops.prelu_backward(residual, dy, self._slope(params, residual, context))
+        dslope = context.kernels.channel_sums(terms)
+        return dx, {"slope": array_namespace(dslope).sum(dslope, axis=0, keepdims=True) if self.shared else dslope}
 
 
 @dataclass(frozen=True)

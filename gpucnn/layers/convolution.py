@@ -21,7 +21,7 @@ class Conv2D(Layer):
     """y = cross-correlation of x with the kernel (true convolution with flip=True), plus a bias.
 
     filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels.
-    padding: "valid", "same", "full", p, (rows, columns) or ((top, bottom), (left, right)) in pixels.
+    padding: "valid", "same", "same-lower", "full", p, (rows, columns) or ((top, bottom), (left, right)) in pixels.
     groups: the number of parts into which channels in and out are cut, none of which sees another.
     bias: "tied", one per filter; "untied", one per output position; or None.
     Parameters: kernel (I, J, C / groups, K); bias (K,) or (P, Q, K), zeros at first.

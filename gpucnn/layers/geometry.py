@@ -35,7 +35,7 @@ class _Part(Layer):
         found = tuple(len(range(*place.indices(n))) for place, n in zip(self.places_of(shape), shape))
         if min(found) < 1:
             raise ShapeError(
-                f"{self} leaves nothing of an image of {shape[0]} x {shape[1]} pixels; take a smaller part"
+                f"{type(self).__name__} leaves nothing of an image of {shape[0]} x {shape[1]} pixels; crop less"
             )
         return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ShapeError
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
-from ..layers import Layer, MaxPool2D, Shared
+from ..layers import GlobalMaxPool2D, Layer, MaxPool2D, Shared
 from ..layers.base import cost, is_own
 from ..layers.chain import Place, Sequential, checked, inside, walk
 from ..layers.initializers import generator
@@ -206,7 +206,7 @@ def shares_ties(layer: Any) -> bool:
     """Whether a max pool in the network sends the gradient to all ties."""
     if chains := _held(layer):
         return any(shares_ties(each) for layers in chains for each in layers)
-    return isinstance(layer, MaxPool2D) and layer.ties == "all"
+    return isinstance(layer, MaxPool2D | GlobalMaxPool2D) and layer.ties == "all"
 
 
 def _has_shared(layers: tuple[Any, ...]) -> bool:

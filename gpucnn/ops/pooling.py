@@ -12,16 +12,18 @@ from .window import Padding, Window, pooling_window
 Array = Any
 
 
-def max_pool(x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid") -> Array:
-    """y[n,p,q,c] = max over i,j of x[n, s p + i - top, t q + j - left, c]; padding never wins: it counts as -inf.
+def max_pool(x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid", **more: Any) -> Array:
+    """y[n,p,q,c] = max over i,j of x[n, s p + d i - top, t q + e j - left, c]; padding never wins: it counts as -inf.
 
     The largest of a window that has a NaN is NaN. x (N, H, W, C) -> y (N, P, Q, C). The stride defaults to the window.
+    more: dilation and ceil_mode, as `pooling_window` takes them. window may be what that makes; the others are not
+    looked at then.
 
     two-conv eq. (4), layered eq. (18), single-filter, "p[i, j]".
     Raises ShapeError when the window does not fit, or the padding is as large as the window.
     """
     xp, x = real_arrays(x)
-    fitted = _fit(x, window, stride, padding)
+    fitted = _fit(x, window, stride, padding, more)
     P, Q = fitted.outputs(x.shape[1], x.shape[2])
     y = xp.full((x.shape[0], P, Q, x.shape[3]), -math.inf, dtype=x.dtype, device=x.device)
     for _, outputs, pixels in fitted.looks(x.shape[1], x.shape[2]):
@@ -38,6 +40,7 @@ def max_pool_backward(
     stride: Any = None,
     padding: Padding = "valid",
     ties: str = "first",
+    **more: Any,
 ) -> Array:
     """dx[n,h,w,c] = sum of dy[n,p,q,c] over the windows whose maximum y[n,p,q,c] is x[n,h,w,c].
 
@@ -54,7 +57,7 @@ def max_pool_backward(
     _, dy = real_arrays(dy)
     dx = xp.zeros(x.shape, dtype=dy.dtype, device=x.device)
     undecided = xp.ones(y.shape, dtype=xp.bool, device=x.device)
-    for _, outputs, pixels in _fit(x, window, stride, padding).looks(x.shape[1], x.shape[2]):
+    for _, outputs, pixels in _fit(x, window, stride, padding, more).looks(x.shape[1], x.shape[2]):
         won = undecided[outputs] & (x[pixels] == y[outputs])
         dx[pixels] += dy[outputs] * xp.astype(won, dy.dtype)
         if ties == "first":
@@ -63,7 +66,7 @@ def max_pool_backward(
 
 
 def max_pool_with_indices(
-    x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid"
+    x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid", **more: Any
 ) -> tuple[Array, Array]:
     """`max_pool`, and where each maximum stands in its image: row * W + column of the first largest pixel.
 
@@ -74,10 +77,10 @@ def max_pool_with_indices(
     """
     xp, x = real_arrays(x)
     H, W = x.shape[1], x.shape[2]
-    y = max_pool(x, window, stride=stride, padding=padding)
+    y = max_pool(x, window, stride=stride, padding=padding, **more)
     indices = xp.full(y.shape, -1, dtype=xp.int64, device=x.device)
     pixel = xp.reshape(xp.arange(H * W, dtype=xp.int64, device=x.device), (1, H, W, 1))
-    for _, outputs, pixels in _fit(x, window, stride, padding).looks(H, W):
+    for _, outputs, pixels in _fit(x, window, stride, padding, more).looks(H, W):
         won = (indices[outputs] < 0) & (x[pixels] == y[outputs])
         indices[outputs] = xp.where(won, pixel[pixels], indices[outputs])
     return y, indices
@@ -103,22 +106,29 @@ def back_fill(
     H, W = image_shape
     new_map = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
     pixel = xp.reshape(xp.arange(H * W, dtype=indices.dtype, device=dy.device), (1, H, W, 1))
-    for _, outputs, pixels in _fit(new_map, window, stride, padding).looks(H, W):
+    for _, outputs, pixels in _fit(new_map, window, stride, padding, {}).looks(H, W):
         new_map[pixels] += dy[outputs] * xp.astype(indices[outputs] == pixel[pixels], dy.dtype)
     return new_map
 
 
 def average_pool(
-    x: Array, window: Any = 2, *, stride: Any = None, padding: Padding = "valid", count_padding: bool = False
+    x: Array,
+    window: Any = 2,
+    *,
+    stride: Any = None,
+    padding: Padding = "valid",
+    count_padding: bool = False,
+    **more: Any,
 ) -> Array:
     """y[n,p,q,c] = mean over the window's pixels of x; padding is left out of the mean, or counted as zeros.
 
+    What a window of ceil_mode sees past the padding is never counted, as in PyTorch. more: as of `max_pool`.
     x (N, H, W, C) -> y (N, P, Q, C).
 
     avgpool-96, "CP_m(i, j)" and "CP^2_n(i, j)". Raises ShapeError as `max_pool`.
     """
     xp, x = real_arrays(x)
-    fitted = _fit(x, window, stride, padding)
+    fitted = _fit(x, window, stride, padding, more)
     P, Q = fitted.outputs(x.shape[1], x.shape[2])
     y = xp.zeros((x.shape[0], P, Q, x.shape[3]), dtype=x.dtype, device=x.device)
     for _, outputs, pixels in fitted.looks(x.shape[1], x.shape[2]):
@@ -134,6 +144,7 @@ def average_pool_backward(
     stride: Any = None,
     padding: Padding = "valid",
     count_padding: bool = False,
+    **more: Any,
 ) -> Array:
     """Every pixel of a window gets an equal share of its dy: dy / (pixels in the mean).
 
@@ -144,36 +155,33 @@ def average_pool_backward(
     xp, dy = real_arrays(dy)
     H, W = image_shape
     dx = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
-    fitted = _fit(dx, window, stride, padding)
+    fitted = _fit(dx, window, stride, padding, more)
     share = dy / _divisor(dy, fitted, image_shape, count_padding)
     for _, outputs, pixels in fitted.looks(H, W):
         dx[pixels] += share[outputs]
     return dx
 
 
-def pixels_counted(window: Window, axis: int, length: int) -> list[int]:
-    """How many pixels, not padding, each output sees along one axis."""
-    counts = [0] * window.outputs(length, length)[axis]
-    for offset in range(window.size[axis]):
-        outputs, _ = window.reach(axis, offset, length)
-        for p in range(outputs.start, outputs.stop):
-            counts[p] += 1
-    return counts
+def is_divided_evenly(window: Window, count_padding: bool) -> bool:
+    """Whether the sums of all windows are divided by the same number."""
+    return not any(window.beyond) if count_padding else not window.is_padded
 
 
 def _divisor(like: Array, window: Window, image_shape: tuple[int, ...], count_padding: bool) -> Any:
     """What a sum over each window is divided by: one number, or (1, P, Q, 1) where borders count less."""
-    if count_padding or not window.is_padded:
+    if is_divided_evenly(window, count_padding):
         return float(math.prod(window.size))
     xp = array_namespace(like)
     rows, columns = (
-        xp.asarray(pixels_counted(window, axis, image_shape[axis]), dtype=like.dtype, device=like.device)
+        xp.asarray(window.places_counted(axis, image_shape[axis], count_padding), dtype=like.dtype, device=like.device)
         for axis in (0, 1)
     )
     return xp.reshape(rows, (1, -1, 1, 1)) * xp.reshape(columns, (1, 1, -1, 1))
 
 
-def _fit(x: Array, window: Any, stride: Any, padding: Padding) -> Window:
+def _fit(x: Array, window: Any, stride: Any, padding: Padding, more: dict[str, Any]) -> Window:
     if x.ndim != 4:
         raise ShapeError(f"an image batch (N, H, W, C) was expected, found shape {tuple(x.shape)}")
-    return pooling_window(window, stride, padding, x.shape[1], x.shape[2])
+    if isinstance(window, Window):
+        return window
+    return pooling_window(window, stride, padding, x.shape[1], x.shape[2], **more)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,12 +17,14 @@ class Window:
     """What one output sees: a rectangle of the padded image, moved by a stride.
 
     size, stride, dilation: (rows, columns) in pixels. padding: ((top, bottom), (left, right)) in pixels.
+    beyond: how much of bottom and of right is there only because a pool's last window reaches past image and padding.
     """
 
     size: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     dilation: tuple[int, int] = (1, 1)
+    beyond: tuple[int, int] = (0, 0)
 
     def span(self, axis: int) -> int:
         """Pixels from the first to the last that one output sees along an axis, both counted."""
@@ -65,6 +67,14 @@ class Window:
         seen = [(offset, *self.reach(axis, offset, length)) for offset in range(self.size[axis])]
         return [look for look in seen if look[1].stop > look[1].start]
 
+    def places_counted(self, axis: int, length: int, count_padding: bool) -> list[int]:
+        """How many places each output sees along an axis: pixels and, if it counts, padding that is not `beyond`."""
+        before, after = self.padding[axis]
+        first, last = (-before, length + after - self.beyond[axis]) if count_padding else (0, length)
+        starts = range(-before, self.stride[axis] * self._outputs_along(axis, length) - before, self.stride[axis])
+        reached = range(0, self.span(axis), self.dilation[axis])
+        return [sum(first <= start + place < last for place in reached) for start in starts]
+
     @property
     def is_padded(self) -> bool:
         return self.padding != ((0, 0), (0, 0))
@@ -82,8 +92,9 @@ class Window:
 def convolution_window(size: Any, stride: Any, padding: Padding, dilation: Any, height: int, width: int) -> Window:
     """The window of a convolution on an image of (height, width) pixels.
 
-    padding: "valid" (none), "same" (ceil(H / stride) outputs, the odd pixel after), "full" (dilation (I - 1) on each
-    side: every output that sees at least one pixel), or pixels: p, (rows, columns), ((top, bottom), (left, right)).
+    padding: "valid" (none), "same" (ceil(H / stride) outputs, the odd pixel after), "same-lower" (the odd pixel
+    before), "full" (dilation (I - 1) on each side: every output that sees at least one pixel), or pixels: p,
+    (rows, columns), ((top, bottom), (left, right)).
     binary-sigmoid, "Valid" and "Full". Raises ShapeError when the kernel does not fit the padded image.
     """
     size, stride, dilation = pair(size, "kernel"), pair(stride, "stride"), pair(dilation, "dilation")
@@ -104,20 +115,44 @@ def _window(size: Any, stride: Any, padding: Any, dilation: Any, height: int, wi
     return window
 
 
-def pooling_window(size: Any, stride: Any, padding: Padding, height: int, width: int) -> Window:
+def pooling_window(
+    size: Any, stride: Any, padding: Padding, height: int, width: int, dilation: Any = 1, ceil_mode: bool = False
+) -> Window:
     """The window of a pool, as `convolution_window`; its stride defaults to its size. No output may see only padding.
 
+    ceil_mode: where the last pixels of an axis are in no window, one more that reaches past the image and its padding;
+    not, as in PyTorch, where it would begin behind the image's last pixel.
     Raises ShapeError when the window does not fit, or when the padding is as large as the window.
     """
     size = pair(size, "window")
-    window = convolution_window(size, size if stride is None else stride, padding, (1, 1), height, width)
+    window = convolution_window(size, size if stride is None else stride, padding, dilation, height, width)
     for axis in (0, 1):
-        if max(window.padding[axis]) >= size[axis]:
+        if max(window.padding[axis]) >= window.span(axis):
             raise ShapeError(
                 f"pool padding {window.padding} is as large as the window {size}: outputs would see only padding; "
-                f"use less than {size[axis]} pixels of padding"
+                f"use less than {window.span(axis)} pixels of padding"
             )
+    if ceil_mode:
+        down, right = _pixels_beyond(window, 0, height), _pixels_beyond(window, 1, width)
+        (top, bottom), (left, further) = window.padding
+        window = replace(window, padding=((top, bottom + down), (left, further + right)), beyond=(down, right))
+    if window.is_dilated and 0 in (
+        *window.places_counted(0, height, False),
+        *window.places_counted(1, width, False),
+    ):
+        raise ShapeError(
+            f"a pool's window of {size} pixels, {window.dilation} apart, sees only padding somewhere in an image of "
+            f"{height} x {width}; use less padding or a smaller dilation"
+        )
     return window
+
+
+def _pixels_beyond(window: Window, axis: int, length: int) -> int:
+    """How far one more window reaches past the padded image; 0 where no pixel is left for it."""
+    before, after = window.padding[axis]
+    start = window._outputs_along(axis, length) * window.stride[axis]  # of one more, padding counted in
+    left = length + before + after - (start - window.stride[axis] + window.span(axis))  # places behind the last window
+    return start + window.span(axis) - (length + before + after) if left > 0 and start < length + before else 0
 
 
 def pair(value: Any, name: str) -> tuple[int, int]:
@@ -138,13 +173,13 @@ def positive(value: Any, name: str) -> int:
 
 def padding_of(value: Any) -> Any:
     """Check a padding argument and give it its hashable form: a name, or ((top, bottom), (left, right))."""
-    if isinstance(value, str) and value in ("valid", "same", "full"):
+    if isinstance(value, str) and value in ("valid", "same", "same-lower", "full"):
         return value
     both: Any = (value, value) if isinstance(value, int) else value if _has_two(value) else (None, None)
     sides: Any = tuple((side, side) if isinstance(side, int) else side if _has_two(side) else () for side in both)
     if not all(side and all(isinstance(n, int) and n >= 0 for n in side) for side in sides):
         raise ShapeError(
-            f'padding={value!r}: "valid", "same", "full", a number of pixels, (rows, columns) or '
+            f'padding={value!r}: "valid", "same", "same-lower", "full", a number of pixels, (rows, columns) or '
             "((top, bottom), (left, right)) was expected"
         )
     return tuple(map(tuple, sides))
@@ -160,7 +195,8 @@ def _padding_along(padding: Any, axis: int, span: int, stride: int, length: int)
         return 0, 0
     if padding == "full":
         return span - 1, span - 1
-    if padding == "same":
+    if padding in ("same", "same-lower"):
         total = max(0, (-(-length // stride) - 1) * stride + span - length)
-        return total // 2, total - total // 2
+        less, more = total // 2, total - total // 2
+        return (less, more) if padding == "same" else (more, less)
     return padding[axis]

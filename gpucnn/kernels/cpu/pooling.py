@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ops.pooling import pixels_counted
+from ...ops.pooling import is_divided_evenly
 from ...ops.window import Window
 from ..memory import copy, empty
 from .layout import real
@@ -34,13 +34,14 @@ class Winners(NamedTuple):
 
 def is_of_four(window: Window, ties: str) -> bool:
     """Whether windows are 2 x 2 and tile the image, and the first of ties wins: the fast way."""
-    return ties == "first" and window.size == window.stride == (2, 2) and not window.is_padded
+    plain = not window.is_padded and not window.is_dilated
+    return ties == "first" and window.size == window.stride == (2, 2) and plain
 
 
 def is_tiling(window: Window, x_shape: tuple[int, ...]) -> bool:
     """Whether every pixel is in exactly one window, and windows see nothing else."""
     fits = x_shape[0] % window.size[0] == x_shape[2] % window.size[1] == 0
-    return fits and window.size == window.stride and not window.is_padded
+    return fits and window.size == window.stride and not window.is_padded and not window.is_dilated
 
 
 def max_pool(x: Image, window: Window, ties: str, *, backward: bool = True) -> tuple[Array, Any]:
@@ -226,9 +227,11 @@ def _looks_along(window: Window, axis: int, length: int) -> list[tuple[tuple, tu
 
 def share_of(window: Window, x_shape: tuple[int, ...], count_padding: bool, dtype: Any) -> Any:
     """What a window's sum is multiplied by: one number, or (P, 1, Q, 1) where borders count less."""
-    if count_padding or not window.is_padded:
+    if is_divided_evenly(window, count_padding):
         return dtype.type(1 / math.prod(window.size))
-    rows, columns = (np.asarray(pixels_counted(window, axis, x_shape[2 * axis]), dtype) for axis in (0, 1))
+    rows, columns = (
+        np.asarray(window.places_counted(axis, x_shape[2 * axis], count_padding), dtype) for axis in (0, 1)
+    )
     return 1 / (rows[:, None, None, None] * columns[:, None])
 
 

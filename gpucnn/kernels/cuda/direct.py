@@ -87,7 +87,7 @@ def forward(problem: Problem) -> Launch | None:
     (rows, columns), window, pool = problem.cells, problem.window, problem.pool or ONE_PIXEL
     area = math.prod(pool.size)
     product = problem.pool is None and window == ONE_PIXEL
-    if product or pool.is_padded or problem.taps > TAPS or area > WINDOW or min(rows, columns) < 1:
+    if product or pool.is_padded or pool.is_dilated or problem.taps > TAPS or area > WINDOW or min(rows, columns) < 1:
         return None
     F = 8
     while F > 1 and (area * F > SUMS or 2 * problem.filters <= F or rows * columns * -(-problem.filters // F) < ENOUGH):
