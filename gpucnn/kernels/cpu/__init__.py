@@ -50,12 +50,14 @@ class _Correlated(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1) -> Any:
-    """Who correlates images of x_shape; None: only the reference can."""
+def _way(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1, alone: Any = depthwise
+) -> Any:
+    """Who correlates images of x_shape; None: only the reference can. alone: who does channels by themselves."""
     if not x_shape[3]:  # a batch of nothing has no rows to be cut into
         return None
     if groups > 1 and (groups, 1) == (x_shape[1], w_shape[2]):
-        return depthwise
+        return alone
     if window.is_dilated:
         return None
     if groups > 1:
@@ -65,10 +67,12 @@ def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, gro
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, CHANNELS) else direct
 
 
-def correlate(x: Array, w: Array, window: Window, groups: int, large: int | None = None) -> tuple[Image, Any]:
-    """large: see `correlate_for_pool`."""
+def correlate(
+    x: Array, w: Array, window: Window, groups: int, large: int | None = None, *, alone: Any = depthwise
+) -> tuple[Image, Any]:
+    """large: see `correlate_for_pool`; alone: see `_way`."""
     x = layout.real(x, w)
-    way = _way(x.shape, w.shape, window, groups)
+    way = _way(x.shape, w.shape, window, groups, alone)
     if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
@@ -87,30 +91,31 @@ def correlate_for_pool(
     pool: Window,
     ties: str,
     large: int = LARGE,
+    alone: Any = depthwise,
 ) -> tuple[Image, Any]:
     """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
 
     Its rows may be made while the pool looks at them: where columns are correlated directly, from `large` bytes on.
     """
-    return correlate(x, w, window, groups, large if pooling.is_of_four(pool, ties) else None)
+    return correlate(x, w, window, groups, large if pooling.is_of_four(pool, ties) else None, alone=alone)
 
 
 def correlate_in_order(
-    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, large: int | None = None
+    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, large: int | None = None, alone: Any = depthwise
 ) -> tuple[Array, Any]:
     """`correlate` where outputs with equal surroundings are equal to the last bit.
 
-    for_pool, large: see `correlate_for_pool`; they change nothing here.
+    for_pool, large: see `correlate_for_pool`; they change nothing here. alone: see `_way`.
     """
     x = layout.real(x, w)
-    way = _way(x.shape, w.shape, window, groups)
+    way = _way(x.shape, w.shape, window, groups, alone)
     if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups, in_order=True)
         return enter(y), residual
     if way is grouped:
         y, residual = grouped.correlate(x, w, groups, partial(correlate_in_order, window=window, groups=1))
         return y, _Correlated(way, residual)
-    if way is depthwise:
+    if way is alone:
         y, residual = way.correlate(np.ascontiguousarray(x), w, window)
         return y, _Correlated(way, residual)
     y, residual = direct.correlate_in_order(np.ascontiguousarray(x), w, window)
