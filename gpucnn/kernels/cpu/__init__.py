@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache, partial
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +31,7 @@ from . import (
     winograd,
     winograd_tiles,
 )
+from .depthwise import NUMPY_WAY, Way
 from .layout import enter, leave
 from .products import matmul
 from .rows import LARGE, LARGE_ONCE, Image, LazyImage, whole
@@ -45,13 +45,13 @@ CHANNELS_TILES = 16  # in and out, from which on tiles of rows and columns cost 
 class _Correlated(NamedTuple):
     """The residual of a correlation on a fast way: which one, and the residual it left. Others are the reference's."""
 
-    way: ModuleType
+    way: Any
     residual: Any
 
 
 @lru_cache(maxsize=256)
 def _way(
-    x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1, alone: Any = depthwise
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1, alone: Way = NUMPY_WAY
 ) -> Any:
     """Who correlates images of x_shape; None: only the reference can. alone: who does channels by themselves."""
     if not x_shape[3]:  # a batch of nothing has no rows to be cut into
@@ -68,7 +68,7 @@ def _way(
 
 
 def correlate(
-    x: Array, w: Array, window: Window, groups: int, large: int | None = None, *, alone: Any = depthwise
+    x: Array, w: Array, window: Window, groups: int, large: int | None = None, *, alone: Way = NUMPY_WAY
 ) -> tuple[Image, Any]:
     """large: see `correlate_for_pool`; alone: see `_way`."""
     x = layout.real(x, w)
@@ -91,7 +91,7 @@ def correlate_for_pool(
     pool: Window,
     ties: str,
     large: int = LARGE,
-    alone: Any = depthwise,
+    alone: Way = NUMPY_WAY,
 ) -> tuple[Image, Any]:
     """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
 
@@ -101,7 +101,7 @@ def correlate_for_pool(
 
 
 def correlate_in_order(
-    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, large: int | None = None, alone: Any = depthwise
+    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, large: int | None = None, alone: Way = NUMPY_WAY
 ) -> tuple[Array, Any]:
     """`correlate` where outputs with equal surroundings are equal to the last bit.
 
@@ -142,7 +142,7 @@ def transposed(x: Array, w: Array, window: Window, groups: int, size: tuple[int,
     if way in (None, grouped):
         y, residual = reference.transposed(leave(x), w, window, groups, size)
         return enter(y), residual
-    way, x = depthwise if way is depthwise else direct, np.ascontiguousarray(x)
+    way, x = depthwise if way is NUMPY_WAY else direct, np.ascontiguousarray(x)
     return way.image_gradient(shape, w, x, window), _Correlated(way, (x, window))
 
 

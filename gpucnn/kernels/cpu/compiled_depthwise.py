@@ -13,7 +13,7 @@ from numba import njit
 
 from ...ops.window import Window
 from ..memory import empty
-from .depthwise import Residual
+from .depthwise import Residual, Way
 from .rows import Image, whole
 
 Array = np.ndarray
@@ -164,3 +164,6 @@ def _dot(x: Array, step: int, d: Array, count: int, N: int) -> float:
         for n in range(N):
             total += pixel[n] * of_pixel[n]
     return total
+
+
+COMPILED_WAY = Way(correlate, gradients)
