@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import sys
 
 import numpy as np
@@ -20,6 +21,7 @@ from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import Network
 
 cpu_numba = pytest.importorskip("gpucnn.kernels.cpu.compiled", reason="numba is not installed")
+compiled_depthwise = pytest.importorskip("gpucnn.kernels.cpu.compiled_depthwise")
 NUMBA = cpu_numba.compiled_from(NUMPY)
 
 
@@ -126,13 +128,18 @@ def test_it_is_the_table_taken(monkeypatch):
     assert Model("two-conv", device="cpu", kernels="numba").execution.context.kernels.bias_relu_max_pool.forward is (
         cpu_numba.bias_relu_max_pool
     )
-    assert (
-        Model("layered", device="cpu", kernels="numba").execution.context.kernels.correlation == EXACT_TIES.correlation
-    )
+    exact = Model("layered", device="cpu", kernels="numba").execution.context.kernels.correlation
+    assert (exact.forward.func, exact.backward) == EXACT_TIES.correlation
     taken = []
     monkeypatch.setattr(cpu_numba, "_max_of_four", lambda *arguments: taken.append(arguments))
     Model("two-conv", device="cpu", kernels="numba", threads=1).logits(np.zeros((1, 28, 28, 1), np.uint8))
     assert len(taken) == 2
+
+
+def test_a_model_can_be_pickled():
+    model = pickle.loads(pickle.dumps(Model("single-filter", device="cpu", kernels="numba")))
+    kernels = model.execution.context.kernels
+    assert kernels.correlation.forward.keywords["alone"] == compiled_depthwise.COMPILED_WAY
 
 
 def test_numba_is_of_the_cpu_alone():

@@ -25,7 +25,7 @@ from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
-from gpucnn.kernels.cuda import cublas, direct
+from gpucnn.kernels.cuda import cublas, depthwise, direct
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
 from gpucnn.kernels.cuda.sizes import ALWAYS, Sizes, placed, side_by_side
@@ -48,6 +48,8 @@ SIZES = {
     "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
     "max pools": Sizes(("max_pools.cu",), POOL),
     "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1))),
+    "depthwise": depthwise.sizes_of(Window((3, 3), (2, 2), ((1, 1), (1, 1))), (9, 8, 40), 40),
+    "depthwise, times two": depthwise.sizes_of(Window((5, 5), dilation=(2, 1)), (9, 8, 3), 6),
     "direct": direct.forward(NARROW).sizes,
     "direct, kernel's gradient": direct.kernel_gradient(NARROW).sizes,
     "direct, image's gradient": direct.image_gradient(NARROW).sizes,
@@ -178,7 +180,41 @@ def test_an_empty_batch_is_no_error(case, fake_cuda):
     check(case, 0, "reals", "float64", asarray, np.asarray)
 
 
-@pytest.mark.parametrize("case", ["conv padded strided", "conv groups", "two blocks", "average pool same", "tanh", "batch norm"])
+@pytest.mark.parametrize(
+    "case", ["depthwise same, strided", "depthwise times three", "separable", "transposed strided"]
+)
+@pytest.mark.parametrize("batch", [0, 7, 40])
+def test_depthwise_sums_are_taken_in_parts(case, batch, fake_cuda, monkeypatch):
+    monkeypatch.setattr(depthwise, "SUMMED", 1)
+    check(case, batch, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize("case", ["depthwise same", "depthwise times three", "conv depthwise"])
+def test_windows_with_too_many_pixels_for_registers_are_columns(case, fake_cuda, monkeypatch):
+    monkeypatch.setattr(depthwise, "TAPS", 2)
+    table = cuda.table(dtype="float64")
+    monkeypatch.setattr(table.gpu, "launch_blocks", no_depthwise(table.gpu.launch_blocks))
+    check(case, 3, "reals", "float64", asarray, np.asarray, tables=table)
+
+
+def no_depthwise(launch):
+    def launched(name, *arguments, **options):
+        assert not name.startswith("depthwise")
+        launch(name, *arguments, **options)
+
+    return launched
+
+
+@pytest.mark.parametrize("case", ["depthwise", "depthwise same, strided", "depthwise times three", "conv depthwise"])
+def test_channels_by_themselves_need_no_columns(case, fake_cuda, monkeypatch):
+    monkeypatch.setattr(cuda_columns.Columns, "_columns", None)
+    monkeypatch.setattr(cuda_columns.Columns, "_image", None)
+    check(case, 3, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize(
+    "case", ["conv padded strided", "depthwise same", "conv groups", "two blocks", "average pool same", "tanh", "batch norm"]
+)
 def test_indices_of_64_bits_give_the_same_numbers(case, fake_cuda, monkeypatch):
     monkeypatch.setattr(cuda, "MOST", 1)
     check(case, 3, "reals", "float64", asarray, np.asarray)

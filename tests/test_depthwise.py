@@ -17,7 +17,15 @@ from gpucnn.layers import Conv2D, ConvTranspose2D, DepthwiseConv2D, SeparableCon
 from gpucnn.network import Network
 from gpucnn.network.layout import Layout
 
-TABLES = pytest.mark.parametrize("table", [REFERENCE, NUMPY, EXACT_TIES], ids=["reference", "numpy", "exact ties"])
+ALL = {"reference": REFERENCE, "numpy": NUMPY, "exact ties": EXACT_TIES}
+try:
+    from gpucnn.kernels.cpu.compiled import compiled_from
+except ImportError:  # numba is not installed
+    pass
+else:
+    ALL |= {"numba": compiled_from(NUMPY), "numba, exact ties": compiled_from(EXACT_TIES)}
+FAST = [name for name in ALL if name != "reference"]
+TABLES = pytest.mark.parametrize("table", ALL.values(), ids=ALL)
 
 
 def passed(layer: Any, shape: tuple[int, ...], table: Any, batch: int = 3) -> tuple[Any, ...]:
@@ -189,7 +197,7 @@ def test_groups_are_the_references(case: str, table: Any, batch: int) -> None:
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     kernel=sizes,
     stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -200,14 +208,15 @@ sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
     multiplier=st.integers(1, 2),
     batch=st.integers(1, 3),
 )
-def test_any_window(kernel, stride, padding, dilation, size, channels, multiplier, batch) -> None:
+@pytest.mark.parametrize("table", FAST)
+def test_any_window(table, kernel, stride, padding, dilation, size, channels, multiplier, batch) -> None:
     layer = DepthwiseConv2D(kernel, stride, padding, multiplier, dilation, bias=None)
     shape = (*size, channels)
     try:
         layer.out_shape(shape)
     except ShapeError:
         return
-    *_, y, dx, g, _ = passed(layer, shape, NUMPY, batch)
+    *_, y, dx, g, _ = passed(layer, shape, ALL[table], batch)
     *_, expected_y, expected_dx, expected_g, _ = passed(layer, shape, REFERENCE, batch)
     for found, expected in ((y, expected_y), (dx, expected_dx), (g, expected_g)):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
@@ -220,6 +229,23 @@ def test_a_few_channels_at_a_time_give_the_same_bits(case: str, monkeypatch: pyt
     monkeypatch.setattr(depthwise, "CACHED", 1)
     for found, expected in zip(passed(layer, shape, NUMPY)[3:6], whole):
         np.testing.assert_array_equal(found, expected)
+
+
+def is_even(y: np.ndarray) -> bool:
+    """Whether all pixels of each channel and example have the same bits."""
+    return bool((y == y[:, :1, :1, :]).all())
+
+
+@pytest.mark.parametrize("table", FAST)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 3, 8, 31])
+def test_equal_surroundings_give_equal_bits(table: str, dtype: str, batch: int) -> None:
+    rng, kernels = np.random.default_rng(batch), ALL[table]
+    for layer in (DepthwiseConv2D(3), DepthwiseConv2D((5, 4), 2), DepthwiseConv2D(2, 1, "valid", 2, 3)):
+        network = Network((13, 12, 5), (layer,))
+        params = {"0": {name: a.astype(dtype) for name, a in network.init((13, 12, 5), rng)["0"].items()}}
+        x = np.broadcast_to(rng.standard_normal((batch, 1, 1, 5)), (batch, 13, 12, 5)).astype(dtype)
+        assert is_even(kernels.leave(network.forward(params, kernels.enter(x), Context(kernels))[0]))
 
 
 @pytest.mark.parametrize("layer", [DepthwiseConv2D(3, padding="same"), SeparableConv2D(4, 3), Conv2D(3, 3, groups=3)])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache, partial
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +31,7 @@ from . import (
     winograd,
     winograd_tiles,
 )
+from .depthwise import NUMPY_WAY, Way
 from .layout import enter, leave
 from .products import matmul
 from .rows import LARGE, LARGE_ONCE, Image, LazyImage, whole
@@ -45,17 +45,19 @@ CHANNELS_TILES = 16  # in and out, from which on tiles of rows and columns cost 
 class _Correlated(NamedTuple):
     """The residual of a correlation on a fast way: which one, and the residual it left. Others are the reference's."""
 
-    way: ModuleType
+    way: Any
     residual: Any
 
 
 @lru_cache(maxsize=256)
-def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1) -> Any:
-    """Who correlates images of x_shape; None: only the reference can."""
+def _way(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1, alone: Way = NUMPY_WAY
+) -> Any:
+    """Who correlates images of x_shape; None: only the reference can. alone: who does channels by themselves."""
     if not x_shape[3]:  # a batch of nothing has no rows to be cut into
         return None
     if groups > 1 and (groups, 1) == (x_shape[1], w_shape[2]):
-        return depthwise
+        return alone
     if window.is_dilated:
         return None
     if groups > 1:
@@ -65,10 +67,12 @@ def _way(x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, gro
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, CHANNELS) else direct
 
 
-def correlate(x: Array, w: Array, window: Window, groups: int, large: int | None = None) -> tuple[Image, Any]:
-    """large: see `correlate_for_pool`."""
+def correlate(
+    x: Array, w: Array, window: Window, groups: int, large: int | None = None, *, alone: Way = NUMPY_WAY
+) -> tuple[Image, Any]:
+    """large: see `correlate_for_pool`; alone: see `_way`."""
     x = layout.real(x, w)
-    way = _way(x.shape, w.shape, window, groups)
+    way = _way(x.shape, w.shape, window, groups, alone)
     if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
@@ -87,30 +91,31 @@ def correlate_for_pool(
     pool: Window,
     ties: str,
     large: int = LARGE,
+    alone: Way = NUMPY_WAY,
 ) -> tuple[Image, Any]:
     """`correlate`, with columns in the order that makes the pool's loops long; `correlate_backward` takes it too.
 
     Its rows may be made while the pool looks at them: where columns are correlated directly, from `large` bytes on.
     """
-    return correlate(x, w, window, groups, large if pooling.is_of_four(pool, ties) else None)
+    return correlate(x, w, window, groups, large if pooling.is_of_four(pool, ties) else None, alone=alone)
 
 
 def correlate_in_order(
-    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, large: int | None = None
+    x: Array, w: Array, window: Window, groups: int, *for_pool: Any, large: int | None = None, alone: Way = NUMPY_WAY
 ) -> tuple[Array, Any]:
     """`correlate` where outputs with equal surroundings are equal to the last bit.
 
-    for_pool, large: see `correlate_for_pool`; they change nothing here.
+    for_pool, large: see `correlate_for_pool`; they change nothing here. alone: see `_way`.
     """
     x = layout.real(x, w)
-    way = _way(x.shape, w.shape, window, groups)
+    way = _way(x.shape, w.shape, window, groups, alone)
     if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups, in_order=True)
         return enter(y), residual
     if way is grouped:
         y, residual = grouped.correlate(x, w, groups, partial(correlate_in_order, window=window, groups=1))
         return y, _Correlated(way, residual)
-    if way is depthwise:
+    if way is alone:
         y, residual = way.correlate(np.ascontiguousarray(x), w, window)
         return y, _Correlated(way, residual)
     y, residual = direct.correlate_in_order(np.ascontiguousarray(x), w, window)
@@ -137,7 +142,7 @@ def transposed(x: Array, w: Array, window: Window, groups: int, size: tuple[int,
     if way in (None, grouped):
         y, residual = reference.transposed(leave(x), w, window, groups, size)
         return enter(y), residual
-    way, x = depthwise if way is depthwise else direct, np.ascontiguousarray(x)
+    way, x = depthwise if way is NUMPY_WAY else direct, np.ascontiguousarray(x)
     return way.image_gradient(shape, w, x, window), _Correlated(way, (x, window))
 
 

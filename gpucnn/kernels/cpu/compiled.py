@@ -18,6 +18,7 @@ from ...ops.window import Window
 from .. import Kernels, Pair
 from ..memory import empty
 from . import pointwise, pooling
+from .compiled_depthwise import COMPILED_WAY
 from .layout import real
 from .rows import LARGE_ONCE, Image, LazyImage, steps
 
@@ -223,7 +224,8 @@ def compiled_from(table: Kernels) -> Kernels:
     return replace(
         table,
         name="numba",
-        correlation_for_pool=partial(table.correlation_for_pool, large=LARGE_ONCE),
+        correlation=Pair(partial(table.correlation.forward, alone=COMPILED_WAY), table.correlation.backward),
+        correlation_for_pool=partial(table.correlation_for_pool, large=LARGE_ONCE, alone=COMPILED_WAY),
         max_pool=Pair(max_pool, max_pool_backward),
         average_pool=Pair(average_pool, average_pool_backward),
         bias_relu_max_pool=Pair(bias_relu_max_pool, bias_relu_max_pool_backward),

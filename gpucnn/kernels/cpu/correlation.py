@@ -22,6 +22,7 @@ from .rows import Image, LazyImage, pairs_of_rows, some_rows, steps, whole
 Array = np.ndarray
 
 BLOCK = 1 << 22  # bytes of shifted copies made at a time
+ONE_PIXEL = Window((1, 1))
 
 
 class _Blocking(NamedTuple):
@@ -164,6 +165,9 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
     _, J, C, K = w.shape
     P, _, Q, N = dy.shape
     dx = empty(x_shape, dy.dtype)
+    if window == ONE_PIXEL:
+        multiplied(w.reshape(C, K), dy.reshape(P, K, Q * N), dx.reshape(P, C, Q * N))
+        return dx
     most = max(1, BLOCK // (J * C * Q * N * dy.itemsize))
     step = window.stride[0]
     kernels = [w[phase::step][::-1].transpose(1, 2, 0, 3).reshape(J * C, -1) for phase in range(step)]

@@ -7,9 +7,9 @@ with equal surroundings are equal to the last bit. Axes as elsewhere; M is the m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -192,3 +192,13 @@ def _shifted(image: Array, window: Window, rows: int, Q: int) -> Array:
 
 def _view(array: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
     return np.lib.stride_tricks.as_strided(array, shape, strides)
+
+
+class Way(NamedTuple):
+    """The verb as one value, which can be pickled: a table that correlates channels otherwise has another one."""
+
+    correlate: Callable[..., Any] = correlate
+    gradients: Callable[..., Any] = gradients
+
+
+NUMPY_WAY = Way()

@@ -23,6 +23,7 @@ from .. import Pair
 from . import compiling, cublas, step
 from .columns import Columns
 from .cudnn import Convolutions
+from .depthwise import Depthwise
 from .direct import Direct
 from .dropout import Dropout
 from .in_order import InOrder
@@ -52,7 +53,9 @@ def table(
     pools, dropout, norms = Pools(gpu, layers.sum), Dropout(gpu), Norms(layers)
     forward = InOrder(gpu, columns.residual).correlate if exact_ties else columns.correlate
     direct = Direct(gpu, columns, pools, layers, forward) if cudnn is None or exact_ties else None
-    convolutions: Any = direct or Convolutions(cudnn, gpu, precision, columns)
+    convolutions: Any = Convolutions(cudnn, gpu, precision, columns)
+    if direct is not None:
+        convolutions = Depthwise(gpu, direct, layers.sum)
     made = CudaKernels(
         name="cuda" if cudnn is None else "cuda+cudnn",
         pixels=layers.pixels,
@@ -64,6 +67,7 @@ def table(
         exact_ties=exact_ties,
         correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
         correlation_for_pool=convolutions.correlate,
+        transposed=Pair(columns.transposed, columns.transposed_backward),
         bias=Pair(layers.add_bias, layers.add_bias_backward),
         relu=Pair(layers.relu, layers.relu_backward),
         sigmoid=Pair(layers.sigmoid, layers.sigmoid_backward),

@@ -111,6 +111,28 @@ class Columns:
                 self._image(dy[part].reshape(-1, K)[:, k], w.reshape(-1, K)[:, k], sizes, g, dx[part])
         return dx
 
+    def transposed(
+        self, x: Array, w: Array, window: Window, groups: int, size: tuple[int, int]
+    ) -> tuple[Array, tuple[Array, Window, int]]:
+        """The gradient of an image of that size by a correlation, x being its dy."""
+        shape = (x.shape[0], *size, w.shape[2] * groups)
+        if tuple(x.shape[1:]) != (*window.outputs(*size), w.shape[3]) or w.shape[3] % groups:
+            return reference.transposed(x, w, window, groups, size)  # raises the error that says what does not fit
+        x, like = self.gpu.dense(x), self.gpu.empty(shape, x.dtype)
+        y = self.image_gradient(self.residual(like, window, groups), self.gpu.dense(w, x.dtype), x)
+        return y, (x, window, groups)
+
+    def transposed_backward(
+        self, residual: tuple[Array, Window, int], w: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Array]:
+        """dx = the correlation of dy; dkernel = columns of dy, transposed, times x."""
+        x, window, groups = residual
+        w, dy, dx = self.gpu.dense(w, x.dtype), self.gpu.dense(dy, x.dtype), None
+        seen = self.residual(dy, window, groups)
+        if need_dx:
+            dx, seen = self.correlate(dy, w, window, groups)
+        return dx, self.kernel_gradient(seen, w, x)
+
     def stored(self, w: Array, dtype: Any) -> tuple[Array, bool]:
         """w, or what it is a view of where that is a whole kernel turned by 180 degrees, as true convolutions have it.
 
