@@ -130,8 +130,7 @@ class BinaryCrossEntropy(Loss):
     """The mean over outputs of the binary cross-entropy of each sigmoid with 1 for the right class, 0 for the others.
 
     binary-sigmoid, "4) Binary Cross Entropy Loss". The class is the largest output; the outputs need not add up to 1.
-    Targets are classes (N,), or parts (N, K) of each class in an example. `MultiLabelCrossEntropy` is the same where
-    several labels may hold.
+    Targets are classes (N,), or parts (N, K) of each class in an example.
     """
 
     soft: ClassVar[bool] = True
@@ -187,8 +186,8 @@ class FocalLoss(Loss):
 class Hinge(Loss):
     """max(0, 1 - margin), or its square, the margin being the right class's output less the largest other one.
 
-    Crammer and Singer, 2001. Its outputs are not logarithms of anything; as probabilities it gives their softmax, which
-    has their order and says nothing of how often the class is right.
+    Crammer and Singer, 2001. As probabilities it gives the softmax of its outputs, which has their order and says
+    nothing of how often the class is right.
     """
 
     squared: bool = False
@@ -212,10 +211,7 @@ class MeanSquaredError(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """The mean over outputs of half the squared difference from numbers (N, K), growing linearly beyond delta.
-
-    Huber, 1964.
-    """
+    """The mean over outputs of half the squared difference from numbers (N, K), linear beyond delta. Huber, 1964."""
 
     numbers: ClassVar[bool] = True
 
