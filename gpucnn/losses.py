@@ -1,10 +1,9 @@
 """Losses: each applies its output function, such as softmax, itself, so networks end in logits.
 
-A loss gives one number per example. A training step takes the gradient of their sum and divides it by the number of the
-batch's examples, so that parts of a batch, computed apart, add up exactly. Weights, of classes or examples, and ignored
-examples do not change that divisor: what PyTorch calls mean is divided by the sum of the batch's weights instead, which
-another part of the batch would not know. Both are the same on average over a data set whose weights have the mean 1, as
-`balanced` gives them.
+A loss gives one number per example. A training step divides the gradient of their sum by the number of the batch's
+examples, so that parts of a batch, computed apart, add up exactly; weights of classes or examples and ignored examples
+do not change that divisor. PyTorch's mean divides by the sum of the batch's weights, which a part of the batch would
+not know. Both are alike on average over a data set whose weights have the mean 1, as those of `balanced`.
 """
 
 from __future__ import annotations
@@ -27,12 +26,10 @@ Array = Any
 class Loss:
     """The base of losses. It holds defaults only, and deriving from it is optional.
 
-    What the outputs are, and so what targets are, is one of three kinds; see `kind`. numbers: the outputs are numbers
-    to be predicted, and targets are numbers (N, K), as logits are. multi_label: each output says whether a label of its
-    own holds, and targets (N, K) are 0 or 1. Else the targets are classes, whole numbers (N,) below K.
-
-    soft: targets may also be floats (N, K) in 0..1, parts of an example that belong to each class or label, as mixup
-    makes them; is_shared: they add up to 1.
+    What targets are is one of three kinds; see `kind`. numbers: numbers (N, K), as logits are. multi_label: 0 or 1, for
+    each output whether its label holds, (N, K). Else they are classes, whole numbers (N,) below K.
+    soft: targets may also be floats (N, K) in 0..1, parts of an example that belong to each class or label; is_shared:
+    they add up to 1.
     """
 
     numbers: ClassVar[bool] = False
@@ -50,6 +47,11 @@ class Loss:
 
     def check(self, outputs: int) -> None:
         """Raises SettingError where a setting does not fit a network of that many outputs."""
+
+    @functools.cached_property
+    def is_usual(self) -> bool:
+        """Whether all settings are the usual ones."""
+        return bool(self == type(self)())
 
     @functools.cached_property
     def _placed(self) -> dict[Any, Array]:
@@ -103,8 +105,7 @@ class SoftmaxCrossEntropy(Loss):
         _check_length("class_weights", self.class_weights, outputs)
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
-        is_plain = not self.label_smoothing and self.class_weights is None and self.ignore_index is None
-        if is_plain and targets.ndim == 1:
+        if self.is_usual and targets.ndim == 1:
             return ops.softmax_cross_entropy(logits, ops.one_hot(targets, logits.shape[1], logits.dtype))
         return ops.weighted_cross_entropy(logits, self.rows(logits, targets))
 
@@ -129,8 +130,7 @@ class BinaryCrossEntropy(Loss):
     """The mean over outputs of the binary cross-entropy of each sigmoid with 1 for the right class, 0 for the others.
 
     binary-sigmoid, "4) Binary Cross Entropy Loss". The class is the largest output; the outputs need not add up to 1.
-    Targets are classes (N,), or parts (N, K) of each class in an example. `MultiLabelCrossEntropy` is the same where
-    several labels may hold.
+    Targets are classes (N,), or parts (N, K) of each class in an example.
     """
 
     soft: ClassVar[bool] = True
@@ -164,7 +164,7 @@ class FocalLoss(Loss):
     alpha: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        _check_number("gamma", self.gamma, least=0)
+        _check_number("gamma", self.gamma, may_be_0=True)
         object.__setattr__(self, "alpha", _factors("alpha", self.alpha))
 
     def check(self, outputs: int) -> None:
@@ -186,8 +186,8 @@ class FocalLoss(Loss):
 class Hinge(Loss):
     """max(0, 1 - margin), or its square, the margin being the right class's output less the largest other one.
 
-    Crammer and Singer, 2001. Its outputs are not logarithms of anything; as probabilities it gives their softmax, which
-    has their order and says nothing of how often the class is right.
+    Crammer and Singer, 2001. As probabilities it gives the softmax of its outputs, which has their order and says
+    nothing of how often the class is right.
     """
 
     squared: bool = False
@@ -211,17 +211,14 @@ class MeanSquaredError(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """The mean over outputs of half the squared difference from numbers (N, K), growing linearly beyond delta.
-
-    Huber, 1964.
-    """
+    """The mean over outputs of half the squared difference from numbers (N, K), linear beyond delta. Huber, 1964."""
 
     numbers: ClassVar[bool] = True
 
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_number("delta", self.delta, above=0)
+        _check_number("delta", self.delta, may_be_0=False)
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
         return ops.huber(logits, targets, self.delta)
@@ -247,6 +244,7 @@ def named(name: str) -> Loss:
 
 
 CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi-label", "regression"
+OUTPUTS = {CLASSIFICATION: "classes", MULTI_LABEL: "labels", REGRESSION: "numbers"}  # what names of outputs name
 
 
 def kind(loss: Any) -> str:
@@ -293,8 +291,8 @@ def _check_length(name: str, values: tuple[float, ...] | None, outputs: int) -> 
         raise SettingError(f"{name}: {len(values)} numbers for a network of {outputs} outputs; give one for each")
 
 
-def _check_number(name: str, value: Any, *, least: float = -math.inf, above: float = -math.inf) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < least or value <= above:
-        limit = f"of at least {least:g}" if math.isfinite(least) else f"above {above:g}"
+def _check_number(name: str, value: Any, *, may_be_0: bool) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value < 0 or (value == 0 and not may_be_0):
+        limit = "of at least 0" if may_be_0 else "above 0"
         raise SettingError(f"{name}={value!r}: a number {limit} was expected")

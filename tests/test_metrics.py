@@ -12,7 +12,7 @@ from conftest import Library
 
 import gpucnn
 from gpucnn import metrics
-from gpucnn.errors import DataError, SettingError
+from gpucnn.errors import CheckpointError, DataError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.losses import (
     BinaryCrossEntropy,
@@ -24,7 +24,7 @@ from gpucnn.losses import (
     SoftmaxCrossEntropy,
     correct,
 )
-from gpucnn.model import Model
+from gpucnn.model import Model, checkpoint
 from gpucnn.network import Network
 
 K, N = 7, 60
@@ -340,3 +340,28 @@ def test_saved_models_keep_their_loss(tmp_path):
         again = gpucnn.load(saved.save(tmp_path / "m.safetensors"), device="cpu")
         assert again.loss == loss
         np.testing.assert_array_equal(again.predict(IMAGES), saved.predict(IMAGES))
+
+
+def test_what_a_model_says_of_itself():
+    assert "SoftmaxCrossEntropy(), classes 0, 1, 2" in repr(model())
+    assert "MultiLabelCrossEntropy(), labels 0, 1, 2" in repr(model("multi-label"))
+    assert "Huber(delta=2.0), numbers 0, 1, 2" in repr(model(Huber(2.0)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"class_weights": [1, 2]},
+        {"class_weights": {"a": 1}},
+        {"label_smoothing": "a"},
+        {"ignore_index": [1]},
+        {"gamma": 2},
+        {"type": "Huber", "delta": None},
+    ],
+)
+def test_a_saved_loss_that_is_nonsense(wrong, tmp_path):
+    path = model(SoftmaxCrossEntropy(class_weights=range(7))).save(tmp_path / "m.safetensors")
+    description, tensors = checkpoint.read(path)
+    checkpoint.write(path, {**description, "loss": {**description["loss"], **wrong}}, tensors)
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: "):
+        gpucnn.load(path, device="cpu")

@@ -53,6 +53,15 @@ def test_a_layer_of_your_own(my_nets, monkeypatch, capsys):
     np.testing.assert_allclose(one_by_one, model.logits(digits[:20]), rtol=1e-4, atol=1e-4)
 
 
+def test_a_loss_with_settings_and_a_report(capsys):
+    names: dict = {"gpucnn": gpucnn}
+    exec(block("python", "model.report("), names)
+    assert sum(each * (names["digits"].train_labels == k).sum() for k, each in enumerate(names["weights"])) == (
+        pytest.approx(len(names["digits"].train_labels))
+    )
+    assert "macro average" in capsys.readouterr().out
+
+
 def test_a_network_of_your_own():
     names: dict = {"gpucnn": gpucnn}
     exec(block("python", "gpucnn.Model(network)"), names)

@@ -220,7 +220,7 @@ class Kernels:
     def loss(self, loss: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
         """losses (N,) and d_logits (N, K), by this table where it has an entry for this loss as it is."""
         fast = self.losses.get(type(loss)) if targets.ndim == 1 else None
-        return loss(logits, targets) if fast is None or loss != type(loss)() else fast(logits, targets)
+        return loss(logits, targets) if fast is None or not loss.is_usual else fast(logits, targets)
 
     def collect(self, layout: Any, dparams: Any, g: Any) -> None:
         """Write the gradients of named parameters into the flat vector g."""

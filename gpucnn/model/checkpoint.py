@@ -161,7 +161,7 @@ def layer_to_dict(layer: Any) -> dict[str, Any]:
 
 def loss_to_dict(loss: Any) -> Any:
     """As `layer_to_dict`; the name alone where it has no settings, or is one of gpucnn's with its usual ones."""
-    is_usual = is_own(loss) and loss == type(loss)()
+    is_usual = is_own(loss) and loss.is_usual
     if dataclasses.is_dataclass(loss) and dataclasses.fields(loss) and not is_usual:
         return layer_to_dict(loss)
     return type(loss).__name__ if is_own(loss) else OWN + type(loss).__name__

@@ -19,7 +19,7 @@ from ..engine.acceleration import Acceleration
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..errors import DataError, SettingError
-from ..losses import Loss, SoftmaxCrossEntropy
+from ..losses import OUTPUTS, Loss, SoftmaxCrossEntropy, kind
 from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
@@ -94,7 +94,7 @@ class Model(Predicting):
     def __repr__(self) -> str:
         return (
             f"Model({self.name!r}, {self.layout.size:,} parameters on {self.device}, {describe(self.loss)}, "
-            f"classes {', '.join(shortened(self.class_names))},\n      {self.network!r})"
+            f"{OUTPUTS[kind(self.loss)]} {', '.join(shortened(self.class_names))},\n      {self.network!r})"
         )
 
     @property

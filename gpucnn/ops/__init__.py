@@ -118,7 +118,6 @@ __all__ = [
     "max_pool_backward",
     "max_pool_with_indices",
     "mean_squared_error",
-    "moments",
     "one_hot",
     "part",
     "part_backward",

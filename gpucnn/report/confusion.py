@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..model.curves import blank
+from ..training.curves import blank
 from .sheet import shortened
 
 NUMBERS = 25  # classes up to which each cell has its number

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
-from ..model.curves import blank
+from ..training.curves import blank
 
 CLASSES, EACH = 20, 8  # classes on a sheet, and pictures of each
 

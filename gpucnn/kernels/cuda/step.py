@@ -129,7 +129,7 @@ class CudaKernels(Kernels):
         return taken
 
     def loss(self, loss: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
-        if type(loss) is SoftmaxCrossEntropy and (targets.ndim == 2 or loss != SoftmaxCrossEntropy()):
+        if type(loss) is SoftmaxCrossEntropy and (targets.ndim == 2 or not loss.is_usual):
             return softmax_loss(self.gpu, loss, logits, targets)
         return super().loss(loss, logits, targets)
 
