@@ -18,11 +18,13 @@ from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
 from ..network import describe
+from ..optimizers import described
 from ..schedules import Schedule
 from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
 from ..training.progress import shown
 from . import accepted
+from .averaging import averaged, exchange
 from .inputs import fitting_weights
 from .tensors import OPTIMIZER, Trained
 
@@ -87,7 +89,7 @@ class Fitting:
             "loss": describe(self.model.loss),
             "data": digest(*self.data),
             "validation data": held,
-            "optimizer": describe(self.optimizer),
+            "optimizer": described(self.optimizer),
             "lr": float(plan.lr),
             "schedule": _named(plan.schedule),
             "batch size": int(plan.batch_size),
@@ -116,11 +118,13 @@ class Fitting:
         own = self.vectors
         if {name: each.shape for name, each in own.items()} != {n: each.shape for n, each in before.vectors.items()}:
             raise SettingError(
-                f"training so far was by {before.optimizer}, whose state {describe(self.optimizer)} cannot take over; "
+                f"training so far was by {before.optimizer}, whose state {described(self.optimizer)} cannot take over; "
                 "go on with that optimiser, or begin anew with fit"
             )
         for name, vector in before.vectors.items():
             own[name][...] = self.model.device.put(vector) if isinstance(vector, np.ndarray) else vector
+        if before.is_averaged:
+            exchange(self.step)
         return before.position
 
     @property
@@ -128,9 +132,9 @@ class Fitting:
         """The optimiser's, of the step."""
         return {name: each for name, each in self.step.vectors.items() if name.startswith(OPTIMIZER)}
 
-    def trained(self, position: Position, *, is_partial: bool = False) -> Trained:
+    def trained(self, position: Position, *, is_partial: bool = False, is_averaged: bool = False) -> Trained:
         """What is left of it there."""
-        return Trained(position, self.vectors, self.seed, describe(self.optimizer), is_partial)
+        return Trained(position, self.vectors, self.seed, described(self.optimizer), is_partial, is_averaged)
 
     def train(
         self, start: Position, history: History, keeper: Keeper | None = None, *, is_partial: bool = False
@@ -160,9 +164,11 @@ class Fitting:
                     history=history,
                     keeper=keeper,
                     explain=lambda batch, number: self._not_finite(there, batch, number),
+                    shown=lambda: averaged(self.step),
                 )
+            is_averaged = exchange(self.step)
         if history.kept in (None, end.epoch - 1):  # else the optimiser's vectors belong to other parameters
-            model.trained = self.trained(end, is_partial=is_partial)
+            model.trained = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
         return history
 
     def _begin(self) -> None:
