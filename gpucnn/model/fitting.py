@@ -48,6 +48,7 @@ class Fitting:
         *,
         sample_weight: Any = None,
         augmentation: Augmentation | str | None = None,
+        accumulate: int = 1,
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
@@ -56,7 +57,8 @@ class Fitting:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
         if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
             raise SettingError("validation: a pair (images, labels) was expected, such as the last tenth of the images")
-        self.model, self.plan = model, plan
+        self.at_once, self.accumulate = plan.batch_size, accepted.argument("accumulate", accumulate)
+        self.model, self.plan = model, replace(plan, batch_size=plan.batch_size * accumulate)
         self.progress = accepted.argument("progress", progress)
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
@@ -74,10 +76,15 @@ class Fitting:
         self.key = int(draws.generate_state(1)[0])
         if self.augmentation is not None:
             self.augmentation.check(model.network.input_shape)
-            of_run = int(changes.generate_state(1)[0]), len(images), int(plan.batch_size)
+            of_run = int(changes.generate_state(1)[0]), len(images), int(self.plan.batch_size)
             self.augmentation = self.augmentation.of_run(*of_run)
         self.step = model.execution.step(
-            model.loss, self.optimizer, scaling=model.scaling, augmentation=self.augmentation, key=self.key
+            model.loss,
+            self.optimizer,
+            scaling=model.scaling,
+            augmentation=self.augmentation,
+            key=self.key,
+            at_once=self.at_once if self.accumulate > 1 else None,
         )
 
     def about(self) -> dict[str, Any]:
@@ -93,6 +100,7 @@ class Fitting:
             "lr": float(plan.lr),
             "schedule": _named(plan.schedule),
             "batch size": int(plan.batch_size),
+            "accumulate": int(self.accumulate) if self.accumulate > 1 else None,
             "epochs": int(plan.epochs),
             "augmentation": None if self.augmentation is None else describe(self.augmentation),
             "seed": self.seed,
@@ -144,7 +152,7 @@ class Fitting:
         on_device = model.device, model.network, self.plan.batch_size
         evaluated = 0 if self.held is None else len(self.held[0])
         forecast = Forecast(model.execution, model.network, model.loss, self.optimizer, evaluated)
-        forecast.check(min(self.plan.batch_size, len(self.data[0])))
+        forecast.check(min(self.at_once, len(self.data[0])))
         with model.execution.active():
             step, there = placed(self.step, self.data, *on_device)
             held = None if self.held is None else resident(self.held, *on_device) or self.held
