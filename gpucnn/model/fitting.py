@@ -19,7 +19,7 @@ from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
 from ..network import describe
 from ..optimizers import described
-from ..schedules import Schedule
+from ..schedules import named
 from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
 from ..training.progress import shown
@@ -98,7 +98,7 @@ class Fitting:
             "validation data": held,
             "optimizer": described(self.optimizer),
             "lr": float(plan.lr),
-            "schedule": _named(plan.schedule),
+            "schedule": named(plan.schedule),
             "batch size": int(plan.batch_size),
             "accumulate": int(self.accumulate) if self.accumulate > 1 else None,
             "epochs": int(plan.epochs),
@@ -199,12 +199,6 @@ class Fitting:
 
 def _described(callback: Any) -> str:
     return describe(callback) if is_dataclass(callback) else type(callback).__name__
-
-
-def _named(schedule: Schedule) -> str:
-    """A schedule's name; what it gives, where it is an object without one."""
-    found = getattr(schedule, "__name__", None)
-    return found or f"{type(schedule).__qualname__} of {[schedule(step, 10) for step in range(10)]}"
 
 
 def digest(*arrays: np.ndarray | None) -> str:
