@@ -167,9 +167,9 @@ def _check(schedule: Any, right: bool, expected: str) -> None:
 SCHEDULES: dict[str, Schedule] = {
     "constant": constant,
     "step": step,
-    "linear": linear,
     "cosine": cosine,
     "one-cycle": one_cycle,
+    "linear": linear,
     "polynomial": Polynomial(2.0),
     "exponential": Exponential(),
     "restarts": Restarts(),

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 from typer import Context, Exit, Option, echo
 
-from ..optimizers import OPTIMIZERS
-from ..schedules import SCHEDULES
 from . import arguments
 from .arguments import (
     ChannelsOption,
@@ -24,11 +22,23 @@ from .arguments import (
     SizeOption,
     SkipBrokenOption,
     ThreadsOption,
-    one_of,
     part,
     positive,
 )
-from .options import KeepOption, PatienceOption, WatchOption
+from .options import (
+    AccumulateOption,
+    ClipNormOption,
+    ClipValueOption,
+    DecayOption,
+    EmaOption,
+    KeepOption,
+    MomentumOption,
+    OptimizerOption,
+    PatienceOption,
+    ScheduleOption,
+    WatchOption,
+    WeightDecayOption,
+)
 
 
 def train(
@@ -42,9 +52,7 @@ def train(
     batch_size: Annotated[
         int | None, Option(min=1, help="How many images each update of theta, the vector of all parameters, looks at.")
     ] = None,
-    optimizer: Annotated[
-        str | None, one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient.")
-    ] = None,
+    optimizer: OptimizerOption = None,
     lr: Annotated[
         float | None,
         Option(
@@ -53,9 +61,14 @@ def train(
             "usual one of that optimiser.",
         ),
     ] = None,
-    schedule: Annotated[
-        str | None, one_of(SCHEDULES, "by default the recipe's", "How the learning rate changes from update to update.")
-    ] = None,
+    schedule: ScheduleOption = None,
+    momentum: MomentumOption = None,
+    weight_decay: WeightDecayOption = None,
+    decay: DecayOption = None,
+    clip_norm: ClipNormOption = None,
+    clip_value: ClipValueOption = None,
+    ema: EmaOption = None,
+    accumulate: AccumulateOption = None,
     validation: Annotated[
         float | None,
         Option(callback=part, help="Hold out this part of the images, such as 0.1, to measure each epoch."),
@@ -153,6 +166,7 @@ def train(
     from ..model import config as config_file
     from ..model import log, needs, runs
     from ..model.folder import CONFIG, LOG, claimed
+    from ..model.moving import Moving
     from ..training.augmentation import Augmentation
     from ..training.progress import reporter
 
@@ -180,6 +194,7 @@ def train(
         patience,
         keep,
         watch,
+        Moving(momentum, weight_decay, decay, clip_norm, clip_value, ema, accumulate),
     )
     settings.keeping()
     arguments.check_resumed(context, resume, anyway=anyway)
@@ -208,7 +223,9 @@ def train(
             configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(found).splitlines())
             start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
-            written = log.LogFile(path / LOG, chosen.batch_size, log_every, append=resume is not None)
+            written = log.LogFile(
+                path / LOG, chosen.batch_size * settings.moving.updates, log_every, append=resume is not None
+            )
             with log.kept(written, start):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
                     told = (configuration, written) if shown is None else (configuration, shown, written)
