@@ -1,9 +1,17 @@
-"""Schedules: what the base learning rate is multiplied by, as a function of the step (from 0) and all steps' number."""
+"""Schedules: what the base learning rate is multiplied by, as a function of the step (from 0) and all steps' number.
+
+Some are plain functions; those with settings are frozen dataclasses that are called in the same way. `schedule` reads
+both from a text, such as "cosine" or "warmup=0.05,polynomial=2".
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from .errors import SettingError
 
@@ -41,11 +49,199 @@ def _between(a: float, b: float, part: float) -> float:
     return b + (a - b) * (1 + math.cos(math.pi * part)) / 2
 
 
-SCHEDULES: dict[str, Schedule] = {"constant": constant, "step": step, "cosine": cosine, "one-cycle": one_cycle}
+def linear(step: int, steps: int) -> float:
+    """1 - step / steps: from 1 down to nearly 0, in equal parts."""
+    return 1 - step / max(1, steps)
 
 
-def schedule(name: str) -> Schedule:
-    """The schedule whose name this is. Raises SettingError with the names there are."""
-    if name not in SCHEDULES:
-        raise SettingError(f"schedule {name!r} is not known; choose one of {', '.join(SCHEDULES)}")
-    return SCHEDULES[name]
+@dataclass(frozen=True)
+class Polynomial:
+    """end + (1 - end) (1 - step / steps)^power."""
+
+    power: float = 1.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self, self.power > 0 and 0 <= self.end <= 1, "power > 0 and end in 0..1")
+
+    def __call__(self, step: int, steps: int) -> float:
+        return self.end + (1 - self.end) * (1 - step / max(1, steps)) ** self.power
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """end^(step / steps): the same factor in each step."""
+
+    end: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check(self, 0 < self.end <= 1, "end above 0, at most 1")
+
+    def __call__(self, step: int, steps: int) -> float:
+        return self.end ** (step / max(1, steps))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """1, and `factor` times as much from each milestone on: parts of all steps, in order."""
+
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        right = self.factor > 0 and all(0 < each < 1 for each in self.milestones)
+        _check(self, right and list(self.milestones) == sorted(self.milestones), "milestones in 0..1, in order")
+
+    def __call__(self, step: int, steps: int) -> float:
+        return self.factor ** sum(step >= each * steps for each in self.milestones)
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """Cosines that begin anew `cycles` times, each `longer` times as long as the one before. Loshchilov and Hutter,
+    2017 (SGDR)."""
+
+    cycles: int = 2
+    longer: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cycles", int(self.cycles) if self.cycles == int(self.cycles) else self.cycles)
+        _check(self, isinstance(self.cycles, int) and self.cycles >= 1 and self.longer > 0, "cycles >= 1, longer > 0")
+
+    def __call__(self, step: int, steps: int) -> float:
+        lengths = [self.longer**k for k in range(self.cycles)]
+        unit, start = max(1, steps) / sum(lengths), 0.0
+        for k, length in enumerate(lengths):
+            if step < start + length * unit or k == self.cycles - 1:
+                return (1 + math.cos(math.pi * (step - start) / (length * unit))) / 2
+            start += length * unit
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """Up from 1 / n to 1 in equal parts over the first n steps, then the schedule over the steps that are left.
+
+    length: a part of all steps, below 1, or n itself. Goyal et al., 2017.
+    """
+
+    length: float
+    then: Schedule = constant
+
+    def __post_init__(self) -> None:
+        _check(self, self.length > 0 and (self.length < 1 or self.length == int(self.length)), "a part or a number")
+
+    def __call__(self, step: int, steps: int) -> float:
+        n = min(steps, round(self.length * steps) if self.length < 1 else int(self.length))
+        return (step + 1) / n if step < n else self.then(step - n, steps - n)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Schedules one after the other, each over its own part of the steps: pieces of (part, schedule)."""
+
+    pieces: tuple[tuple[float, Schedule], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pieces", tuple((part, piece) for part, piece in self.pieces))
+        parts = [part for part, _ in self.pieces]
+        _check(self, all(part > 0 for part in parts) and abs(sum(parts) - 1) < 1e-9, "parts that are 1 together")
+
+    def __call__(self, step: int, steps: int) -> float:
+        part = start = 0.0
+        for share, piece in self.pieces[:-1]:
+            part += share
+            end = round(part * steps)
+            if step < end:
+                return piece(step - int(start), end - int(start))
+            start = end
+        return self.pieces[-1][1](step - int(start), steps - int(start))
+
+
+def _check(schedule: Any, right: bool, expected: str) -> None:
+    if not right:
+        raise SettingError(f"schedule {named(schedule)}: {expected} was expected")
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": constant,
+    "step": step,
+    "cosine": cosine,
+    "one-cycle": one_cycle,
+    "linear": linear,
+    "polynomial": Polynomial(2.0),
+    "exponential": Exponential(),
+    "restarts": Restarts(),
+}
+SETTABLE: dict[str, Callable[..., Schedule]] = {  # of the numbers behind a name's "="
+    "step": lambda *milestones: Steps(milestones),
+    "polynomial": Polynomial,
+    "exponential": Exponential,
+    "restarts": Restarts,
+}
+FORM = (
+    "NAME, NAME=NUMBERS such as polynomial=2, step=0.5/0.75 or restarts=3/2, with warmup=0.05 before, and parts such "
+    "as constant@0.6,cosine@0.4"
+)
+
+
+def schedule(text: str) -> Schedule:
+    """The schedule that a text says: a name, or pieces with commas between. Raises SettingError with what there is.
+
+    A piece is NAME or NAME=NUMBER/NUMBER/...; the first may be warmup=LENGTH; of several others each ends in @PART.
+    """
+    first, *more = pieces = [piece.strip() for piece in text.split(",")]
+    name, _, length = first.partition("=")
+    if name == "warmup":
+        if not more:
+            raise SettingError(f"schedule {text!r}: a warm-up comes before another schedule, as in warmup=0.05,cosine")
+        return Warmup(_number(text, length), schedule(",".join(more)))
+    if len(pieces) == 1 and "@" not in text:
+        return _piece(text, text)
+    joined = []
+    for piece in pieces:
+        what, _, part = piece.partition("@")
+        joined.append((_number(text, part), _piece(text, what)))
+    return Joined(tuple(joined))
+
+
+def _piece(text: str, piece: str) -> Schedule:
+    name, equals, numbers = piece.partition("=")
+    if name not in SCHEDULES or (equals and name not in SETTABLE):
+        known = SETTABLE if equals and name in SCHEDULES else SCHEDULES
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        what = "takes no numbers" if equals and name in SCHEDULES else "is not known"
+        raise SettingError(f"schedule {piece!r} {what}; {hint}choose one of {', '.join(known)}; a text is {FORM}")
+    if not equals:
+        return SCHEDULES[name]
+    try:
+        return SETTABLE[name](*[_number(text, each) for each in numbers.split("/")])
+    except TypeError:
+        raise SettingError(f"schedule {text!r}: {name} takes fewer numbers; a text is {FORM}") from None
+
+
+def _number(text: str, number: str) -> float:
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise SettingError(f"schedule {text!r}: {number!r} is no number; a text is {FORM}")
+    return value
+
+
+def named(schedule: Schedule) -> str:
+    """What a schedule is called, with its settings; what it gives, where it is an object without a name."""
+    if dataclasses.is_dataclass(schedule):
+        values = [getattr(schedule, field.name) for field in dataclasses.fields(schedule)]
+        return f"{type(schedule).__name__}({', '.join(map(_shown, values))})"
+    found = getattr(schedule, "__name__", None)
+    return found or f"{type(schedule).__qualname__} of {[schedule(step, 10) for step in range(10)]}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return named(value) if callable(value) else repr(value)

@@ -392,3 +392,56 @@ def test_the_optimiser_of_the_recipe_may_be_said(train):
     assert train("--resume", "a", "--optimizer", names[0])[0] == 0
     other = next(name for name in gpucnn.optimizers.OPTIMIZERS if name not in names)
     assert f"--optimizer {other} is not what the run began with" in train("--resume", "a", "--optimizer", other)[2]
+
+
+MOVED = (
+    *("--optimizer", "adamw", "--weight-decay", "0.1", "--decay", "kernels", "--clip-norm", "0.5", "--clip-value", "1"),
+    *("--ema", "0.9", "--accumulate", "2", "--schedule", "warmup=0.2,polynomial=2"),
+)
+
+
+def test_what_is_set_of_the_optimiser_is_in_the_file_and_decides_the_run(train):
+    assert train("two-conv", "--data", "tiny.npz", *FAST, *MOVED, "--out", "a")[0] == 0
+    found = settings("a")
+    wanted = {"optimizer": "adamw", "weight_decay": 0.1, "decay": "kernels", "clip_norm": 0.5, "clip_value": 1.0}
+    wanted |= {"ema": 0.9, "accumulate": 2, "schedule": "warmup=0.2,polynomial=2", "lr": 0.001, "batch_size": 8}
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert "momentum" not in found
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+    for name in wanted.keys() - {"optimizer", "batch_size", "lr", "clip_value", "weight_decay"}:
+        other = {"decay": "all", "accumulate": "1", "schedule": "cosine"}.get(name, "0.01")
+        assert train("--config", "a/run.toml", f"--{name.replace('_', '-')}", other, "--out", name)[0] == 0
+        assert not np.array_equal(theta("a"), theta(name)), name
+
+
+def test_a_run_with_averages_that_is_over_goes_on_from_what_training_moves(train):
+    assert train("two-conv", "--data", "tiny.npz", *FAST, *MOVED, "--out", "a")[0] == 0
+    before = theta("a")
+    assert train("--resume", "a")[0] == 0
+    np.testing.assert_array_equal(theta("a"), before)
+    status, _, err = train("--resume", "a", "--ema", "0.5")
+    assert status == 1
+    assert "--ema 0.5 is not what the run began with (the run began with 0.9)" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--optimizer", "adam", "--momentum", "0.5"), "--momentum 0.5: Adam has no momentum; it has beta1, beta2"),
+        (("--optimizer", "muon", "--decay", "kernels"), "--decay kernels: Muon has no decay; it has momentum"),
+        (("--optimizer", "rmsprob"), "'rmsprob' is not known; did you mean rmsprop?"),
+        (("--decay", "kernel"), "'kernel' is not known; did you mean kernels?"),
+        (("--ema", "1"), "1.0: 0, or a part of 1 such as 0.1, was expected"),
+        (("--ema", "0"), "EMA: decay 0.0 must be between 0 and 1"),
+        (("--clip-norm", "0"), "0.0: a number above 0 was expected"),
+        (("--weight-decay", "-1"), "-1.0: a number of at least 0 was expected"),
+        (("--schedule", "cosin"), "'cosin' is not known; did you mean cosine?"),
+        (("--schedule", "warmup=0.1"), "a warm-up comes before another schedule"),
+    ],
+)
+def test_settings_that_an_optimiser_does_not_have(train, options, sentence):
+    status, _, err = train("two-conv", "--data", "tiny.npz", *FAST, *options, "--out", "a")
+    assert status
+    assert sentence in " ".join(err.replace("│", "").split())
+    assert not Path("a").exists()

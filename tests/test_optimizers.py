@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Library
 
 from gpucnn.errors import SettingError
 from gpucnn.layers import Conv2D, Dense, initializers
 from gpucnn.losses import correct
 from gpucnn.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Lion, Optimizer, RMSprop, optimizer
-from gpucnn.schedules import SCHEDULES, constant, cosine, one_cycle, schedule, step
+from gpucnn.schedules import SCHEDULES, constant, cosine, named, one_cycle, schedule, step
 
 # Optimisers
 
@@ -202,7 +203,10 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "lion's beta2": (lambda: Lion(beta2=1.0), r"Lion\(.*beta2=1\.0.*: betas must be in \[0, 1\)"),
     "a kind of decay": (lambda: SGD(decay="biases"), "SGD: decay 'biases': one of all, kernels was expected"),
     "an optimizer": (lambda: optimizer("rprop"), "optimizer 'rprop' is not known; choose one of sgd, .*adamw"),
-    "a schedule": (lambda: schedule("linear"), "schedule 'linear' is not known; choose one of constant, .*one-cycle"),
+    "a schedule": (
+        lambda: schedule("linaer"),
+        "schedule 'linaer' is not known; did you mean linear. choose one of constant, .*one-c",
+    ),
     "an initializer": (
         lambda: initializers.initializer("xavier"),
         "initializer 'xavier' is not known; choose one of glorot_uniform, .*orthogonal",
@@ -235,7 +239,7 @@ def test_factors_are_above_0_and_at_most_1(name: str, steps: int) -> None:
     assert np.all(found <= 1)
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine"])
+@pytest.mark.parametrize("name", ["constant", "step", "linear", "cosine", "polynomial", "exponential"])
 @pytest.mark.parametrize("steps", LENGTHS)
 def test_all_but_one_cycle_start_at_1_and_never_rise(name: str, steps: int) -> None:
     found = factors(schedule(name), steps)
@@ -282,6 +286,83 @@ def test_one_cycle_can_be_shaped() -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_give_the_same_at_every_call(name: str) -> None:
     assert np.array_equal(factors(schedule(name), 50), factors(schedule(name), 50))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("polynomial=2", [1, 0.81, 0.64, 0.49, 0.36, 0.25, 0.16, 0.09, 0.04, 0.01]),
+        ("polynomial=1/0.5", [1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]),
+        ("linear", [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        ("exponential=0.01", [10 ** (-k / 5) for k in range(10)]),
+        ("step=0.3/0.6/0.9", [1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001]),
+        ("restarts=2", [cosine(k % 5, 5) for k in range(10)]),
+        ("restarts=2/4", [cosine(k, 2) for k in range(2)] + [cosine(k, 8) for k in range(8)]),
+        ("warmup=0.4,constant", [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]),
+        ("warmup=2,linear", [0.5, 1, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
+        ("constant@0.6,linear@0.4", [1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
+        ("warmup=2,constant@0.5,step=0.5@0.5", [0.5, 1, 1, 1, 1, 1, 1, 1, 0.1, 0.1]),
+    ],
+)
+def test_schedules_with_settings(text: str, expected: list[float]) -> None:
+    np.testing.assert_allclose(factors(schedule(text), 10), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", LENGTHS)
+@pytest.mark.parametrize("text", ["warmup=0.05,cosine", "warmup=500,one-cycle", "restarts=5/3", "step@0.1,linear@0.9"])
+def test_any_number_of_steps_will_do(text: str, steps: int) -> None:
+    found = factors(schedule(text), steps)
+    assert np.all(found > 0)
+    assert np.all(found <= 1)
+
+
+def test_schedules_are_pytorchs() -> None:
+    """Those that it has: its step k is our k."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    peers = {
+        "polynomial=2": lambda rule: torch.optim.lr_scheduler.PolynomialLR(rule, 10, 2.0),
+        "restarts=2": lambda rule: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(rule, 5),
+        "cosine": lambda rule: torch.optim.lr_scheduler.CosineAnnealingLR(rule, 10),
+        "step=0.3/0.6": lambda rule: torch.optim.lr_scheduler.MultiStepLR(rule, [3, 6]),
+        "exponential=0.01": lambda rule: torch.optim.lr_scheduler.ExponentialLR(rule, 0.01**0.1),
+    }
+    for text, make in peers.items():
+        rule = torch.optim.SGD([parameter], 1.0)
+        peer, found = make(rule), []
+        for _ in range(10):
+            found.append(peer.get_last_lr()[0])
+            rule.step()
+            peer.step()
+        np.testing.assert_allclose(factors(schedule(text), 10), found, rtol=1e-9, atol=1e-12, err_msg=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("cosine=3", "schedule 'cosine=3' takes no numbers; .*choose one of step, polynomial"),
+        ("polynomial=x", "'x' is no number; a text is NAME, NAME=NUMBERS"),
+        ("polynomial=1/2/3", "polynomial takes fewer numbers"),
+        ("polynomial=-1", r"schedule Polynomial\(-1.0, 0.0\): power > 0 and end in 0..1 was expected"),
+        ("restarts=1.5", r"schedule Restarts\(1.5, 1.0\): cycles >= 1, longer > 0 was expected"),
+        ("step=0.5/0.2", "milestones in 0..1, in order was expected"),
+        ("exponential=0", "end above 0, at most 1 was expected"),
+        ("warmup=0.1", "a warm-up comes before another schedule, as in warmup=0.05,cosine"),
+        ("warmup=1.5,cosine", r"schedule Warmup\(1.5, cosine\): a part or a number was expected"),
+        ("constant,cosine", "'' is no number"),
+        ("constant@0.5,cosine@0.4", "parts that are 1 together was expected"),
+        ("", "schedule '' is not known"),
+    ],
+)
+def test_texts_that_are_no_schedule(text: str, sentence: str) -> None:
+    with pytest.raises(SettingError, match=sentence):
+        schedule(text)
+
+
+def test_schedules_are_named_with_their_settings() -> None:
+    assert named(schedule("one-cycle")) == "one_cycle"
+    assert named(schedule("warmup=0.05,cosine")) == "Warmup(0.05, cosine)"
+    assert named(schedule("constant@0.6,restarts=2/3@0.4")) == "Joined(((0.6, constant), (0.4, Restarts(2, 3.0))))"
+    assert schedule("step=0.5") == schedule("step=0.5") != schedule("step=0.6")
 
 
 # Initial weights

@@ -19,7 +19,7 @@ from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Parallel, ReLU, Residual, Shared
 from gpucnn.layers.base import Layer
 from gpucnn.model import checkpoint, checkpoints
-from gpucnn.optimizers import OPTIMIZERS
+from gpucnn.optimizers import EMA, OPTIMIZERS, SGD, SWA, Adam, AdamW, Clip, Groups, Lookahead, Muon, RMSprop
 from gpucnn.training import pace, recovery, run, signals
 from tests.layers_of_ones_own import Dropped, Normalised
 
@@ -435,3 +435,56 @@ def test_a_schedule_without_a_name_is_known_by_what_it_gives(tmp_path):
         fit(tmp_path / "b", 8, **options)
     with pytest.raises(SettingError, match="another schedule"):
         fit(tmp_path / "b", schedule=functools.partial(gpucnn.schedules.one_cycle, warm=0.25))
+
+
+STATEFUL = {
+    "RMSprop": RMSprop(0.9, momentum=0.5, centered=True),
+    "EMA": EMA(Adam(), 0.8),
+    "SWA": SWA(SGD(0.9), 4, 2),
+    "Lookahead": Lookahead(Adam(), 3),
+    "all": Clip(EMA(Lookahead(Groups(AdamW(decay="kernels"), {"*/bias": {"rate": 0.5}}), 3), 0.8), norm=0.1),
+    "Muon": EMA(Muon(), 0.8),
+}
+
+
+@pytest.mark.parametrize("cut", [3, 5, 8])
+@pytest.mark.parametrize("optimizer", STATEFUL.values(), ids=STATEFUL)
+def test_wrappers_go_on(tmp_path, optimizer, cut):
+    with pytest.raises(Cut):
+        fit(tmp_path, cut, optimizer=optimizer)
+    assert_same(fit(tmp_path, optimizer=optimizer), fit(optimizer=optimizer))
+
+
+@pytest.mark.parametrize("optimizer", STATEFUL.values(), ids=STATEFUL)
+def test_calls_of_one_epoch_go_on_from_what_training_moves(tmp_path, optimizer):
+    whole, parts = model(), model()
+    options = {"batch_size": 7, "optimizer": optimizer, "validation": HELD}
+    expected = told(whole.fit(IMAGES, LABELS, epochs=3, **options))
+    epochs = [told(parts.partial_fit(IMAGES, LABELS, **options))[0] for _ in range(2)]
+    parts.save(tmp_path / "saved")
+    loaded = gpucnn.load(tmp_path / "saved", device="cpu", threads=1)
+    np.testing.assert_array_equal(loaded.theta, parts.theta)
+    epochs += told(loaded.partial_fit(IMAGES, LABELS, **options))
+    np.testing.assert_array_equal(loaded.theta, whole.theta)
+    assert epochs == expected
+
+
+def test_the_average_is_what_is_measured_and_what_is_left(tmp_path):
+    raw, averaged = model(), model()
+    options = {"epochs": 2, "batch_size": 7, "validation": HELD}
+    raw.fit(IMAGES, LABELS, optimizer=Adam(), **options)
+    history = averaged.fit(IMAGES, LABELS, optimizer=EMA(Adam(), 0.9), resume=tmp_path, **options)
+    np.testing.assert_array_equal(averaged.trained.vectors["optimizer/average"], raw.theta)
+    assert not np.array_equal(averaged.theta, raw.theta)
+    assert averaged.evaluate(*HELD)["loss"] == history.epochs[-1].validation_loss
+    state = max((tmp_path / "checkpoints").iterdir())
+    np.testing.assert_array_equal(gpucnn.load(state, device="cpu").theta, raw.theta)
+
+
+def test_another_average_is_another_run(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8, optimizer=EMA(Adam(), 0.8))
+    with pytest.raises(
+        SettingError, match=r"optimizer EMA\(Adam\(0.9\), decay=0.8\) then and EMA\(Adam\(0.9\), decay=0.9\) now"
+    ):
+        fit(tmp_path, optimizer=EMA(Adam(), 0.9))

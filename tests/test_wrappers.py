@@ -38,6 +38,7 @@ from gpucnn.optimizers import (
     Optimizer,
     RMSprop,
     changed,
+    described,
 )
 from gpucnn.optimizers.matrices import orthogonal
 
@@ -431,7 +432,8 @@ def test_a_wrapper_of_ones_own():
 
 
 def test_descriptions_tell_all_that_differs():
-    assert describe(Clip(EMA(SGD(0.9), 0.99), norm=1.0)).startswith("Clip(EMA(optimizer=SGD(momentum=0.9")
+    assert described(Clip(EMA(SGD(0.9), 0.99), norm=1.0)) == "Clip(EMA(SGD(0.9), decay=0.99), norm=1.0)"
+    assert described(Muon()) == describe(Muon())
     groups = Groups(Adam(), {"*/bias": {"rate": 0.1}})
-    assert "'*/bias': {'rate': 0.1}" in describe(groups)
+    assert "'*/bias': {'rate': 0.1}" in described(groups)
     assert json.loads(json.dumps(groups.settings)) == groups.settings

@@ -21,6 +21,7 @@ from . import bench
 from .catalogue import data_app, networks
 from .reports import check, compare, doctor
 from .saved import evaluate, predict, verify
+from .search import lr
 from .train import train
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, predict, verify, networks, check, doctor, compare):
+for command in (train, lr, evaluate, predict, verify, networks, check, doctor, compare):
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(bench.app)

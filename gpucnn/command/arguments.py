@@ -14,9 +14,10 @@ from typing import Annotated, Any
 from typer import Argument, BadParameter, Context, Option
 
 from ..engine.acceleration import TABLES
-from ..errors import GpucnnError
+from ..errors import GpucnnError, SettingError
 from ..kernels.cuda.cublas import PRECISIONS
 from ..model.folder import CONFIG
+from ..schedules import schedule
 
 
 def one_of(names: Collection[str], default: str, text: str) -> Any:
@@ -244,6 +245,21 @@ def positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:
         raise BadParameter(f"{value}: a number above 0 was expected")
     return value
+
+
+def not_negative(value: float | None) -> float | None:
+    if value is not None and not 0 <= value < math.inf:
+        raise BadParameter(f"{value}: a number of at least 0 was expected")
+    return value
+
+
+def scheduled(text: str | None) -> str | None:
+    """A text that is a schedule."""
+    try:
+        schedule(text or "constant")
+    except SettingError as error:
+        raise BadParameter(str(error).removeprefix("schedule ")) from None
+    return text
 
 
 def part(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Options of `gpucnn train`: when a run ends, and which parameters it begins from, moves and keeps."""
+"""Options of `gpucnn train`: how theta is moved, when a run ends, and which parameters it begins from and keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,57 @@ from typing import Annotated
 
 from typer import Option
 
-from .arguments import one_of
+from ..losses import NAMED
+from ..optimizers import OPTIMIZERS
+from ..optimizers.base import DECAYS
+from ..schedules import SCHEDULES
+from .arguments import not_negative, one_of, part, positive, scheduled
+
+OptimizerOption = Annotated[
+    str | None, one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient.")
+]
+ScheduleOption = Annotated[
+    str | None,
+    Option(
+        metavar="NAME|TEXT",
+        callback=scheduled,
+        help=f"How the learning rate changes from update to update. One of {', '.join(SCHEDULES)}, some with numbers, "
+        "such as polynomial=2, step=0.5/0.75 or restarts=3; with a warm-up over a part of the updates before it, as in "
+        "warmup=0.05,cosine; or several, each over its part, as in constant@0.6,cosine@0.4. By default the recipe's.",
+    ),
+]
+MomentumOption = Annotated[
+    float | None, Option(callback=part, help="The part of its last step that theta takes again, such as 0.9.")
+]
+WeightDecayOption = Annotated[
+    float | None, Option(callback=not_negative, help="How strongly parameters are drawn to 0, such as 0.0005.")
+]
+DecayOption = Annotated[
+    str | None,
+    one_of(DECAYS, "by default all", "Which parameters --weight-decay is for; kernels: no biases and no norms."),
+]
+ClipNormOption = Annotated[
+    float | None, Option(callback=positive, help="The largest norm that the gradient of all parameters may have.")
+]
+ClipValueOption = Annotated[
+    float | None, Option(callback=positive, help="The largest value that a number of the gradient may have.")
+]
+EmaOption = Annotated[
+    float | None,
+    Option(
+        callback=part,
+        help="Measure and save a mean of theta over its updates, in which one counts so much of the next, such as "
+        "0.999.",
+    ),
+]
+AccumulateOption = Annotated[
+    int | None,
+    Option(
+        min=1,
+        metavar="N",
+        help="Add up the gradients of N batches for each update, as if they were one batch, in the memory of one.",
+    ),
+]
 
 PatienceOption = Annotated[
     int | None,
@@ -26,5 +76,26 @@ WatchOption = Annotated[
         metavar="NAME",
         help="What --patience and --keep best look at: loss, which is the default, or accuracy of the validation, or "
         "train_loss.",
+    ),
+]
+
+LossOption = Annotated[
+    str | None,
+    one_of(
+        NAMED,
+        "by default the network's",
+        "What training makes small. softmax, binary, focal and hinge are for classes, multi-label for pictures to "
+        "which several labels may belong, mse and huber for numbers.",
+    ),
+]
+LabelSmoothingOption = Annotated[
+    float | None,
+    Option(callback=part, help="Share this part of each picture, such as 0.1, among all classes."),
+]
+ClassWeightsOption = Annotated[
+    str | None,
+    Option(
+        metavar="balanced|W,W,...",
+        help="How much each class counts in the loss; balanced: all alike, however many pictures they have.",
     ),
 ]

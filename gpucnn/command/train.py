@@ -9,9 +9,6 @@ from typing import Annotated, Any
 
 from typer import Context, Exit, Option, echo
 
-from ..losses import NAMED
-from ..optimizers import OPTIMIZERS
-from ..schedules import SCHEDULES
 from . import arguments
 from .arguments import (
     ChannelsOption,
@@ -25,11 +22,26 @@ from .arguments import (
     SizeOption,
     SkipBrokenOption,
     ThreadsOption,
-    one_of,
     part,
     positive,
 )
-from .options import KeepOption, PatienceOption, WatchOption
+from .options import (
+    AccumulateOption,
+    ClassWeightsOption,
+    ClipNormOption,
+    ClipValueOption,
+    DecayOption,
+    EmaOption,
+    KeepOption,
+    LabelSmoothingOption,
+    LossOption,
+    MomentumOption,
+    OptimizerOption,
+    PatienceOption,
+    ScheduleOption,
+    WatchOption,
+    WeightDecayOption,
+)
 
 
 def train(
@@ -43,9 +55,7 @@ def train(
     batch_size: Annotated[
         int | None, Option(min=1, help="How many images each update of theta, the vector of all parameters, looks at.")
     ] = None,
-    optimizer: Annotated[
-        str | None, one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient.")
-    ] = None,
+    optimizer: OptimizerOption = None,
     lr: Annotated[
         float | None,
         Option(
@@ -54,29 +64,17 @@ def train(
             "usual one of that optimiser.",
         ),
     ] = None,
-    schedule: Annotated[
-        str | None, one_of(SCHEDULES, "by default the recipe's", "How the learning rate changes from update to update.")
-    ] = None,
-    loss: Annotated[
-        str | None,
-        one_of(
-            NAMED,
-            "by default the network's",
-            "What training makes small. softmax, binary, focal and hinge are for classes, multi-label for pictures to "
-            "which several labels may belong, mse and huber for numbers.",
-        ),
-    ] = None,
-    label_smoothing: Annotated[
-        float | None,
-        Option(callback=part, help="Share this part of each picture, such as 0.1, among all classes."),
-    ] = None,
-    class_weights: Annotated[
-        str | None,
-        Option(
-            metavar="balanced|W,W,...",
-            help="How much each class counts in the loss; balanced: all alike, however many pictures they have.",
-        ),
-    ] = None,
+    schedule: ScheduleOption = None,
+    momentum: MomentumOption = None,
+    weight_decay: WeightDecayOption = None,
+    decay: DecayOption = None,
+    clip_norm: ClipNormOption = None,
+    clip_value: ClipValueOption = None,
+    ema: EmaOption = None,
+    accumulate: AccumulateOption = None,
+    loss: LossOption = None,
+    label_smoothing: LabelSmoothingOption = None,
+    class_weights: ClassWeightsOption = None,
     validation: Annotated[
         float | None,
         Option(callback=part, help="Hold out this part of the images, such as 0.1, to measure each epoch."),
@@ -174,6 +172,7 @@ def train(
     from ..model import config as config_file
     from ..model import log, needs, runs
     from ..model.folder import CONFIG, LOG, claimed
+    from ..model.moving import Moving
     from ..training.augmentation import Augmentation
     from ..training.progress import reporter
 
@@ -201,6 +200,7 @@ def train(
         patience,
         keep,
         watch,
+        moving=Moving(momentum, weight_decay, decay, clip_norm, clip_value, ema, accumulate),
         loss=loss,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
@@ -232,7 +232,9 @@ def train(
             configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(found).splitlines())
             start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
-            written = log.LogFile(path / LOG, chosen.batch_size, log_every, append=resume is not None)
+            written = log.LogFile(
+                path / LOG, chosen.batch_size * settings.moving.updates, log_every, append=resume is not None
+            )
             with log.kept(written, start):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
                     told = (configuration, written) if shown is None else (configuration, shown, written)

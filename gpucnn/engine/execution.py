@@ -122,8 +122,12 @@ class Execution:
         theta: Array | None = None,
         state: Array | None = None,
         shard: int | None = None,
+        at_once: int | None = None,
     ) -> Step:
         """The update that training does. key: of what layers draw at random.
+
+        at_once: examples that are computed together at most, where it makes a difference: a CPU cuts a batch into
+        shards anyway, where no layer looks beyond an example.
 
         theta, state: other vectors than the execution's; shard: another number of examples that a CPU takes at a time.
         """
@@ -136,8 +140,10 @@ class Execution:
         with self.device.activate():
             parts = program, loss, Rules(optimizer, self.given), augmentation
             if program.context.kernels.name in CPU_TABLES:
-                return ShardedStep(*parts, workers=self.workers, shard=shard or self.shard, reach=self.reach)
-            whole = WholeStep(*parts)
+                return ShardedStep(
+                    *parts, workers=self.workers, shard=shard or self.shard, reach=self.reach, at_once=at_once
+                )
+            whole = WholeStep(*parts, at_once=at_once)
             return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
     def logits(self, images: Array, scaling: Scaling | None = None) -> Iterator[Array]:

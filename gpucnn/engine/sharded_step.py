@@ -34,6 +34,7 @@ class ShardedStep:
     theta is written in place. With several workers, worker w takes shards w, w + workers, ... in order and adds them
     into a vector of its own; these are added in the order of w: the same number of workers gives the same bits. A
     network whose layers need sums over the batch is cut into one shard for each worker, and these compute side by side.
+    Where examples of a batch meet, at_once of them are computed together at most, and the gradients added up.
     Helper processes compute gradients only, which can be computed again when one is lost; threads of this one write.
     """
 
@@ -47,8 +48,11 @@ class ShardedStep:
         workers: Workers,
         shard: int,
         reach: Reach,
+        at_once: int | None = None,
     ) -> None:
         theta, self.program, self.workers, self.reach = program.theta, program, workers, reach
+        alone = reach is Reach.EXAMPLE and not (augmentation is not None and augmentation.mixes)
+        self.at_once = None if alone else at_once
         self.theta, self.steps = theta, 0
         self.rules, self.state = rules, rules.initial(theta)
         self._per_example, self._shard = workers_worth(program.network), shard
@@ -74,28 +78,34 @@ class ShardedStep:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""
         self.program.check_process()
         examples, number = batch.shape[0], self.steps + 1
-        shards, used = self._shards(batch)
-        how = self._gradients.augmentation
-        partners = how.partners(batch, number) if how is not None and how.mixes else None
-        taken = [self._taken(first, indices, partners, images, targets, weights) for first, indices in shards]
-        work = [(w, examples, number, taken[w::used], w == used - 1) for w in range(used)]
-        done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
+        how, losses = self._gradients.augmentation, []
+        size, most = self.at_once or max(1, examples), 0
+        for start in range(0, max(1, examples), size):
+            part = batch[start : start + size]
+            shards, used = self._shards(part)
+            most = max(most, used)
+            partners = how.partners(part, number) if how is not None and how.mixes else None
+            taken = [self._taken(start, *shard, partners, images, targets, weights) for shard in shards]
+            work = [(w, examples, number, taken[w::used], start > 0, w == used - 1) for w in range(used)]
+            done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
+            if done[-1].state is not None:
+                self.program.state[...] = done[-1].state
+            losses += [done[k % used].losses[k // used] for k in range(len(shards))]
         self.steps = number
-        if done[-1].state is not None:
-            self.program.state[...] = done[-1].state
-        self._apply(used, examples, lr, done[0].factored)
-        if len(shards) == 1:
-            return done[0].losses[0]
-        return array_namespace(self.theta).concat([done[k % used].losses[k // used] for k in range(len(shards))])
+        self._apply(most, examples, lr, done[0].factored)
+        return losses[0] if len(losses) == 1 else array_namespace(self.theta).concat(losses)
 
-    def _taken(self, first: int, indices: Array, partners: Array | None, *data: Any) -> Shard:
-        """A shard of those examples. partners: what the batch's are mixed with; data: images, targets, weights."""
+    def _taken(self, start: int, first: int, indices: Array, partners: Array | None, *data: Any) -> Shard:
+        """A shard of those examples, the first of which is number start + first of the batch.
+
+        partners: what the examples from number start on are mixed with; data: images, targets, weights.
+        """
         wanted = self._gradients.augmentation is not None or self.program.network.has_place
         mixed = None
         if partners is not None:
             partners = partners[first : first + indices.shape[0]]
             mixed = Partners(*self._chosen(partners, *data), partners)
-        return Shard(first, *self._chosen(indices, *data), indices if wanted else None, mixed)
+        return Shard(start + first, *self._chosen(indices, *data), indices if wanted else None, mixed)
 
     def _chosen(
         self, indices: Array, images: Array, targets: Array, weights: Array | None

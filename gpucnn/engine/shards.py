@@ -66,10 +66,11 @@ class ShardGradients(Task):
     store: FactorStore
     augmentation: Augmentation | None
 
-    def __call__(self, w: int, examples: int, step: int, shards: Iterable[Shard], is_last: bool) -> Done:
+    def __call__(self, w: int, examples: int, step: int, shards: Iterable[Shard], adds: bool, is_last: bool) -> Done:
         """The summed gradient of some shards of a batch of `examples` in all, written to the sum of worker w.
 
-        step: the update's number; is_last: whether this worker is the one that tells the next state.
+        step: the update's number; adds: whether it is added to what stands there; is_last: whether this worker is the
+        one that tells the next state.
         """
         program, state = self.program, None
         losses: list[Array] = []
@@ -80,7 +81,7 @@ class ShardGradients(Task):
             x = program.scaling(images, program.theta.dtype, context.kernels)
             arguments = program.network, self.loss, program.params, x, shard.targets, context, shard.weights
             of_shard, dparams, state = gradient(*arguments, others)
-            factored = self._add(w, examples, shard.first, dparams, first=not losses)
+            factored = self._add(w, examples, shard.first, dparams, first=not (adds or losses))
             losses.append(of_shard)
         told = program.state_layout.pack(state, program.state.copy()) if state and is_last else None
         return Done(losses, factored, told)

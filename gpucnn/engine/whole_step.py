@@ -19,13 +19,25 @@ Array = Any
 class WholeStep:
     """The update of theta by one batch, launched operation by operation; theta and state are written in place.
 
+    at_once: how many examples are computed together at most. The gradients of parts of a batch are added up, and the
+    layers' running state follows part by part; None is all of them.
     examples: where the arrays that it is called with are a part of the data set, their rows' indices in it; else None.
     """
 
-    def __init__(self, program: Program, loss: Loss, rules: Rules, augmentation: Augmentation | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        loss: Loss,
+        rules: Rules,
+        augmentation: Augmentation | None = None,
+        *,
+        at_once: int | None = None,
+    ) -> None:
         self.program, self.loss, self.rules, self.augmentation = program, loss, rules, augmentation
         self.theta, self.state, self.steps = program.theta, rules.initial(program.theta), 0
         self._g = array_namespace(self.theta).zeros_like(self.theta)
+        self.at_once = at_once
+        self._of_part = self._g if at_once is None else array_namespace(self.theta).zeros_like(self.theta)
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
         self.examples: Array | None = None
@@ -58,6 +70,18 @@ class WholeStep:
 
     def run(self, moment: Moment, images: Array, targets: Array, weights: Array | None = None) -> Array:
         """The step itself. What changes from one to the next is in moment."""
+        count, kernels, losses = moment.order.shape[0], self.program.context.kernels, []
+        size = self.at_once or max(1, count)
+        for start in range(0, max(1, count), size):
+            part = moment if size >= count else _cut(moment, slice(start, start + size))
+            losses.append(self._gradient(part, images, targets, weights, self._of_part if start else self._g))
+            if start:
+                self._g += self._of_part
+        self.rules.apply(self.theta, self._g, self.state, 1 / count, moment, kernels)
+        return losses[0] if len(losses) == 1 else array_namespace(self.theta).concat(losses)
+
+    def _gradient(self, moment: Moment, images: Array, targets: Array, weights: Array | None, g: Array) -> Array:
+        """Write the summed gradient of the moment's examples into g, and the next running state; -> their losses."""
         program, kernels = self.program, self.program.context.kernels
         mixture = self._mixture(moment, images)
         x = kernels.gather(images, moment, self.theta.dtype, program.scaling, self.augmentation, mixture)
@@ -71,9 +95,7 @@ class WholeStep:
         losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen)
         if state:
             program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
-        kernels.collect(program.layout, dparams, self._g)
-        mean = 1 / moment.order.shape[0]
-        self.rules.apply(self.theta, self._g, self.state, mean, moment, kernels)
+        kernels.collect(program.layout, dparams, g)
         return losses
 
     def _mixture(self, moment: Moment, images: Array) -> Mixture | None:
@@ -85,3 +107,9 @@ class WholeStep:
     def _taken(self, targets: Array, weights: Array | None, moment: Moment) -> tuple[Array, Array | None]:
         take = self.program.context.kernels.take
         return take(targets, moment), None if weights is None else take(weights, moment)
+
+
+def _cut(moment: Moment, part: slice) -> Moment:
+    """The moment of a part of its batch."""
+    examples = None if moment.examples is None else moment.examples[part]
+    return replace(moment, order=moment.order[part], examples=examples)

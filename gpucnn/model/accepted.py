@@ -53,6 +53,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scaling": (_is(Scaling), "a Scaling"),
     "seed": (lambda value: _is(int, np.integer)(value) and value >= 0, "a whole number of at least 0"),
     "threads": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
+    "accumulate": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "batch_size": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "keep": (lambda value: value in ("best", "last", None), "best or last"),
     "early_stopping": (_is(EarlyStopping, type(None)), "an EarlyStopping, such as EarlyStopping(patience=5),"),

@@ -18,11 +18,13 @@ from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
 from ..network import describe
-from ..schedules import Schedule
+from ..optimizers import described
+from ..schedules import named
 from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
 from ..training.progress import shown
 from . import accepted
+from .averaging import averaged, exchange
 from .inputs import fitting_weights
 from .tensors import OPTIMIZER, Trained
 
@@ -46,6 +48,7 @@ class Fitting:
         *,
         sample_weight: Any = None,
         augmentation: Augmentation | str | None = None,
+        accumulate: int = 1,
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
@@ -54,7 +57,8 @@ class Fitting:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
         if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
             raise SettingError("validation: a pair (images, labels) was expected, such as the last tenth of the images")
-        self.model, self.plan = model, plan
+        self.at_once, self.accumulate = plan.batch_size, accepted.argument("accumulate", accumulate)
+        self.model, self.plan = model, replace(plan, batch_size=plan.batch_size * accumulate)
         self.progress = accepted.argument("progress", progress)
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
@@ -72,10 +76,15 @@ class Fitting:
         self.key = int(draws.generate_state(1)[0])
         if self.augmentation is not None:
             self.augmentation.check(model.network.input_shape)
-            of_run = int(changes.generate_state(1)[0]), len(images), int(plan.batch_size)
+            of_run = int(changes.generate_state(1)[0]), len(images), int(self.plan.batch_size)
             self.augmentation = self.augmentation.of_run(*of_run)
         self.step = model.execution.step(
-            model.loss, self.optimizer, scaling=model.scaling, augmentation=self.augmentation, key=self.key
+            model.loss,
+            self.optimizer,
+            scaling=model.scaling,
+            augmentation=self.augmentation,
+            key=self.key,
+            at_once=self.at_once if self.accumulate > 1 else None,
         )
 
     def about(self) -> dict[str, Any]:
@@ -87,10 +96,11 @@ class Fitting:
             "loss": describe(self.model.loss),
             "data": digest(*self.data),
             "validation data": held,
-            "optimizer": describe(self.optimizer),
+            "optimizer": described(self.optimizer),
             "lr": float(plan.lr),
-            "schedule": _named(plan.schedule),
+            "schedule": named(plan.schedule),
             "batch size": int(plan.batch_size),
+            "accumulate": int(self.accumulate) if self.accumulate > 1 else None,
             "epochs": int(plan.epochs),
             "augmentation": None if self.augmentation is None else describe(self.augmentation),
             "seed": self.seed,
@@ -116,11 +126,13 @@ class Fitting:
         own = self.vectors
         if {name: each.shape for name, each in own.items()} != {n: each.shape for n, each in before.vectors.items()}:
             raise SettingError(
-                f"training so far was by {before.optimizer}, whose state {describe(self.optimizer)} cannot take over; "
+                f"training so far was by {before.optimizer}, whose state {described(self.optimizer)} cannot take over; "
                 "go on with that optimiser, or begin anew with fit"
             )
         for name, vector in before.vectors.items():
             own[name][...] = self.model.device.put(vector) if isinstance(vector, np.ndarray) else vector
+        if before.is_averaged:
+            exchange(self.step)
         return before.position
 
     @property
@@ -128,9 +140,9 @@ class Fitting:
         """The optimiser's, of the step."""
         return {name: each for name, each in self.step.vectors.items() if name.startswith(OPTIMIZER)}
 
-    def trained(self, position: Position, *, is_partial: bool = False) -> Trained:
+    def trained(self, position: Position, *, is_partial: bool = False, is_averaged: bool = False) -> Trained:
         """What is left of it there."""
-        return Trained(position, self.vectors, self.seed, describe(self.optimizer), is_partial)
+        return Trained(position, self.vectors, self.seed, described(self.optimizer), is_partial, is_averaged)
 
     def train(
         self, start: Position, history: History, keeper: Keeper | None = None, *, is_partial: bool = False
@@ -140,7 +152,7 @@ class Fitting:
         on_device = model.device, model.network, self.plan.batch_size
         evaluated = 0 if self.held is None else len(self.held[0])
         forecast = Forecast(model.execution, model.network, model.loss, self.optimizer, evaluated)
-        forecast.check(min(self.plan.batch_size, len(self.data[0])))
+        forecast.check(min(self.at_once, len(self.data[0])))
         with model.execution.active():
             step, there = placed(self.step, self.data, *on_device)
             held = None if self.held is None else resident(self.held, *on_device) or self.held
@@ -160,9 +172,11 @@ class Fitting:
                     history=history,
                     keeper=keeper,
                     explain=lambda batch, number: self._not_finite(there, batch, number),
+                    shown=lambda: averaged(self.step),
                 )
+            is_averaged = exchange(self.step)
         if history.kept in (None, end.epoch - 1):  # else the optimiser's vectors belong to other parameters
-            model.trained = self.trained(end, is_partial=is_partial)
+            model.trained = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
         return history
 
     def _begin(self) -> None:
@@ -185,12 +199,6 @@ class Fitting:
 
 def _described(callback: Any) -> str:
     return describe(callback) if is_dataclass(callback) else type(callback).__name__
-
-
-def _named(schedule: Schedule) -> str:
-    """A schedule's name; what it gives, where it is an object without one."""
-    found = getattr(schedule, "__name__", None)
-    return found or f"{type(schedule).__qualname__} of {[schedule(step, 10) for step in range(10)]}"
 
 
 def digest(*arrays: np.ndarray | None) -> str:

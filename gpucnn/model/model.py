@@ -141,6 +141,7 @@ class Model(Predicting):
         validation: tuple[np.ndarray, np.ndarray] | None = None,
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation | str | None = None,
+        accumulate: int = 1,
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         early_stopping: EarlyStopping | None = None,
@@ -154,9 +155,12 @@ class Model(Predicting):
         A loss of numbers takes (N, K) floats as labels, one of several labels 0 and 1, and some take shares (N, K) of
         the classes; see `losses.Loss`. sample_weight: (N,) factors of the examples' losses, in means over a batch too,
         which are divided by the number of its examples. augmentation: changes training images at random, such as
-        "shift=2,flip"; see `Augmentation`. seed: decides the order of the batches, the augmentation, and what layers
-        draw; the same seed repeats them all. lr: the base learning rate; gradients are means over a batch, layered eq.
-        (8), (9). schedule: what lr is multiplied by, a function of (step, steps), or a schedule's name. callbacks:
+        "shift=2,flip"; see `Augmentation`. accumulate: how many batches an update looks at; their gradients are added
+        up, so that it is the update by one batch as large as all of them, in the memory of one, but that layers such as
+        BatchNorm, and images that are mixed, see each batch alone. seed: decides the order of the batches, the
+        augmentation, and what layers draw; the same seed repeats them all. lr: the base learning rate; gradients are
+        means over a batch, layered eq. (8), (9). schedule: what lr is multiplied by, a function of (step, steps), or a
+        text that `schedules.schedule` reads, such as "cosine" or "warmup=0.05,cosine". callbacks:
         functions, called with each Epoch, or objects with methods of `gpucnn.callbacks.Callback`. early_stopping:
         `EarlyStopping`, which ends the run when the validation gains nothing more. keep: "best" leaves the model with
         the parameters of the epoch whose validation loss was lowest, or that early_stopping says, "last" with the last;
@@ -184,6 +188,7 @@ class Model(Predicting):
             validation,
             sample_weight=sample_weight,
             augmentation=augmentation,
+            accumulate=accumulate,
             seed=seed,
             callbacks=[*accepted.argument("callbacks", callbacks), *accepted.keeping(early_stopping, keep)],
             progress=progress,
@@ -216,7 +221,7 @@ class Model(Predicting):
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
         counts in the first call only. Otherwise as `fit`, which takes these options too: sample_weight, augmentation,
-        callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`.
+        accumulate, callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`.
         """
         shape, before = accepted.argument("schedule", schedule), self.trained
         if total_epochs is None and shape is not schedules.constant:

@@ -29,6 +29,7 @@ from ..workers import default_threads, helpers
 from . import Model, checkpoint
 from .fitting import digest
 from .folder import CURVES, METRICS, MODEL
+from .moving import Moving
 from .objective import objective
 from .recorder import Recorder, without
 
@@ -56,6 +57,7 @@ class Settings:
     loss: str | None = None
     label_smoothing: float | None = None
     class_weights: str | None = None
+    moving: Moving = Moving()
 
     def keeping(self) -> list[KeepBest]:
         """The callbacks that patience, keep and watch ask for. Raises SettingError where nothing is watched."""
@@ -69,19 +71,21 @@ class Settings:
         return []
 
 
-def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer | str]:
+def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer]:
     """The recipe for a data set of that many training images, changed by the settings; and the optimizer to train with.
 
     Another optimizer than the recipe's comes with its own usual learning rate.
     """
     base = networks.entry(settings.network).recipe
+    rule = settings.moving.around(base.optimizer if settings.optimizer is None else optimizer(settings.optimizer))
     given = {name: getattr(settings, name) for name in ("lr", "schedule", "batch_size", "validation")}
     if given["lr"] is None and settings.optimizer is not None:
-        given["lr"] = getattr(optimizer(settings.optimizer), "usual_lr", Optimizer.usual_lr)
-    changed = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
-    trained = max(1, examples - round(changed.validation * examples))
-    epochs = changed.epochs_for(trained) if settings.epochs is None else settings.epochs
-    return dataclasses.replace(changed, epochs=epochs), settings.optimizer or base.optimizer
+        given["lr"] = getattr(rule, "usual_lr", Optimizer.usual_lr)
+    chosen = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+    trained = max(1, examples - round(chosen.validation * examples))
+    of_update = dataclasses.replace(chosen, batch_size=chosen.batch_size * settings.moving.updates)
+    epochs = of_update.epochs_for(trained) if settings.epochs is None else settings.epochs
+    return dataclasses.replace(chosen, epochs=epochs), rule
 
 
 def start_helpers(settings: Settings) -> None:
@@ -169,6 +173,7 @@ def run(
             schedule=chosen.schedule,
             validation=(held_images, held_labels) if len(held_labels) else None,
             augmentation=settings.augmentation,
+            accumulate=settings.moving.updates,
             seed=settings.seed,
             callbacks=(recorder, *callbacks, *settings.keeping()),
             progress=False,
@@ -215,6 +220,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "epochs": chosen.epochs,
         "batch_size": chosen.batch_size,
         "optimizer": settings.optimizer,
+        **settings.moving.configured(),
         "lr": float(chosen.lr),
         "schedule": chosen.schedule,
         "loss": settings.loss,

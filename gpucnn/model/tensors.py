@@ -26,7 +26,8 @@ CALLBACKS = TRAINING + "callbacks/"  # before the number of a callback and the n
 class Trained:
     """What training left beside the parameters: where it stands, the optimiser's vectors by name, the seed.
 
-    is_partial: by partial_fit, which may go on after the model was saved and loaded.
+    is_partial: by partial_fit, which may go on after the model was saved and loaded. is_averaged: the model's theta is
+    the average, and theta as training left it is among the vectors, where the average was.
     """
 
     position: Position
@@ -34,10 +35,13 @@ class Trained:
     seed: int
     optimizer: str
     is_partial: bool = False
+    is_averaged: bool = False
 
     def described(self) -> dict[str, Any]:
         """All of it but the vectors, for JSON."""
-        return {"position": dataclasses.asdict(self.position), "seed": self.seed, "optimizer": self.optimizer}
+        averaged = {"averaged": True} if self.is_averaged else {}
+        position = dataclasses.asdict(self.position)
+        return {"position": position, "seed": self.seed, "optimizer": self.optimizer} | averaged
 
     def tensors(self, device: Any) -> dict[str, np.ndarray]:
         """The vectors, as a checkpoint names them."""
@@ -62,7 +66,8 @@ def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *
         right = False
     if not right or any(vector.dtype.kind not in "fiu" for vector in vectors.values()):
         raise CheckpointError("its description of the training cannot be read; train it again")
-    return Trained(position, vectors, of_training["seed"], of_training["optimizer"], is_partial)
+    of_run = of_training["seed"], of_training["optimizer"], is_partial, of_training.get("averaged", False) is True
+    return Trained(position, vectors, *of_run)
 
 
 def parted(states: Sequence[Mapping[str, Any]], device: Any) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:

@@ -9,7 +9,7 @@ parameters other settings by their names.
 from __future__ import annotations
 
 from ..errors import SettingError
-from .base import Around, Optimizer, Part, State
+from .base import Around, Optimizer, Part, State, described
 from .groups import Groups, changed
 from .matrices import LAMB, Muon
 from .rules import SGD, Adam, AdamW, Lion, RMSprop
@@ -34,6 +34,7 @@ __all__ = [
     "RMSprop",
     "State",
     "changed",
+    "described",
     "optimizer",
 ]
 

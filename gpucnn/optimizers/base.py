@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from ..errors import SettingError
 from ..namespace import array_namespace
+from ..network import describe
 from ..network.layout import Layout, Slot
 
 Array = Any
@@ -159,6 +160,17 @@ def chain(optimizer: Any) -> tuple[list[Around], Any]:
         wrappers.append(optimizer)
         optimizer = optimizer.optimizer
     return wrappers, optimizer
+
+
+def described(optimizer: Any) -> str:
+    """An optimiser as one would write it: what differs from the defaults, inside wrappers too."""
+    inner = getattr(optimizer, "optimizer", None)
+    if inner is None or not dataclasses.is_dataclass(optimizer):
+        return describe(optimizer)
+    own = [field for field in dataclasses.fields(optimizer) if field.name != "optimizer"]
+    more = [f"{each.name}={getattr(optimizer, each.name)!r}" for each in own]
+    more = [text for text, each in zip(more, own) if getattr(optimizer, each.name) != each.default]
+    return f"{type(optimizer).__name__}({', '.join([described(inner), *more])})"
 
 
 def as_number(value: Any, like: Array) -> Any:

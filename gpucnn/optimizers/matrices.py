@@ -82,10 +82,9 @@ class Muon(Optimizer):
         return {**self.others.init(theta), "momentum": array_namespace(theta).zeros_like(theta)}
 
     def parts(self, layout: Layout) -> list[Part]:
-        others = self.others
-        if getattr(others, "decay", "all") == "kernels":
-            others = without_decay(others)
-        return merged([Part(slot.place, self if self._moves(slot) else others, slot) for slot in layout.slots])
+        free = without_decay(self.others) if getattr(self.others, "decay", "all") == "kernels" else self.others
+        rules = [self if self._moves(slot) else self.others if slot.is_matrix else free for slot in layout.slots]
+        return merged([Part(slot.place, rule, slot) for slot, rule in zip(layout.slots, rules)])
 
     def _moves(self, slot: Slot) -> bool:
         return slot.is_matrix and not any(fnmatchcase(slot.name, pattern) for pattern in self.apart)

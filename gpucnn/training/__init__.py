@@ -51,7 +51,7 @@ def train(
     smaller. start, history: where an earlier run stood, whose vectors the step holds, and its epochs so far. keeper:
     saves where this one stands, when it is due, at the end, and when a signal or an error ends it between two updates.
     explain: what is not finite in an update that is to come, from the indices of its examples and its number.
-    shown: around what looks at the model when an epoch has ended: theta may be another one there.
+    shown: around what looks at the model when an epoch, or the run, has ended: theta may be another one there.
 
     A callback ends the run by Stop. So does Ctrl-C, or SIGTERM to the command, after the step it is in, a second one at
     once; history.signal tells of one that came when all was trained, too. Raises TrainingError
@@ -105,8 +105,9 @@ def train(
                     _save(keeper, run, history)
             raise
         _save(keeper, run, history)
-        for callback in callbacks:
-            callback.end(history)
+        with shown():
+            for callback in callbacks:
+                callback.end(history)
         if not history.interrupted:
             try:
                 stop()

@@ -61,9 +61,7 @@ class Norms:
     def __init__(self, layers: Layers) -> None:
         self.gpu, self.layers = layers.gpu, layers
 
-    def centred(
-        self, x: Array, centre: Array | None = None
-    ) -> tuple[_Centred, tuple[Array, Array, Array] | None]:
+    def centred(self, x: Array, centre: Array | None = None) -> tuple[_Centred, tuple[Array, Array, Array] | None]:
         x = self.gpu.dense(x)
         if centre is not None:
             return _Centred(x, self.gpu.dense(centre, x.dtype)), None
@@ -105,7 +103,5 @@ class Norms:
         dx, together = self.gpu.empty(x.shape, x.dtype), self.gpu.empty((3, x.shape[-1]), x.dtype)
         for row, factor in zip(together, factors):
             row[...] = factor
-        self.gpu.launch(
-            "scaled_backward", x.dtype, x.size, *seen[:4], dy, x.shape[-1], *seen.relu, together, dx
-        )
+        self.gpu.launch("scaled_backward", x.dtype, x.size, *seen[:4], dy, x.shape[-1], *seen.relu, together, dx)
         return dx

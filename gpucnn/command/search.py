@@ -1,0 +1,85 @@
+"""`gpucnn lr`: a search for a learning rate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+from . import arguments
+from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, positive
+from .options import DecayOption, MomentumOption, OptimizerOption, WeightDecayOption
+
+
+def lr(
+    network: NetworkArgument = "two-conv",
+    data: DataOption = "digits",
+    out: Annotated[
+        str, Option(metavar="FILE", help="Draw the losses against the rates into this .png, .svg or .pdf file.")
+    ] = "lr.png",
+    optimizer: OptimizerOption = None,
+    momentum: MomentumOption = None,
+    weight_decay: WeightDecayOption = None,
+    decay: DecayOption = None,
+    batch_size: Annotated[
+        int | None, Option(min=1, help="How many images each update looks at; by default as the recipe.")
+    ] = None,
+    lowest: Annotated[float, Option("--from", callback=positive, help="The rate of the first update.")] = 1e-6,
+    highest: Annotated[float, Option("--to", callback=positive, help="The rate of the last one.")] = 10.0,
+    updates: Annotated[int, Option(min=20, help="How many updates to make.")] = 200,
+    options: Annotated[
+        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Set an argument of the network.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    seed: Annotated[int, Option(min=0, help="The number that decides weights and batches.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for a learning rate: raise it from update to update until the loss explodes, and suggest one.
+
+    The updates are of a copy: nothing is trained or saved but the picture.
+    """
+    from dataclasses import asdict
+
+    from .. import networks
+    from ..data import load
+    from ..model import runs
+    from ..model.moving import Moving
+    from ..report.compare.plots import check_format
+    from ..report.lr_finder import find_lr, picture
+
+    check_format(out, "--out")
+    networks.entry(network)
+    settings = runs.Settings(
+        network,
+        device,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        seed=seed,
+        threads=threads,
+        options=arguments.options(options),
+        moving=Moving(momentum, weight_decay, decay),
+    )
+    with arguments.explained(network, network if ":" in network else None):
+        runs.start_helpers(settings)
+        dataset = load(data)
+        model = runs.new_model(settings, dataset)
+        chosen, rule = runs.recipe(settings, len(dataset.train_labels))
+        found = find_lr(
+            model,
+            dataset.train_images,
+            dataset.train_labels,
+            optimizer=rule,
+            batch_size=chosen.batch_size,
+            lowest=lowest,
+            highest=highest,
+            updates=updates,
+            seed=seed,
+        )
+    picture(found, out, f"{network} on {dataset.name}, batches of {chosen.batch_size}")
+    if as_json:
+        print(arguments.json_text({**asdict(found), "picture": out}))
+        return
+    if found.suggestion is not None:
+        print(f"suggestion: --lr {found.suggestion:.2g}")
+    print(f"{found.reason}; the picture is {out}")

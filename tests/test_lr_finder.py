@@ -1,0 +1,114 @@
+"""The search for a learning rate: in Python, by the command, and that it changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from fake_cuda import fake_cuda
+from PIL import Image
+
+from gpucnn import Model, Network
+from gpucnn.command import main
+from gpucnn.errors import SettingError
+from gpucnn.layers import Dense, Flatten
+from gpucnn.optimizers import SGD
+from gpucnn.report.lr_finder import find_lr, picture
+
+__all__ = ["fake_cuda"]
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 3, 300)
+IMAGES = np.clip(
+    RNG.normal(90, 40, (300, 5, 5, 1)) + 60 * LABELS[:, None, None, None] * (np.arange(5) % 2)[:, None], 0, 255
+)
+IMAGES = IMAGES.astype(np.uint8)
+NETWORK = Network((5, 5, 1), (Flatten(), Dense(3)))
+
+
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_rates_rise_evenly_and_nothing_of_the_model_changes(where, fake_cuda):
+    model = Model(NETWORK, device=where)
+    before = model.device.fetch(model.theta).copy()
+    found = find_lr(model, IMAGES, LABELS, optimizer=SGD(), lowest=1e-4, highest=100.0, updates=61)
+    np.testing.assert_array_equal(model.device.fetch(model.theta), before)
+    steps = np.diff(np.log10(found.rates))
+    np.testing.assert_allclose(steps, 0.1, rtol=1e-9)
+    assert len(found.rates) == len(found.losses) == len(found.means)
+    assert found.suggestion == pytest.approx(found.best / 10)
+    assert found.best == found.rates[int(np.argmin(found.means))]
+    assert all(map(math.isfinite, found.losses))
+
+
+def test_it_stops_where_the_loss_explodes():
+    found = find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, optimizer=SGD(), highest=1e6)
+    assert found.exploded
+    assert found.rates[-1] < 1e6
+    assert f"it exploded at {found.rates[-1]:.2g}" in found.reason
+
+
+def test_the_suggestion_trains():
+    model = Model(NETWORK, device="cpu")
+    found = find_lr(model, IMAGES, LABELS, batch_size=32)
+    assert found.suggestion is not None
+    model.fit(IMAGES, LABELS, epochs=10, batch_size=32, lr=found.suggestion)
+    assert model.evaluate(IMAGES, LABELS)["loss"] < min(found.means) < found.means[0]
+
+
+def test_the_same_seed_gives_the_same():
+    one, other = (find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, updates=30) for _ in range(2))
+    assert one == other
+
+
+def test_where_the_loss_does_not_fall_nothing_is_suggested():
+    found = find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, lowest=1e-12, highest=1e-10, updates=20)
+    assert found.suggestion is None
+    assert "the loss fell nowhere" in found.reason
+    assert "had not exploded at 1e-10, where it ended" in found.reason
+
+
+@pytest.mark.parametrize("limits", [{"lowest": 0.0}, {"lowest": 2.0, "highest": 1.0}, {"updates": 5}])
+def test_limits_that_make_no_sense(limits):
+    with pytest.raises(SettingError, match="the first must be above 0 and below the second, and at least 20 updates"):
+        find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, **limits)
+
+
+def test_a_picture_without_a_suggestion(tmp_path):
+    found = find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, lowest=1e-12, highest=1e-10, updates=20)
+    picture(found, tmp_path / "lr.svg")
+    assert "learning rate" not in found.reason
+    assert (tmp_path / "lr.svg").stat().st_size > 1000
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["gpucnn", "lr", *arguments])
+        return main(), *capsys.readouterr()
+
+    return run
+
+
+def test_the_command(command):
+    options = ("softmax-regression", "--device", "cpu", "--optimizer", "sgd", "--momentum", "0.5", "--out", "a.png")
+    status, out, _ = command(*options)
+    assert status == 0
+    assert out.startswith("suggestion: --lr 0.")
+    assert "the mean loss was least at" in out
+    assert "the picture is a.png" in out
+    with Image.open("a.png") as image:
+        assert image.size == (840, 504)
+    status, out, _ = command(*options, "--json", "--updates", "40", "--from", "0.001")
+    found = json.loads(out)
+    assert found["rates"][0] == 0.001
+    assert f"{found['suggestion']:.2g}"
+
+
+def test_the_command_says_what_is_wrong(command):
+    assert "--out a.doc: the ending names no kind of picture" in command("fast", "--out", "a.doc")[2]
+    assert "--momentum 0.5: Adam has no momentum" in command("fast", "--momentum", "0.5")[2]
+    assert "below the second" in command("softmax-regression", "--from", "3", "--to", "2")[2]
