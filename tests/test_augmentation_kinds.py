@@ -151,7 +151,7 @@ def test_turned_images_are_scipys(degrees, size, mode, reflect):
     found = changed(images, angle, size, down=3, right=-2, reflect=reflect)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]) / size
     middle = np.full(2, 11.5)
-    start = middle - turn @ (middle + [3, -2])
+    start = middle - turn @ (middle + np.array([3, -2]))
     for image, ours in zip(images[..., 0].astype(float), found[..., 0]):
         # scipy's constant mode knows no pixel halfway into what is outside; a border of zeros gives it some
         border = 40 if mode == "constant" else 0

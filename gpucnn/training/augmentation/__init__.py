@@ -149,12 +149,12 @@ class Augmentation:
 
     def partners(self, batch: Array, step: Any) -> Array:
         """For each example of a whole batch, given as indices (n,), the one that is mixed into it in update `step`."""
-        return mixtures.partners(batch, bits(self.key, step, PARTNER))
+        return array_namespace(batch).take(batch, self._partners(batch, step), axis=0)
 
     def mixture(self, indices: Array, step: Any, H: int, W: int) -> Mixture:
         """How the examples `indices` (n,) are mixed in update `step`, images being of H x W."""
         xp = array_namespace(indices)
-        places = self.partners(xp.arange(indices.shape[0], dtype=xp.int64, device=device(indices)), step)
+        places = self._partners(indices, step)
         drawn = self._bits(indices, step, WHICH, COLUMN)
         cut, kept, share = drawn[0, :] >> 31, None, None
         if self.mixup:
@@ -177,6 +177,9 @@ class Augmentation:
         xp = array_namespace(indices)
         what = xp.arange(first, last + 1, dtype=xp.int64, device=device(indices))[:, None]
         return bits(self.key, step, xp.astype(indices, xp.int64), what)
+
+    def _partners(self, batch: Array, step: Any) -> Array:
+        return mixtures.partners(batch, bits(self.key, step, PARTNER))
 
     def _moves(self, drawn: Array, indices: Array, step: Any) -> tuple[Array, Array, Array]:
         moves = below(2 * self.shift + 1, drawn[:2, :]) - self.shift
