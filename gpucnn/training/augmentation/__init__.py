@@ -12,8 +12,9 @@ from array_api_compat import device
 from ...kernels.random import below, bits
 from ...namespace import array_namespace
 from . import colour, geometry, mixtures, settings
+from .settings import usual
 
-__all__ = ["Augmentation", "Mixture"]
+__all__ = ["Augmentation", "Mixture", "usual"]
 
 Array = Any
 
