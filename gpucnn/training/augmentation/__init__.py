@@ -105,6 +105,21 @@ class Augmentation:
         return self._only_moves and not (self.reflect or self.flip == "alternate" or self.mixes)
 
     @property
+    def maps(self) -> bool:
+        """Whether pixels come from other places."""
+        return bool(self.shift or self.flip or self.rotate or self.zoom or self.elastic)
+
+    @property
+    def angle(self) -> float:
+        """The largest, in radians."""
+        return math.radians(self.rotate)
+
+    @property
+    def displacement(self) -> int:
+        """The largest elastic one, in the unit of coordinates."""
+        return int(self.elastic * geometry.PIXEL)
+
+    @property
     def mixes(self) -> bool:
         """Whether examples are mixed."""
         return bool(self.mixup or self.cutmix)
@@ -126,25 +141,35 @@ class Augmentation:
 
     def _changed(self, images: Array, indices: Array, step: Any) -> Array:
         """All at once."""
+        return self.recoloured(self._mapped(images, indices, step), indices, step)
+
+    def _mapped(self, images: Array, indices: Array, step: Any) -> Array:
+        """images as the map from new pixels to old ones makes them."""
         _, H, W, _ = images.shape
-        drawn = self._bits(indices, step, DOWN, MIRRORED if self._only_moves else CUT_COLUMN)
-        turns = bool(self.rotate or self.zoom or self.elastic)
-        if turns:
+        if self.rotate or self.zoom or self.elastic:
+            drawn = self._bits(indices, step, DOWN, SIZE)
             places = geometry.inverse_map(
-                self._signed(drawn[ANGLE - 1, :]) * math.radians(self.rotate),
+                self._signed(drawn[ANGLE - 1, :]) * self.angle,
                 1 + self._signed(drawn[SIZE - 1, :]) * self.zoom,
                 *self._moves(drawn, indices, step),
             )
-            images = geometry.warped(
-                images, *geometry.sources(places, H, W, self._displaced(indices, step, H, W)), self.reflect
-            )
-        elif self.shift or self.flip:
-            images = geometry.moved(images, *self._moves(drawn, indices, step), self.shift, self.reflect)
+            coordinates = geometry.sources(places, H, W, self._displaced(indices, step, H, W))
+            return geometry.warped(images, *coordinates, self.reflect)
+        if self.maps:
+            return geometry.moved(images, *self.draw(indices, step), self.shift, self.reflect)
+        return images
+
+    def recoloured(self, images: Array, indices: Array, step: Any) -> Array:
+        """images, after the map, with their light and what is cut out of them."""
+        _, H, W, _ = images.shape
+        if not (self.brightness or self.contrast or self.cutout):
+            return images
+        drawn = self._bits(indices, step, BRIGHTNESS, CUT_COLUMN)
         if self.brightness or self.contrast:
-            factors = ((BRIGHTNESS, self.brightness), (CONTRAST, self.contrast))
-            images = colour.relit(images, *(1 + self._signed(drawn[what - 1, :]) * most for what, most in factors))
+            factors = [1 + self._signed(drawn[k, :]) * most for k, most in enumerate((self.brightness, self.contrast))]
+            images = colour.relit(images, *factors)
         if self.cutout:
-            middle = below(H, drawn[CUT_ROW - 1, :]), below(W, drawn[CUT_COLUMN - 1, :])
+            middle = below(H, drawn[2, :]), below(W, drawn[3, :])
             images = colour.cut_out(images, colour.box(*middle, self.cutout, self.cutout, H, W))
         return images
 
@@ -199,7 +224,7 @@ class Augmentation:
         xp, size = array_namespace(indices), geometry.NODES
         drawn = self._bits(indices, step, DISPLACED, DISPLACED + 2 * size * size - 1)
         nodes = xp.reshape(xp.permute_dims(drawn, (1, 0)), (-1, 2, size, size))
-        return [geometry.displacement(nodes[:, axis, :, :], H, W, self.elastic) for axis in (0, 1)]
+        return [geometry.displacement(nodes[:, axis, :, :], H, W, self.displacement) for axis in (0, 1)]
 
     @staticmethod
     def _signed(drawn: Array) -> Array:
