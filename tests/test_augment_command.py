@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import gpucnn
 from gpucnn import command as cli
 from gpucnn.data import Dataset
 from gpucnn.report import augmented
@@ -115,3 +117,22 @@ def test_every_kind_is_an_option_and_goes_on(gpucnn_):
     status, _, err = gpucnn_("train", "--resume", "a", "--augment", "shift=1")
     assert status == 1
     assert "augment" in err
+
+
+def test_a_model_is_evaluated_and_asked_by_views(gpucnn_):
+    assert gpucnn_(*TRAIN, "a", "--data", "tiny.npz")[0] == 0
+    model, loaded = "a/model.safetensors", gpucnn.load("a/model.safetensors", device="cpu")
+    with np.load("tiny.npz") as arrays:
+        expected = loaded.evaluate(arrays["x_test"], arrays["y_test"], tta="shift=1,flip")
+        Image.fromarray(arrays["x_test"][0, :, :, 0]).save("one.png")
+        chance = loaded.predict_proba(arrays["x_test"][:1], tta="flip")[0].max()
+    for more in ((), ("--report",)):
+        status, out, _ = gpucnn_("evaluate", model, "--data", "tiny.npz", "--tta", "shift=1,flip", "--json", *more)
+        found = json.loads(out)
+        assert status == 0
+        assert (found.get("overall") or found)["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    status, out, _ = gpucnn_("predict", model, "one.png", "--tta", "flip", "--json")
+    assert json.loads(out)[0]["probability"] == pytest.approx(chance, rel=1e-5)
+    status, _, err = gpucnn_("evaluate", model, "--data", "tiny.npz", "--tta", "flop")
+    assert status == 1
+    assert "did you mean flip" in err

@@ -1,4 +1,4 @@
-"""`gpucnn augment`, and the option --augment."""
+"""`gpucnn augment`, and the options --augment and --tta."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ AugmentOption = Annotated[
         "more of shift=PIXELS, rotate=DEGREES, zoom=PART, elastic=PIXELS (with reflect, their edges show the image "
         "mirrored, not 0), flip or flip=alternate, brightness=PART, contrast=PART, cutout=PIXELS, mixup=ALPHA, "
         "cutmix=ALPHA; or default, what suits the data set. `gpucnn augment DATA` draws it.",
+    ),
+]
+
+
+TtaOption = Annotated[
+    str | None,
+    Option(
+        metavar="shift=N,flip",
+        help="Average what the model gives over views of each picture: it and it moved by N pixels to its sides and "
+        "corners, and the mirror images of these.",
     ),
 ]
 

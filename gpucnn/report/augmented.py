@@ -10,7 +10,7 @@ import numpy as np
 from ..data import Dataset
 from ..training.augmentation import Augmentation
 from ..training.curves import blank
-from .sheet import CLASSES, picture, shortened
+from .sheet import CLASSES, of_class, picture, shortened
 
 VERSIONS = 8  # of each picture
 LEAST = 4  # pictures: where there are fewer classes, a class has several
@@ -22,9 +22,8 @@ def draw(dataset: Dataset, how: Augmentation, path: str | os.PathLike[str], *, v
     how: with the key of a run. Each column is an epoch of one batch, the pictures that are shown: they are mixed with
     one another, and a mixture's title has both labels and their shares.
     """
-    images, labels = dataset.train_images, dataset.train_labels
-    chosen = _chosen(labels, len(dataset.class_names))
-    how, names = how.of_run(how.key, 1, 1), [shortened(dataset.class_names[labels[k]]) for k in chosen]
+    images, how = dataset.train_images, how.of_run(how.key, 1, 1)
+    names, chosen = _chosen(dataset)
     width = 0.95 if how.mixes else 0.8
     height = 1.1 if how.mixes else 0.85
     figure = blank((1.8 + width * (1 + versions), height * len(chosen) + 0.9))
@@ -43,11 +42,11 @@ def draw(dataset: Dataset, how: Augmentation, path: str | os.PathLike[str], *, v
     return len(chosen)
 
 
-def _chosen(labels: np.ndarray, classes: int) -> np.ndarray:
-    """The indices of the first examples of each class that is shown."""
-    shown = range(min(classes, CLASSES))
-    each = -(-LEAST // len(shown))
-    return np.concatenate([np.flatnonzero(labels == k)[:each] for k in shown])
+def _chosen(dataset: Dataset) -> tuple[list[str], np.ndarray]:
+    """The names and the indices of the first examples of each class that is shown."""
+    shown = range(min(len(dataset.class_names), CLASSES))
+    found = [(k, index) for k in shown for index in of_class(dataset, k)[: -(-LEAST // len(shown))]]
+    return [shortened(dataset.class_names[k]) for k, _ in found], np.asarray([index for _, index in found])
 
 
 def _made(images: Any, indices: Any, names: list[str], how: Augmentation, step: int) -> tuple[Any, list[str]]:
