@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from . import callbacks, data, errors, layers, losses, metrics, networks, ops, optimizers, schedules
     from .device import Device
-    from .model import Model, load  # type: ignore[no-redef]  # mypy finds it through __getattr__, too
+    from .model import Ensemble, Model, load  # type: ignore[no-redef]  # mypy finds it through __getattr__, too
     from .network import Network
     from .training.augmentation import Augmentation
 
@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Augmentation",
     "Device",
+    "Ensemble",
     "Model",
     "Network",
     "__version__",
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 _PLACES = {"Augmentation": "training.augmentation", "Device": "device", "Model": "model", "Network": "network"}
-_PLACES["load"] = "model"
+_PLACES["load"] = _PLACES["Ensemble"] = "model"
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,10 @@ OF_FLOAT_AND_DOUBLE(tanh)
 #define log1p log1p_of
 #define sqrt sqrt_of
 #define tanh tanh_of
+#define cos __builtin_cos
 #define pow __builtin_pow
+#define rint __builtin_rint
+#define sin __builtin_sin
 
 #define __global__
 #define __device__

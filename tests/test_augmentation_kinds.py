@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from gpucnn import Model
 from gpucnn.engine import sharded_step
 from gpucnn.engine.recorded import WARM
 from gpucnn.errors import SettingError
+from gpucnn.kernels import cuda
 from gpucnn.kernels.random import bits
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -151,7 +153,7 @@ def test_turned_images_are_scipys(degrees, size, mode, reflect):
     found = changed(images, angle, size, down=3, right=-2, reflect=reflect)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]) / size
     middle = np.full(2, 11.5)
-    start = middle - turn @ (middle + [3, -2])
+    start = middle - turn @ (middle + np.array([3, -2]))
     for image, ours in zip(images[..., 0].astype(float), found[..., 0]):
         # scipy's constant mode knows no pixel halfway into what is outside; a border of zeros gives it some
         border = 40 if mode == "constant" else 0
@@ -189,14 +191,16 @@ def stop():
 
 
 def test_an_elastic_displacement_is_smooth_and_bounded():
-    field = geometry.displacement(bits(3, np.arange(50)[:, None, None], np.arange(25).reshape(5, 5)), 28, 20, 2.0)
+    field = geometry.displacement(
+        bits(3, np.arange(50)[:, None, None], np.arange(25).reshape(5, 5)), 28, 20, 2 * geometry.PIXEL
+    )
     assert field.shape == (50, 28, 20)
     assert 1.5 * geometry.PIXEL < abs(field).max() <= 2 * geometry.PIXEL
     for axis, spacing in ((1, 27 / 4), (2, 19 / 4)):
         assert abs(np.diff(field, axis=axis)).max() < 1.6 * 4 * geometry.PIXEL / spacing
     assert abs(field.mean()) < 0.1 * geometry.PIXEL
-    wide = geometry.displacement(bits(3, np.arange(25).reshape(1, 5, 5)), 8, 8, 100.0)
-    narrow = geometry.displacement(bits(3, np.arange(25).reshape(1, 5, 5)), 8, 8, 10.0)
+    wide = geometry.displacement(bits(3, np.arange(25).reshape(1, 5, 5)), 8, 8, 100 * geometry.PIXEL)
+    narrow = geometry.displacement(bits(3, np.arange(25).reshape(1, 5, 5)), 8, 8, 10 * geometry.PIXEL)
     np.testing.assert_allclose(wide, 10 * narrow, atol=100)
 
 
@@ -325,6 +329,28 @@ def test_steps_on_a_gpu_train_on_the_same_images(text, options, fake_cuda, monke
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
     if options.get("graph"):
         assert step._recorded.recording._graph.launches == 3
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["int", "long long"])
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("shape", [(9, 8, 2), (1, 12, 1), (28, 17, 3)], ids=str)
+def test_the_kernel_makes_the_same_bytes(text, shape, wide, fake_cuda, monkeypatch):
+    if wide:
+        monkeypatch.setattr(cuda, "MOST", 10)
+    change = how(text)
+    if shape[0] == 1:
+        change = replace(change, reflect=False, shift=0) if change.rotate or change.zoom or change.elastic else None
+    if change is None:
+        pytest.skip("an image of one row cannot be moved or reflected")
+    table, images, order = (
+        cuda.table("float32", "float64"),
+        pictures(40, shape),
+        np.random.default_rng(0).permutation(40),
+    )
+    for step in (1, 2, 123_456):
+        moment = table.begin(asarray(order[:13]), 0.1, step, SGD())
+        found = table.changed(asarray(images), moment, change)
+        np.testing.assert_array_equal(found, change(images[order[:13]], order[:13], step))
 
 
 @pytest.mark.parametrize("text", [*TEXTS, *MIXED])

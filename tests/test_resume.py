@@ -79,7 +79,7 @@ def test_a_run_that_is_cut_after_any_update_ends_with_the_same_bits(tmp_path, cu
     assert_same(fit(tmp_path), fit())
 
 
-@pytest.mark.parametrize("cut", (3, 8, 11))
+@pytest.mark.parametrize("cut", [3, 8, 11])
 def test_every_change_of_an_image_goes_on(tmp_path, cut):
     """Alternating flips count epochs, and a batch's last, smaller part is mixed, too."""
     every = "shift=1,reflect,flip=alternate,rotate=10,zoom=0.1,elastic=0.5,cutout=2,brightness=0.2,contrast=0.2"

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import GpucnnError, of_system
 from ..kernels.cuda import compiling
 from . import bench
+from .augment import augment
 from .catalogue import data_app, networks
 from .reports import check, compare, doctor
 from .saved import evaluate, predict, verify
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, lr, evaluate, predict, verify, networks, check, doctor, compare):
+for command in (train, lr, evaluate, predict, verify, augment, networks, check, doctor, compare):
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(bench.app)

@@ -10,6 +10,7 @@ from typer import Argument, Option
 from ..errors import GpucnnError, printable
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
+from .augment import TtaOption
 
 
 def evaluate(
@@ -30,6 +31,7 @@ def evaluate(
         str | None,
         Option(metavar="DIR", help="With --report, write report.json and, of classes, confusion.png to this folder."),
     ] = None,
+    tta: TtaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a saved model on the test images of a data set: accuracy and loss, or errors of numbers.
@@ -49,8 +51,8 @@ def evaluate(
         loaded = load(model, device=device, layers=layers, threads=threads)
         dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
         examples = dataset.test_images, dataset.test_labels
-        whole = loaded.report(*examples) if report else None
-        found = loaded.evaluate(*examples) if whole is None else whole.to_dict()
+        whole = loaded.report(*examples, tta=tta) if report else None
+        found = loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()
         _finite(found["loss"], f"{model}: the loss of the images of {dataset.name}")
     text = arguments.json_text({"data": dataset.name, **found})
     if whole is not None and out is not None:
@@ -73,6 +75,7 @@ def predict(
     ] = False,
     layers: LayersOption = None,
     device: DeviceOption = "auto",
+    tta: TtaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say which class each picture shows, and how probable that is; or which labels it has, or its numbers.
@@ -97,7 +100,7 @@ def predict(
     pictures = read_pictures(images, replace(how, invert=how.invert != invert))
     quiet = np.errstate(over="ignore", invalid="ignore")
     with arguments.explained(model, _to_check(layers)), quiet:
-        chances = loaded.predict_proba(pictures)
+        chances = loaded.predict_proba(pictures, tta=tta)
         _finite(chances.sum(), f"{model}: a probability or number")
     rows = [{"file": file, **_answer(loaded, numbers)} for file, numbers in zip(images, chances)]
     if as_json:

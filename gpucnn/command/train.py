@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Annotated, Any
 
 from typer import Context, Exit, Option, echo
@@ -25,6 +26,7 @@ from .arguments import (
     part,
     positive,
 )
+from .augment import AugmentOption, parsed, suiting
 from .options import (
     AccumulateOption,
     ClassWeightsOption,
@@ -95,14 +97,7 @@ def train(
     channels: ChannelsOption = None,
     invert: InvertOption = False,
     skip_broken: SkipBrokenOption = False,
-    augment: Annotated[
-        str | None,
-        Option(
-            metavar="shift=N,flip",
-            help="Change training images at random whenever they are used, so that the network meets more of them: "
-            "move them by up to N pixels, mirror half of them.",
-        ),
-    ] = None,
+    augment: AugmentOption = None,
     patience: PatienceOption = None,
     keep: KeepOption = None,
     watch: WatchOption = None,
@@ -173,7 +168,6 @@ def train(
     from ..model import log, needs, runs
     from ..model.folder import CONFIG, LOG, claimed
     from ..model.moving import Moving
-    from ..training.augmentation import Augmentation
     from ..training.progress import reporter
 
     def say(text: str) -> None:
@@ -196,7 +190,7 @@ def train(
         threads,
         arguments.options(arguments.all_set(context, options)),
         Acceleration(kernels, precision, graph),
-        None if augment is None else Augmentation.parse(augment),
+        parsed(augment),
         patience,
         keep,
         watch,
@@ -214,6 +208,7 @@ def train(
             dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
+        settings = replace(settings, augmentation=suiting(augment, data, dataset.input_shape))
         model = runs.new_model(settings, dataset)
         of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert}
         of_data |= {"skip_broken": skip_broken, "classes": classes}

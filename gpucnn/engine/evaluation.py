@@ -5,37 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from .. import metrics
 from ..device import Device
 from ..losses import REGRESSION, Loss, kind
 from ..namespace import array_namespace, read_only
-from .execution import Execution
 from .gradient import checked
-from .scaling import Scaling
 
 Array = Any
-
-
-def evaluated(
-    execution: Execution, loss: Loss, images: Array, targets: Array, scaling: Scaling, weights: Array | None = None
-) -> dict[str, float]:
-    """The mean loss and the `metrics` of the loss's kind, over the examples that count.
-
-    images (N, H, W, C), targets (N,) or (N, K), and weights (N,) or None may lie on the host or on the device. From a
-    CUDA device come a few numbers, at the end.
-    """
-    pieces: Iterable[Array] = execution.logits(images, scaling)
-    if execution.device.kind == "cpu":
-        pieces = [np.concatenate(list(pieces))]
-    return measured(execution.device, loss, pieces, targets, weights)
 
 
 def measured(
     device: Device, loss: Loss, pieces: Iterable[Array], targets: Array, weights: Array | None = None
 ) -> dict[str, float]:
-    """`evaluated` of logits (n, K) that are there, in pieces, on the device."""
+    """The mean loss and the `metrics` of the loss's kind, over the examples that count.
+
+    pieces: the logits (n, K) on the device, of some examples after the others. targets (N,) or (N, K), and weights (N,)
+    or None may lie on the host or on the device. From a CUDA device come a few numbers, at the end.
+    """
     weights = counting(loss, targets, weights)
     total, start = None, 0
     for logits in pieces:

@@ -30,6 +30,7 @@ from .rewrite import rewritten
 from .scaling import Scaling
 from .sharded_step import ShardedStep, shard_size
 from .update import Rules
+from .views import Views
 from .whole_step import WholeStep
 
 Array = Any
@@ -146,11 +147,14 @@ class Execution:
             whole = WholeStep(*parts, at_once=at_once)
             return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
-    def logits(self, images: Array, scaling: Scaling | None = None) -> Iterator[Array]:
+    def logits(self, images: Array, scaling: Scaling | None = None, views: Views | None = None) -> Iterator[Array]:
         """images (N, H, W, C) -> the network's outputs (n, K) on the device, some images at a time.
 
-        The images are on the host, or on the CUDA device.
+        The images are on the host, or on the CUDA device. views: outputs are means over these of each image.
         """
+        if views is not None:
+            yield from views.mean(lambda some: self.logits(some, scaling), images)
+            return
         if not self._looked:
             self._looked = True
             for name in at_inference(self.network):

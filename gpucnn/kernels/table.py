@@ -206,12 +206,15 @@ class Kernels:
 
         mixture: how the augmentation mixes them with one another, if it does.
         """
-        taken = array_namespace(images).take(images, moment.order, axis=0)
-        if augmentation is not None:
-            taken = augmentation(taken, moment.identity, moment.number)
+        taken = self.changed(images, moment, augmentation)
         if mixture is not None:
             taken = mixture(taken, array_namespace(taken).take(taken, mixture.partners, axis=0))
         return scaling(taken, dtype, self)
+
+    def changed(self, images: Any, moment: Moment, augmentation: Any) -> Any:
+        """The moment's images of (N, H, W, C), each changed by the augmentation, if any: (n, H, W, C)."""
+        taken = array_namespace(images).take(images, moment.order, axis=0)
+        return taken if augmentation is None else augmentation(taken, moment.identity, moment.number)
 
     def take(self, targets: Any, moment: Moment) -> Any:
         """The moment's targets, or weights: (N, ...) -> (n, ...)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .ensemble import Ensemble
 from .load import load
 from .model import Model
 
-__all__ = ["Model", "load"]
+__all__ = ["Ensemble", "Model", "load"]

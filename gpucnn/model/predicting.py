@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,23 @@ import numpy as np
 from .. import metrics
 from ..device import Device
 from ..engine import memory
-from ..engine.evaluation import counting, evaluated, measured
+from ..engine.evaluation import counting, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
+from ..engine.views import Views
 from ..errors import DataError
 from ..losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, Loss, kind
 from ..namespace import array_namespace
 from ..network import Network
+from . import accepted
 from .inputs import fitting_examples, fitting_images, fitting_weights
 
 
 class Predicting:
-    """The part of `Model` that changes nothing."""
+    """The part of `Model` that changes nothing.
+
+    tta: test-time augmentation, such as "shift=1,flip": logits are means over views of an image; see `engine.views`.
+    """
 
     network: Network
     loss: Loss
@@ -37,15 +43,15 @@ class Predicting:
             )
         return shape[0]
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def logits(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
-        return self._over_chunks(self._images(images), lambda logits: logits)
+        return self._over_chunks(self._images(images), lambda logits: logits, tta)
 
-    def predict_proba(self, images: np.ndarray) -> np.ndarray:
+    def predict_proba(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> probabilities (N, classes); the numbers themselves where the loss is of numbers."""
-        return self._over_chunks(self._images(images), self.loss.probabilities)
+        return self._over_chunks(self._images(images), self.loss.probabilities, tta)
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    def predict(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> the most probable class of each (N,), as a number.
 
         Where several labels may hold, 1 for those whose probability is above 1/2, else 0, (N, K); where the loss is of
@@ -56,9 +62,11 @@ class Predicting:
             MULTI_LABEL: lambda logits: array_namespace(logits).astype(logits > 0, array_namespace(logits).int64),
             REGRESSION: lambda logits: logits,
         }
-        return self._over_chunks(self._images(images), finish[kind(self.loss)])
+        return self._over_chunks(self._images(images), finish[kind(self.loss)], tta)
 
-    def evaluate(self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None) -> dict[str, float]:
+    def evaluate(
+        self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None, tta: Views | str | None = None
+    ) -> dict[str, float]:
         """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
 
         Where several labels may hold, accuracy is the part of examples with all labels right, label_accuracy that of
@@ -69,12 +77,17 @@ class Predicting:
         The mean over the B examples is two-conv eq. (13), layered eq. (24), where b = 0..B is printed.
         """
         images, labels, weights = self._weighted(images, labels, sample_weight)
-        with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
-            found = evaluated(self.execution, self.loss, images, labels, self.scaling, weights)
+        found = self._measured(images, labels, weights, tta)
         return found | {"examples": self._count(labels)}
 
     def report(
-        self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None, top_k: int = 5
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        sample_weight: Any = None,
+        top_k: int = 5,
+        tta: Views | str | None = None,
     ) -> metrics.Report:
         """What `evaluate` finds, by class: precision, recall, f1, support, their averages, and the confusion matrix.
 
@@ -87,7 +100,7 @@ class Predicting:
         if counts is not None:
             images, labels = images[counts > 0], labels[counts > 0]
             weights = None if weights is None else weights[counts > 0]
-        logits, of_kind = self.logits(images), kind(self.loss)
+        logits, of_kind = self.logits(images, tta=tta), kind(self.loss)
         with self.execution.active():
             overall = measured(self.device, self.loss, [self.device.put(logits)], labels, weights)
         if of_kind == CLASSIFICATION and 1 < top_k < logits.shape[1]:
@@ -99,9 +112,27 @@ class Predicting:
 
     def loss_and_accuracy(self, images: Any, labels: Any) -> tuple[float, float | None]:
         """Of examples that fit; None where the loss is of numbers."""
-        with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
-            found = evaluated(self.execution, self.loss, images, labels, self.scaling)
+        found = self._measured(images, labels, None, None)
         return found["loss"], found.get("accuracy")
+
+    def _measured(self, images: Any, labels: Any, weights: Any, tta: Views | str | None) -> dict[str, float]:
+        """The mean loss and the `metrics` of the loss's kind. The examples may lie on the device."""
+        pieces, views = self._pieces, self._views(tta)
+        with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
+            logits = pieces(images, views)
+            whole = [np.concatenate(list(logits))] if self.device.kind == "cpu" else logits
+            return measured(self.device, self.loss, whole, labels, weights)
+
+    def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
+        """The logits (n, K) of some images after the others, on the device."""
+        return self.execution.logits(images, self.scaling, tta)
+
+    def _views(self, tta: Views | str | None) -> Views | None:
+        if tta is None:
+            return None
+        views: Views = accepted.argument("tta", tta)
+        views.check(self.network.input_shape)
+        return views
 
     def _weighted(self, images: Any, labels: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         images, labels = self.examples(images, labels)
@@ -116,11 +147,12 @@ class Predicting:
         counts = counting(self.loss, labels, None)
         return len(labels) if counts is None else int(counts.sum())
 
-    def _over_chunks(self, images: np.ndarray, finish: Any) -> np.ndarray:
+    def _over_chunks(self, images: np.ndarray, finish: Any, tta: Views | str | None) -> np.ndarray:
         """finish of the logits, on the host; finish takes some (n, K) on the device."""
+        views = self._views(tta)
         made, enough = [], memory.of_inference(self.device, self.network, self.execution.chunk)
         with enough, self.execution.active():
-            for logits in self.execution.logits(images, self.scaling):
+            for logits in self._pieces(images, views):
                 made.append(self.device.fetch(finish(logits)))
             if not made:
                 return self.device.fetch(finish(self.execution.theta[:0].reshape((0, self._classes()))))

@@ -19,9 +19,9 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
     figure = blank((1.6 + 0.75 * each, 0.8 * len(shown) + 0.6))
     panels = figure.subplots(len(shown), each, squeeze=False)
     for k, row in zip(shown, panels):
-        found = _of(dataset, k)
+        found = of_class(dataset, k)
         for axis, index in zip(row, [*found[:each], *[None] * each]):
-            _picture(axis, None if index is None else dataset.train_images[index])
+            picture(axis, None if index is None else dataset.train_images[index])
         row[0].set_ylabel(
             f"{shortened(dataset.class_names[k])}\n{len(found):,}", rotation=0, ha="right", va="center", labelpad=6
         )
@@ -32,7 +32,7 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
     return len(shown)
 
 
-def _of(dataset: Dataset, k: int) -> np.ndarray:
+def of_class(dataset: Dataset, k: int) -> np.ndarray:
     """The training pictures of a class, of a label, or by a number, the largest first."""
     labels = dataset.train_labels
     if dataset.is_classified:
@@ -40,7 +40,7 @@ def _of(dataset: Dataset, k: int) -> np.ndarray:
     return np.flatnonzero(labels[:, k]) if dataset.what == "labels" else np.argsort(-labels[:, k], kind="stable")
 
 
-def _picture(axis: Any, image: Any) -> None:
+def picture(axis: Any, image: Any) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():

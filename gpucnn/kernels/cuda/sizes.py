@@ -15,6 +15,7 @@ ALWAYS = (
     "in_order.cu",
     "step.cu",
     "dropout.cu",
+    "augment.cu",
 )  # the files of kernels that know no sizes
 BLOCK = 256  # threads, as layers.cu has it
 REALS = {"float32": "float", "float64": "double"}

@@ -121,6 +121,22 @@ class CudaKernels(Kernels):
         self.gpu.launch(*place, float(scaling.scale), float(scaling.shift), x)
         return x
 
+    def changed(self, images: Array, moment: Any, augmentation: Any) -> Array:
+        """The map of uint8 pixels, from wherever they come, is one launch."""
+        if images.dtype != np.uint8 or augmentation is None or not augmentation.maps:
+            return super().changed(images, moment, augmentation)
+        images, how = self.gpu.dense(images), augmentation
+        made = self.gpu.empty((moment.order.size, *images.shape[1:]), np.uint8)
+        flip = 2 if how.flip == "alternate" else int(how.flip)
+        settings = how.shift, flip, max(1, how.updates), int(how.reflect)
+        floats = np.float64(how.angle), np.float64(how.zoom)
+        drawn = np.int64(how.displacement), np.int64(how.key), moment.numbers
+        arrays = images, moment.order, moment.identity
+        self.gpu.launch(
+            "mapped_pixels", self.dtype, made.size, *arrays, *images.shape[1:], *settings, *floats, *drawn, made
+        )
+        return how.recoloured(made, moment.identity, moment.number)
+
     def take(self, targets: Array, moment: Any) -> Array:
         if targets.ndim != 1 or targets.dtype.kind not in "iu":
             return super().take(targets, moment)

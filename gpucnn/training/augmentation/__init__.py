@@ -12,8 +12,9 @@ from array_api_compat import device
 from ...kernels.random import below, bits
 from ...namespace import array_namespace
 from . import colour, geometry, mixtures, settings
+from .settings import usual
 
-__all__ = ["Augmentation", "Mixture"]
+__all__ = ["Augmentation", "Mixture", "usual"]
 
 Array = Any
 
@@ -104,6 +105,21 @@ class Augmentation:
         return self._only_moves and not (self.reflect or self.flip == "alternate" or self.mixes)
 
     @property
+    def maps(self) -> bool:
+        """Whether pixels come from other places."""
+        return bool(self.shift or self.flip or self.rotate or self.zoom or self.elastic)
+
+    @property
+    def angle(self) -> float:
+        """The largest, in radians."""
+        return math.radians(self.rotate)
+
+    @property
+    def displacement(self) -> int:
+        """The largest elastic one, in the unit of coordinates."""
+        return int(self.elastic * geometry.PIXEL)
+
+    @property
     def mixes(self) -> bool:
         """Whether examples are mixed."""
         return bool(self.mixup or self.cutmix)
@@ -125,36 +141,46 @@ class Augmentation:
 
     def _changed(self, images: Array, indices: Array, step: Any) -> Array:
         """All at once."""
+        return self.recoloured(self._mapped(images, indices, step), indices, step)
+
+    def _mapped(self, images: Array, indices: Array, step: Any) -> Array:
+        """images as the map from new pixels to old ones makes them."""
         _, H, W, _ = images.shape
-        drawn = self._bits(indices, step, DOWN, MIRRORED if self._only_moves else CUT_COLUMN)
-        turns = bool(self.rotate or self.zoom or self.elastic)
-        if turns:
+        if self.rotate or self.zoom or self.elastic:
+            drawn = self._bits(indices, step, DOWN, SIZE)
             places = geometry.inverse_map(
-                self._signed(drawn[ANGLE - 1, :]) * math.radians(self.rotate),
+                self._signed(drawn[ANGLE - 1, :]) * self.angle,
                 1 + self._signed(drawn[SIZE - 1, :]) * self.zoom,
                 *self._moves(drawn, indices, step),
             )
-            images = geometry.warped(
-                images, *geometry.sources(places, H, W, self._displaced(indices, step, H, W)), self.reflect
-            )
-        elif self.shift or self.flip:
-            images = geometry.moved(images, *self._moves(drawn, indices, step), self.shift, self.reflect)
+            coordinates = geometry.sources(places, H, W, self._displaced(indices, step, H, W))
+            return geometry.warped(images, *coordinates, self.reflect)
+        if self.maps:
+            return geometry.moved(images, *self.draw(indices, step), self.shift, self.reflect)
+        return images
+
+    def recoloured(self, images: Array, indices: Array, step: Any) -> Array:
+        """images, after the map, with their light and what is cut out of them."""
+        _, H, W, _ = images.shape
+        if not (self.brightness or self.contrast or self.cutout):
+            return images
+        drawn = self._bits(indices, step, BRIGHTNESS, CUT_COLUMN)
         if self.brightness or self.contrast:
-            factors = ((BRIGHTNESS, self.brightness), (CONTRAST, self.contrast))
-            images = colour.relit(images, *(1 + self._signed(drawn[what - 1, :]) * most for what, most in factors))
+            factors = [1 + self._signed(drawn[k, :]) * most for k, most in enumerate((self.brightness, self.contrast))]
+            images = colour.relit(images, *factors)
         if self.cutout:
-            middle = below(H, drawn[CUT_ROW - 1, :]), below(W, drawn[CUT_COLUMN - 1, :])
+            middle = below(H, drawn[2, :]), below(W, drawn[3, :])
             images = colour.cut_out(images, colour.box(*middle, self.cutout, self.cutout, H, W))
         return images
 
     def partners(self, batch: Array, step: Any) -> Array:
         """For each example of a whole batch, given as indices (n,), the one that is mixed into it in update `step`."""
-        return mixtures.partners(batch, bits(self.key, step, PARTNER))
+        return array_namespace(batch).take(batch, self._partners(batch, step), axis=0)
 
     def mixture(self, indices: Array, step: Any, H: int, W: int) -> Mixture:
         """How the examples `indices` (n,) are mixed in update `step`, images being of H x W."""
         xp = array_namespace(indices)
-        places = self.partners(xp.arange(indices.shape[0], dtype=xp.int64, device=device(indices)), step)
+        places = self._partners(indices, step)
         drawn = self._bits(indices, step, WHICH, COLUMN)
         cut, kept, share = drawn[0, :] >> 31, None, None
         if self.mixup:
@@ -178,6 +204,9 @@ class Augmentation:
         what = xp.arange(first, last + 1, dtype=xp.int64, device=device(indices))[:, None]
         return bits(self.key, step, xp.astype(indices, xp.int64), what)
 
+    def _partners(self, batch: Array, step: Any) -> Array:
+        return mixtures.partners(batch, bits(self.key, step, PARTNER))
+
     def _moves(self, drawn: Array, indices: Array, step: Any) -> tuple[Array, Array, Array]:
         moves = below(2 * self.shift + 1, drawn[:2, :]) - self.shift
         mirrored = drawn[2, :] & 0
@@ -195,7 +224,7 @@ class Augmentation:
         xp, size = array_namespace(indices), geometry.NODES
         drawn = self._bits(indices, step, DISPLACED, DISPLACED + 2 * size * size - 1)
         nodes = xp.reshape(xp.permute_dims(drawn, (1, 0)), (-1, 2, size, size))
-        return [geometry.displacement(nodes[:, axis, :, :], H, W, self.elastic) for axis in (0, 1)]
+        return [geometry.displacement(nodes[:, axis, :, :], H, W, self.displacement) for axis in (0, 1)]
 
     @staticmethod
     def _signed(drawn: Array) -> Array:

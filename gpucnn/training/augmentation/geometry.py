@@ -95,16 +95,16 @@ def sources(places: Map, H: int, W: int, displaced: Sequence[Array] = ()) -> tup
     return found[0], found[1]
 
 
-def displacement(drawn: Array, H: int, W: int, most: float) -> Array:
-    """By how much each pixel moves, (n, H, W), PIXEL to a pixel: smooth, at most `most` pixels.
+def displacement(drawn: Array, H: int, W: int, most: int) -> Array:
+    """By how much each pixel moves, (n, H, W), PIXEL to a pixel: smooth, at most `most`.
 
     drawn: 32 random bits for each of NODES x NODES places, (n, NODES, NODES); what is between them is interpolated by
     the weight t^2 (3 - 2 t), whose slope is 0 at the nodes. After Simard, Steinkraus and Platt, 2003, who smooth a
     field that is drawn pixel by pixel.
     """
     xp = array_namespace(drawn)
-    kind = xp.int32 if most < SHORT else xp.int64
-    field = xp.astype(((drawn >> 16) * 2 - 65535) * int(most * PIXEL) >> 16, kind)
+    kind = xp.int32 if most < SHORT * PIXEL else xp.int64
+    field = xp.astype(((drawn >> 16) * 2 - 65535) * most >> 16, kind)
     for axis, size in ((1, H), (2, W)):
         place = xp.arange(size, dtype=kind, device=device(drawn)) * ((NODES - 1) * 256) // max(1, size - 1)
         node = clipped(place >> 8, 0, NODES - 2)

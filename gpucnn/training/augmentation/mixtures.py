@@ -25,16 +25,14 @@ POINTS = 1 << 16  # of the integral of the distribution
 
 
 def partners(batch: Array, drawn: Any) -> Array:
-    """For each example of a batch, given as indices (n,), another one, which is mixed into it: those further on by a
-    number of places that is the same for all, 1 .. n - 1, of 32 random bits.
+    """For each example of a batch (n,) the place of the one that is mixed into it: further on by a number of places
+    that is the same for all, 1 .. n - 1, of 32 random bits.
 
     An epoch's order is random, so each pair comes up; and it does not depend on how a batch is shared out.
     """
     xp, n = array_namespace(batch), batch.shape[0]
-    if n < 2:
-        return batch
-    places = xp.arange(n, dtype=xp.int64, device=device(batch)) + 1 + below(n - 1, drawn)
-    return xp.take(batch, places % n, axis=0)
+    places = xp.arange(n, dtype=xp.int64, device=device(batch))
+    return (places + 1 + below(n - 1, drawn)) % n if n > 1 else places
 
 
 def mixed(images: Array, others: Array, kept: Array) -> Array:

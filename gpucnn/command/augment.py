@@ -1,0 +1,73 @@
+"""`gpucnn augment`, and the options --augment and --tta."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from .arguments import ChannelsOption, InvertOption, SizeOption, check_format
+
+USUAL = "default"
+
+AugmentOption = Annotated[
+    str | None,
+    Option(
+        metavar="shift=N,flip,...|default",
+        help="Change training images at random whenever they are used, so that the network meets more of them. One or "
+        "more of shift=PIXELS, rotate=DEGREES, zoom=PART, elastic=PIXELS (with reflect, their edges show the image "
+        "mirrored, not 0), flip or flip=alternate, brightness=PART, contrast=PART, cutout=PIXELS, mixup=ALPHA, "
+        "cutmix=ALPHA; or default, what suits the data set. `gpucnn augment DATA` draws it.",
+    ),
+]
+
+
+TtaOption = Annotated[
+    str | None,
+    Option(
+        metavar="shift=N,flip",
+        help="Average what the model gives over views of each picture: it and it moved by N pixels to its sides and "
+        "corners, and the mirror images of these.",
+    ),
+]
+
+
+def parsed(text: str | None) -> Any:
+    """The Augmentation that --augment asks for; None where it asks for none, or for what suits the data."""
+    from ..training.augmentation import Augmentation
+
+    return None if text is None or text.strip() == USUAL else Augmentation.parse(text)
+
+
+def suiting(text: str | None, data: str, input_shape: tuple[int, int, int]) -> Any:
+    """The same, for the data set of that name or path: default is what suits it."""
+    from ..data.catalogue import resolve
+    from ..training.augmentation import Augmentation, usual
+
+    if text is None or text.strip() != USUAL:
+        return parsed(text)
+    return Augmentation.parse(usual(resolve(data) or "", input_shape))
+
+
+def augment(
+    data: Annotated[str, Argument(metavar="NAME|PATH", help="The data set: a name, or a path, as --data takes it.")],
+    augment: AugmentOption = USUAL,
+    out: Annotated[str, Option(metavar="FILE", help="The .png, .svg or .pdf file to draw.")] = "augmented.png",
+    seed: Annotated[int, Option(min=0, help="The number that decides the changes; another one shows others.")] = 0,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    invert: InvertOption = False,
+) -> None:
+    """Draw what --augment makes of training pictures: each beside eight changed ones."""
+    from dataclasses import replace
+
+    from ..data import load, parse_size
+    from ..report import augmented
+
+    check_format(out, "--out")
+    parsed(augment)
+    dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
+    how = suiting(augment, data, dataset.input_shape)
+    how.check(dataset.input_shape)
+    augmented.draw(dataset, replace(how, key=seed), out)
+    print(f"{dataset.name}, {how.text()}: drawn in {out}")

@@ -1,0 +1,45 @@
+"""Several models that answer together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..engine.views import Views
+from ..errors import SettingError
+from ..network import describe
+from .model import Model
+from .predicting import Predicting
+
+
+class Ensemble(Predicting):
+    """Models whose logits are averaged: logits, probabilities, answers and how good they are, as of one `Model`.
+
+    The models have the same input, classes and loss; their networks may differ. Raises SettingError.
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.models = list(models)
+        if not self.models or not all(isinstance(each, Model) for each in self.models):
+            raise SettingError("Ensemble: a list of one or more models was expected, such as [gpucnn.load(path), ...]")
+        first = self.models[0]
+        for k, each in enumerate(self.models[1:], 2):
+            for what, one, other in (
+                ("takes images of", each.network.input_shape, first.network.input_shape),
+                ("has the classes", each.class_names, first.class_names),
+                ("has the loss", describe(each.loss), describe(first.loss)),
+            ):
+                if one != other:
+                    raise SettingError(f"Ensemble: model {k} {what} {one}, the first {other}; give models of one kind")
+        self.network, self.loss, self.device = first.network, first.loss, first.device
+        self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
+        self.preprocessing = first.preprocessing
+
+    def __repr__(self) -> str:
+        return f"Ensemble of {len(self.models)} models, the first: {self.models[0]!r}"
+
+    def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
+        logits = np.mean([each.logits(images, tta=tta) for each in self.models], axis=0)
+        yield self.device.put(logits.astype(self.execution.theta.dtype))
