@@ -56,6 +56,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "keep": (lambda value: value in ("best", "last", None), "best or last"),
     "early_stopping": (_is(EarlyStopping, type(None)), "an EarlyStopping, such as EarlyStopping(patience=5),"),
+    "steps": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
 UNTOLD: dict[str, Any] = {  # what a callback without the method does

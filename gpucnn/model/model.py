@@ -24,9 +24,10 @@ from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
 from ..schedules import Schedule
-from ..training import History, Plan, Position
+from ..training import History, Plan
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
+from .batches import fit_batches
 from .fitting import Fitting, Trained
 from .needs import training_memory
 from .predicting import Predicting
@@ -86,7 +87,7 @@ class Model(Predicting):
             threads=None if threads is None else accepted.argument("threads", threads),
             acceleration=Acceleration(kernels, precision, graph),
         )
-        self._threads_by_default = threads is None
+        self.has_default_threads = threads is None
         self.trained: Trained | None = None
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
@@ -170,30 +171,25 @@ class Model(Predicting):
         Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the
         device's memory is too small.
         """
-        if anyway and resume is None:
-            raise SettingError("anyway=True: there is no run to go on with; give resume, its folder, too")
-        saved = None if resume is None else checkpoints.newest(Path(resume))
-        if saved is not None and self._threads_by_default:  # their number decides the bits
-            self.execution.share_among(saved.threads)
-        fitting = Fitting(
-            self,
-            images,
-            labels,
-            Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule)),
-            optimizer,
-            validation,
-            sample_weight=sample_weight,
-            augmentation=augmentation,
-            seed=seed,
-            callbacks=[*accepted.argument("callbacks", callbacks), *accepted.keeping(early_stopping, keep)],
-            progress=progress,
-        )
-        if resume is None:
-            return fitting.train(Position(), History())
-        keeper = checkpoints.Checkpoints(Path(resume), fitting)
-        history = fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
-        history.saves, history.saving = keeper.pace.count, keeper.pace.seconds
-        return history
+
+        def make() -> Fitting:
+            return Fitting(
+                self,
+                images,
+                labels,
+                Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule)),
+                optimizer,
+                validation,
+                sample_weight=sample_weight,
+                augmentation=augmentation,
+                seed=seed,
+                callbacks=[*accepted.argument("callbacks", callbacks), *accepted.keeping(early_stopping, keep)],
+                progress=progress,
+            )
+
+        return checkpoints.run(self, make, resume, anyway=anyway)
+
+    fit_batches = fit_batches
 
     def partial_fit(
         self,
