@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_cuda import fake_cuda
 
 from gpucnn import Model, Network
 from gpucnn.callbacks import EarlyStopping
@@ -18,6 +19,8 @@ from gpucnn.model import checkpoints
 from gpucnn.optimizers import Adam
 from gpucnn.training import pace
 from tests.test_resume import Cut, CutAt, told
+
+__all__ = ["fake_cuda"]
 
 NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
 RNG = np.random.default_rng(0)
@@ -190,3 +193,17 @@ def test_a_loss_that_is_not_finite_goes_back_to_good_parameters():
 def test_what_cannot_be_batches(given, options, sentence):
     with pytest.raises((DataError, SettingError), match=sentence):
         model().fit_batches(given, **options)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_batches_on_cuda_come_through_pinned_memory(fake_cuda, graph):
+    made, other = (
+        Model(NETWORK, device=device, dtype="float64", **how)
+        for device, how in (("cuda", {"graph": graph}), ("cpu", {"threads": 1}))
+    )
+    options = {"epochs": 4, "schedule": "cosine", "validation": HELD, "early_stopping": EarlyStopping(9)}
+    given = in_order(weights=WEIGHTS) + in_order(weights=WEIGHTS, size=8)[:1]
+    found, expected = (each.fit_batches(given, **options) for each in (made, other))
+    np.testing.assert_allclose(made.device.fetch(made.theta), other.theta, rtol=1e-9, atol=1e-11)
+    assert [epoch.train_loss for epoch in found.epochs] == pytest.approx([e.train_loss for e in expected.epochs])
+    assert found.kept == expected.kept

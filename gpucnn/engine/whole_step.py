@@ -68,10 +68,10 @@ class WholeStep:
             partners = array_namespace(moment.order).take(moment.order, mixture.partners, axis=0)
             others = Others(*self._taken(targets, weights, replace(moment, order=partners)), mixture.share)
         chosen = own, context, own_weights, others
-        losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen)
+        losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen, first=program.first)
         if state:
             program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
-        kernels.collect(program.layout, dparams, self._g)
+        kernels.collect(program.moved, dparams, self._g)
         mean = 1 / moment.order.shape[0]
         self.rules.apply(self.theta, self._g, self.state, mean, moment, kernels)
         return losses

@@ -108,6 +108,14 @@ def callbacks(given: Any) -> list[Any]:
     return told
 
 
+def patterns(given: Any) -> tuple[str, ...]:
+    """The names, or patterns of names, that freeze takes: one, or some."""
+    found = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else None
+    if found is None or not all(isinstance(each, str) for each in found):
+        raise SettingError(f"freeze={given!r}: patterns of parameters' names were expected, such as '0/*'")
+    return found
+
+
 def keeping(early_stopping: Any, keep: str | None) -> list[Any]:
     """The callbacks that the two arguments of fit stand for."""
     argument("keep", keep)

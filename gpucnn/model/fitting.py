@@ -47,6 +47,7 @@ class Fitting:
         *,
         sample_weight: Any = None,
         augmentation: Augmentation | str | None = None,
+        freeze: str | Iterable[str] = (),
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
@@ -74,9 +75,9 @@ class Fitting:
             self.augmentation.check(model.network.input_shape)
             of_run = int(changes.generate_state(1)[0]), len(images), int(plan.batch_size)
             self.augmentation = self.augmentation.of_run(*of_run)
-        self.step = model.execution.step(
-            model.loss, self.optimizer, scaling=model.scaling, augmentation=self.augmentation, key=self.key
-        )
+        self.freeze = accepted.patterns(freeze)
+        of_step = {"scaling": model.scaling, "augmentation": self.augmentation, "key": self.key, "freeze": self.freeze}
+        self.step = model.execution.step(model.loss, self.optimizer, **of_step)
 
     def about(self) -> dict[str, Any]:
         """What decides the bits of the run, by the words for it."""
@@ -100,6 +101,7 @@ class Fitting:
             "precision": execution.acceleration.precision,
             "threads": self.model.threads,
             "steps": None if self.stream is None else self.stream.steps,
+            "freeze": [*self.freeze] or None,
             "callbacks": [_described(each.given) for each in self._stateful] or None,
         }
 

@@ -142,6 +142,7 @@ class Model(Predicting):
         validation: tuple[np.ndarray, np.ndarray] | None = None,
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation | str | None = None,
+        freeze: str | Iterable[str] = (),
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         early_stopping: EarlyStopping | None = None,
@@ -182,6 +183,7 @@ class Model(Predicting):
                 validation,
                 sample_weight=sample_weight,
                 augmentation=augmentation,
+                freeze=freeze,
                 seed=seed,
                 callbacks=[*accepted.argument("callbacks", callbacks), *accepted.keeping(early_stopping, keep)],
                 progress=progress,
@@ -212,7 +214,7 @@ class Model(Predicting):
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
         counts in the first call only. Otherwise as `fit`, which takes these options too: sample_weight, augmentation,
-        callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`.
+        freeze, callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`.
         """
         shape, before = accepted.argument("schedule", schedule), self.trained
         if total_epochs is None and shape is not schedules.constant:
