@@ -202,3 +202,17 @@ def test_large_gradients_stay_factors(monkeypatch, freeze):
     _, expected = steps(other, Adam(), hold=hold)
     np.testing.assert_array_equal(found[hold], start[hold])
     np.testing.assert_array_equal(found, expected)
+
+
+def test_parameters_of_a_like_network_are_taken(tmp_path):
+    wider = Network(NETWORK.input_shape, (*NETWORK.layers[:-1], Dense(4)))
+    source, made = model(seed=3), model(wider)
+    source.fit(IMAGES, LABELS, epochs=1, batch_size=30)
+    source.save(tmp_path / "model")
+    drawn = made.parameters
+    assert made.load_parameters(tmp_path / "model", matching=True) == ["8/weights", "8/bias"]
+    for name, value in made.parameters.items():
+        np.testing.assert_array_equal(value, drawn[name] if name.startswith("8/") else source.parameters[name])
+    for name, value in made.state.items():
+        np.testing.assert_array_equal(value, source.state[name])
+    assert model().load_parameters(tmp_path / "model") == []

@@ -28,3 +28,18 @@ WatchOption = Annotated[
         "train_loss.",
     ),
 ]
+InitOption = Annotated[
+    str | None,
+    Option(
+        metavar="MODEL",
+        help="Begin with the parameters of this model.safetensors, as far as names and shapes are the same.",
+    ),
+]
+FreezeOption = Annotated[
+    str | None,
+    Option(
+        metavar="PATTERN,...",
+        help="Leave the parameters with these names as they are, such as '0/*,3/bias': the layer's number and what it "
+        "is, as in the files of models.",
+    ),
+]

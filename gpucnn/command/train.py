@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from contextlib import nullcontext
@@ -29,7 +30,7 @@ from .arguments import (
     part,
     positive,
 )
-from .options import KeepOption, PatienceOption, WatchOption
+from .options import FreezeOption, InitOption, KeepOption, PatienceOption, WatchOption
 
 
 def train(
@@ -108,6 +109,8 @@ def train(
     patience: PatienceOption = None,
     keep: KeepOption = None,
     watch: WatchOption = None,
+    init: InitOption = None,
+    freeze: FreezeOption = None,
     threads: ThreadsOption = None,
     seed: Annotated[
         int, Option(min=0, help="The number that decides weights, batches and augmentation; the same repeats a run.")
@@ -172,8 +175,9 @@ def train(
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
     from ..model import config as config_file
-    from ..model import log, needs, runs
+    from ..model import log, needs, outcome, runs
     from ..model.folder import CONFIG, LOG, claimed
+    from ..network import shortened
     from ..training.augmentation import Augmentation
     from ..training.progress import reporter
 
@@ -201,6 +205,8 @@ def train(
         patience,
         keep,
         watch,
+        freeze,
+        None if init is None else os.path.abspath(init),
         loss=loss,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
@@ -225,10 +231,13 @@ def train(
             if resolve(data) is None:
                 say(dataset.summary())
             say(_device_line(device, model))
+            drawn = runs.begin_from(settings, model, path)
+            if drawn:
+                say(f"not in {init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}")
             say(needs.told(model, dataset, chosen, rule))
             found = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
-            made = runs.made(dataset, shlex.join(sys.argv), found)
+            made = outcome.made(dataset, shlex.join(sys.argv), found)
             configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(found).splitlines())
             start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
@@ -239,7 +248,7 @@ def train(
                     history = runs.run(settings, dataset, model, path, told, anyway=anyway)
                 configuration.finish()
                 try:
-                    result = runs.result(model, dataset, history, path)
+                    result = outcome.result(model, dataset, history, path)
                 except KeyboardInterrupt:
                     say(f"the model is saved in {path}")
                     raise

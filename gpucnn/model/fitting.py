@@ -76,8 +76,14 @@ class Fitting:
             of_run = int(changes.generate_state(1)[0]), len(images), int(plan.batch_size)
             self.augmentation = self.augmentation.of_run(*of_run)
         self.freeze = accepted.patterns(freeze)
-        of_step = {"scaling": model.scaling, "augmentation": self.augmentation, "key": self.key, "freeze": self.freeze}
-        self.step = model.execution.step(model.loss, self.optimizer, **of_step)
+        self.step = model.execution.step(
+            model.loss,
+            self.optimizer,
+            scaling=model.scaling,
+            augmentation=self.augmentation,
+            key=self.key,
+            freeze=self.freeze,
+        )
 
     def about(self) -> dict[str, Any]:
         """What decides the bits of the run, by the words for it."""

@@ -31,7 +31,7 @@ from .batches import fit_batches
 from .fitting import Fitting, Trained
 from .needs import training_memory
 from .predicting import Predicting
-from .tensors import named, take
+from .tensors import named, take, take_matching
 
 
 class Model(Predicting):
@@ -249,7 +249,14 @@ class Model(Predicting):
             "dtype": str(self.theta.dtype),
         }
 
-    def load_parameters(self, path: str | os.PathLike[str]) -> None:
-        """Take the parameters of a checkpoint of the same network. Raises CheckpointError for another network's."""
+    def load_parameters(self, path: str | os.PathLike[str], *, matching: bool = False) -> list[str]:
+        """Take the parameters, and the running state, of a checkpoint of the same network.
+
+        matching: take those whose name and shape are the same, of another network, too. -> the names of those that
+        stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere.
+        """
         _, tensors = checkpoint.read(path)
+        if matching:
+            return take_matching(self, tensors, str(path))
         take(self, tensors, f"{path}: belongs to another network", "load it with gpucnn.load(path)")
+        return []
