@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import SettingError
 from .namespace import array_namespace
-from .training.history import History
+from .training.history import History, row
 from .training.types import Callback, Epoch, Stop
 
-__all__ = ["Callback", "EarlyStopping", "KeepBest", "Stop"]
+__all__ = ["CSVLog", "Callback", "EarlyStopping", "KeepBest", "Metric", "Stop", "TensorBoard"]
 
 Array = Any
 SHORT = {"loss": "validation_loss", "accuracy": "validation_accuracy"}
@@ -135,6 +138,71 @@ class EarlyStopping(KeepBest):
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self._waited, self._to_beat = state["waited"], state["to_beat"]
+
+
+class Metric:
+    """Measures a number of one's own after every epoch: function(outputs, labels), of the network's outputs (N, K), as
+    NumPy arrays. It is in the metrics of each `Epoch`, by that name, and can be watched.
+    """
+
+    def __init__(self, name: str, function: Callable[[Any, Any], float], images: Any, labels: Any) -> None:
+        self.name, self.function, self.images, self.labels = name, function, images, labels
+
+    def begin(self, model: Any, epochs: int) -> None:
+        self._model = model
+
+    def measure(self) -> dict[str, float]:
+        return {self.name: self.function(self._model.logits(self.images), self.labels)}
+
+
+class CSVLog:
+    """Writes a line per epoch to a CSV file, at once: the names of its numbers, then those. A resumed run goes on."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+
+    def begin(self, model: Any, epochs: int) -> None:
+        self._rows: list[dict[str, Any]] = []
+
+    def epoch(self, epoch: Epoch) -> None:
+        self._rows = [*self._rows, row(epoch)]
+        names = list(dict.fromkeys(name for each in self._rows for name in each))
+        with open(self.path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+    def state(self) -> dict[str, Any]:
+        return {"rows": self._rows}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._rows = state["rows"]
+
+
+class TensorBoard:
+    """Writes the numbers of each epoch to a folder for TensorBoard, which must be installed: `pip install tensorboard`.
+
+    Raises SettingError, before the first batch, where it is not.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = folder
+
+    def begin(self, model: Any, epochs: int) -> None:
+        try:
+            from tensorboard.summary import Writer
+        except ImportError:
+            raise SettingError("TensorBoard: it is not installed; `pip install tensorboard`, or use CSVLog") from None
+        self._writer = Writer(os.fspath(self.folder))
+
+    def epoch(self, epoch: Epoch) -> None:
+        for name, value in row(epoch).items():
+            if name != "epoch" and value is not None:
+                self._writer.add_scalar(name, value, epoch.epoch)
+        self._writer.flush()
+
+    def end(self, history: History) -> None:
+        self._writer.close()
 
 
 def _copy(vector: Array) -> Array:

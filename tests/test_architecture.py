@@ -30,6 +30,7 @@ FLOORS = (
 PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) and name != "layers/initializers.py"]
 CUPY = {"device/obstacle.py", "kernels/cuda/__init__.py"}
 LATE = {"cudnn", "cupy", "numba", "matplotlib", "onnx", "sklearn", "torch", "PIL", "typer", "pooch", "rich"}
+LATE |= {"pandas", "tensorboard"}
 
 DOCUMENTS = ("single-filter", "two-conv", "binary-sigmoid", "avgpool-96", "layered")
 PAPER = re.compile(r"\b[A-Z][\w'-]+(?:(?:, | and )[A-Z][\w'-]+)*(?: et al\.)?, (?:19|20)\d\d\b")

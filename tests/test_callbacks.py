@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 import math
 import signal
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 import gpucnn
 from gpucnn import Model, Network
-from gpucnn.callbacks import EarlyStopping, KeepBest, Stop
+from gpucnn.callbacks import CSVLog, EarlyStopping, KeepBest, Metric, Stop, TensorBoard
 from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.model import checkpoint, checkpoints
@@ -432,13 +434,65 @@ def test_a_frame_needs_pandas(monkeypatch):
             self.index = name
             return self
 
-    monkeypatch.setitem(__import__("sys").modules, "pandas", SimpleNamespace(DataFrame=Frame))
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame))
     frame = history.to_frame()
     assert (frame.rows, frame.index) == (history.rows(), "epoch")
     assert History().to_frame().columns[:2] == ["epoch", "train_loss"]
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(SettingError, match=r"needs pandas; `pip install pandas`, or use rows\(\)"):
         history.to_frame()
+
+
+def test_a_metric_of_ones_own_is_measured_and_watched():
+    def right(outputs, labels):
+        assert outputs.shape == (9, 3)
+        return (outputs.argmax(1) == labels).mean()
+
+    made = model()
+    metric = Metric("right", right, *HELD)
+    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=[metric], early_stopping=EarlyStopping(3, watch="right"))
+    accuracies = [epoch.validation_accuracy for epoch in history.epochs]
+    assert [epoch.metrics["right"] for epoch in history.epochs] == accuracies
+    assert history.kept == accuracies.index(max(accuracies)) + 1
+
+
+def test_a_log_as_csv_goes_on_where_the_run_does(tmp_path):
+    def fit(name, *more, resume=None):
+        log = CSVLog(tmp_path / name)
+        options = OPTIONS | {"epochs": 3, "resume": resume}
+        model().fit(IMAGES, LABELS, **options, callbacks=[Counted(3, 1, 2), log, *more])
+        rows = list(csv.DictReader((tmp_path / name).read_text().splitlines()))
+        return [row | {"seconds": 0} for row in rows]
+
+    expected = fit("whole.csv")
+    assert [(row["epoch"], row["watched"]) for row in expected] == [("1", "3.0"), ("2", "1.0"), ("3", "2.0")]
+    for cut in (5, 10):
+        with pytest.raises(Cut):
+            fit("cut.csv", CutAt(cut), resume=tmp_path / "run")
+    assert fit("cut.csv", resume=tmp_path / "run") == expected
+
+
+def test_tensorboard(tmp_path, monkeypatch):
+    written = []
+    writer = SimpleNamespace(
+        add_scalar=lambda *told: written.append(told), flush=lambda: None, close=lambda: written.append("closed")
+    )
+    summary = SimpleNamespace(Writer=lambda folder: writer if folder == str(tmp_path) else None)
+    monkeypatch.setitem(sys.modules, "tensorboard", SimpleNamespace(summary=summary))
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", summary)
+    options = OPTIONS | {"epochs": 2, "validation": None}
+    history = model().fit(IMAGES, LABELS, **options, callbacks=[Losses(3, 1), TensorBoard(tmp_path)])
+    first = history.epochs[0]
+    assert written[:4] == [
+        ("train_loss", first.train_loss, 1),
+        ("lr", first.lr, 1),
+        ("seconds", first.seconds, 1),
+        ("watched", 3.0, 1),
+    ]
+    assert written[-2:] == [("watched", 1.0, 2), "closed"]
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    with pytest.raises(SettingError, match="TensorBoard: it is not installed; `pip install tensorboard`"):
+        model().fit(IMAGES, LABELS, callbacks=[TensorBoard(tmp_path)])
 
 
 def test_the_public_names():

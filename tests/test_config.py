@@ -445,3 +445,30 @@ def test_settings_that_an_optimiser_does_not_have(train, options, sentence):
     assert status
     assert sentence in " ".join(err.replace("│", "").split())
     assert not Path("a").exists()
+
+
+def test_a_model_of_other_classes_is_tuned(train):
+    two = ("two-conv", "--data", "tiny.npz", *FAST, "--set", "hidden=6")
+    assert train(*two, "--classes", "0,1", "--out", "a")[0] == 0
+    begun = gpucnn.load("a/model.safetensors", device="cpu").parameters
+    options = ("--init", "a/model.safetensors", "--freeze", "0/*, 3/*")
+    status, _, err = train(*two, *options, "--out", "b")
+    assert status == 0
+    assert "not in a/model.safetensors, or of another shape there, and newly drawn: 9/weights, 9/bias" in err
+    tuned = gpucnn.load("b/model.safetensors", device="cpu").parameters
+    for name, value in tuned.items():
+        same = value.shape == begun[name].shape and np.array_equal(value, begun[name])
+        assert same == name.startswith(("0/", "3/"))
+    found = settings("b")
+    assert (found["init"], found["freeze"]) == (str(Path("a/model.safetensors").resolve()), "0/*, 3/*")
+    assert train("--config", "b/run.toml", "--out", "c")[0] == 0
+    np.testing.assert_array_equal(theta("b"), theta("c"))
+    Path("a/model.safetensors").unlink()
+    assert train("--resume", "b", "--epochs", 3)[0] == 0
+    assert "no such file" in train("--config", "b/run.toml", "--out", "d")[2]
+    assert not Path("d").exists()
+    status, _, err = train("softmax-regression", *two[1:-2], "--init", "b/model.safetensors", "--out", "d")
+    assert status == 1
+    assert "no parameter has the name and shape of one here" in err
+    assert "no parameter's name fits '5/*'" in train(*two, "--freeze", "5/*", "--out", "d")[2]
+    assert not Path("d").exists()

@@ -175,7 +175,9 @@ def test_channel_sums(fake_cuda):
         np.testing.assert_allclose(found, each.reshape(-1, 3).sum(0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", ["conv", "conv groups", "max pool padded", "two blocks", "average pool same", "dense", "batch norm"])
+@pytest.mark.parametrize(
+    "case", ["conv", "conv groups", "max pool padded", "two blocks", "average pool same", "dense", "batch norm"]
+)
 def test_an_empty_batch_is_no_error(case, fake_cuda):
     check(case, 0, "reals", "float64", asarray, np.asarray)
 
@@ -213,7 +215,8 @@ def test_channels_by_themselves_need_no_columns(case, fake_cuda, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "case", ["conv padded strided", "depthwise same", "conv groups", "two blocks", "average pool same", "tanh", "batch norm"]
+    "case",
+    ["conv padded strided", "depthwise same", "conv groups", "two blocks", "average pool same", "tanh", "batch norm"],
 )
 def test_indices_of_64_bits_give_the_same_numbers(case, fake_cuda, monkeypatch):
     monkeypatch.setattr(cuda, "MOST", 1)
@@ -551,7 +554,15 @@ def test_optimizers_in_one_launch(settings, dtype, fake_cuda):
 
 def test_the_table_has_a_verb_of_its_own_for_each_of_the_reference(fake_cuda):
     """One that is taken from the reference by oversight could not read a residual of this table."""
-    shared = {"enter", "leave", "image_shape", "spread", "axes", "reshape", "exact_ties"}  # the layout is the reference's
+    shared = {
+        "enter",
+        "leave",
+        "image_shape",
+        "spread",
+        "axes",
+        "reshape",
+        "exact_ties",
+    }  # the layout is the reference's
     shared |= {"pixel_sums"}  # array operations do
     table = cuda.table()
     for field in dataclasses.fields(REFERENCE):

@@ -188,7 +188,9 @@ def test_a_large_mean_beside_small_deviations(kernels: Any) -> None:
     x = (1000 + 0.01 * drawn(16, 12, 10, 3)).astype("float32")
     x[..., 1] -= 2000
     dy = drawn(16, 12, 10, 3, seed=1).astype("float32")
-    found, expected = (alone(BatchNorm(0.0), (12, 10, 3), k, d) for k, d in ((kernels, "float32"), (REFERENCE, "float64")))
+    found, expected = (
+        alone(BatchNorm(0.0), (12, 10, 3), k, d) for k, d in ((kernels, "float32"), (REFERENCE, "float64"))
+    )
     of_32, of_64 = found.train(x, dy), expected.train(x.astype("float64"), dy.astype("float64"))
     np.testing.assert_allclose(of_32[0], of_64[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(of_32[1], of_64[1], rtol=1e-3, atol=1e-3 * np.abs(of_64[1]).max())
@@ -215,7 +217,9 @@ def test_a_channel_that_is_the_same_everywhere_becomes_the_bias(kernels: Any, va
 
 @every_table
 @pytest.mark.parametrize("shape", [(1, 1, 2), (3,)], ids=str)
-def test_a_single_number_becomes_the_bias_and_the_running_variance_takes_0(kernels: Any, shape: tuple[int, ...]) -> None:
+def test_a_single_number_becomes_the_bias_and_the_running_variance_takes_0(
+    kernels: Any, shape: tuple[int, ...]
+) -> None:
     passes = alone(BatchNorm(0.9), shape, kernels)
     x = drawn(1, *shape)
     y, dx, dparams = passes.train(x)

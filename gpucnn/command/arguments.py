@@ -42,18 +42,6 @@ DataOption = Annotated[
         "files, or of a folder that has one sub-folder of pictures per class.",
     ),
 ]
-SizeOption = Annotated[
-    str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
-]
-ChannelsOption = Annotated[
-    int | None, Option(help="Read pictures from a folder in grey (1) or colour (3); by default as they are.")
-]
-InvertOption = Annotated[
-    bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
-]
-SkipBrokenOption = Annotated[
-    bool, Option("--skip-broken", help="Leave out the pictures of a folder that cannot be read, and say how many.")
-]
 DeviceOption = Annotated[
     str, Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute. auto takes a CUDA GPU where one can be used.")
 ]

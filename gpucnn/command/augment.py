@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from .arguments import ChannelsOption, InvertOption, SizeOption, check_format
+from .arguments import check_format
+from .options import ChannelsOption, InvertOption, SizeOption
 
 USUAL = "default"
 

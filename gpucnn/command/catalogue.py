@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from typer import Argument, Option, Typer
 
 from . import arguments
-from .arguments import ChannelsOption, InvertOption, JsonOption, SizeOption, SkipBrokenOption, check_format
+from .arguments import JsonOption, check_format
+from .options import ChannelsOption, InvertOption, SizeOption, SkipBrokenOption
 
 data_app = Typer(help="List data sets, look at one, download it, check its files.", no_args_is_help=True)
 

@@ -99,3 +99,30 @@ ClassWeightsOption = Annotated[
         help="How much each class counts in the loss; balanced: all alike, however many pictures they have.",
     ),
 ]
+InitOption = Annotated[
+    str | None,
+    Option(
+        metavar="MODEL",
+        help="Begin with the parameters of this model.safetensors, as far as names and shapes are the same.",
+    ),
+]
+FreezeOption = Annotated[
+    str | None,
+    Option(
+        metavar="PATTERN,...",
+        help="Leave the parameters with these names as they are, such as '0/*,3/bias': the layer's number and what it "
+        "is, as in the files of models.",
+    ),
+]
+SizeOption = Annotated[
+    str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
+]
+ChannelsOption = Annotated[
+    int | None, Option(help="Read pictures from a folder in grey (1) or colour (3); by default as they are.")
+]
+InvertOption = Annotated[
+    bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
+]
+SkipBrokenOption = Annotated[
+    bool, Option("--skip-broken", help="Leave out the pictures of a folder that cannot be read, and say how many.")
+]

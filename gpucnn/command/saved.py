@@ -41,7 +41,7 @@ def evaluate(
     import numpy as np
 
     from ..metrics import shown
-    from ..model import load, runs
+    from ..model import load, outcome
 
     if out is not None and not report:
         raise GpucnnError("--out is for what --report shows; give both")
@@ -49,7 +49,7 @@ def evaluate(
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
     with arguments.explained(model, _to_check(layers)), quiet:
         loaded = load(model, device=device, layers=layers, threads=threads)
-        dataset = runs.fitting(loaded, _load_as(data, loaded.preprocessing))
+        dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing))
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
         found = loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from contextlib import nullcontext
@@ -12,16 +13,12 @@ from typer import Context, Exit, Option, echo
 
 from . import arguments
 from .arguments import (
-    ChannelsOption,
     DataOption,
     DeviceOption,
-    InvertOption,
     JsonOption,
     KernelsOption,
     NetworkArgument,
     PrecisionOption,
-    SizeOption,
-    SkipBrokenOption,
     ThreadsOption,
     part,
     positive,
@@ -29,11 +26,15 @@ from .arguments import (
 from .augment import AugmentOption, parsed, suiting
 from .options import (
     AccumulateOption,
+    ChannelsOption,
     ClassWeightsOption,
     ClipNormOption,
     ClipValueOption,
     DecayOption,
     EmaOption,
+    FreezeOption,
+    InitOption,
+    InvertOption,
     KeepOption,
     LabelSmoothingOption,
     LossOption,
@@ -41,6 +42,8 @@ from .options import (
     OptimizerOption,
     PatienceOption,
     ScheduleOption,
+    SizeOption,
+    SkipBrokenOption,
     WatchOption,
     WeightDecayOption,
 )
@@ -101,6 +104,8 @@ def train(
     patience: PatienceOption = None,
     keep: KeepOption = None,
     watch: WatchOption = None,
+    init: InitOption = None,
+    freeze: FreezeOption = None,
     threads: ThreadsOption = None,
     seed: Annotated[
         int, Option(min=0, help="The number that decides weights, batches and augmentation; the same repeats a run.")
@@ -165,9 +170,10 @@ def train(
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
     from ..model import config as config_file
-    from ..model import log, needs, runs
+    from ..model import log, needs, outcome, runs
     from ..model.folder import CONFIG, LOG, claimed
     from ..model.moving import Moving
+    from ..network import shortened
     from ..training.progress import reporter
 
     def say(text: str) -> None:
@@ -194,6 +200,8 @@ def train(
         patience,
         keep,
         watch,
+        freeze,
+        None if init is None else os.path.abspath(init),
         moving=Moving(momentum, weight_decay, decay, clip_norm, clip_value, ema, accumulate),
         loss=loss,
         label_smoothing=label_smoothing,
@@ -220,10 +228,13 @@ def train(
             if resolve(data) is None:
                 say(dataset.summary())
             say(_device_line(device, model))
+            drawn = runs.begin_from(settings, model, path)
+            if drawn:
+                say(f"not in {init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}")
             say(needs.told(model, dataset, chosen, rule))
             found = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
-            made = runs.made(dataset, shlex.join(sys.argv), found)
+            made = outcome.made(dataset, shlex.join(sys.argv), found)
             configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(found).splitlines())
             start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
@@ -236,7 +247,7 @@ def train(
                     history = runs.run(settings, dataset, model, path, told, anyway=anyway)
                 configuration.finish()
                 try:
-                    result = runs.result(model, dataset, history, path)
+                    result = outcome.result(model, dataset, history, path)
                 except KeyboardInterrupt:
                     say(f"the model is saved in {path}")
                     raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..training.augmentation import Augmentation
 from ..workers import Workers, default_threads
 from .acceleration import Acceleration
 from .device_inference import DeviceForward
+from .freezing import thawed
 from .inference import Forward, forward_in_spans, images_on_a_cpu, images_on_a_gpu
 from .mixing import Reach, at_inference, reach
 from .program import Program
@@ -124,11 +126,13 @@ class Execution:
         state: Array | None = None,
         shard: int | None = None,
         at_once: int | None = None,
+        freeze: Iterable[str] = (),
     ) -> Step:
         """The update that training does. key: of what layers draw at random.
 
         at_once: examples that are computed together at most, where it makes a difference: a CPU cuts a batch into
-        shards anyway, where no layer looks beyond an example.
+        shards anyway, where no layer looks beyond an example. freeze: patterns of `fnmatch` for the names of parameters
+        that are not to move. Raises SettingError for a pattern that fits none, and where nothing is left.
 
         theta, state: other vectors than the execution's; shard: another number of examples that a CPU takes at a time.
         """
@@ -138,8 +142,11 @@ class Execution:
             self.theta if theta is None else theta,
             self.state if state is None else state,
         )
+        moved = thawed(self.given, freeze)
+        if moved is not None:
+            program = replace(program, trained=frozenset(slot.place.start for slot in moved.slots))
         with self.device.activate():
-            parts = program, loss, Rules(optimizer, self.given), augmentation
+            parts = program, loss, Rules(optimizer, self.given, moved), augmentation
             if program.context.kernels.name in CPU_TABLES:
                 return ShardedStep(
                     *parts, workers=self.workers, shard=shard or self.shard, reach=self.reach, at_once=at_once

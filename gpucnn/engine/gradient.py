@@ -31,8 +31,12 @@ def gradient(
     context: Context,
     weights: Array | None = None,
     others: Others | None = None,
+    *,
+    first: int = 0,
 ) -> tuple[Array, dict[str, Any], dict[str, Any]]:
     """Losses (N,), the gradient of their sum, shaped as params, and the layers' next running states.
+
+    first: the first layer whose parameters are wanted; the gradient has none of those before it.
 
     Pure: any worker may call it on its own part of the batch. x (N, ...) in the layout of context.kernels; targets
     (N,) or (N, K), as the loss takes them; weights (N,): factors of the examples' losses. others: where
@@ -47,6 +51,8 @@ def gradient(
         of_others, by_others = _lost(loss, logits, others.targets, others.weights, context)
         losses = share * losses + (1 - share) * of_others
         d_logits = share[:, None] * d_logits + (1 - share)[:, None] * by_others
+    if first:
+        params = {name: of_layer for name, of_layer in params.items() if int(name) >= first}
     _, dparams = network.backward(params, residuals, context.kernels.enter(d_logits), context, need_dx=False)
     return losses, dparams, state
 

@@ -23,7 +23,8 @@ class Program(Task):
     """The network as its table runs it; theta and the layers' running state, with the places of what they hold.
 
     params and of_layers are the same vectors by name: writing a vector changes them. given: the parameters' places by
-    the names that they have in the network as it was given, for optimisers.
+    the names that they have in the network as it was given, for optimisers. trained: where in theta the parameters
+    begin that are trained; None: all are.
     """
 
     network: Network
@@ -34,6 +35,7 @@ class Program(Task):
     state: Array
     scaling: Scaling
     context: Context
+    trained: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_made_by", os.getpid())
@@ -49,6 +51,16 @@ class Program(Task):
     @functools.cached_property
     def params(self) -> Any:
         return self.layout.unpack(self.theta)
+
+    @functools.cached_property
+    def moved(self) -> Layout:
+        """The parameters that are trained, by their paths in `network`."""
+        return self.layout if self.trained is None else self.layout.part(self.trained)
+
+    @functools.cached_property
+    def first(self) -> int:
+        """The first layer that is trained, or one that holds it: what comes before needs no gradients."""
+        return 0 if self.trained is None else min(int(slot.path[0]) for slot in self.moved.slots)
 
     @functools.cached_property
     def of_layers(self) -> Any:

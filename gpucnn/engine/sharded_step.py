@@ -56,7 +56,7 @@ class ShardedStep:
         self.theta, self.steps = theta, 0
         self.rules, self.state = rules, rules.initial(theta)
         self._per_example, self._shard = workers_worth(program.network), shard
-        store = FactorStore(rules.factored(large_slots(program.layout)), workers.zeros(0, theta))
+        store = FactorStore(rules.factored(large_slots(program.moved)), workers.zeros(0, theta))
         context = replace(program.context, factored=store.least)
         if reach is Reach.SUMS:
             context = replace(context, total=exchange.total)

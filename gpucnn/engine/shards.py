@@ -80,7 +80,7 @@ class ShardGradients(Task):
             context = program.told(step, shard.indices)
             x = program.scaling(images, program.theta.dtype, context.kernels)
             arguments = program.network, self.loss, program.params, x, shard.targets, context, shard.weights
-            of_shard, dparams, state = gradient(*arguments, others)
+            of_shard, dparams, state = gradient(*arguments, others, first=program.first)
             factored = self._add(w, examples, shard.first, dparams, first=not (adds or losses))
             losses.append(of_shard)
         told = program.state_layout.pack(state, program.state.copy()) if state and is_last else None
@@ -101,7 +101,7 @@ class ShardGradients(Task):
     def _add(self, w: int, examples: int, start: int, dparams: Any, *, first: bool) -> tuple[int, ...]:
         """Add a shard's gradient to the sum of worker w, or begin that with it; the slots that have only factors."""
         factored = []
-        for k, (slot, total) in enumerate(zip(self.program.layout.slots, self._sums[w])):
+        for k, (slot, total) in enumerate(zip(self.program.moved.slots, self._sums[w])):
             g = at(dparams, slot.path)
             if isinstance(g, Factors):
                 self.store.keep(k, g, start, examples)
@@ -114,7 +114,7 @@ class ShardGradients(Task):
 
     @functools.cached_property
     def _sums(self) -> list[list[Array]]:
-        return [self.program.layout.views(row) for row in _rows(self.sums, self.program.theta)]
+        return [self.program.moved.views(row) for row in _rows(self.sums, self.program.theta)]
 
 
 class Piece(NamedTuple):

@@ -107,6 +107,13 @@ def placed(step: Any, data: Data, device: Device, network: Network, batch_size: 
         return StreamedStep(step, device, dense, batch_size), dense
 
 
+def fed(step: Any, batch: Data, device: Device) -> Any:
+    """A step for batches that come to the host one by one, as large as this one at most."""
+    if device.kind == "cpu":
+        return step
+    return StreamedStep(step, device, [None if each is None else np.asarray(each) for each in batch], len(batch[0]))
+
+
 def resident(data: Data, device: Device, network: Network, batch_size: int) -> Any:
     """The arrays on the device, or None where a CUDA device has no room for them beside training."""
     size = sum(each.nbytes for each in data if each is not None)

@@ -21,14 +21,16 @@ class Rules:
     """What moves theta, for parameters of that layout.
 
     An update calls `before` of the wrappers, the outermost first, the rule of each part, and `after` of the wrappers,
-    the innermost first. parts: of theta, in order, without gaps.
+    the innermost first. parts: of theta, in order. trained: those of the parameters that are to move; parts leave gaps
+    for the others.
     """
 
-    def __init__(self, optimizer: Optimizer, layout: Layout) -> None:
+    def __init__(self, optimizer: Optimizer, layout: Layout, trained: Layout | None = None) -> None:
         self.optimizer = optimizer
         self.wrappers, rule = chain(optimizer)
         rule = rule.bind(layout) if hasattr(rule, "bind") else rule
-        self._inside, found = rule, rule.parts(layout) if hasattr(rule, "parts") else parts_of(rule, layout)
+        moved, self._size = trained or layout, layout.size
+        self._inside, found = rule, rule.parts(moved) if hasattr(rule, "parts") else parts_of(rule, moved)
         self.parts: list[Part] = found or [Part(slice(0, layout.size), rule)]
         looking = [each for each in (*self.wrappers, *rules_of(self.parts)) if _reduces(each)]
         if len(looking) > 1:
@@ -61,7 +63,7 @@ class Rules:
     def plain(self) -> Any:
         """The one rule that updates all of theta in pieces, and all that there is to do; or None."""
         part = self.parts[0]
-        alone = len(self.parts) == 1 and not (self.wrappers or self.reduces or part.slot)
+        alone = part.place == slice(0, self._size) and not (self.wrappers or self.reduces or part.slot)
         return part.rule if alone and part.rate == 1 and not (part.l1 or part.l2) and is_own(part.rule) else None
 
     @property

@@ -92,10 +92,10 @@ class WholeStep:
             partners = array_namespace(moment.order).take(moment.order, mixture.partners, axis=0)
             others = Others(*self._taken(targets, weights, replace(moment, order=partners)), mixture.share)
         chosen = own, context, own_weights, others
-        losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen)
+        losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen, first=program.first)
         if state:
             program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
-        kernels.collect(program.layout, dparams, g)
+        kernels.collect(program.moved, dparams, g)
         return losses
 
     def _mixture(self, moment: Moment, images: Array) -> Mixture | None:

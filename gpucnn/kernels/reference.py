@@ -155,7 +155,8 @@ def scaled_sums(residual: Any, dy: Array) -> tuple[Array, Array, Any]:
 
 
 def scaled_backward(residual: Any, factors: tuple[Array, Array, Array]) -> Array:
-    return ops.scaled_backward(*residual, factors)
+    d, dy = residual
+    return ops.scaled_backward(d, dy, factors)
 
 
 def curve(x: Array, name: str, *settings: float) -> tuple[Array, Any]:

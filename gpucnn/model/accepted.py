@@ -59,6 +59,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "keep": (lambda value: value in ("best", "last", None), "best or last"),
     "early_stopping": (_is(EarlyStopping, type(None)), "an EarlyStopping, such as EarlyStopping(patience=5),"),
+    "steps": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
 UNTOLD: dict[str, Any] = {  # what a callback without the method does
@@ -109,6 +110,14 @@ def callbacks(given: Any) -> list[Any]:
             )
         told.append(SimpleNamespace(**UNTOLD | methods, given=each))
     return told
+
+
+def patterns(given: Any) -> tuple[str, ...]:
+    """The names, or patterns of names, that freeze takes: one, or some."""
+    found = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else None
+    if found is None or not all(isinstance(each, str) for each in found):
+        raise SettingError(f"freeze={given!r}: patterns of parameters' names were expected, such as '0/*'")
+    return found
 
 
 def keeping(early_stopping: Any, keep: str | None) -> list[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from .tensors import joined, named, parted, take, trained
 
 if TYPE_CHECKING:
     from .fitting import Fitting
+    from .model import Model
 
 FOLDER = "checkpoints"
 KEPT = 2
@@ -141,6 +144,25 @@ def newest(folder: Path) -> Saved | None:
         except CheckpointError as error:
             warnings.warn(f"{error}; the run goes on from the state before it", stacklevel=2)
     return None
+
+
+def run(model: Model, make: Callable[[], Fitting], folder: str | os.PathLike[str] | None, *, anyway: bool) -> History:
+    """Train as make's Fitting says: from the state that is saved in the folder, where there is one, and saving there.
+
+    Raises SettingError for what cannot go on from it.
+    """
+    if folder is None:
+        if anyway:
+            raise SettingError("anyway=True: there is no run to go on with; give resume, its folder, too")
+        return make().train(Position(), History())
+    saved = newest(Path(folder))
+    if saved is not None and model.has_default_threads:  # their number decides the bits
+        model.execution.share_among(saved.threads)
+    fitting = make()
+    keeper = Checkpoints(Path(folder), fitting)
+    history = fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
+    history.saves, history.saving = keeper.pace.count, keeper.pace.seconds
+    return history
 
 
 def _files(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from ..callbacks import KeepBest
 from ..engine import memory
 from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
-from ..engine.streamed import placed, resident
+from ..engine.streamed import fed, placed, resident
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
@@ -23,6 +23,7 @@ from ..schedules import named
 from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
 from ..training.progress import shown
+from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
 from .inputs import fitting_weights
@@ -49,6 +50,7 @@ class Fitting:
         sample_weight: Any = None,
         augmentation: Augmentation | str | None = None,
         accumulate: int = 1,
+        freeze: str | Iterable[str] = (),
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
@@ -62,9 +64,8 @@ class Fitting:
         self.progress = accepted.argument("progress", progress)
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
-        images, labels = model.examples(images, labels)
-        weights = None if sample_weight is None else fitting_weights(sample_weight, len(images), model.theta.dtype)
-        self.data = images, labels, weights
+        self.stream = images if isinstance(images, Stream) else None
+        self.data: Any = None if self.stream is not None else batch_of(model, images, labels, sample_weight)
         self.held = None if validation is None else model.examples(*validation)
         for each in self.callbacks:
             if isinstance(each.given, KeepBest):
@@ -78,6 +79,7 @@ class Fitting:
             self.augmentation.check(model.network.input_shape)
             of_run = int(changes.generate_state(1)[0]), len(images), int(self.plan.batch_size)
             self.augmentation = self.augmentation.of_run(*of_run)
+        self.freeze = accepted.patterns(freeze)
         self.step = model.execution.step(
             model.loss,
             self.optimizer,
@@ -85,6 +87,7 @@ class Fitting:
             augmentation=self.augmentation,
             key=self.key,
             at_once=self.at_once if self.accumulate > 1 else None,
+            freeze=self.freeze,
         )
 
     def about(self) -> dict[str, Any]:
@@ -94,7 +97,7 @@ class Fitting:
         return {
             "network": repr(self.model.network),
             "loss": describe(self.model.loss),
-            "data": digest(*self.data),
+            "data": "batches of a function" if self.data is None else digest(*self.data),
             "validation data": held,
             "optimizer": described(self.optimizer),
             "lr": float(plan.lr),
@@ -109,6 +112,8 @@ class Fitting:
             "kernels": execution.context.kernels.name,
             "precision": execution.acceleration.precision,
             "threads": self.model.threads,
+            "steps": None if self.stream is None else self.stream.steps,
+            "freeze": [*self.freeze] or None,
             "callbacks": [_described(each.given) for each in self._stateful] or None,
         }
 
@@ -148,13 +153,17 @@ class Fitting:
         self, start: Position, history: History, keeper: Keeper | None = None, *, is_partial: bool = False
     ) -> History:
         """Run the plan from there, and leave in the model where it stands at the end."""
-        model, rng = self.model, generator(self._order)
+        model = self.model
+        if self.stream is not None:
+            self.stream.begin(start.epoch)
+            self.plan = replace(self.plan, batch_size=len(self.stream.first.indices))
         on_device = model.device, model.network, self.plan.batch_size
         evaluated = 0 if self.held is None else len(self.held[0])
         forecast = Forecast(model.execution, model.network, model.loss, self.optimizer, evaluated)
-        forecast.check(min(self.at_once, len(self.data[0])))
+        examples = self.at_once if self.data is None else min(self.at_once, len(self.data[0]))
+        forecast.check(examples)
         with model.execution.active():
-            step, there = placed(self.step, self.data, *on_device)
+            step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
             model.trained = None  # what an earlier call left is of no use where this one ends with an error
@@ -162,22 +171,29 @@ class Fitting:
                 self._begin()
                 history, end = train(
                     step,
-                    *there,
+                    source,
                     plan=self.plan,
                     device=model.device,
-                    rng=rng,
                     evaluate=None if held is None else lambda: model.loss_and_accuracy(*held),
                     callbacks=[*accepted.callbacks(reporters), *self.callbacks],
                     start=start,
                     history=history,
                     keeper=keeper,
-                    explain=lambda batch, number: self._not_finite(there, batch, number),
+                    explain=lambda batch, number: self._not_finite(source, batch, number),
                     shown=lambda: averaged(self.step),
                 )
             is_averaged = exchange(self.step)
         if history.kept in (None, end.epoch - 1):  # else the optimiser's vectors belong to other parameters
             model.trained = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
         return history
+
+    def _placed(self) -> tuple[Any, Source]:
+        """The step, and where it takes its batches from."""
+        model, size = self.model, int(self.plan.batch_size)
+        if self.stream is not None:
+            return fed(self.step, self.stream.first[:3], model.device), self.stream
+        step, there = placed(self.step, self.data, model.device, model.network, size)
+        return step, Shuffled(tuple(there), size, model.device, generator(self._order))
 
     def _begin(self) -> None:
         """Tell the callbacks that the run begins, and give them their states where it goes on."""
@@ -186,15 +202,21 @@ class Fitting:
         for callback, state in zip(self._stateful, self.states):
             callback.load_state(state)
 
-    def _not_finite(self, data: Sequence[Array], batch: Array, number: int) -> str:
+    def _not_finite(self, source: Any, batch: Array, number: int) -> str:
         """What the update `number` by those examples makes first that is not finite."""
         model, put = self.model, self.model.device.put
-        images, targets, weights = (None if each is None else put(each[batch, ...]) for each in data)
+        images, targets, weights = (None if each is None else put(each[batch, ...]) for each in source.data)
         context = Context(REFERENCE, update=number, key=self.key, examples=put(batch))
         context = replace(context, state=model.state_layout.unpack(model.execution.state))
         x = model.scaling(images, model.theta.dtype, REFERENCE)
         params = model.layout.unpack(model.theta)
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
+
+
+def batch_of(model: Model, images: Any, labels: Any, weights: Any = None) -> tuple[Array, Array, Array | None]:
+    """Examples as a step takes them. Raises DataError."""
+    images, labels = model.examples(images, labels)
+    return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
 
 
 def _described(callback: Any) -> str:

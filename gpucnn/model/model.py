@@ -24,13 +24,14 @@ from ..network import Network, describe, shortened
 from ..network.layout import Layout
 from ..optimizers import Optimizer
 from ..schedules import Schedule
-from ..training import History, Plan, Position
+from ..training import History, Plan
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
+from .batches import fit_batches
 from .fitting import Fitting, Trained
 from .needs import training_memory
 from .predicting import Predicting
-from .tensors import named, take
+from .tensors import named, take, take_matching
 
 
 class Model(Predicting):
@@ -86,7 +87,7 @@ class Model(Predicting):
             threads=None if threads is None else accepted.argument("threads", threads),
             acceleration=Acceleration(kernels, precision, graph),
         )
-        self._threads_by_default = threads is None
+        self.has_default_threads = threads is None
         self.trained: Trained | None = None
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
@@ -142,6 +143,7 @@ class Model(Predicting):
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation | str | None = None,
         accumulate: int = 1,
+        freeze: str | Iterable[str] = (),
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         early_stopping: EarlyStopping | None = None,
@@ -174,31 +176,27 @@ class Model(Predicting):
         Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the
         device's memory is too small.
         """
-        if anyway and resume is None:
-            raise SettingError("anyway=True: there is no run to go on with; give resume, its folder, too")
-        saved = None if resume is None else checkpoints.newest(Path(resume))
-        if saved is not None and self._threads_by_default:  # their number decides the bits
-            self.execution.share_among(saved.threads)
-        fitting = Fitting(
-            self,
-            images,
-            labels,
-            Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule)),
-            optimizer,
-            validation,
-            sample_weight=sample_weight,
-            augmentation=augmentation,
-            accumulate=accumulate,
-            seed=seed,
-            callbacks=[*accepted.argument("callbacks", callbacks), *accepted.keeping(early_stopping, keep)],
-            progress=progress,
-        )
-        if resume is None:
-            return fitting.train(Position(), History())
-        keeper = checkpoints.Checkpoints(Path(resume), fitting)
-        history = fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
-        history.saves, history.saving = keeper.pace.count, keeper.pace.seconds
-        return history
+
+        def make() -> Fitting:
+            return Fitting(
+                self,
+                images,
+                labels,
+                Plan(epochs, batch_size, lr, accepted.argument("schedule", schedule)),
+                optimizer,
+                validation,
+                sample_weight=sample_weight,
+                augmentation=augmentation,
+                accumulate=accumulate,
+                freeze=freeze,
+                seed=seed,
+                callbacks=[*accepted.argument("callbacks", callbacks), *accepted.keeping(early_stopping, keep)],
+                progress=progress,
+            )
+
+        return checkpoints.run(self, make, resume, anyway=anyway)
+
+    fit_batches = fit_batches
 
     def partial_fit(
         self,
@@ -221,7 +219,7 @@ class Model(Predicting):
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
         counts in the first call only. Otherwise as `fit`, which takes these options too: sample_weight, augmentation,
-        accumulate, callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`.
+        accumulate, freeze, callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`.
         """
         shape, before = accepted.argument("schedule", schedule), self.trained
         if total_epochs is None and shape is not schedules.constant:
@@ -256,7 +254,14 @@ class Model(Predicting):
             "dtype": str(self.theta.dtype),
         }
 
-    def load_parameters(self, path: str | os.PathLike[str]) -> None:
-        """Take the parameters of a checkpoint of the same network. Raises CheckpointError for another network's."""
+    def load_parameters(self, path: str | os.PathLike[str], *, matching: bool = False) -> list[str]:
+        """Take the parameters, and the running state, of a checkpoint of the same network.
+
+        matching: take those whose name and shape are the same, of another network, too. -> the names of those that
+        stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere.
+        """
         _, tensors = checkpoint.read(path)
+        if matching:
+            return take_matching(self, tensors, str(path))
         take(self, tensors, f"{path}: belongs to another network", "load it with gpucnn.load(path)")
+        return []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from .. import networks
 from ..callbacks import EarlyStopping, KeepBest
 from ..data import Dataset
 from ..device import Device
-from ..device.environment import LIBRARIES, kernels_of_blas
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, TrainingError
+from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
 from ..training import History
@@ -27,8 +25,7 @@ from ..training.augmentation import Augmentation
 from ..training.signals import held
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
-from .fitting import digest
-from .folder import CURVES, METRICS, MODEL
+from .folder import CURVES, METRICS, MODEL, STATES
 from .moving import Moving
 from .objective import objective
 from .recorder import Recorder, without
@@ -54,6 +51,8 @@ class Settings:
     patience: int | None = None
     keep: str | None = None
     watch: str | None = None
+    freeze: str | None = None
+    init: str | None = None
     loss: str | None = None
     label_smoothing: float | None = None
     class_weights: str | None = None
@@ -132,6 +131,17 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     )
 
 
+def begin_from(settings: Settings, model: Model, folder: Path) -> list[str]:
+    """Take the parameters of the file that settings.init names, unless the folder has a run to go on with.
+
+    -> the names of those that stay as they are drawn, because the file has none of that name and shape. Raises
+    CheckpointError where it has none at all.
+    """
+    if settings.init is None or any((folder / STATES).glob("step-*")):
+        return []
+    return model.load_parameters(settings.init, matching=True)
+
+
 def options_of(network: str) -> dict[str, Any]:
     """The arguments of a named network that --set changes, with their defaults."""
     parameters = inspect.signature(networks.entry(network).build).parameters
@@ -174,6 +184,7 @@ def run(
             validation=(held_images, held_labels) if len(held_labels) else None,
             augmentation=settings.augmentation,
             accumulate=settings.moving.updates,
+            freeze=[] if settings.freeze is None else [each.strip() for each in settings.freeze.split(",")],
             seed=settings.seed,
             callbacks=(recorder, *callbacks, *settings.keeping()),
             progress=False,
@@ -233,64 +244,8 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "patience": settings.patience,
         "keep": settings.keep,
         "watch": settings.watch,
+        "freeze": settings.freeze,
+        "init": settings.init,
         **dataclasses.asdict(how),
         "set": settings.options,
     }
-
-
-def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data.
-
-    found: from `device.environment`.
-    """
-    return {
-        "command": command,
-        **{name: found[name] for name in ("gpucnn", "python", *LIBRARIES)},
-        "device": f"{found['device']}: {found['name']}",
-        "blas": kernels_of_blas(found),
-        "data": digest(dataset.train_images, dataset.train_labels),
-    }
-
-
-def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
-    """What `gpucnn train --json` prints: the seconds of training, and the loss and metrics on the test images.
-
-    Raises TrainingError when the loss is not finite.
-    """
-    found = model.evaluate(dataset.test_images, dataset.test_labels)
-    if not math.isfinite(found["loss"]):
-        raise TrainingError(
-            f"the loss of the test images is {found['loss']:g}: training diverged, and {path / MODEL} is of no use; "
-            "train again with a lower learning rate (--lr)"
-        )
-    return {
-        "network": model.name,
-        "data": dataset.name,
-        "device": str(model.device),
-        "parameters": model.layout.size,
-        "epochs": len(history.epochs),
-        "interrupted": history.interrupted,
-        "stopped": history.stopped or None,
-        "kept_epoch": history.kept,
-        "train_loss": history.epochs[-1].train_loss if history.epochs else None,
-        **{f"test_{name}": value for name, value in found.items() if name != "examples"},
-        "seconds": history.seconds,
-        "images_per_second": history.images_per_second,
-        "model": str(path / MODEL),
-    }
-
-
-def fitting(model: Model, dataset: Dataset) -> Dataset:
-    """The part of a data set that a model can be evaluated on: its classes, by name. Raises GpucnnError."""
-    names = list(dataset.class_names)
-    if model.network.input_shape != dataset.input_shape:
-        raise GpucnnError(
-            f"{dataset.name} has images of shape {dataset.input_shape}, this model takes {model.network.input_shape}; "
-            "choose other data with --data"
-        )
-    missing = [name for name in model.class_names if name not in names]
-    if missing:
-        raise GpucnnError(f"{dataset.name} has no class {missing[0]!r}; its classes are {', '.join(names)}")
-    if names == list(model.class_names):
-        return dataset
-    return dataset.select_classes([names.index(name) for name in model.class_names])

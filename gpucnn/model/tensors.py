@@ -137,6 +137,19 @@ def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str)
     model.execution.state[...] = model.device.put(state)
 
 
+def take_matching(model: Any, tensors: Mapping[str, np.ndarray], where: str) -> list[str]:
+    """Write those that a model has, too, in that shape. -> the names of all that stay as they are.
+
+    Raises CheckpointError where none is the same, and before it writes any for one that is wrong in itself.
+    """
+    own = named(model)
+    same = {name: each for name, each in tensors.items() if name in own and each.shape == own[name].shape}
+    if not set(same) & {slot.name for slot in model.layout.slots}:
+        raise CheckpointError(f"{where}: no parameter has the name and shape of one here; give one of a like network")
+    take(model, own | same, where, "give another model")
+    return [name for name in own if name not in same]
+
+
 def _copy(tensor: np.ndarray, vector: np.ndarray, where: str, remedy: str) -> None:
     if tensor.dtype.name not in ("float32", "float64"):
         raise CheckpointError(f"{where} is {tensor.dtype}, {vector.dtype} was expected; {remedy}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ShapeError
@@ -60,6 +61,23 @@ class Layout:
             self.size = end
             if place:
                 common[key] = self.slots[-1]
+
+    def part(self, places: Collection[int]) -> Layout:
+        """Only the slots that begin at these places, which they keep: the layout of some of theta."""
+        part = copy.copy(self)
+        part.slots = [slot for slot in self.slots if slot.place.start in places and slot.place.stop > slot.place.start]
+        return part
+
+    def runs(self) -> list[tuple[slice, list[Slot]]]:
+        """The slots, in groups that stand side by side, and where each group stands; one group, but in a part."""
+        found: list[tuple[slice, list[Slot]]] = []
+        for slot in self.slots:
+            before = found[-1] if found else (slice(0, -1), [])
+            if before[0].stop == slot.place.start:
+                found[-1] = slice(before[0].start, slot.place.stop), [*before[1], slot]
+            else:
+                found.append((slot.place, [slot]))
+        return found
 
     def unpack(self, theta: Array) -> dict[str, Any]:
         """The parameters as views of theta: writing theta changes them."""

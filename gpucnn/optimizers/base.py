@@ -91,7 +91,8 @@ def merged(parts: list[Part]) -> list[Part]:
             found.append(part)
             continue
         joined = dataclasses.replace(part, slot=None)
-        if found and dataclasses.replace(found[-1], place=joined.place) == joined:
+        beside = found and found[-1].place.stop == joined.place.start
+        if beside and dataclasses.replace(found[-1], place=joined.place) == joined:
             joined = dataclasses.replace(joined, place=slice(found.pop().place.start, joined.place.stop))
         found.append(joined)
     return found

@@ -8,18 +8,30 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-import numpy as np
-
 from ..device import Device
 from ..errors import Interrupted, TrainingError
 from .history import History
 from .recovery import LastGood
 from .run import DIVERGED, NotFinite, Run
 from .signals import held
+from .source import Source
 from .told import Told
 from .types import Callback, Epoch, Keeper, Plan, Position, Step, Stop
 
-__all__ = ["DIVERGED", "Callback", "Epoch", "History", "Keeper", "Plan", "Position", "Step", "Stop", "train"]
+__all__ = [
+    "DIVERGED",
+    "Callback",
+    "Epoch",
+    "History",
+    "Keeper",
+    "Plan",
+    "Position",
+    "Shuffled",
+    "Step",
+    "Stop",
+    "Stream",
+    "train",
+]
 
 Array = Any
 BEGINNING = Position()
@@ -29,13 +41,10 @@ Explain = Callable[[Array, int], str]
 
 def train(
     step: Step,
-    images: Array,
-    labels: Array,
-    weights: Array | None = None,
+    source: Source,
     *,
     plan: Plan,
     device: Device,
-    rng: np.random.Generator,
     evaluate: Evaluate | None = None,
     callbacks: Sequence[Callback] = (),
     start: Position = BEGINNING,
@@ -44,12 +53,10 @@ def train(
     explain: Explain | None = None,
     shown: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[History, Position]:
-    """Run the plan. images (N, H, W, C), labels (N,) or (N, K), and weights (N,) or None, are on the device, or on
-    the host where the step takes them from there.
+    """Run the plan on the batches of source.
 
-    The batch order comes from rng, on the host, so it is the same on every device; the last batch of an epoch may be
-    smaller. start, history: where an earlier run stood, whose vectors the step holds, and its epochs so far. keeper:
-    saves where this one stands, when it is due, at the end, and when a signal or an error ends it between two updates.
+    start, history: where an earlier run stood, whose vectors the step holds, and its epochs so far. keeper: saves where
+    this one stands, when it is due, at the end, and when a signal or an error ends it between two updates.
     explain: what is not finite in an update that is to come, from the indices of its examples and its number.
     shown: around what looks at the model when an epoch, or the run, has ended: theta may be another one there.
 
@@ -59,9 +66,9 @@ def train(
     earlier step then, when all was.
     """
     history, told = History() if history is None else history, Told(callbacks)
-    run = Run(step, (images, labels, weights), plan, device, rng, told)
+    run = Run(step, source, plan, device, told)
     run.go_to(start)
-    history.examples = run.examples
+    history.examples = source.examples
     good = LastGood(run)
 
     def between() -> None:
@@ -75,7 +82,8 @@ def train(
             try:
                 while run.number <= plan.epochs and not history.stopped:
                     why = run.epoch(between)
-                    if run.done == run.batches:
+                    if run.done and run.is_over:
+                        history.examples = run.seen
                         told.keep(run.standing)
                         with shown():
                             history.epochs.append(_ended(run, evaluate))
@@ -122,7 +130,7 @@ def _ended(run: Run, evaluate: Evaluate | None) -> Epoch:
     loss, accuracy = evaluate() if evaluate else (None, None)
     if loss is not None and not math.isfinite(loss):
         raise NotFinite(f"epoch {run.number}: the validation loss is {loss:g}")
-    return Epoch(run.number, run.total / run.examples, loss, accuracy, run.lr, seconds, run.told.measured())
+    return Epoch(run.number, run.total / run.seen, loss, accuracy, run.lr, seconds, run.told.measured())
 
 
 def _save(keeper: Keeper | None, run: Run, history: History) -> None:

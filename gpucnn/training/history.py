@@ -40,7 +40,7 @@ class History:
 
     def rows(self) -> list[dict[str, Any]]:
         """A dict for each epoch: what `Epoch` tells, with its metrics by their own names."""
-        return [_row(epoch) for epoch in self.epochs]
+        return [row(epoch) for epoch in self.epochs]
 
     def to_frame(self) -> Any:
         """The rows as a pandas DataFrame, the epochs its index. Raises SettingError where pandas is not installed."""
@@ -60,7 +60,8 @@ class History:
         learning_curves(self.epochs, path, title)
 
 
-def _row(epoch: Epoch) -> dict[str, Any]:
-    row = dataclasses.asdict(epoch)
-    metrics = row.pop("metrics")
-    return row | metrics
+def row(epoch: Epoch) -> dict[str, Any]:
+    """The numbers of an epoch by name, its metrics among them."""
+    told = dataclasses.asdict(epoch)
+    metrics = told.pop("metrics")
+    return told | metrics

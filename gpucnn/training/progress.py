@@ -69,7 +69,7 @@ class Bars:
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         text = f"epoch {epoch}/{self.epochs}"
-        so_far, all_epochs = (epoch - 1) * examples + done, self.epochs * examples
+        so_far, all_epochs = (epoch - 1) * examples + done, self.epochs * examples or None
         self.progress.update(self.task, description=text, completed=so_far, total=all_epochs)
         if loss is not None:
             self.progress.update(self.task, loss=f"loss {loss:.4f}")

@@ -60,6 +60,8 @@ class LastGood:
         """
         run, end = self.run, (self.run.number, self.run.done)
         self.restore()
+        if not run.source.can_go_back:
+            return "", run.step.steps > 0
         good = 0
         while (run.number, run.done) < end:
             if not self._next_is_good():
@@ -72,7 +74,7 @@ class LastGood:
         for _ in range(good):
             self._next_is_good()
         self._begin()
-        what = explain(run.batch, run.step.steps + 1)
+        what = explain(run.source.take(run.done).indices, run.step.steps + 1)
         said = what or "the gradient is finite, and the update is not"
         return f" (it began in batch {run.done + 1} of epoch {run.number}: {said})", run.step.steps > 0 or not what
 
@@ -88,5 +90,5 @@ class LastGood:
 
     def _begin(self) -> None:
         """The next epoch, where one is over."""
-        if self.run.done == self.run.batches:
+        if self.run.is_over:
             self.run.begin(self.run.number + 1)

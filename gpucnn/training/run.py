@@ -13,6 +13,7 @@ import numpy as np
 from ..device import Device
 from ..errors import SettingError
 from ..namespace import array_namespace
+from .source import Source
 from .told import Told
 from .types import Plan, Position, Step
 
@@ -27,26 +28,14 @@ class NotFinite(Exception):
 
 
 class Run:
-    """Where a run stands: `done` batches of epoch `number` are behind it. rng: draws the order of each epoch's batches.
+    """Where a run stands: `done` batches of epoch `number` are behind it.
 
-    images (N, H, W, C), labels and weights or None are on the device, or on the host where the step takes them from
-    there. Losses stay on the device until a fetch: `total` is the sum of those of this epoch that were fetched,
-    `latest` the mean of the last batch.
+    Losses stay on the device until a fetch: `total` is the sum of those of this epoch that were fetched, `latest` the
+    mean of the last batch.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        data: tuple[Array, Array, Array | None],
-        plan: Plan,
-        device: Device,
-        rng: np.random.Generator,
-        told: Told,
-    ) -> None:
-        self.step, self.data, self.plan, self.device = step, data, plan, device
-        self.rng, self.told = rng, told
-        self.examples = data[0].shape[0]
-        self.batches = math.ceil(self.examples / plan.batch_size)
+    def __init__(self, step: Step, source: Source, plan: Plan, device: Device, told: Told) -> None:
+        self.step, self.source, self.plan, self.device, self.told = step, source, plan, device, told
         self.latest: float | None = None
         self._pending: list[tuple[Array, int]] = []  # sums of losses, and of how many
         self._every = 1 if device.kind == "cpu" else EVERY
@@ -61,16 +50,13 @@ class Run:
         self.is_between = True
 
     def begin(self, number: int) -> None:
-        """Stand before the first batch of an epoch, in an order of its own."""
+        """Stand before the first batch of an epoch."""
         with self._whole():
             self._begin(number)
 
-    def _begin(self, number: int) -> None:
+    def _begin(self, number: int, order: dict[str, Any] | None = None) -> None:
         self.number, self.done, self.total, self.lr, self._before = number, 0, 0.0, 0.0, 0.0
-        self._drawn_from = self.rng.bit_generator.state
-        self._order = self.rng.permutation(self.examples)
-        if type(self.data[0]) is not np.ndarray:  # the order lies where the examples do
-            self._order = self.device.put(self._order)
+        self.source.begin(number, order)
         self._started = time.perf_counter()
 
     def go_to(self, position: Position) -> None:
@@ -79,12 +65,11 @@ class Run:
         The epoch begins anew where batches or the data set have another size than they had.
         """
         with self._whole():
-            if position.order is not None:
-                self.rng.bit_generator.state = position.order
             self._pending.clear()
-            self._begin(position.epoch)
+            self._begin(position.epoch, position.order)
             self.step.steps = position.steps
-            if (position.examples, position.batch_size) == (self.examples, self.plan.batch_size):
+            if (position.examples, position.batch_size) == (self.source.examples, self.plan.batch_size):
+                self.source.skip(position.batches)
                 self.done, self.total, self.lr = position.batches, position.loss, position.lr
                 self._before = position.seconds
 
@@ -101,9 +86,9 @@ class Run:
     @property
     def standing(self) -> Position:
         """Where it stands, as far as losses were fetched."""
-        sizes = {"examples": self.examples, "batch_size": int(self.plan.batch_size)}
+        sizes = {"examples": self.source.examples, "batch_size": int(self.plan.batch_size)}
         here = self.number, self.done, self.step.steps, self.total, self.seconds, self.lr
-        return Position(*here, order=dict(self._drawn_from), **sizes)
+        return Position(*here, order=self.source.order, **sizes)
 
     @property
     def seconds(self) -> float:
@@ -115,30 +100,33 @@ class Run:
 
         -> why a callback ended the run, before the end of the epoch or there, or "".
         """
-        why = ""
-        while self.done < self.batches and not why:
+        why = "there are no more batches" if not self.done and self.is_over else ""
+        while not why and not self.is_over:
             between()
             self.advance()
-            if len(self._pending) >= self._every or self.done == self.batches:
+            if len(self._pending) >= self._every or self.is_over:
                 self.fetch()
-            done = min(self.done * self.plan.batch_size, self.examples)
-            why = self.told.batch((self.number, self.done), done, self.examples, self.latest)
+            why = self.told.batch((self.number, self.done), self.seen, self.source.examples, self.latest)
         self.check()
         return why
 
     @property
-    def batch(self) -> Array:
-        """The indices of the examples of the next batch, where the examples are."""
-        size = self.plan.batch_size
-        return self._order[self.done * size : (self.done + 1) * size]
+    def is_over(self) -> bool:
+        """Whether all batches of the epoch are done."""
+        return self.source.is_over(self.done)
+
+    @property
+    def seen(self) -> int:
+        """How many examples of the epoch are done."""
+        return self.source.seen(self.done)
 
     def advance(self) -> None:
         """The update by the next batch."""
-        (images, labels, weights), batch = self.data, self.batch
         self.lr = self.plan.lr * self._factor()
+        images, labels, weights, indices = self.source.take(self.done)
         with self._whole():
-            losses = self.step(images, labels, batch, self.lr, weights)
-            self._pending.append((array_namespace(losses).sum(losses), batch.shape[0]))
+            losses = self.step(images, labels, indices, self.lr, weights)
+            self._pending.append((array_namespace(losses).sum(losses), indices.shape[0]))
             self.done += 1
 
     def fetch(self) -> None:
@@ -165,7 +153,7 @@ class Run:
 
     def _factor(self) -> float:
         """The schedule's factor on the learning rate for the next step. Raises SettingError for what is no number."""
-        factor = self.plan.schedule(self.step.steps, (self.plan.total_epochs or self.plan.epochs) * self.batches)
+        factor = self.plan.schedule(self.step.steps, (self.plan.total_epochs or self.plan.epochs) * self.source.batches)
         if not isinstance(factor, (int, float, np.number)) or not math.isfinite(factor):
             raise SettingError(
                 f"the schedule gives {factor!r} for step {self.step.steps}; a number was expected, the factor on lr"

@@ -150,7 +150,8 @@ class CudaKernels(Kernels):
         return super().loss(loss, logits, targets)
 
     def collect(self, layout: Any, dparams: Any, g: Array) -> None:
-        pack(self.gpu, [at(dparams, slot.path) for slot in layout.slots], g)
+        for place, slots in layout.runs():
+            pack(self.gpu, [at(dparams, slot.path) for slot in slots], g[place])
 
 
 def pack(gpu: Any, gradients: Sequence[Array], g: Array) -> None:

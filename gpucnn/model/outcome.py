@@ -1,0 +1,74 @@
+"""What a run was made with and what it came to, and on which data a model can be measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data import Dataset
+from ..device.environment import LIBRARIES, kernels_of_blas
+from ..errors import GpucnnError, TrainingError
+from ..training import History
+from .fitting import digest
+from .folder import MODEL
+from .model import Model
+
+
+def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data.
+
+    found: from `device.environment`.
+    """
+    return {
+        "command": command,
+        **{name: found[name] for name in ("gpucnn", "python", *LIBRARIES)},
+        "device": f"{found['device']}: {found['name']}",
+        "blas": kernels_of_blas(found),
+        "data": digest(dataset.train_images, dataset.train_labels),
+    }
+
+
+def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
+    """What `gpucnn train --json` prints: the seconds of training, and the loss and metrics on the test images.
+
+    Raises TrainingError when the loss is not finite.
+    """
+    found = model.evaluate(dataset.test_images, dataset.test_labels)
+    if not math.isfinite(found["loss"]):
+        raise TrainingError(
+            f"the loss of the test images is {found['loss']:g}: training diverged, and {path / MODEL} is of no use; "
+            "train again with a lower learning rate (--lr)"
+        )
+    return {
+        "network": model.name,
+        "data": dataset.name,
+        "device": str(model.device),
+        "parameters": model.layout.size,
+        "epochs": len(history.epochs),
+        "interrupted": history.interrupted,
+        "stopped": history.stopped or None,
+        "kept_epoch": history.kept,
+        "train_loss": history.epochs[-1].train_loss if history.epochs else None,
+        **{f"test_{name}": value for name, value in found.items() if name != "examples"},
+        "seconds": history.seconds,
+        "images_per_second": history.images_per_second,
+        "model": str(path / MODEL),
+    }
+
+
+def fitting(model: Model, dataset: Dataset) -> Dataset:
+    """The part of a data set that a model can be evaluated on: its classes, by name. Raises GpucnnError."""
+    names = list(dataset.class_names)
+    if model.network.input_shape != dataset.input_shape:
+        raise GpucnnError(
+            f"{dataset.name} has images of shape {dataset.input_shape}, this model takes {model.network.input_shape}; "
+            "choose other data with --data"
+        )
+    missing = [name for name in model.class_names if name not in names]
+    if missing:
+        raise GpucnnError(f"{dataset.name} has no class {missing[0]!r}; its classes are {', '.join(names)}")
+    if names == list(model.class_names):
+        return dataset
+    return dataset.select_classes([names.index(name) for name in model.class_names])
