@@ -1,0 +1,78 @@
+"""`gpucnn show`: pictures of what is inside a model."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from . import arguments
+from .arguments import LayersOption, ModelArgument
+
+
+def show(
+    model: ModelArgument,
+    image: Annotated[
+        str | None, Argument(metavar="[IMAGE]", help="A picture to send through the model; without, its filters alone.")
+    ] = None,
+    class_name: Annotated[
+        str | None,
+        Option("--class", metavar="NAME", help="The class to explain; by default the most probable."),
+    ] = None,
+    invert: Annotated[
+        bool, Option("--invert", help="Swap dark and light, for a picture dark on light where training's were not.")
+    ] = False,
+    out: Annotated[
+        str | None, Option(metavar="DIR", help="The folder for the pictures; by default show, beside the model.")
+    ] = None,
+    layers: LayersOption = None,
+) -> None:
+    """Draw what is inside a model: its filters and, for a picture, what each layer makes of it, where pools look, and
+    which pixels and regions speak for the class.
+    """
+    from ..errors import GpucnnError, SettingError
+    from ..model import load
+    from ..report import inside, views
+
+    with arguments.explained(model, None):
+        loaded = load(model, device="cpu", layers=layers)
+    folder = out or os.path.join(os.path.dirname(os.path.abspath(model)), "show")
+    look = None
+    if image is not None:
+        pixels = _picture(loaded, image, model, invert=invert)
+        names = loaded.class_names
+        if class_name is not None and class_name not in names:
+            raise GpucnnError(f"--class {class_name}: the classes are {', '.join(names)}")
+        with arguments.explained(model, None):
+            look = inside.look(loaded, pixels, None if class_name is None else [names.index(class_name)])
+    os.makedirs(folder, exist_ok=True)
+    drawn = [("filters.png", lambda path: views.draw_filters(inside.filters(loaded), path))]
+    if look is not None:
+        found = look
+        drawn += [
+            ("maps.png", lambda path: views.draw_maps(found, path)),
+            ("pools.png", lambda path: views.draw_pools(found, path)),
+            ("reasons.png", lambda path: views.draw_reasons(found, path, loaded.class_names)),
+        ]
+        k = int(found.classes[0])
+        print(f"{image}: {loaded.class_names[k]} ({100 * found.probabilities[0, k]:.1f} %)")
+    for name, draw in drawn:
+        path = os.path.join(folder, name)
+        try:
+            draw(path)
+            print(path)
+        except SettingError as error:
+            print(f"no {name}: {error}")
+
+
+def _picture(loaded: Any, image: str, model: str, *, invert: bool) -> Any:
+    from dataclasses import replace
+
+    from ..data import read_pictures
+    from ..errors import GpucnnError
+
+    how = loaded.preprocessing
+    if how is None:
+        raise GpucnnError(f"{model}: it was not saved with a way to read pictures")
+    return read_pictures([image], replace(how, invert=how.invert != invert))

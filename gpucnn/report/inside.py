@@ -1,0 +1,184 @@
+"""Looking inside a model: what its layers make of an image, where pools look, which pixels and regions matter.
+
+Everything is computed by the equations themselves, on the host, from the model's parameters and running state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..errors import SettingError
+from ..kernels import REFERENCE, Context
+from ..layers import Conv2D, MaxPool2D
+from ..layers.base import Around, Gradients, has_place
+from ..layers.chain import Place, rebuilt
+from ..model import Model
+from ..network import Network, describe
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a layer did with some images. name: such as "3/layers/0"; about: the layer as one writes it.
+
+    x, y: its input and output, (N, H, W, C) or (N, features); dy: the gradient of a class's logit by y, where that was
+    asked for.
+    """
+
+    name: str
+    about: str
+    layer: Any
+    x: Array
+    y: Array
+    dy: Array | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """Some images through a model. pixels: the images as the network met them; logits, probabilities (N, K).
+
+    classes (N,): whose logits were differentiated; dx (N, H, W, C): their gradient by the pixels.
+    """
+
+    pixels: Array
+    logits: Array
+    probabilities: Array
+    layers: list[Seen]
+    classes: Array
+    dx: Array
+
+    def saliency(self) -> Array:
+        """(N, H, W): the size of the gradient of the class's logit by a pixel, the largest over channels.
+
+        Simonyan, Vedaldi and Zisserman, 2014, "3".
+        """
+        return np.abs(self.dx).max(axis=-1)
+
+    def grad_cam(self, name: str | None = None) -> Array:
+        """(N, H, W) in 0..1: how much the regions of a layer's output speak for the class.
+
+        The maps A_k of the layer are weighted by the mean over pixels of the gradient by them, a_k; the sum's positive
+        part is enlarged to the image, bilinear, and divided by its largest value. Selvaraju et al., 2017, eq. (1), (2).
+        name: the layer's; by default the last one whose output is an image. Raises SettingError.
+        """
+        spatial = [
+            seen for seen in self.layers if seen.y.ndim == 4 and seen.dy is not None and seen.y.shape[1:3] != (1, 1)
+        ]
+        found = spatial[-1:] if name is None else [seen for seen in spatial if seen.name == name]
+        if not found:
+            names = ", ".join(seen.name for seen in spatial) or "none"
+            raise SettingError(f"grad_cam: {name!r} is no layer whose output is an image; those are {names}")
+        maps, slopes = found[0].y, found[0].dy
+        assert slopes is not None
+        regions = np.maximum((maps * slopes.mean(axis=(1, 2), keepdims=True)).sum(axis=-1), 0)
+        enlarged = np.stack([_enlarged(each, self.dx.shape[1:3]) for each in regions])
+        return enlarged / np.maximum(enlarged.max(axis=(1, 2), keepdims=True), np.finfo(enlarged.dtype).tiny)
+
+
+@dataclass(frozen=True)
+class _Watched(Around):
+    """The layer, whose inputs and outputs, and what is differentiated by these, are written down."""
+
+    place: Place
+    notes: dict[str, dict[str, Array]] = field(compare=False)
+
+    @property
+    def has_place(self) -> bool:  # type: ignore[override]
+        return has_place(self.layer)
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, residual = self.layer.forward(params, x, context)
+        self.notes[self.place.name] = {"x": np.array(x), "y": np.array(y)}
+        return y, residual
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        self.notes[self.place.name]["dy"] = np.array(dy)
+        return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
+
+
+def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Look:
+    """Send images (N, H, W, C) through the model. classes: whose logits to differentiate; by default the most probable.
+
+    Raises DataError, SettingError.
+    """
+    images = model._images(images)
+    network, dtype = model.network, np.dtype(str(model.theta.dtype))
+    notes: dict[str, dict[str, Array]] = {}
+    places: list[Place] = []
+
+    def watched(place: Place) -> Any:
+        if type(place.layer) is Network:
+            return place.layer
+        places.append(place)
+        return _Watched(place.layer, place, notes)
+
+    seen = Network(network.input_shape, rebuilt(network.layers, network.input_shape, watched))
+    state = model.state_layout.unpack(model.device.fetch(model.execution.state))
+    context = Context(REFERENCE, training=False, state=state)
+    params = model.layout.unpack(model.device.fetch(model.theta))
+    pixels = model.scaling(images, dtype, REFERENCE)
+    logits, residuals = seen.forward(params, pixels, context)
+    chosen = logits.argmax(axis=1) if classes is None else _checked(classes, logits.shape)
+    dy = np.zeros_like(logits)
+    dy[np.arange(len(dy)), chosen] = 1
+    dx, _ = seen.backward(params, residuals, dy, context)
+    layers = [Seen(each.name, describe(each.layer), each.layer, **notes[each.name]) for each in places]
+    return Look(pixels, logits, model.loss.probabilities(logits), layers, chosen, dx)
+
+
+def _checked(classes: Sequence[int], shape: tuple[int, ...]) -> Array:
+    found = np.asarray(classes)
+    if found.shape != shape[:1] or found.dtype.kind not in "iu" or (found < 0).any() or (found >= shape[1]).any():
+        raise SettingError(
+            f"classes={classes!r}: one number below {shape[1]} for each of {shape[0]} images was expected"
+        )
+    return found
+
+
+def winners(seen: Seen) -> Array:
+    """Where each value of a max pool came from: (N, P, Q, C, 2) int64, row and column of the first largest pixel.
+
+    (-1, -1) where that is NaN. single-filter, "Pooling - Indices". Raises SettingError for another layer.
+    """
+    pool = seen.layer
+    if type(pool) is not MaxPool2D:
+        raise SettingError(f"{seen.name} ({seen.about}): a max pool was expected, whose values come from single pixels")
+    window = pool.window_of(seen.x.shape[1:])
+    _, indices = ops.max_pool_with_indices(seen.x, window.size, stride=window.stride, padding=window.padding)
+    width = seen.x.shape[2]
+    return np.where(indices[..., None] < 0, -1, np.stack([indices // width, indices % width], axis=-1))
+
+
+def filters(model: Model) -> dict[str, Array]:
+    """The kernels of the convolutions by their paths, such as "0/kernel", as (I, J, C / groups, K)."""
+    found = model.parameters
+    return {
+        f"{place.name}/kernel": found[f"{place.name}/kernel"]
+        for place in places_of(model.network)
+        if isinstance(place.layer, Conv2D) and f"{place.name}/kernel" in found
+    }
+
+
+def places_of(network: Network) -> list[Place]:
+    """All layers, those inside others too."""
+    found: list[Place] = []
+
+    def kept(place: Place) -> Any:
+        found.append(place)
+        return place.layer
+
+    rebuilt(network.layers, network.input_shape, kept)
+    return found
+
+
+def _enlarged(values: Array, size: tuple[int, int]) -> Array:
+    from PIL import Image
+
+    made = Image.fromarray(values.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(made)

@@ -1,0 +1,165 @@
+"""What is inside a model: outputs and gradients of layers, winners of pools, saliency, Grad-CAM, and their pictures."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn import Model, Network
+from gpucnn import command as cli
+from gpucnn.data import Preprocessing
+from gpucnn.errors import SettingError
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual
+from gpucnn.report import inside, views
+
+LAYERS = (Conv2D(3, 3), BatchNorm(), ReLU(0.0), MaxPool2D(2), Residual((Conv2D(3, 1), ReLU(0.0))), Flatten(), Dense(4))
+
+
+class Doubled(Layer):
+    """A layer of one's own."""
+
+    def forward(self, params, x, context):
+        return 2 * x, None
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return 2 * dy, {}
+
+
+@pytest.fixture(params=[LAYERS, (Doubled(), *LAYERS), (Network((8, 8, 1), LAYERS[:3]), *LAYERS[3:])])
+def model(request):
+    made = Model(Network((8, 8, 1), request.param), device="cpu", dtype="float64", seed=3, threads=1)
+    rng = np.random.default_rng(1)
+    made.fit(rng.random((30, 8, 8, 1)), rng.integers(0, 4, 30), epochs=1, progress=False)
+    return made
+
+
+IMAGES = np.random.default_rng(2).random((3, 8, 8, 1))
+
+
+def test_the_outputs_are_the_models(model):
+    look = inside.look(model, IMAGES)
+    np.testing.assert_allclose(look.logits, model.logits(IMAGES), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(look.probabilities, model.predict_proba(IMAGES), rtol=1e-9)
+    np.testing.assert_array_equal(look.classes, model.predict(IMAGES))
+    assert look.layers[-1].about == "Dense(4)"
+    np.testing.assert_array_equal(look.layers[-1].y, look.logits)
+    names = [seen.name for seen in look.layers]
+    assert len(set(names)) == len(names)
+    assert any("layers/0" in name or name.count("/") for name in names), "layers inside others are there"
+
+
+def test_the_gradient_is_the_central_difference(model):
+    classes = [1, 3, 0]
+    look = inside.look(model, IMAGES, classes)
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        v = rng.standard_normal(IMAGES.shape) * 1e-6
+        ahead, behind = (model.logits(np.clip(IMAGES + sign * v, 0, 1))[range(3), classes] for sign in (1, -1))
+        np.testing.assert_allclose((ahead - behind) / 2, (look.dx * v).sum((1, 2, 3)), rtol=1e-4, atol=1e-12)
+    np.testing.assert_array_equal(look.saliency(), abs(look.dx[..., 0]))
+
+
+def test_the_class_that_is_asked_for(model):
+    with pytest.raises(SettingError, match="one number below 4 for each of 3 images"):
+        inside.look(model, IMAGES, [0, 1, 4])
+    with pytest.raises(SettingError, match="one number below 4 for each of 3 images"):
+        inside.look(model, IMAGES, [0, 1])
+
+
+def test_grad_cam_is_its_formula(model):
+    look = inside.look(model, IMAGES)
+    found = look.grad_cam()
+    assert found.shape == (3, 8, 8)
+    assert (found.min(), found.max()) >= (0, 0)
+    last = [seen for seen in look.layers if seen.y.ndim == 4][-1]
+    raw = np.einsum("nhwc,nc->nhw", last.y, last.dy.mean((1, 2)))
+    np.testing.assert_array_equal(found.max((1, 2)) > 0, raw.max((1, 2)) > 0)
+    np.testing.assert_array_equal(look.grad_cam(last.name), found)
+    with pytest.raises(SettingError, match="'nothing' is no layer whose output is an image; those are"):
+        look.grad_cam("nothing")
+
+
+def test_winners_are_where_the_maxima_stand(model):
+    look = inside.look(model, IMAGES)
+    pool = next(seen for seen in look.layers if isinstance(seen.layer, MaxPool2D))
+    where = inside.winners(pool)
+    for n, p, q, k in np.ndindex(*pool.y.shape):
+        row, column = where[n, p, q, k]
+        assert pool.x[n, row, column, k] == pool.y[n, p, q, k]
+        assert (row // 2, column // 2) == (p, q)
+    with pytest.raises(SettingError, match="a max pool was expected"):
+        inside.winners(look.layers[0])
+
+
+def test_filters_are_the_kernels(model):
+    found = inside.filters(model)
+    assert sorted(array.shape for array in found.values()) == [(1, 1, 3, 3), (3, 3, 1, 3)]
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, model.parameters[name])
+
+
+def test_every_picture_is_drawn(model, tmp_path):
+    look = inside.look(model, IMAGES[:1])
+    assert views.draw_filters(inside.filters(model), tmp_path / "filters.png")
+    assert views.draw_maps(look, tmp_path / "maps.png")
+    assert views.draw_pools(look, tmp_path / "pools.png")
+    assert views.draw_reasons(look, tmp_path / "reasons.png", model.class_names)
+    for name in ("filters", "maps", "pools", "reasons"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 20, name
+
+
+def test_networks_without_images_inside(tmp_path):
+    model = Model(Network((6, 6, 1), (Flatten(), Dense(3))), device="cpu", threads=1)
+    look = inside.look(model, IMAGES[:1, :6, :6])
+    for draw in (
+        lambda path: views.draw_filters(inside.filters(model), path),
+        lambda path: views.draw_maps(look, path),
+    ):
+        with pytest.raises(SettingError, match="to draw"):
+            draw(tmp_path / "none.png")
+    views.draw_reasons(look, tmp_path / "reasons.png", model.class_names)
+
+
+@pytest.fixture
+def gpucnn_(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpucnn", *map(str, arguments)])
+        return cli.main(), *capsys.readouterr()
+
+    return run
+
+
+def test_the_command(gpucnn_, tmp_path):
+    names = ("ant", "bee", "cow")
+    network = Network((8, 8, 1), (Conv2D(2, 3), MaxPool2D(2), Flatten(), Dense(3)))
+    Model(network, device="cpu", class_names=names, preprocessing=Preprocessing((8, 8), 1)).save("model.safetensors")
+    Image.fromarray((255 * IMAGES[0, :, :, 0]).astype(np.uint8)).save("one.png")
+    status, out, _ = gpucnn_("show", "model.safetensors")
+    assert (status, [path.name for path in (tmp_path / "show").iterdir()]) == (0, ["filters.png"])
+    status, out, _ = gpucnn_("show", "model.safetensors", "one.png", "--class", "bee", "--out", "seen")
+    assert status == 0
+    assert out.startswith("one.png: bee (")
+    assert {path.name for path in (tmp_path / "seen").iterdir()} == {
+        "filters.png",
+        "maps.png",
+        "pools.png",
+        "reasons.png",
+    }
+    status, _, err = gpucnn_("show", "model.safetensors", "one.png", "--class", "dog")
+    assert status == 1
+    assert "--class dog: the classes are ant, bee, cow" in err
+    status, _, err = gpucnn_("show", "model.safetensors", "none.png")
+    assert status == 1
+    assert "none.png: there is no such file" in err
+    Model(Network((8, 8, 1), (Flatten(), Dense(3))), device="cpu", preprocessing=Preprocessing((8, 8), 1)).save(
+        "flat.safetensors"
+    )
+    status, out, _ = gpucnn_("show", "flat.safetensors", "one.png", "--out", "flat")
+    assert status == 0
+    assert "no maps.png: no layer of the network gives an image" in out
