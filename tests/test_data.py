@@ -258,7 +258,7 @@ def test_digits_are_the_same_everywhere():
     recorded = [hashlib.sha256(getattr(loaded, name).tobytes()).hexdigest()[:16] for name in names]
     assert recorded == ["ca37e0a1d1a599a1", "86f2d2d34c11f827", "09806eda55b5618e", "b954eee19a84c8f6"]
     assert loaded.class_names == tuple("0123456789")
-    assert loaded.preprocessing == data.Preprocessing((28, 28), 1)
+    assert loaded.preprocessing == data.Preprocessing((28, 28), 1, strokes=data.Strokes(1.0, "box", 8))
 
 
 def test_digits_are_bilinear():

@@ -8,12 +8,14 @@ from .loading import ACCEPTED, load
 from .named import fetch, verify, where
 from .pictures import read_pictures
 from .preprocessing import Preprocessing, parse_size
+from .strokes import Strokes
 
 __all__ = [
     "ACCEPTED",
     "NAMES",
     "Dataset",
     "Preprocessing",
+    "Strokes",
     "fetch",
     "load",
     "parse_size",

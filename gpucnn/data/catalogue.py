@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import DataError
 from . import cifar, digits, idx
+from .strokes import Strokes
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class RemoteFile:
 class Source:
     """A data set that is downloaded: its `files` lie in each of the folders `mirrors`, tried in order.
 
-    `counts` are the numbers of training and test pictures, `shape` is (H, W, C) of each.
+    `counts` are the numbers of training and test pictures, `shape` is (H, W, C) of each. strokes: see `Preprocessing`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Source:
     class_names: tuple[str, ...]
     layouts: tuple[tuple[str, ...], ...] = (idx.NAMES,)
     what: str = "the four IDX files"
+    strokes: Strokes | None = None
 
 
 def _idx(digests: str) -> tuple[RemoteFile, ...]:
@@ -52,6 +54,7 @@ MNIST = Source(
     (60000, 10000),
     (28, 28, 1),
     tuple("0123456789"),
+    strokes=Strokes(20 / 28),
 )
 
 FASHION_MNIST = Source(

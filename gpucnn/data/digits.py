@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .dataset import Dataset, Images, Part
+from .preprocessing import Preprocessing
+from .strokes import Strokes
 
 NAME = "digits"
 SIZE = 28
@@ -43,7 +45,8 @@ def load() -> Dataset:
     if found != expected:
         raise DataError(f"digits: {path()} holds {found} values, {expected} were expected; install scikit-learn again")
     part = Part(enlarge(bunch.images), bunch.target.astype(np.int64), NAME)
-    return Dataset.of_parts(NAME, [part])
+    how = Preprocessing((SIZE, SIZE), 1, strokes=Strokes(1.0, "box", bunch.images.shape[1]))
+    return Dataset.of_parts(NAME, [part], how=how)
 
 
 def enlarge(images: NDArray[np.float64]) -> Images:

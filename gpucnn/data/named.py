@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ def assemble(source: Source, members: list[sources.Member]) -> Dataset:
         check_pair(images, labels, len(source.class_names), where)
     train_images, train_labels, _ = zip(*batches[:-1])
     first = Part(np.concatenate(train_images), np.concatenate(train_labels), source.name)
-    return Dataset.of_parts(source.name, [first, batches[-1]], source.class_names)
+    found = Dataset.of_parts(source.name, [first, batches[-1]], source.class_names)
+    how = found.preprocessing
+    return found if how is None else replace(found, preprocessing=replace(how, strokes=source.strokes))
 
 
 def idx_batches(members: list[sources.Member]) -> list[Part]:

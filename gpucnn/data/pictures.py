@@ -26,9 +26,12 @@ SHOWN = 5  # broken pictures in a message
 COPIES = 4  # of a decoded picture, while it is turned and put on paper
 
 
-def read_pictures(paths: Iterable[str | os.PathLike[str]], preprocessing: Preprocessing) -> Images:
+def read_pictures(
+    paths: Iterable[str | os.PathLike[str]], preprocessing: Preprocessing, notes: dict[str, list[str]] | None = None
+) -> Images:
     """The pictures as uint8 (N, H, W, C), in the order given; of a moving picture the first frame.
 
+    notes: gets, by path, sentences about what was done to a picture of strokes.
     DataError naming the first file that is missing or not a picture, and for no paths at all.
     """
     listed = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
@@ -36,11 +39,14 @@ def read_pictures(paths: Iterable[str | os.PathLike[str]], preprocessing: Prepro
         raise DataError("no picture files were given; name at least one")
     images = np.empty((len(listed), *preprocessing.size, preprocessing.channels), np.uint8)
     for image, path in zip(images, listed):
-        image[...] = read_picture(path, preprocessing)
+        said: list[str] = []
+        image[...] = read_picture(path, preprocessing, said)
+        if notes is not None and said:
+            notes[str(path)] = said
     return images
 
 
-def read_picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
     """One picture, upright as its camera recorded, as uint8 (H, W, C); transparent parts become white paper."""
     if os.path.isdir(path):
         raise DataError(f"{path}: a folder; name the picture files in it")
@@ -48,11 +54,13 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         raise DataError(f"{path}: there is no such file; check the path")
     if not path.is_file():  # opening a named pipe would wait for a writer
         raise DataError(f"{path}: no regular file; save the picture in one")
-    return decoded(path, path, preprocessing)
+    return decoded(path, path, preprocessing, said)
 
 
-def decoded(source: Any, where: object, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The same of a path or a stream; where: its place for messages."""
+def decoded(
+    source: Any, where: object, preprocessing: Preprocessing, said: list[str] | None = None
+) -> NDArray[np.uint8]:
+    """The same of a path or a stream; where: its place for messages. said: gets what was done to strokes."""
     from PIL import Image, ImageOps
 
     height, width = preprocessing.size
@@ -62,6 +70,12 @@ def decoded(source: Any, where: object, preprocessing: Preprocessing) -> NDArray
             colours = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
         picture = picture.convert("L" if preprocessing.channels == 1 else "RGB")
+        if preprocessing.strokes is not None:
+            grey = 255 - np.asarray(picture.convert("L")) if preprocessing.invert else np.asarray(picture.convert("L"))
+            made, done = preprocessing.strokes.brought(grey, preprocessing.size)
+            if said is not None:
+                said += done
+            return np.repeat(made[..., None], preprocessing.channels, axis=2)
         fitted = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
     values = np.asarray(fitted).reshape(height, width, preprocessing.channels)
     return 255 - values if preprocessing.invert else values

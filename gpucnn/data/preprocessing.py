@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import DataError
+from .strokes import Strokes
 
 LARGEST_SIDE = 4096
 
@@ -36,21 +37,28 @@ class Preprocessing:
     """Picture file -> uint8 array (H, W, C): resized to cover `size` = (H, W), cropped at the centre, C = `channels`.
 
     `invert` turns every value v into 255 - v, for dark strokes on light paper shown to a network that was trained on
-    light strokes on a dark ground, as MNIST is. DataError if size or channels make no sense.
+    light strokes on a dark ground, as MNIST is. strokes: where the pictures are of such, how these lie in them; then a
+    picture is inverted where its own ground is light, and its strokes are brought to that place and size. DataError if
+    the values make no sense.
     """
 
     size: tuple[int, int]
     channels: int
     invert: bool = False
+    strokes: Strokes | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.size, list):  # JSON's
             object.__setattr__(self, "size", tuple(self.size))
+        if isinstance(self.strokes, Mapping):
+            object.__setattr__(self, "strokes", Strokes(**self.strokes))
         check_size(self.size)
         if type(self.channels) is not int or self.channels not in (1, 3):
             raise DataError(f"channels {self.channels!r}: 1 (grey) or 3 (red, green, blue) was expected")
         if type(self.invert) is not bool:
             raise DataError(f"invert {self.invert!r}: True or False was expected")
+        if not (self.strokes is None or isinstance(self.strokes, Strokes)):
+            raise DataError(f"strokes {self.strokes!r}: Strokes or None was expected")
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold; `from_dict` reads it back."""
@@ -62,7 +70,7 @@ class Preprocessing:
         try:
             return cls(**values)
         except TypeError:
-            expected = "a dictionary with size, channels and, if wanted, invert was expected"
+            expected = "a dictionary with size, channels and, if wanted, invert and strokes was expected"
             raise DataError(f"preprocessing {values!r}: {expected}") from None
 
     @classmethod

@@ -1,0 +1,86 @@
+"""Pictures of strokes, as of a digit that somebody drew, brought to the form that the training's pictures have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+
+Array = NDArray[Any]
+
+INK = 0.25  # of the strongest stroke, from which on a pixel belongs to the strokes
+FAINT = 24  # of 255, below which nothing is seen on the ground
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """How strokes lie in the training's pictures, which are light on dark.
+
+    box: the longer side of the box around them, as a part of the picture's side. by: what lies in the middle, their
+    centre of "mass", as in MNIST (LeCun et al., 1998), or the middle of the "box". grain: pixels of a side that the
+    pictures had before they were enlarged, or None. DataError for values that make no sense.
+    """
+
+    box: float
+    by: str = "mass"
+    grain: int | None = None
+
+    def __post_init__(self) -> None:
+        fits = isinstance(self.box, (int, float)) and 0 < self.box <= 1 and self.by in ("mass", "box")
+        if not fits or not (self.grain is None or (type(self.grain) is int and 1 <= self.grain <= 4096)):
+            raise DataError(f'{self}: box in (0, 1], by "mass" or "box", and grain None or at least 1 were expected')
+
+    def brought(self, values: Array, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[str]]:
+        """A grey picture (h, w), 0..255 -> the same strokes, light on dark, uint8 of `size` = (H, W); what was done.
+
+        A picture of that size whose ground is dark is left as it is.
+        """
+        values = np.asarray(values, np.float32)
+        edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+        ground, middle = float(np.median(edge)), (float(values.min()) + float(values.max())) / 2
+        if values.max() - values.min() < FAINT:
+            return _resized(values, size).astype(np.uint8), []
+        is_light = ground > middle
+        if values.shape == tuple(size) and not is_light:
+            return values.astype(np.uint8), []
+        ink = np.maximum(ground - values if is_light else values - ground, 0)
+        ink *= 255 / ink.max()
+        said = ["it is dark on light, and was inverted"] if is_light else []
+        return self._placed(ink, size), [*said, "its strokes were cropped, scaled and centred as those of the training"]
+
+    def _placed(self, ink: Array, size: tuple[int, int]) -> NDArray[np.uint8]:
+        rows, columns = (np.flatnonzero((ink >= INK * ink.max()).any(axis=axis)) for axis in (1, 0))
+        ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        shape = size if self.grain is None else (self.grain, self.grain)
+        scale = self.box * min(shape) / max(ink.shape)
+        small = _resized(ink, (max(1, round(scale * ink.shape[0])), max(1, round(scale * ink.shape[1]))))
+        if self.by == "mass":
+            middle = [_mean(small.sum(axis=axis)) for axis in (1, 0)]
+        else:
+            middle = [(length - 1) / 2 for length in small.shape]
+        canvas = np.zeros(shape, np.float32)
+        target = [length / 2 if self.by == "mass" else (length - 1) / 2 for length in shape]
+        first = [_within(round(t - m), n, length) for t, m, n, length in zip(target, middle, small.shape, shape)]
+        canvas[first[0] : first[0] + small.shape[0], first[1] : first[1] + small.shape[1]] = small
+        made = canvas if shape == tuple(size) else _resized(canvas, size)
+        return np.clip(np.rint(made * (255 / max(1.0, float(made.max())))), 0, 255).astype(np.uint8)
+
+
+def _mean(weights: Array) -> float:
+    return float((weights * np.arange(len(weights))).sum() / max(float(weights.sum()), 1e-9))
+
+
+def _within(first: int, length: int, whole: int) -> int:
+    return max(0, min(first, whole - length))
+
+
+def _resized(values: Array, size: tuple[int, int]) -> Array:
+    """Bilinear, and averaged over areas where it becomes smaller."""
+    from PIL import Image
+
+    made = Image.fromarray(values.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(made)
