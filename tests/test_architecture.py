@@ -24,7 +24,17 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 # From the ground up; a file belongs to the longest of these names that it begins with.
 FLOORS = (
     *("errors", "namespace", "device", "ops", "kernels", "layers", "network", "losses optimizers schedules metrics"),
-    *("training callbacks", "kernels/cpu kernels/cuda", "workers", "engine", "networks", "data", "model", "report"),
+    *(
+        "training callbacks",
+        "kernels/cpu kernels/cuda",
+        "workers",
+        "engine",
+        "networks",
+        "data",
+        "model",
+        "report",
+        "web",
+    ),
     "command",
 )
 PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) and name != "layers/initializers.py"]

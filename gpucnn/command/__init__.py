@@ -23,6 +23,7 @@ from .catalogue import data_app, networks
 from .reports import check, compare, doctor
 from .saved import evaluate, predict, verify
 from .search import lr
+from .serve import serve
 from .show import show
 from .train import train
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, lr, evaluate, predict, show, verify, augment, networks, check, doctor, compare):
+for command in (train, lr, evaluate, predict, show, serve, verify, augment, networks, check, doctor, compare):
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(bench.app)
