@@ -176,6 +176,18 @@ def test_label_smoothing_and_class_weights_are_in_the_file_and_the_settings(gpuc
     assert not np.array_equal(plain.theta, model.theta)
 
 
+def test_a_run_goes_on_with_its_loss(gpucnn_):
+    _, model = trained(gpucnn_, "--data", "classes.npz", "--label-smoothing", "0.1", "--class-weights", "balanced")
+    status, _, said = gpucnn_("train", "--resume", "run", "--label-smoothing", "0.2")
+    assert status == 1
+    assert "--label-smoothing 0.2 is not what the run began with" in said
+    status, _, said = gpucnn_("train", "--resume", "run", "--epochs", 4)
+    assert status == 0, said
+    again = gpucnn.load("run/model.safetensors", device="cpu")
+    assert again.loss == model.loss
+    assert not np.array_equal(again.theta, model.theta)
+
+
 def test_losses_by_name(gpucnn_):
     _, model = trained(gpucnn_, "--data", "classes.npz", "--loss", "focal", "--class-weights", "1,2,0.5")
     assert model.loss == FocalLoss(alpha=(1, 2, 0.5))
