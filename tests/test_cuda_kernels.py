@@ -39,7 +39,7 @@ from gpucnn.ops.window import Window
 from gpucnn.optimizers import SGD, Adam, AdamW, Lion, RMSprop
 
 VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
-POOL, CONVOLUTION = placed(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
+POOL, CONVOLUTION = cuda_pools.pool_constants(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
 OF_COLUMNS = (("d", 1), ("e", 1), ("G", 4), ("flipped", 0))
 NARROW = direct.Problem((9, 8, 4), 5, Window((3, 3)), Window((2, 2), (2, 2)), True, True, False, 8)
 SIZES = {
@@ -47,7 +47,7 @@ SIZES = {
     "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
     "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
     "max pools": Sizes(("max_pools.cu",), POOL),
-    "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1))),
+    "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1), ("bottom", 0), ("right", 0))),
     "depthwise": depthwise.sizes_of(Window((3, 3), (2, 2), ((1, 1), (1, 1))), (9, 8, 40), 40),
     "depthwise, times two": depthwise.sizes_of(Window((5, 5), dilation=(2, 1)), (9, 8, 3), 6),
     "direct": direct.forward(NARROW).sizes,

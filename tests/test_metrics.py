@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import Library
+from fake_cuda import fake_cuda
 
 import gpucnn
 from gpucnn import metrics
@@ -26,6 +27,8 @@ from gpucnn.losses import (
 )
 from gpucnn.model import Model, checkpoint
 from gpucnn.network import Network
+
+__all__ = ["fake_cuda"]
 
 K, N = 7, 60
 RNG = np.random.default_rng(4)
@@ -365,3 +368,29 @@ def test_a_saved_loss_that_is_nonsense(wrong, tmp_path):
     checkpoint.write(path, {**description, "loss": {**description["loss"], **wrong}}, tensors)
     with pytest.raises(CheckpointError, match=r"m\.safetensors: "):
         gpucnn.load(path, device="cpu")
+
+
+@every_weight
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=range(K), ignore_index=2), LABELS),
+        (SoftmaxCrossEntropy(), np.eye(K)[LABELS] * 0.5 + 0.5 / K),
+        (MultiLabelCrossEntropy(), FLAGS),
+        (FocalLoss(alpha=range(K)), LABELS),
+        (Huber(), NUMBERS),
+    ],
+)
+def test_the_same_on_a_gpu(loss, targets, weights, fake_cuda):
+    """By the stand-in for CUDA; from validation in a training, too, whose targets stay there."""
+    there, here = (Model(NETWORK, loss=loss, device=each, dtype="float64") for each in ("cuda", "cpu"))
+    how = {"sample_weight": weights, "epochs": 2, "batch_size": 16, "validation": (IMAGES, targets)}
+    shown = [each.fit(IMAGES, targets, **how).epochs[-1] for each in (there, here)]
+    assert shown[0].validation_loss == pytest.approx(shown[1].validation_loss, rel=1e-6)
+    assert shown[1].validation_loss == pytest.approx(here.evaluate(IMAGES, targets)["loss"], rel=1e-12)
+    assert shown[0].validation_accuracy == shown[1].validation_accuracy
+    for ask in ("evaluate", "report"):
+        a, b = (getattr(each, ask)(IMAGES, targets, sample_weight=weights) for each in (there, here))
+        a, b = (each if ask == "evaluate" else each.overall for each in (a, b))
+        assert a == pytest.approx(b, rel=1e-6)
+    np.testing.assert_allclose(there.predict(IMAGES), here.predict(IMAGES), rtol=1e-6)

@@ -48,13 +48,13 @@ def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict
         "parameters": model.layout.size,
         "epochs": len(history.epochs),
         "interrupted": history.interrupted,
-        "stopped": history.stopped or None,
-        "kept_epoch": history.kept,
         "train_loss": history.epochs[-1].train_loss if history.epochs else None,
         **{f"test_{name}": value for name, value in found.items() if name != "examples"},
         "seconds": history.seconds,
         "images_per_second": history.images_per_second,
         "model": str(path / MODEL),
+        "stopped": history.stopped or None,
+        "kept_epoch": history.kept,
     }
 
 

@@ -88,13 +88,14 @@ def prelu_backward(x: Array, dy: Array, slope: Array) -> tuple[Array, Array]:
     """
     xp, dy, x = real_arrays(dy, x)
     positive = _is_positive(x, dy.dtype)
-    return dy * (positive + slope * (1 - positive)), dy * xp.clip(x, None, 0.0)
+    return dy * (positive + slope * (1 - positive)), dy * xp.minimum(x, xp.zeros_like(x))
 
 
 def _both_sides(x: Array, slope: Any) -> Array:
     """x where x > 0, else slope x: a choice number by number costs more, for no processor can foretell it."""
     xp, x = real_arrays(x)
-    return xp.clip(x, 0.0, None) + slope * xp.clip(x, None, 0.0)
+    zeros = xp.zeros_like(x)  # not `clip`, which asks CuPy's arrays for values on the host
+    return xp.maximum(x, zeros) + slope * xp.minimum(x, zeros)
 
 
 def _is_positive(x: Array, dtype: Any) -> Array:

@@ -47,6 +47,7 @@ __device__ inline INDEX last_output(INDEX a, INDEX step, INDEX outputs) {
 }
 
 // For the windows (p, q) that see the pixel in row a and column b, padding counted in, from the last to the first.
-#define EACH_WINDOW_THAT_SEES(a, b)                                      \
-    for (INDEX p = last_output(a, s, P); p >= 0 && (a) - s * p < I; p--) \
-        for (INDEX q = last_output(b, t, Q); q >= 0 && (b) - t * q < J; q--)
+#define EACH_WINDOW_THAT_SEES(a, b)                                                    \
+    for (INDEX p = last_output(a, s, P); p >= 0 && (a) - s * p <= d * (I - 1); p--)    \
+        for (INDEX q = last_output(b, t, Q); q >= 0 && (b) - t * q <= e * (J - 1); q--) \
+            if (((a) - s * p) % d == 0 && ((b) - t * q) % e == 0)

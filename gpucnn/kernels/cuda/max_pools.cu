@@ -1,4 +1,4 @@
-// Max pools. common.cu stands before them, and the constants H, W, C, P, Q, I, J, s, t, top and left.
+// Max pools. common.cu stands before them, and the constants H, W, C, P, Q, I, J, s, t, top, left, d and e.
 
 // The largest pixel of each window, and the offset of the first one that equals it. NaN wins, and equals nobody.
 KERNEL max_pool(INDEX count, IN x, OUT y, byte* __restrict__ codes) {
@@ -9,10 +9,10 @@ KERNEL max_pool(INDEX count, IN x, OUT y, byte* __restrict__ codes) {
     REAL best = 0;
     INDEX winner = NOBODY;
     for (INDEX i = 0; i < I; i++) {
-        const INDEX h = s * p + i - top;
+        const INDEX h = s * p + d * i - top;
         if (h < 0 || h >= H) continue;
         for (INDEX j = 0; j < J; j++) {
-            const INDEX w = t * q + j - left;
+            const INDEX w = t * q + e * j - left;
             if (w < 0 || w >= W) continue;
             const REAL v = x[((n * H + h) * W + w) * C + c];
             if (unseen || v > best || v != v) {
@@ -33,7 +33,8 @@ KERNEL max_pool_backward(INDEX count, IN dy, BYTES codes, REAL slope_at_zero, OU
     const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
     REAL sum = 0;
     EACH_WINDOW_THAT_SEES(h + top, w + left) {
-        const INDEX at = ((n * P + p) * Q + q) * C + c, offset = (h + top - s * p) * J + w + left - t * q;
+        const INDEX at = ((n * P + p) * Q + q) * C + c;
+        const INDEX offset = (h + top - s * p) / d * J + (w + left - t * q) / e;
         const byte code = codes[at];
         const bool won = code == offset || (code == FIRST_AT_ZERO && offset == 0);
         sum += dy[at] * (won ? slope_of(code, slope_at_zero) : (REAL)0);
@@ -65,7 +66,7 @@ KERNEL bias_relu_max_pool(INDEX count, IN x, IN b, OUT y, byte* __restrict__ cod
     INDEX winner = x[corner] + b[c] == 0 ? FIRST_AT_ZERO : NOBODY;  // a window of zeros goes to its first pixel
     for (INDEX i = 0; i < I; i++) {
         for (INDEX j = 0; j < J; j++) {
-            const REAL v = x[corner + (i * W + j) * C] + b[c];
+            const REAL v = x[corner + (d * i * W + e * j) * C] + b[c];
             if (v > best || v != v) {
                 best = v;
                 winner = v == v ? i * J + j : NOBODY;

@@ -29,13 +29,6 @@ class Pooled(NamedTuple):
     slope_at_zero: float = 1.0
 
 
-class Averaged(NamedTuple):
-    """An average pool's residual: the image's shape, and the sizes of its kernels."""
-
-    shape: tuple[int, ...]
-    sizes: Sizes
-
-
 class Pools:
     """The verbs by name, as a table of kernels has them. gpu: cuda.Gpu; total: sums rows, `layers.Layers.sum`."""
 
@@ -43,7 +36,7 @@ class Pools:
         self.gpu, self.total = gpu, total
 
     def max_pool(self, x: Array, window: Window, ties: str) -> tuple[Array, Any]:
-        if window.is_dilated or math.prod(window.size) > CODES:
+        if math.prod(window.size) > CODES:
             y, residual = reference.max_pool(x, window, ties)
             return y.copy() if ties == "first" else y, residual  # the result may be overwritten
         x = self.gpu.dense(x)
@@ -61,7 +54,7 @@ class Pools:
         self, x: Array, b: Array, slope_at_zero: float, window: Window, ties: str
     ) -> tuple[Array, Any]:
         """b is tied, (C,). For ties="first" a byte for each window is all that the gradient needs."""
-        if window.is_padded or window.is_dilated or math.prod(window.size) > CODES - 1:
+        if window.is_padded or math.prod(window.size) > CODES - 1:
             return reference.bias_relu_max_pool(x, b, slope_at_zero, window, ties)
         x, b, sizes = self.gpu.dense(x), self.gpu.dense(b, x.dtype), max_pool_sizes(window, x.shape[1:])
         y, codes = self._outputs(x, window)
@@ -93,17 +86,20 @@ class Pools:
         return dx
 
     def average_pool(self, x: Array, window: Window, count_padding: bool) -> tuple[Array, Any]:
-        if window.is_dilated or (count_padding and any(window.beyond)):
-            return reference.average_pool(x, window, count_padding)
         x = self.gpu.dense(x)
         y = self.gpu.empty((x.shape[0], *window.outputs(*x.shape[1:3]), x.shape[3]), x.dtype)
-        sizes = Sizes(("average_pools.cu",), (*placed(window, x.shape[1:]), ("count_padding", int(count_padding))))
+        (_, bottom), (_, right) = window.padding
+        counted = (
+            ("count_padding", count_padding),
+            ("bottom", bottom - window.beyond[0]),
+            ("right", right - window.beyond[1]),
+        )
+        constants = *pool_constants(window, x.shape[1:]), *((name, int(value)) for name, value in counted)
+        sizes = Sizes(("average_pools.cu",), constants)
         self.gpu.launch("average_pool", x.dtype, y.size, x, y, sizes=sizes)
-        return y, Averaged(x.shape, sizes)
+        return y, (x.shape, sizes)
 
     def average_pool_backward(self, residual: Any, dy: Array) -> Array:
-        if not isinstance(residual, Averaged):
-            return reference.average_pool_backward(residual, dy)
         shape, sizes = residual
         dy, dx = self.gpu.dense(dy), self.gpu.empty(shape, dy.dtype)
         self.gpu.launch("average_pool_backward", dy.dtype, dx.size, dy, dx, sizes=sizes)
@@ -112,4 +108,9 @@ class Pools:
 
 def max_pool_sizes(window: Window, image: tuple[int, ...]) -> Sizes:
     """image: H, W, C"""
-    return Sizes(("max_pools.cu",), placed(window, image))
+    return Sizes(("max_pools.cu",), pool_constants(window, image))
+
+
+def pool_constants(window: Window, image: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """What all kernels of pools are compiled with; image: H, W, C."""
+    return *placed(window, image), ("d", window.dilation[0]), ("e", window.dilation[1])
