@@ -20,7 +20,9 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-MISSING = "starlette and uvicorn, which serve the page, are not installed; run `pip install starlette uvicorn`"
+MISSING = (
+    "starlette and uvicorn, which serve the page, are not installed; run `pip install '.[web]'` in gpucnn's folder"
+)
 
 
 def application(answers: Answers) -> Any:

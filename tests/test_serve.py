@@ -1,0 +1,261 @@
+"""The page to draw on: its server's answers and refusals, and, where there is a browser, a drawn seven."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from gpucnn import Model, Network, data
+from gpucnn import command as cli
+from gpucnn.data import Preprocessing
+from gpucnn.errors import GpucnnError
+from gpucnn.layers import Conv2D, Dense, Flatten, ReLU
+from gpucnn.web import server
+from gpucnn.web.answers import Answers
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def digits_model(tmp_path_factory):
+    """A model of the digits that knows a seven."""
+    digits = data.load("digits")
+    model = Model("two-conv", device="cpu", threads=1, preprocessing=digits.preprocessing)
+    model.fit(digits.train_images, digits.train_labels, epochs=10, lr=0.003, batch_size=64, progress=False)
+    return model.save(tmp_path_factory.mktemp("model") / "digits.safetensors")
+
+
+@pytest.fixture
+def client(digits_model):
+    pytest.importorskip("starlette", reason="starlette is not installed")
+    pytest.importorskip("httpx", reason="httpx, which drives the application, is not installed")
+    from starlette.testclient import TestClient
+
+    from gpucnn import load
+
+    answers = Answers(load(digits_model, device="cpu", threads=1), "digits.safetensors")
+    return TestClient(server.application(answers), base_url="http://127.0.0.1:8000")
+
+
+def seven(kind="PNG"):
+    picture = Image.new("RGB", (280, 280), "white")
+    ImageDraw.Draw(picture).line([(70, 60), (200, 60), (120, 230)], fill="black", width=18, joint="curve")
+    stream = io.BytesIO()
+    picture.save(stream, kind)
+    return stream.getvalue()
+
+
+def test_the_page_and_what_belongs_to_it(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for name in re.findall(r'(?:href|src)="([^"]+)"', page.text):
+        assert client.get(f"/{name}").status_code == 200
+        assert "://" not in name, "nothing comes from elsewhere"
+    for name in ("page.js", "page.css"):
+        assert "http" not in client.get(f"/{name}").text
+    assert client.get("/../server.py").status_code == 404
+
+
+def test_about(client):
+    about = client.get("/about").json()
+    assert (about["network"], about["classes"], about["drawn"]) == ("two-conv", list("0123456789"), True)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_is_answered(client, kind):
+    found = client.post("/look", content=seven(kind)).json()
+    assert found["class"] == 7
+    assert found["probabilities"][7] == max(found["probabilities"])
+    assert abs(sum(found["probabilities"]) - 1) < 1e-5
+    assert found["said"][0] == "it is dark on light, and was inverted"
+    assert [len(layer["maps"]) for layer in found["layers"]] == [8, 8, 8, 16, 16, 16]
+    for picture in (found["picture"], found["pixels"], found["regions"], found["layers"][0]["maps"][0]):
+        assert picture.startswith("data:image/png;base64,")
+
+
+def test_what_is_no_picture(client):
+    for content in (b"", b"junk", seven()[:200]):
+        reply = client.post("/look", content=content)
+        assert reply.status_code == 422
+        assert "the picture: cannot be read as a picture" in reply.json()["error"]
+
+
+def test_what_is_too_large(client, monkeypatch):
+    monkeypatch.setattr(server, "LARGEST", 1000)
+    assert client.post("/look", content=bytes(1001)).status_code == 413
+    parts = (bytes(600) for _ in range(2))
+    assert client.post("/look", content=parts).status_code == 413
+    assert client.post("/look", content=b"x", headers={"content-length": "-1"}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "example.com"},
+        {"host": "127.0.0.1.example.com:8000"},
+        {"host": "example.com:8000"},
+        {"host": ""},
+        {"origin": "http://example.com"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:9000"},
+        {"origin": "https://127.0.0.1:8000"},
+    ],
+)
+def test_other_hosts_and_other_sites_are_refused(client, headers):
+    for reply in (client.get("/", headers=headers), client.post("/look", content=seven(), headers=headers)):
+        assert reply.status_code == 403
+        assert "for this computer only" in reply.text
+
+
+@pytest.mark.parametrize(
+    "headers", [{"host": "localhost:8000", "origin": "http://localhost:8000"}, {"host": "localhost"}]
+)
+def test_its_own_page_may_ask(client, headers):
+    assert client.post("/look", content=seven(), headers=headers).status_code == 200
+
+
+def test_a_model_of_colour_pictures_and_one_that_takes_none():
+    network = Network((8, 8, 3), (Conv2D(2, 3), ReLU(), Flatten(), Dense(3)))
+    colour = Answers(Model(network, device="cpu", threads=1, preprocessing=Preprocessing((8, 8), 3)), "colour")
+    assert not colour.about()["drawn"]
+    assert len(colour.look(seven())["layers"]) == 2
+    flat = Network((8, 8, 1), (Flatten(), Dense(3)))
+    assert (
+        Answers(Model(flat, device="cpu", preprocessing=Preprocessing((8, 8), 1)), "flat").look(seven())["regions"]
+        is None
+    )
+    with pytest.raises(GpucnnError, match="own: it was not saved with a way to read pictures"):
+        Answers(Model(flat, device="cpu"), "own")
+
+
+def test_a_port_that_is_taken():
+    with server.listening(0) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+        port = listener.getsockname()[1]
+        listener.listen()
+        with pytest.raises(GpucnnError, match=rf"--port {port}: cannot be listened on"):
+            server.listening(port)
+
+
+def test_without_starlette(digits_model, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    monkeypatch.setattr(sys, "argv", ["gpucnn", "serve", str(digits_model), "--port", "0"])
+    assert cli.main() == 1
+    assert "pip install '.[web]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def address(digits_model):
+    """Of the command as a process of its own."""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    command = [sys.executable, "-m", "gpucnn", "serve", str(digits_model), "--port", "0", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    watch = threading.Timer(60, process.kill)
+    watch.start()
+    try:
+        yield process.stdout.readline().split()[0]
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        watch.cancel()
+        process.kill()
+
+
+@pytest.fixture
+def page(address, tmp_path):
+    """The page in a headless browser of the system."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    flags = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    flags += ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        window = driver.chromium.launch(executable_path=browser, args=flags)
+        shown = window.new_page(viewport={"width": 1000, "height": 900})
+        wrong = []
+        shown.on(
+            "console",
+            lambda message: (
+                wrong.append(message.text) if message.type == "error" and "422" not in message.text else None
+            ),
+        )
+        shown.on("pageerror", lambda error: wrong.append(str(error)))
+        shown.goto(address)
+        shown.wait_for_selector("#bars li")
+        yield shown
+        assert wrong == []
+        window.close()
+
+
+def verdict(page, wanted):
+    """The page's policy lets no text become code, so that it is asked again and again."""
+    for _ in range(200):
+        if page.locator("#answer").inner_text().startswith(wanted):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{page.locator('#answer').inner_text()!r}, {wanted!r} was expected")
+
+
+def test_a_seven_drawn_with_the_mouse_is_a_seven(page):
+    box = page.locator("#pad").bounding_box()
+    points = [(70, 60), (200, 60), (160, 145), (120, 230)]
+    page.mouse.move(box["x"] + points[0][0], box["y"] + points[0][1])
+    page.mouse.down()
+    for x, y in points[1:]:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
+    page.mouse.up()
+    verdict(page, "7")
+    page.wait_for_timeout(300)
+    assert page.locator("#bars li.best .name").inner_text() == "7"
+    assert page.locator("#layers .layer").count() == 6
+    assert page.locator("#regions").evaluate("image => image.naturalWidth") == 28
+    if folder := os.environ.get("GPUCNN_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/serve.png", full_page=True)
+    page.get_by_role("button", name="Clear").click()
+    verdict(page, "Nothing is drawn yet.")
+    assert page.locator("#layers .layer").count() == 0
+
+
+def test_a_seven_drawn_with_the_keyboard_is_a_seven(page):
+    pad = page.locator("#pad")
+    pad.focus()
+    for key, times in (("ArrowLeft", 7), ("ArrowUp", 8), (" ", 1), ("ArrowRight", 13)):
+        for _ in range(times):
+            pad.press(key)
+    for _ in range(8):
+        for key in ("ArrowDown", "ArrowLeft", "ArrowDown"):
+            pad.press(key)
+    verdict(page, "7")
+    pad.press("Delete")
+    verdict(page, "Nothing is drawn yet.")
+
+
+def test_a_picture_is_opened(page, tmp_path):
+    path = tmp_path / "seven.png"
+    path.write_bytes(seven())
+    page.set_input_files("#file", str(path))
+    verdict(page, "7")
+    assert "dark on light" in page.locator("#notes").inner_text()
+    path.write_bytes(b"junk")
+    page.set_input_files("#file", str(path))
+    verdict(page, "the picture: cannot be read as a picture")
+
+
+def test_every_control_has_a_name(page):
+    for role in ("button", "application"):
+        for control in page.get_by_role(role).all():
+            assert control.evaluate("e => e.ariaLabel || e.innerText || e.labels[0].innerText")
+    assert np.all([image.get_attribute("alt") for image in page.locator("figure img").all()])
