@@ -84,11 +84,16 @@ class BatchNorm(Layer):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return self.with_relu(params, x, None, context)
 
-    def with_relu(self, params: Any, x: Any, slope_at_zero: float | None, context: Context) -> tuple[Any, Any]:
-        """`forward`, and a ReLU behind it unless slope_at_zero is None; `backward` is that of both."""
+    def with_relu(
+        self, params: Any, x: Any, slope_at_zero: float | None, context: Context, *, overwrite: bool = False
+    ) -> tuple[Any, Any]:
+        """`forward`, and a ReLU behind it unless slope_at_zero is None; `backward` is that of both.
+
+        overwrite: whether x may be overwritten, because nobody else has it.
+        """
         xp, x, *_ = real_arrays(x, *params.values())
         if context.training:
-            d, moments = context.kernels.centred(x)
+            d, moments = context.kernels.centred(x, overwrite=overwrite)
             found = _whole(moments, math.prod(x.shape), context.state["mean"], context)
             rest, variance = found.rest, found.squares / found.count
         else:

@@ -61,7 +61,9 @@ class Norms:
     def __init__(self, layers: Layers) -> None:
         self.gpu, self.layers = layers.gpu, layers
 
-    def centred(self, x: Array, centre: Array | None = None) -> tuple[_Centred, tuple[Array, Array, Array] | None]:
+    def centred(
+        self, x: Array, centre: Array | None = None, *, overwrite: bool = False
+    ) -> tuple[_Centred, tuple[Array, Array, Array] | None]:
         x = self.gpu.dense(x)
         if centre is not None:
             return _Centred(x, self.gpu.dense(centre, x.dtype)), None
