@@ -141,7 +141,7 @@ class FoldedNorm(Around):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         if context.training:
             return self.layer.forward(params, x, context)
-        product = fold(params["0"], self.norm, params.get("1", {}), context.state["1"])
+        product = fold(self.layer.layers[0], params["0"], self.norm, params.get("1", {}), context.state["1"])
         return self.inference.outputs({"0": product}, x, context), None
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
@@ -219,6 +219,6 @@ def _normalised(layers: tuple[Layer, ...], in_shape: tuple[int, ...], kernels: K
     trained = NormReLU(norm, relu[0] if relu else None, overwrite=True)  # type: ignore[arg-type]
     pool = behind[len(relu) : len(relu) + 1]
     pool = pool if pool and type(pool[0]) is MaxPool2D else ()
-    in_inference = with_bias(layers[0]), *relu, *pool  # type: ignore[arg-type]
+    in_inference = with_bias(layers[0]), *relu, *pool
     both = Network(in_shape, (layers[0], trained, *pool)), rewritten(Network(in_shape, in_inference), kernels)
     return FoldedNorm(*both, norm), 2 + len(relu) + len(pool)

@@ -1,8 +1,7 @@
 """Normalisation: numbers minus their mean, divided by their standard deviation. Each gradient below its function.
 
 A mean of float32 numbers is rounded to float32, which matters where it is large beside the deviations. So a mean is
-kept as a centre near it and what it is more than that, the rest: numbers minus the centre are exact where they are near
-it.
+kept as a centre near it and what it is more, the rest: numbers minus the centre are exact where they are near it.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def batch_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """The factors (a, b, c) of dx = a dy + b d + c, where mean and variance are those of the batch itself.
 
-    With r = inverse = 1 / sqrt(variance + epsilon), u = (x - mean) r, so that y = gamma u + beta, and with n numbers:
+    With r = inverse = 1 / sqrt(variance + epsilon) and u = (x - mean) r, so that y = gamma u + beta, of n numbers:
     dx = gamma r (dy - (sum of dy) / n - u (sum of dy u) / n); x - mean = d - rest gives the factors.
     sums: of dy and of dy (x - mean), over the whole batch. Ioffe and Szegedy, 2015, "3", its six derivatives.
     """

@@ -57,17 +57,18 @@ def scaled(d: Array, scale: Array, shift: Array, slope_at_zero: float | None = N
 
 
 def scaled_sums(seen: _Scaled, dy: Array) -> tuple[Array, Array, tuple[_Scaled, Array]]:
-    d, scale, shift, *relu = seen
+    d, scale, shift, rectified, slope = seen
     sums = np.zeros((2, len(scale)))
-    _scaled_sums(rows_of(d), scale, shift, rows_of(dy), *relu, sums)
+    _scaled_sums(rows_of(d), scale, shift, rows_of(dy), rectified, slope, sums)
     of_dy, of_products = sums.astype(dy.dtype)
     return of_dy, of_products, (seen, dy)
 
 
 def scaled_backward(residual: tuple[_Scaled, Array], factors: tuple[Array, Array, Array]) -> Array:
-    (d, scale, shift, *relu), dy = residual
+    (d, scale, shift, rectified, slope), dy = residual
     dx = like(d, dy.dtype)
-    _scaled_backward(rows_of(d), scale, shift, rows_of(dy), *relu, *factors, rows_of(dx))
+    a, b, c = factors
+    _scaled_backward(rows_of(d), scale, shift, rows_of(dy), rectified, slope, a, b, c, rows_of(dx))
     return dx
 
 

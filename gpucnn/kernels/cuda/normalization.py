@@ -1,4 +1,4 @@
-"""Normalisation over the batch on a GPU: sums by whole blocks in a fixed order, and one pass for what is by element.
+"""Normalisation over the batch on a GPU: sums by whole blocks in a fixed order, one pass for all that is by element.
 
 `gpu` is cuda.Gpu. Images are (N, H, W, C), dense, and are seen as (rows, K) with their K channels, as vectors are.
 """
