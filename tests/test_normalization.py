@@ -341,6 +341,15 @@ def test_workers_and_tables_change_no_number(threads: int, kernels: str, monkeyp
     np.testing.assert_allclose(found.logits(images), expected.logits(images), rtol=1e-7, atol=1e-8)
 
 
+def test_a_summary_tells_learnt_numbers_and_running_ones_apart() -> None:
+    network = Network((4, 4, 2), (Conv2D(3, 3, bias=None), BatchNorm(scale=False), Flatten(), Dense(2)))
+    assert (network.parameters, network.running_numbers) == (54 + 3 + 26, 6)
+    lines = network.summary().splitlines()
+    assert lines[-3].split()[:2] == ["total", "83"]
+    assert lines[-2] == "and 6 running numbers, which are not learnt"
+    assert "running" not in Network((4,), (Dense(2),)).summary()
+
+
 def test_a_saved_model_has_its_running_statistics(tmp_path: Any) -> None:
     model, (images, labels) = trained(), examples()
     model.save(tmp_path / "model.safetensors")
