@@ -169,6 +169,22 @@ CASES = {
     "batch norm after conv, pooled": ((Conv2D(3, 3, bias=None), layers.BatchNorm(), ReLU(), MaxPool2D()), (6, 7, 2)),
     "batch norm after dense": ((Dense(4, bias=False), layers.BatchNorm(), ReLU(0.0), Dense(3)), (5,)),
     "batch norm, slope 1": ((layers.BatchNorm(), ReLU(1.0)), (3, 4, 2)),
+    "batch norm in a residual": (
+        (
+            layers.Residual((Conv2D(3, 3, padding="same", bias=None), layers.BatchNorm()), (Conv2D(3, 1),)),
+            ReLU(),
+            layers.Residual((layers.BatchNorm(), ReLU(), Conv2D(3, 1))),
+        ),
+        (5, 4, 2),
+    ),
+    "batch norm, shared": (
+        tuple(layers.Shared("twice", (Conv2D(2, 2, bias=None), layers.BatchNorm(), ReLU())) for _ in range(2)),
+        (5, 6, 2),
+    ),
+    "batch norm after depthwise": (
+        (layers.DepthwiseConv2D(3, bias=None), layers.BatchNorm(), ReLU(), Conv2D(3, 1, bias=None), layers.BatchNorm()),
+        (6, 7, 3),
+    ),
     "layer norm": ((layers.LayerNorm(),), (3, 4, 2)),
     "layer norm of vectors": ((layers.LayerNorm(),), (5,)),
     "layer norm over channels": ((layers.LayerNorm("channels"),), (3, 2, 4)),

@@ -17,7 +17,23 @@ from gpucnn.engine.rewrite import FoldedNorm, NormReLU, rewritten
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
-from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, GroupNorm, InstanceNorm, LayerNorm, MaxPool2D, ReLU, Tanh
+from gpucnn.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    MaxPool2D,
+    Parallel,
+    ReLU,
+    Residual,
+    SeparableConv2D,
+    Shared,
+    Tanh,
+)
 from gpucnn.network.folding import folded
 from gpucnn.network.layout import Layout
 from gpucnn.workers import exchange
@@ -188,9 +204,7 @@ def test_a_large_mean_beside_small_deviations(kernels: Any) -> None:
     x = (1000 + 0.01 * drawn(16, 12, 10, 3)).astype("float32")
     x[..., 1] -= 2000
     dy = drawn(16, 12, 10, 3, seed=1).astype("float32")
-    found, expected = (
-        alone(BatchNorm(0.0), (12, 10, 3), k, d) for k, d in ((kernels, "float32"), (REFERENCE, "float64"))
-    )
+    found, expected = alone(BatchNorm(0.0), (12, 10, 3), kernels, "float32"), alone(BatchNorm(0.0), (12, 10, 3))
     of_32, of_64 = found.train(x, dy), expected.train(x.astype("float64"), dy.astype("float64"))
     np.testing.assert_allclose(of_32[0], of_64[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(of_32[1], of_64[1], rtol=1e-3, atol=1e-3 * np.abs(of_64[1]).max())
@@ -202,7 +216,7 @@ def test_a_large_mean_beside_small_deviations(kernels: Any) -> None:
 def test_a_first_row_that_is_far_from_the_others(kernels: Any) -> None:
     x = (1e4 + drawn(8, 12, 10, 2)).astype("float32")
     x[:, 0] = -1e4
-    found, expected = (alone(BatchNorm(), (12, 10, 2), k, d) for k, d in ((kernels, "float32"), (REFERENCE, "float64")))
+    found, expected = alone(BatchNorm(), (12, 10, 2), kernels, "float32"), alone(BatchNorm(), (12, 10, 2))
     np.testing.assert_allclose(found.train(x)[0], expected.train(x.astype("float64"))[0], rtol=1e-4, atol=1e-4)
 
 
@@ -217,9 +231,7 @@ def test_a_channel_that_is_the_same_everywhere_becomes_the_bias(kernels: Any, va
 
 @every_table
 @pytest.mark.parametrize("shape", [(1, 1, 2), (3,)], ids=str)
-def test_a_single_number_becomes_the_bias_and_the_running_variance_takes_0(
-    kernels: Any, shape: tuple[int, ...]
-) -> None:
+def test_a_single_number_becomes_the_bias_and_adds_no_variance(kernels: Any, shape: tuple[int, ...]) -> None:
     passes = alone(BatchNorm(0.9), shape, kernels)
     x = drawn(1, *shape)
     y, dx, dparams = passes.train(x)
@@ -255,7 +267,7 @@ def test_what_cannot_be_is_refused() -> None:
             kind(epsilon=0)
     with pytest.raises(SettingError, match=r'LayerNorm: over=\'rows\': "all" or "channels" was expected'):
         LayerNorm("rows")
-    with pytest.raises(ShapeError, match="layer 0 .GroupNorm.: 4 groups do not divide the input's 6 channels"):
+    with pytest.raises(ShapeError, match=r"layer 0 .GroupNorm.: 4 groups do not divide the input's 6 channels"):
         Network((3, 3, 6), (GroupNorm(4),))
     with pytest.raises(ShapeError, match="GroupNorm: groups"):
         GroupNorm(0)
@@ -276,11 +288,12 @@ def test_parts_of_a_batch_have_the_statistics_of_the_whole() -> None:
         parts = [alone(BatchNorm(), (6, 5, 2), kernels, "float32") for _ in range(3)]
         cuts = slice(0, 1), slice(1, 5), slice(5, 9)
 
-        def of(k: int, cuts: Any = cuts, parts: Any = parts) -> np.ndarray:
-            parts[k].state = whole_state
+        first = parts[0].state
+
+        def of(k: int, cuts: Any = cuts, parts: Any = parts, first: Any = first) -> np.ndarray:
+            parts[k].state = first
             return parts[k].train(x[cuts[k]])[0]
 
-        whole_state = told(whole.network, kernels, range(1), np.array, "float32").state
         found = exchange.one_by_one(of, [(0,), (1,), (2,)])
         np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-4, atol=1e-4)
         for part in parts:
@@ -328,6 +341,15 @@ def test_workers_and_tables_change_no_number(threads: int, kernels: str, monkeyp
     np.testing.assert_allclose(found.logits(images), expected.logits(images), rtol=1e-7, atol=1e-8)
 
 
+def test_a_summary_tells_learnt_numbers_and_running_ones_apart() -> None:
+    network = Network((4, 4, 2), (Conv2D(3, 3, bias=None), BatchNorm(scale=False), Flatten(), Dense(2)))
+    assert (network.parameters, network.running_numbers) == (54 + 3 + 26, 6)
+    lines = network.summary().splitlines()
+    assert lines[-3].split()[:2] == ["total", "83"]
+    assert lines[-2] == "and 6 running numbers, which are not learnt"
+    assert "running" not in Network((4,), (Dense(2),)).summary()
+
+
 def test_a_saved_model_has_its_running_statistics(tmp_path: Any) -> None:
     model, (images, labels) = trained(), examples()
     model.save(tmp_path / "model.safetensors")
@@ -360,6 +382,13 @@ FOLDED = {
     "untied": (Conv2D(3, 3, bias="untied"), BatchNorm(), ReLU(), MaxPool2D(ties="all")),
     "dense": (Flatten(), Dense(5, bias=False), BatchNorm(), ReLU(), Dense(4), BatchNorm(scale=False, bias=False)),
     "inside": (Network((7, 7, 2), (Conv2D(3, 3), BatchNorm(), ReLU())), Conv2D(2, 3), BatchNorm()),
+    "depthwise": (DepthwiseConv2D(3, bias=None), BatchNorm(), ReLU(), SeparableConv2D(4, 3), BatchNorm(), ReLU()),
+    "residual": (
+        Residual((Conv2D(4, 3, padding="same"), BatchNorm(), ReLU(), Conv2D(4, 1), BatchNorm()), (Conv2D(4, 1),)),
+        ReLU(),
+        Parallel(((Conv2D(2, 3), BatchNorm()), (Conv2D(1, 3, bias=None), BatchNorm(), ReLU()))),
+    ),
+    "shared": (Shared("twice", (Conv2D(2, 3), BatchNorm())), Tanh(), Shared("twice", (Conv2D(2, 3), BatchNorm()))),
     "one that stays": (Conv2D(3, 3), BatchNorm(), ReLU(), BatchNorm(), Conv2D(2, 2), BatchNorm()),
 }
 
@@ -373,7 +402,7 @@ def test_the_folded_network_gives_the_same_to_rounding(case: str) -> None:
     other, params, state = folded(network, passes.params, passes.state)
     y, _ = other.forward(params, x, Context(training=False, state=state))
     close(y, expected)
-    assert [*state] == (["2"] if case == "one that stays" else [])
+    assert [*state] == {"one that stays": ["2"], "shared": ["0", "2"]}.get(case, [])
     assert {slot.name: slot.shape for slot in Layout(params).slots} == other.parameter_shapes()
 
 

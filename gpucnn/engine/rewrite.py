@@ -104,16 +104,21 @@ class BiasReLU(Layer):
 
 @dataclass(frozen=True)
 class NormReLU(Around):
-    """A BatchNorm and the ReLU behind it, which adds no pass over memory."""
+    """A BatchNorm and the ReLU behind it, if any, which adds no pass over memory.
+
+    overwrite: whether the input is only this layer's, because the one in front of it keeps no use of what it made.
+    """
 
     layer: BatchNorm
-    activation: ReLU
+    activation: ReLU | None
+    overwrite: bool = False
 
     has_place = True
     mixes = True
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        return self.layer.with_relu(params, x, self.activation.slope_at_zero, context)
+        slope = None if self.activation is None else self.activation.slope_at_zero
+        return self.layer.with_relu(params, x, slope, context, overwrite=self.overwrite)
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
@@ -136,7 +141,7 @@ class FoldedNorm(Around):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         if context.training:
             return self.layer.forward(params, x, context)
-        product = fold(params["0"], self.norm, params.get("1", {}), context.state["1"])
+        product = fold(self.layer.layers[0], params["0"], self.norm, params.get("1", {}), context.state["1"])
         return self.inference.outputs({"0": product}, x, context), None
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
@@ -208,13 +213,12 @@ def _normalised(layers: tuple[Layer, ...], in_shape: tuple[int, ...], kernels: K
     norm, behind = layers[first], layers[first + 1 :]
     if type(norm) is not BatchNorm:
         return None, 1
-    has_relu = type(behind[0]) is ReLU if behind else False
-    trained: Layer = NormReLU(norm, behind[0]) if has_relu else norm  # type: ignore[arg-type]
-    length = 1 + has_relu
+    relu = behind[:1] if behind and type(behind[0]) is ReLU else ()
     if not first:
-        return (trained, length) if has_relu else (None, 1)
-    pool = behind[has_relu : has_relu + 1]
+        return (NormReLU(norm, *relu), 2) if relu else (None, 1)  # type: ignore[arg-type]
+    trained = NormReLU(norm, relu[0] if relu else None, overwrite=True)  # type: ignore[arg-type]
+    pool = behind[len(relu) : len(relu) + 1]
     pool = pool if pool and type(pool[0]) is MaxPool2D else ()
-    in_inference = with_bias(layers[0]), *behind[:has_relu], *pool  # type: ignore[arg-type]
+    in_inference = with_bias(layers[0]), *relu, *pool
     both = Network(in_shape, (layers[0], trained, *pool)), rewritten(Network(in_shape, in_inference), kernels)
-    return FoldedNorm(*both, norm), 1 + length + len(pool)
+    return FoldedNorm(*both, norm), 2 + len(relu) + len(pool)

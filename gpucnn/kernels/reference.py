@@ -136,7 +136,7 @@ def tanh(x: Array) -> tuple[Array, Any]:
     return y, y
 
 
-def centred(x: Array, centre: Array | None = None) -> tuple[Array, Any]:
+def centred(x: Array, centre: Array | None = None, *, overwrite: bool = False) -> tuple[Array, Any]:
     if centre is not None:
         return x - centre, None
     d, *moments = ops.centred(x)

@@ -69,9 +69,10 @@ class Kernels:
     channel_sums          image or (N, C) -> (C,), summed over all else
     pixel_sums            image -> (N, C), summed over H and W
     axes                  array -> where N, H, W and C, or N and C, stand among its axes
-    centred               (array, centre (C,) or None) -> array minus the centre, as something that only `scaled` reads;
-                          and None or, where there was no centre, one near the mean, what the mean is more, and the sum
-                          of squares of what the numbers differ from the mean by, (C,) each
+    centred               (array, centre (C,) or None, overwrite=whether it may be overwritten) -> array minus a centre,
+                          as something that only `scaled` reads; and None or, where there was no centre, one near the
+                          mean, what the mean is more, and the sum of squares of what the numbers differ from the mean
+                          by, (C,) each
     scaled                (what `centred` made, scale (C,), shift (C,), slope_at_zero of a ReLU behind it, or None) ->
                           array, residual
     scaled_sums           (residual, dy) -> with d for what `centred` made, and dy in front of the ReLU, the sums of dy

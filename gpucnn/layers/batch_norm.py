@@ -84,19 +84,23 @@ class BatchNorm(Layer):
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return self.with_relu(params, x, None, context)
 
-    def with_relu(self, params: Any, x: Any, slope_at_zero: float | None, context: Context) -> tuple[Any, Any]:
-        """`forward`, and a ReLU behind it unless slope_at_zero is None; `backward` is that of both."""
+    def with_relu(
+        self, params: Any, x: Any, slope_at_zero: float | None, context: Context, *, overwrite: bool = False
+    ) -> tuple[Any, Any]:
+        """`forward`, and a ReLU behind it unless slope_at_zero is None; `backward` is that of both.
+
+        overwrite: whether x may be overwritten, because nobody else has it.
+        """
         xp, x, *_ = real_arrays(x, *params.values())
         if context.training:
-            d, moments = context.kernels.centred(x)
-            found = _whole(moments, math.prod(x.shape), context.state["mean"], context)
+            d, moments = context.kernels.centred(x, overwrite=overwrite)
+            found = _whole(moments, math.prod(x.shape), context)
             rest, variance = found.rest, found.squares / found.count
         else:
             d, found = context.kernels.centred(x, context.state["mean"])[0], None
             rest, variance = xp.zeros_like(context.state["mean"]), context.state["variance"]
-        inverse = 1 / xp.sqrt(variance + self.epsilon)
-        scale = inverse * params["scale"] if self.scale else inverse
-        shift = params["bias"] - rest * scale if self.bias else -rest * scale
+        gamma, beta = params.get("scale", 1.0), params.get("bias", 0.0)
+        scale, shift, inverse = ops.batch_norm(rest, variance, gamma, beta, self.epsilon)
         y, seen = context.kernels.scaled(d, scale, shift, slope_at_zero)
         return y, _Residual(seen, found, rest, inverse)
 
@@ -109,7 +113,7 @@ class BatchNorm(Layer):
         dparams |= {"bias": of_dy} if self.bias else {}
         if not need_dx:
             return None, dparams
-        gamma = params["scale"] if self.scale else xp.ones_like(inverse)
+        gamma = params.get("scale", 1.0)
         if found is None:
             factors = gamma * inverse, xp.zeros_like(inverse), xp.zeros_like(inverse)
         else:
@@ -120,17 +124,18 @@ class BatchNorm(Layer):
         return context.kernels.scaled_backward(seen, factors), dparams
 
 
-def _whole(moments: tuple[Array, Array, Array], numbers: int, near: Array, context: Context) -> _Statistics:
+def _whole(moments: tuple[Array, Array, Array], numbers: int, context: Context) -> _Statistics:
     """The statistics of the whole batch, of those of a part with so many numbers in all channels together.
 
-    One exchange tells all: the count and the sums of x - near and of its square, `near` being the running mean, which
+    One exchange tells all: the count and the sums of x - near and of its square, near being the running mean, which
     all workers have. In float64, so that it may be far from the mean, as it is at first.
     """
     xp, (centre, rest, squares) = array_namespace(*moments), moments
     dtype, count = centre.dtype, float(numbers // max(1, centre.shape[0]))
     if context.total is alone:
         return _Statistics(xp.full_like(centre, max(1.0, count)), centre + rest, rest, squares)
-    centre, rest, squares, near = (xp.astype(each, xp.float64) for each in (centre, rest, squares, near))
+    numbers_of = centre, rest, squares, context.state["mean"]
+    centre, rest, squares, near = (xp.astype(each, xp.float64) for each in numbers_of)
     away = centre + rest - near
     sums = context.total(xp.stack([xp.full_like(rest, count), count * away, squares + count * away * away]))
     count, away = _at_least_1(sums[0, ...]), sums[1, ...]

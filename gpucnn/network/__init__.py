@@ -117,6 +117,11 @@ class Network(Sequential):
         """How many numbers there are to learn."""
         return sum(map(math.prod, self.parameter_shapes().values()))
 
+    @property
+    def running_numbers(self) -> int:
+        """How many numbers the layers' running state has, such as BatchNorm's means and variances."""
+        return Layout(self.init_state(self.input_shape)).size
+
     def multiply_adds(self, in_shape: tuple[int, ...] | None = None) -> int:
         """Multiplications, each with its addition, of one forward pass of one example."""
         return super().multiply_adds(self.input_shape)
@@ -152,10 +157,10 @@ class Network(Sequential):
         lines = [
             "  ".join(_aligned(cell, width, k) for k, (cell, width) in enumerate(zip(row, widths))) for row in rows
         ]
-        megabytes = self.memory(batch) / 1e6
-        return "\n".join(
-            [*(line.rstrip() for line in lines), f"about {megabytes:,.1f} MB to train on {batch} examples"]
-        )
+        if self.running_numbers:
+            lines.append(f"and {self.running_numbers:,} running numbers, which are not learnt")
+        lines.append(f"about {self.memory(batch) / 1e6:,.1f} MB to train on {batch} examples")
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def _parameter_shapes(layers: Iterable[Any], in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

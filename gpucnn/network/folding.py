@@ -1,7 +1,7 @@
 """Batch normalisation folded into the convolution or dense layer in front of it, for inference.
 
 The running mean and variance are numbers like the parameters then, and a factor and a term for each channel are no more
-than other weights and another bias.
+than another kernel and another bias.
 """
 
 from __future__ import annotations
@@ -10,61 +10,90 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..layers import BatchNorm, Conv2D, Dense
+from ..layers import BatchNorm, Conv2D, Dense, DepthwiseConv2D, SeparableConv2D, Shared
+from ..layers.chain import inside
 from ..namespace import array_namespace
 from . import Network
 
 Array = Any
 
+# the parameter that makes the channels, which are its last axis; classes derived from these may compute otherwise
+KERNELS: dict[type, str] = {
+    Conv2D: "kernel",
+    Dense: "weights",
+    DepthwiseConv2D: "kernel",
+    SeparableConv2D: "pointwise",
+}
+
 
 def folds(layer: Any, behind: Any) -> bool:
-    """Whether `behind` is a BatchNorm that folds into the layer; classes derived from these may compute otherwise."""
-    return type(layer) in (Conv2D, Dense) and type(behind) is BatchNorm
+    """Whether `behind` is a BatchNorm that folds into the layer."""
+    return type(layer) in KERNELS and type(behind) is BatchNorm
 
 
-def with_bias(layer: Conv2D | Dense) -> Conv2D | Dense:
+def with_bias(layer: Any) -> Any:
     """The layer, with a bias to take the norm's."""
-    if isinstance(layer, Conv2D):
-        return replace(layer, bias=layer.bias or "tied")
-    return replace(layer, bias=True)
+    return replace(layer, bias=True if isinstance(layer, Dense) else layer.bias or "tied")
 
 
-def fold(of_layer: Mapping[str, Array], norm: BatchNorm, of_norm: Mapping[str, Array], state: Any) -> dict[str, Array]:
-    """The parameters of `with_bias` of the layer: with s = scale / sqrt(variance + epsilon), kernel s and
+def fold(
+    layer: Any, of_layer: Mapping[str, Array], norm: BatchNorm, of_norm: Mapping[str, Array], state: Any
+) -> dict[str, Array]:
+    """The parameters of `with_bias(layer)`: with s = scale / sqrt(variance + epsilon), kernel s and
     (bias - mean) s + the norm's bias, channel by channel, where what is not there counts as 1 or 0.
 
     state: of the norm.
     """
-    (name, kernel), *_ = of_layer.items()  # "kernel" or "weights", whose last axis are the channels
-    xp = array_namespace(kernel)
-    scale = 1 / xp.sqrt(state["variance"] + norm.epsilon)
+    name = KERNELS[type(layer)]
+    scale = 1 / array_namespace(of_layer[name]).sqrt(state["variance"] + norm.epsilon)
     if norm.scale:
         scale = scale * of_norm["scale"]
     bias = (of_layer["bias"] - state["mean"] if "bias" in of_layer else -state["mean"]) * scale
-    return {name: kernel * scale, "bias": bias + of_norm["bias"] if norm.bias else bias}
+    changed = {name: of_layer[name] * scale, "bias": bias + of_norm["bias"] if norm.bias else bias}
+    return dict(of_layer) | changed
 
 
 def folded(network: Network, params: Any, state: Any) -> tuple[Network, dict[str, Any], dict[str, Any]]:
     """The network without the norms that fold, with its parameters and what is left of its state, by path.
 
-    It gives in inference what the network gives, to rounding. A norm that stands behind another layer stays. Networks
-    inside are folded, too; other layers that hold layers stay as they are.
+    It gives in inference what the network gives, to rounding. A norm behind another layer stays, and those inside of
+    `Shared`, whose places have one kernel and running numbers of their own.
     """
-    layers: list[Any] = []
+    layers, *left = _folded(network.layers, params, state)
+    return replace(network, layers=layers), *left  # type: ignore[return-value]
+
+
+def _folded(layers: tuple[Any, ...], params: Any, state: Any) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+    made: list[Any] = []
     left: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     k = 0
-    while k < len(network.layers):
-        layer, (of_layer, of_state) = network.layers[k], ((each or {}).get(str(k), {}) for each in (params, state))
-        number, length = str(len(layers)), 1
-        if k + 1 < len(network.layers) and folds(layer, network.layers[k + 1]):
-            norm, behind = network.layers[k + 1], str(k + 1)
-            of_layer, length = fold(of_layer, norm, params.get(behind, {}), state[behind]), 2  # type: ignore[arg-type]
-            layer = with_bias(layer)  # type: ignore[arg-type]
-        elif type(layer) is Network:
-            layer, of_layer, of_state = folded(layer, of_layer, of_state)
-        layers.append(layer)
-        for kept, of_kind in zip(left, (of_layer, of_state)):
+    while k < len(layers):
+        layer, length = layers[k], 1
+        own = _of(params, str(k)), _of(state, str(k))
+        if k + 1 < len(layers) and folds(layer, layers[k + 1]):
+            behind, length = str(k + 1), 2
+            own = fold(layer, own[0], layers[k + 1], _of(params, behind), state[behind]), {}
+            layer = with_bias(layer)
+        elif (chains := inside(layer)) and not isinstance(layer, Shared):
+            layer, *own = _folded_inside(layer, chains, *own)  # type: ignore[assignment]
+        for kept, of_kind in zip(left, own):
             if of_kind:
-                kept[number] = of_kind
+                kept[str(len(made))] = of_kind
+        made.append(layer)
         k += length
-    return replace(network, layers=tuple(layers)), *left
+    return tuple(made), *left
+
+
+def _folded_inside(layer: Any, chains: dict[str, tuple[Any, ...]], params: Any, state: Any) -> tuple[Any, Any, Any]:
+    """A layer that holds layers; those of the chain without a name have their parameters among its own."""
+    held, left = {}, ({}, {})  # type: ignore[var-annotated]
+    for name, chain in chains.items():
+        held[name], *own = _folded(chain, *(_of(each, name) if name else each for each in (params, state)))
+        for kept, of_chain in zip(left, own):
+            kept.update({name: of_chain} if name and of_chain else of_chain)
+    return layer.renested(held), *left
+
+
+def _of(values: Any, name: str) -> Any:
+    """What stands there, if anything."""
+    return values.get(name, {}) if values else {}

@@ -62,6 +62,7 @@ from .loss import (
     weighted_cross_entropy,
 )
 from .normalization import (
+    batch_norm,
     batch_norm_backward,
     centred,
     scaled,
@@ -81,6 +82,7 @@ __all__ = [
     "average_pool",
     "average_pool_backward",
     "back_fill",
+    "batch_norm",
     "batch_norm_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",

@@ -1,8 +1,7 @@
 """Normalisation: numbers minus their mean, divided by their standard deviation. Each gradient below its function.
 
 A mean of float32 numbers is rounded to float32, which matters where it is large beside the deviations. So a mean is
-kept as a centre near it and what it is more than that, the rest: numbers minus the centre are exact where they are near
-it.
+kept as a centre near it and what it is more, the rest: numbers minus the centre are exact where they are near it.
 """
 
 from __future__ import annotations
@@ -40,13 +39,6 @@ def scaled(d: Array, scale: Array, shift: Array) -> Array:
     return d * scale + shift
 
 
-def scaled_sums(d: Array, dy: Array) -> tuple[Array, Array]:
-    """The gradient of `scaled` by shift and by scale: the sums of dy, and of dy d. d, dy (..., C) -> (C,) twice."""
-    xp, d, dy = real_arrays(d, dy)
-    axes = tuple(range(d.ndim - 1))
-    return xp.sum(dy, axis=axes), xp.sum(dy * d, axis=axes)
-
-
 def scaled_backward(d: Array, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
     """dx = a dy + b d + c, with the factors (a, b, c), each (C,), of `batch_norm_backward`."""
     _, d, dy = real_arrays(d, dy)
@@ -54,12 +46,32 @@ def scaled_backward(d: Array, dy: Array, factors: tuple[Array, Array, Array]) ->
     return a * dy + (b * d + c)
 
 
+def scaled_sums(d: Array, dy: Array) -> tuple[Array, Array]:
+    """The gradient of `scaled` by shift and by scale: the sums of dy, and of dy d. d, dy (..., C) -> (C,) twice."""
+    xp, d, dy = real_arrays(d, dy)
+    axes = tuple(range(d.ndim - 1))
+    return xp.sum(dy, axis=axes), xp.sum(dy * d, axis=axes)
+
+
+def batch_norm(
+    rest: Array, variance: Array, gamma: Array | float, beta: Array | float, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """scale and shift for `scaled`, and r = 1 / sqrt(variance + epsilon): y = gamma (x - mean) r + beta.
+
+    All (C,). rest: what the mean is more than the centre that d = x - centre has. Ioffe and Szegedy, 2015, algorithm 1.
+    """
+    xp, variance = real_arrays(variance)
+    inverse = 1 / xp.sqrt(variance + epsilon)
+    scale = gamma * inverse
+    return scale, beta - rest * scale, inverse
+
+
 def batch_norm_backward(
-    sums: tuple[Array, Array], rest: Array, inverse: Array, gamma: Array, count: Array
+    sums: tuple[Array, Array], rest: Array, inverse: Array, gamma: Array | float, count: Array
 ) -> tuple[Array, Array, Array]:
     """The factors (a, b, c) of dx = a dy + b d + c, where mean and variance are those of the batch itself.
 
-    With r = inverse = 1 / sqrt(variance + epsilon), u = (x - mean) r, so that y = gamma u + beta, and with n numbers:
+    With r = inverse = 1 / sqrt(variance + epsilon) and u = (x - mean) r, so that y = gamma u + beta, of n numbers:
     dx = gamma r (dy - (sum of dy) / n - u (sum of dy u) / n); x - mean = d - rest gives the factors.
     sums: of dy and of dy (x - mean), over the whole batch. Ioffe and Szegedy, 2015, "3", its six derivatives.
     """

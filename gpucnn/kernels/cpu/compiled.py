@@ -6,7 +6,6 @@ What is not here, such as the products, is the NumPy table's.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from .. import Kernels, Pair
 from ..memory import empty
 from . import pointwise, pooling
 from .compiled_depthwise import COMPILED_WAY
+from .compiled_norms import with_norms
 from .layout import real
 from .rows import LARGE_ONCE, Image, LazyImage, steps
 
@@ -221,7 +221,7 @@ def _softmax_cross_entropy(z: Array, labels: Array, losses: Array, dz: Array) ->
 
 def compiled_from(table: Kernels) -> Kernels:
     """The NumPy table, or one made of it, with the passes of this file."""
-    return replace(
+    return with_norms(
         table,
         name="numba",
         correlation=Pair(partial(table.correlation.forward, alone=COMPILED_WAY), table.correlation.backward),

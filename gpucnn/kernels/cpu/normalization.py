@@ -29,7 +29,7 @@ class Scaled(NamedTuple):
     slope_at_zero: float
 
 
-def _rows(x: Array) -> Array:
+def rows_of(x: Array) -> Array:
     """(H, C, W, N) -> (H, C, W N), or (N, C) -> (1, C, N): a view where x is stored so."""
     return x.T[None] if x.ndim == 2 else x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
@@ -50,7 +50,7 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.zeros(shape, dtype)
 
 
-def _like(x: Array, dtype: Any = None) -> Array:
+def like(x: Array, dtype: Any = None) -> Array:
     """An empty array of the shape of x, in the table's memory order."""
     dtype = dtype or x.dtype
     return empty(x.shape[::-1], dtype).T if x.ndim == 2 else empty(x.shape, dtype)
@@ -72,16 +72,14 @@ def _sums_of_products(a: Array, b: Array) -> Array:
     return np.add.reduce(np.vecdot(a, b), axis=0, dtype=np.float64)
 
 
-def centred(x: Array, centre: Array | None = None) -> tuple[Array, tuple[Array, Array, Array] | None]:
-    """`ops.centred` in one pass over memory; the centre is the mean of the first row.
-
-    (sum of d^2) - (sum of d)^2 / n loses digits where the mean of d is large beside its deviations: at most a factor of
-    the number of rows, since a first row so far away is itself a deviation.
-    """
+def centred(
+    x: Array, centre: Array | None = None, *, overwrite: bool = False
+) -> tuple[Array, tuple[Array, Array, Array] | None]:
+    """`ops.centred` in one pass over memory; the centre is the mean of the first row."""
     x = real(x, centre)
-    rows, d = _rows(x), _like(x)
+    rows, d = rows_of(x), x if overwrite else like(x)
     H, C, L = rows.shape
-    of_d, count = _rows(d), max(1, H * L)
+    of_d = rows_of(d)
     asked = centre is None
     if centre is None:
         centre = np.matmul(rows[0], ones(L, x.dtype)) / x.dtype.type(max(1, L)) if H else np.zeros(C, x.dtype)
@@ -91,16 +89,23 @@ def centred(x: Array, centre: Array | None = None) -> tuple[Array, tuple[Array, 
         if asked:
             total += _sums(of_d[some])
             squares += _sums_of_products(of_d[some], of_d[some])
-    if not asked:
-        return d, None
-    rest = total / count
-    squares -= total * rest
-    return d, (centre, rest.astype(x.dtype), np.maximum(squares, 0).astype(x.dtype))
+    return d, (moments_of(centre, rows, total, squares) if asked else None)
+
+
+def moments_of(centre: Array, rows: Array, total: Array, squares: Array) -> tuple[Array, Array, Array]:
+    """Centre, rest and squares as `ops.centred` gives them, of the sums of d and of d d, in float64.
+
+    (sum of d^2) - (sum of d)^2 / n loses digits where the mean of d is large beside its deviations: at most a factor of
+    the number of rows, since a first row so far away is itself a deviation.
+    """
+    rest = total / max(1, rows.size // max(1, rows.shape[1]))
+    around = np.maximum(squares - total * rest, 0)
+    return centre, rest.astype(rows.dtype), around.astype(rows.dtype)
 
 
 def scaled(d: Array, scale: Array, shift: Array, slope_at_zero: float | None = None) -> tuple[Array, Scaled]:
-    rows, y = _rows(d), _like(d)
-    of_y, repeated, shifts = _rows(y), _repeated(scale, rows), _repeated(shift, rows)
+    rows, y = rows_of(d), like(d)
+    of_y, repeated, shifts = rows_of(y), _repeated(scale, rows), _repeated(shift, rows)
     positive = None if slope_at_zero is None else empty(rows.shape, np.bool_)
     at_zero: dict[int, Array] = {}
     zeros = _zeros(_largest(rows), d.dtype)
@@ -120,8 +125,8 @@ def scaled(d: Array, scale: Array, shift: Array, slope_at_zero: float | None = N
 def scaled_sums(residual: Scaled, dy: Array) -> tuple[Array, Array, tuple[Array, Array]]:
     """Through the ReLU on the way, if there is one."""
     d, positive, at_zero, slope_at_zero = residual
-    rows, of_dy, through = _rows(d), _rows(dy), dy if positive is None else _like(d, dy.dtype)
-    of_through = _rows(through)
+    rows, of_dy, through = rows_of(d), rows_of(dy), dy if positive is None else like(d, dy.dtype)
+    of_through = rows_of(through)
     of_dys, of_products = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     for some in _parts(rows):
         if positive is not None:
@@ -135,8 +140,8 @@ def scaled_sums(residual: Scaled, dy: Array) -> tuple[Array, Array, tuple[Array,
 
 def scaled_backward(residual: tuple[Array, Array], factors: tuple[Array, Array, Array]) -> Array:
     d, dy = residual
-    rows, of_dy, dx = _rows(d), _rows(dy), _like(d, dy.dtype)
-    of_dx, (a, b, c) = _rows(dx), (_repeated(factor, rows) for factor in factors)
+    rows, of_dy, dx = rows_of(d), rows_of(dy), like(d, dy.dtype)
+    of_dx, (a, b, c) = rows_of(dx), (_repeated(factor, rows) for factor in factors)
     room = empty(_largest(rows), dy.dtype)
     for some in _parts(rows):
         out = np.multiply(rows[some], b, out=of_dx[some])

@@ -1,4 +1,4 @@
-"""Normalisation over the batch on a GPU: sums by whole blocks in a fixed order, and one pass for what is by element.
+"""Normalisation over the batch on a GPU: sums by whole blocks in a fixed order, one pass for all that is by element.
 
 `gpu` is cuda.Gpu. Images are (N, H, W, C), dense, and are seen as (rows, K) with their K channels, as vectors are.
 """
@@ -61,7 +61,9 @@ class Norms:
     def __init__(self, layers: Layers) -> None:
         self.gpu, self.layers = layers.gpu, layers
 
-    def centred(self, x: Array, centre: Array | None = None) -> tuple[_Centred, tuple[Array, Array, Array] | None]:
+    def centred(
+        self, x: Array, centre: Array | None = None, *, overwrite: bool = False
+    ) -> tuple[_Centred, tuple[Array, Array, Array] | None]:
         x = self.gpu.dense(x)
         if centre is not None:
             return _Centred(x, self.gpu.dense(centre, x.dtype)), None
