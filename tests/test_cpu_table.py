@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import fuse, kept
+from cases import fuse, kept, told
 
 from gpucnn import networks
 from gpucnn.errors import ShapeError
@@ -244,7 +244,7 @@ def test_named_networks_never_fall_back_to_the_reference(name, monkeypatch):
         monkeypatch.setattr(reference, function, fall_back)
     network = fuse(networks.build(name))
     rng = np.random.default_rng(0)
-    params, context = network.init(network.input_shape, rng), Context(NUMPY)
+    params, context = network.init(network.input_shape, rng), told(network, NUMPY, range(2), np.array)
     y, residuals = network.forward(params, NUMPY.enter(rng.random((2, *network.input_shape))), context)
     network.backward(params, residuals, y, context, need_dx=False)
 

@@ -17,7 +17,7 @@ from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.own import explained
 from gpucnn.report.gradient_check import TOLERANCE, check, check_loss, find, loss_of
 
-SLOW = ("two-conv-wide", "vgg-small")
+SLOW = ("two-conv-wide", "vgg-small", "resnet20", "allcnn")
 
 EVERY_LAYER = (
     Conv2D(3, (3, 2), (1, 2), padding="same", bias="untied", flip=True),

@@ -29,7 +29,17 @@ checkpoints.LEAST, pace.Pace.RATIO, sharded_step.WORTH_A_WORKER = 0.0, {ratio}, 
 if __name__ == "__main__":
     sys.exit(main())
 """
-TRAIN = ("two-conv", "--data", "tiny.npz", "--device", "cpu", "--threads", "3", "--batch-size", "32", "--epochs", "40")
+NESTED = """
+from gpucnn import Network
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Parallel, ReLU, Residual, Shared
+
+def network(input_shape, classes):
+    conv = Conv2D(8, 3, padding=1, bias=None)
+    body = Shared("conv", conv), BatchNorm(), ReLU(), Dropout(0.2), Shared("conv", conv), BatchNorm()
+    layers = conv, Residual(body), ReLU(), Parallel((MaxPool2D(), Conv2D(4, 2, 2))), Flatten(), Dense(classes)
+    return Network(input_shape, layers)
+"""
+OPTIONS = ("--data", "tiny.npz", "--device", "cpu", "--threads", "3", "--batch-size", "32", "--epochs", "40")
 MARK = "GPUCNN_TEST_OF_KILLS"
 LONGEST = 60.0  # seconds until a process has ended
 
@@ -86,9 +96,14 @@ def metrics(folder):
     return [line | {"seconds": 0} for line in lines]
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
-def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, kills):
+@pytest.mark.parametrize(
+    ("network", "kills"),
+    [("two-conv", 4), pytest.param("two-conv", 100, marks=pytest.mark.slow), ("nested:network", 2)],
+)
+def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, network, kills):
     monkeypatch.chdir(tmp_path)
+    Path("nested.py").write_text(NESTED)
+    train = network, *OPTIONS
     draw, rng = np.random.default_rng(0), random.Random(kills)
     images, labels = draw.integers(0, 256, (200, 16, 16), dtype=np.uint8), np.arange(200) % 4
     np.savez("tiny.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
@@ -96,15 +111,15 @@ def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, kills):
     mark, done, runs = str(os.getpid()), 0, 0
     while done < kills:
         seed = ("--seed", str(runs), "--augment", "shift=1")
-        whole = start(mark, *TRAIN, *seed, "--out", f"whole-{runs}", ratio=100.0)
+        whole = start(mark, *train, *seed, "--out", f"whole-{runs}", ratio=100.0)
         assert whole.wait(LONGEST) == 0
         folder = Path(f"cut-{runs}")
-        process = start(mark, *TRAIN, *seed, "--out", str(folder))
+        process = start(mark, *train, *seed, "--out", str(folder))
         while done < kills and killed(process, folder, rng):
             done += 1
-            again = (
-                ("--resume", str(folder)) if (folder / "run.toml").exists() else (*TRAIN, *seed, "--out", str(folder))
-            )
+            # a state may be saved before the first update here, and run.toml is written behind it
+            anew = *train, *seed, "--out", str(folder), "--force"
+            again = ("--resume", str(folder)) if (folder / "run.toml").exists() else anew
             process = start(mark, *again)
         out, err = process.communicate(timeout=LONGEST)
         if process.returncode:  # it ended while it was watched

@@ -11,6 +11,7 @@ from ..layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
     Layer,
     PadChannels,
     ReLU,
@@ -55,7 +56,7 @@ def resnet20(input_shape: Shape = (32, 32, 3), classes: int = 10, *, blocks: int
             body = conv(filters, stride=1 + narrows), BatchNorm(), ReLU(), conv(filters), BatchNorm()
             shortcut = (Subsample2D(2), PadChannels(filters // 2)) if narrows else None
             layers += [Residual(body, shortcut), ReLU()]
-    return Network(input_shape, (*layers, *_mean_of_pixels(input_shape, layers), Dense(classes)))
+    return Network(input_shape, (*layers, GlobalAvgPool2D(), Dense(classes)))
 
 
 def allcnn(input_shape: Shape = (32, 32, 3), classes: int = 10) -> Network:
@@ -73,9 +74,4 @@ def allcnn(input_shape: Shape = (32, 32, 3), classes: int = 10) -> Network:
     for filters in (96, 192):
         layers += [conv(filters), ReLU(), conv(filters), ReLU(), conv(filters, stride=2), ReLU(), Dropout(0.5)]
     layers += [conv(192, padding="valid"), ReLU(), conv(192, kernel=1), ReLU(), conv(classes, kernel=1), ReLU()]
-    return Network(input_shape, (*layers, *_mean_of_pixels(input_shape, layers)))
-
-
-def _mean_of_pixels(input_shape: Shape, layers: list[Layer]) -> tuple[Layer, ...]:
-    height, width, _ = Network(input_shape, tuple(layers)).shapes()[-1]
-    return AvgPool2D((height, width)), Flatten()
+    return Network(input_shape, (*layers, GlobalAvgPool2D()))
