@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..layers import BatchNorm, Conv2D, Dense
+from ..layers import BatchNorm, Conv2D, Dense, DepthwiseConv2D
 from ..namespace import array_namespace
 from . import Network
 
@@ -19,12 +19,12 @@ Array = Any
 
 def folds(layer: Any, behind: Any) -> bool:
     """Whether `behind` is a BatchNorm that folds into the layer; classes derived from these may compute otherwise."""
-    return type(layer) in (Conv2D, Dense) and type(behind) is BatchNorm
+    return type(layer) in (Conv2D, DepthwiseConv2D, Dense) and type(behind) is BatchNorm
 
 
-def with_bias(layer: Conv2D | Dense) -> Conv2D | Dense:
+def with_bias(layer: Conv2D | DepthwiseConv2D | Dense) -> Conv2D | DepthwiseConv2D | Dense:
     """The layer, with a bias to take the norm's."""
-    if isinstance(layer, Conv2D):
+    if isinstance(layer, Conv2D | DepthwiseConv2D):
         return replace(layer, bias=layer.bias or "tied")
     return replace(layer, bias=True)
 
