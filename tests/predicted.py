@@ -13,11 +13,12 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
+from cases import told
 from fake_cuda import Array, as_cuda, asarray
 
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
-from gpucnn.kernels import Context, cuda
+from gpucnn.kernels import cuda
 from gpucnn.network.layout import Layout
 from gpucnn.networks import build, entry
 from gpucnn.optimizers import SGD
@@ -52,7 +53,7 @@ def run_step(table: Any, name: str, batch: int) -> None:
     labels = asarray(rng.integers(0, 2, batch))
     moment = table.begin(labels, 0.1, 1, optimizer)
     x = table.gather(images, moment, np.float32, Scaling(), None)
-    params, context = layout.unpack(theta), Context(table)
+    params, context = layout.unpack(theta), told(fused, table, range(batch), asarray, np.float32)
     logits, residuals = fused.forward(params, x, context)
     _, d_logits = table.losses[type(loss)](logits, table.take(labels, moment))
     _, dparams = fused.backward(params, residuals, d_logits, context, need_dx=False)
