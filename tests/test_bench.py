@@ -59,8 +59,8 @@ def examples(network, count=5):
     return images, rng.integers(0, network.shapes()[-1][0], count)
 
 
-# allcnn draws at random, and roundings of float32 move ReLUs of resnet20: test_nests.py compares them in float64.
-STEPPED = [name for name in networks.NETWORKS if name not in ("resnet20", "allcnn")]
+# allcnn draws at random, and roundings of float32 move ReLUs of the normalised ones: test_nests.py compares them in float64.
+STEPPED = [name for name in networks.NETWORKS if name not in ("resnet20", "allcnn", "mobile-small")]
 
 
 def model_of(network, loss):

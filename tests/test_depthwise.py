@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cpu
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY, depthwise
-from gpucnn.layers import Conv2D, ConvTranspose2D, DepthwiseConv2D, SeparableConv2D
+from gpucnn.layers import BatchNorm, Conv2D, ConvTranspose2D, DepthwiseConv2D, SeparableConv2D
 from gpucnn.network import Network
+from gpucnn.network.folding import folded
 from gpucnn.network.layout import Layout
+from gpucnn.networks import build
 
 ALL = {"reference": REFERENCE, "numpy": NUMPY, "exact ties": EXACT_TIES}
 try:
@@ -276,3 +278,44 @@ def test_the_numpy_table_asks_the_reference_for_no_depthwise_convolution(layer: 
 def test_what_does_not_fit_is_refused(make: Any, message: str) -> None:
     with pytest.raises((SettingError, ShapeError), match=message):
         make()
+
+
+def test_mobile_small_has_the_strides_that_it_says() -> None:
+    network = build("mobile-small")
+    sides = [shape[0] for shape, layer in zip(network.shapes(), network.layers) if isinstance(layer, DepthwiseConv2D)]
+    assert sides == [32, 32, 16, 16, 8, 8, 4, 4, 4, 4, 4, 4, 2]
+    assert network.shapes()[-3] == (2, 2, 256)
+    assert build("mobile-small", width=1.0).shapes()[-3] == (2, 2, 1024)
+    assert (
+        build("mobile-small", (224, 224, 3), 1000, width=1.0).multiply_adds() > 4 * 500e6
+    )  # the first stride is dropped
+
+
+@pytest.mark.parametrize(
+    "layer", [ConvTranspose2D(4, 3, 2, 1, 1), SeparableConv2D(4, 3, padding=1), DepthwiseConv2D(3)]
+)
+def test_pytorchs_modules_have_the_same_parameters(layer: Any) -> None:
+    from gpucnn.report.bench.torch_layers import arrays, modules
+
+    network = Network((5, 6, 2), (layer,))
+    params = network.init(network.input_shape, np.random.default_rng(0))
+    module = modules(network.layers, network.input_shape, {}).double()
+    with torch.no_grad():
+        for into, array in zip(module.parameters(), arrays(network, params), strict=True):
+            into.copy_(torch.from_numpy(np.array(array)))
+    x = np.random.default_rng(1).standard_normal((2, 5, 6, 2))
+    close(network.forward(params, x, Context())[0], last(module(first(torch.tensor(x)))))
+
+
+def test_a_norm_folds_into_a_depthwise_convolution() -> None:
+    network = Network((6, 5, 3), (DepthwiseConv2D(3, bias=None), BatchNorm(), DepthwiseConv2D(2), BatchNorm()))
+    params = network.init(network.input_shape, np.random.default_rng(0))
+    state = {
+        k: {"mean": np.arange(3.0) + int(k), "variance": np.arange(3.0) + 0.5} for k in network.init_state((6, 5, 3))
+    }
+    x, context = np.random.default_rng(1).standard_normal((2, 6, 5, 3)), Context(training=False, state=state)
+    expected, _ = network.forward(params, x, context)
+    short, of_short, left = folded(network, params, state)
+    assert (len(short.layers), left) == (2, {})
+    found, _ = short.forward(of_short, x, Context(training=False))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

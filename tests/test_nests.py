@@ -520,7 +520,7 @@ def test_there_are_cases_of_nests():
 # --- networks of papers
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet20", "allcnn"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "allcnn", "mobile-small"])
 @pytest.mark.parametrize("table", [REFERENCE, NUMPY], ids=lambda table: table.name)
 def test_networks_of_papers_are_torchs(name, table):
     """Logits, all gradients, and the running state after the pass; without dropout, whose masks differ."""

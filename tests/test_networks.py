@@ -86,6 +86,16 @@ COUNTS = {
         (27 + 1) * 96 + 2 * (9 * 96 + 1) * 96 + (9 * 96 + 1) * 192 + 3 * (9 * 192 + 1) * 192 + 193 * 192 + 193 * 10,
         1369738,
     ),
+    "mobile-small": (  # convolution, depthwise, pointwise, two numbers for each channel that is normalised, dense
+        *(
+            27 * 8
+            + 9 * (8 + 16 + 2 * 32 + 2 * 64 + 6 * 128 + 256)
+            + (8 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 5 * 128 * 128 + 128 * 256 + 256 * 256)
+            + 2 * (8 + (8 + 16 + 2 * 32 + 2 * 64 + 6 * 128 + 256) + (16 + 2 * 32 + 2 * 64 + 6 * 128 + 2 * 256))
+            + (256 + 1) * 10,
+            215642,
+        ),
+    ),
 }
 
 
@@ -140,7 +150,8 @@ def test_unknown_networks_give_the_nearest_name(typed: str, meant: str) -> None:
 
 def test_unknown_networks_give_all_names() -> None:
     with pytest.raises(
-        SettingError, match=r"choose one of softmax-regression, single-filter, .*, vgg-small, .*, allcnn"
+        SettingError,
+        match=r"choose one of softmax-regression, single-filter, .*, vgg-small, .*, allcnn, .*mobile-small",
     ) as error:
         entry("???")
     assert "did you mean" not in str(error.value)

@@ -41,27 +41,28 @@ class DepthwiseConv2D(Layer):
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(H, W, C) -> (P, Q, C M)."""
-        return self._convolution(in_shape).out_shape(in_shape)
+        return self.convolution(in_shape).out_shape(in_shape)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         """Fans are I J and I J M: the numbers that one output sees, and the outputs that see one number."""
-        return self._convolution(in_shape).init(in_shape, rng)
+        return self.convolution(in_shape).init(in_shape, rng)
 
     def parameter_shapes(self, in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Of what `init` draws."""
-        return self._convolution(in_shape).parameter_shapes(in_shape)
+        return self.convolution(in_shape).parameter_shapes(in_shape)
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
-        return self._convolution(in_shape).multiply_adds(in_shape)
+        return self.convolution(in_shape).multiply_adds(in_shape)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        return self._convolution(context.kernels.image_shape(x)).forward(params, x, context)
+        return self.convolution(context.kernels.image_shape(x)).forward(params, x, context)
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         channels = params["kernel"].shape[3] // self.multiplier
         return convolution_of(self, channels).backward(params, residual, dy, context, need_dx=need_dx)
 
-    def _convolution(self, in_shape: tuple[int, ...]) -> Conv2D:
+    def convolution(self, in_shape: tuple[int, ...]) -> Conv2D:
+        """The equal convolution with a group for each channel of an input."""
         return convolution_of(self, in_shape[-1])
 
 

@@ -19,6 +19,7 @@ from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid
 from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..network import Network, own
 from ..optimizers import SGD, Adam, Optimizer
+from .mobile import mobile_small
 from .papers import allcnn, lenet5, resnet20
 
 Shape = tuple[int, ...]
@@ -183,6 +184,11 @@ NETWORKS: dict[str, Entry] = {
     ),
     "allcnn": Entry(
         allcnn, "Springenberg 2015", Recipe(SGD(momentum=0.9, weight_decay=1e-3), 0.05, "step", 128, 350),
+        input_shape=(32, 32, 3),
+    ),
+    "mobile-small": Entry(
+        mobile_small, "Howard 2017",
+        Recipe(SGD(momentum=0.9, nesterov=True, weight_decay=5e-4), 0.05, "one-cycle", 128, 10),
         input_shape=(32, 32, 3),
     ),
 }  # fmt: skip

@@ -78,9 +78,9 @@ def image_gradient(x_shape: tuple[int, ...], w: Array, dy: Array, window: Window
         frame = _framed(dy.reshape(P, C, K // C, Q, N)[:, some], low, high - low, left, right - left)
         for down in rows:
             for across in columns:
-                taps = kernels[down.taps, across.taps, some]
-                phase = dx[down.pixels, some, across.pixels]
-                _correlate_phase(frame[down.first - low :, :, :, across.first - left :], taps, down, across, phase)
+                taps, phase = kernels[down.taps, across.taps, some], dx[down.pixels, some, across.pixels]
+                seen = _seen_by_pixels(frame, taps.shape, down, across, down.first - low, across.first - left)
+                _add_up(seen, taps, phase)
     return dx
 
 
@@ -123,21 +123,29 @@ def _reach(phases: list[_Phase]) -> tuple[int, int]:
     return min((each.first for each in seeing), default=0), max((each.end for each in seeing), default=0)
 
 
-def _correlate_phase(frame: Array, taps: Array, down: _Phase, across: _Phase, dx: Array) -> None:
-    """Write dx (rows, C, columns, N), a view: the correlation of the frame (rows, C, M, columns, N) with taps."""
+def _seen_by_pixels(
+    frame: Array, taps_shape: tuple[int, ...], down: _Phase, across: _Phase, row: int, column: int
+) -> Array:
+    """What pixels of a phase meet from a row and a column of the frame (rows, C, M, columns, N) on: (rows, I, C, M, J,
+    columns N), a view."""
+    I, J, C, M = taps_shape
+    rows, channels, kernels, columns, item = frame.strides
+    shape = down.length, I, C, M, J, across.length * frame.shape[4]
+    strides = rows, rows * down.gap, channels, kernels, columns * across.gap, item
+    return _view(frame, row * rows + column * columns, shape, strides) if I * J else frame
+
+
+def _add_up(seen: Array, taps: Array, dx: Array) -> None:
+    """Write dx (rows, C, columns, N), a view: the sum over taps (I, J, C, M) of what was seen times them."""
     if not taps.size:
         dx[...] = 0
         return
-    (I, J, C, M), N = taps.shape, frame.shape[4]
-    row, channel, kernel, pixel, item = frame.strides
-    shape = down.length, I, C, M, J, across.length * N
-    seen = _view(frame, shape, (row, row * down.gap, channel, kernel, pixel * across.gap, item))
-    if dx.strides[2] == N * dx.itemsize:
-        np.einsum("picmjl,ijcm->pcl", seen, taps, out=_view(dx, (down.length, C, shape[-1]), (*dx.strides[:2], item)))
-        return
-    some = empty((down.length, C, across.length, N), dx.dtype)
-    np.einsum("picmjl,ijcm->pcl", seen, taps, out=some.reshape(down.length, C, -1))
-    copy(some, dx)
+    rows, C, columns, N = dx.shape
+    dense = dx.strides[2] == N * dx.itemsize
+    some = dx if dense else empty(dx.shape, dx.dtype)
+    np.einsum("picmjl,ijcm->pcl", seen, taps, out=some.reshape(rows, C, columns * N))
+    if not dense:
+        copy(some, dx)
 
 
 def _seen_by_outputs(x: Array, window: Window) -> Iterator[tuple[slice, Array]]:
@@ -150,14 +158,14 @@ def _seen_by_outputs(x: Array, window: Window) -> Iterator[tuple[slice, Array]]:
     is_whole = t == 1 and (top, left, rows, columns) == (0, 0, H, width)
     for some in parts(C, rows * columns * N * x.itemsize, CACHED):
         if is_whole:
-            frame = x[:, some, None]
+            frame, first = x[:, :, None], some.start * x.strides[1]
         elif t == 1:
-            frame = _framed(x[:, some, None], -top, rows, -left, columns)
+            frame, first = _framed(x[:, some, None], -top, rows, -left, columns), 0
         else:
-            frame = _shifted(x[:, some], window, rows, Q)
+            frame, first = _shifted(x[:, some], window, rows, Q), 0
         row, channel, _, pixel, item = frame.strides
-        shape = P, I, frame.shape[1], J, Q * N
-        yield some, _view(frame, shape, (s * row, d * row, channel, pixel * (e if t == 1 else Q), item))
+        shape, apart = (P, I, some.stop - some.start, J, Q * N), pixel * (e if t == 1 else Q)
+        yield some, _view(frame, first, shape, (s * row, d * row, channel, apart, item))
 
 
 def _framed(image: Array, top: int, rows: int, left: int, columns: int) -> Array:
@@ -190,8 +198,9 @@ def _shifted(image: Array, window: Window, rows: int, Q: int) -> Array:
     return frame.reshape(rows, C, 1, -1, N)
 
 
-def _view(array: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    return np.lib.stride_tricks.as_strided(array, shape, strides)
+def _view(array: Array, first: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """A view of a contiguous array from byte `first` on: `as_strided` takes longer than a small sum."""
+    return np.ndarray(shape, array.dtype, array, first, strides)
 
 
 class Way(NamedTuple):

@@ -16,7 +16,9 @@ from ...layers import (
     AvgPool2D,
     BatchNorm,
     Conv2D,
+    ConvTranspose2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAvgPool2D,
@@ -25,6 +27,7 @@ from ...layers import (
     Parallel,
     ReLU,
     Residual,
+    SeparableConv2D,
     Shared,
     Sigmoid,
     Subsample2D,
@@ -58,6 +61,28 @@ def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
     how = window.size, window.stride, padding, window.dilation, layer.groups, layer.bias == "tied"
     untied = [UntiedBias(layer.out_shape(in_shape))] if layer.bias == "untied" else []
     return [*padded, nn.Conv2d(in_shape[2], layer.filters, *how), *untied]
+
+
+def _depthwise(layer: DepthwiseConv2D, in_shape: tuple[int, ...]) -> list[Any]:
+    return _convolution(layer.convolution(in_shape), in_shape)
+
+
+def _separable(layer: SeparableConv2D, in_shape: tuple[int, ...]) -> list[Any]:
+    between = layer.depthwise.out_shape(in_shape)
+    return [*_depthwise(layer.depthwise, in_shape), *_convolution(layer.pointwise, between)]
+
+
+def _transposed(layer: ConvTranspose2D, in_shape: tuple[int, ...]) -> list[Any]:
+    window, size = layer.place(in_shape)
+    (top, bottom), (left, right) = window.padding
+    if top != bottom or left != right:
+        raise SettingError(f"{describe(layer)}: PyTorch cuts off as much on both sides")
+    down, right = (
+        size[axis] - (in_shape[axis] - 1) * window.stride[axis] - window.span(axis) + sum(window.padding[axis])
+        for axis in (0, 1)
+    )
+    how = window.size, window.stride, (top, left), (down, right), layer.groups, bool(layer.bias), window.dilation
+    return [nn.ConvTranspose2d(in_shape[2], layer.filters, *how)]
 
 
 def _max_pool(layer: MaxPool2D, in_shape: tuple[int, ...]) -> list[Any]:
@@ -151,8 +176,12 @@ NESTS: dict[type, Any] = {
 # by a layer's class, what makes its modules of the layer and the shape of its input
 EQUALS: dict[type, Any] = {
     Conv2D: _convolution,
+    DepthwiseConv2D: _depthwise,
+    SeparableConv2D: _separable,
+    ConvTranspose2D: _transposed,
     MaxPool2D: _max_pool,
     AvgPool2D: _average_pool,
+    GlobalAvgPool2D: lambda layer, _: [nn.AdaptiveAvgPool2d(1), nn.Flatten()],
     BatchNorm: _batch_norm,
     Dropout: lambda layer, _: [nn.Dropout(layer.rate)],
     Dense: lambda layer, in_shape: [nn.Linear(in_shape[0], layer.units, layer.bias)],
@@ -174,7 +203,11 @@ def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
         if not any(name.startswith(f"{place.name}/") for name in names) or type(layer) not in EQUALS:
             continue
         of_layer = at(params, place.path)
-        if isinstance(layer, Conv2D):
+        if isinstance(layer, SeparableConv2D):
+            kernel = of_layer["depthwise"]
+            yield (kernel[::-1, ::-1] if layer.flip else kernel).transpose(3, 2, 0, 1)
+            yield of_layer["pointwise"].transpose(3, 2, 0, 1)
+        elif isinstance(layer, Conv2D | DepthwiseConv2D | ConvTranspose2D):
             kernel = of_layer["kernel"]
             yield (kernel[::-1, ::-1] if layer.flip else kernel).transpose(3, 2, 0, 1)
         elif isinstance(layer, Dense):
