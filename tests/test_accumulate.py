@@ -80,3 +80,8 @@ def test_a_step_of_several_batches_is_recorded(fake_cuda):
     (theta, _), _ = trained("cuda", batch_size=4, accumulate=2)
     eager, _ = trained("cuda eager", batch_size=4, accumulate=2)
     np.testing.assert_array_equal(theta, eager[0])
+
+
+def test_batches_that_are_given_are_an_update_each():
+    with pytest.raises(SettingError, match="accumulate=2: batches that are given are an update each"):
+        model_on("default").fit_batches([data(8)], accumulate=2)

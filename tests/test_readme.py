@@ -68,6 +68,10 @@ def test_a_network_of_your_own():
     assert names["model"].network.out_shape((28, 28, 1)) == (10,)
 
 
+def test_optimisers_and_wrappers():
+    exec(block("python", "from gpucnn.optimizers import EMA"), {})
+
+
 def test_the_way_of_images_is_short_and_names_files_that_there_are():
     way = block("text", "Model.fit(images, labels)")
     assert len(way.splitlines()) <= 40

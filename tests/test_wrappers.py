@@ -14,11 +14,12 @@ from conftest import LIBRARIES
 from fake_cuda import fake_cuda
 from test_steps import BATCH, LR, NETWORK, STEPS, WAYS, data, many_shards, model_on, run
 
-from gpucnn import Model
+from gpucnn import Model, Network
 from gpucnn.engine.gradient import gradient
 from gpucnn.engine.recorded import RecordedStep
 from gpucnn.errors import SettingError
 from gpucnn.kernels import Context
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.network import describe
 from gpucnn.network.layout import Layout
@@ -437,3 +438,56 @@ def test_descriptions_tell_all_that_differs():
     groups = Groups(Adam(), {"*/bias": {"rate": 0.1}})
     assert "'*/bias': {'rate': 0.1}" in described(groups)
     assert json.loads(json.dumps(groups.settings)) == groups.settings
+
+
+# --- running states of layers, and what is kept
+
+
+NORMALISED = Network((8, 7, 2), (Conv2D(3, 2), BatchNorm(0.5), ReLU(), Flatten(), Dense(4)))
+
+
+@pytest.mark.parametrize("where", ["default", "reference", "cuda"])
+def test_running_states_can_follow_an_average(where, fake_cuda):
+    images, labels = data(40, NORMALISED)
+    model = model_on(where, NORMALISED, threads=2)
+    model.fit(images, labels, epochs=2, batch_size=10, optimizer=SWA(SGD(0.9), 4), lr=0.05)
+    model.execution.state[...] = 0 * model.execution.state
+    model.recompute_state(images, batch_size=10)
+    mean, variance = np.zeros(3), np.zeros(3)
+    kernel, bias = (np.asarray(model.parameters[name]) for name in ("0/kernel", "0/bias"))
+    for start in range(0, 40, 10):
+        x = torch.tensor(images[start : start + 10] / 255).permute(0, 3, 1, 2)
+        weight = torch.tensor(kernel).permute(3, 2, 0, 1)
+        y = torch.nn.functional.conv2d(x, weight, torch.tensor(bias)).permute(1, 0, 2, 3).reshape(3, -1).numpy()
+        mean, variance = 0.5 * mean + 0.5 * y.mean(1), 0.5 * variance + 0.5 * y.var(1, ddof=1)
+    np.testing.assert_allclose(model.state["1/mean"], mean, rtol=1e-9)
+    np.testing.assert_allclose(model.state["1/variance"], variance, rtol=1e-9)
+
+
+def test_a_model_without_a_running_state_stays_as_it_is():
+    model = model_on("default")
+    before = model.theta.copy()
+    model.recompute_state(data()[0])
+    np.testing.assert_array_equal(model.theta, before)
+
+
+def test_what_is_kept_of_the_best_epoch_is_the_average():
+    """The callback sees the average; afterwards training could still go on from theta itself."""
+    images, labels = data()
+    options = {
+        "epochs": 4,
+        "batch_size": 14,
+        "lr": 0.05,
+        "optimizer": EMA(SGD(0.9), 0.9),
+        "validation": (images, labels),
+    }
+    model, seen = model_on("default"), []
+    history = model.fit(
+        images, labels, keep="best", callbacks=[lambda epoch: seen.append(model.theta.copy())], **options
+    )
+    best = min(history.epochs, key=lambda epoch: epoch.validation_loss)
+    np.testing.assert_array_equal(model.theta, seen[best.epoch - 1])
+    assert model.evaluate(images, labels)["loss"] == best.validation_loss
+    plain = model_on("default")
+    plain.fit(images, labels, **options)
+    np.testing.assert_array_equal(plain.theta, seen[-1])

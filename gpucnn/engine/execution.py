@@ -154,6 +154,17 @@ class Execution:
             whole = WholeStep(*parts, at_once=at_once)
             return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
+    def follow(self, images: np.ndarray, scaling: Scaling, batch_size: int) -> None:
+        """Let the layers' running state follow batches of images, in order, as training does, at this theta."""
+        program = self._program(Context(self.context.kernels), scaling, self.theta, self.state)
+        room = program.state.copy()
+        for k, start in enumerate(range(0, len(images), batch_size)):
+            part = self.device.put(images[start : start + batch_size])
+            context = program.told(k + 1, self.device.put(np.arange(start, start + len(part))))
+            x = program.scaling(part, self.theta.dtype, context.kernels)
+            _, residuals = program.network.forward(program.params, x, context)
+            program.state[...] = program.state_layout.pack(program.network.next_state(context.state, residuals), room)
+
     def logits(self, images: Array, scaling: Scaling | None = None, views: Views | None = None) -> Iterator[Array]:
         """images (N, H, W, C) -> the network's outputs (n, K) on the device, some images at a time.
 

@@ -233,6 +233,18 @@ class Model(Predicting):
         fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, **options)
         return fitting.train(fitting.go_on(before), History(), is_partial=True)
 
+    def recompute_state(self, images: np.ndarray, *, batch_size: int = 128) -> None:
+        """Let the running state of layers such as BatchNorm follow a pass over images, with the parameters as they are.
+
+        An average of theta over its updates, as `EMA` and `SWA` keep it, leaves the running state that of theta itself.
+        Where the two differ much, as with SWA, this makes it that of the average (Izmailov et al., 2018). The last
+        batches count most, as many as the layer's momentum says.
+        """
+        images, size = self._images(images), accepted.argument("batch_size", batch_size)
+        if self.state_layout.size:
+            with self.execution.active():
+                self.execution.follow(images, self.scaling, size)
+
     training_memory = training_memory
 
     def save(self, path: str | os.PathLike[str], **more: Any) -> Path:

@@ -32,6 +32,8 @@ class LAMB(Adam):
     epsilon: float = 1e-6
     weight_decay: float = 0.01
 
+    usual_lr = 0.01
+
     def update_parameter(self, slot: Slot, theta: Array, g: Array, state: State, lr: Any, step: Any) -> None:
         xp, mean, square = array_namespace(theta), state["mean"], state["square"]
         mean *= self.beta1
@@ -69,6 +71,7 @@ class Muon(Optimizer):
     others: Any = field(default_factory=AdamW)
     apart: tuple[str, ...] = ()
 
+    usual_lr = 0.01
     multiplies = True
 
     def __post_init__(self) -> None:

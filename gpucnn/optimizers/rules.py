@@ -160,7 +160,7 @@ class RMSprop(Optimizer):
 class Lion(Optimizer):
     """theta -= lr (sign(b1 m + (1 - b1) g) + weight_decay theta); then m = b2 m + (1 - b2) g. Chen et al., 2023.
 
-    Every number moves by lr, so that lr is about a tenth of Adam's, and weight_decay ten times AdamW's.
+    Every number moves by lr, so that lr is a third to a tenth of Adam's, and weight_decay as much larger than AdamW's.
     """
 
     beta1: float = 0.9
@@ -168,7 +168,7 @@ class Lion(Optimizer):
     weight_decay: float = 0.0
     decay: str = "all"
 
-    usual_lr = 1e-4
+    usual_lr = 3e-4
 
     def __post_init__(self) -> None:
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.weight_decay >= 0):

@@ -15,7 +15,7 @@ from ...errors import SettingError
 from ...layers.base import is_own
 from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ...network import Network, describe
-from ...optimizers import SGD, Adam, AdamW, Optimizer
+from ...optimizers import LAMB, SGD, Adam, AdamW, Optimizer, RMSprop
 from ..timing import Candidate, seconds
 from . import others
 from .torch_layers import arrays, modules
@@ -109,14 +109,17 @@ def optimizer_of(chosen: Optimizer, parameters: Any, lr: float, *, fused: bool =
 
     fused: one kernel for all parameters, which a CUDA graph may hold.
     """
-    exact = is_own(chosen)  # a derived one may move otherwise
+    exact = is_own(chosen) and getattr(chosen, "decay", "all") == "all"  # a derived one may move otherwise
     if exact and isinstance(chosen, SGD):
         how: Any = {"momentum": chosen.momentum, "weight_decay": chosen.weight_decay, "nesterov": chosen.nesterov}
         return optim.SGD(parameters, lr, **how, fused=fused or None)
-    if exact and isinstance(chosen, Adam):
+    if exact and isinstance(chosen, Adam) and not isinstance(chosen, LAMB):
         kind = optim.AdamW if isinstance(chosen, AdamW) else optim.Adam
         betas, more = (chosen.beta1, chosen.beta2), {"fused": True, "capturable": True} if fused else {}
         return kind(parameters, lr, betas, chosen.epsilon, chosen.weight_decay, **more)
+    if exact and isinstance(chosen, RMSprop) and not fused:
+        how = {"momentum": chosen.momentum, "centered": chosen.centered, "weight_decay": chosen.weight_decay}
+        return optim.RMSprop(parameters, lr, chosen.alpha, chosen.epsilon, **how)
     raise SettingError(f"{chosen} has no equal in PyTorch here")
 
 
