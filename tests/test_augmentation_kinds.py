@@ -21,7 +21,7 @@ from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD
 from gpucnn.training import augmentation
-from gpucnn.training.augmentation import Augmentation, colour, geometry, mixtures, settings
+from gpucnn.training.augmentation import Augmentation, colour, geometry, mixtures, on_numpy, settings
 
 __all__ = ["fake_cuda"]
 
@@ -400,3 +400,17 @@ def test_what_suits_a_data_set_can_be_parsed_and_mirrors_no_digits(name, shape):
     found = Augmentation.parse(settings.usual(name, shape))
     found.check(shape)
     assert bool(found.flip) == (name in ("fashion-mnist", "cifar10"))
+
+
+@pytest.mark.parametrize("reflect", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (64, 70, 3), (1, 5, 2), (0, 9, 1)], ids=str)
+def test_what_numpy_computes_in_place_is_the_same(shape, dtype, reflect):
+    count, rng = 40 if shape[0] else 0, np.random.default_rng(2)
+    shape = (max(1 + reflect, shape[0]), *shape[1:])
+    images = pictures(count, shape).astype(dtype)
+    y, x = (rng.integers(-3 * size << 16, 4 * size << 16, (count, *shape[:2]), np.int32) for size in shape[:2])
+    expected = geometry.warped(images, y, x, reflect)
+    found = on_numpy.warped(images, y.copy(), x.copy(), reflect)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
