@@ -136,3 +136,19 @@ def test_a_model_is_evaluated_and_asked_by_views(gpucnn_):
     status, _, err = gpucnn_("evaluate", model, "--data", "tiny.npz", "--tta", "flop")
     assert status == 1
     assert "did you mean flip" in err
+
+
+def test_several_models_are_evaluated_as_one(gpucnn_):
+    for seed in (0, 1):
+        assert gpucnn_(*TRAIN, f"m{seed}", "--data", "tiny.npz", "--seed", seed)[0] == 0
+    models = [f"m{seed}/model.safetensors" for seed in (0, 1)]
+    with np.load("tiny.npz") as arrays:
+        both = gpucnn.Ensemble([gpucnn.load(model, device="cpu") for model in models])
+        expected = both.evaluate(arrays["x_test"], arrays["y_test"])
+    status, out, _ = gpucnn_("evaluate", *models, "--data", "tiny.npz", "--json")
+    assert status == 0
+    assert json.loads(out)["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    status, out, _ = gpucnn_("evaluate", *models, "--data", "tiny.npz", "--report", "--out", "report")
+    assert status == 0
+    assert Path("report/confusion.png").exists()
+    assert gpucnn_("evaluate", models[0], "nothing", "--data", "tiny.npz")[0] == 1

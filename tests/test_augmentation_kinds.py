@@ -17,11 +17,11 @@ from gpucnn.errors import SettingError
 from gpucnn.kernels import cuda
 from gpucnn.kernels.random import bits
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.losses import BinaryCrossEntropy, MeanSquaredError, MultiLabelCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD
 from gpucnn.training import augmentation
-from gpucnn.training.augmentation import Augmentation, colour, geometry, mixtures, settings
+from gpucnn.training.augmentation import Augmentation, colour, geometry, mixtures, on_numpy, settings
 
 __all__ = ["fake_cuda"]
 
@@ -39,6 +39,7 @@ TEXTS = [
     "contrast=1",
     "shift=2,flip=alternate,rotate=10,zoom=0.1,elastic=0.5,cutout=3,brightness=0.2,contrast=0.2",
 ]
+CLASSES = np.arange(30) % 3
 MIXED = ["mixup=0.2", "cutmix=1", "mixup=1,cutmix=0.5", "shift=1,rotate=5,cutout=2,mixup=0.4,cutmix=1"]
 
 
@@ -274,10 +275,20 @@ def test_partners_are_others_of_the_batch_and_every_pair_comes_up():
 
 
 @pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, 30)])
-@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), BinaryCrossEntropy()], ids=str)
-def test_the_loss_of_a_mixture_is_that_of_both_targets(loss, weights):
-    """Cross-entropies are linear in the target: the mixed loss is that of the mixed one-hot targets."""
-    images, labels, change = pictures(30), np.arange(30) % 3, how("mixup=1,cutmix=1")
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [
+        (SoftmaxCrossEntropy(), CLASSES),
+        (SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1.0, 2.0, 0.5)), CLASSES),
+        (SoftmaxCrossEntropy(), np.eye(3)[CLASSES] * 0.7 + 0.1),
+        (BinaryCrossEntropy(), CLASSES),
+        (MultiLabelCrossEntropy(), np.eye(3)[CLASSES]),
+        (MeanSquaredError(), np.random.default_rng(4).normal(size=(30, 3))),
+    ],
+    ids=str,
+)
+def test_the_loss_of_a_mixture_is_that_of_both_targets(loss, labels, weights):
+    images, change = pictures(30), how("mixup=1,cutmix=1")
     model = Model(SMALL, device="cpu", threads=1, dtype="float64", loss=loss)
     order = np.random.default_rng(0).permutation(30)[:12]
     mixture = change.mixture(order, 1, 9, 8)
@@ -400,3 +411,17 @@ def test_what_suits_a_data_set_can_be_parsed_and_mirrors_no_digits(name, shape):
     found = Augmentation.parse(settings.usual(name, shape))
     found.check(shape)
     assert bool(found.flip) == (name in ("fashion-mnist", "cifar10"))
+
+
+@pytest.mark.parametrize("reflect", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (64, 70, 3), (1, 5, 2), (0, 9, 1)], ids=str)
+def test_what_numpy_computes_in_place_is_the_same(shape, dtype, reflect):
+    count, rng = 40 if shape[0] else 0, np.random.default_rng(2)
+    shape = (max(1 + reflect, shape[0]), *shape[1:])
+    images = pictures(count, shape).astype(dtype)
+    y, x = (rng.integers(-3 * size << 16, 4 * size << 16, (count, *shape[:2]), np.int32) for size in shape[:2])
+    expected = geometry.warped(images, y, x, reflect)
+    found = on_numpy.warped(images, y.copy(), x.copy(), reflect)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)

@@ -44,7 +44,9 @@ from gpucnn.data import Preprocessing, catalogue, idx
 from gpucnn.errors import GpucnnError
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.losses import BinaryCrossEntropy
-from gpucnn.model import checkpoint, curves
+from gpucnn.model import checkpoint
+from gpucnn.report import augmented
+from gpucnn.training import curves
 
 SECONDS, BYTES = 10, 1 << 30  # what one input may take
 ACCEPTED = 0.1  # of the inputs, at least
@@ -643,13 +645,15 @@ WORDS = (
     "hidden=" + "9" * 5000, "f=relu",
     "auto", "cpu", "cuda", "cpu:1", "tpu", "digits", "nowhere", "two-conv", "softmax-regression", "no:thing",
     "os:system", ".", "..",
-    "\udcff", "\x1b[2J", "8x8", "0x0", "4097x1", "shift=1", "shift=1e9,flip", "flip,flip", "adam", "sgd", "cosine",
+    "\udcff", "\x1b[2J", "8x8", "0x0", "4097x1", "shift=1", "shift=1e9,flip", "flip,flip", "default",
+    "reflect,rotate=10,zoom=0.1", "elastic=1,cutout=3", "mixup=0.2,cutmix=1", "zoom=0.95", "flip=alternate",
+    "adam", "sgd", "cosine",
     "0.1", "0.999",
     "m.safetensors", "tiny.npz", "seven.png", "shapes", "line.json", "1e-320", "1e308", "9223372036854775808",
     "a" * 300, "cuda:" + "9" * 5000,
 )
 OPTIONS = (
-    "--threads", "--seed", "--lr", "--classes", "--set", "--size", "--channels", "--augment", "--data",
+    "--threads", "--seed", "--lr", "--classes", "--set", "--size", "--channels", "--augment", "--tta", "--data",
     "--batch-size", "--validation",
     "--optimizer", "--schedule", "--device", "--kernels", "--precision", "--layers", "--input", "--out",
 )
@@ -658,6 +662,7 @@ LINES = {
     "evaluate": ("evaluate", "m.safetensors", "--data", "tiny.npz", "--device", "cpu"),
     "predict": ("predict", "m.safetensors", "seven.png", "--device", "cpu"),
     "verify": ("verify", "m.safetensors"),
+    "augment": ("augment", "tiny.npz", "--out", "sheet.png"),
     "networks": ("networks", "two-conv"),
     "data": ("data", "path", "digits"),
     "check": ("check", "softmax-regression"),
@@ -671,10 +676,11 @@ HARMLESS = {
         ("--augment", st.integers(0, 3).map("shift={},flip".format)), ("--schedule", st.sampled_from(("cosine",
         "one-cycle"))),
     ),
-    "evaluate": (("--threads", st.integers(1, 2)), ("--json", None)),
+    "evaluate": (("--threads", st.integers(1, 2)), ("--json", None), ("--tta", st.sampled_from(("flip", "shift=1")))),
     "predict": (("--invert", None), ("--json", None), ("seven.png", None), ("./seven.png", None),
     ("shapes/a/0.png", None)),
     "verify": (("--json", None),),
+    "augment": (("--seed", st.integers(0, 2**70)), ("--augment", st.sampled_from(("flip", "mixup=1", "rotate=5")))),
     "networks": (("--json", None),),
     "data": (),
     "check": (("--seed", st.integers(0, 2**70)), ("--json", None)),
@@ -742,6 +748,7 @@ def use_command_line(folder: Path) -> object:
         patch.setattr(sys, "argv", ["gpucnn", *line])
         patch.setattr(cli, "app", built())  # once, not for each line
         patch.setattr(curves, "learning_curves", lambda *_: None)  # which take longer than the rest
+        patch.setattr(augmented, "draw", lambda *_: None)
         status = cli.main()
     assert status in (0, 1, 2)
     if status == 0:

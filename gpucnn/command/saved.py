@@ -14,7 +14,10 @@ from .augment import TtaOption
 
 
 def evaluate(
-    model: ModelArgument,
+    models: Annotated[
+        list[str],
+        Argument(metavar="MODEL", help="The model.safetensors file; of several, which belong together, the mean."),
+    ],
     data: DataOption = "digits",
     layers: LayersOption = None,
     device: DeviceOption = "auto",
@@ -41,19 +44,20 @@ def evaluate(
     import numpy as np
 
     from ..metrics import shown
-    from ..model import load, outcome
+    from ..model import Ensemble, load, outcome
 
     if out is not None and not report:
         raise GpucnnError("--out is for what --report shows; give both")
 
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
-    with arguments.explained(model, _to_check(layers)), quiet:
-        loaded = load(model, device=device, layers=layers, threads=threads)
+    with arguments.explained(models[0], _to_check(layers)), quiet:
+        several = [load(model, device=device, layers=layers, threads=threads) for model in models]
+        loaded = several[0] if len(several) == 1 else Ensemble(several)
         dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing))
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
         found = loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()
-        _finite(found["loss"], f"{model}: the loss of the images of {dataset.name}")
+        _finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
     text = arguments.json_text({"data": dataset.name, **found})
     if whole is not None and out is not None:
         _write_report(out, text, whole, f"{loaded.name} on {dataset.name}")

@@ -36,9 +36,10 @@ class Ensemble(Predicting):
         self.network, self.loss, self.device = first.network, first.loss, first.device
         self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
         self.preprocessing = first.preprocessing
+        self.name = f"{len(self.models)} models"
 
     def __repr__(self) -> str:
-        return f"Ensemble of {len(self.models)} models, the first: {self.models[0]!r}"
+        return f"Ensemble of {self.name}, the first: {self.models[0]!r}"
 
     def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
         logits = np.mean([each.logits(images, tta=tta) for each in self.models], axis=0)

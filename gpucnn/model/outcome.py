@@ -14,6 +14,7 @@ from ..training import History
 from .fitting import digest
 from .folder import MODEL
 from .model import Model
+from .predicting import Predicting
 
 
 def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict
     }
 
 
-def fitting(model: Model, dataset: Dataset) -> Dataset:
+def fitting(model: Predicting, dataset: Dataset) -> Dataset:
     """The part of a data set that a model can be evaluated on: its classes, by name. Raises GpucnnError."""
     names = list(dataset.class_names)
     if model.network.input_shape != dataset.input_shape:

@@ -11,7 +11,7 @@ from array_api_compat import device
 
 from ...kernels.random import below, bits
 from ...namespace import array_namespace
-from . import colour, geometry, mixtures, settings
+from . import colour, geometry, mixtures, on_numpy, settings
 from .settings import usual
 
 __all__ = ["Augmentation", "Mixture", "usual"]
@@ -22,7 +22,7 @@ Array = Any
 DOWN, RIGHT, MIRRORED, ANGLE, SIZE, BRIGHTNESS, CONTRAST, CUT_ROW, CUT_COLUMN, WHICH, SHARE, ROW, COLUMN = range(1, 14)
 DISPLACED, PARTNER = 32, 1 << 20
 
-IN_CACHE = 1 << 15  # numbers of images that NumPy changes at a time: what is computed of them stays in the cache
+IN_CACHE = 1 << 16  # numbers of images that NumPy changes at a time: what is computed of them stays in the cache
 
 
 class Mixture(NamedTuple):
@@ -154,7 +154,8 @@ class Augmentation:
                 *self._moves(drawn, indices, step),
             )
             coordinates = geometry.sources(places, H, W, self._displaced(indices, step, H, W))
-            return geometry.warped(images, *coordinates, self.reflect)
+            hot = type(images) is np.ndarray and coordinates[0].dtype == np.int32
+            return (on_numpy if hot else geometry).warped(images, *coordinates, self.reflect)
         if self.maps:
             return geometry.moved(images, *self.draw(indices, step), self.shift, self.reflect)
         return images
