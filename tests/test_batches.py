@@ -207,3 +207,13 @@ def test_batches_on_cuda_come_through_pinned_memory(fake_cuda, graph):
     np.testing.assert_allclose(made.device.fetch(made.theta), other.theta, rtol=1e-9, atol=1e-11)
     assert [epoch.train_loss for epoch in found.epochs] == pytest.approx([e.train_loss for e in expected.epochs])
     assert found.kept == expected.kept
+
+
+def test_batches_are_augmented():
+    plain, changed = model(), model()
+    options = {"epochs": 2, "steps": 3}
+    plain.fit_batches(lambda epoch: in_order(), **options)
+    changed.fit_batches(lambda epoch: in_order(), **options, augmentation="shift=1,flip=alternate")
+    assert not np.array_equal(plain.theta, changed.theta)
+    with pytest.raises(SettingError, match="flip=alternate must know how many batches an epoch has"):
+        model().fit_batches(lambda epoch: in_order(), augmentation="flip=alternate")

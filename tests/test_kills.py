@@ -30,6 +30,7 @@ if __name__ == "__main__":
     sys.exit(main())
 """
 TRAIN = ("two-conv", "--data", "tiny.npz", "--device", "cpu", "--threads", "3", "--batch-size", "32", "--epochs", "40")
+TRAIN += ("--validation", "0.2", "--patience", "30", "--watch", "accuracy", "--freeze", "3/bias")
 MARK = "GPUCNN_TEST_OF_KILLS"
 LONGEST = 60.0  # seconds until a process has ended
 

@@ -77,8 +77,10 @@ class Fitting:
         self.key = int(draws.generate_state(1)[0])
         if self.augmentation is not None:
             self.augmentation.check(model.network.input_shape)
-            of_run = int(changes.generate_state(1)[0]), len(images), int(self.plan.batch_size)
-            self.augmentation = self.augmentation.of_run(*of_run)
+            sizes = (len(images), int(self.plan.batch_size)) if self.stream is None else (self.stream.batches, 1)
+            if self.augmentation.flip == "alternate" and not sizes[0]:
+                raise SettingError("flip=alternate must know how many batches an epoch has; give steps")
+            self.augmentation = self.augmentation.of_run(int(changes.generate_state(1)[0]), *sizes)
         self.freeze = accepted.patterns(freeze)
         self.step = model.execution.step(
             model.loss,

@@ -74,7 +74,9 @@ def train(
     def between() -> None:
         stop()
         good.keep()
-        if keeper is not None and keeper.is_due(epoch_ended=run.done == 0 and run.number > start.epoch):
+        if keeper is None or step.steps == start.steps:  # the state that it began with
+            return
+        if keeper.is_due(epoch_ended=run.done == 0 and run.number > start.epoch):
             _save(keeper, run, history)
 
     with held() as stop:
