@@ -187,6 +187,8 @@ def test_a_loss_that_is_not_finite_goes_back_to_good_parameters():
         (lambda epoch: in_order(), {"schedule": "cosine"}, "the schedule must know how many batches"),
         (in_order(), {"resume": "x"}, "resume: the batches of an iterator or iterable cannot be had again"),
         (in_order(), {"steps": 0}, "steps=0: a whole number of at least 1"),
+        (in_order(), {"sample_weight": WEIGHTS}, r"takes no sample_weight; give \(images, labels, weights\)"),
+        (in_order(), {"accumulate": 2}, "takes no accumulate; give larger batches"),
         (in_order(), {"anyway": True}, "anyway=True: there is no run to go on with"),
     ],
 )

@@ -162,8 +162,7 @@ class Fitting:
         on_device = model.device, model.network, self.plan.batch_size
         evaluated = 0 if self.held is None else len(self.held[0])
         forecast = Forecast(model.execution, model.network, model.loss, self.optimizer, evaluated)
-        examples = self.at_once if self.data is None else min(self.at_once, len(self.data[0]))
-        forecast.check(examples)
+        forecast.check(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
         with model.execution.active():
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
@@ -185,7 +184,8 @@ class Fitting:
                     shown=lambda: averaged(self.step),
                 )
             is_averaged = exchange(self.step)
-        if history.kept in (None, end.epoch - 1):  # else the optimiser's vectors belong to other parameters
+        is_last = history.kept is None or (history.kept + 1, 0) == (end.epoch, end.batches)
+        if is_last:  # else the optimiser's vectors belong to other parameters
             model.trained = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
         return history
 

@@ -26,10 +26,8 @@ __all__ = [
     "Keeper",
     "Plan",
     "Position",
-    "Shuffled",
     "Step",
     "Stop",
-    "Stream",
     "train",
 ]
 
