@@ -305,6 +305,17 @@ def assert_same(found):
     assert (history.kept, history.stopped) == (before.kept, before.stopped)
 
 
+def test_a_state_with_those_of_callbacks_is_a_model(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 12)
+    state = max((tmp_path / "checkpoints").iterdir())
+    assert any(name.startswith("training/callbacks/1/") for name in checkpoint.read(state)[1])
+    loaded, made = gpucnn.load(state, device="cpu", threads=1, layers=[Normalised]), model()
+    made.fit(IMAGES, LABELS, **OPTIONS | {"epochs": 3})
+    loaded.partial_fit(IMAGES, LABELS, batch_size=7, lr=0.02, validation=HELD)
+    assert_has(loaded, (made.theta, made.execution.state))
+
+
 def test_the_run_that_is_cut():
     assert (len(whole()[1].epochs), whole()[1].kept) == (6, 4)
 

@@ -59,9 +59,9 @@ def train(
     shown: around what looks at the model when an epoch, or the run, has ended: theta may be another one there.
 
     A callback ends the run by Stop. So does Ctrl-C, or SIGTERM to the command, after the step it is in, a second one at
-    once; history.signal tells of one that came when all was trained, too. Raises TrainingError
-    when the loss, or a parameter or the validation loss at the end of an epoch, is not finite; theta is that of an
-    earlier step then, when all was.
+    once; history.signal tells of one that came when all was trained, too. Raises TrainingError when the loss, or a
+    parameter or the validation loss at the end of an epoch, is not finite; theta is that of an earlier step then, when
+    all was.
     """
     history, told = History() if history is None else history, Told(callbacks)
     run = Run(step, source, plan, device, told)
