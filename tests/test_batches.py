@@ -187,6 +187,8 @@ def test_a_loss_that_is_not_finite_goes_back_to_good_parameters():
         (lambda epoch: in_order(), {"schedule": "cosine"}, "the schedule must know how many batches"),
         (in_order(), {"resume": "x"}, "resume: the batches of an iterator or iterable cannot be had again"),
         (in_order(), {"steps": 0}, "steps=0: a whole number of at least 1"),
+        (in_order(), {"sample_weight": WEIGHTS}, r"takes no sample_weight; give \(images, labels, weights\)"),
+        (in_order(), {"accumulate": 2}, "takes no accumulate; give larger batches"),
         (in_order(), {"anyway": True}, "anyway=True: there is no run to go on with"),
     ],
 )
@@ -207,3 +209,13 @@ def test_batches_on_cuda_come_through_pinned_memory(fake_cuda, graph):
     np.testing.assert_allclose(made.device.fetch(made.theta), other.theta, rtol=1e-9, atol=1e-11)
     assert [epoch.train_loss for epoch in found.epochs] == pytest.approx([e.train_loss for e in expected.epochs])
     assert found.kept == expected.kept
+
+
+def test_batches_are_augmented():
+    plain, changed = model(), model()
+    options = {"epochs": 2, "steps": 3}
+    plain.fit_batches(lambda epoch: in_order(), **options)
+    changed.fit_batches(lambda epoch: in_order(), **options, augmentation="shift=1,flip=alternate")
+    assert not np.array_equal(plain.theta, changed.theta)
+    with pytest.raises(SettingError, match="flip=alternate must know how many batches an epoch has"):
+        model().fit_batches(lambda epoch: in_order(), augmentation="flip=alternate")

@@ -19,6 +19,7 @@ from gpucnn.callbacks import CSVLog, EarlyStopping, KeepBest, Metric, Stop, Tens
 from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.model import checkpoint, checkpoints
+from gpucnn.optimizers import EMA, Adam
 from gpucnn.training import Epoch, History, pace
 from tests.layers_of_ones_own import Normalised
 from tests.test_resume import Cut, CutAt, told
@@ -52,6 +53,10 @@ class Losses:
 
     def measure(self):
         return {self.name: next(self.left)}
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 class Thetas:
@@ -207,6 +212,10 @@ def test_nothing_to_go_on_with_is_left_where_another_epoch_is_kept(tmp_path):
     made = model()
     made.fit(IMAGES, LABELS, **OPTIONS, keep="best")
     assert made.trained is None
+    cut = SimpleNamespace(batch=lambda epoch, done, *_: interrupt() if (epoch, done) == (3, 7) else None)
+    watched = KeepBest(watch="watched", larger=False)
+    made.fit(IMAGES, LABELS, **OPTIONS, callbacks=[Losses(2, 1), watched, cut])
+    assert made.trained is None
     last = model()
     last.fit(IMAGES, LABELS, **OPTIONS, callbacks=[Losses(*range(12, 0, -1)), KeepBest(watch="watched", larger=False)])
     assert last.trained.position.epoch == 13
@@ -294,6 +303,17 @@ def assert_same(found):
     assert_has(made, (expected.theta, expected.execution.state))
     assert told(history) == told(before)
     assert (history.kept, history.stopped) == (before.kept, before.stopped)
+
+
+def test_a_state_with_those_of_callbacks_is_a_model(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 12)
+    state = max((tmp_path / "checkpoints").iterdir())
+    assert any(name.startswith("training/callbacks/1/") for name in checkpoint.read(state)[1])
+    loaded, made = gpucnn.load(state, device="cpu", threads=1, layers=[Normalised]), model()
+    made.fit(IMAGES, LABELS, **OPTIONS | {"epochs": 3})
+    loaded.partial_fit(IMAGES, LABELS, batch_size=7, lr=0.02, validation=HELD)
+    assert_has(loaded, (made.theta, made.execution.state))
 
 
 def test_the_run_that_is_cut():
@@ -407,6 +427,38 @@ def test_a_signal_in_the_last_batch_is_told():
         assert (calls, history.signal, len(history.epochs)) == (1, signal.SIGINT, 1)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("cut", [None, 9, 16, 24])
+def test_the_average_of_theta_is_what_callbacks_see_and_keep(tmp_path, cut):
+    """The validation, the callbacks and the best epoch are of the average; a run that is cut goes on with it."""
+
+    def fit(folder, cut=None):
+        made, seen = model(), Thetas()
+        losses = Counted(3, 1, 2, 5, 4)
+        callbacks = [losses, seen, KeepBest(watch="watched", larger=False), *([CutAt(cut)] if cut else [])]
+        options = OPTIONS | {"epochs": 5, "optimizer": EMA(Adam(), 0.9), "resume": folder}
+        return made, seen, made.fit(IMAGES, LABELS, **options, callbacks=callbacks)
+
+    made, seen, history = fit(None)
+    assert history.kept == 2
+    assert_has(made, seen.found[1])
+    assert made.evaluate(*HELD)["loss"] == history.epochs[1].validation_loss
+    if cut is not None:
+        with pytest.raises(Cut):
+            fit(tmp_path, cut)
+        again, _, later = fit(tmp_path)
+        assert_has(again, seen.found[1])
+        assert told(later) == told(history)
+
+
+def test_partial_fit_goes_on_from_theta_where_the_last_average_was_kept():
+    whole, made = model(), model()
+    options = {"batch_size": 7, "optimizer": EMA(Adam(), 0.9)}
+    whole.partial_fit(IMAGES, LABELS, epochs=3, **options)
+    made.fit(IMAGES, LABELS, epochs=2, callbacks=[Losses(2, 1), KeepBest(watch="watched", larger=False)], **options)
+    made.partial_fit(IMAGES, LABELS, epochs=1, **options)
+    np.testing.assert_array_equal(made.theta, whole.theta)
 
 
 def test_rows_and_pictures_of_a_history(tmp_path):

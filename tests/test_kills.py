@@ -40,6 +40,8 @@ def network(input_shape, classes):
     return Network(input_shape, layers)
 """
 OPTIONS = ("--data", "tiny.npz", "--device", "cpu", "--threads", "3", "--batch-size", "32", "--epochs", "40")
+OPTIONS += ("--validation", "0.2", "--patience", "30", "--watch", "accuracy")
+FROZEN = {"two-conv": "3/bias", "nested:network": "0/kernel"}
 MARK = "GPUCNN_TEST_OF_KILLS"
 LONGEST = 60.0  # seconds until a process has ended
 
@@ -103,7 +105,7 @@ def metrics(folder):
 def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, network, kills):
     monkeypatch.chdir(tmp_path)
     Path("nested.py").write_text(NESTED)
-    train = network, *OPTIONS
+    train = network, *OPTIONS, "--freeze", FROZEN[network]
     draw, rng = np.random.default_rng(0), random.Random(kills)
     images, labels = draw.integers(0, 256, (200, 16, 16), dtype=np.uint8), np.arange(200) % 4
     np.savez("tiny.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])

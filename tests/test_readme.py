@@ -78,3 +78,19 @@ def test_the_way_of_images_is_short_and_names_files_that_there_are():
     package = Path(gpucnn.__file__).parent
     for name in re.findall(r"  ((?:[a-z_]+/)+[a-z_]*(?:\.py)?|[a-z_]+\.py)", way):
         assert package.joinpath(name).exists(), name
+
+
+def test_callbacks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    digits = gpucnn.data.load("digits")
+    network = gpucnn.networks.build("softmax-regression", digits.input_shape, 10)
+    held_out = digits.train_images[:99], digits.train_labels[:99]
+    names = {"model": gpucnn.Model(network, device="cpu", threads=1), "held_out": held_out}
+    exec(
+        block("python", "CSVLog"),
+        names | {"images": digits.train_images[99:199], "labels": digits.train_labels[99:199]},
+    )
+    assert "epoch 1: loss" in capsys.readouterr().out
+    assert Path("epochs.csv").read_text().startswith("epoch,train_loss,")
+    assert "top 2" in Path("epochs.csv").read_text()
+    assert Path("curves.png").exists()

@@ -50,6 +50,9 @@ def fit_batches(
     A loss that is not finite goes back to the last good parameters, and is not traced to its layer. All else, options
     too, is as in `fit`.
     """
+    for name, instead in (("sample_weight", "give (images, labels, weights)"), ("accumulate", "give larger batches")):
+        if name in options:
+            raise SettingError(f"fit_batches takes no {name}; {instead}")
     if steps is not None:
         accepted.argument("steps", steps)
 

@@ -79,8 +79,10 @@ class Fitting:
         self.key = int(draws.generate_state(1)[0])
         if self.augmentation is not None:
             self.augmentation.check(model.network.input_shape)
-            of_run = int(changes.generate_state(1)[0]), len(images), int(self.plan.batch_size)
-            self.augmentation = self.augmentation.of_run(*of_run)
+            sizes = (len(images), int(self.plan.batch_size)) if self.stream is None else (self.stream.batches, 1)
+            if self.augmentation.flip == "alternate" and not sizes[0]:
+                raise SettingError("flip=alternate must know how many batches an epoch has; give steps")
+            self.augmentation = self.augmentation.of_run(int(changes.generate_state(1)[0]), *sizes)
         self.freeze = accepted.patterns(freeze)
         self.step = model.execution.step(
             model.loss,
@@ -162,8 +164,7 @@ class Fitting:
         on_device = model.device, model.network, self.plan.batch_size
         evaluated = 0 if self.held is None else len(self.held[0])
         forecast = Forecast(model.execution, model.network, model.loss, self.optimizer, evaluated)
-        examples = self.at_once if self.data is None else min(self.at_once, len(self.data[0]))
-        forecast.check(examples)
+        forecast.check(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
         with model.execution.active():
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
@@ -185,7 +186,8 @@ class Fitting:
                     shown=lambda: averaged(self.step),
                 )
             is_averaged = exchange(self.step)
-        if history.kept in (None, end.epoch - 1):  # else the optimiser's vectors belong to other parameters
+        is_last = history.kept is None or (history.kept + 1, 0) == (end.epoch, end.batches)
+        if is_last:  # else the optimiser's vectors belong to other parameters
             model.trained = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
         return history
 

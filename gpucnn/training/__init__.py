@@ -26,10 +26,8 @@ __all__ = [
     "Keeper",
     "Plan",
     "Position",
-    "Shuffled",
     "Step",
     "Stop",
-    "Stream",
     "train",
 ]
 
@@ -61,9 +59,9 @@ def train(
     shown: around what looks at the model when an epoch, or the run, has ended: theta may be another one there.
 
     A callback ends the run by Stop. So does Ctrl-C, or SIGTERM to the command, after the step it is in, a second one at
-    once; history.signal tells of one that came when all was trained, too. Raises TrainingError
-    when the loss, or a parameter or the validation loss at the end of an epoch, is not finite; theta is that of an
-    earlier step then, when all was.
+    once; history.signal tells of one that came when all was trained, too. Raises TrainingError when the loss, or a
+    parameter or the validation loss at the end of an epoch, is not finite; theta is that of an earlier step then, when
+    all was.
     """
     history, told = History() if history is None else history, Told(callbacks)
     run = Run(step, source, plan, device, told)
@@ -74,7 +72,9 @@ def train(
     def between() -> None:
         stop()
         good.keep()
-        if keeper is not None and keeper.is_due(epoch_ended=run.done == 0 and run.number > start.epoch):
+        if keeper is None or step.steps == start.steps:  # the state that it began with
+            return
+        if keeper.is_due(epoch_ended=run.done == 0 and run.number > start.epoch):
             _save(keeper, run, history)
 
     with held() as stop:
