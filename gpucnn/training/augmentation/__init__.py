@@ -46,12 +46,12 @@ class Augmentation:
     """Random changes of a training image, drawn anew whenever it is used. In this order:
 
     flip: half of the images are mirrored, left to right; with "alternate" each image in every second epoch, half of
-    them in the first one (Jordan, 2024). shift: the image moves by at most this number of whole pixels, up or down and
-    left or right; what comes in is 0. rotate: it turns by at most this number of degrees. zoom: it becomes larger or
-    smaller by at most this part, such as 0.1. elastic: its pixels move by at most this number of pixels, smoothly,
-    along each axis (Simard, Steinkraus and Platt, 2003). These five are one map from each new pixel to the place it
-    comes from, which is looked up between four pixels unless images are only mirrored and shifted. reflect: what comes
-    in is the image reflected at its edge.
+    them in the first one (Jordan, 2024). rotate: it turns around its centre by at most this number of degrees. zoom: it
+    becomes larger or smaller by at most this part, such as 0.1. shift: it moves by at most this number of whole pixels,
+    up or down and left or right. elastic: what is seen at each pixel comes from at most this number of pixels beside,
+    smoothly, along each axis (Simard, Steinkraus and Platt, 2003). These five are one map from each new pixel to the
+    place it comes from, which is looked up between four pixels unless images are only mirrored and shifted. What comes
+    in is 0, or with reflect the image reflected at its first and last pixels.
 
     contrast: distances from an image's mean are multiplied by 1 - contrast to 1 + contrast. brightness: then all is
     multiplied by 1 - brightness to 1 + brightness. cutout: a square of this number of pixels a side, its middle
