@@ -109,6 +109,6 @@ def test_the_command(command):
 
 
 def test_the_command_says_what_is_wrong(command):
-    assert "--out a.doc: the ending names no kind of picture" in command("fast", "--out", "a.doc")[2]
+    assert "a.doc: .png, .svg or .pdf was expected" in command("fast", "--out", "a.doc")[2]
     assert "--momentum 0.5: Adam has no momentum" in command("fast", "--momentum", "0.5")[2]
     assert "below the second" in command("softmax-regression", "--from", "3", "--to", "2")[2]

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from . import arguments
-from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, positive
+from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
 from .options import DecayOption, MomentumOption, OptimizerOption, WeightDecayOption
 
 
@@ -45,7 +45,6 @@ def lr(
     from ..data import load
     from ..model import runs
     from ..model.moving import Moving
-    from ..report.compare.plots import check_format
     from ..report.lr_finder import find_lr, picture
 
     check_format(out, "--out")

@@ -9,6 +9,7 @@ from ... import networks
 from ...data import load
 from ...errors import SettingError
 from ...model import runs
+from ...optimizers import described
 from ..timing import rounds
 from . import process
 from .candidates import OURS
@@ -41,7 +42,7 @@ def time_to(
     built = networks.build(network, dataset.input_shape, len(dataset.class_names))
     session.leave_torch_out(built, entry.loss, [recipe.optimizer])
     about = (
-        f"time to {accuracy:.2%} on the test images of {data}: {network}, {recipe.optimizer}, learning rate "
+        f"time to {accuracy:.2%} on the test images of {data}: {network}, {described(recipe.optimizer)}, learning rate "
         f"{recipe.lr:g}, {recipe.schedule} over {min(recipe.epochs, EPOCHS)} epoch(s), batches of {recipe.batch_size}; "
         f"whole processes, at most {EPOCHS} epochs, seeds 0 to {seeds - 1}"
     )

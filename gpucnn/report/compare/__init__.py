@@ -9,7 +9,8 @@ import numpy as np
 from ...data import Dataset
 from ...layers.base import is_own
 from ...model import runs
-from ...network import Network, describe, own
+from ...network import Network, own
+from ...optimizers import described
 from ...workers import default_threads
 from . import agreement
 from .backends import CPU, YARDSTICKS, Backend, Problem, Runner, held_to_one_thread, selected
@@ -38,7 +39,7 @@ def compare(dataset: Dataset, options: CompareOptions | None = None) -> Comparis
             options=how,
             batch_size=recipe.batch_size,
             threads=how.threads or default_threads(),
-            optimizer=describe(recipe.optimizer),
+            optimizer=described(recipe.optimizer),
             sentence=sentence,
             devices={each.name: each.about for each in backends},
             agreements=[agreement.agreement(problem, backends, dtype, recipe, how.steps) for dtype in DTYPES],

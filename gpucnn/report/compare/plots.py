@@ -21,15 +21,15 @@ GREYS = {each.name: grey for each, grey in zip(YARDSTICKS, ("0.6", "0.35"))}
 MARKS = "osD^v"
 
 
-def check_format(path: str | os.PathLike[str], option: str = "--plot") -> None:
+def check_format(path: str | os.PathLike[str]) -> None:
     """Raise SettingError, before any work, where the file's ending names no picture or its folder is not there."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     ending = os.path.splitext(path)[1][1:].lower()
     if ending not in FigureCanvasBase.get_supported_filetypes():
-        raise SettingError(f"{option} {path}: the ending names no kind of picture; .png, .svg or .pdf was expected")
+        raise SettingError(f"--plot {path}: the ending names no kind of picture; .png, .svg or .pdf was expected")
     if not os.path.isdir(os.path.dirname(path) or "."):
-        raise SettingError(f"{option} {path}: there is no folder {os.path.dirname(path)}; make it first")
+        raise SettingError(f"--plot {path}: there is no folder {os.path.dirname(path)}; make it first")
 
 
 def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
