@@ -84,7 +84,7 @@ def prelu(x: Array, slope: Array) -> Array:
 def prelu_backward(x: Array, dy: Array, slope: Array) -> tuple[Array, Array]:
     """dx = dy where x > 0, else a dy; da = the sum of dy x where x <= 0, here the terms of it, in the shape of x.
 
-    He, Zhang, Ren and Sun, 2015, (2) and (3); at 0 as in PyTorch.
+    He, Zhang, Ren and Sun, 2015, "(2)" and "(3)"; at 0 as in PyTorch.
     """
     xp, dy, x = real_arrays(dy, x)
     positive = _is_positive(x, dy.dtype)

@@ -84,8 +84,8 @@ def batch_norm_backward(
 def standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array]:
     """u = (x - mean) r with r = 1 / sqrt(variance + epsilon), both over those axes: u as x, and r, of length 1 there.
 
-    The variance is the mean of squares. Ba, Kiros and Hinton, 2016, eq. (3), over an example; Wu and He, 2018, eq. (1)
-    and (2), over a group of channels.
+    The variance is the mean of squares. Ba, Kiros and Hinton, 2016, "(3)", over an example; Wu and He, 2018, "(1)" and
+    "(2)", over a group of channels.
     """
     xp, x = real_arrays(x)
     centred = x - xp.mean(x, axis=axes, keepdims=True)

@@ -185,7 +185,6 @@ EQUALS: dict[type, Any] = {
     BatchNorm: _batch_norm,
     Dropout: lambda layer, _: [nn.Dropout(layer.rate)],
     Dense: lambda layer, in_shape: [nn.Linear(in_shape[0], layer.units, layer.bias)],
-    GlobalAvgPool2D: lambda layer, _: [nn.AdaptiveAvgPool2d(1), nn.Flatten()],
     PadChannels: lambda layer, _: [Computed(lambda x: F.pad(x, (0, 0, 0, 0, *layer.channels)))],
     Subsample2D: lambda layer, _: [Computed(lambda x: x[:, :, :: layer.stride[0], :: layer.stride[1]])],
     **{kind: lambda layer, _: [getattr(nn, type(layer).__name__)()] for kind in (ReLU, Sigmoid, Tanh, Flatten)},
