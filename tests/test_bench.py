@@ -59,7 +59,7 @@ def examples(network, count=5):
     return images, rng.integers(0, network.shapes()[-1][0], count)
 
 
-# allcnn draws at random; roundings of float32 move ReLUs of the normalised ones, which test_nests.py compares in float64.
+# allcnn draws at random; roundings of float32 move ReLUs of normalised ones, which test_nests.py compares in float64
 STEPPED = [name for name in networks.NETWORKS if name not in ("resnet20", "allcnn", "mobile-small")]
 
 

@@ -695,7 +695,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[GpucnnError], str]] = {
     "schedule": (
         lambda: schedule("onecycle"),
         SettingError,
-        f"schedule 'onecycle' is not known; {ONE_OF} constant, step, cosine, one-cycle",
+        f"schedule 'onecycle' is not known; did you mean one-cycle? {ONE_OF} constant, step, cosine, one-cycle, linear",
     ),
     "correlate vectors": (
         lambda: ops.correlate(X[0], W),
