@@ -23,7 +23,7 @@ H200 = Gpu("NVIDIA H200", (9, 0), 139 * GIB, 140 * GIB)
 CUDNN = {"nvidia-cudnn-frontend": "1.28.0", "nvidia-cudnn-cu13": "9.18.1"}
 OPENBLAS = {"internal_api": "openblas", "version": "0.3.31", "architecture": "SkylakeX", "num_threads": 2}
 AVX512 = frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vl"})
-REINSTALL_12 = "pip uninstall -y cupy-cuda13x && pip install 'gpucnn[cuda12]'"
+REINSTALL_12 = "pip uninstall -y cupy-cuda13x && pip install '.[cuda12]'"
 
 WELL = Probes(
     environment=dict,
@@ -110,16 +110,16 @@ BROKEN = {
         {"distributions": {"cupy-cuda12x": "13.3.0", "cupy-cuda13x": "14.2.0", **CUDNN}},
         "CuPy wheel",
         "cupy-cuda12x 13.3.0, cupy-cuda13x 14.2.0",
-        "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install 'gpucnn[cuda13]'",
+        "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install '.[cuda13]'",
     ),
-    "no NVRTC": ({"nvrtc": None}, "NVRTC", "not found", "pip install 'gpucnn[cuda13]'"),
-    "NVRTC of another CUDA": ({"nvrtc": (12, 4)}, "NVRTC", "12.4 is found, the wheel needs 13", "gpucnn[cuda13]"),
-    "no headers": ({"headers": None}, "CUDA headers", "cuda_fp16.h", "pip install 'gpucnn[cuda13]'"),
+    "no NVRTC": ({"nvrtc": None}, "NVRTC", "not found", "pip install '.[cuda13]'"),
+    "NVRTC of another CUDA": ({"nvrtc": (12, 4)}, "NVRTC", "12.4 is found, the wheel needs 13", ".[cuda13]"),
+    "no headers": ({"headers": None}, "CUDA headers", "cuda_fp16.h", "pip install '.[cuda13]'"),
     "broken CuPy": (
         {"cupy": OSError("libcublas.so.13: cannot open shared object file")},
         "CuPy import",
         "OSError: libcublas.so.13",
-        "pip uninstall -y cupy-cuda13x && pip install 'gpucnn[cuda13]'",
+        "pip uninstall -y cupy-cuda13x && pip install '.[cuda13]'",
     ),
     "no device": ({"gpus": []}, "CUDA devices", "the driver shows no device", "sudo nvidia-modprobe -u -c=0"),
     "no device, as CUDA says it": (
@@ -168,7 +168,7 @@ BROKEN = {
         {"nvrtc": (13, 2), "kernel": RuntimeError("CUDA_ERROR_UNSUPPORTED_PTX_VERSION")},
         "CUDA kernel",
         "UNSUPPORTED_PTX_VERSION",
-        "pip install 'gpucnn[cuda13]' 'cuda-toolkit==13.0.*'",
+        "pip install '.[cuda13]' 'cuda-toolkit==13.0.*'",
     ),
 }
 
@@ -205,7 +205,7 @@ def test_what_works_all_the_same_is_usable(state):
 def test_without_cublas_there_is_no_graph():
     report = examine("cuda", machine(own_kernels=(1.5, False)))
     check = found(report, "gpucnn's kernels")
-    assert (check.status, check.remedy) == ("warning", "pip install 'gpucnn[cuda13]'")
+    assert (check.status, check.remedy) == ("warning", "pip install '.[cuda13]'")
     assert "cuBLAS is not found" in check.found
     assert report.exit_status == 0
 
@@ -273,7 +273,7 @@ def test_a_cudnn_of_another_version_is_a_warning(front, library):
     wheels = {"cupy-cuda13x": "14.2.0", "nvidia-cudnn-frontend": front, "nvidia-cudnn-cu13": library}
     report = examine("cuda", machine(distributions=wheels))
     assert found(report, "cuDNN").status == "warning"
-    assert found(report, "cuDNN").remedy == "pip install 'gpucnn[cudnn]'"
+    assert found(report, "cuDNN").remedy == "pip install '.[cudnn]'"
 
 
 def test_the_versions_of_cudnn_are_those_of_the_extra():
@@ -322,7 +322,7 @@ def test_a_cuda_product_that_goes_wrong():
 
     report = examine("cuda", dataclasses.replace(WELL, product=product))
     assert list(failures(report)) == ["CUDA product"]
-    assert found(report, "CUDA product").remedy == "pip install 'gpucnn[cuda13]'"
+    assert found(report, "CUDA product").remedy == "pip install '.[cuda13]'"
     assert [report.usable(device) for device in ("cpu", "cuda")] == [True, False]
 
 

@@ -11,7 +11,7 @@ from .probes import Driver, Gpu, Probes
 from .report import Check, Finding, Status, guarded, quietly
 
 WHEEL = re.compile(r"cupy(-cuda\d+x?|-rocm-[\d-]+)?")
-CUDNN = {13: "pip install 'gpucnn[cudnn]'", 12: "pip install 'gpucnn[cudnn12]'"}
+CUDNN = {13: "pip install '.[cudnn]'", 12: "pip install '.[cudnn12]'"}
 FRONT_ENDS, CUDNN_FROM = ((1, 23), (1, 29)), (9, 18)  # as pyproject.toml has them
 RUN_WITH_GPU = (
     "docker run --gpus all ... or docker compose run --rm gpu; where Docker refuses that, on the host first, once: "
@@ -222,7 +222,7 @@ class Cuda:
 
     def _install(self, cuda: int | None = None) -> str:
         """The command that installs CuPy for that CUDA, by default the one that fits."""
-        return f"pip install 'gpucnn[cuda{cuda or self._fitting()}]'"
+        return f"pip install '.[cuda{cuda or self._fitting()}]'"
 
     def _swap(self, cuda: int | None = None) -> str:
         """The command that replaces the CuPy wheels. All go first: they share the folder `cupy`, and pip mixes them."""
