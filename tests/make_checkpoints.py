@@ -12,7 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn import Model, Network
-from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Softmax, Tanh
+from gpucnn.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 
 FOLDER = Path(__file__).with_name("checkpoints")
@@ -20,6 +35,15 @@ IMAGE = (6, 5, 2)
 END = (Flatten(), Dense(3))
 KINDS = {
     "AvgPool2D": (AvgPool2D((3, 2), (1, 2), 1, count_padding=True), *END),
+    "BatchNorm": (
+        Conv2D(3, 2, bias=None),
+        BatchNorm(0.8),
+        ReLU(),
+        Flatten(),
+        Dense(4),
+        BatchNorm(scale=False),
+        Dense(3),
+    ),
     "Conv2D": (
         Conv2D(4, (2, 3), (2, 1), ((0, 1), (1, 0)), groups=2, flip=True),
         Conv2D(2, 2, padding="same", dilation=2, bias="untied", initializer="he_normal"),
@@ -28,6 +52,9 @@ KINDS = {
     ),
     "Dense": (Flatten(), Dense(4, initializer="he_normal"), Dense(3, bias=False)),
     "Flatten": END,
+    "GroupNorm": (GroupNorm(2, 1e-3), *END),
+    "InstanceNorm": (InstanceNorm(bias=False), *END),
+    "LayerNorm": (LayerNorm(), Conv2D(2, 2), LayerNorm("channels"), *END),
     "MaxPool2D": (MaxPool2D(3, 2, "same", ties="all"), MaxPool2D((1, 2)), *END),
     "Network": (Network(IMAGE, (Conv2D(2, 2), Tanh())), *END),
     "ReLU": (ReLU(0.0), Conv2D(2, 2), ReLU(), *END),

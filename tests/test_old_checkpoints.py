@@ -29,6 +29,6 @@ def test_saved_models_load_and_compute_the_same(path: Path) -> None:
     model = gpucnn.load(path, device="cpu")
     assert model.name == path.stem
     assert model.class_names == ("zero", "one", "two")
-    assert set(model.parameters) == set(tensors)
+    assert {*model.parameters, *(f"state/{name}" for name in model.state)} == set(tensors)
     logits = model.logits(np.array(description["images"], np.uint8))
     np.testing.assert_allclose(logits, description["logits"], rtol=1e-4, atol=1e-5)

@@ -78,6 +78,7 @@ class Kernels:
     scaled_sums           (residual, dy) -> with d for what `centred` made, and dy in front of the ReLU, the sums of dy
                           and of dy d over each channel; and what `scaled_backward` needs
     scaled_backward       (that, (a, b, c)) -> a dy + b d + c, all (C,)
+    batch_norm            `ops.batch_norm` and `ops.batch_norm_backward`, of numbers (C,)
     add                   (array, array of the same shape) -> their sum, a new array: others may still read both
     concatenate           (arrays), images that differ in channels or (N, C); (residual, dy) -> their gradients
     correlation           (image, kernel, window, groups);       (residual, kernel, dy, need_dx) -> dx or None, dkernel
@@ -129,6 +130,7 @@ class Kernels:
     scaled: Callable[..., tuple[Any, Any]] = reference.scaled
     scaled_sums: Callable[[Any, Any], tuple[Any, Any, Any]] = reference.scaled_sums
     scaled_backward: Callable[[Any, Any], Any] = reference.scaled_backward
+    batch_norm: Pair = Pair(ops.batch_norm, ops.batch_norm_backward)
     add: Callable[[Any, Any], Any] = reference.add
     concatenate: Pair = Pair(reference.concatenate, reference.concatenate_backward)
     correlation: Pair = Pair(reference.correlate, reference.correlate_backward)

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .. import ops
 from ..errors import SettingError
 from ..kernels import Context
 from ..kernels.context import alone
@@ -100,7 +99,7 @@ class BatchNorm(Layer):
             d, found = context.kernels.centred(x, context.state["mean"])[0], None
             rest, variance = xp.zeros_like(context.state["mean"]), context.state["variance"]
         gamma, beta = params.get("scale", 1.0), params.get("bias", 0.0)
-        scale, shift, inverse = ops.batch_norm(rest, variance, gamma, beta, self.epsilon)
+        scale, shift, inverse = context.kernels.batch_norm.forward(rest, variance, gamma, beta, self.epsilon)
         y, seen = context.kernels.scaled(d, scale, shift, slope_at_zero)
         return y, _Residual(seen, found, rest, inverse)
 
@@ -118,9 +117,10 @@ class BatchNorm(Layer):
             factors = gamma * inverse, xp.zeros_like(inverse), xp.zeros_like(inverse)
         else:
             if context.total is not alone:
-                sums = context.total(xp.stack([of_dy, of_products]))
-                of_dy, of_products = sums[0, ...], sums[1, ...]
-            factors = ops.batch_norm_backward((of_dy, of_products), rest, inverse, gamma, found.count)
+                both = context.total(xp.stack([of_dy, of_products]))
+                of_dy, of_products = both[0, ...], both[1, ...]
+            sums = of_dy, of_products
+            factors = context.kernels.batch_norm.backward(sums, rest, inverse, gamma, found.count)
         return context.kernels.scaled_backward(seen, factors), dparams
 
 

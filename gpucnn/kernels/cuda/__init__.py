@@ -64,6 +64,7 @@ def table(
         scaled=norms.scaled,
         scaled_sums=norms.scaled_sums,
         scaled_backward=norms.scaled_backward,
+        batch_norm=Pair(norms.batch_norm, norms.batch_norm_backward),
         exact_ties=exact_ties,
         correlation=Pair(convolutions.correlate, convolutions.correlate_backward),
         correlation_for_pool=convolutions.correlate,

@@ -95,12 +95,33 @@ BLOCK_KERNEL scaled_sums(IN x, IN centre, IN scale, IN shift, IN dy, INDEX recti
     }
 }
 
-// dx = a dy + b d + c; factors holds a, b and c, K of each.
+// Of each of K channels: out[0] = scale, out[1] = shift, out[2] = 1 / sqrt(variance + epsilon). gamma and beta are 1 and
+// 0 where there are none.
+KERNEL norm_factors(INDEX K, IN rest, IN variance, IN gamma, INDEX has_gamma, IN beta, INDEX has_beta, REAL epsilon,
+                    OUT out) {
+    THREAD_OR_RETURN(k, K);
+    const REAL inverse = 1 / sqrt(variance[k] + epsilon), scale = has_gamma ? gamma[k] * inverse : inverse;
+    out[k] = scale;
+    out[K + k] = (has_beta ? beta[k] : (REAL)0) - rest[k] * scale;
+    out[2 * K + k] = inverse;
+}
+
+// The factors of scaled_backward: out[0] = a, out[1] = b, out[2] = c. numbers: how many a channel has.
+KERNEL norm_gradient(INDEX K, IN of_dy, IN of_products, IN rest, IN inverse, IN gamma, INDEX has_gamma, IN numbers,
+                     OUT out) {
+    THREAD_OR_RETURN(k, K);
+    const REAL r = inverse[k], a = has_gamma ? gamma[k] * r : r, b = -a * r * r * of_products[k] / numbers[k];
+    out[k] = a;
+    out[K + k] = b;
+    out[2 * K + k] = -a * of_dy[k] / numbers[k] - b * rest[k];
+}
+
+// dx = a dy + b d + c.
 KERNEL scaled_backward(INDEX count, IN x, IN centre, IN scale, IN shift, IN dy, INDEX K, INDEX rectified,
-                       REAL slope_at_zero, IN factors, OUT dx) {
+                       REAL slope_at_zero, IN a, IN b, IN c, OUT dx) {
     THREAD_OR_RETURN(i, count);
     const INDEX k = i % K;
     const REAL d = x[i] - centre[k];
     const REAL g = in_front(d, scale[k], shift[k], dy[i], rectified, slope_at_zero);
-    dx[i] = factors[k] * g + (factors[K + k] * d + factors[2 * K + k]);
+    dx[i] = a[k] * g + (b[k] * d + c[k]);
 }

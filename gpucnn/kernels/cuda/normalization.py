@@ -102,8 +102,28 @@ class Norms:
     def scaled_backward(self, residual: tuple[_Scaled, Array], factors: tuple[Array, Array, Array]) -> Array:
         seen, dy = residual
         x = seen.x
-        dx, together = self.gpu.empty(x.shape, x.dtype), self.gpu.empty((3, x.shape[-1]), x.dtype)
-        for row, factor in zip(together, factors):
-            row[...] = factor
-        self.gpu.launch("scaled_backward", x.dtype, x.size, *seen[:4], dy, x.shape[-1], *seen.relu, together, dx)
+        dx, abc = self.gpu.empty(x.shape, x.dtype), [self.gpu.dense(factor, x.dtype) for factor in factors]
+        self.gpu.launch("scaled_backward", x.dtype, x.size, *seen[:4], dy, x.shape[-1], *seen.relu, *abc, dx)
         return dx
+
+    def batch_norm(
+        self, rest: Array, variance: Array, gamma: Array | float, beta: Array | float, epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        factors = *self._or_none(gamma, rest), *self._or_none(beta, rest)
+        return self._three("norm_factors", rest, rest, variance, *factors, float(epsilon))
+
+    def batch_norm_backward(
+        self, sums: tuple[Array, Array], rest: Array, inverse: Array, gamma: Array | float, count: Array
+    ) -> tuple[Array, Array, Array]:
+        return self._three("norm_gradient", rest, *sums, rest, inverse, *self._or_none(gamma, rest), count)
+
+    def _three(self, name: str, like: Array, *arguments: Any) -> tuple[Array, Array, Array]:
+        """By a thread for each channel."""
+        made = self.gpu.empty((3, like.size), like.dtype)
+        dense = [self.gpu.dense(each, like.dtype) if hasattr(each, "flags") else each for each in arguments]
+        self.gpu.launch(name, like.dtype, like.size, *dense, made)
+        return made[0], made[1], made[2]
+
+    def _or_none(self, values: Array | float, other: Array) -> tuple[Array, int]:
+        """Parameters as the kernels take them: where there are none, any array and 0."""
+        return (other, 0) if isinstance(values, float) else (values, 1)
