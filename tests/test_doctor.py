@@ -224,7 +224,7 @@ def test_a_driver_without_cupy_is_told_the_extra_that_fits(cuda, extra):
     probes = machine(distributions={}, driver=Driver(cuda))
     assert found(examine("auto", probes), "CuPy wheel").status == "warning"
     assert found(examine("cuda", probes), "CuPy wheel").status == "failure"
-    assert found(examine("cuda", probes), "CuPy wheel").remedy == f"pip install 'gpucnn[{extra}]'"
+    assert found(examine("cuda", probes), "CuPy wheel").remedy == f"pip install '.[{extra}]'"
 
 
 def test_an_older_wheel_on_a_newer_driver_is_fine():
@@ -265,7 +265,7 @@ def test_half_of_cudnn_is_a_warning(cuda, extra):
     report = examine("cuda", machine(distributions=wheels, driver=Driver(cuda)))
     assert found(report, "cuDNN").status == "warning"
     assert f"nvidia-cudnn-cu{cuda[0]} not installed" in found(report, "cuDNN").found
-    assert found(report, "cuDNN").remedy == f"pip install 'gpucnn[{extra}]'"
+    assert found(report, "cuDNN").remedy == f"pip install '.[{extra}]'"
 
 
 @pytest.mark.parametrize(("front", "library"), [("1.29.0", "9.18.1"), ("1.22.9", "9.28.0"), ("1.28.0", "9.14.0")])

@@ -1,4 +1,4 @@
-"""What README shows works as it stands there."""
+"""What README and the pages beside it show works as it stands there."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import pytest
 import gpucnn
 from gpucnn.command import main
 
-TEXT = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parent.parent
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("notebooks/*.md"))}
+BLOCKS = [
+    each for text in PAGES.values() for each in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+]
 
 
 def block(kind: str, has: str) -> str:
@@ -55,17 +58,36 @@ def test_a_layer_of_your_own(my_nets, monkeypatch, capsys):
 
 def test_a_loss_with_settings_and_a_report(capsys):
     names: dict = {"gpucnn": gpucnn}
-    exec(block("python", "model.report("), names)
+    exec(block("python", "balanced("), names)
     assert sum(each * (names["digits"].train_labels == k).sum() for k, each in enumerate(names["weights"])) == (
         pytest.approx(len(names["digits"].train_labels))
     )
     assert "macro average" in capsys.readouterr().out
 
 
-def test_a_network_of_your_own():
+def test_a_network_of_your_own(capsys):
     names: dict = {"gpucnn": gpucnn}
     exec(block("python", "gpucnn.Model(network)"), names)
     assert names["model"].network.out_shape((28, 28, 1)) == (10,)
+    assert "BatchNorm" in capsys.readouterr().out
+
+
+def test_the_first_hour_in_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(block("python", "two-conv.safetensors"), names)
+    digits = names["digits"]
+    found = names["model"].evaluate(digits.test_images, digits.test_labels)
+    assert found["accuracy"] > 0.95
+    assert "macro average" in capsys.readouterr().out
+    assert gpucnn.load("two-conv.safetensors", device="cpu").evaluate(digits.test_images, digits.test_labels) == found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_that_there_are(page):
+    folder = ROOT if page == "README.md" else ROOT / "notebooks"
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page]):
+        assert folder.joinpath(link).exists(), link
 
 
 def test_optimisers_and_wrappers():
