@@ -44,7 +44,7 @@ class Layer:
 
     def nested(self) -> dict[str, tuple[Any, ...]]:
         """The layers that this one holds: chains, each of which takes this layer's input, by the names under which
-        their parameters and states stand, or "" where there is no name between.
+        their parameters and states stand, or "" where there is no name between. Asked of gpucnn's own layers only.
         """
         return {}
 

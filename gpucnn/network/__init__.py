@@ -14,6 +14,7 @@ from ..layers import GlobalMaxPool2D, Layer, MaxPool2D, Shared
 from ..layers.base import cost, is_own
 from ..layers.chain import Place, Sequential, checked, inside, walk
 from ..layers.initializers import generator
+from ..layers.nests import Nest
 from .layout import Layout, add_shared
 
 
@@ -199,7 +200,7 @@ def describe(layer: Any) -> str:
 
 def _held(layer: Any) -> list[tuple[Any, ...]]:
     """The chains that a layer holds, one of a derived class, too."""
-    return [*layer.nested().values()] if isinstance(layer, Layer) else []
+    return [*layer.nested().values()] if isinstance(layer, (Nest, Network)) else []
 
 
 def shortened(texts: Sequence[str]) -> list[str]:
