@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..kernels import REFERENCE, Context, Kernels
-from ..layers import BatchNorm, Conv2D, Dense, Layer, MaxPool2D, ReLU
+from ..layers import BatchNorm, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, ReLU
 from ..layers.base import Around, Gradients, is_own
 from ..layers.chain import inside
 from ..network import Network
@@ -73,13 +73,13 @@ class ConvMaxPool(_Block):
 class BiasReLU(Layer):
     """A convolution or dense layer, whose bias is added together with the ReLU behind it."""
 
-    layer: Conv2D | Dense
+    layer: Conv2D | DepthwiseConv2D | Dense
     activation: ReLU
 
     @cached_property
     def _product(self) -> Layer:
         """The layer without its bias."""
-        return replace(self.layer, bias=None) if isinstance(self.layer, Conv2D) else replace(self.layer, bias=False)
+        return replace(self.layer, bias=False) if isinstance(self.layer, Dense) else replace(self.layer, bias=None)
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.layer.out_shape(in_shape)
@@ -203,7 +203,7 @@ def _joined(layers: tuple[Layer, ...]) -> tuple[Layer | None, int]:
     """The same for a layer with one bias for each channel, or unit, and a ReLU."""
     kinds = tuple(map(type, layers))
     biased = kinds == (Dense, ReLU) and layers[0].bias  # type: ignore[attr-defined]
-    tied = kinds == (Conv2D, ReLU) and layers[0].bias == "tied"  # type: ignore[attr-defined]
+    tied = kinds in ((Conv2D, ReLU), (DepthwiseConv2D, ReLU)) and layers[0].bias == "tied"  # type: ignore[attr-defined]
     return (BiasReLU(*layers), 2) if biased or tied else (None, 1)  # type: ignore[arg-type]
 
 
