@@ -83,5 +83,5 @@ def test_a_step_of_several_batches_is_recorded(fake_cuda):
 
 
 def test_batches_that_are_given_are_an_update_each():
-    with pytest.raises(SettingError, match="accumulate=2: batches that are given are an update each"):
+    with pytest.raises(SettingError, match="fit_batches takes no accumulate; give larger batches"):
         model_on("default").fit_batches([data(8)], accumulate=2)

@@ -65,8 +65,6 @@ class Fitting:
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         self.stream = images if isinstance(images, Stream) else None
-        if self.stream is not None and self.accumulate > 1:
-            raise SettingError(f"accumulate={accumulate}: batches that are given are an update each; give larger ones")
         self.data: Any = None if self.stream is not None else batch_of(model, images, labels, sample_weight)
         self.held = None if validation is None else model.examples(*validation)
         for each in self.callbacks:
