@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import SettingError
-from .namespace import array_namespace
+from .namespace import array_namespace, as_python
 from .training.history import History, row
 from .training.types import Callback, Epoch, Stop
 
@@ -103,6 +103,7 @@ class EarlyStopping(KeepBest):
     keep: str = "best"
 
     def __post_init__(self) -> None:
+        as_python(self)
         if not hasattr(self.patience, "__index__") or self.patience < 1:
             raise SettingError(f"EarlyStopping: patience={self.patience!r}: a whole number of at least 1 was expected")
         if not isinstance(self.min_delta, (int, float)) or not self.min_delta >= 0:

@@ -18,7 +18,7 @@ from array_api_compat import device
 
 from . import ops
 from .errors import SettingError
-from .namespace import array_namespace
+from .namespace import array_namespace, as_python
 
 Array = Any
 
@@ -94,6 +94,7 @@ class SoftmaxCrossEntropy(Loss):
     ignore_index: int | None = None
 
     def __post_init__(self) -> None:
+        as_python(self)
         smoothing, ignored = self.label_smoothing, self.ignore_index
         if isinstance(smoothing, bool) or not isinstance(smoothing, (int, float)) or not 0 <= smoothing < 1:
             raise SettingError(f"label_smoothing={smoothing!r}: 0, or a part of 1 such as 0.1, was expected")
@@ -164,6 +165,7 @@ class FocalLoss(Loss):
     alpha: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        as_python(self)
         _check_number("gamma", self.gamma, may_be_0=True)
         object.__setattr__(self, "alpha", _factors("alpha", self.alpha))
 
@@ -218,6 +220,7 @@ class Huber(Loss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
+        as_python(self)
         _check_number("delta", self.delta, may_be_0=False)
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -294,5 +297,4 @@ def _check_length(name: str, values: tuple[float, ...] | None, outputs: int) -> 
 def _check_number(name: str, value: Any, *, may_be_0: bool) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or value < 0 or (value == 0 and not may_be_0):
-        limit = "of at least 0" if may_be_0 else "above 0"
-        raise SettingError(f"{name}={value!r}: a number {limit} was expected")
+        raise SettingError(f"{name}={value!r}: a number {'of at least 0' if may_be_0 else 'above 0'} was expected")

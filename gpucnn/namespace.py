@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import array_api_compat
@@ -49,3 +50,20 @@ def read_only(array: Any) -> Any:
         array = array.view()
         array.flags.writeable = False
     return array
+
+
+def as_python(thing: Any) -> None:
+    """Give the fields of a dataclass that hold NumPy's numbers, also in tuples, Python's; and arrays of whole numbers.
+
+    So equal settings are equal and print alike, can be written as JSON, and do not decide the type of results.
+    """
+    for field in fields(thing):
+        given = getattr(thing, field.name)
+        if (made := _plain(given)) is not given:
+            object.__setattr__(thing, field.name, made)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
+        return _plain(value.tolist())
+    return type(value)(map(_plain, value)) if type(value) in (tuple, list) else value

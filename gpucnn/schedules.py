@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import SettingError
+from .namespace import as_python
 
 Schedule = Callable[[int, int], float]
 
@@ -62,6 +63,7 @@ class Polynomial:
     end: float = 0.0
 
     def __post_init__(self) -> None:
+        as_python(self)
         _check(self, self.power > 0 and 0 <= self.end <= 1, "power > 0 and end in 0..1")
 
     def __call__(self, step: int, steps: int) -> float:
@@ -75,6 +77,7 @@ class Exponential:
     end: float = 0.01
 
     def __post_init__(self) -> None:
+        as_python(self)
         _check(self, 0 < self.end <= 1, "end above 0, at most 1")
 
     def __call__(self, step: int, steps: int) -> float:
@@ -89,6 +92,7 @@ class Steps:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "milestones", tuple(self.milestones))
         right = self.factor > 0 and all(0 < each < 1 for each in self.milestones)
         _check(self, right and list(self.milestones) == sorted(self.milestones), "milestones in 0..1, in order")
@@ -106,6 +110,7 @@ class Restarts:
     longer: float = 1.0
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "cycles", int(self.cycles) if self.cycles == int(self.cycles) else self.cycles)
         _check(self, isinstance(self.cycles, int) and self.cycles >= 1 and self.longer > 0, "cycles >= 1, longer > 0")
 
@@ -130,6 +135,7 @@ class Warmup:
     then: Schedule = constant
 
     def __post_init__(self) -> None:
+        as_python(self)
         _check(self, self.length > 0 and (self.length < 1 or self.length == int(self.length)), "a part or a number")
 
     def __call__(self, step: int, steps: int) -> float:
@@ -144,6 +150,7 @@ class Joined:
     pieces: tuple[tuple[float, Schedule], ...]
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "pieces", tuple((part, piece) for part, piece in self.pieces))
         parts = [part for part, _ in self.pieces]
         _check(self, all(part > 0 for part in parts) and abs(sum(parts) - 1) < 1e-9, "parts that are 1 together")

@@ -617,7 +617,7 @@ def test_parameters_of_another_type(saved, dtype):
 
 
 def test_the_device_is_not_the_files_fault(saved):
-    with pytest.raises(DeviceError, match="--device tpu"):
+    with pytest.raises(DeviceError, match="device 'tpu'"):
         gpucnn.load(saved, device="tpu")
 
 

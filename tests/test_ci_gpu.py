@@ -40,7 +40,7 @@ def test_it_asks_what_to_measure():
 def test_without_a_gpu_it_says_why_in_a_sentence(part, tmp_path):
     done = run(part, OUT=str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(".ci/gpu: there is nothing to measure on: --device cuda: ")
+    assert done.stderr.startswith(".ci/gpu: there is nothing to measure on: device 'cuda': ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

@@ -459,7 +459,7 @@ def test_set_what_cannot_be_set(refused, network, option, says):
     ("arguments", "says"),
     [
         (("tow-conv",), "network 'tow-conv' is not known; did you mean two-conv? choose one of softmax-regression"),
-        (("two-conv", "--device", "tpu"), "--device tpu: no such device; give auto, cpu, cuda or cuda:N"),
+        (("two-conv", "--device", "tpu"), "device 'tpu': no such device; give auto, cpu, cuda or cuda:N"),
         (("two-conv", "--device", "cuda:99"), "--device cuda:99: "),
         (("two-conv", "--data", "nowhere"), "nowhere: no data set has this name and no such path exists"),
         (("two-conv", "--size", "28;28"), "size '28;28': two whole numbers, HEIGHTxWIDTH, were expected"),
@@ -664,7 +664,7 @@ def test_predict_what_cannot_be_predicted(gpucnn_, refused):
     refused("predict", "nowhere", "no.png", says="nowhere: no such file; a model saved by `gpucnn train`")
     refused("predict", "no.png", "no.png", says="no.png: not a whole safetensors file")
     refused("predict", "run", "no.png", says="run: a folder; name the file in it, such as run/model.safetensors")
-    refused("predict", model, "no.png", "--device", "tpu", says="--device tpu: no such device")
+    refused("predict", model, "no.png", "--device", "tpu", says="device 'tpu': no such device")
     bare = gpucnn.load(model, device="cpu")
     bare.preprocessing = None
     bare.save("bare.safetensors")

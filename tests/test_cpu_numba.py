@@ -146,7 +146,7 @@ def test_numba_is_of_the_cpu_alone():
     for options in ({"graph": True}, {"precision": "tf32"}):
         with pytest.raises(SettingError, match="kernels 'numba' are the CPU's"):
             Model("two-conv", device="cpu", kernels="numba", **options)
-    with pytest.raises(SettingError, match="use --device cpu"):
+    with pytest.raises(SettingError, match="use the device cpu"):
         Acceleration("numba").table(Device("cuda"), "float32", exact_ties=False)
 
 

@@ -153,7 +153,9 @@ def test_cpu_is_always_there():
 
 def test_without_cupy(no_cupy):
     assert select("auto") == (Device("cpu"), "auto: CuPy is not installed, so the CPU is used")
-    with pytest.raises(DeviceError, match=r"^--device cuda: CuPy is not installed; .*gpucnn\[cuda13\].* --device cpu$"):
+    with pytest.raises(
+        DeviceError, match=r"^device 'cuda': CuPy is not installed; .*gpucnn\[cuda13\].* the device cpu$"
+    ):
         Device.parse("cuda")
     with pytest.raises(DeviceError, match=r"^cuda: CuPy is not installed; "):
         Device("cuda").put([1.0])
@@ -165,7 +167,7 @@ def test_a_broken_cupy_is_named_with_its_cause(installed_from):
         "except OSError as error:\n    raise ImportError('\\n=====\\nFailed\\n=====\\n') from error\n"
     )
     said = r"CuPy is installed but cannot be imported \(OSError: libcublas.so.13: cannot open\)"
-    with pytest.raises(DeviceError, match=rf"^--device cuda:0: {said}; run `gpucnn doctor`, or use --device cpu$"):
+    with pytest.raises(DeviceError, match=rf"^device 'cuda:0': {said}; run `gpucnn doctor`, or use the device cpu$"):
         Device.parse("cuda:0")
     device, reason = select("auto")
     assert device == Device("cpu")
@@ -209,7 +211,7 @@ def test_each_obstacle_has_its_sentence(install, facts, said):
     install(**facts)
     with pytest.raises(DeviceError) as caught:
         Device.parse("cuda")
-    assert str(caught.value) == f"--device cuda: {said}; run `gpucnn doctor`, or use --device cpu"
+    assert str(caught.value) == f"device 'cuda': {said}; run `gpucnn doctor`, or use the device cpu"
     assert select("auto") == (Device("cpu"), f"auto: {said}, so the CPU is used")
 
 
@@ -223,7 +225,7 @@ def test_hidden_devices_are_said_to_be_hidden(install, monkeypatch):
 @pytest.mark.parametrize(("count", "said"), [(1, "there is 1, cuda:0;"), (2, "there are 2, cuda:0 to cuda:1;")])
 def test_an_index_beyond_the_last_device(install, count, said):
     install(count=count)
-    with pytest.raises(DeviceError, match=f"^--device cuda:7: no such CUDA device: {said} give one of these"):
+    with pytest.raises(DeviceError, match=f"^device 'cuda:7': no such CUDA device: {said} give one of these"):
         Device.parse("cuda:7")
 
 

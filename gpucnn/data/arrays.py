@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .classes import as_targets
+from .classes import as_targets, texts
 from .dataset import MOST_CLASSES, Dataset, Images, Part, check_range, checked_images
 from .preprocessing import Preprocessing
 
@@ -122,7 +122,7 @@ def as_images(array: Any, where: str, notes: list[str]) -> Images:
     if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 2, 3, 4):
         notes.append(f"{where}: {array.shape} is channels first, and was turned to channels last")
         array = np.moveaxis(array, 1, 3)
-    array = _pixels(array, where, notes)
+    array = pixels(array, where, notes)
     return checked_images(np.ascontiguousarray(array[..., None] if array.ndim == 3 else array), where)
 
 
@@ -135,7 +135,8 @@ def _unflattened(array: Any) -> str:
     return ", pictures (N, H, W) or (N, H, W, C) were expected; reshape them"
 
 
-def _pixels(array: Any, where: str, notes: list[str]) -> Any:
+def pixels(array: Any, where: str, notes: list[str]) -> Any:
+    """An array of any shape as uint8, by the rule of `as_images`. What was assumed goes into notes. DataError."""
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -157,7 +158,7 @@ def _pixels(array: Any, where: str, notes: list[str]) -> Any:
     if least < 0 or most > 255:
         raise DataError(
             f"{where}: whole numbers from {least} to {most}, 0..255 was expected; divide them by the largest possible "
-            "one, and save them as floats in 0..1"
+            "one, so that they are floats in 0..1"
         )
     if 1 < most <= WHITE:
         notes.append(f"{where}: values run to {most:g}; {WHITE} is taken as white, as in scikit-learn's digits")
@@ -187,14 +188,3 @@ def class_names(array: Any, where: str) -> list[str] | None:
     if array.ndim != 1 or array.dtype.kind not in "US" or len(array) > MOST_CLASSES:
         raise DataError(f"{where}: class_names is {array.dtype} {array.shape}, a list of texts was expected")
     return texts(array, f"{where}: class_names")
-
-
-def texts(array: Any, where: str) -> list[str]:
-    """An array of texts as Python's. DataError for what is no text."""
-    if array.dtype.kind == "S":
-        return [name.decode("utf-8", "replace") for name in array.tolist()]
-    ordered = array.astype(array.dtype.newbyteorder("<"))  # as UTF-32, whose decoder refuses what is no character
-    try:
-        return [text.tobytes().decode("utf-32-le").rstrip("\0") for text in ordered[:, None]]
-    except UnicodeDecodeError:
-        raise DataError(f"{where} holds what is no text; write it again with numpy.savez of plain arrays") from None

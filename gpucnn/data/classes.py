@@ -23,7 +23,7 @@ def as_targets(
     (N, 1) become labels, and labels that count from 1 begin at 0; what was done goes into notes. Numbers (N,) that are
     not whole become (N, 1).
     """
-    arrays = {part: _flat(array, where, notes) for part, (array, where) in given.items()}
+    arrays = {part: flat(array, where, notes) for part, (array, where) in given.items()}
     where = given["train"][1]
     if any(each.dtype.kind in "US" for each in arrays.values()):
         return _of_texts(arrays, names, where, notes)
@@ -38,7 +38,7 @@ def as_targets(
     return checked, None if names is None else list(names)
 
 
-def _flat(array: Any, where: str, notes: list[str]) -> Any:
+def flat(array: Any, where: str, notes: list[str]) -> Any:
     """(N, 1) as (N,), and one-hot rows as labels."""
     if array.ndim != 2 or not array.size:
         return array
@@ -56,21 +56,37 @@ def _flat(array: Any, where: str, notes: list[str]) -> Any:
 def _of_texts(
     arrays: Mapping[str, Any], names: Sequence[str] | None, where: str, notes: list[str]
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    from .arrays import texts
-
     if not all(each.dtype.kind in "US" and each.ndim == 1 for each in arrays.values()):
         raise DataError(f"{where}: labels are texts in one part, and something else in another; give both the same")
-    read = {part: texts(each, f"{where}: labels") for part, each in arrays.items()}
-    known = list(names) if names is not None else sorted(set(read["train"]))
-    places = {name: k for k, name in enumerate(known)}
-    for part, each in read.items():
-        if strange := sorted(set(each) - places.keys()):
-            raise DataError(
-                f"{where}: the {part} part has the label {strange[0]!r}, which is none of {', '.join(known[:10])}; a "
-                "class that training lacks cannot be learnt"
-            )
+    known = list(names) if names is not None else sorted(set(texts(arrays["train"], where)))
+    lacking = "; a class that training lacks cannot be learnt"
+    places = {
+        part: places_of(each, known, where if part == "train" else f"{where}, {part} part", lacking)
+        for part, each in arrays.items()
+    }
     notes.append(f"{where}: labels are texts; the classes are {', '.join(known[:10])}{', ...' * (len(known) > 10)}")
-    return {part: np.array([places[name] for name in each], np.int64) for part, each in read.items()}, known
+    return places, known
+
+
+def places_of(array: Any, names: Sequence[str], where: str, more: str = "") -> NDArray[np.int64]:
+    """The classes (N,) whose names are texts (N,). DataError, with the sentence's end `more`, for another text."""
+    read = texts(array, where)
+    places = {name: k for k, name in enumerate(names)}
+    if strange := sorted(set(read) - places.keys()):
+        listed = ", ".join(names[:10]) + ", ..." * (len(names) > 10)
+        raise DataError(f"{where}: there is the label {strange[0]!r}, which is none of {listed}{more}")
+    return np.array([places[name] for name in read], np.int64)
+
+
+def texts(array: Any, where: str) -> list[str]:
+    """An array of texts as Python's. DataError for what is no text."""
+    if array.dtype.kind == "S":
+        return [name.decode("utf-8", "replace") for name in array.tolist()]
+    ordered = array.astype(array.dtype.newbyteorder("<"))  # as UTF-32, whose decoder refuses what is no character
+    try:
+        return [text.tobytes().decode("utf-32-le").rstrip("\0") for text in ordered[:, None]]
+    except UnicodeDecodeError:
+        raise DataError(f"{where} holds what is no text; write it again with numpy.savez of plain arrays") from None
 
 
 def _of_floats(arrays: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:

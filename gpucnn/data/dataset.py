@@ -213,7 +213,7 @@ class Dataset:
 
 def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
     """The names of classes as texts; DataError for one that would steer a terminal or cannot be written to a file."""
-    texts = tuple(map(str, names))
+    texts = tuple(each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in names)
     for text in texts:
         if printable(text) != text:
             raise DataError(
@@ -270,7 +270,10 @@ def check_range_of_labels(labels: Labels, classes: int, where: str) -> None:
         return
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= classes:
-        raise DataError(
-            f"{where}: labels run from {lowest} to {highest}, 0..{classes - 1} was expected for {classes} classes; "
-            "number the classes 0, 1, 2, ..., and have a name, or an output of the network, for each"
+        mend = (
+            "they count from 1: subtract 1"
+            if (lowest, highest) == (1, classes)
+            else "number the classes 0, 1, 2, ..., and have a name, or an output of the network, for each"
         )
+        expected = f"0..{classes - 1} was expected for {classes} classes"
+        raise DataError(f"{where}: labels run from {lowest} to {highest}, {expected}; {mend}")

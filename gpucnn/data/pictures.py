@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,27 +24,54 @@ REMEDY = "leave it out, or save it again as PNG"
 DEFAULT_SIZE = (28, 28)
 _opening = threading.Lock()
 SHOWN = 5  # broken pictures in a message
+FEW = 3  # pictures that are named where the same is said of them
 COPIES = 4  # of a decoded picture, while it is turned and put on paper
 
 
+def is_picture_or_path(thing: Any) -> bool:
+    """Whether it is the path of a file, or a picture of Pillow."""
+    if isinstance(thing, (str, os.PathLike)):
+        return True
+    pillow = sys.modules.get("PIL.Image")  # whoever has a picture has imported it
+    return pillow is not None and isinstance(thing, pillow.Image)
+
+
 def read_pictures(
-    paths: Iterable[str | os.PathLike[str]], preprocessing: Preprocessing, notes: dict[str, list[str]] | None = None
+    paths: Iterable[Any], preprocessing: Preprocessing, notes: dict[str, list[str]] | None = None
 ) -> Images:
     """The pictures as uint8 (N, H, W, C), in the order given; of a moving picture the first frame.
 
-    notes: gets, by path, sentences about what was done to a picture of strokes.
-    DataError naming the first file that is missing or not a picture, and for no paths at all.
+    paths: of files; pictures of Pillow may be among them. notes: gets, by path, sentences about what was done to a
+    picture of strokes. DataError naming the first file that is missing or not a picture, and for no paths at all.
     """
-    listed = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    listed = [paths] if is_picture_or_path(paths) else list(paths)
     if not listed:
         raise DataError("no picture files were given; name at least one")
     images = np.empty((len(listed), *preprocessing.size, preprocessing.channels), np.uint8)
-    for image, path in zip(images, listed):
+    for k, (image, given) in enumerate(zip(images, listed)):
         said: list[str] = []
-        image[...] = read_picture(path, preprocessing, said)
+        if isinstance(given, (str, os.PathLike)):
+            image[...] = read_picture(Path(given), preprocessing, said)
+        else:
+            given, picture = "the picture" if len(listed) == 1 else f"picture {k}", given
+            with parsing(given, "cannot be read as a picture", REMEDY):
+                image[...] = brought(picture, given, preprocessing, said)
         if notes is not None and said:
-            notes[str(path)] = said
+            notes[str(given)] = said
     return images
+
+
+def summed_up(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for all pictures of which the same was noted, from notes by picture."""
+    alike: dict[str, list[str]] = {}
+    for name, said in notes.items():
+        alike.setdefault("; ".join(said), []).append(name)
+    return [
+        f"{', '.join(names)}: {text}"
+        if len(names) <= FEW
+        else f"of each of {len(names)} pictures ({', '.join(names[:FEW])}, ...): {text}"
+        for text, names in alike.items()
+    ]
 
 
 def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
@@ -61,22 +89,27 @@ def decoded(
     source: Any, where: object, preprocessing: Preprocessing, said: list[str] | None = None
 ) -> NDArray[np.uint8]:
     """The same of a path or a stream; where: its place for messages. said: gets what was done to strokes."""
+    with opened(source, where) as file:
+        return brought(file, where, preprocessing, said)
+
+
+def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
+    """The same of a picture of Pillow."""
     from PIL import Image, ImageOps
 
     height, width = preprocessing.size
-    with opened(source, where) as file:
-        picture = eight_bits(ImageOps.exif_transpose(file), where, file.format)
-        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            colours = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
-        picture = picture.convert("L" if preprocessing.channels == 1 else "RGB")
-        if preprocessing.strokes is not None:
-            grey = 255 - np.asarray(picture.convert("L")) if preprocessing.invert else np.asarray(picture.convert("L"))
-            made, done = preprocessing.strokes.brought(grey, preprocessing.size)
-            if said is not None:
-                said += done
-            return np.repeat(made[..., None], preprocessing.channels, axis=2)
-        fitted = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
+    picture = eight_bits(ImageOps.exif_transpose(file), where, file.format)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        colours = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+    picture = picture.convert("L" if preprocessing.channels == 1 else "RGB")
+    if preprocessing.strokes is not None:
+        grey = 255 - np.asarray(picture.convert("L")) if preprocessing.invert else np.asarray(picture.convert("L"))
+        made, done = preprocessing.strokes.brought(grey, preprocessing.size)
+        if said is not None:
+            said += done
+        return np.repeat(made[..., None], preprocessing.channels, axis=2)
+    fitted = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
     values = np.asarray(fitted).reshape(height, width, preprocessing.channels)
     return 255 - values if preprocessing.invert else values
 
@@ -102,7 +135,7 @@ def identified(source: Any) -> Any:
             Image.MAX_IMAGE_PIXELS = usual
 
 
-def eight_bits(picture: Any, where: object, kind: str) -> Any:
+def eight_bits(picture: Any, where: object, kind: str | None) -> Any:
     """The picture with 8 bits per channel: Pillow would cut 16-bit values off at 255 instead of scaling them.
 
     kind: of its file. DataError for values whose range the file does not say.

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import DataError
+from ..namespace import as_python
 from .strokes import Strokes
 
 LARGEST_SIDE = 4096
@@ -48,6 +49,7 @@ class Preprocessing:
     strokes: Strokes | None = None
 
     def __post_init__(self) -> None:
+        as_python(self)
         if isinstance(self.size, list):  # JSON's
             object.__setattr__(self, "size", tuple(self.size))
         if isinstance(self.strokes, Mapping):

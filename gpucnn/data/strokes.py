@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..namespace import as_python
 
 Array = NDArray[Any]
 
@@ -30,6 +31,7 @@ class Strokes:
     grain: int | None = None
 
     def __post_init__(self) -> None:
+        as_python(self)
         fits = isinstance(self.box, (int, float)) and 0 < self.box <= 1 and self.by in ("mass", "box")
         if not fits or not (self.grain is None or (type(self.grain) is int and 1 <= self.grain <= 4096)):
             raise DataError(f'{self}: box in (0, 1], by "mass" or "box", and grain None or at least 1 were expected')

@@ -18,11 +18,30 @@ def checked_labels(labels: Any, where: str) -> Labels:
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise DataError(
             f"{where}: found {array.dtype} {array.shape}, one integer per picture, shape (N,), was expected; "
-            "turn one-hot rows into labels with argmax(axis=1), floats with astype(int), and names with "
-            "numpy.unique(names, return_inverse=True); several labels are rows of 0 and 1, (N, K), and numbers to be "
-            "predicted floats (N, K), such as (N, 1)"
+            + _advice(array)
         )
     return array.astype(np.int64, copy=False)
+
+
+def _advice(array: NDArray[Any]) -> str:
+    """What to do about labels that are no integers (N,)."""
+    if array.dtype.kind in "US" and array.ndim == 1:
+        return "turn names into labels with names, labels = numpy.unique(labels, return_inverse=True)"
+    if array.ndim == 2 and array.shape[1] == 1:
+        return "turn the column into labels with labels[:, 0]"
+    if array.ndim == 2 and array.size and array.dtype.kind in "biuf" and _is_one_hot(array):
+        return "turn one-hot rows into labels with argmax(axis=1)"
+    if array.ndim == 1 and array.dtype.kind == "b":
+        return "turn truth values into labels with astype(int)"
+    if array.ndim == 1 and array.dtype.kind == "f":
+        if array.size and (array == np.rint(array)).all():
+            return "turn whole floats into labels with astype(int)"
+        return "numbers to be predicted are floats (N, 1), with a loss of numbers"
+    return "several labels are rows of 0 and 1, (N, K), and numbers to be predicted floats (N, K), such as (N, 1)"
+
+
+def _is_one_hot(rows: NDArray[Any]) -> bool:
+    return bool(((rows == 0) | (rows == 1)).all() and rows.shape[1] > 1 and (rows.sum(axis=1) == 1).all())
 
 
 def checked_targets(targets: Any, where: str) -> NDArray[Any]:
@@ -36,8 +55,7 @@ def checked_targets(targets: Any, where: str) -> NDArray[Any]:
     if not np.isfinite(array).all():
         raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
     is_binary = bool(((array == 0) | (array == 1)).all())
-    is_one_hot = is_binary and array.shape[1] > 1 and bool((array.sum(axis=1) == 1).all())
-    if is_one_hot or not (is_binary or array.dtype.kind == "f"):
+    if _is_one_hot(array) or not (is_binary or array.dtype.kind == "f"):
         return checked_labels(array, where)
     return array if array.dtype.kind == "f" else array.astype(np.uint8)
 

@@ -165,7 +165,7 @@ def select(text: str) -> tuple[Device, str]:
         return device, "cpu: the CPU is used, as asked"
     obstacle = _cuda_obstacle(device.index)
     if obstacle is not None:
-        raise DeviceError(f"--device {text}: {obstacle.reason}; {obstacle.remedy}, or use --device cpu")
+        raise DeviceError(f"device {text!r}: {obstacle.reason}; {obstacle.remedy}, or use the device cpu")
     return device, f"{device}: {device.name} is used, as asked"
 
 
@@ -173,7 +173,7 @@ def named(text: str) -> Device | None:
     """The device that `cpu | cuda | cuda:N` names, whether or not it can be used; None for `auto`."""
     match = re.fullmatch(r"(auto|cpu|cuda)|cuda:([0-9]{1,4})", text.strip().lower())
     if match is None:
-        raise DeviceError(f"--device {text}: no such device; give auto, cpu, cuda or cuda:N with N counted from 0")
+        raise DeviceError(f"device {text!r}: no such device; give auto, cpu, cuda or cuda:N with N counted from 0")
     if match[1] == "auto":
         return None
     return Device(match[1] or "cuda", int(match[2] or 0))

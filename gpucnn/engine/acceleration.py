@@ -124,7 +124,7 @@ class Acceleration:
     def _numba(self, device: Device, exact_ties: bool) -> Kernels:
         if device.kind != "cpu" or self._asked:
             raise SettingError(
-                "kernels 'numba' are the CPU's, without --graph and --precision; leave them out, or use --device cpu"
+                "kernels 'numba' are the CPU's, without --graph and --precision; leave them out, or use the device cpu"
             )
         try:
             from ..kernels.cpu.compiled import compiled_from

@@ -16,7 +16,7 @@ def of_data(device: Device, size: int) -> AbstractContextManager[None]:
         device,
         lambda free: (
             f"for the data set's {megabytes(size)}, with {megabytes(free)} free; train on fewer or smaller images, "
-            "or with --device cpu"
+            "or with the device cpu"
         ),
     )
 
@@ -43,7 +43,7 @@ def of_inference(device: Device, network: Network, images: int) -> AbstractConte
         device,
         lambda free: (
             f"with {images} images at a time (about {megabytes(4 * images * sum(network.output_sizes()))}, "
-            f"{megabytes(free)} free); end other programs that use the device, or use --device cpu"
+            f"{megabytes(free)} free); end other programs that use the device, or use the device cpu"
         ),
     )
 

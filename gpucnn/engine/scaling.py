@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import SettingError
 from ..kernels import Kernels
-from ..namespace import array_namespace
+from ..namespace import array_namespace, as_python
 
 Array = Any
 
@@ -21,6 +21,7 @@ class Scaling:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
+        as_python(self)
         if not (math.isfinite(self.scale) and math.isfinite(self.shift)):
             raise SettingError(f"{self}: finite numbers were expected")
 

@@ -11,7 +11,7 @@ from typing import Any
 from array_api_compat import device
 
 from ..errors import SettingError
-from ..namespace import array_namespace
+from ..namespace import array_namespace, as_python
 from ..training.augmentation import geometry
 
 Array = Any
@@ -35,6 +35,7 @@ class Views:
     flip: bool = False
 
     def __post_init__(self) -> None:
+        as_python(self)
         if not isinstance(self.shift, int) or isinstance(self.shift, bool) or self.shift < 0:
             raise SettingError(f"tta: shift={self.shift!r}, a whole number of pixels, an int, was expected")
         if not isinstance(self.flip, bool):

@@ -9,7 +9,7 @@ from typing import Any
 from .. import ops
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
-from ..namespace import array_namespace
+from ..namespace import array_namespace, as_python
 from .base import Gradients, Layer
 from .initializers import ones
 
@@ -19,6 +19,9 @@ class ReLU(Layer):
     """max(x, 0), with the slope at 0 that two-conv eq. (10) and layered eq. (21) give it: 1/2."""
 
     slope_at_zero: float = 0.5
+
+    def __post_init__(self) -> None:
+        as_python(self)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.relu.forward(x, self.slope_at_zero)
@@ -69,6 +72,9 @@ class LeakyReLU(_Curve):
 
     slope: float = 0.01
 
+    def __post_init__(self) -> None:
+        as_python(self)
+
     def _curve(self) -> tuple[Any, ...]:
         return "leaky_relu", self.slope
 
@@ -82,6 +88,9 @@ class PReLU(Layer):
 
     shared: bool = False
     start: float = 0.25
+
+    def __post_init__(self) -> None:
+        as_python(self)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         return {"slope": self.start * ones(rng, self.parameter_shapes(in_shape)["slope"])}
@@ -110,6 +119,7 @@ class ELU(_Curve):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
+        as_python(self)
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha < math.inf:
             raise SettingError(f"ELU: alpha={self.alpha!r}: a finite number of at least 0 was expected")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import SettingError
 from ..kernels import Context
 from ..kernels.context import alone
-from ..namespace import array_namespace, real_arrays
+from ..namespace import array_namespace, as_python, real_arrays
 from .base import Gradients, Layer
 from .initializers import ones, zeros
 from .normalization import affine, check_epsilon
@@ -63,6 +63,7 @@ class BatchNorm(Layer):
     mixes = True
 
     def __post_init__(self) -> None:
+        as_python(self)
         if not 0 <= self.momentum <= 1:
             raise SettingError(f"BatchNorm: momentum={self.momentum}: a number from 0 to 1 was expected")
         check_epsilon(self)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..kernels import Context
+from ..namespace import as_python
 from ..ops.window import Padding, positive
 from .base import Gradients, Layer
 from .convolution import Conv2D
@@ -34,6 +35,7 @@ class DepthwiseConv2D(Layer):
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
+        as_python(self)
         positive(self.multiplier, "DepthwiseConv2D: multiplier")
         checked = convolution_of(self, 1)
         for name in ("kernel", "stride", "padding", "dilation"):
@@ -105,6 +107,7 @@ class SeparableConv2D(Layer):
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
+        as_python(self)
         for name in ("kernel", "stride", "padding", "dilation"):
             object.__setattr__(self, name, getattr(self.depthwise, name))
         self.pointwise  # noqa: B018  # what is wrong is said where the layer is made

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import SettingError
 from ..kernels import Context
+from ..namespace import as_python
 from .base import Gradients, Layer
 from .geometry import image
 
@@ -28,6 +29,7 @@ class Dropout(Layer):
     _whole_channels = False
 
     def __post_init__(self) -> None:
+        as_python(self)
         if isinstance(self.rate, bool) or not isinstance(self.rate, int | float) or not 0 <= self.rate < 1:
             raise SettingError(
                 f"{type(self).__name__}: rate={self.rate!r}: a number of at least 0, below 1, was expected"

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
+from ..namespace import as_python
 from ..ops.window import padding_of, pair
 from .base import Gradients, Layer
 
@@ -68,6 +69,7 @@ class ZeroPad2D(_Placed):
     padding: Sides = 1
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "padding", _sides(self.padding, "ZeroPad2D: padding"))
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -86,6 +88,7 @@ class Crop2D(_Part):
     cropping: Sides = 1
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "cropping", _sides(self.cropping, "Crop2D: cropping"))
 
     def places_of(self, in_shape: Shape) -> Places:
@@ -103,6 +106,7 @@ class Subsample2D(_Part):
     stride: int | tuple[int, int] = 2
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "stride", pair(self.stride, "Subsample2D: stride"))
 
     def places_of(self, in_shape: Shape) -> Places:
@@ -121,6 +125,7 @@ class PadChannels(_Placed):
     channels: int | tuple[int, int]
 
     def __post_init__(self) -> None:
+        as_python(self)
         given = self.channels
         both: Any = (given // 2, given - given // 2) if isinstance(given, int) else given
         if not isinstance(both, list | tuple) or len(both) != 2 or not all(isinstance(n, int) and n >= 0 for n in both):
@@ -150,6 +155,7 @@ class Upsample2D(Layer):
     kind: str = "nearest"
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "factor", pair(self.factor, "Upsample2D: factor"))
         if self.kind not in ("nearest", "bilinear"):
             raise SettingError(f'Upsample2D: kind={self.kind!r}: "nearest" or "bilinear" was expected')

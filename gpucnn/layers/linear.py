@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import ShapeError
 from ..kernels import Context
+from ..namespace import as_python
 from ..ops.window import positive
 from .base import Gradients, Layer
 from .initializers import initializer, zeros
@@ -25,6 +26,7 @@ class Dense(Layer):
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
+        as_python(self)
         positive(self.units, "Dense: units")
         initializer(self.initializer)
 
@@ -87,6 +89,7 @@ class Reshape(Layer):
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "shape", tuple(self.shape))
         if len(self.shape) not in (1, 3):
             raise ShapeError(f"Reshape: {self.shape}: a vector (features,) or an image (H, W, C) was expected")

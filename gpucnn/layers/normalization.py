@@ -9,7 +9,7 @@ from typing import Any
 from .. import ops
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
-from ..namespace import array_namespace, real_arrays
+from ..namespace import array_namespace, as_python, real_arrays
 from ..ops.window import positive
 from .base import Gradients, Layer
 from .initializers import ones, zeros
@@ -120,6 +120,7 @@ class LayerNorm(_Grouped):
     bias: bool = True
 
     def __post_init__(self) -> None:
+        as_python(self)
         if self.over not in ("all", "channels"):
             raise SettingError(f'LayerNorm: over={self.over!r}: "all" or "channels" was expected')
         check_epsilon(self)
@@ -148,6 +149,7 @@ class GroupNorm(_Grouped):
     bias: bool = True
 
     def __post_init__(self) -> None:
+        as_python(self)
         positive(self.groups, "GroupNorm: groups")
         check_epsilon(self)
 
@@ -169,6 +171,7 @@ class InstanceNorm(_Grouped):
     bias: bool = True
 
     def __post_init__(self) -> None:
+        as_python(self)
         check_epsilon(self)
 
     def groups_of(self, channels: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import SettingError, ShapeError
 from ..kernels import Context, Kernels, Pair
+from ..namespace import as_python
 from ..ops.window import Padding, Window, padding_of, pair, pooling_window
 from .base import Gradients, Layer
 
@@ -24,6 +25,7 @@ class _Pool(Layer):
 
     def __post_init__(self) -> None:
         """Give window, stride and padding their canonical forms, so that equal layers compare equal."""
+        as_python(self)
         object.__setattr__(self, "window", pair(self.window, "window"))
         if self.stride is not None:
             stride = pair(self.stride, "stride")

@@ -9,6 +9,7 @@ from typing import Any
 from .. import ops
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
+from ..namespace import as_python
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
 from .base import Gradients, Layer
 from .initializers import initializer, zeros
@@ -45,6 +46,7 @@ class ConvTranspose2D(Layer):
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
+        as_python(self)
         for name in ("kernel", "stride", "dilation"):
             object.__setattr__(self, name, pair(getattr(self, name), name))
         object.__setattr__(self, "padding", padding_of(self.padding))

@@ -1,75 +1,177 @@
-"""What a model takes as images and labels, and the sentence for what it does not."""
+"""What a model takes as images and targets, and the sentence for what it does not."""
 
 from __future__ import annotations
 
+import math
+import sys
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..data.dataset import check_counts, check_range, check_range_of_labels
-from ..data.targets import checked_labels
+from ..data.arrays import pixels
+from ..data.dataset import check_counts, check_range
+from ..data.pictures import is_picture_or_path, read_pictures, summed_up
+from ..data.preprocessing import Preprocessing
 from ..errors import DataError
 from ..losses import CLASSIFICATION, REGRESSION, kind
+from .labels import as_array, fitting_labels
 
 SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
-def fitting_images(images: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1; (N, H, W) where C is 1. Raises DataError."""
-    images = np.asarray(images)
-    if images.ndim == 3 and len(shape) == 3 and shape[2] == 1:
-        images = images[..., None]
-    if tuple(images.shape[1:]) != shape or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
-        raise DataError(
-            f"images of shape {images.shape} and type {images.dtype}: (N, {', '.join(map(str, shape))}) as uint8, "
-            "or as floats in 0..1, was expected"
+def given_images(
+    images: Any, shape: tuple[int, ...], how: Preprocessing | None = None, what: str = "images"
+) -> tuple[np.ndarray, bool]:
+    """Images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1, and whether they are one image alone.
+
+    They may come as (N, H, W) where C is 1, channels first, as files or pictures of Pillow, which are read by `how`,
+    and without the axis of the batch where there is one. Whole numbers of any type are 0..255, or 0..16 where none is
+    larger; see `data.arrays.pixels`. What is assumed is warned of. Raises DataError.
+    """
+    notes: list[str] = []
+    pictures, is_one = _pictures(images)
+    if pictures is not None:
+        batch = _read(pictures, shape, how, notes)
+    else:
+        array = as_array(images, what)
+        batch, is_one = _placed(array, shape, what, notes)
+        batch = _scaled(batch, what, notes)
+    for note in notes:
+        _warn(note)
+    return batch, is_one
+
+
+def _pictures(images: Any) -> tuple[list[Any] | None, bool]:
+    """The files or pictures in a list, if these are such, and whether it is one alone."""
+    if is_picture_or_path(images):
+        return [images], True
+    if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind == "U":
+        return images.tolist(), False
+    is_listed = isinstance(images, (list, tuple)) and len(images) > 0 and all(map(is_picture_or_path, images))
+    return (list(images) if is_listed else None), False
+
+
+def _read(pictures: list[Any], shape: tuple[int, ...], how: Preprocessing | None, notes: list[str]) -> np.ndarray:
+    if how is None:
+        how = Preprocessing.of_arrays(shape) if len(shape) == 3 else None
+        if how is None:
+            raise DataError(f"picture files were given, and the network takes {shape}; give an array of such instead")
+        notes.append(
+            f"the model does not say how pictures become its images: they are scaled and cropped to {shape}; for "
+            "another way give Model(preprocessing=...), such as that of the data set it is trained on"
         )
-    if images.dtype.kind == "f":
-        check_range(images, "images")
+    done: dict[str, list[str]] = {}
+    images = read_pictures(pictures, how, done)
+    if images.shape[1:] != shape:
+        raise DataError(f"the model's preprocessing makes images of {images.shape[1:]}, and its network takes {shape}")
+    notes += summed_up(done)
     return images
 
 
+def _placed(array: np.ndarray, shape: tuple[int, ...], what: str, notes: list[str]) -> tuple[np.ndarray, bool]:
+    """The array with the axes (N, *shape), and whether there was no N."""
+    is_grey = len(shape) == 3 and shape[2] == 1
+    first = shape[2:] + shape[:2]  # channels first
+    if array.shape[1:] == shape:
+        return array, False
+    if is_grey and array.shape[1:] == shape[:2]:
+        return array[..., None], False
+    if array.shape == shape or (is_grey and array.shape == shape[:2]):
+        return array.reshape(1, *shape), True
+    if len(shape) == 3 and first in (array.shape, array.shape[1:]):
+        notes.append(f"{what}: {array.shape} is channels first, and was turned to channels last")
+        return np.moveaxis(array.reshape(-1, *first), 1, 3), array.shape == first
+    hint = ""
+    if array.ndim == 2 and len(shape) == 3 and array.shape[1] == math.prod(shape):
+        hint = f"; if each row is an image, row by row, give {what.split()[-1]}.reshape(-1, {_listed(shape)})"
+    elif len(shape) == 1 and math.prod(array.shape[1:]) == shape[0]:
+        hint = f"; give {what.split()[-1]}.reshape(-1, {shape[0]})"
+    raise DataError(f"{what} of shape {array.shape} and type {array.dtype}: {_expected(shape)}, was expected{hint}")
+
+
+def _expected(shape: tuple[int, ...]) -> str:
+    return f"(N, {_listed(shape)}) as uint8, or as floats in 0..1"
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _scaled(array: np.ndarray, what: str, notes: list[str]) -> np.ndarray:
+    """The same as uint8, or as floats in 0..1 where it is such."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{what} of shape {array.shape} and type {array.dtype}: {_expected(array.shape[1:])}, was expected"
+        )
+    if array.dtype.kind == "f" and (not array.size or not array.max() > 1):
+        check_range(array, what)
+        return array
+    return pixels(array, what, notes)
+
+
+def _warn(text: str) -> None:
+    """Warn at the line that called gpucnn."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "gpucnn":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
+
+
 def fitting_examples(
-    images: Any, labels: Any, shape: tuple[int, ...], outputs: int, loss: Any, dtype: Any
+    images: Any,
+    labels: Any,
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    loss: Any,
+    dtype: Any,
+    how: Preprocessing | None = None,
+    part: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """At least one image, and for each what the loss takes. Raises DataError.
 
-    A label, a whole number below `outputs`, or the loss's ignore_index, as int64; or `outputs` finite numbers of dtype:
-    any, where the loss is of numbers; 0 or 1, where several labels may hold; with a soft loss also parts in 0..1,
-    which are floats where they stand for labels. Numbers for one output may be (N,).
+    A label below the number of names, or the loss's ignore_index, as int64, given as `labels.fitting_labels` says; or a
+    number of dtype for each name: any finite one, where the loss is of numbers; 0 or 1, where several labels may hold;
+    with a soft loss also parts in 0..1, which are floats where they stand for labels. Numbers for one output may be
+    (N,). part: which examples these are, for messages, such as "validation".
     """
-    images, labels = fitting_images(images, shape), np.asarray(labels)
+    said = f"{part} " if part else ""
+    images, is_one = given_images(images, shape, how, f"{said}images")
+    labels = as_array(labels, f"{said}labels")
+    if is_one or labels.ndim == 0:
+        found = "one image" if is_one else f"{len(images)} images and one label"
+        raise DataError(f"{found}: a batch of them was expected, such as images[None] with a list of one label")
     if not len(images):
-        raise DataError("there are no images; give at least one")
-    of_kind, wanted = kind(loss), (len(images), outputs)
+        raise DataError(f"there are no {said}images; give at least one")
+    check_counts(images, labels, part or "examples")
+    of_kind, wanted = kind(loss), (len(images), len(names))
+    if of_kind != CLASSIFICATION and labels.ndim == 1 and len(names) == 1:
+        labels = labels[:, None]
     if of_kind == REGRESSION:
-        labels = labels[:, None] if labels.ndim == 1 and outputs == 1 else labels
-        return images, _numbers(labels, wanted, dtype, "targets", "outputs")
-    are_shares = getattr(loss, "soft", False) and labels.ndim == 2 and labels.dtype.kind == "f"
+        return images, _numbers(labels, wanted, dtype, f"{said}targets", "outputs")
+    are_shares = getattr(loss, "soft", False) and labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind == "f"
     if of_kind == CLASSIFICATION and not are_shares:
-        labels, ignored = checked_labels(labels, "labels"), getattr(loss, "ignore_index", None)
-        counted = labels if ignored is None else labels[labels != ignored]
-        if len(labels) and not len(counted):
-            raise DataError(f"all labels are {ignored}, which the loss ignores; give some that it does not")
-        check_counts(images, labels, "examples")
-        check_range_of_labels(counted, outputs, "examples")
-        return images, labels
+        ignored = getattr(loss, "ignore_index", None)
+        return images, fitting_labels(labels, names, ignored, f"{said}labels", part or "examples")
     labels = labels.astype(np.uint8) if labels.dtype == bool else labels
-    rows = _numbers(labels, wanted, dtype, "targets", "outputs")
+    rows = _numbers(labels, wanted, dtype, f"{said}targets", "outputs")
     if rows.min() < 0 or rows.max() > 1:
-        raise DataError(f"targets run from {rows.min():g} to {rows.max():g}: parts in 0..1 were expected")
+        raise DataError(f"{said}targets run from {rows.min():g} to {rows.max():g}: parts in 0..1 were expected")
     if getattr(loss, "is_shared", False) and (worst := abs(rows.sum(axis=1, dtype=np.float64) - 1)).max() > SUM:
         k = int(worst.argmax())
         raise DataError(
-            f"targets: those of example {k} add up to {rows[k].sum():g}, 1 was expected, as shares of classes do; "
-            'where several labels may hold, use the loss "multi-label"'
+            f"{said}targets: those of example {k} add up to {rows[k].sum():g}, 1 was expected, as shares of classes "
+            'do; where several labels may hold, use the loss "multi-label"'
         )
     return images, rows
 
 
 def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:
     """A finite factor of at least 0 for each example's loss, (N,). Raises DataError."""
-    weights = _numbers(np.asarray(weights), (examples,), dtype, "sample_weight", "one for each image")
+    weights = _numbers(as_array(weights, "sample_weight"), (examples,), dtype, "sample_weight", "one for each image")
     if weights.min() < 0:
         raise DataError(f"sample_weight holds {weights.min():g}: numbers of at least 0 were expected")
     return weights

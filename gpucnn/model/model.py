@@ -38,7 +38,8 @@ class Model(Predicting):
     """network + loss + parameters on a device + what the input is.
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
-    initial weights, the same on every device. class_names: one text per output; "0", "1", ... by default.
+    initial weights, the same on every device. class_names: one text per output, in a list or an
+    array; "0", "1", ... by default.
     loss: a loss, or the name of one, such as "multi-label"; by default the network's, or softmax cross-entropy.
     threads: how many CPUs to compute with; by default all that the process may use. kernels, precision, graph: see
     `engine.acceleration.Acceleration`.
@@ -153,6 +154,9 @@ class Model(Predicting):
         anyway: bool = False,
     ) -> History:
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
+
+        Both may come in other forms that mean one thing: images as `Predicting` says; labels as names of the model's
+        classes, truth values, whole floats, a column (N, 1) or one-hot rows (N, classes). Others are refused.
 
         A loss of numbers takes (N, K) floats as labels, one of several labels 0 and 1, and some take shares (N, K) of
         the classes; see `losses.Loss`. sample_weight: (N,) factors of the examples' losses, in means over a batch too,

@@ -8,22 +8,29 @@ from typing import Any
 import numpy as np
 
 from .. import metrics
+from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine import memory
 from ..engine.evaluation import counting, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..engine.views import Views
-from ..errors import DataError
-from ..losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, Loss, kind
+from ..errors import DataError, SettingError
+from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kind
 from ..namespace import array_namespace
-from ..network import Network
+from ..network import Network, describe
 from . import accepted
-from .inputs import fitting_examples, fitting_images, fitting_weights
+from .inputs import fitting_examples, fitting_weights, given_images
 
 
 class Predicting:
     """The part of `Model` that changes nothing.
+
+    images: an array (N, H, W, C), or (N, H, W) where C is 1, uint8 or floats in 0..1; or picture files, or pictures of
+    Pillow, in a list, which are read as those of the training were (`preprocessing`). An image without N, or one file,
+    gives its answer without N. Whole numbers of other types are 0..255, or 0..16 where none is larger, as in
+    scikit-learn's digits. What is assumed, and what was done to pictures of strokes, is warned of; see
+    `inputs.given_images`. labels: what `fit` takes. Both raise DataError.
 
     tta: test-time augmentation, such as "shift=1,flip": logits are means over views of an image; see `engine.views`.
     """
@@ -34,6 +41,7 @@ class Predicting:
     scaling: Scaling
     execution: Execution
     class_names: tuple[str, ...]
+    preprocessing: Preprocessing | None
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
@@ -45,11 +53,11 @@ class Predicting:
 
     def logits(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
-        return self._over_chunks(self._images(images), lambda logits: logits, tta)
+        return self._answers(images, lambda logits: logits, tta)
 
     def predict_proba(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> probabilities (N, classes); the numbers themselves where the loss is of numbers."""
-        return self._over_chunks(self._images(images), self.loss.probabilities, tta)
+        return self._answers(images, self.loss.probabilities, tta)
 
     def predict(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> the most probable class of each (N,), as a number.
@@ -62,7 +70,7 @@ class Predicting:
             MULTI_LABEL: lambda logits: array_namespace(logits).astype(logits > 0, array_namespace(logits).int64),
             REGRESSION: lambda logits: logits,
         }
-        return self._over_chunks(self._images(images), finish[kind(self.loss)], tta)
+        return self._answers(images, finish[kind(self.loss)], tta)
 
     def evaluate(
         self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None, tta: Views | str | None = None
@@ -109,6 +117,24 @@ class Predicting:
             overall[f"top_{top_k}_accuracy"] = float(found)
         overall["examples"] = len(labels)
         return metrics.report_of(of_kind, overall, logits, labels, self.class_names, weights)
+
+    def score(self, images: Any, labels: Any, sample_weight: Any = None) -> float:
+        """One number of `evaluate`, as scikit-learn has it: the accuracy, or R^2 where the loss is of numbers."""
+        found = self.evaluate(images, labels, sample_weight=sample_weight)
+        return found["r2" if kind(self.loss) == REGRESSION else "accuracy"]
+
+    def confusion_matrix(self, images: Any, labels: Any, *, sample_weight: Any = None) -> np.ndarray:
+        """How many examples of each class (row) were given each class (column), (K, K); the sum of their weights.
+
+        Raises SettingError where the loss is not of classes.
+        """
+        found = self.report(images, labels, sample_weight=sample_weight).confusion
+        if found is None:
+            raise SettingError(
+                f"confusion_matrix: the loss {describe(self.loss)} is of {OUTPUTS[kind(self.loss)]}, and only classes "
+                "are confused; `report` says what is measured of each"
+            )
+        return found
 
     def loss_and_accuracy(self, images: Any, labels: Any) -> tuple[float, float | None]:
         """Of examples that fit; None where the loss is of numbers."""
@@ -158,11 +184,17 @@ class Predicting:
                 return self.device.fetch(finish(self.execution.theta[:0].reshape((0, self._classes()))))
         return np.concatenate(made)
 
-    def _images(self, images: Any) -> np.ndarray:
-        return fitting_images(images, self.network.input_shape)
+    def _answers(self, images: Any, finish: Any, tta: Views | str | None) -> np.ndarray:
+        """finish of the logits of images, or of the one image, that a user gave."""
+        batch, is_one = given_images(images, self.network.input_shape, self.preprocessing)
+        found = self._over_chunks(batch, finish, tta)
+        return found[0] if is_one else found
 
-    def examples(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Images and targets as the network and the loss take them. Raises DataError."""
-        return fitting_examples(
-            images, labels, self.network.input_shape, self._classes(), self.loss, self.execution.theta.dtype
-        )
+    def _images(self, images: Any) -> np.ndarray:
+        """Images as the network takes them, (N, H, W, C)."""
+        return given_images(images, self.network.input_shape, self.preprocessing)[0]
+
+    def examples(self, images: Any, labels: Any, part: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Images and targets as the network and the loss take them. part: which, for messages. Raises DataError."""
+        shape, names, dtype = self.network.input_shape, self.class_names, self.execution.theta.dtype
+        return fitting_examples(images, labels, shape, names, self.loss, dtype, self.preprocessing, part)

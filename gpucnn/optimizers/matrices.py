@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import SettingError
-from ..namespace import array_namespace
+from ..namespace import array_namespace, as_python
 from ..network.layout import Layout, Slot
 from ..ops import dense
 from .base import Optimizer, Part, State, as_number, merged, without_decay
@@ -75,6 +75,7 @@ class Muon(Optimizer):
     multiplies = True
 
     def __post_init__(self) -> None:
+        as_python(self)
         object.__setattr__(self, "apart", tuple(self.apart))
         if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.scale not in SCALES or self.steps < 1:
             raise SettingError(

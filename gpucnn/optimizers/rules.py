@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
-from ..namespace import array_namespace
+from ..namespace import array_namespace, as_python
 from .base import Optimizer, State, check_decay
 
 Array = Any
@@ -29,6 +29,7 @@ class SGD(Optimizer):
     decay: str = "all"
 
     def __post_init__(self) -> None:
+        as_python(self)
         if not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise SettingError(
                 f"SGD: momentum {self.momentum} must be in [0, 1), weight decay {self.weight_decay} >= 0"
@@ -71,6 +72,7 @@ class Adam(Optimizer):
     decay: str = "all"
 
     def __post_init__(self) -> None:
+        as_python(self)
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0 and self.weight_decay >= 0):
             raise SettingError(f"{self}: betas must be in [0, 1), epsilon > 0, weight decay >= 0")
         check_decay(self)
@@ -125,6 +127,7 @@ class RMSprop(Optimizer):
     decay: str = "all"
 
     def __post_init__(self) -> None:
+        as_python(self)
         right = 0 <= self.alpha < 1 and 0 <= self.momentum < 1 and self.epsilon > 0 and self.weight_decay >= 0
         if not right:
             raise SettingError(f"{self}: alpha and momentum must be in [0, 1), epsilon > 0, weight decay >= 0")
@@ -171,6 +174,7 @@ class Lion(Optimizer):
     usual_lr = 3e-4
 
     def __post_init__(self) -> None:
+        as_python(self)
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.weight_decay >= 0):
             raise SettingError(f"{self}: betas must be in [0, 1), weight decay >= 0")
         check_decay(self)

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import device
 
 from ...kernels.random import below, bits
-from ...namespace import array_namespace
+from ...namespace import array_namespace, as_python
 from . import colour, geometry, mixtures, on_numpy, settings
 from .settings import usual
 
@@ -80,6 +80,7 @@ class Augmentation:
     updates: int = 0
 
     def __post_init__(self) -> None:
+        as_python(self)
         settings.check(self)
 
     @classmethod
