@@ -43,10 +43,15 @@ DataOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute. auto takes a CUDA GPU where one can be used.")
+    str,
+    Option(
+        metavar="DEVICE",
+        help="Where to compute: auto|cpu|cuda|cuda:N. auto takes a CUDA GPU where one can be used.",
+    ),
 ]
 ThreadsOption = Annotated[
-    int | None, Option(min=1, help="How many CPUs to compute with; by default all that this process may use.")
+    int | None,
+    Option(metavar="N", min=1, help="How many CPUs to compute with; by default all that this process may use."),
 ]
 JsonOption = Annotated[bool, Option("--json", help="Print one JSON object as the last line of standard output.")]
 LayersOption = Annotated[
