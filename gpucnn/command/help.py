@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
+from collections.abc import Collection
 from typing import Any
 
+from typer import BadParameter, Option
 from typer.core import TyperCommand, TyperGroup
+
+from ..errors import nearest
 
 MANY = 11  # arguments and options, from which on they stand in groups
 
@@ -61,7 +64,6 @@ MEANT = {  # words of other programs, and what they are called here
     "workers": "--threads",
     "jobs": "--threads",
     "early-stopping": "--patience",
-    "verbose": "--log-every",
 }
 NEAR = 0.7  # how alike a word and an option must be, of 1, to be taken for each other
 
@@ -90,6 +92,25 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return _parsed(super().parse_args, self, ctx, args)
+
+
+def network_names() -> list[str]:
+    from .. import networks
+
+    return [*networks.NETWORKS]
+
+
+def one_of(names: Collection[str], default: str, text: str) -> Any:
+    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
+
+    def known(name: str | None) -> str | None:
+        if name is not None and name not in names:
+            hint = f"did you mean {near}? " if (near := nearest(name, names)) else ""
+            raise BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
+        return name
+
+    shown = f"{text} One of {', '.join(names)}; {default}."
+    return Option(metavar="NAME", callback=known, help=shown, show_default=False, autocompletion=lambda: [*names])
 
 
 def examples(*lines: str) -> str:
@@ -131,7 +152,7 @@ def meant(option: str, known: list[str]) -> str:
     """ "; did you mean --epochs?" for --epoch; "" where no option is alike."""
     word = option.lstrip("-").replace("_", "-").lower()
     words = {each.lstrip("-"): each for each in known if each.startswith("--")}
-    if MEANT.get(word, " ").split()[0] in known:
+    if word in MEANT and MEANT[word].split()[0] in known:
         return f"; did you mean {MEANT[word]}?"
-    near = difflib.get_close_matches(word, words, 1, NEAR)
-    return f"; did you mean {words[near[0]]}?" if near else ""
+    near = nearest(word, words, NEAR)
+    return f"; did you mean {words[near]}?" if near else ""
