@@ -7,6 +7,7 @@ import unicodedata
 
 TYPE_CHECKING = False  # typing takes longer to import than the rest that the command needs before it answers Ctrl-C
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, ClassVar, NoReturn
 
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, surrogates and ends of lines
@@ -19,6 +20,13 @@ def printable(text: str) -> str:
     return "".join(
         each.encode("unicode_escape").decode("ascii") if unicodedata.category(each) in UNSEEN else each for each in text
     )
+
+
+def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
+    """The known word that an unknown one was probably meant to be; None where none is alike by that part of 1."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), 1, alike)), None)
 
 
 class GpucnnError(Exception):

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import GpucnnError, of_system
 from ..kernels.cuda import compiling
 from . import bench
+from . import help as texts
 from .augment import augment
 from .catalogue import data_app, networks
 from .reports import check, compare, doctor
@@ -27,18 +28,70 @@ from .serve import serve
 from .show import show
 from .train import train
 
+EXAMPLES = {
+    "train": (
+        "train",
+        "train fast --data mnist --epochs 2",
+        "train --data my_pictures --size 32x32 --channels 3 --out runs/mine",
+        "train --config runs/mine/run.toml --seed 1",
+        "train --resume runs/mine",
+    ),
+    "lr": ("lr two-conv --data mnist", "lr fast --optimizer sgd --from 0.001 --to 10 --out lr.png"),
+    "evaluate": (
+        "evaluate runs/mine/model.safetensors --data my_pictures",
+        "evaluate runs/mine/model.safetensors --data my_pictures --report --out report",
+    ),
+    "predict": ("predict runs/mine/model.safetensors one.png two.jpg",),
+    "show": ("show runs/mine/model.safetensors", "show runs/mine/model.safetensors one.png --class 7"),
+    "serve": ("serve runs/mine/model.safetensors", "serve runs/mine/model.safetensors --port 0"),
+    "verify": ("verify runs/mine/model.safetensors",),
+    "augment": ("augment digits", "augment my_pictures --augment shift=2,rotate=15,flip --out changed.png"),
+    "networks": ("networks", "networks two-conv", "networks my_nets:tiny"),
+    "check": ("check two-conv", "check my_nets:Centred --input 28x28x3"),
+    "doctor": ("doctor", "doctor --device cuda"),
+    "compare": ("compare two-conv", "compare fast --devices cpu,cuda --plot compare.png --verbose"),
+    "bench": ("bench two-conv", "bench steps two-conv --batch 32,128 --threads 1", "bench profile two-conv"),
+}
+
 app = typer.Typer(
     name="gpucnn",
     help="Train convolutional neural networks whose gradients are derived by hand, on the CPU or on a CUDA GPU.",
+    epilog=texts.examples(
+        "train", "train --data my_pictures --out runs/mine", "predict runs/mine/model.safetensors picture.png"
+    ),
+    cls=texts.Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, lr, evaluate, predict, show, serve, verify, augment, networks, check, doctor, compare):
-    app.command()(command)
-app.add_typer(data_app, name="data")
-app.add_typer(bench.app)
+for command in (
+    train,
+    lr,
+    evaluate,
+    predict,
+    show,
+    serve,
+    verify,
+    augment,
+    networks,
+    check,
+    doctor,
+    compare,
+    bench.bench,
+):
+    examples = EXAMPLES.get(command.__name__)
+    app.command(cls=texts.Command, epilog=examples and texts.examples(*examples))(command)
+app.add_typer(data_app, name="data", cls=texts.Group)
+
+
+@app.command("help", cls=texts.Command)
+def help_(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="The command to explain.")] = None,
+) -> None:
+    """Explain gpucnn, or one of its commands."""
+    app_context = context.find_root()
+    app_context.command.main([*(words or []), "--help"], prog_name="gpucnn", standalone_mode=False)
 
 
 def _version(asked: bool) -> None:

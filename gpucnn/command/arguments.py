@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import math
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Context, Option
 
 from ..engine.acceleration import TABLES
-from ..errors import GpucnnError, SettingError
+from ..errors import GpucnnError, SettingError, nearest
 from ..kernels.cuda.cublas import PRECISIONS
 from ..model.folder import CONFIG
 from ..schedules import schedule
-
-
-def one_of(names: Collection[str], default: str, text: str) -> Any:
-    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
-
-    def known(name: str | None) -> str | None:
-        if name is not None and name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
-        return name
-
-    shown = f"{text} One of {', '.join(names)}; {default}."
-    return Option(metavar="NAME", callback=known, help=shown, show_default=False)
-
+from .help import network_names, one_of
 
 DataOption = Annotated[
     str,
@@ -43,10 +28,15 @@ DataOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, Option(metavar="auto|cpu|cuda|cuda:N", help="Where to compute. auto takes a CUDA GPU where one can be used.")
+    str,
+    Option(
+        metavar="DEVICE",
+        help="Where to compute: auto|cpu|cuda|cuda:N. auto takes a CUDA GPU where one can be used.",
+    ),
 ]
 ThreadsOption = Annotated[
-    int | None, Option(min=1, help="How many CPUs to compute with; by default all that this process may use.")
+    int | None,
+    Option(metavar="N", min=1, help="How many CPUs to compute with; by default all that this process may use."),
 ]
 JsonOption = Annotated[bool, Option("--json", help="Print one JSON object as the last line of standard output.")]
 LayersOption = Annotated[
@@ -59,7 +49,9 @@ LayersOption = Annotated[
 NetworkArgument = Annotated[
     str,
     Argument(
-        metavar="NETWORK", help="The network: a name that `gpucnn networks` lists, or module:factory of your own."
+        metavar="NETWORK",
+        autocompletion=network_names,
+        help="The network: a name that `gpucnn networks` lists, or module:factory of your own.",
     ),
 ]
 ModelArgument = Annotated[
@@ -123,9 +115,9 @@ def _take_settings(context: Context, path: Path) -> None:
     for name, value in config.read(path).items():
         option = name.replace("-", "_")
         if option not in known:
-            near = difflib.get_close_matches(option, known, 1)
+            near = nearest(option, known)
             raise GpucnnError(
-                f"{path}: {name} is no setting of a run; {f'did you mean {near[0]}? ' if near else ''}they are "
+                f"{path}: {name} is no setting of a run; {f'did you mean {near}? ' if near else ''}they are "
                 f"{', '.join(sorted(known))}"
             )
         if option == "set":
@@ -293,5 +285,6 @@ def labels(text: str, names: Sequence[str]) -> list[int]:
     known = {name: label for label, name in enumerate(names)}
     wrong = [part for part in parts if part not in known and not _is_number(part)]
     if wrong:
-        raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; choose from {', '.join(names)}")
+        hint = f"did you mean {near}? " if (near := nearest(wrong[0], names)) else ""
+        raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; {hint}choose from {', '.join(names)}")
     return [known[part] if part in known else int(part) for part in parts]

@@ -14,7 +14,7 @@ USUAL = "default"
 AugmentOption = Annotated[
     str | None,
     Option(
-        metavar="shift=N,flip,...|default",
+        metavar="CHANGES",
         help="Change training images at random whenever they are used, so that the network meets more of them. One or "
         "more of shift=PIXELS, rotate=DEGREES, zoom=PART, elastic=PIXELS (with reflect, their edges show the image "
         "mirrored, not 0), flip or flip=alternate, brightness=PART, contrast=PART, cutout=PIXELS, mixup=ALPHA, "
@@ -26,9 +26,9 @@ AugmentOption = Annotated[
 TtaOption = Annotated[
     str | None,
     Option(
-        metavar="shift=N,flip",
-        help="Average what the model gives over views of each picture: it and it moved by N pixels to its sides and "
-        "corners, and the mirror images of these.",
+        metavar="VIEWS",
+        help="Average what the model gives over views of each picture: shift=N is it and it moved by N pixels to its "
+        "sides and corners, flip the mirror images of these; shift=1,flip is both.",
     ),
 ]
 
@@ -54,7 +54,9 @@ def augment(
     data: Annotated[str, Argument(metavar="NAME|PATH", help="The data set: a name, or a path, as --data takes it.")],
     augment: AugmentOption = USUAL,
     out: Annotated[str, Option(metavar="FILE", help="The .png, .svg or .pdf file to draw.")] = "augmented.png",
-    seed: Annotated[int, Option(min=0, help="The number that decides the changes; another one shows others.")] = 0,
+    seed: Annotated[
+        int, Option(metavar="N", min=0, help="The number that decides the changes; another one shows others.")
+    ] = 0,
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,

@@ -13,8 +13,6 @@ from ..errors import SettingError
 from . import arguments
 from .arguments import DeviceOption, JsonOption, ThreadsOption
 
-app = typer.Typer()
-
 MODES = {  # and the options that each uses, beside --json
     "steps": ("batch", "device", "threads", "rounds", "all_kernels", "autotune"),
     "time-to": ("accuracy", "data", "device", "threads", "rounds"),
@@ -24,7 +22,6 @@ MODES = {  # and the options that each uses, beside --json
 }
 
 
-@app.command()
 def bench(
     context: typer.Context,
     words: Annotated[
@@ -44,12 +41,15 @@ def bench(
     rounds: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             help="How often everything is measured. By default time-to measures 5 times, memory 3, profile 30, the "
             "others 7.",
         ),
     ] = None,
-    accuracy: Annotated[float, typer.Option(help="The test accuracy at which time-to ends a training.")] = 0.99,
+    accuracy: Annotated[
+        float, typer.Option(metavar="PART", help="The test accuracy at which time-to ends a training.")
+    ] = 0.99,
     data: Annotated[str, typer.Option(metavar="NAME|PATH", help="The data set that time-to trains on.")] = "mnist",
     all_kernels: Annotated[
         bool,

@@ -8,6 +8,7 @@ from typer import Argument, Option, Typer
 
 from . import arguments
 from .arguments import JsonOption, check_format
+from .help import Command
 from .options import ChannelsOption, InvertOption, SizeOption, SkipBrokenOption
 
 data_app = Typer(help="List data sets, look at one, download it, check its files.", no_args_is_help=True)
@@ -38,7 +39,7 @@ def networks(
             print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<17} {row['about']}")
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def list_names(as_json: JsonOption = False) -> None:
     """List the data sets that have a name, and what a path may be."""
     from ..data import ACCEPTED, catalogue
@@ -64,7 +65,7 @@ def list_names(as_json: JsonOption = False) -> None:
     print(f"\nOr the path of {ACCEPTED}.")
 
 
-@data_app.command()
+@data_app.command(cls=Command)
 def show(
     data: Annotated[str, Argument(metavar="NAME|PATH", help="The data set: a name, or a path, as --data takes it.")],
     size: SizeOption = None,
@@ -89,7 +90,7 @@ def show(
         print(f"some pictures of each class are in {out}")
 
 
-@data_app.command()
+@data_app.command(cls=Command)
 def fetch(name: DataName) -> None:
     """Download a data set, or check the local copy in the folder that GPUCNN_DATA_DIR names."""
     from .. import data
@@ -97,7 +98,7 @@ def fetch(name: DataName) -> None:
     print(data.fetch(name))
 
 
-@data_app.command()
+@data_app.command(cls=Command)
 def verify(name: DataName) -> None:
     """Check every file of a data set, and say what vouches for it."""
     from .. import data
@@ -106,7 +107,7 @@ def verify(name: DataName) -> None:
         print(f"{path}: {evidence}")
 
 
-@data_app.command()
+@data_app.command(cls=Command)
 def path(name: DataName) -> None:
     """Say where a data set is read from."""
     from .. import data

@@ -26,24 +26,29 @@ ScheduleOption = Annotated[
     ),
 ]
 MomentumOption = Annotated[
-    float | None, Option(callback=part, help="The part of its last step that theta takes again, such as 0.9.")
+    float | None,
+    Option(metavar="PART", callback=part, help="The part of its last step that theta takes again, such as 0.9."),
 ]
 WeightDecayOption = Annotated[
-    float | None, Option(callback=not_negative, help="How strongly parameters are drawn to 0, such as 0.0005.")
+    float | None,
+    Option(metavar="NUMBER", callback=not_negative, help="How strongly parameters are drawn to 0, such as 0.0005."),
 ]
 DecayOption = Annotated[
     str | None,
     one_of(DECAYS, "by default all", "Which parameters --weight-decay is for; kernels: no biases and no norms."),
 ]
 ClipNormOption = Annotated[
-    float | None, Option(callback=positive, help="The largest norm that the gradient of all parameters may have.")
+    float | None,
+    Option(metavar="NUMBER", callback=positive, help="The largest norm that the gradient of all parameters may have."),
 ]
 ClipValueOption = Annotated[
-    float | None, Option(callback=positive, help="The largest value that a number of the gradient may have.")
+    float | None,
+    Option(metavar="NUMBER", callback=positive, help="The largest value that a number of the gradient may have."),
 ]
 EmaOption = Annotated[
     float | None,
     Option(
+        metavar="PART",
         callback=part,
         help="Measure and save a mean of theta over its updates, in which one counts so much of the next, such as "
         "0.999.",
@@ -90,13 +95,14 @@ LossOption = Annotated[
 ]
 LabelSmoothingOption = Annotated[
     float | None,
-    Option(callback=part, help="Share this part of each picture, such as 0.1, among all classes."),
+    Option(metavar="PART", callback=part, help="Share this part of each picture, such as 0.1, among all classes."),
 ]
 ClassWeightsOption = Annotated[
     str | None,
     Option(
-        metavar="balanced|W,W,...",
-        help="How much each class counts in the loss; balanced: all alike, however many pictures they have.",
+        metavar="WEIGHTS",
+        help="How much each class counts in the loss: a number for each, with commas between; or balanced: all "
+        "alike, however many pictures they have.",
     ),
 ]
 InitOption = Annotated[
@@ -118,7 +124,8 @@ SizeOption = Annotated[
     str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
 ]
 ChannelsOption = Annotated[
-    int | None, Option(help="Read pictures from a folder in grey (1) or colour (3); by default as they are.")
+    int | None,
+    Option(metavar="N", help="Read pictures from a folder in grey (1) or colour (3); by default as they are."),
 ]
 InvertOption = Annotated[
     bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")

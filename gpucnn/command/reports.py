@@ -17,7 +17,9 @@ def check(
     input_shape: Annotated[
         str | None, Option("--input", metavar="HxWxC", help="The shape of one input, which a layer needs.")
     ] = None,
-    seed: Annotated[int, Option(min=0, help="The number that decides inputs, parameters and directions.")] = 0,
+    seed: Annotated[
+        int, Option(metavar="N", min=0, help="The number that decides inputs, parameters and directions.")
+    ] = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -84,10 +86,10 @@ def compare(
     devices: Annotated[
         str, Option(metavar="D,...", help="What to compare: cpu, cuda, cuda:N, and cuda+eager, +cudnn or +reference.")
     ] = "cpu,cuda",
-    steps: Annotated[int, Option(min=1, help="How many updates to compare.")] = 100,
-    batch_size: Annotated[int | None, Option(min=1, help="How many images an update takes.")] = None,
+    steps: Annotated[int, Option(metavar="N", min=1, help="How many updates to compare.")] = 100,
+    batch_size: Annotated[int | None, Option(metavar="N", min=1, help="How many images an update takes.")] = None,
     batches: Annotated[str, Option(metavar="N,...", help="The batch sizes to time.")] = "32,64,128,256,512,1024,2048",
-    seed: Annotated[int, Option(min=0, help="The number that decides weights and batches.")] = 0,
+    seed: Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")] = 0,
     threads: ThreadsOption = None,
     plot: Annotated[str | None, Option(metavar="FILE", help="Draw it into this .png, .svg or .pdf file.")] = None,
     as_json: JsonOption = False,

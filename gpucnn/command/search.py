@@ -22,17 +22,21 @@ def lr(
     weight_decay: WeightDecayOption = None,
     decay: DecayOption = None,
     batch_size: Annotated[
-        int | None, Option(min=1, help="How many images each update looks at; by default as the recipe.")
+        int | None, Option(metavar="N", min=1, help="How many images each update looks at; by default as the recipe.")
     ] = None,
-    lowest: Annotated[float, Option("--from", callback=positive, help="The rate of the first update.")] = 1e-6,
-    highest: Annotated[float, Option("--to", callback=positive, help="The rate of the last one.")] = 10.0,
-    updates: Annotated[int, Option(min=20, help="How many updates to make.")] = 200,
+    lowest: Annotated[
+        float, Option("--from", metavar="NUMBER", callback=positive, help="The rate of the first update.")
+    ] = 1e-6,
+    highest: Annotated[
+        float, Option("--to", metavar="NUMBER", callback=positive, help="The rate of the last one.")
+    ] = 10.0,
+    updates: Annotated[int, Option(metavar="N", min=20, help="How many updates to make.")] = 200,
     options: Annotated[
         list[str] | None, Option("--set", metavar="NAME=VALUE", help="Set an argument of the network.")
     ] = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    seed: Annotated[int, Option(min=0, help="The number that decides weights and batches.")] = 0,
+    seed: Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Search for a learning rate: raise it from update to update until the loss explodes, and suggest one.

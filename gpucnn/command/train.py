@@ -55,15 +55,20 @@ def train(
     data: DataOption = "digits",
     device: DeviceOption = "auto",
     epochs: Annotated[
-        int | None, Option(min=1, help="How often to go through all training images; by default as the recipe.")
+        int | None,
+        Option(metavar="N", min=1, help="How often to go through all training images; by default as the recipe."),
     ] = None,
     batch_size: Annotated[
-        int | None, Option(min=1, help="How many images each update of theta, the vector of all parameters, looks at.")
+        int | None,
+        Option(
+            metavar="N", min=1, help="How many images each update of theta, the vector of all parameters, looks at."
+        ),
     ] = None,
     optimizer: OptimizerOption = None,
     lr: Annotated[
         float | None,
         Option(
+            metavar="NUMBER",
             callback=positive,
             help="The learning rate: how far an update moves theta. By default the recipe's, or with --optimizer the "
             "usual one of that optimiser.",
@@ -82,7 +87,9 @@ def train(
     class_weights: ClassWeightsOption = None,
     validation: Annotated[
         float | None,
-        Option(callback=part, help="Hold out this part of the images, such as 0.1, to measure each epoch."),
+        Option(
+            metavar="PART", callback=part, help="Hold out this part of the images, such as 0.1, to measure each epoch."
+        ),
     ] = None,
     classes: Annotated[
         str | None, Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
@@ -108,7 +115,12 @@ def train(
     freeze: FreezeOption = None,
     threads: ThreadsOption = None,
     seed: Annotated[
-        int, Option(min=0, help="The number that decides weights, batches and augmentation; the same repeats a run.")
+        int,
+        Option(
+            metavar="N",
+            min=0,
+            help="The number that decides weights, batches and augmentation; the same repeats a run.",
+        ),
     ] = 0,
     out: Annotated[
         str | None, Option(metavar="DIR", help="Save the run in this folder; by default in a new runs/NETWORK-DATA.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError
+from ..errors import DeviceError, nearest
 from . import host
 from .obstacle import _cuda_obstacle, import_cupy, reason_of, version_text
 from .recording import Recording
@@ -173,7 +173,11 @@ def named(text: str) -> Device | None:
     """The device that `cpu | cuda | cuda:N` names, whether or not it can be used; None for `auto`."""
     match = re.fullmatch(r"(auto|cpu|cuda)|cuda:([0-9]{1,4})", text.strip().lower())
     if match is None:
-        raise DeviceError(f"device {text!r}: no such device; give auto, cpu, cuda or cuda:N with N counted from 0")
+        meant = "cuda" if "gpu" in text.lower() else nearest(text.lower(), ("cuda", "cpu", "auto"), 0.7)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise DeviceError(
+            f"device {text!r}: no such device; give auto, cpu, cuda or cuda:N with N counted from 0{hint}"
+        )
     if match[1] == "auto":
         return None
     return Device(match[1] or "cuda", int(match[2] or 0))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..losses import FocalLoss, Loss, SoftmaxCrossEntropy, balanced, kind, named
 
 WEIGHTS = {SoftmaxCrossEntropy: "class_weights", FocalLoss: "alpha"}  # the setting that class weights are
@@ -55,8 +55,9 @@ def _weights(text: str, data: Dataset) -> tuple[float, ...]:
     except ValueError:
         weights = ()
     if len(weights) != len(names) or not all(np.isfinite(weights)) or min(weights) < 0:
+        hint = f"did you mean {BALANCED}? " if nearest(text, [BALANCED]) else ""
         raise SettingError(
-            f"--class-weights {text}: {BALANCED}, or {len(names)} numbers of at least 0 with commas between, one for "
-            f"each of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}, was expected"
+            f"--class-weights {text}: {hint}{BALANCED}, or {len(names)} numbers of at least 0 with commas between, "
+            f"one for each of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}, was expected"
         )
     return weights

@@ -17,7 +17,7 @@ from ..data import Dataset
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError
+from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, nearest
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
 from ..training import History
@@ -108,7 +108,11 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     classes = len(dataset.class_names)
     there = options_of(settings.network)
     if wrong := [name for name in settings.options if name not in there]:
-        raise SettingError(f"network {settings.network} has no setting {wrong[0]!r}; it has {shown(there) or 'none'}")
+        near = nearest(wrong[0], there)
+        hint = f"did you mean {near}? " if near else ""
+        raise SettingError(
+            f"network {settings.network} has no setting {wrong[0]!r}; {hint}it has {shown(there) or 'none'}"
+        )
     try:
         network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
     except TypeError as error:

@@ -1,0 +1,158 @@
+"""How commands explain themselves: options in groups, examples, and what may have been meant by an unknown option."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+from typer import BadParameter, Option
+from typer.core import TyperCommand, TyperGroup
+
+from ..errors import nearest
+
+MANY = 11  # arguments and options, from which on they stand in groups
+
+GROUPS = {
+    "Data": ("data", "validation", "classes", "size", "channels", "invert", "skip_broken", "augment", "tta"),
+    "Network and training": (
+        *(
+            "options",
+            "recipe",
+            "layers",
+            "epochs",
+            "batch_size",
+            "loss",
+            "label_smoothing",
+            "class_weights",
+            "patience",
+            "keep",
+        ),
+        *("watch", "init", "freeze", "seed", "lowest", "highest", "updates"),
+    ),
+    "Optimiser": (
+        *("optimizer", "lr", "schedule", "momentum", "weight_decay", "decay", "clip_norm", "clip_value", "ema"),
+        "accumulate",
+    ),
+    "Measuring": ("devices", "steps", "batch", "batches", "rounds", "accuracy", "all_kernels"),
+    "Device": ("device", "threads", "kernels", "precision", "graph", "autotune"),
+    "Runs and output": (
+        "out",
+        "report",
+        "plot",
+        "verbose",
+        "force",
+        "config",
+        "resume",
+        "anyway",
+        "log_every",
+        "quiet",
+        "as_json",
+        "help",
+    ),
+}
+PLACES = {name: (k, group) for k, (group, names) in enumerate(GROUPS.items()) for name in names}
+
+MEANT = {  # words of other programs, and what they are called here
+    "learning-rate": "--lr",
+    "dataset": "--data",
+    "output": "--out",
+    "output-dir": "--out",
+    "gpu": "--device cuda",
+    "cuda": "--device cuda",
+    "cpu": "--device cpu",
+    "workers": "--threads",
+    "jobs": "--threads",
+    "early-stopping": "--patience",
+}
+NEAR = 0.7  # how alike a word and an option must be, of 1, to be taken for each other
+
+
+class Command(TyperCommand):
+    """A command whose options stand in groups where they are many."""
+
+    def __init__(self, name: str | None, **how: Any) -> None:
+        super().__init__(name, **how | _text(how))
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return arranged(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return _parsed(super().parse_args, self, ctx, args)
+
+
+class Group(TyperGroup):
+    """A command that has commands."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how | _text(how))
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return arranged(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return _parsed(super().parse_args, self, ctx, args)
+
+
+def network_names() -> list[str]:
+    from .. import networks
+
+    return [*networks.NETWORKS]
+
+
+def one_of(names: Collection[str], default: str, text: str) -> Any:
+    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
+
+    def known(name: str | None) -> str | None:
+        if name is not None and name not in names:
+            hint = f"did you mean {near}? " if (near := nearest(name, names)) else ""
+            raise BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
+        return name
+
+    shown = f"{text} One of {', '.join(names)}; {default}."
+    return Option(metavar="NAME", callback=known, help=shown, show_default=False, autocompletion=lambda: [*names])
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n".join(["Examples:", *(f"  gpucnn {line}" for line in lines)])
+
+
+def _text(how: dict[str, Any]) -> dict[str, Any]:
+    """The help without the line breaks of the docstring that it is."""
+    paragraphs = inspect.cleandoc(how.get("help") or "").split("\n\n")
+    return {"help": "\n\n".join(" ".join(each.split()) for each in paragraphs)}
+
+
+def arranged(params: list[Any]) -> list[Any]:
+    """The parameters as help lists them: no kinds of value where there is none or a name says it, and in groups."""
+    for each in params:
+        if each.param_type_name == "argument":
+            each.display_type_rich = lambda ctx: ""
+        elif each.is_flag:
+            each.metavar = ""
+        if len(params) >= MANY and each.param_type_name == "option":
+            each.rich_help_panel = PLACES.get(each.name, (0, None))[1]
+    return sorted(params, key=lambda each: PLACES.get(each.name, (0, ""))[0]) if len(params) >= MANY else params
+
+
+def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
+    """parse(ctx, args), whose error for an unknown option says what may have been meant, if anything is alike."""
+    try:
+        return parse(ctx, args)  # type: ignore[no-any-return]
+    except Exception as error:
+        if hasattr(error, "possibilities") and hasattr(error, "option_name"):
+            known = [name for each in command.get_params(ctx) for name in (*each.opts, *each.secondary_opts)]
+            error.possibilities = []
+            error.message += meant(error.option_name, known)  # type: ignore[attr-defined]
+        raise
+
+
+def meant(option: str, known: list[str]) -> str:
+    """ "; did you mean --epochs?" for --epoch; "" where no option is alike."""
+    word = option.lstrip("-").replace("_", "-").lower()
+    words = {each.lstrip("-"): each for each in known if each.startswith("--")}
+    if word in MEANT and MEANT[word].split()[0] in known:
+        return f"; did you mean {MEANT[word]}?"
+    near = nearest(word, words, NEAR)
+    return f"; did you mean {words[near]}?" if near else ""
