@@ -20,6 +20,7 @@ from ..kernels.cuda import compiling
 from . import bench
 from .augment import augment
 from .catalogue import data_app, networks
+from .demo import demo
 from .reports import check, compare, doctor
 from .saved import evaluate, predict, verify
 from .search import lr
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, lr, evaluate, predict, show, serve, verify, augment, networks, check, doctor, compare):
+for command in (train, lr, evaluate, demo, predict, show, serve, verify, augment, networks, check, doctor, compare):
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(bench.app)
