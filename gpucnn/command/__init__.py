@@ -21,6 +21,7 @@ from . import bench
 from . import help as texts
 from .augment import augment
 from .catalogue import data_app, networks
+from .demo import demo
 from .reports import check, compare, doctor
 from .saved import evaluate, predict, verify
 from .search import lr
@@ -41,6 +42,7 @@ EXAMPLES = {
         "evaluate runs/mine/model.safetensors --data my_pictures",
         "evaluate runs/mine/model.safetensors --data my_pictures --report --out report",
     ),
+    "demo": ("demo", "demo my_samples"),
     "predict": ("predict runs/mine/model.safetensors one.png two.jpg",),
     "show": ("show runs/mine/model.safetensors", "show runs/mine/model.safetensors one.png --class 7"),
     "serve": ("serve runs/mine/model.safetensors", "serve runs/mine/model.safetensors --port 0"),
@@ -68,6 +70,7 @@ for command in (
     train,
     lr,
     evaluate,
+    demo,
     predict,
     show,
     serve,
