@@ -82,8 +82,8 @@ for command in (
     compare,
     bench.bench,
 ):
-    examples = EXAMPLES.get(command.__name__)
-    app.command(cls=texts.Command, epilog=examples and texts.examples(*examples))(command)
+    examples = texts.examples(*EXAMPLES[command.__name__]) if command.__name__ in EXAMPLES else None
+    app.command(cls=texts.Command, epilog=examples)(command)
 app.add_typer(data_app, name="data", cls=texts.Group)
 
 

@@ -139,7 +139,7 @@ def arranged(params: list[Any]) -> list[Any]:
 def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
     """parse(ctx, args), whose error for an unknown option says what may have been meant, if anything is alike."""
     try:
-        return parse(ctx, args)  # type: ignore[no-any-return]
+        return parse(ctx, args)
     except Exception as error:
         if hasattr(error, "possibilities") and hasattr(error, "option_name"):
             known = [name for each in command.get_params(ctx) for name in (*each.opts, *each.secondary_opts)]

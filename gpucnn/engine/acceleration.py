@@ -117,8 +117,8 @@ class Acceleration:
             return cudnn.load()
         except ImportError as error:
             raise SettingError(
-                f"kernels 'cudnn' need cuDNN ({error}); install it with `pip install '.[cudnn]'` in gpucnn's folder (for CUDA 12: "
-                "'.[cudnn12]')"
+                f"kernels 'cudnn' need cuDNN ({error}); install it with `pip install '.[cudnn]'` in gpucnn's folder "
+                "(for CUDA 12: '.[cudnn12]')"
             ) from None
 
     def _numba(self, device: Device, exact_ties: bool) -> Kernels:
