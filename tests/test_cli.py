@@ -260,7 +260,7 @@ def test_train_digits(gpucnn_):
     model = gpucnn.load(found["model"], device="cpu")
     digits = data.load("digits")
     assert model.evaluate(digits.test_images, digits.test_labels)["accuracy"] == found["test_accuracy"]
-    assert model.preprocessing == Preprocessing((28, 28), 1)
+    assert model.preprocessing == digits.preprocessing
 
 
 def test_two_conv_and_digits_are_the_defaults(gpucnn_):

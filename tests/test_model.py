@@ -131,7 +131,7 @@ def test_the_description_is_json():
     model = tiny(class_names=list("abc"), preprocessing=Preprocessing((8, 8), 1, True))
     found = json.loads(json.dumps(model.describe()))
     assert found["class_names"] == ["a", "b", "c"]
-    assert found["preprocessing"] == {"size": [8, 8], "channels": 1, "invert": True}
+    assert found["preprocessing"] == {"size": [8, 8], "channels": 1, "invert": True, "strokes": None}
     assert found["loss"] == "SoftmaxCrossEntropy"
     assert found["scaling"] == {"scale": 1 / 255, "shift": 0.0}
     assert [layer["type"] for layer in found["network"]["layers"]] == [
