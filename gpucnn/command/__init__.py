@@ -22,8 +22,9 @@ from . import help as texts
 from .augment import augment
 from .catalogue import data_app, networks
 from .demo import demo
+from .predict import predict
 from .reports import check, compare, doctor
-from .saved import evaluate, predict, verify
+from .saved import evaluate, verify
 from .search import lr
 from .serve import serve
 from .show import show

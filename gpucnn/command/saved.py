@@ -1,4 +1,4 @@
-"""`gpucnn evaluate`, `predict` and `verify`: what is asked of a saved model."""
+"""`gpucnn evaluate` and `verify`: what is asked of a saved model."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def evaluate(
         raise GpucnnError("--out is for what --report shows; give both")
 
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
-    with arguments.explained(models[0], _to_check(layers)), quiet:
+    with arguments.explained(models[0], to_check(layers)), quiet:
         several = [load(model, device=device, layers=layers, threads=threads) for model in models]
         loaded = several[0] if len(several) == 1 else Ensemble(several)
         dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing))
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
         found = loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()
-        _finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
+        check_finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
     text = arguments.json_text({"data": dataset.name, **found})
     if whole is not None and out is not None:
         _write_report(out, text, whole, f"{loaded.name} on {dataset.name}")
@@ -65,75 +65,6 @@ def evaluate(
         print(text)
     else:
         print(f"{dataset.name}: {shown(found) if whole is None else whole}")
-
-
-def predict(
-    model: ModelArgument,
-    images: Annotated[list[str], Argument(metavar="IMAGE", help="The files of the pictures, one or more.")],
-    invert: Annotated[
-        bool,
-        Option(
-            "--invert",
-            help="Swap dark and light, for pictures dark on light where those of the training were not.",
-        ),
-    ] = False,
-    layers: LayersOption = None,
-    device: DeviceOption = "auto",
-    tta: TtaOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say which class each picture shows, and how probable that is; or which labels it has, or its numbers.
-
-    A label is said where its probability is above 1/2. Pictures are read as those of the training were: the model's
-    file says how.
-    """
-    from dataclasses import replace
-
-    import numpy as np
-
-    from ..data import read_pictures
-    from ..model import load
-
-    with arguments.explained(model, _to_check(layers)):
-        loaded = load(model, device=device, layers=layers)
-    how = loaded.preprocessing
-    if how is None:
-        raise GpucnnError(
-            f"{model}: it was not saved with a way to read pictures (its input is {loaded.network.input_shape})"
-        )
-    pictures = read_pictures(images, replace(how, invert=how.invert != invert))
-    quiet = np.errstate(over="ignore", invalid="ignore")
-    with arguments.explained(model, _to_check(layers)), quiet:
-        chances = loaded.predict_proba(pictures, tta=tta)
-        _finite(chances.sum(), f"{model}: a probability or number")
-    rows = [{"file": file, **_answer(loaded, numbers)} for file, numbers in zip(images, chances)]
-    if as_json:
-        print(arguments.json_text(rows))
-    else:
-        for row in rows:
-            print(f"{printable(str(row['file']))}: {_said(row)}")
-
-
-def _answer(model: Any, numbers: Any) -> dict[str, Any]:
-    """What a model says of one picture. numbers (K,): probabilities, or the numbers themselves."""
-    from ..losses import CLASSIFICATION, MULTI_LABEL, kind
-
-    named = {name: float(each) for name, each in zip(model.class_names, numbers)}
-    if kind(model.loss) == CLASSIFICATION:
-        k = int(numbers.argmax())
-        return {"label": model.class_names[k], "probability": float(numbers[k])}
-    if kind(model.loss) == MULTI_LABEL:
-        return {"labels": [name for name, each in named.items() if each > 0.5], "probabilities": named}
-    return {"numbers": named}
-
-
-def _said(answer: dict[str, Any]) -> str:
-    if "label" in answer:
-        return f"{answer['label']} ({100 * answer['probability']:.1f} %)"
-    if "numbers" in answer:
-        return ", ".join(f"{name} {each:.4g}" for name, each in answer["numbers"].items())
-    chances = answer["probabilities"]
-    return ", ".join(f"{name} ({100 * chances[name]:.1f} %)" for name in answer["labels"]) or "no label"
 
 
 def _write_report(folder: str, text: str, report: Any, title: str) -> None:
@@ -184,7 +115,8 @@ def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
     print(printable(f"{model}: {what}; {proof}"))
 
 
-def _finite(number: float, what: str) -> None:
+def check_finite(number: float, what: str) -> None:
+    """Raises GpucnnError for what is NaN or infinite."""
     if not math.isfinite(number):
         raise GpucnnError(
             f"{what} is {number:g}: the model's weights are too large to compute with; train it again with a lower "
@@ -192,7 +124,7 @@ def _finite(number: float, what: str) -> None:
         )
 
 
-def _to_check(layers: list[str] | None) -> str | None:
+def to_check(layers: list[str] | None) -> str | None:
     """What `gpucnn check` is given to try a layer that --layers names; None where it names none."""
     if not layers:
         return None

@@ -86,6 +86,11 @@ def list_classes(root: Path, notes: list[str]) -> dict[str, list[Path]]:
     return listing
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder and of those inside it, sorted, but for hidden ones and junk."""
+    return [path for path in _files(folder, []) if is_picture(path)]
+
+
 def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
     """The files of a folder and of those inside it, sorted, but for hidden ones and junk."""
     for where, folders, names in os.walk(folder):

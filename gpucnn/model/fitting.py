@@ -66,7 +66,7 @@ class Fitting:
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         self.stream = images if isinstance(images, Stream) else None
         self.data: Any = None if self.stream is not None else batch_of(model, images, labels, sample_weight)
-        self.held = None if validation is None else model.examples(validation[0], validation[1], part="validation")
+        self.held = None if validation is None else model.examples(validation[0], validation[1], "validation")
         for each in self.callbacks:
             if isinstance(each.given, KeepBest):
                 each.given.check(held_out=self.held is not None)

@@ -1,0 +1,229 @@
+"""`gpucnn predict`: what saved models say of pictures."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from ..errors import GpucnnError, printable
+from . import arguments
+from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
+from .augment import TtaOption
+from .saved import check_finite, to_check
+
+AT_ONCE = 1000  # pictures that are read before the models are asked
+
+
+def predict(
+    model: ModelArgument,
+    images: Annotated[
+        list[str],
+        Argument(
+            metavar="IMAGE",
+            help="The pictures: files, folders with all pictures in them, patterns such as '*.png', or - for one that "
+            "comes on standard input.",
+        ),
+    ],
+    models: Annotated[
+        list[str] | None,
+        Option(
+            "--model",
+            metavar="MODEL",
+            help="Another model of the same classes that answers with the first; may be given several times. The "
+            "answer is that of the mean of their outputs.",
+        ),
+    ] = None,
+    top: Annotated[int, Option(min=1, help="How many classes to say, the most probable first.")] = 1,
+    invert: Annotated[
+        bool,
+        Option(
+            "--invert",
+            help="Swap dark and light, for pictures dark on light where those of the training were not.",
+        ),
+    ] = False,
+    layers: LayersOption = None,
+    device: DeviceOption = "auto",
+    tta: TtaOption = None,
+    as_csv: Annotated[bool, Option("--csv", help="Print a table with commas, a row for each picture.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which class each picture shows, and how probable that is; or which labels it has, or its numbers.
+
+    A label is said where its probability is above 1/2. Pictures are read as those of the training were: the model's
+    file says how. What was done to pictures of strokes is said on standard error, and which pictures cannot be read,
+    at the end: then the exit status is 1.
+    """
+    from ..data.pictures import summed_up
+
+    if as_csv and as_json:
+        raise GpucnnError("--csv and --json are two ways to print the same; give one")
+    asked, how = _asked([model, *(models or [])], layers, device, top)
+    names = list(_files(images))
+    rows: list[dict[str, Any]] = []
+    notes: dict[str, list[str]] = {}
+    broken: dict[str, str] = {}
+    table = _Table(asked, top) if as_csv else None
+    for name, numbers, said, error in _answers(asked, how, names, invert=invert, tta=tta, layers=layers, model=model):
+        if said:
+            notes[name] = said
+        if error:
+            broken[name] = error
+            rows.append({"file": name, "error": error})
+            continue
+        answer = _answer(asked, numbers, top)
+        if table is not None:
+            table.write(name, answer)
+        elif not as_json:
+            print(f"{printable(name)}: {_said(answer)}")
+        rows.append({"file": name, **answer, **({"notes": said} if said else {})})
+    if as_json and len(broken) < len(names):
+        print(arguments.json_text(rows))
+    for note in summed_up(notes):
+        print(printable(f"gpucnn: {note}"), file=sys.stderr)
+    if broken:
+        texts = list(broken.values())
+        raise GpucnnError(
+            texts[0]
+            if len(names) == 1
+            else f"{len(texts)} of {len(names)} pictures cannot be read: {'; '.join(texts[:5])}"
+            + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
+        )
+
+
+def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) -> tuple[Any, Any]:
+    """The model, or the ensemble, and how pictures become its images."""
+    from ..losses import CLASSIFICATION, kind
+    from ..model import Ensemble, load
+
+    loaded = []
+    for path in paths:
+        with arguments.explained(path, to_check(layers)):
+            loaded.append(load(path, device=device, layers=layers))
+        if (how := loaded[-1].preprocessing) is None:
+            raise GpucnnError(
+                f"{path}: it was not saved with a way to read pictures (its input is {loaded[-1].network.input_shape})"
+            )
+        if how != loaded[0].preprocessing:
+            raise GpucnnError(f"{path}: it reads pictures as {how}, and {paths[0]} as {loaded[0].preprocessing}")
+    if top > 1 and kind(loaded[0].loss) != CLASSIFICATION:
+        raise GpucnnError(f"--top {top}: {paths[0]} gives no classes, but all of its outputs; leave it out")
+    return (loaded[0] if len(loaded) == 1 else Ensemble(loaded)), loaded[0].preprocessing
+
+
+def _files(given: list[str]) -> Iterator[str]:
+    """The pictures that the arguments name, those of a folder or pattern sorted by name."""
+    import glob
+    import os
+    from pathlib import Path
+
+    from ..data.folders import SUFFIXES, pictures_in
+
+    for name in given:
+        found = [name]
+        if name != "-" and not os.path.lexists(name) and glob.has_magic(name):
+            found = sorted(glob.glob(name, recursive=True))
+            if not found:
+                raise GpucnnError(f"{name}: no file has such a name; look at the pattern")
+        for each in found:
+            if each == "-" or not os.path.isdir(each):
+                yield each
+                continue
+            inside = [str(path) for path in pictures_in(Path(each))]
+            if not inside:
+                raise GpucnnError(f"{each}: no pictures ({', '.join(end[1:] for end in SUFFIXES)}) in this folder")
+            yield from inside
+
+
+def _answers(
+    asked: Any, how: Any, names: list[str], *, invert: bool, tta: Any, layers: list[str] | None, model: str
+) -> Iterator[tuple[str, Any, list[str], str]]:
+    """By picture: its name, the numbers that the model gives, what was done to it, and why it cannot be read, or ""."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    how = replace(how, invert=how.invert != invert)
+    for begin in range(0, len(names), AT_ONCE):
+        some = names[begin : begin + AT_ONCE]
+        said: list[list[str]] = [[] for _ in some]
+        errors = [""] * len(some)
+        images = np.zeros((len(some), *how.size, how.channels), np.uint8)
+        for k, name in enumerate(some):
+            try:
+                images[k] = _read(name, how, said[k])
+            except GpucnnError as error:
+                errors[k] = str(error)
+        whole = [k for k, error in enumerate(errors) if not error]
+        quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
+        with arguments.explained(model, to_check(layers)), quiet:
+            found = dict(zip(whole, asked.predict_proba(images[whole], tta=tta)))
+            check_finite(float(sum(each.sum() for each in found.values())), f"{model}: a probability or number")
+        for k, name in enumerate(some):
+            yield name, found.get(k), said[k], errors[k]
+
+
+def _read(name: str, how: Any, said: list[str]) -> Any:
+    """The picture in a file, or on standard input."""
+    import io
+    from pathlib import Path
+
+    from ..data.files import check_limit, limit
+    from ..data.pictures import decoded, read_picture
+
+    if name != "-":
+        return read_picture(Path(name), how, said)
+    content = sys.stdin.buffer.read(limit() + 1)
+    check_limit(len(content), "standard input")
+    if not content:
+        raise GpucnnError(
+            "standard input: is empty; send a picture there, as in `gpucnn predict MODEL - < FILE`"
+        )
+    return decoded(io.BytesIO(content), "standard input", how, said)
+
+
+def _answer(model: Any, numbers: Any, top: int) -> dict[str, Any]:
+    """What a model says of one picture. numbers (K,): probabilities, or the numbers themselves."""
+    from ..losses import CLASSIFICATION, MULTI_LABEL, kind
+
+    named = {name: float(each) for name, each in zip(model.class_names, numbers)}
+    if kind(model.loss) == CLASSIFICATION:
+        order = (-numbers).argsort(kind="stable")[:top]
+        ranked = [{"label": model.class_names[k], "probability": float(numbers[k])} for k in order]
+        return {**ranked[0], **({"top": ranked} if top > 1 else {})}
+    if kind(model.loss) == MULTI_LABEL:
+        return {"labels": [name for name, each in named.items() if each > 0.5], "probabilities": named}
+    return {"numbers": named}
+
+
+def _said(answer: dict[str, Any]) -> str:
+    if "label" in answer:
+        return ", ".join(f"{each['label']} ({100 * each['probability']:.1f} %)" for each in answer.get("top", [answer]))
+    if "numbers" in answer:
+        return ", ".join(f"{name} {each:.4g}" for name, each in answer["numbers"].items())
+    chances = answer["probabilities"]
+    return ", ".join(f"{name} ({100 * chances[name]:.1f} %)" for name in answer["labels"]) or "no label"
+
+
+class _Table:
+    """Rows of a CSV file on standard output, of which the first one names the columns."""
+
+    def __init__(self, model: Any, top: int) -> None:
+        from ..losses import CLASSIFICATION, kind
+
+        count = min(top, len(model.class_names))
+        places = ["", *(f"_{k}" for k in range(2, 1 + count))]
+        ranked = [f"{what}{place}" for place in places for what in ("label", "probability")]
+        columns = ranked if kind(model.loss) == CLASSIFICATION else model.class_names
+        self._writer = csv.writer(sys.stdout, lineterminator="\n")
+        self._writer.writerow(["file", *columns])
+
+    def write(self, name: str, answer: dict[str, Any]) -> None:
+        if "label" in answer:
+            numbers = [each[what] for each in answer.get("top", [answer]) for what in ("label", "probability")]
+        else:
+            numbers = list(answer.get("probabilities", answer.get("numbers", {})).values())
+        self._writer.writerow([name, *numbers])
