@@ -244,7 +244,8 @@ def test_train_digits(gpucnn_):
     folder = Path("runs/softmax-regression-digits")
     assert found["model"] == str(folder / "model.safetensors")
     files = sorted(entry.name for entry in folder.iterdir())
-    assert files == ["checkpoints", "curves.png", "log.txt", "metrics.jsonl", "model.safetensors", "run.toml"]
+    pictures = ["confusion.png", "curves.png", "mistakes.png"]
+    assert files == sorted(["checkpoints", "log.txt", "metrics.jsonl", "model.safetensors", "run.toml", *pictures])
     lines = metrics(folder)
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert all(
@@ -277,7 +278,7 @@ def test_one_line_per_epoch_where_the_output_is_no_terminal(gpucnn_):
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all("validation loss" in line and line.endswith(" s") for line in lines)
     assert "\x1b" not in err + out
-    assert len(out.splitlines()) == 2
+    assert [line.split()[0] for line in out.splitlines()] == ["test", "trained", "pictures"]
 
 
 def test_json_is_the_only_line_of_standard_output(gpucnn_):

@@ -18,7 +18,8 @@ AugmentOption = Annotated[
         help="Change training images at random whenever they are used, so that the network meets more of them. One or "
         "more of shift=PIXELS, rotate=DEGREES, zoom=PART, elastic=PIXELS (with reflect, their edges show the image "
         "mirrored, not 0), flip or flip=alternate, brightness=PART, contrast=PART, cutout=PIXELS, mixup=ALPHA, "
-        "cutmix=ALPHA; or default, what suits the data set. `gpucnn augment DATA` draws it.",
+        "cutmix=ALPHA; or default, what suits the data set; or none. By default none, and of few pictures of your own "
+        "default. `gpucnn augment DATA` draws it.",
     ),
 ]
 
@@ -35,9 +36,10 @@ TtaOption = Annotated[
 
 def parsed(text: str | None) -> Any:
     """The Augmentation that --augment asks for; None where it asks for none, or for what suits the data."""
+    from ..model.own_data import UNCHANGED
     from ..training.augmentation import Augmentation
 
-    return None if text is None or text.strip() == USUAL else Augmentation.parse(text)
+    return None if text is None or text.strip() in (USUAL, UNCHANGED) else Augmentation.parse(text)
 
 
 def suiting(text: str | None, data: str, input_shape: tuple[int, int, int]) -> Any:

@@ -179,9 +179,7 @@ def _read(name: str, how: Any, said: list[str]) -> Any:
     content = sys.stdin.buffer.read(limit() + 1)
     check_limit(len(content), "standard input")
     if not content:
-        raise GpucnnError(
-            "standard input: is empty; send a picture there, as in `gpucnn predict MODEL - < FILE`"
-        )
+        raise GpucnnError("standard input: is empty; send a picture there, as in `gpucnn predict MODEL - < FILE`")
     return decoded(io.BytesIO(content), "standard input", how, said)
 
 

@@ -32,7 +32,10 @@ def evaluate(
     ] = False,
     out: Annotated[
         str | None,
-        Option(metavar="DIR", help="With --report, write report.json and, of classes, confusion.png to this folder."),
+        Option(
+            metavar="DIR",
+            help="With --report, write report.json and, of classes, confusion.png and mistakes.png here.",
+        ),
     ] = None,
     tta: TtaOption = None,
     as_json: JsonOption = False,
@@ -59,27 +62,27 @@ def evaluate(
         found = loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()
         check_finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
     text = arguments.json_text({"data": dataset.name, **found})
-    if whole is not None and out is not None:
-        _write_report(out, text, whole, f"{loaded.name} on {dataset.name}")
+    written = [] if out is None else _write_report(out, text, loaded, dataset, tta)
     if as_json:
         print(text)
-    else:
-        print(f"{dataset.name}: {shown(found) if whole is None else whole}")
+        return
+    print(f"{dataset.name}: {shown(found) if whole is None else whole}")
+    if written:
+        print(f"\nwritten to {out}: {', '.join(written)}")
 
 
-def _write_report(folder: str, text: str, report: Any, title: str) -> None:
-    """Leave report.json and, of classes, confusion.png in the folder."""
+def _write_report(folder: str, text: str, model: Any, dataset: Any, tta: str | None) -> list[str]:
+    """Leave report.json and, of classes, confusion.png and mistakes.png in the folder. -> their names."""
     from pathlib import Path
 
-    from ..report.confusion import draw
+    from ..report import finished
 
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         Path(folder, "report.json").write_text(text + "\n", encoding="utf-8")
-        if report.confusion is not None:
-            draw(report.confusion, list(report.rows), Path(folder, "confusion.png"), title)
     except OSError as error:
         raise GpucnnError(f"{folder}: the report cannot be written there: {error.strerror or error}") from None
+    return ["report.json", *finished.draw(model, dataset, Path(folder), tta)]
 
 
 def verify(model: ModelArgument, as_json: JsonOption = False) -> None:

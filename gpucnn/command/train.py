@@ -7,7 +7,7 @@ import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Context, Exit, Option, echo
 
@@ -47,6 +47,7 @@ from .options import (
     WatchOption,
     WeightDecayOption,
 )
+from .told import device_line, result_line
 
 
 def train(
@@ -173,7 +174,8 @@ def train(
     What you leave out comes from the network's recipe: see `gpucnn networks NETWORK`.
 
     The run is saved as model.safetensors, metrics.jsonl (a line per epoch), curves.png, log.txt, run.toml (its options,
-    and what it ran with) and checkpoints, from which --resume goes on when it was cut off.
+    and what it ran with) and checkpoints, from which --resume goes on when it was cut off. Of classes there are
+    confusion.png and mistakes.png, the worst of the test images, too.
     """
     from .. import networks
     from ..data import load, parse_size
@@ -183,9 +185,11 @@ def train(
     from ..kernels.cuda import compiling
     from ..model import config as config_file
     from ..model import log, needs, outcome, runs
-    from ..model.folder import CONFIG, LOG, claimed
+    from ..model.folder import CONFIG, CURVES, LOG, claimed
     from ..model.moving import Moving
+    from ..model.own_data import suited
     from ..network import shortened
+    from ..report import finished
     from ..training.progress import reporter
 
     def say(text: str) -> None:
@@ -228,7 +232,10 @@ def train(
             dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
-        settings = replace(settings, augmentation=suiting(augment, data, dataset.input_shape))
+        settings, why = replace(settings, augmentation=suiting(augment, data, dataset.input_shape)), ""
+        if resolve(data) is None and resume is None:
+            recipe_epochs = runs.recipe(settings, len(dataset.train_labels))[0].epochs
+            settings, why = suited(settings, dataset, epochs=recipe_epochs, augment=augment)
         model = runs.new_model(settings, dataset)
         of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert}
         of_data |= {"skip_broken": skip_broken, "classes": classes}
@@ -239,7 +246,9 @@ def train(
             say(what)
             if resolve(data) is None:
                 say(dataset.summary())
-            say(_device_line(device, model))
+            if why:
+                say(why)
+            say(device_line(device, model))
             drawn = runs.begin_from(settings, model, path)
             if drawn:
                 say(f"not in {init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}")
@@ -260,10 +269,12 @@ def train(
                 configuration.finish()
                 try:
                     result = outcome.result(model, dataset, history, path)
+                    curves = [CURVES] * (path / CURVES).exists()
+                    pictures = curves + ([] if history.interrupted else finished.draw(model, dataset, path))
                 except KeyboardInterrupt:
                     say(f"the model is saved in {path}")
                     raise
-                reached = _result_line(result, dataset)
+                reached = result_line(result, dataset)
                 stopped = f"interrupted in epoch {len(history.epochs) + 1}" if history.interrupted else ""
                 kept = "" if history.kept is None else f"the parameters are those of epoch {history.kept}"
                 log.logger.info("end: %s", "; ".join(filter(None, (reached, stopped, history.stopped, kept))))
@@ -278,20 +289,7 @@ def train(
     elif not quiet:
         speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
         print(f"{reached}\n{speed if history.epochs else ''}saved in {path}")
+        if pictures:
+            print(f"pictures in {path}: {', '.join(pictures)}")
     if history.signal:
         raise Exit(128 + history.signal)
-
-
-def _result_line(result: Any, dataset: Any) -> str:
-    from ..metrics import shown
-
-    found = {name.removeprefix("test_"): value for name, value in result.items() if name.startswith("test_")}
-    return f"test {shown(found)}, on {len(dataset.test_labels):,} images"
-
-
-def _device_line(asked: str, model: Any) -> str:
-    from ..device import select
-
-    threads = f", {model.threads} thread{'s' * (model.threads > 1)}" if model.device.kind == "cpu" else ""
-    why = f" ({select(asked)[1]})" if asked == "auto" and model.device.kind == "cpu" else ""
-    return f"on {model.device}: {model.device.name}{threads}{why}"

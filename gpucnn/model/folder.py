@@ -15,8 +15,8 @@ from ..errors import GpucnnError
 from .checkpoints import FOLDER as STATES
 
 MODEL, METRICS, CURVES, CONFIG = "model.safetensors", "metrics.jsonl", "curves.png", "run.toml"
-LOG = "log.txt"
-FILES = (MODEL, METRICS, CURVES, CONFIG, LOG, STATES)
+LOG, CONFUSION, MISTAKES = "log.txt", "confusion.png", "mistakes.png"
+FILES = (MODEL, METRICS, CURVES, CONFUSION, MISTAKES, CONFIG, LOG, STATES)
 REPLACED = "replaced"  # where --force puts the run that was there, until the new one has its model
 
 

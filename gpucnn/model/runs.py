@@ -14,6 +14,7 @@ from typing import Any
 from .. import networks
 from ..callbacks import EarlyStopping, KeepBest
 from ..data import Dataset
+from ..data.catalogue import resolve
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
@@ -22,12 +23,14 @@ from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
 from ..training import History
 from ..training.augmentation import Augmentation
+from ..training.curves import Steps
 from ..training.signals import held
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
 from .folder import CURVES, METRICS, MODEL, STATES
 from .moving import Moving
 from .objective import objective
+from .own_data import UNCHANGED
 from .recorder import Recorder, without
 
 
@@ -176,7 +179,7 @@ def run(
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
     checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
     with held() as stop:  # until all is saved
-        recorder = Recorder(path / METRICS)
+        recorder, steps = Recorder(path / METRICS), Steps()
         history = model.fit(
             images,
             labels,
@@ -190,7 +193,7 @@ def run(
             accumulate=settings.moving.updates,
             freeze=[] if settings.freeze is None else [each.strip() for each in settings.freeze.split(",")],
             seed=settings.seed,
-            callbacks=(recorder, *callbacks, *settings.keeping()),
+            callbacks=(recorder, steps, *callbacks, *settings.keeping()),
             progress=False,
             resume=path,
             anyway=anyway,
@@ -202,7 +205,7 @@ def run(
             from ..training.curves import learning_curves
 
             with without(f"{path / CURVES}: the picture cannot be written"):
-                learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}")
+                learning_curves(history.epochs, path / CURVES, f"{model.name} on {dataset.name}", steps)
         if not history.interrupted:
             try:
                 stop()
@@ -228,6 +231,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
     """
     chosen, _ = recipe(settings, len(dataset.train_labels))
     how, changed = settings.acceleration, settings.augmentation
+    is_named = resolve(str(of_data.get("data", dataset.name))) is not None
     return {
         "network": settings.network,
         **of_data,
@@ -242,7 +246,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "label_smoothing": settings.label_smoothing,
         "class_weights": settings.class_weights,
         "validation": float(chosen.validation),
-        "augment": None if changed is None else changed.text(),
+        "augment": changed.text() if changed is not None else None if is_named else UNCHANGED,
         "threads": model.threads if model.device.kind == "cpu" else None,
         "seed": settings.seed,
         "patience": settings.patience,

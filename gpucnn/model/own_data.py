@@ -1,0 +1,52 @@
+"""What suits pictures of one's own, where a network's recipe was chosen for a data set that is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ..data import Dataset
+from ..networks import entry
+from ..training.augmentation import Augmentation, usual
+
+if TYPE_CHECKING:
+    from .runs import Settings
+
+UNCHANGED = "none"  # the word for no augmentation
+FEW = 10_000  # training images up to which they are changed at random
+TELLING = 100  # held-out images from which on the epoch that is best on them is likely to be a good one
+SMALLEST = 8  # pixels of a side, below which what is moved is hardly a picture
+PATIENCE = 10  # epochs, at least
+
+
+def suited(settings: Settings, dataset: Dataset, *, epochs: int, augment: str | None) -> tuple[Settings, str]:
+    """The settings with what is not given chosen for these pictures, and a sentence that says what and why.
+
+    epochs: as the recipe says for so many; augment: the option, or None where it is not given.
+    """
+    if not dataset.is_classified:
+        return settings, ""
+    count, told = len(dataset.train_labels), []
+    if augment is None and count <= FEW and min(dataset.input_shape[:2]) >= SMALLEST:
+        chosen = Augmentation.parse(usual("", dataset.input_shape))
+        settings = dataclasses.replace(settings, augmentation=chosen)
+        told.append(f"they are changed at random (--augment {chosen.text()}), because they are few")
+    part = entry(settings.network).recipe.validation if settings.validation is None else settings.validation
+    held = len(dataset.split_validation(part, 0)[3])
+    if held and settings.keep is None and settings.patience is None:
+        if held < TELLING:
+            settings = dataclasses.replace(settings, keep="last")
+            told.append(f"the last epoch is kept, because {held} held-out images cannot tell which is best")
+        elif settings.epochs is not None:
+            settings = dataclasses.replace(settings, keep="best")
+            told.append(f"the epoch with the least loss on {held:,} held-out images is kept")
+        else:
+            patience = max(PATIENCE, epochs // 4)
+            settings = dataclasses.replace(settings, patience=patience, keep="best")
+            told.append(
+                f"training ends when {patience} epochs bring no smaller loss on {held:,} held-out images, and the best "
+                "epoch is kept"
+            )
+    if not told:
+        return settings, ""
+    return settings, f"{count:,} training images of your own: {'; '.join(told)}"

@@ -1,0 +1,202 @@
+"""What `gpucnn train` chooses for pictures of one's own, and the pictures that it leaves in a run's folder."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import elsewhere, gpucnn_, halves, metrics, pictures  # noqa: F401
+
+import gpucnn
+from gpucnn.model import own_data, runs
+from gpucnn.model.own_data import suited
+from gpucnn.report import confusion, finished, mistakes
+from gpucnn.training import Epoch, curves
+
+FAST = ("--device", "cpu", "--threads", "1")
+OWN = "training images of your own: "
+
+
+def dataset(count=40, shape=(12, 12, 1)):
+    images, labels = halves(count, shape)
+    return gpucnn.data.Dataset("mine", images, labels, images[:6], labels[:6], ("a", "b", "c"))
+
+
+def settings(**given):
+    return runs.Settings("softmax-regression", "cpu", **given)
+
+
+def test_few_pictures_are_changed_and_the_last_epoch_is_kept():
+    found, why = suited(settings(), dataset(), epochs=40, augment=None)
+    assert found.augmentation.text() == "rotate=10,zoom=0.1,brightness=0.1,contrast=0.1"
+    assert (found.patience, found.keep) == (None, "last")
+    assert found.keeping() == []
+    assert why == (
+        f"40 {OWN}they are changed at random (--augment rotate=10,zoom=0.1,brightness=0.1,contrast=0.1), because they "
+        "are few; the last epoch is kept, because 4 held-out images cannot tell which is best"
+    )
+
+
+@pytest.mark.parametrize(("epochs", "patience"), [(27, 10), (80, 20)])
+def test_enough_held_out_images_end_the_run(monkeypatch, epochs, patience):
+    monkeypatch.setattr(own_data, "TELLING", 4)
+    found, why = suited(settings(), dataset(), epochs=epochs, augment=None)
+    assert (found.patience, found.keep) == (patience, "best")
+    assert f"training ends when {patience} epochs bring no smaller loss on 4 held-out images" in why
+
+
+def test_with_a_number_of_epochs_they_are_all_trained(monkeypatch):
+    monkeypatch.setattr(own_data, "TELLING", 4)
+    found, why = suited(settings(epochs=9), dataset(), epochs=9, augment=None)
+    assert (found.patience, found.keep) == (None, "best")
+    assert "the epoch with the least loss on 4 held-out images is kept" in why
+
+
+@pytest.mark.parametrize("given", [{"keep": "last"}, {"keep": "best"}, {"patience": 3}, {"validation": 0.0}])
+def test_what_is_given_stays(given):
+    before = settings(**given)
+    assert suited(before, dataset(), epochs=9, augment="none") == (before, "")
+
+
+def test_many_pictures_and_tiny_ones_stay_as_they_are(monkeypatch):
+    assert suited(settings(keep="last"), dataset(shape=(6, 12, 1)), epochs=9, augment=None)[1] == ""
+    monkeypatch.setattr(own_data, "FEW", 39)
+    assert suited(settings(keep="last"), dataset(), epochs=9, augment=None)[1] == ""
+
+
+def test_numbers_keep_their_recipe():
+    images, _ = halves(20)
+    numbers = gpucnn.data.Dataset("n", images, np.ones((20, 2)), images[:2], np.ones((2, 2)), ("x", "y"))
+    assert suited(settings(), numbers, epochs=9, augment=None) == (settings(), "")
+
+
+def same(*folders):
+    first, second = (Path(folder, "model.safetensors").read_bytes() for folder in folders)
+    return first == second
+
+
+def test_a_run_says_what_was_chosen_and_its_file_repeats_it(gpucnn_):  # noqa: F811
+    command = ("train", "softmax-regression", *FAST, "--epochs", 2)
+    _, _, err = gpucnn_(*command, "--data", pictures("mine"), "--out", "a")
+    assert f"12 {OWN}they are changed at random (--augment shift=2,rotate=10," in err
+    told = tomllib.loads(Path("a/run.toml").read_text())
+    assert (told["augment"], told["keep"]) == ("shift=2,rotate=10,zoom=0.1,brightness=0.1,contrast=0.1", "last")
+    assert gpucnn_("train", "--config", "a/run.toml", "--out", "b")[0] == 0
+    assert same("a", "b")
+    _, _, err = gpucnn_(*command, "--data", "mine", "--augment", "none", "--keep", "last", "--out", "c")
+    assert OWN not in err
+    assert not same("a", "c")
+    assert tomllib.loads(Path("c/run.toml").read_text())["augment"] == "none"
+    _, _, err = gpucnn_("train", "--config", "c/run.toml", "--out", "d")
+    assert OWN not in err
+    assert same("c", "d")
+
+
+def test_a_run_that_goes_on_keeps_what_was_chosen(gpucnn_):  # noqa: F811
+    command = ("train", "softmax-regression", *FAST, "--data", pictures("mine"))
+    gpucnn_(*command, "--epochs", 4, "--schedule", "constant", "--out", "whole")
+    gpucnn_(*command, "--epochs", 2, "--schedule", "constant", "--out", "part")
+    status, _, err = gpucnn_("train", "--resume", "part", "--epochs", 4)
+    assert status == 0
+    assert OWN not in err
+    strip = [{k: v for k, v in line.items() if k != "seconds"} for line in metrics("part")]
+    assert strip == [{k: v for k, v in line.items() if k != "seconds"} for line in metrics("whole")]
+
+
+def test_data_with_a_name_keeps_its_recipe(gpucnn_):  # noqa: F811
+    _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
+    assert OWN not in err
+    assert not {"augment", "keep", "patience"} & tomllib.loads(Path("a/run.toml").read_text()).keys()
+
+
+# --- pictures
+
+
+def opened(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def test_a_run_leaves_its_pictures_and_names_them(gpucnn_):  # noqa: F811
+    status, out, _ = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
+    assert status == 0
+    assert out.splitlines()[-1] == "pictures in a: curves.png, confusion.png, mistakes.png"
+    for name in ("curves.png", "confusion.png", "mistakes.png"):
+        assert opened(Path("a", name)).std() > 10
+
+
+def test_a_report_leaves_its_pictures(gpucnn_):  # noqa: F811
+    gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
+    _, out, _ = gpucnn_("evaluate", "a/model.safetensors", "--report", "--out", "r", "--device", "cpu")
+    assert out.splitlines()[-1] == "written to r: report.json, confusion.png, mistakes.png"
+    assert sorted(each.name for each in Path("r").iterdir()) == ["confusion.png", "mistakes.png", "report.json"]
+
+
+def test_a_picture_that_cannot_be_written_costs_nothing_else(gpucnn_, monkeypatch):  # noqa: F811
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mistakes, "draw", full)
+    status, out, err = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
+    assert status == 0
+    assert "a/mistakes.png: the picture cannot be written: No space left on device; the run goes on" in err
+    assert out.splitlines()[-1] == "pictures in a: curves.png, confusion.png"
+
+
+def test_the_worst_mistakes_come_first():
+    chances = np.asarray([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.99, 0.01], [0.3, 0.7]])
+    labels = np.asarray([0, 0, 0, 1, 1])
+    assert mistakes.worst(chances, labels).tolist() == [3, 1, 2]
+    assert mistakes.worst(chances, labels, 1).tolist() == [3]
+
+
+@pytest.mark.parametrize(("classes", "shape"), [(2, (8, 8, 1)), (2, (30, 9, 3)), (100, (8, 20, 1))])
+def test_mistakes_of_few_and_many_classes(tmp_path, classes, shape):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, *shape), dtype=np.uint8)
+    chances, labels = rng.dirichlet(np.ones(classes), 200), rng.integers(0, classes, 200)
+    names = [f"a class with a rather long name {k}" for k in range(classes)]
+    count = mistakes.draw(images, labels, chances, names, tmp_path / "m.png", "net on mine")
+    assert count == (chances.argmax(axis=1) != labels).sum()
+    confusion.draw(gpucnn.metrics.confusion_matrix(labels, chances.argmax(axis=1), classes), names, tmp_path / "c.png")
+    for name in ("m.png", "c.png"):
+        picture = opened(tmp_path / name)
+        edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
+        assert all((edge == 255).all() for edge in edges), f"{name}: something touches its edge"
+
+
+def test_without_a_mistake_there_is_no_picture(tmp_path):
+    images, labels = halves(6)
+    assert mistakes.draw(images, labels, np.eye(3)[labels], ("a", "b", "c"), tmp_path / "m.png") == 0
+    assert not (tmp_path / "m.png").exists()
+
+
+def test_an_old_picture_of_mistakes_goes_where_there_are_none(tmp_path):
+    images, labels = halves(6)
+    data = gpucnn.data.Dataset("mine", images, labels, images, labels, ("a", "b", "c"))
+    model = gpucnn.Model(gpucnn.networks.build("softmax-regression", (8, 8, 1), 3), device="cpu", threads=1)
+    model.fit(images, labels, epochs=200, lr=0.05)
+    (tmp_path / "mistakes.png").write_bytes(b"old")
+    assert finished.draw(model, data, tmp_path) == ["confusion.png"]
+    assert not (tmp_path / "mistakes.png").exists()
+
+
+def test_one_epoch_is_drawn_update_by_update(tmp_path):
+    steps = curves.Steps()
+    for k in range(1, 101):
+        steps.batch(1, 8 * k, 800, 2.3 * 0.97**k)
+        steps.batch(1, 8 * k, 800, 2.3 * 0.97**k)  # as a GPU tells between two fetches
+    steps.batch(curves.FEW + 1, 8, 800, 0.1)
+    assert len(steps.losses) == 100
+    assert (steps.places[0], steps.places[-1]) == (0.01, 1.0)
+    epoch = Epoch(1, 0.9, 0.1, 0.97, 0.1, 1.0)
+    curves.learning_curves([epoch], tmp_path / "dot.png", "net")
+    curves.learning_curves([epoch], tmp_path / "steps.png", "net", steps)
+    blue = [
+        ((np.abs(opened(tmp_path / f"{name}.png") - (31, 119, 180)) < 40).all(axis=2)).sum()
+        for name in ("dot", "steps")
+    ]
+    assert blue[1] > 4 * blue[0]
