@@ -461,7 +461,7 @@ def test_set_what_cannot_be_set(refused, network, option, says):
     [
         (("tow-conv",), "network 'tow-conv' is not known; did you mean two-conv? choose one of softmax-regression"),
         (("two-conv", "--device", "tpu"), "device 'tpu': no such device; give auto, cpu, cuda or cuda:N"),
-        (("two-conv", "--device", "cuda:99"), "--device cuda:99: "),
+        (("two-conv", "--device", "cuda:99"), "device 'cuda:99': "),
         (("two-conv", "--data", "nowhere"), "nowhere: no data set has this name and no such path exists"),
         (("two-conv", "--size", "28;28"), "size '28;28': two whole numbers, HEIGHTxWIDTH, were expected"),
         (("two-conv", "--invert"), "size, channels and invert are for pictures only"),

@@ -44,7 +44,10 @@ EXAMPLES = {
         "evaluate runs/mine/model.safetensors --data my_pictures --report --out report",
     ),
     "demo": ("demo", "demo my_samples"),
-    "predict": ("predict runs/mine/model.safetensors one.png two.jpg",),
+    "predict": (
+        "predict runs/mine/model.safetensors one.png two.jpg",
+        "predict runs/mine/model.safetensors my_pictures --top 3 --csv",
+    ),
     "show": ("show runs/mine/model.safetensors", "show runs/mine/model.safetensors one.png --class 7"),
     "serve": ("serve runs/mine/model.safetensors", "serve runs/mine/model.safetensors --port 0"),
     "verify": ("verify runs/mine/model.safetensors",),

@@ -18,6 +18,7 @@ GROUPS = {
     "Network and training": (
         *(
             "options",
+            "models",
             "recipe",
             "layers",
             "epochs",
@@ -47,6 +48,8 @@ GROUPS = {
         "anyway",
         "log_every",
         "quiet",
+        "top",
+        "as_csv",
         "as_json",
         "help",
     ),

@@ -15,6 +15,7 @@ from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
 from .augment import TtaOption
 from .saved import check_finite, to_check
 
+STDIN = "standard input"
 AT_ONCE = 1000  # pictures that are read before the models are asked
 
 
@@ -37,7 +38,7 @@ def predict(
             "answer is that of the mean of their outputs.",
         ),
     ] = None,
-    top: Annotated[int, Option(min=1, help="How many classes to say, the most probable first.")] = 1,
+    top: Annotated[int, Option(min=1, metavar="N", help="How many classes to say, the most probable first.")] = 1,
     invert: Annotated[
         bool,
         Option(
@@ -69,7 +70,7 @@ def predict(
     table = _Table(asked, top) if as_csv else None
     for name, numbers, said, error in _answers(asked, how, names, invert=invert, tta=tta, layers=layers, model=model):
         if said:
-            notes[name] = said
+            notes[STDIN if name == "-" else name] = said
         if error:
             broken[name] = error
             rows.append({"file": name, "error": error})
@@ -80,7 +81,7 @@ def predict(
         elif not as_json:
             print(f"{printable(name)}: {_said(answer)}")
         rows.append({"file": name, **answer, **({"notes": said} if said else {})})
-    if as_json and len(broken) < len(names):
+    if as_json:
         print(arguments.json_text(rows))
     for note in summed_up(notes):
         print(printable(f"gpucnn: {note}"), file=sys.stderr)
@@ -177,10 +178,10 @@ def _read(name: str, how: Any, said: list[str]) -> Any:
     if name != "-":
         return read_picture(Path(name), how, said)
     content = sys.stdin.buffer.read(limit() + 1)
-    check_limit(len(content), "standard input")
+    check_limit(len(content), STDIN)
     if not content:
-        raise GpucnnError("standard input: is empty; send a picture there, as in `gpucnn predict MODEL - < FILE`")
-    return decoded(io.BytesIO(content), "standard input", how, said)
+        raise GpucnnError(f"{STDIN}: is empty; send a picture there, as in `gpucnn predict MODEL - < FILE`")
+    return decoded(io.BytesIO(content), STDIN, how, said)
 
 
 def _answer(model: Any, numbers: Any, top: int) -> dict[str, Any]:

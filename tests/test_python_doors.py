@@ -1,0 +1,435 @@
+"""What fit, evaluate and predict take in Python: images, labels and settings in the forms that people keep them in."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+import gpucnn
+from gpucnn import Device, Ensemble, Model, Network, callbacks, layers, losses, metrics, optimizers
+from gpucnn.data import Preprocessing, Strokes
+from gpucnn.engine.scaling import Scaling
+from gpucnn.engine.views import Views
+from gpucnn.errors import DataError, DeviceError, SettingError
+from gpucnn.layers import Dense, Flatten
+from gpucnn.model import checkpoint
+from gpucnn.training.augmentation import Augmentation
+
+NAMES = ("cat", "dog", "owl")
+SMALL = Network((6, 5, 1), (Flatten(), Dense(3)))
+COLOUR = Network((6, 5, 3), (Flatten(), Dense(3)))
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (24, 6, 5, 1), dtype=np.uint8)
+IMAGES[0, 0, 0, 0] = 255
+LABELS = np.arange(24) % 3
+i, f = np.int64, np.float32
+
+
+def model(network=SMALL, **options):
+    return Model(network, **{"device": "cpu", "threads": 1, "class_names": NAMES, **options})
+
+
+@pytest.fixture(autouse=True)
+def silence():
+    """A warning that no test expects is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+# --- labels
+
+SAME = {
+    "column": LABELS[:, None],
+    "list": LABELS.tolist(),
+    "names": [NAMES[k] for k in LABELS],
+    "array of names": np.array(NAMES)[LABELS],
+    "column of names": np.array(NAMES)[LABELS][:, None],
+    "objects": np.array([NAMES[k] for k in LABELS], object),
+    "bytes": np.array(NAMES, "S")[LABELS],
+    "whole floats": LABELS.astype(float),
+    "column of floats": LABELS[:, None].astype(np.float32),
+    "small integers": LABELS.astype(np.uint8),
+    "one-hot": np.eye(3, dtype=int)[LABELS],
+    "one-hot truth": np.eye(3, dtype=bool)[LABELS],
+}
+
+
+@pytest.mark.parametrize("labels", SAME.values(), ids=SAME)
+@pytest.mark.parametrize("loss", ["softmax", "hinge", "binary"])
+def test_labels_that_mean_the_same(labels, loss):
+    expected, found = model(loss=loss), model(loss=loss)
+    of_expected = expected.fit(IMAGES, LABELS, epochs=2, batch_size=8, validation=(IMAGES, LABELS))
+    of_found = found.fit(IMAGES, labels, epochs=2, batch_size=8, validation=(IMAGES, labels))
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    assert of_found.epochs[-1].validation_loss == of_expected.epochs[-1].validation_loss
+    assert found.evaluate(IMAGES, labels) == expected.evaluate(IMAGES, LABELS)
+    assert found.report(IMAGES, labels).overall == expected.report(IMAGES, LABELS).overall
+    found.partial_fit(IMAGES, labels, batch_size=8)
+    expected.partial_fit(IMAGES, LABELS, batch_size=8)
+    assert found.theta.tobytes() == expected.theta.tobytes()
+
+
+def test_one_hot_floats_are_labels_to_a_loss_that_takes_no_shares():
+    expected, found = model(loss="hinge"), model(loss="hinge")
+    expected.fit(IMAGES, LABELS, epochs=1)
+    found.fit(IMAGES, np.eye(3)[LABELS], epochs=1)
+    assert found.theta.tobytes() == expected.theta.tobytes()
+
+
+def test_truth_values_and_columns_of_pandas_and_torch():
+    two = Model(Network((6, 5, 1), (Flatten(), Dense(2))), device="cpu", threads=1)
+    assert two.score(IMAGES, LABELS == 1) == two.score(IMAGES, (LABELS == 1).astype(int))
+    assert two.score(IMAGES, (LABELS == 1)[:, None]) == two.score(IMAGES, LABELS == 1)
+    pandas = pytest.importorskip("pandas")
+    expected = model().score(IMAGES, LABELS)
+    for series in (pandas.Series(SAME["names"]), pandas.Series(SAME["names"], dtype="category"), pandas.Series(LABELS)):
+        assert model().score(IMAGES, series) == expected
+    torch = pytest.importorskip("torch")
+    assert model().score(torch.tensor(IMAGES), torch.tensor(LABELS)) == expected
+
+
+def test_an_ignored_label_may_be_a_whole_float():
+    ignoring = model(loss=losses.SoftmaxCrossEntropy(ignore_index=-1))
+    given = np.where(LABELS == 2, -1, LABELS)
+    assert ignoring.evaluate(IMAGES, given.astype(float)) == ignoring.evaluate(IMAGES, given)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([*SAME["names"][:-1], "cow"], "labels: there is the label 'cow', which is none of cat, dog, owl"),
+        (LABELS + 1, "labels run from 1 to 3, 0..2 was expected for 3 classes; they count from 1: subtract 1"),
+        (LABELS / 2, r"labels: found float64 \(24,\), one integer per picture.*numbers to be predicted are floats"),
+        (np.where(LABELS == 1, np.nan, LABELS), "labels: NaN or infinite values are there"),
+        (np.eye(4, dtype=int)[LABELS], r"labels: found int64 \(24, 4\), one integer per picture"),
+        (np.zeros((24, 3), int), r"labels: found int64 \(24, 3\)"),
+        (np.stack([LABELS, LABELS], 1), r"labels: found int64 \(24, 2\)"),
+        (LABELS[:5], "24 pictures but 5 labels; one label per picture was expected, check that both belong together$"),
+        (LABELS[:5, None], "24 pictures but 5 labels"),
+        ([None] * 24, r"labels: found object \(24,\)"),
+        ([[0], [1, 2]] * 12, "labels: a list that is no array of numbers"),
+    ],
+)
+def test_labels_that_mean_nothing(labels, says):
+    untouched = model()
+    before = untouched.theta.copy()
+    for call in (untouched.fit, untouched.partial_fit, untouched.evaluate, untouched.report, untouched.score):
+        with pytest.raises(DataError, match=says):
+            call(IMAGES, labels)
+    with pytest.raises(DataError, match=says.replace("labels: ", "validation labels: ")):
+        untouched.fit(IMAGES, LABELS, validation=(IMAGES, labels))
+    np.testing.assert_array_equal(untouched.theta, before)
+
+
+def test_lengths_are_compared_first_and_validation_is_named():
+    for loss, labels in (("softmax", np.eye(3)), ("multi-label", np.eye(3)), ("mse", np.eye(3))):
+        with pytest.raises(DataError, match="examples: 24 pictures but 3 labels") as caught:
+            model(loss=loss).fit(IMAGES, labels)
+        assert "argmax" not in str(caught.value)
+    with pytest.raises(DataError, match="validation: 24 pictures but 3 labels"):
+        model().fit(IMAGES, LABELS, validation=(IMAGES, LABELS[:3]))
+    with pytest.raises(DataError, match=r"validation images of shape \(24, 5, 5, 1\)"):
+        model().fit(IMAGES, LABELS, validation=(IMAGES[:, 1:], LABELS))
+
+
+def test_numbers_that_are_names_of_classes():
+    named = model(class_names=["3", "5", "8"])
+    numbers = np.array([3, 5, 8])[LABELS]
+    with pytest.raises(DataError, match=r"3 to 8 are names of the model's classes \(3, 5, 8\).*labels.astype\(str\)"):
+        named.fit(IMAGES, numbers)
+    assert named.score(IMAGES, numbers.astype(str)) == named.score(IMAGES, LABELS)
+
+
+def test_rows_and_numbers_of_one_output():
+    one = Network((6, 5, 1), (Flatten(), Dense(1)))
+    for loss in ("multi-label", "mse"):
+        single = Model(one, loss=loss, device="cpu", threads=1)
+        targets = (LABELS == 1).astype(float)
+        assert single.evaluate(IMAGES, targets) == single.evaluate(IMAGES, targets[:, None])
+
+
+def test_class_names_of_numpy():
+    names, labels = np.unique(np.array(NAMES)[LABELS], return_inverse=True)
+    assert model(class_names=names).class_names == NAMES
+    assert model(class_names=np.array(NAMES, "S")).class_names == NAMES
+    assert model(class_names=np.array([1, 2, 3])).class_names == ("1", "2", "3")
+    assert model(class_names=names).score(IMAGES, labels) == model().score(IMAGES, LABELS)
+
+
+# --- images
+
+
+def test_images_that_are_the_same_without_a_word():
+    expected = model().predict_proba(IMAGES)
+    for images in (IMAGES[..., 0], list(IMAGES), IMAGES.tolist(), IMAGES.astype(int), IMAGES.astype(np.uint16)):
+        np.testing.assert_array_equal(model().predict_proba(images), expected)
+    np.testing.assert_allclose(model().predict_proba(IMAGES / 255), expected, rtol=1e-5)
+    truth = IMAGES > 99
+    np.testing.assert_array_equal(model().predict_proba(truth), model().predict_proba(truth * np.uint8(255)))
+
+
+SIXTEEN = np.rint(IMAGES / 255 * 16)
+ASSUMED = {
+    "whole floats": (IMAGES.astype(float), IMAGES, "images: whole numbers to 255 are taken as 0..255"),
+    "to 16": (SIXTEEN, np.rint(SIXTEEN * (255 / 16)), "images: values run to 16; 16 is taken as white"),
+    "integers to 16": (SIXTEEN.astype(int), np.rint(SIXTEEN * (255 / 16)), "values run to 16; 16 is taken as white"),
+    "channels first": (IMAGES.transpose(0, 3, 1, 2), IMAGES, r"images: \(24, 1, 6, 5\) is channels first"),
+}
+
+
+@pytest.mark.parametrize(("images", "same", "says"), ASSUMED.values(), ids=ASSUMED)
+def test_images_of_which_something_is_assumed(images, same, says):
+    same = same.astype(np.uint8)
+    expected, found = model(), model()
+    expected.fit(same, LABELS, epochs=1)
+    with pytest.warns(UserWarning, match=says) as caught:
+        found.fit(images, LABELS, epochs=1)
+    assert [each.filename for each in caught] == [__file__]
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    with pytest.warns(UserWarning, match=says) as caught:
+        np.testing.assert_array_equal(found.predict_proba(images), expected.predict_proba(same))
+    assert [each.filename for each in caught] == [__file__]
+
+
+def test_colour_channels_first():
+    colour = RNG.integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+    asked = model(COLOUR)
+    with pytest.warns(UserWarning, match="channels first"):
+        np.testing.assert_array_equal(asked.logits(colour.transpose(0, 3, 1, 2)), asked.logits(colour))
+    with pytest.warns(UserWarning, match="channels first"):
+        np.testing.assert_array_equal(asked.logits(colour[0].transpose(2, 0, 1)), asked.logits(colour[0]))
+
+
+@pytest.mark.parametrize("ask", ["predict", "predict_proba", "logits"])
+def test_one_image_gives_one_answer(ask):
+    for asked in (model(), Ensemble([model(), model(seed=1)])):
+        call = getattr(asked, ask)
+        for one in (IMAGES[0], IMAGES[0, ..., 0]):
+            np.testing.assert_allclose(call(one), call(IMAGES)[0], rtol=1e-6)
+        assert call(IMAGES[0]).shape == call(IMAGES).shape[1:]
+        assert len(call(IMAGES[:1])) == 1
+    vectors = Model(Network((4,), (Dense(3),)), device="cpu", threads=1)
+    assert getattr(vectors, ask)(np.zeros(4)).shape == getattr(vectors, ask)(np.zeros((1, 4))).shape[1:]
+
+
+def test_one_image_is_no_batch_to_train_on():
+    for call in (model().fit, model().evaluate):
+        with pytest.raises(DataError, match=r"one image: a batch of them was expected, such as images\[None\]"):
+            call(IMAGES[0], LABELS[:1])
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (IMAGES.reshape(24, 30), r"shape \(24, 30\) .*each row is an image.*images.reshape\(-1, 6, 5, 1\)"),
+        (IMAGES[:, :5, :, 0], r"images of shape \(24, 5, 5\) and type uint8: \(N, 6, 5, 1\) as uint8"),
+        (IMAGES + 0.5, r"floats from 0.5 to 255.5, 0..1 was expected"),
+        (IMAGES / 127.5 - 1, "floats from -1 to 1, 0..1 was expected"),
+        (np.full((2, 6, 5, 1), -1), "images: whole numbers from -1 to -1, 0..255 was expected"),
+        (None, r"images of shape \(\) and type object"),
+        ([IMAGES[0], IMAGES[0, 1:]], "images: a list that is no array of numbers .* all of one shape"),
+    ],
+)
+def test_images_that_are_none(images, says):
+    for call in (model().predict, lambda given: model().fit(given, LABELS), lambda given: model().score(given, LABELS)):
+        with pytest.raises(DataError, match=says):
+            call(images)
+
+
+def test_images_for_vectors():
+    vectors = Model(Network((30,), (Dense(3),)), device="cpu", threads=1)
+    with pytest.raises(DataError, match=r"\(N, 30\) as uint8.*; give images.reshape\(-1, 30\)"):
+        vectors.predict(IMAGES)
+    with pytest.raises(DataError, match=r"picture files were given, and the network takes \(30,\)"):
+        vectors.predict("one.png")
+
+
+# --- pictures
+
+
+def drawn(ink=0, paper=255):
+    image = Image.new("L", (60, 60), paper)
+    ImageDraw.Draw(image).line([(10, 10), (50, 10), (25, 52)], fill=ink, width=6)
+    return image
+
+
+def test_picture_files_and_pictures_of_pillow(tmp_path):
+    how = Preprocessing((6, 5), 1)
+    asked, paths = model(preprocessing=how), [tmp_path / "a.png", tmp_path / "b.png"]
+    pictures = [Image.fromarray(image[..., 0]) for image in RNG.integers(0, 256, (2, 9, 9, 1), dtype=np.uint8)]
+    for picture, path in zip(pictures, paths):
+        picture.save(path)
+    expected = asked.predict_proba(gpucnn.data.read_pictures(paths, how))
+    for given in (
+        paths,
+        [*map(str, paths)],
+        tuple(paths),
+        np.array([*map(str, paths)]),
+        pictures,
+        [paths[0], pictures[1]],
+    ):
+        np.testing.assert_array_equal(asked.predict_proba(given), expected)
+    for one in (paths[0], str(paths[0]), pictures[0]):
+        np.testing.assert_array_equal(asked.predict_proba(one), expected[0])
+    assert asked.score(paths, ["cat", "cat"]) == (expected.argmax(axis=1) == 0).mean()
+    asked.fit(paths, ["cat", "dog"], epochs=1)
+    with pytest.raises(DataError, match=r"c\.png: there is no such file"):
+        asked.predict([paths[0], tmp_path / "c.png"])
+    with pytest.raises(DataError, match="a folder; name the picture files in it"):
+        asked.predict(tmp_path)
+    with pytest.raises(DataError, match="preprocessing makes images of"):
+        model(preprocessing=Preprocessing((9, 9), 1)).predict(paths)
+
+
+def test_what_was_done_to_strokes_is_warned_of(tmp_path):
+    asked = model(preprocessing=Preprocessing((6, 5), 1, strokes=Strokes(0.8)))
+    drawn().save(tmp_path / "seven.png")
+    says = "seven.png: it is dark on light, and was inverted; its strokes were cropped"
+    with pytest.warns(UserWarning, match=says) as caught:
+        answer = asked.predict(tmp_path / "seven.png")
+    assert [each.filename for each in caught] == [__file__]
+    with pytest.warns(UserWarning, match="of each of 4 pictures .picture 0, picture 1, picture 2, ....: it is dark"):
+        assert asked.predict([drawn()] * 4).tolist() == [answer] * 4
+    with pytest.warns(UserWarning, match="^the picture: it is dark"):
+        assert asked.predict(drawn()) == answer
+
+
+def test_a_model_that_does_not_say_how_pictures_are_read():
+    with pytest.warns(UserWarning, match=r"scaled and cropped to \(6, 5, 1\).*Model\(preprocessing"):
+        assert model().predict(drawn()) == model(preprocessing=Preprocessing((6, 5), 1)).predict(drawn())
+
+
+# --- NumPy's numbers
+
+
+LAYERS = {
+    "conv": lambda n: layers.Conv2D(n(4), n(3), n(2), n(1), n(1), n(2)),
+    "pairs": lambda n: layers.Conv2D(4, (n(3), n(2)), padding=((n(1), n(0)), (n(2), n(1)))),
+    "dense": lambda n: layers.Dense(n(10)),
+    "pool": lambda n: layers.MaxPool2D(n(2), n(1), n(1), dilation=n(1)),
+    "average": lambda n: layers.AvgPool2D((n(2), n(3))),
+    "depthwise": lambda n: layers.DepthwiseConv2D(n(3), n(1), n(1), n(2)),
+    "separable": lambda n: layers.SeparableConv2D(n(4), n(3)),
+    "transposed": lambda n: layers.ConvTranspose2D(n(4), n(3), n(2), output_padding=n(1)),
+    "pad": lambda n: layers.ZeroPad2D(n(1)),
+    "crop": lambda n: layers.Crop2D((n(1), n(0))),
+    "subsample": lambda n: layers.Subsample2D(n(2)),
+    "channels": lambda n: layers.PadChannels(n(3)),
+    "upsample": lambda n: layers.Upsample2D(n(2)),
+    "groups": lambda n: layers.GroupNorm(n(2)),
+    "reshape": lambda n: layers.Reshape((n(2), n(2), n(1))),
+    "network": lambda n: Network((n(4), n(4), n(1)), (layers.Flatten(), layers.Dense(n(3)))),
+}
+
+
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+def test_layers_of_numpys_integers(make):
+    found, expected = make(np.int64), make(int)
+    assert (found, repr(found), hash(found)) == (expected, repr(expected), hash(expected))
+    assert json.dumps(checkpoint.layer_to_dict(found)) == json.dumps(checkpoint.layer_to_dict(expected))
+    assert make(np.uint8) == expected
+
+
+def test_layers_of_arrays_and_of_numpys_floats():
+    assert layers.Conv2D(4, np.array([3, 2])) == layers.Conv2D(4, (3, 2))
+    assert layers.Reshape(np.array([2, 2, 1])) == layers.Reshape((2, 2, 1))
+    half = np.float32(0.5)
+    made = (
+        *(layers.Dropout(half), layers.ELU(half), layers.LeakyReLU(half), layers.PReLU(start=half)),
+        *(layers.ReLU(half), layers.BatchNorm(half), losses.Huber(half), losses.FocalLoss(half)),
+        *(losses.SoftmaxCrossEntropy(label_smoothing=half, ignore_index=i(3)), optimizers.Adam(half, half)),
+        *(optimizers.SGD(momentum=half), Scaling(half), Views(shift=i(1)), Augmentation(shift=i(1))),
+        *(Preprocessing((i(8), i(8)), i(1)), Preprocessing(np.array([8, 8]), 1)),
+    )
+    for each in made:
+        assert "np." not in repr(each)
+        assert "array" not in repr(each)
+        hash(each)
+    y = Network((4,), (layers.LeakyReLU(np.float64(0.5)), layers.Dense(2)))
+    assert Model(y, device="cpu").logits(np.ones((2, 4), np.float32)).dtype == np.float32
+
+
+def test_fit_with_numpys_numbers_is_the_same(tmp_path):
+    def run(n, x, resume):
+        made = model(Network((n(6), n(5), n(1)), (layers.Conv2D(n(2), n(3)), Flatten(), Dense(n(3)))), seed=n(1))
+        stopping = callbacks.EarlyStopping(patience=n(2))
+        made.fit(
+            *(IMAGES, LABELS),
+            **{"epochs": n(3), "batch_size": n(8), "lr": x(0.5), "seed": n(2), "accumulate": n(2)},
+            **{"optimizer": optimizers.SGD(momentum=x(0.5)), "augmentation": Augmentation(shift=n(1))},
+            **{"validation": (IMAGES, LABELS), "early_stopping": stopping, "resume": resume},
+        )
+        more = {"epochs": n(1), "total_epochs": n(4), "schedule": "cosine", "batch_size": n(8)}
+        made.partial_fit(IMAGES, LABELS, optimizer=optimizers.SGD(momentum=x(0.5)), **more)
+        made.fit_batches([(IMAGES, LABELS)], epochs=n(1), steps=n(1))
+        return made
+
+    expected, found = run(int, float, tmp_path / "a"), run(np.int64, np.float32, tmp_path / "b")
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    assert run(int, float, tmp_path / "b").theta.tobytes() == expected.theta.tobytes()  # the same run, and resumed so
+    again = gpucnn.load(found.save(tmp_path / "m.safetensors"), device="cpu", threads=i(1))
+    assert again.network == expected.network
+    assert model(threads=i(1)).threads == 1
+    assert found.report(IMAGES, LABELS, top_k=i(2)).overall == expected.report(IMAGES, LABELS, top_k=2).overall
+    assert found.training_memory(batch_size=i(8)) == expected.training_memory(batch_size=8)
+    assert Device("cpu", i(0)) == Device("cpu")
+
+
+# --- what else a model says
+
+
+def test_score_is_what_scikit_learn_has():
+    scikit = pytest.importorskip("sklearn.metrics")
+    trained = model()
+    trained.fit(IMAGES, LABELS, epochs=3)
+    weights = RNG.random(24)
+    answers = trained.predict(IMAGES)
+    assert trained.score(IMAGES, LABELS) == scikit.accuracy_score(LABELS, answers)
+    assert trained.score(IMAGES, LABELS, weights) == pytest.approx(
+        scikit.accuracy_score(LABELS, answers, sample_weight=weights)
+    )
+    np.testing.assert_array_equal(trained.confusion_matrix(IMAGES, LABELS), scikit.confusion_matrix(LABELS, answers))
+    numbers, flags = RNG.random((24, 3)), RNG.integers(0, 2, (24, 3))
+    of_numbers, of_flags = model(loss="mse"), model(loss="multi-label")
+    assert of_numbers.score(IMAGES, numbers) == pytest.approx(scikit.r2_score(numbers, of_numbers.predict(IMAGES)))
+    assert of_flags.score(IMAGES, flags) == scikit.accuracy_score(flags, of_flags.predict(IMAGES))
+    for without, targets in ((of_numbers, numbers), (of_flags, flags)):
+        with pytest.raises(SettingError, match=r"is of (numbers|labels), and only classes are confused"):
+            without.confusion_matrix(IMAGES, targets)
+
+
+def test_a_confusion_matrix_takes_what_evaluate_takes():
+    trained, weights = model(), np.arange(24)
+    found = trained.confusion_matrix(IMAGES, SAME["names"], sample_weight=weights)
+    np.testing.assert_array_equal(found, metrics.confusion_matrix(LABELS, trained.predict(IMAGES), 3, weights))
+    assert Ensemble([trained, trained]).confusion_matrix(IMAGES, LABELS).sum() == 24
+
+
+def test_a_history_draws_itself_and_becomes_a_frame(tmp_path):
+    history = model().fit(IMAGES, LABELS, epochs=3, validation=(IMAGES, LABELS))
+    history.plot(tmp_path / "curves.png", "three epochs")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.format == "PNG"
+    pytest.importorskip("pandas")
+    frame = history.to_frame()
+    assert list(frame.index) == [1, 2, 3]
+    assert frame["validation_accuracy"].tolist() == [epoch.validation_accuracy for epoch in history.epochs]
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_devices_are_spoken_of_as_in_python(device):
+    with pytest.raises(DeviceError, match=f"^device '{device}': ") as caught:
+        model(device=device)
+    assert "--" not in str(caught.value)
+
+
+def test_a_column_of_labels_teaches_all_classes():
+    """Their argmax over columns would be zeros, and a model that learnt these would be right on them always."""
+    trained = model()
+    trained.fit(IMAGES, LABELS[:, None], epochs=30, batch_size=4, lr=0.05)
+    assert len(set(trained.predict(IMAGES).tolist())) == 3
