@@ -83,6 +83,31 @@ def test_the_first_hour_in_python(tmp_path, monkeypatch, capsys):
     assert gpucnn.load("two-conv.safetensors", device="cpu").evaluate(digits.test_images, digits.test_labels) == found
 
 
+def test_asking_a_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpucnn", "train", "--device", "cpu", "--epochs", "10", "--quiet"])
+    assert main() == 0
+    said = []
+    for line in block("sh", "gpucnn demo").strip().splitlines():
+        words = shlex.split(line, comments=True)
+        if "<" in words:
+            monkeypatch.setattr(sys, "stdin", open(words.pop()))  # noqa: SIM115
+            words.pop()
+        monkeypatch.setattr(sys, "argv", words)
+        capsys.readouterr()
+        assert main() == 0, line
+        said.append(capsys.readouterr().out)
+    sys.stdin.close()
+    assert said[1].count(".png: ") == 10
+    assert said[2].startswith("file,label,probability\ndemo/eight.png,")
+    assert said[3].startswith("-: 7 (")
+    names: dict = {}
+    with pytest.warns(UserWarning, match="dark on light"):
+        exec(block("python", 'model.predict("demo'), names)
+    assert capsys.readouterr().out.startswith("7 ")
+    assert names["model"].predict(names["digits"].test_images).shape == (359,)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_that_there_are(page):
     folder = ROOT if page == "README.md" else ROOT / "notebooks"
