@@ -43,10 +43,10 @@ def test_a_run_that_cannot_fit_is_refused_with_the_batch_size_that_will(monkeypa
     with_free(monkeypatch, free)
     monkeypatch.setattr("gpucnn.engine.sharded_step.ShardedStep.__call__", started)
     with pytest.raises(
-        DeviceError, match=r"cpu: training with 128 examples .* needs about \d+ MB, and \d+ MB are free; --batch"
+        DeviceError, match=r"cpu: training with 128 examples .* needs about \d+ MB, and \d+ MB are free; a batch"
     ) as refused:
         model.fit(*EXAMPLES, batch_size=128, optimizer="sgd")
-    advised = int(str(refused.value).split("--batch-size ")[1].split()[0])
+    advised = int(str(refused.value).split("a batch size of ")[1].split()[0])
     assert 1 <= advised < 128
     assert model.training_memory(batch_size=advised, optimizer="sgd") < free
 
@@ -57,7 +57,7 @@ def test_fewer_threads_are_advised_where_no_batch_size_fits(monkeypatch: pytest.
     with_free(monkeypatch, 0.5 * model.training_memory(batch_size=128))
     monkeypatch.setattr("gpucnn.engine.sharded_step.ShardedStep.__call__", started)
     images = np.zeros((128, 28, 28, 1), np.uint8)
-    with pytest.raises(DeviceError, match=r"are free; --batch-size \d+( --threads 1)? should fit"):
+    with pytest.raises(DeviceError, match=r"are free; a batch size of \d+( on 1 thread)? should fit"):
         model.fit(images, np.zeros(128, int), batch_size=128)
 
 
@@ -71,7 +71,7 @@ def test_where_nothing_fits_the_network_is_too_large(monkeypatch: pytest.MonkeyP
 def test_near_the_edge_there_is_a_warning_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(WIDE, device="cpu", threads=1)
     with_free(monkeypatch, 0.95 * model.training_memory(batch_size=64, optimizer="sgd"))
-    with pytest.warns(UserWarning, match=r"MB are free; --batch-size \d+ should fit, if this does not"):
+    with pytest.warns(UserWarning, match=r"MB are free; a batch size of \d+ should fit, if this does not"):
         assert model.fit(*(each[:64] for each in EXAMPLES), batch_size=64, epochs=1, optimizer="sgd").epochs
 
 
@@ -92,7 +92,7 @@ def test_where_batches_stay_whole_the_outputs_decide(monkeypatch: pytest.MonkeyP
     needed = model.training_memory(batch_size=64, optimizer="sgd")
     images, labels = (each[:64] for each in EXAMPLES)
     with_free(monkeypatch, 0.4 * needed)
-    with pytest.raises(DeviceError, match=r"are free; --batch-size \d+ should fit"):
+    with pytest.raises(DeviceError, match=r"are free; a batch size of \d+ should fit"):
         model.fit(images, labels, batch_size=64, epochs=1, optimizer="sgd")
     with_free(monkeypatch, 0.9 * needed)
     with pytest.warns(UserWarning, match="if this does not"):
@@ -112,7 +112,7 @@ def test_the_command_refuses_and_leaves_nothing(
     )
     assert command.main() == 1
     error = capsys.readouterr().err
-    assert re.search(r"training with 256 examples .* needs about \d+ MB, and 70 MB are free; --batch-size", error)
+    assert re.search(r"training with 256 examples .* needs about \d+ MB, and 70 MB are free; a batch size of", error)
     assert [*tmp_path.iterdir()] == []
 
 

@@ -501,6 +501,6 @@ def test_too_little_memory_is_a_sentence_with_the_batch_size_that_fits(monkeypat
     monkeypatch.setattr("gpucnn.engine.sharded_step.ShardedStep.__call__", too_large)
     monkeypatch.setattr("gpucnn.device.Device.memory", lambda self: (1_000_000, 2_000_000))
     with pytest.raises(
-        DeviceError, match=r"cpu: out of memory with 512 examples per batch .*; --batch-size 32 should fit"
+        DeviceError, match=r"cpu: out of memory with 512 examples per batch .*; a batch size of 32 should fit"
     ):
         model.fit(np.zeros((600, 28, 28, 1), np.uint8), np.zeros(600, int), batch_size=512)

@@ -91,7 +91,7 @@ class Forecast:
         for fewer in [self, replace(self, threads=1)] if self._threads > 1 else [self]:
             for size in sizes[1:] if fewer is self else sizes:
                 if fewer._bounds(size)[0] <= room and fewer.bytes(size) <= room:
-                    return f"--batch-size {size}{'' if fewer is self else ' --threads 1'} should fit"
+                    return f"a batch size of {size}{'' if fewer is self else ' on 1 thread'} should fit"
         return "use a smaller network or smaller images"
 
     @property

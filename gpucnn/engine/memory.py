@@ -28,7 +28,7 @@ def of_training(device: Device, network: Network, batch_size: int) -> AbstractCo
         smaller = batch_size // 2
         while smaller > 1 and network.memory(smaller) > 0.8 * free > 0:
             smaller //= 2
-        mend = f"--batch-size {smaller} should fit" if smaller else "use a smaller network or smaller images"
+        mend = f"a batch size of {smaller} should fit" if smaller else "use a smaller network or smaller images"
         return (
             f"with {batch_size} examples per batch (about {megabytes(network.memory(batch_size))} beside the data "
             f"set, {megabytes(free)} free); {mend}"
