@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import nearest
 
-MANY = 11  # arguments and options, from which on they stand in groups
+MANY = 12  # arguments and options, help among them, from which on they stand in groups
 
 GROUPS = {
     "Data": ("data", "validation", "classes", "size", "channels", "invert", "skip_broken", "augment", "tta"),
@@ -35,7 +35,8 @@ GROUPS = {
         "accumulate",
     ),
     "Measuring": ("devices", "steps", "batch", "batches", "rounds", "accuracy", "all_kernels"),
-    "Device": ("device", "threads", "kernels", "precision", "graph", "autotune"),
+    "Device": ("device", "threads", "kernels"),
+    "On a CUDA GPU": ("precision", "graph", "autotune"),
     "Runs and output": (
         "out",
         "report",

@@ -37,7 +37,7 @@ def predict(
             "answer is that of the mean of their outputs.",
         ),
     ] = None,
-    top: Annotated[int, Option(min=1, help="How many classes to say, the most probable first.")] = 1,
+    top: Annotated[int, Option(min=1, metavar="N", help="How many classes to say, the most probable first.")] = 1,
     invert: Annotated[
         bool,
         Option(
