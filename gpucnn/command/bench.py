@@ -96,8 +96,8 @@ def bench(
     from ..report.bench.session import BenchOptions
     from ..report.bench.summary import summary
 
-    show = functools.partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
-    show = show if as_json or verbose else _passing
+    whole = functools.partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
+    show = whole if as_json or verbose else _passing
 
     # what is not given is left to the mode's function
     sizes = [] if batch is None else arguments.whole_numbers(batch, "--batch")

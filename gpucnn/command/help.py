@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -120,9 +121,10 @@ def examples(*lines: str) -> str:
 
 
 def _text(how: dict[str, Any]) -> dict[str, Any]:
-    """The help without the line breaks of the docstring that it is."""
+    """The help without the line breaks of the docstring that it is; "[web]" in it is no mark-up."""
     paragraphs = inspect.cleandoc(how.get("help") or "").split("\n\n")
-    return {"help": "\n\n".join(" ".join(each.split()) for each in paragraphs)}
+    text = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    return {"help": re.sub(r"\[(?=[a-z])", r"\\[", text)}
 
 
 def arranged(params: list[Any]) -> list[Any]:
