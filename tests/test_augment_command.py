@@ -103,9 +103,10 @@ def test_a_run_is_trained_with_what_suits_its_data_and_its_file_says_what_that_w
     assert text == "shift=2,rotate=10,zoom=0.1,brightness=0.1,contrast=0.1"
     assert gpucnn_(*TRAIN, "b", "--data", "tiny.npz", "--augment", text)[0] == 0
     assert gpucnn_("train", "--config", "a/run.toml", "--out", "c")[0] == 0
-    assert gpucnn_(*TRAIN, "d", "--data", "tiny.npz")[0] == 0
-    models = [(Path(name) / "model.safetensors").read_bytes() for name in "abcd"]
-    assert models[0] == models[1] == models[2] != models[3]
+    assert gpucnn_(*TRAIN, "d", "--data", "tiny.npz")[0] == 0  # so few pictures are changed without being asked
+    assert gpucnn_(*TRAIN, "e", "--data", "tiny.npz", "--augment", "none")[0] == 0
+    models = [(Path(name) / "model.safetensors").read_bytes() for name in "abcde"]
+    assert models[0] == models[1] == models[2] == models[3] != models[4]
 
 
 def test_every_kind_is_an_option_and_goes_on(gpucnn_):

@@ -39,11 +39,13 @@ ThreadsOption = Annotated[
     Option(metavar="N", min=1, help="How many CPUs to compute with; by default all that this process may use."),
 ]
 JsonOption = Annotated[bool, Option("--json", help="Print one JSON object as the last line of standard output.")]
+VerboseOption = Annotated[bool, Option("--verbose", "-v", help="Show the details: every figure, and how it was taken.")]
 LayersOption = Annotated[
     list[str] | None,
     Option(
-        metavar="MODULE[:CLASS]",
-        help="Where the layers and losses of your own that the model holds are defined. May be given several times.",
+        metavar="MODULE",
+        help="Where the layers and losses of your own that the model holds are defined: a module, or module:class. May "
+        "be given several times.",
     ),
 ]
 NetworkArgument = Annotated[

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import shutil
 import sys
 from typing import Annotated, Any
 
@@ -11,7 +13,7 @@ import typer
 
 from ..errors import SettingError
 from . import arguments
-from .arguments import DeviceOption, JsonOption, ThreadsOption
+from .arguments import DeviceOption, JsonOption, ThreadsOption, VerboseOption
 
 MODES = {  # and the options that each uses, beside --json
     "steps": ("batch", "device", "threads", "rounds", "all_kernels", "autotune"),
@@ -66,6 +68,7 @@ def bench(
             help="On CUDA, time PyTorch's max-autotune too, which takes up to minutes to compile each row.",
         ),
     ] = True,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure what training costs, beside PyTorch (and, on CUDA, JAX) where they are installed.
@@ -90,10 +93,11 @@ def bench(
             message = f"bench {mode} does not use it; use it with {' or '.join(takers)}"
             raise typer.BadParameter(message, param_hint=f"--{option.replace('_', '-')}")
 
-    def show(text: str) -> None:
-        print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
-
     from ..report.bench.session import BenchOptions
+    from ..report.bench.summary import summary
+
+    whole = functools.partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
+    show = whole if as_json or verbose else _passing
 
     # what is not given is left to the mode's function
     sizes = [] if batch is None else arguments.whole_numbers(batch, "--batch")
@@ -115,6 +119,16 @@ def bench(
         found = getattr(importlib.import_module(f"gpucnn.report.bench.{name}"), name)(**how)
     if as_json:
         print(arguments.json_text(found))
+        return
+    _passing("")
+    print(f"\n{summary(found)}" if verbose else summary(found))
+
+
+def _passing(text: str) -> None:
+    """Show what is going on in a line of the terminal that the next one, or the result, takes the place of."""
+    if sys.stderr.isatty():
+        first = text.strip().partition("\n")[0][: shutil.get_terminal_size().columns - 1]
+        print(f"\r\x1b[K{first}", end="", file=sys.stderr, flush=True)
 
 
 def _mode(words: list[str]) -> tuple[str, list[str]]:

@@ -13,7 +13,7 @@ MODEL = os.path.join("runs", "two-conv-digits", "model.safetensors")
 
 
 def demo(
-    folder: Annotated[str, Argument(metavar="[DIR]", help="The folder for them; by default demo.")] = "demo",
+    folder: Annotated[str, Argument(metavar="DIR", help="The folder for them; by default demo.")] = "demo",
 ) -> None:
     """Draw ten digits, zero.png to nine.png, to predict with a model of digits, and say which commands come next.
 

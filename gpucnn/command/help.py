@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import nearest
 
-MANY = 11  # arguments and options, from which on they stand in groups
+MANY = 12  # arguments and options, help among them, from which on they stand in groups
 
 GROUPS = {
     "Data": ("data", "validation", "classes", "size", "channels", "invert", "skip_broken", "augment", "tta"),
@@ -36,7 +37,8 @@ GROUPS = {
         "accumulate",
     ),
     "Measuring": ("devices", "steps", "batch", "batches", "rounds", "accuracy", "all_kernels"),
-    "Device": ("device", "threads", "kernels", "precision", "graph", "autotune"),
+    "Device": ("device", "threads", "kernels"),
+    "On a CUDA GPU": ("precision", "graph", "autotune"),
     "Runs and output": (
         "out",
         "report",
@@ -122,9 +124,10 @@ def examples(*lines: str) -> str:
 
 
 def _text(how: dict[str, Any]) -> dict[str, Any]:
-    """The help without the line breaks of the docstring that it is."""
+    """The help without the line breaks of the docstring that it is; "[web]" in it is no mark-up."""
     paragraphs = inspect.cleandoc(how.get("help") or "").split("\n\n")
-    return {"help": "\n\n".join(" ".join(each.split()) for each in paragraphs)}
+    text = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    return {"help": re.sub(r"\[(?=[a-z])", r"\\[", text)}
 
 
 def arranged(params: list[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ ScheduleOption = Annotated[
         callback=scheduled,
         help=f"How the learning rate changes from update to update. One of {', '.join(SCHEDULES)}, some with numbers, "
         "such as polynomial=2, step=0.5/0.75 or restarts=3; with a warm-up over a part of the updates before it, as in "
-        "warmup=0.05,cosine; or several, each over its part, as in constant@0.6,cosine@0.4. By default the recipe's.",
+        "warmup=0.05,cosine; or several, each over its part, as in linear@0.2,step@0.8. By default the recipe's.",
     ),
 ]
 MomentumOption = Annotated[
@@ -115,7 +115,7 @@ InitOption = Annotated[
 FreezeOption = Annotated[
     str | None,
     Option(
-        metavar="PATTERN,...",
+        metavar="PATTERNS",
         help="Leave the parameters with these names as they are, such as '0/*,3/bias': the layer's number and what it "
         "is, as in the files of models.",
     ),

@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option
 
 from ..errors import GpucnnError
 from . import arguments
-from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption
+from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, VerboseOption
 
 
 def check(
@@ -92,6 +92,7 @@ def compare(
     seed: Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")] = 0,
     threads: ThreadsOption = None,
     plot: Annotated[str | None, Option(metavar="FILE", help="Draw it into this .png, .svg or .pdf file.")] = None,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the CPU with a GPU: how closely they agree after training from the same seed, and how fast each is.
@@ -115,4 +116,5 @@ def compare(
         found = run(load(data), options)
     if plot is not None:
         compare_plots.overview(found, plot)
-    print(arguments.json_text(found.to_dict()) if as_json else compare_text.render(found))
+    shown = compare_text.render if verbose else compare_text.brief
+    print(arguments.json_text(found.to_dict()) if as_json else shown(found))

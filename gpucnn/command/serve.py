@@ -13,7 +13,8 @@ from .arguments import DeviceOption, LayersOption, ModelArgument
 def serve(
     model: ModelArgument,
     port: Annotated[
-        int, Option(min=0, max=65535, help="Where to listen on this computer; 0 takes a port that is free.")
+        int,
+        Option(min=0, max=65535, metavar="N", help="Where to listen on this computer; 0 takes a port that is free."),
     ] = 8000,
     layers: LayersOption = None,
     device: DeviceOption = "auto",

@@ -14,7 +14,7 @@ from .arguments import LayersOption, ModelArgument
 def show(
     model: ModelArgument,
     image: Annotated[
-        str | None, Argument(metavar="[IMAGE]", help="A picture to send through the model; without, its filters alone.")
+        str | None, Argument(metavar="IMAGE", help="A picture to send through the model; without, its filters alone.")
     ] = None,
     class_name: Annotated[
         str | None,

@@ -23,6 +23,7 @@ def draw(model: Model, dataset: Dataset, folder: Path, tta: str | None = None) -
         return []
     written, names, title = [], model.class_names, f"{model.name} on {dataset.name}"
     images, labels = dataset.test_images, dataset.test_labels
+    labels = labels if labels.ndim == 1 else labels.argmax(axis=1)  # of parts of several classes
     chances = model.predict_proba(images, tta=tta)
     with without(f"{folder / CONFUSION}: the picture cannot be written"):
         found = confusion_matrix(labels, chances.argmax(axis=1), len(names))

@@ -51,7 +51,7 @@ def profile(
     for who, model in models(session, case).items():
         found = _measured(model, case, session.options.rounds or ROUNDS)
         rows.append({"network": network, "batch": batch, "kernels": who} | found)
-        show("\n".join(["", f"{who}, {network}, {batch} images", *_shown(found)]))
+        show("\n".join(["", f"{who}, {network}, {batch} images", *shown(found)]))
     return session.result("profile", rows)
 
 
@@ -153,7 +153,8 @@ def _parts(execution: Execution, batch: int) -> list[tuple[str, str, str, int]]:
     return [*found, (LOSS, LOSS, "", 0)]
 
 
-def _shown(found: dict[str, Any]) -> list[str]:
+def shown(found: dict[str, Any]) -> list[str]:
+    """The table of a row's figures, as lines."""
     lines = [["", "forward ms", "backward ms", "share", "1e9 multiply-adds/s"]]
     for each in found["milliseconds"]:
         times = [f"{each[way]:.3f}" if each[way] else "" for way in ("forward", "backward")]

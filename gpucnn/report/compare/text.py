@@ -1,16 +1,72 @@
-"""A comparison as tables of text."""
+"""A comparison as sentences and tables of text."""
 
 from __future__ import annotations
+
+import math
 
 from ..tables import table
 from .backends import CPU
 from .result import Comparison
 from .speed import Speed
+from .speed import break_even as break_even_of
 
 
 def render(found: Comparison) -> str:
     """The whole comparison, one part below the other."""
-    return "\n\n".join([heading(found), agreement(found), targets(found), speed(found)])
+    return "\n\n".join([summary(found), heading(found), agreement(found), targets(found), speed(found)])
+
+
+def brief(found: Comparison) -> str:
+    """What it comes to, and the times."""
+    why = [found.sentence] if found.sentence else []
+    return "\n\n".join(["\n".join([summary(found), *why]), speed(found)])
+
+
+def summary(found: Comparison) -> str:
+    """A sentence for each device or library: how closely it agrees, and how fast it is."""
+    what = [_of(found, name) for name in found.others] or [
+        "there is no other device or library to compare with the CPU"
+    ]
+    return "\n".join(f"{found.options.network} on {found.data}: {each}." for each in what)
+
+
+def _of(found: Comparison, name: str) -> str:
+    single, double = found.agreements
+    steps = found.options.steps
+    missed = [each for each in found.targets if each.device == name and not each.met]
+    if missed:
+        wrong = "; ".join(
+            f"{each.what} in {each.dtype} by {_small(each.found)}, at most {_small(each.limit)} was expected"
+            for each in missed
+        )
+        agrees = f"{name} DISAGREES with the CPU: {wrong}"
+    else:
+        agrees = (
+            f"{name} agrees with the CPU to {_digits(single.worst(name))} digits in float32, and to "
+            f"{_digits(double.theta[name][-1])} in float64 after {steps} step{'s' * (steps > 1)}"
+        )
+    return f"{agrees}, and {_pace(found, name)}" if any(each.device == name for each in found.speeds) else agrees
+
+
+def _digits(difference: float) -> str:
+    """How many digits are the same where numbers differ by that part of them."""
+    return "all" if difference == 0 else str(max(0, math.floor(-math.log10(difference))))
+
+
+def _pace(found: Comparison, name: str) -> str:
+    rates = {(each.device, each.batch): each.resident for each in found.speeds if each.resident}
+    batches = [batch for device, batch in rates if device == name and (CPU.name, batch) in rates]
+    if not batches:
+        return "its times cannot be compared, because nothing fitted into its memory"
+    largest = max(batches)
+    times = rates[name, largest] / rates[CPU.name, largest]
+    if times < 1:
+        return f"the CPU is {1 / times:.3g} times as fast with batches of {largest:,}"
+    fast = f"{times:.3g} times as fast with batches of {largest:,}"
+    pays = break_even_of(found.speeds, CPU.name, name)
+    if pays is None:
+        return f"is {fast}"
+    return f"is faster from batches of {pays:,} on, {fast}" if pays < largest else f"is {fast}"
 
 
 def heading(found: Comparison) -> str:
