@@ -24,11 +24,11 @@ def demo(
     from ..data import samples
 
     paths = samples.write(folder)
-    places = shlex.quote(str(paths[7])), " ".join(shlex.quote(str(paths[k])) for k in (2, 4, 9))
+    all_of_them, seven = shlex.quote(folder), shlex.quote(str(paths[7]))
     print(f"ten drawn digits are in {printable(folder)}: {', '.join(path.name for path in paths)}\n\nnow try")
     if not os.path.exists(MODEL):
-        print("  gpucnn train".ljust(66) + "  # first: there is no model yet")
-    print(f"  gpucnn predict {MODEL} {places[0]}")
-    print(f"  gpucnn predict {MODEL} {places[1]}")
-    print(f"  gpucnn show {MODEL} {places[0]}   # what is inside")
-    print(f"  gpucnn serve {MODEL}   # draw one yourself; needs the extra web")
+        print("  gpucnn train   # first: there is no model yet")
+    print(f"  gpucnn predict {MODEL} {seven}")
+    print(f"  gpucnn predict {MODEL} {all_of_them}")
+    print(f"  gpucnn show {MODEL} {seven}   # what is inside")
+    print(f"  gpucnn serve {MODEL}   # to draw one yourself; it needs pip install '.[web]'")

@@ -1,0 +1,102 @@
+"""The notebooks as they are kept: each says what it is, was run from top to bottom, and shows no error and no machine.
+
+`pytest --nbmake notebooks` executes them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpucnn.ops.index import EQUATIONS
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NAMES = ["cpu_vs_gpu", "derivations", "first_steps", "five_networks", "your_own_images"]
+LARGEST = 500_000
+PLACES = re.compile(r"(?<![\w.])/(?:home|root|tmp|var|usr|Users|opt|mnt|private)/|[A-Z]:\\")
+
+
+def cells(path: Path, kind: str) -> list[dict]:
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in found if cell["cell_type"] == kind]
+
+
+def texts(path: Path) -> Iterator[str]:
+    """What the outputs say."""
+    for cell in cells(path, "code"):
+        for output in cell["outputs"]:
+            yield "".join(output.get("text", []))
+            for kind, data in output.get("data", {}).items():
+                if kind.startswith("text/"):
+                    yield "".join(data)
+
+
+def test_the_notebooks_are_there():
+    assert [path.stem for path in NOTEBOOKS] == NAMES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestEach:
+    def test_the_first_cell_says_what_it_is(self, path):
+        first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
+        heading, _, about = "".join(first["source"]).partition("\n\n")
+        assert first["cell_type"] == "markdown"
+        assert heading.startswith("# ")
+        assert len(about.split()) >= 20
+
+    def test_all_cells_were_run_in_order(self, path):
+        ran = [cell["execution_count"] for cell in cells(path, "code")]
+        assert ran == list(range(1, len(ran) + 1))
+
+    def test_outputs_are_kept_and_hold_no_error(self, path):
+        outputs = [output for cell in cells(path, "code") for output in cell["outputs"]]
+        assert len(outputs) >= len(cells(path, "code")) / 2
+        for output in outputs:
+            assert output["output_type"] in ("stream", "display_data", "execute_result"), output
+            assert output.get("name") != "stderr", output
+        drawn = [output for output in outputs if "image/png" in output.get("data", {})]
+        assert len(drawn) >= (0 if path.stem == "derivations" else 3)
+
+    def test_outputs_name_no_machine(self, path):
+        for text in texts(path):
+            assert not PLACES.search(text), PLACES.search(text)
+            assert socket.gethostname() not in text or len(socket.gethostname()) < 5
+
+    def test_it_is_small_and_kept_without_a_machines_metadata(self, path):
+        assert path.stat().st_size < LARGEST
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        assert kept["metadata"]["kernelspec"]["name"] == "python3"
+        assert set(kept["metadata"]) == {"kernelspec", "language_info"}
+        assert all(not cell["metadata"] for cell in kept["cells"])
+
+    def test_readme_has_a_line_on_it(self, path):
+        assert re.search(rf"^- \[[^\]]+\]\(notebooks/{path.name}\): \S.{{20,}}", README, re.MULTILINE)
+
+
+def test_every_equation_is_beside_its_function():
+    said = "\n".join(texts(ROOT / "notebooks" / "derivations.ipynb"))
+    for each in EQUATIONS:
+        assert f"| {each.number} |" in said, each
+        assert each.function in said, each
+
+
+def test_links_of_the_derivations_lead_to_files():
+    said = "\n".join(texts(ROOT / "notebooks" / "derivations.ipynb"))
+    links = set(re.findall(r"\]\(([^)]+\.py)\)", said))
+    assert links
+    for link in links:
+        assert (ROOT / "notebooks" / link).resolve().is_file(), link
+
+
+def test_the_extra_brings_what_opens_them():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert [re.match(r"[\w-]+", each).group() for each in extras["notebooks"]] == ["ipykernel", "jupyterlab"]
+    assert "pip install '.[notebooks]'" in README
