@@ -654,7 +654,7 @@ WORDS = (
 )
 OPTIONS = (
     "--threads", "--seed", "--lr", "--classes", "--set", "--size", "--channels", "--augment", "--tta", "--data",
-    "--batch-size", "--validation",
+    "--batch-size", "--validation", "--top", "--model", "--csv",
     "--optimizer", "--schedule", "--device", "--kernels", "--precision", "--layers", "--input", "--out",
 )
 LINES = {
@@ -678,7 +678,8 @@ HARMLESS = {
     ),
     "evaluate": (("--threads", st.integers(1, 2)), ("--json", None), ("--tta", st.sampled_from(("flip", "shift=1")))),
     "predict": (("--invert", None), ("--json", None), ("seven.png", None), ("./seven.png", None),
-    ("shapes/a/0.png", None)),
+    ("shapes/a/0.png", None), ("shapes", None), ("shapes/?/*.png", None), ("--csv", None), ("--top", st.integers(1, 9)),
+    ("--model", st.just("m.safetensors"))),
     "verify": (("--json", None),),
     "augment": (("--seed", st.integers(0, 2**70)), ("--augment", st.sampled_from(("flip", "mixup=1", "rotate=5")))),
     "networks": (("--json", None),),
@@ -746,6 +747,7 @@ def use_command_line(folder: Path) -> object:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["gpucnn", *line])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
         patch.setattr(cli, "app", built())  # once, not for each line
         patch.setattr(curves, "learning_curves", lambda *_: None)  # which take longer than the rest
         patch.setattr(augmented, "draw", lambda *_: None)
