@@ -87,8 +87,10 @@ def test_asking_a_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["gpucnn", "train", "--device", "cpu", "--epochs", "10", "--quiet"])
     assert main() == 0
+    monkeypatch.setattr(sys, "argv", ["gpucnn", "demo"])
+    assert main() == 0
     said = []
-    for line in block("sh", "gpucnn demo").strip().splitlines():
+    for line in block("sh", "--top 3").strip().splitlines():
         words = shlex.split(line, comments=True)
         if "<" in words:
             monkeypatch.setattr(sys, "stdin", open(words.pop()))  # noqa: SIM115
@@ -98,9 +100,9 @@ def test_asking_a_model(tmp_path, monkeypatch, capsys):
         assert main() == 0, line
         said.append(capsys.readouterr().out)
     sys.stdin.close()
-    assert said[1].count(".png: ") == 10
-    assert said[2].startswith("file,label,probability\ndemo/eight.png,")
-    assert said[3].startswith("-: 7 (")
+    assert said[0].count(".png: ") == 10
+    assert said[1].startswith("file,label,probability\ndemo/eight.png,")
+    assert said[2].startswith("-: 7 (")
     names: dict = {}
     with pytest.warns(UserWarning, match="dark on light"):
         exec(block("python", 'model.predict("demo'), names)
