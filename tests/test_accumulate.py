@@ -85,3 +85,18 @@ def test_a_step_of_several_batches_is_recorded(fake_cuda):
 def test_batches_that_are_given_are_an_update_each():
     with pytest.raises(SettingError, match="fit_batches takes no accumulate; give larger batches"):
         model_on("default").fit_batches([data(8)], accumulate=2)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_shorter_part_may_be_shared_by_more_workers(threads):
+    """Three workers for the last three examples of a batch, and two for each four before them."""
+    layers = (Conv2D(64, 5, padding="same"), Normalised(), ReLU(), Conv2D(64, 5, padding="same"), Flatten(), Dense(3))
+    network = Network((14, 14, 1), layers)
+    images, labels = np.random.default_rng(0).random((11, 14, 14, 1)), np.arange(11) % 3
+
+    def losses(threads):
+        model = Model(network, device="cpu", threads=threads, dtype="float64")
+        how = {"epochs": 3, "batch_size": 4, "accumulate": 3, "optimizer": "sgd", "lr": 0.01}
+        return [epoch.train_loss for epoch in model.fit(images, labels, progress=False, **how).epochs]
+
+    np.testing.assert_allclose(losses(threads), losses(1), rtol=1e-9)

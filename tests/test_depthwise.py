@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -319,3 +320,16 @@ def test_a_norm_folds_into_a_depthwise_convolution() -> None:
     assert (len(short.layers), left) == (2, {})
     found, _ = short.forward(of_short, x, Context(training=False))
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_copies_of_a_table_go_the_same_way(name):
+    """A helper process gets copies, one for each model; what is remembered of a shape must not be of one copy."""
+    network = Network((9, 8, 7), (DepthwiseConv2D(3, padding="same"),))
+    rng = np.random.default_rng(1)
+    theta, x, dy = (rng.standard_normal(shape) for shape in (70, (3, 9, 8, 7), (3, 9, 8, 7)))
+    expected = run(network, REFERENCE, theta, x, dy)
+    for _ in range(2):
+        copy = pickle.loads(pickle.dumps(ALL[name]))
+        for found, wanted in zip(run(network, copy, theta, x, dy), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-11)

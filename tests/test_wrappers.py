@@ -21,6 +21,7 @@ from gpucnn.errors import SettingError
 from gpucnn.kernels import Context
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU
 from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.model import averaging
 from gpucnn.network import describe
 from gpucnn.network.layout import Layout
 from gpucnn.optimizers import (
@@ -491,3 +492,36 @@ def test_what_is_kept_of_the_best_epoch_is_the_average():
     plain = model_on("default")
     plain.fit(images, labels, **options)
     np.testing.assert_array_equal(plain.theta, seen[-1])
+
+
+class Averaging:
+    """A step that keeps an average."""
+
+    def __init__(self):
+        self.theta, self.average = np.arange(3.0), np.full(3, 7.0)
+
+
+@pytest.mark.parametrize("at", ["first copies", "first exchange", "last copies", "last exchange"])
+def test_ctrl_c_leaves_theta_and_its_average_where_they_were(monkeypatch, at):
+    step, calls = Averaging(), []
+    unbroken = averaging.unbroken
+
+    def cut(work):
+        calls.append(work)
+        here = len(calls) == (1 if "first" in at else 2)
+
+        def once():
+            if here and "copies" in at and len(calls) < 9:
+                calls.extend([None] * 9)
+                raise KeyboardInterrupt
+            work()
+
+        unbroken(once)
+        if here and "exchange" in at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(averaging, "unbroken", cut)
+    with pytest.raises(KeyboardInterrupt), averaging.averaged(step):
+        np.testing.assert_array_equal(step.theta, 7)
+    np.testing.assert_array_equal(step.theta, np.arange(3))
+    np.testing.assert_array_equal(step.average, 7)

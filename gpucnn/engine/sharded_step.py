@@ -83,10 +83,10 @@ class ShardedStep:
         for start in range(0, max(1, examples), size):
             part = batch[start : start + size]
             shards, used = self._shards(part)
-            most = max(most, used)
+            begun, most = most, max(most, used)  # a shorter part may be shared by more workers
             partners = how.partners(part, number) if how is not None and how.mixes else None
             taken = [self._taken(start, *shard, partners, images, targets, weights) for shard in shards]
-            work = [(w, examples, number, taken[w::used], start > 0, w == used - 1) for w in range(used)]
+            work = [(w, examples, number, taken[w::used], w < begun, w == used - 1) for w in range(used)]
             done: list[Done] = self.workers.map(self._task(examples), work, together=self.reach is Reach.SUMS)
             if done[-1].state is not None:
                 self.program.state[...] = done[-1].state

@@ -19,22 +19,32 @@ from ..training.signals import unbroken
 @contextmanager
 def averaged(step: Any) -> Iterator[None]:
     """Inside, the parameters of a step are their average, where its optimiser keeps one."""
-    exchange(step)
+    done: set[str] = set()
     try:
+        exchange(step, done)
         yield
     finally:
-        exchange(step)
+        if done:  # Ctrl-C may have come before
+            exchange(step)
 
 
-def exchange(step: Any) -> bool:
-    """Let theta and its average change places, bit for bit; whether there is an average."""
+def exchange(step: Any, done: set[str] | None = None) -> bool:
+    """Let theta and its average change places, bit for bit; whether there is an average.
+
+    done: gets an entry when they have, also where Ctrl-C is raised then.
+    """
     theta, average = step.theta, step.average
     if average is None:
         return False
-    one, other = (array_namespace(theta).asarray(vector, copy=True) for vector in (theta, average))
+    before: list[tuple[Any, Any]] = []
 
     def write() -> None:
-        theta[...], average[...] = other, one
+        if not before:
+            copied = array_namespace(theta).asarray
+            before.append((copied(theta, copy=True), copied(average, copy=True)))
+        average[...], theta[...] = before[0]
+        if done is not None:
+            done.add("exchanged")
 
     unbroken(write)
     return True

@@ -115,7 +115,7 @@ def correlate_in_order(
     if way is grouped:
         y, residual = grouped.correlate(x, w, groups, partial(correlate_in_order, window=window, groups=1))
         return y, _Correlated(way, residual)
-    if way is alone:
+    if isinstance(way, Way):
         y, residual = way.correlate(np.ascontiguousarray(x), w, window)
         return y, _Correlated(way, residual)
     y, residual = direct.correlate_in_order(np.ascontiguousarray(x), w, window)
