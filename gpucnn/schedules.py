@@ -1,7 +1,8 @@
 """Schedules: what the base learning rate is multiplied by, as a function of the step (from 0) and all steps' number.
 
-Some are plain functions; those with settings are frozen dataclasses that are called in the same way. `schedule` reads
-both from a text, such as "cosine" or "warmup=0.05,polynomial=2".
+Some are plain functions: constant, step, cosine, one_cycle, linear. Those with settings are frozen dataclasses that are
+called in the same way: Polynomial, Exponential, Steps, Restarts, Warmup, Joined. `schedule` reads both from a text,
+such as "cosine", "warmup=0.05,polynomial=2" or "constant@0.6,restarts=2@0.4".
 """
 
 from __future__ import annotations
@@ -198,12 +199,19 @@ def schedule(text: str) -> Schedule:
 
     A piece is NAME or NAME=NUMBER/NUMBER/...; the first may be warmup=LENGTH; of several others each ends in @PART.
     """
+    try:
+        return _read(text)
+    except SettingError as error:
+        raise SettingError(str(error) if repr(text) in str(error) else f"schedule {text!r}: {error}") from None
+
+
+def _read(text: str) -> Schedule:
     first, *more = pieces = [piece.strip() for piece in text.split(",")]
     name, _, length = first.partition("=")
     if name == "warmup":
         if not more:
             raise SettingError(f"schedule {text!r}: a warm-up comes before another schedule, as in warmup=0.05,cosine")
-        return Warmup(_number(text, length), schedule(",".join(more)))
+        return Warmup(_number(text, length), _read(",".join(more)))
     if len(pieces) == 1 and "@" not in text:
         return _piece(text, text)
     joined = []

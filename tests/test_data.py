@@ -818,7 +818,11 @@ def test_npz_under_the_names_that_people_give(npz, names, parts):
         (np.repeat([b"cat", b"ox", b"yak"], 10)[:, None], ("cat", "ox", "yak"), "labels are texts"),
         (np.repeat(np.eye(3), 10, axis=0), ("0", "1", "2"), "each row has one 1; it is taken as the class"),
         (np.repeat(np.eye(3, dtype=bool), 10, axis=0), ("0", "1", "2"), "each row has one 1"),
-        (np.repeat([2, 3, 4], 10), ("0", "1", "2", "3", "4"), None),
+        (
+            np.repeat([2, 3, 4], 10),
+            ("0", "1", "2", "3", "4"),
+            "labels run to 4, and training has no pictures of class 0, 1",
+        ),
     ],
 )
 def test_npz_labels_in_the_forms_that_people_keep(npz, labels, classes, said):
@@ -846,6 +850,8 @@ def test_npz_labels_in_the_forms_that_people_keep(npz, labels, classes, said):
         (lambda x: (x // 200) * 16.0, 255, "16 is taken as white"),
         (lambda x: (x // 200).astype(int) * 8, 128, "16 is taken as white"),
         (lambda x: x > 0, 255, ""),
+        (lambda x: (x > 0).astype(np.uint8), 255, "pixels are 0 and 1; 1 is taken as white"),
+        (lambda x: (x > 0).astype(int), 255, "pixels are 0 and 1; 1 is taken as white"),
         (lambda x: (x > 0).astype(float), 255, ""),
         (lambda x: np.moveaxis(np.stack([x, x, x], 1), 1, 1), 200, "is channels first, and was turned"),
     ],

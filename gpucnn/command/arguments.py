@@ -157,9 +157,10 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
             saved = _in_recipe(context.params["network"], given)
         if _compared(name, given) != _compared(name, saved):
             then = "" if name in NOT_SETTINGS or saved is None else f" (the run began with {saved})"
+            option = "NETWORK" if name == "network" else f"--{name.replace('_', '-')}"
             value = "" if given is True else f" {given}"
             raise GpucnnError(
-                f"--resume {folder}: --{name.replace('_', '-')}{value} is not what the run began with{then}; leave it "
+                f"--resume {folder}: {option}{value} is not what the run began with{then}; leave it "
                 f"out, or say --anyway to go on with it{', as where the data has moved' if name == 'data' else ''}"
             )
 

@@ -77,10 +77,10 @@ KeepOption = Annotated[
 ]
 WatchOption = Annotated[
     str | None,
-    Option(
-        metavar="NAME",
-        help="What --patience and --keep best look at: loss, which is the default, or accuracy of the validation, or "
-        "train_loss.",
+    one_of(
+        ("loss", "accuracy", "train_loss"),
+        "by default loss",
+        "What --patience and --keep best look at: loss or accuracy of the validation, or the loss of training.",
     ),
 ]
 

@@ -114,14 +114,17 @@ def dataset_of_arrays(
 def as_images(array: Any, where: str, notes: list[str]) -> Images:
     """Pixels as uint8 (N, H, W, C). What was taken for what goes into notes.
 
-    uint8 and whole numbers up to 255 are taken as they are; numbers in 0..1 are times 255, and whole numbers up to 16,
-    as scikit-learn's digits have, times 255 / 16.
+    uint8 and whole numbers up to 255 are taken as they are; numbers in 0..1 are times 255, 0 and 1 alone too, and whole
+    numbers up to 16, as scikit-learn's digits have, times 255 / 16.
     """
     if array.ndim == 2:
         raise DataError(f"{where}: found {array.dtype} {array.shape}, one row for each picture{_unflattened(array)}")
     if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 2, 3, 4):
         notes.append(f"{where}: {array.shape} is channels first, and was turned to channels last")
         array = np.moveaxis(array, 1, 3)
+    if array.dtype.kind in "iu" and array.size and (array.min(), array.max()) == (0, 1):
+        notes.append(f"{where}: pixels are 0 and 1; 1 is taken as white")
+        array = array.astype(bool)
     array = pixels(array, where, notes)
     return checked_images(np.ascontiguousarray(array[..., None] if array.ndim == 3 else array), where)
 

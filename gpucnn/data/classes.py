@@ -32,6 +32,10 @@ def as_targets(
         return found, list(names) if names is not None else ["False", "True"]
     if any(each.ndim == 1 and each.dtype.kind == "f" for each in arrays.values()):
         arrays = _of_floats(arrays, where, notes)
+    elif all(each.ndim == 2 and each.shape[1] == 1 and each.dtype.kind == "f" for each in arrays.values()):
+        notes.append(
+            f"{where}: a column of floats is taken as numbers to be predicted; classes are whole numbers, (N,)"
+        )
     checked = {part: checked_targets(each, given[part][1]) for part, each in arrays.items()}
     if all(each.ndim == 1 and each.size for each in checked.values()):
         return _from_zero(checked, names, where, notes)
@@ -109,6 +113,10 @@ def _from_zero(
     most = max(int(each.max()) for each in labels.values())
     counts_from_one = least == 1 and most == len(present) == int(present[-1])
     if not counts_from_one or (names is not None and len(names) != most):
+        missing = sorted(set(range(1 + min(most, MANY))) - set(present.tolist())) if names is None else []
+        if missing and least >= 0:
+            which = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
+            notes.append(f"{where}: labels run to {most}, and training has no pictures of class {which}")
         return labels, None if names is None else list(names)
     notes.append(f"{where}: labels count from 1; class 0 is label 1")
     shifted = {part: each - 1 for part, each in labels.items()}

@@ -42,7 +42,9 @@ def _size(dataset: Dataset, parts: dict[str, Any]) -> str:
     height, width, channels = dataset.input_shape
     total = ", ".join(f"{len(labels):,} {part}" for part, labels in parts.items())
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-    return f"{dataset.name}: {total} pictures of {height}x{width} ({kind}), {len(dataset.class_names)} {dataset.what}"
+    count, what = len(dataset.class_names), dataset.what
+    what = what.removesuffix("s") if count == 1 else what
+    return f"{dataset.name}: {total} pictures of {height}x{width} ({kind}), {count} {what}"
 
 
 def _of_rows(dataset: Dataset, parts: dict[str, Any]) -> str:

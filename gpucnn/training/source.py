@@ -157,7 +157,10 @@ class Stream:
         """Raises DataError where an epoch is shorter than was said; an iterator may end anywhere."""
         if not self.is_iterator and self._taken < (self.steps or 1):
             wanted = "" if self.steps is None else f", and steps={self.steps} were announced"
-            raise DataError(f"epoch {self._epoch} has {self._taken} batches{wanted}; give at least as many")
+            raise DataError(
+                f"epoch {self._epoch} has {self._taken} batches{wanted}; give at least one in each epoch, and as many "
+                "as were announced"
+            )
 
     def _compare(self, batch: Batch, first: Batch) -> None:
         """Raises DataError for a batch that has no room where the first one lay."""
