@@ -325,7 +325,7 @@ def test_load_says_what_to_type(saved):
 def test_from_training_to_prediction(gpucnn_):
     status, out, err = gpucnn_("train", "my_nets:tiny", "--data", "eight.npz", "--set", "hidden=4", *FAST)
     assert (status, "my_nets:tiny, 275 parameters" in err) == (0, True)
-    assert out.endswith("saved in runs/my_nets-tiny-eight\n")
+    assert out.splitlines()[1].endswith("; saved in runs/my_nets-tiny-eight")
     path = Path("runs/my_nets-tiny-eight/model.safetensors")
     for layers in (["my_nets:Cubic"], ["my_nets"], ["empty_nets:pi", "my_nets"][1:]):
         options = [option for each in layers for option in ("--layers", each)]

@@ -120,7 +120,7 @@ def test_nothing_misleads(gpucnn_, option):  # noqa: F811
             "no such device; give auto, cpu, cuda or cuda:N with N counted from 0; did you",
         ),
         (("--device", "gpu"), "did you mean cuda?"),
-        (("--set", "hiden=3"), "network two-conv has no setting 'hiden'; did you mean hidden? it has filters"),
+        (("--set", "hiden=3"), "ties=first; did you mean hidden?"),
         (("--class-weights", "balansed"), "did you mean balanced?"),
         (("--data", "minst"), "did you mean mnist?"),
     ],
@@ -200,9 +200,8 @@ def speeds(*rates):
 def test_a_comparison_begins_with_a_sentence(rates, says):
     found = comparison(speeds=speeds(*rates))
     first = text.brief(found).splitlines()[0]
-    agrees = (
-        "two-conv on mnist: cuda:0 agrees with the CPU to 6 digits in float32, and to 12 in float64 after 2 steps, "
-    )
+    agrees = "cuda:0 agrees with the CPU to 6 digits in float32, and to 12 in float64 after 2 steps, "
+    agrees = f"two-conv, 10 parameters, on mnist: {agrees}"
     assert first == agrees + says
     assert text.render(found).splitlines()[0] == first
     assert "output 0 Conv2D" in text.render(found)

@@ -111,11 +111,9 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     classes = len(dataset.class_names)
     there = options_of(settings.network)
     if wrong := [name for name in settings.options if name not in there]:
-        near = nearest(wrong[0], there)
-        hint = f"did you mean {near}? " if near else ""
-        raise SettingError(
-            f"network {settings.network} has no setting {wrong[0]!r}; {hint}it has {shown(there) or 'none'}"
-        )
+        hint = f"; did you mean {near}?" if (near := nearest(wrong[0], there)) else ""
+        has = shown(there) or "none"
+        raise SettingError(f"network {settings.network} has no setting {wrong[0]!r}; it has {has}{hint}")
     try:
         network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
     except TypeError as error:

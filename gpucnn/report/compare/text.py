@@ -27,7 +27,8 @@ def summary(found: Comparison) -> str:
     what = [_of(found, name) for name in found.others] or [
         "there is no other device or library to compare with the CPU"
     ]
-    return "\n".join(f"{found.options.network} on {found.data}: {each}." for each in what)
+    about = f"{found.options.network}, {found.parameters:,} parameters, on {found.data}"
+    return "\n".join(f"{about}: {each}." for each in what)
 
 
 def _of(found: Comparison, name: str) -> str:
