@@ -117,6 +117,26 @@ def test_links_lead_to_files_that_there_are(page):
         assert folder.joinpath(link).exists(), link
 
 
+def test_a_network_of_blocks(capsys):
+    exec(block("python", "gpucnn.Network((32, 32, 3), layers)"), {"gpucnn": gpucnn})
+    assert "Residual" in capsys.readouterr().out
+
+
+def test_losses_of_the_command(tmp_path, monkeypatch, capsys):
+    """Each as it is written, but for its length."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, 2, (40, 3))
+    np.savez("own.npz", images=rng.integers(0, 256, (40, 28, 28), np.uint8), labels=rows)
+    for line in block("sh", "--loss multi-label").strip().splitlines():
+        words = shlex.split(line, comments=True)
+        short = ["--epochs", "1", "--device", "cpu", "--quiet"] if words[1] == "train" else []
+        monkeypatch.setattr(sys, "argv", [*words, *short])
+        assert main() == 0, line
+    assert "macro average" in capsys.readouterr().out
+    assert Path("report/confusion.png").exists()
+
+
 def test_optimisers_and_wrappers():
     exec(block("python", "from gpucnn.optimizers import EMA"), {})
 
