@@ -435,6 +435,10 @@ REFUSED = {
         r"Lookahead: every 5 must be at least 1, alpha 0.0 in \(0, 1\]",
     ),
     "a scale": (lambda: Muon(scale="big"), "Muon.*scale one of rms, original"),
+    "a wrapper for others": (lambda: Muon(others=Clip(Adam(), norm=1.0)), r"others=Clip\(.*as in Clip\(Muon\(\), ..."),
+    "an average for others": (lambda: Muon(others=EMA(Adam())), r"others=EMA\(.*rule such as AdamW\(\) or SGD\(\)"),
+    "groups for others": (lambda: Muon(others=Groups(Adam(), {})), r"others=Groups\(.*as in Groups\(Muon"),
+    "Muon for others": (lambda: Muon(others=Muon()), r"others=Muon\(...\): a rule such as AdamW\(\) .* was expected$"),
     "a field": (lambda: changed(Muon(), {"beta1": 0.5}, "--beta"), "--beta: Muon has no beta1; .*it has momentum, n"),
 }
 
