@@ -222,9 +222,10 @@ class Model(Predicting):
         of many.
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
-        counts in the first call only. Otherwise as `fit`, which takes these options too: sample_weight, augmentation,
-        accumulate, freeze, callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`. Ctrl-C ends
-        one call, and a loop of them should look at history.signal, which is then not 0.
+        counts in the first call only. An average of theta, as `EMA` keeps it, begins anew from parameters that were set
+        between two calls. Otherwise as `fit`, which takes these options too: sample_weight, augmentation, accumulate,
+        freeze, callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`. Ctrl-C ends one call, and
+        a loop of them should look at history.signal, which is then not 0.
         """
         shape, before = accepted.argument("schedule", schedule), self.trained
         if total_epochs is None and shape is not schedules.constant:
