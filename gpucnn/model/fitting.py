@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -182,7 +183,8 @@ class Fitting:
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
-            model.trained = None  # what an earlier call left is of no use where this one ends with an error
+            # What an earlier call left is of no use where this one ends with an error.
+            model.trained, model.kept = None, None
             with enough, shown(self.progress, self.plan.epochs) as reporters:
                 self._begin()
                 history, end = train(
@@ -203,6 +205,8 @@ class Fitting:
         if is_last:  # else the optimiser's vectors belong to other parameters
             found = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
             model.trained = replace(found, left=self._left)
+        else:
+            model.kept = history.kept
         return history
 
     def _placed(self) -> tuple[Any, Source]:
@@ -229,6 +233,17 @@ class Fitting:
         x = model.scaling(images, model.theta.dtype, REFERENCE)
         params = model.layout.unpack(model.theta)
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
+
+
+def standing(model: Model) -> Trained | None:
+    """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
+    if model.kept is not None:
+        warnings.warn(
+            f"the model has the parameters of epoch {model.kept}, which was kept, and the optimiser went on beyond it: "
+            "partial_fit begins anew from them, with its first epoch; keep the last one where training is to go on",
+            stacklevel=3,
+        )
+    return model.trained
 
 
 def _classes(optimizer: str) -> list[str]:
