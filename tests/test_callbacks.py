@@ -8,6 +8,7 @@ import json
 import math
 import signal
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -459,6 +460,23 @@ def test_partial_fit_goes_on_from_theta_where_the_last_average_was_kept():
     made.fit(IMAGES, LABELS, epochs=2, callbacks=[Losses(2, 1), KeepBest(watch="watched", larger=False)], **options)
     made.partial_fit(IMAGES, LABELS, epochs=1, **options)
     np.testing.assert_array_equal(made.theta, whole.theta)
+
+
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+def test_partial_fit_warns_where_the_optimiser_went_on_beyond_the_epoch_that_was_kept(first):
+    made, fresh = model(), model()
+    callbacks = [Losses(1, 2), KeepBest(watch="watched", larger=False)]
+    getattr(made, first)(IMAGES, LABELS, epochs=2, batch_size=7, callbacks=callbacks)
+    fresh.theta[...] = made.theta
+    fresh.execution.state[...] = made.execution.state
+    with pytest.warns(UserWarning, match="parameters of epoch 1, which was kept.*begins anew"):
+        history = made.partial_fit(IMAGES, LABELS, batch_size=7)
+    assert [epoch.epoch for epoch in history.epochs] == [1]
+    fresh.partial_fit(IMAGES, LABELS, batch_size=7)
+    np.testing.assert_array_equal(made.theta, fresh.theta)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.partial_fit(IMAGES, LABELS, batch_size=7)
 
 
 def test_rows_and_pictures_of_a_history(tmp_path):

@@ -19,7 +19,7 @@ from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, Parallel, ReLU, Residual, Shared
 from gpucnn.layers.base import Layer
 from gpucnn.model import checkpoint, checkpoints
-from gpucnn.optimizers import EMA, OPTIMIZERS, SGD, SWA, Adam, AdamW, Clip, Groups, Lookahead, Muon, RMSprop
+from gpucnn.optimizers import EMA, LAMB, OPTIMIZERS, SGD, SWA, Adam, AdamW, Clip, Groups, Lookahead, Muon, RMSprop
 from gpucnn.training import pace, recovery, run, signals
 from tests.layers_of_ones_own import Dropped, Normalised
 
@@ -294,6 +294,63 @@ def test_partial_fit_refuses_what_it_cannot_go_on_with():
     made.partial_fit(IMAGES, LABELS)
     with pytest.raises(SettingError, match=r"by Adam.*SGD\(0.0\) cannot take over"):
         made.partial_fit(IMAGES, LABELS, optimizer="sgd")
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        (Adam(), AdamW()),
+        (LAMB(), Adam()),
+        (EMA(SGD()), SWA(SGD())),
+        (EMA(Adam()), EMA(AdamW())),
+        (Muon(), Muon(others=LAMB())),
+    ],
+)
+def test_partial_fit_refuses_another_optimisers_vectors_of_the_same_names(tmp_path, first, other):
+    made = model()
+    made.partial_fit(IMAGES, LABELS, optimizer=first)
+    made.save(tmp_path / "model")
+    for each in (made, gpucnn.load(tmp_path / "model", device="cpu")):
+        theta = each.theta.copy()
+        with pytest.raises(SettingError, match=f"by {type(first).__name__}.*{type(other).__name__}.*cannot take over"):
+            each.partial_fit(IMAGES, LABELS, optimizer=other)
+        np.testing.assert_array_equal(each.theta, theta)
+    made.partial_fit(IMAGES, LABELS, optimizer=replace(first))
+
+
+def test_partial_fit_takes_other_settings_of_an_optimiser():
+    made = model()
+    for decay in (0.9, 0.5):
+        made.partial_fit(IMAGES, LABELS, optimizer=EMA(SGD(momentum=decay), decay))
+    assert made.trained.position.epoch == 3
+
+
+def test_a_run_may_take_anothers_vectors_anyway(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8, optimizer=Adam())
+    _, history = fit(tmp_path, optimizer=AdamW(), anyway=True)
+    assert [epoch.epoch for epoch in history] == [1, 2, 3]
+
+
+SETTERS = {
+    "in place": lambda made, other, path: made.theta.__setitem__(..., other.theta),
+    "by the attribute": lambda made, other, path: setattr(made, "theta", other.theta),
+    "from a file": lambda made, other, path: made.load_parameters(other.save(path)),
+}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("optimizer", [EMA(SGD(), 0.9), SWA(SGD()), Lookahead(SGD(), 1), EMA(Lookahead(SGD(), 1), 0.9)])
+@pytest.mark.parametrize("how", SETTERS)
+def test_partial_fit_goes_on_from_parameters_that_were_set(tmp_path, how, optimizer, saved):
+    made, other = model(), model(seed=1)
+    made.partial_fit(IMAGES, LABELS, optimizer=optimizer, lr=0.1)
+    if saved:
+        made = gpucnn.load(made.save(tmp_path / "made"), device="cpu")
+    SETTERS[how](made, other, tmp_path / "other")
+    made.partial_fit(IMAGES, LABELS, optimizer=optimizer, lr=1e-12)
+    np.testing.assert_allclose(made.theta, other.theta, atol=1e-6)
+    assert made.trained.position.epoch == 3
 
 
 @dataclass(frozen=True)

@@ -87,12 +87,13 @@ class ByLAMB(ByAdam):
 class ByMuon:
     def __init__(self, scale, decay, others, apart=()):
         self.scale, self.decay, self.others, self.apart, self.v = scale, decay, others, apart, {}
+        self.momentum = 0.95
 
     def __call__(self, name, theta, g, t):
         if theta.ndim not in (2, 4) or any(fnmatch(name, each) for each in self.apart):
             return self.others(name, theta, g, t)
-        self.v[name] = 0.95 * self.v.get(name, 0) + g
-        matrix = (g + 0.95 * self.v[name]).reshape(-1, theta.shape[-1])
+        self.v[name] = self.momentum * self.v.get(name, 0) + g
+        matrix = (g + self.momentum * self.v[name]).reshape(-1, theta.shape[-1])
         u, s, v = np.linalg.svd(matrix, full_matrices=False)
         s = s / np.linalg.norm(s)
         for _ in range(5):
@@ -145,7 +146,7 @@ CASES = {
     "LAMB, kernels decay": lambda: Case(
         LAMB(decay="kernels"), chosen(("*/bias", ByLAMB(epsilon=1e-6)), ("*", ByLAMB(0.01, epsilon=1e-6)))
     ),
-    "Muon": lambda: Case(Muon(), one(ByMuon("rms", 0, ByAdam(0.01)))),
+    "Muon": lambda: Case(Muon(), one(ByMuon("rms", 0, ByAdam()))),
     "Muon, original, SGD apart": lambda: Case(
         Muon(weight_decay=0.1, scale="original", others=SGD(0.9), apart=("4/*",)),
         one(ByMuon("original", 0.1, BySGD(0.9), ("4/*",))),
@@ -164,6 +165,26 @@ CASES = {
     "groups of LAMB": lambda: Case(
         Groups(LAMB(), {"0/*": {"rate": 0.5}}),
         chosen(("0/*", ByLAMBAtHalf(0.01, epsilon=1e-6)), ("*", ByLAMB(0.01, epsilon=1e-6))),
+    ),
+    "groups of Muon": lambda: Case(
+        Groups(Muon(apart=("4/*",)), {"*/bias": {"weight_decay": 0.1, "beta1": 0.5}, "0/*": {"weight_decay": 0.2}}),
+        chosen(
+            ("*/bias", ByAdam(0.1, beta1=0.5)),
+            ("0/*", ByMuon("rms", 0.2, None)),
+            ("*", ByMuon("rms", 0, ByAdam(), ("4/*",))),
+        ),
+    ),
+    "groups of Muon with SGD for some": lambda: Case(
+        Groups(Muon(), {"4/*": {"others": SGD(), "momentum": 0.5}, "*/bias": {"weight_decay": 0.1}}),
+        chosen(("4/bias", BySGD(0.5)), ("4/*", ByMuonAtHalf("rms", 0, None)), ("*", ByMuon("rms", 0, ByAdam(0.1)))),
+    ),
+    "groups that decay beside kernels": lambda: Case(
+        Groups(SGD(0.9, decay="kernels"), {"4/bias": {"weight_decay": 0.5}, "4/*": {"momentum": 0.0}}),
+        chosen(("4/bias", BySGD(0.9, 0.5)), ("4/*", BySGD()), ("*", BySGD(0.9))),
+    ),
+    "groups of which kernels decay": lambda: Case(
+        Groups(SGD(0.9), {"4/*": {"weight_decay": 0.5, "decay": "kernels"}}),
+        chosen(("4/bias", BySGD(0.9)), ("4/*", BySGD(0.9, 0.5)), ("*", BySGD(0.9))),
     ),
     "clipping by norm": lambda: Case(Clip(SGD(0.9), norm=0.05), one(BySGD(0.9)), by_norm(0.05)),
     "clipping by a norm that is never reached": lambda: Case(Clip(SGD(0.9), norm=1e3), one(BySGD(0.9))),
@@ -185,9 +206,15 @@ CASES = {
         ema(0.9),
     ),
     "an average of Muon": lambda: Case(
-        EMA(Clip(Muon(), norm=0.01), 0.5), one(ByMuon("rms", 0, ByAdam(0.01))), by_norm(0.01), average=ema(0.5)
+        EMA(Clip(Muon(), norm=0.01), 0.5), one(ByMuon("rms", 0, ByAdam())), by_norm(0.01), average=ema(0.5)
     ),
 }
+
+
+class ByMuonAtHalf(ByMuon):
+    def __init__(self, *settings):
+        super().__init__(*settings)
+        self.momentum = 0.5
 
 
 class ByLAMBAtHalf(ByLAMB):
@@ -408,6 +435,10 @@ REFUSED = {
         r"Lookahead: every 5 must be at least 1, alpha 0.0 in \(0, 1\]",
     ),
     "a scale": (lambda: Muon(scale="big"), "Muon.*scale one of rms, original"),
+    "a wrapper for others": (lambda: Muon(others=Clip(Adam(), norm=1.0)), r"others=Clip\(.*as in Clip\(Muon\(\), ..."),
+    "an average for others": (lambda: Muon(others=EMA(Adam())), r"others=EMA\(.*rule such as AdamW\(\) or SGD\(\)"),
+    "groups for others": (lambda: Muon(others=Groups(Adam(), {})), r"others=Groups\(.*as in Groups\(Muon"),
+    "Muon for others": (lambda: Muon(others=Muon()), r"others=Muon\(...\): a rule such as AdamW\(\) .* was expected$"),
     "a field": (lambda: changed(Muon(), {"beta1": 0.5}, "--beta"), "--beta: Muon has no beta1; .*it has momentum, n"),
 }
 

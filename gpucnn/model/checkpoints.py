@@ -85,7 +85,7 @@ class Checkpoints:
                 f"{saved.path}: {done} epochs are trained already, and {asked} are asked for; ask for more"
             )
         take(self.fitting.model, saved.tensors, f"{saved.path}: of another network", "resume that network's run")
-        position = self.fitting.go_on(trained(saved.description, saved.tensors))
+        position = self.fitting.go_on(trained(saved.description, saved.tensors), anyway=anyway)
         then, now = (about.get("callbacks") or [] for about in (saved.training["about"], self.about))
         kinds = [[each.partition("(")[0] for each in some] for some in (then, now)]
         self.fitting.states = saved.states if kinds[0] == kinds[1] else []

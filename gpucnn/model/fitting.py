@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,8 @@ from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
 from ..network import describe
-from ..optimizers import described
+from ..optimizers import Around, described
+from ..optimizers.base import chain
 from ..schedules import named
 from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
@@ -123,24 +126,37 @@ class Fitting:
     def _stateful(self) -> list[Any]:
         return [each for each in self.callbacks if each.state is not None]
 
-    def go_on(self, before: Trained | None) -> Position:
+    def go_on(self, before: Trained | None, *, anyway: bool = False) -> Position:
         """Give the step the optimiser's vectors of earlier training, whose last position this is.
 
-        Raises SettingError for another optimiser's.
+        Wrappers begin anew from parameters that were set since. Raises SettingError for another optimiser's vectors,
+        with anyway only where they have other names or sizes.
         """
         if before is None:
             return Position()
         own = self.vectors
-        if {name: each.shape for name, each in own.items()} != {n: each.shape for n, each in before.vectors.items()}:
+        is_like = anyway or _classes(before.optimizer) == _classes(described(self.optimizer))
+        shapes = [{name: each.shape for name, each in some.items()} for some in (own, before.vectors)]
+        if not is_like or shapes[0] != shapes[1]:
             raise SettingError(
                 f"training so far was by {before.optimizer}, whose state {described(self.optimizer)} cannot take over; "
                 "go on with that optimiser, or begin anew with fit"
             )
         for name, vector in before.vectors.items():
             own[name][...] = self.model.device.put(vector) if isinstance(vector, np.ndarray) else vector
-        if before.is_averaged:
+        if before.left is not None and before.left != self._left:
+            for wrapper in chain(self.optimizer)[0]:
+                for name, vector in wrapper.added(self.step.theta).items():
+                    own[OPTIMIZER + name][...] = vector
+        elif before.is_averaged:
             exchange(self.step)
         return before.position
+
+    @property
+    def _left(self) -> str | None:
+        """What tells whether theta is set from now on, of which only wrappers keep something."""
+        model = self.model
+        return digest(model.device.fetch(model.theta)) if isinstance(self.optimizer, Around) else None
 
     @property
     def vectors(self) -> dict[str, Array]:
@@ -167,7 +183,8 @@ class Fitting:
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
-            model.trained = None  # what an earlier call left is of no use where this one ends with an error
+            # What an earlier call left is of no use where this one ends with an error.
+            model.trained, model.kept = None, None
             with enough, shown(self.progress, self.plan.epochs) as reporters:
                 self._begin()
                 history, end = train(
@@ -186,7 +203,10 @@ class Fitting:
             is_averaged = exchange(self.step)
         is_last = history.kept is None or (history.kept + 1, 0) == (end.epoch, end.batches)
         if is_last:  # else the optimiser's vectors belong to other parameters
-            model.trained = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
+            found = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
+            model.trained = replace(found, left=self._left)
+        else:
+            model.kept = history.kept
         return history
 
     def _placed(self) -> tuple[Any, Source]:
@@ -213,6 +233,22 @@ class Fitting:
         x = model.scaling(images, model.theta.dtype, REFERENCE)
         params = model.layout.unpack(model.theta)
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
+
+
+def standing(model: Model) -> Trained | None:
+    """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
+    if model.kept is not None:
+        warnings.warn(
+            f"the model has the parameters of epoch {model.kept}, which was kept, and the optimiser went on beyond it: "
+            "partial_fit begins anew from them, with its first epoch; keep the last one where training is to go on",
+            stacklevel=3,
+        )
+    return model.trained
+
+
+def _classes(optimizer: str) -> list[str]:
+    """The classes in an optimiser's description, those of wrappers and of what is inside."""
+    return re.findall(r"\b[A-Z]\w*(?=\()", optimizer)
 
 
 def batch_of(model: Model, images: Any, labels: Any, weights: Any = None) -> tuple[Array, Array, Array | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ..data.files import LIMIT, limit
 from ..data.preprocessing import Preprocessing
@@ -16,6 +17,7 @@ from ..losses import LOSSES
 from ..network import Network
 from ..network.own import classes
 from . import accepted, checkpoint
+from .fitting import digest
 from .model import Model
 from .tensors import fitting, shapes, take, trained
 
@@ -74,6 +76,8 @@ def load(
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{path}: its description cannot be read ({reason}); train it again") from None
     take(model, tensors, f"{path}: damaged", AGAIN)
+    if model.trained is not None:
+        model.trained = replace(model.trained, left=digest(model.device.fetch(model.theta)))
     return model
 
 

@@ -28,7 +28,7 @@ from ..training import History, Plan
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
-from .fitting import Fitting, Trained
+from .fitting import Fitting, Trained, standing
 from .needs import training_memory
 from .predicting import Predicting
 from .tensors import named, take, take_matching
@@ -90,6 +90,7 @@ class Model(Predicting):
         )
         self.has_default_threads = threads is None
         self.trained: Trained | None = None
+        self.kept: int | None = None  # the epoch of its parameters, where training went on beyond
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
 
@@ -222,11 +223,13 @@ class Model(Predicting):
         of many.
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
-        counts in the first call only. Otherwise as `fit`, which takes these options too: sample_weight, augmentation,
-        accumulate, freeze, callbacks, progress. `save` keeps what is needed to go on after `gpucnn.load`. Ctrl-C ends
-        one call, and a loop of them should look at history.signal, which is then not 0.
+        counts in the first call only. An average of theta, as `EMA` keeps it, begins anew from parameters that were set
+        between two calls; where an earlier epoch was kept, all begins anew, which is warned of. Otherwise as `fit`,
+        which takes these options too: sample_weight, augmentation, accumulate, freeze, callbacks, progress. `save`
+        keeps what is needed to go on after `gpucnn.load`. Ctrl-C ends one call, and a loop of them should look at
+        history.signal, which is then not 0.
         """
-        shape, before = accepted.argument("schedule", schedule), self.trained
+        shape, before = accepted.argument("schedule", schedule), standing(self)
         if total_epochs is None and shape is not schedules.constant:
             raise SettingError(
                 "partial_fit: the schedule must know how many epochs there will be in all; give total_epochs, or leave "

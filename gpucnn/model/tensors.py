@@ -27,7 +27,8 @@ class Trained:
     """What training left beside the parameters: where it stands, the optimiser's vectors by name, the seed.
 
     is_partial: by partial_fit, which may go on after the model was saved and loaded. is_averaged: the model's theta is
-    the average, and theta as training left it is among the vectors, where the average was.
+    the average, and theta as training left it is among the vectors, where the average was. left: the SHA-256 of the
+    model's theta, which tells whether it was set since, or None where it cannot have been.
     """
 
     position: Position
@@ -36,6 +37,7 @@ class Trained:
     optimizer: str
     is_partial: bool = False
     is_averaged: bool = False
+    left: str | None = None
 
     def described(self) -> dict[str, Any]:
         """All of it but the vectors, for JSON."""

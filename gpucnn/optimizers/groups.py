@@ -24,8 +24,9 @@ class Groups(Optimizer):
 
     settings: by patterns of `fnmatch`, such as {"*/bias": {"rate": 0.1, "weight_decay": 0}, "*/kernel": {"l1": 1e-5}}.
     rate: the factor on the learning rate. l1, l2: penalties l1 |theta| + l2 theta^2 / 2, whose gradient is added, after
-    any clipping; the loss that is told is without them. All else are fields of the optimiser. Wrappers go around it, as
-    in EMA(Groups(...)).
+    any clipping; the loss that is told is without them. All else are fields of the optimiser, and of Muon's `others`
+    for what these move. A weight_decay is for all parameters of the pattern, whatever the optimiser's `decay`, unless
+    the pattern has a decay too. Wrappers go around it, as in EMA(Groups(...)).
     """
 
     optimizer: Any
@@ -75,7 +76,7 @@ class Groups(Optimizer):
     def _rule(self, pattern: str) -> Any:
         """The optimiser with the settings of a pattern. Raises SettingError for those that it does not have."""
         given = {name: value for name, value in self.settings[pattern].items() if name not in OF_PART}
-        return changed(self.optimizer, given, f"Groups: {pattern}") if given else self.optimizer
+        return _in_group(self.optimizer, given, f"Groups: {pattern}") if given else self.optimizer
 
 
 class _Alone(Layout):
@@ -85,9 +86,26 @@ class _Alone(Layout):
         self.slots, self.size = [slot], slot.place.stop - slot.place.start
 
 
+def _in_group(optimizer: Any, given: Mapping[str, Any], where: str) -> Any:
+    """The optimiser, and its `others` if there are such, with those of the settings that they have."""
+    own = _settings_of(optimizer)
+    others = given.get("others", optimizer.others) if "others" in own else None
+    of_others = {name: value for name, value in given.items() if name in _settings_of(others)}
+    settings = {name: value for name, value in given.items() if name in own or name not in of_others}
+    if "weight_decay" in given and "decay" in own:
+        settings = {"decay": "all", **settings}
+    if of_others:
+        settings["others"] = _in_group(others, of_others, where)
+    return changed(optimizer, settings, where)
+
+
+def _settings_of(optimizer: Any) -> list[str]:
+    return [each.name for each in dataclasses.fields(optimizer)] if dataclasses.is_dataclass(optimizer) else []
+
+
 def changed(optimizer: Any, settings: Mapping[str, Any], where: str) -> Any:
     """The optimiser with other settings. Raises SettingError, which begins with `where`, for those it does not have."""
-    there = [each.name for each in dataclasses.fields(optimizer)] if dataclasses.is_dataclass(optimizer) else []
+    there = _settings_of(optimizer)
     for name in settings:
         if name not in there:
             near = difflib.get_close_matches(name, there, 1)

@@ -12,7 +12,8 @@ from ..errors import SettingError
 from ..namespace import array_namespace, as_python
 from ..network.layout import Layout, Slot
 from ..ops import dense
-from .base import Optimizer, Part, State, as_number, merged, without_decay
+from .base import Around, Optimizer, Part, State, as_number, merged, without_decay
+from .groups import Groups
 from .rules import Adam, AdamW
 
 Array = Any
@@ -57,7 +58,8 @@ class Muon(Optimizer):
     Jordan et al., 2024; v is (1 - momentum) g + momentum v instead with nesterov. The orthogonal matrix is made by
     `steps` of Newton and Schulz's iteration, whose singular values end between 0.7 and 1.2. A kernel (I, J, C, K) is
     the matrix (I J C, K). Only matrices move so; `others`, an optimiser, moves all else, and those whose names fit one
-    of the patterns in `apart`, such as "*/weights": Jordan et al. leave the first layer and the last to it.
+    of the patterns in `apart`, such as "*/weights": Jordan et al. leave the first layer and the last to it. These have
+    the weight decay of `others`, none by default. Wrappers and Groups go around Muon, as in EMA(Muon()).
 
     scale: "rms", s = 0.2 sqrt(the longer side), with which lr and weight_decay are as AdamW's (Liu et al., 2025), or
     "original", s = sqrt(max(1, K / (I J C))), whose usual lr is 0.02.
@@ -68,7 +70,7 @@ class Muon(Optimizer):
     steps: int = 5
     weight_decay: float = 0.0
     scale: str = "rms"
-    others: Any = field(default_factory=AdamW)
+    others: Any = field(default_factory=lambda: AdamW(weight_decay=0.0))
     apart: tuple[str, ...] = ()
 
     usual_lr = 0.01
@@ -81,6 +83,11 @@ class Muon(Optimizer):
             raise SettingError(
                 f"{self}: momentum must be in [0, 1), weight decay >= 0, steps >= 1, scale one of {', '.join(SCALES)}"
             )
+
+        if isinstance(self.others, (Around, Groups, Muon)):
+            name = type(self.others).__name__
+            around = "" if isinstance(self.others, Muon) else f", and {name} goes around, as in {name}(Muon(), ...)"
+            raise SettingError(f"Muon: others={name}(...): a rule such as AdamW() or SGD() was expected{around}")
 
     def init(self, theta: Array) -> State:
         return {**self.others.init(theta), "momentum": array_namespace(theta).zeros_like(theta)}
