@@ -26,7 +26,7 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
-from .inputs import fitting_weights
+from .inputs import fitting_weights, white_in
 from .tensors import OPTIMIZER, Trained
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Fitting:
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
+        white: int | None = None,
     ) -> None:
         if not model.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
@@ -65,8 +66,11 @@ class Fitting:
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         self.stream = images if isinstance(images, Stream) else None
-        self.data: Any = None if self.stream is not None else batch_of(model, images, labels, sample_weight)
-        self.held = None if validation is None else model.examples(validation[0], validation[1], "validation")
+        if white is None:  # a batch of many does not decide it
+            white = model.white if self.stream is not None else white_in(images)
+        self.white = white
+        self.data: Any = None if self.stream is not None else batch_of(model, images, labels, sample_weight, white)
+        self.held = None if validation is None else model.examples(validation[0], validation[1], "validation", white)
         for each in self.callbacks:
             if isinstance(each.given, KeepBest):
                 each.given.check(held_out=self.held is not None)
@@ -168,6 +172,7 @@ class Fitting:
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
             model.trained = None  # what an earlier call left is of no use where this one ends with an error
+            model.white = self.white
             with enough, shown(self.progress, self.plan.epochs) as reporters:
                 self._begin()
                 history, end = train(
@@ -215,9 +220,11 @@ class Fitting:
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
 
 
-def batch_of(model: Model, images: Any, labels: Any, weights: Any = None) -> tuple[Array, Array, Array | None]:
-    """Examples as a step takes them. Raises DataError."""
-    images, labels = model.examples(images, labels)
+def batch_of(
+    model: Model, images: Any, labels: Any, weights: Any = None, white: int | None = None
+) -> tuple[Array, Array, Array | None]:
+    """Examples as a step takes them. white: see `Predicting.examples`. Raises DataError."""
+    images, labels = model.examples(images, labels, white=white)
     return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
 
 
