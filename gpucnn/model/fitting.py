@@ -17,6 +17,7 @@ from ..engine.streamed import fed, placed, resident
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
+from ..losses import REGRESSION, kind
 from ..network import describe
 from ..optimizers import described
 from ..schedules import named
@@ -26,7 +27,7 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
-from .inputs import fitting_weights, white_in
+from .inputs import check_counting, fitting_weights, white_in
 from .tensors import OPTIMIZER, Trained
 
 if TYPE_CHECKING:
@@ -69,11 +70,14 @@ class Fitting:
         if white is None:  # a batch of many does not decide it
             white = model.white if self.stream is not None else white_in(images)
         self.white = white
-        self.data: Any = None if self.stream is not None else batch_of(model, images, labels, sample_weight, white)
+        self.data: Any = None
+        if self.stream is None:
+            self.data = batch_of(model, images, labels, sample_weight, white)
+            check_counting(model.loss, *self.data[1:])
         self.held = None if validation is None else model.examples(validation[0], validation[1], "validation", white)
         for each in self.callbacks:
             if isinstance(each.given, KeepBest):
-                each.given.check(held_out=self.held is not None)
+                each.given.check(held_out=self.held is not None, has_accuracy=kind(model.loss) != REGRESSION)
         self.optimizer = accepted.argument("optimizer", optimizer)
         self.augmentation = None if augmentation is None else accepted.argument("augmentation", augmentation)
         self.seed = int(accepted.argument("seed", seed))
@@ -223,8 +227,8 @@ class Fitting:
 def batch_of(
     model: Model, images: Any, labels: Any, weights: Any = None, white: int | None = None
 ) -> tuple[Array, Array, Array | None]:
-    """Examples as a step takes them. white: see `Predicting.examples`. Raises DataError."""
-    images, labels = model.examples(images, labels, white=white)
+    """Examples as a step takes them. white: see `Predicting.batch`. Raises DataError."""
+    images, labels = model.batch(images, labels, white=white)
     return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
 
 

@@ -14,6 +14,7 @@ from ..data.arrays import USUAL, pixels, white_of
 from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
+from ..engine.evaluation import counting
 from ..errors import DataError
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .labels import as_array, fitting_labels
@@ -173,6 +174,14 @@ def fitting_examples(
             'do; where several labels may hold, use the loss "multi-label"'
         )
     return images, rows
+
+
+def check_counting(loss: Any, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
+    """Raises DataError where none of the examples counts, so that there is no mean."""
+    if not np.any(counting(loss, labels, np.ones(len(labels)))):
+        raise DataError(f"all labels are {loss.ignore_index}, which the loss ignores; give some that it does not")
+    if weights is not None and not np.any(counting(loss, labels, weights)):
+        raise DataError("sample_weight is 0 for all examples that count, so there is no mean; give some")
 
 
 def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kin
 from ..namespace import array_namespace
 from ..network import Network, describe
 from . import accepted
-from .inputs import fitting_examples, fitting_weights, given_images
+from .inputs import check_counting, fitting_examples, fitting_weights, given_images
 
 
 class Predicting:
@@ -165,8 +165,7 @@ class Predicting:
         images, labels = self.examples(images, labels)
         if weights is not None:
             weights = fitting_weights(weights, len(images), np.float64)
-            if not np.any(counting(self.loss, labels, weights)):
-                raise DataError("sample_weight is 0 for all examples that count, so there is no mean; give some")
+            check_counting(self.loss, labels, weights)
         return images, labels, weights
 
     def _count(self, labels: np.ndarray) -> int:
@@ -198,7 +197,18 @@ class Predicting:
     def examples(
         self, images: Any, labels: Any, part: str = "", white: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Images and targets as the network and the loss take them. part: which, for messages. Raises DataError.
+        """Images and targets as the network and the loss take them, some of which count. Raises DataError.
+
+        part: which, for messages. white: see `batch`.
+        """
+        images, labels = self.batch(images, labels, part, white)
+        check_counting(self.loss, labels)
+        return images, labels
+
+    def batch(
+        self, images: Any, labels: Any, part: str = "", white: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`examples`, of which none need count, such as a part of a data set.
 
         white: what it is in whole numbers; by default as in the images that the model was trained on.
         """
