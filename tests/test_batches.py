@@ -90,6 +90,11 @@ def test_an_iterator_ends_the_run_where_it_ends():
     assert history.stopped == "there are no more batches"
     history = model().fit_batches(iter(in_order() * 2), epochs=9, steps=2)
     assert ([epoch.epoch for epoch in history.epochs], history.stopped) == ([1, 2, 3], "there are no more batches")
+    for epochs in (2, 3):  # it ends in the second
+        history = model().fit_batches(iter(in_order() * 2), epochs=epochs, steps=4)
+        assert ([epoch.epoch for epoch in history.epochs], history.stopped) == ([1, 2], "there are no more batches")
+    history = model().fit_batches(iter(in_order() * 2), epochs=2, steps=3)
+    assert ([epoch.epoch for epoch in history.epochs], history.stopped) == ([1, 2], "")
     assert [len(model().fit_batches(iter(in_order())).epochs), model().fit_batches(iter(in_order())).stopped] == [1, ""]
 
 
