@@ -63,19 +63,27 @@ class KeepBest:
             put = self._model.device.put
             self._vectors = put(state["theta"]), put(state["layers"])
 
-    def check(self, *, held_out: bool) -> None:
-        """Raises SettingError for what no epoch will tell. held_out: whether there is a validation part."""
+    def check(self, *, held_out: bool, has_accuracy: bool) -> None:
+        """Raises SettingError for what no epoch will tell.
+
+        held_out: whether there is a validation part; has_accuracy: whether accuracy is measured of the loss's kind.
+        """
         if SHORT.get(self.watch, self.watch) in SHORT.values() and not held_out:
             raise SettingError(
                 f"{type(self).__name__} watches the validation's {self.watch.removeprefix('validation_')}, and nothing "
                 "is held out; give fit validation=(images, labels), or say --validation 0.1"
+            )
+        if SHORT.get(self.watch, self.watch) == "validation_accuracy" and not has_accuracy:
+            raise SettingError(
+                f"{type(self).__name__} watches {self.watch!r}, which a loss of numbers has none of; watch the loss"
             )
 
     def _watched(self, epoch: Epoch) -> float:
         numbers = {**vars(epoch), **epoch.metrics}
         value = numbers.get(SHORT.get(self.watch, self.watch))
         if not isinstance(value, (int, float)):
-            known = [*SHORT, *(name for name, number in numbers.items() if isinstance(number, float))]
+            told = [name for name, number in numbers.items() if isinstance(number, float)]
+            known = [*(short for short, name in SHORT.items() if name in told), *told]
             near = difflib.get_close_matches(self.watch, known, 1)
             raise SettingError(
                 f"{type(self).__name__} watches {self.watch!r}, which the epochs do not tell; "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,7 +51,7 @@ class Loss:
     @functools.cached_property
     def is_usual(self) -> bool:
         """Whether all settings are the usual ones."""
-        return bool(self == type(self)())
+        return is_dataclass(self) and all(getattr(self, each.name) == each.default for each in fields(self))
 
     @functools.cached_property
     def _placed(self) -> dict[Any, Array]:
@@ -88,7 +88,6 @@ class SoftmaxCrossEntropy(Loss):
 
     soft: ClassVar[bool] = True
     is_shared: ClassVar[bool] = True
-
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
     ignore_index: int | None = None
@@ -216,7 +215,6 @@ class Huber(Loss):
     """The mean over outputs of half the squared difference from numbers (N, K), linear beyond delta. Huber, 1964."""
 
     numbers: ClassVar[bool] = True
-
     delta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -257,16 +255,18 @@ def kind(loss: Any) -> str:
     return MULTI_LABEL if getattr(loss, "multi_label", False) else CLASSIFICATION
 
 
-def balanced(labels: Any, classes: int) -> tuple[float, ...]:
+def balanced(labels: Any, classes: int, ignore_index: int | None = None) -> tuple[float, ...]:
     """Class weights n / (K n_k), which let each of K classes count alike, whatever its part n_k of n examples.
 
-    Their mean over the examples is 1. labels (N,) below `classes`, on the host. Raises SettingError where a class has
-    no example.
+    Their mean over the examples is 1. labels (N,) below `classes`, on the host, or ignore_index, which is not counted.
+    Raises SettingError for other labels, and where a class has no example.
     """
-    counts = np.bincount(np.asarray(labels), minlength=classes)
+    labels = np.extract(np.asarray(labels) != ignore_index, labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise SettingError(f"balanced: labels run from {labels.min()} to {labels.max()}, 0..{classes - 1} was expected")
+    counts = np.bincount(labels, minlength=classes)
     if not counts.all():
-        missing = int(np.flatnonzero(counts == 0)[0])
-        raise SettingError(f"balanced class weights: class {missing} has no example; give a weight for each class")
+        raise SettingError(f"balanced weights: class {counts.argmin()} has no example; give a weight for each class")
     return tuple((counts.sum() / (classes * counts)).tolist())
 
 

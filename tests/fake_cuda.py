@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import array_api_compat
 import numpy as np
 import pytest
 
@@ -171,6 +172,32 @@ def empty(shape: Any, dtype: Any) -> Array:
     memory = aligned(size) if allocator is None else allocator(size).mem.bytes
     memory[:size] = 0xFF  # NaN, or -1
     return memory[:size].view(dtype).reshape(shape).view(Array)
+
+
+class Namespace:
+    """The array API's functions for arrays here: NumPy's, but for those that take memory, which a graph must know."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    @staticmethod
+    def empty(shape: Any, *, dtype: Any, device: Any = None) -> Array:
+        return empty(shape, dtype)
+
+    @staticmethod
+    def zeros(shape: Any, *, dtype: Any, device: Any = None) -> Array:
+        made = empty(shape, dtype)
+        made[...] = 0
+        return made
+
+
+def namespace_of(found: Any, *arrays: Any, **options: Any) -> Any:
+    """found: array_api_compat's function for this."""
+    plain = found(*arrays, **options)
+    return Namespace(plain) if any(isinstance(each, Array) for each in arrays) else plain
 
 
 def aligned(size: int) -> np.ndarray:
@@ -514,6 +541,8 @@ def as_cuda() -> Iterator[FakeCublas]:
         patch.setitem(sys.modules, "cupy", module())
         patch.setitem(sys.modules, "cudnn", None)
         patch.setattr(cublas, "load", lambda: library)
+        found = functools.partial(namespace_of, array_api_compat.array_namespace)
+        patch.setattr(array_api_compat, "array_namespace", found)
         yield library
 
 

@@ -15,8 +15,9 @@ from gpucnn.callbacks import EarlyStopping
 from gpucnn.engine import sharded_step
 from gpucnn.errors import DataError, SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.model import checkpoints
-from gpucnn.optimizers import Adam
+from gpucnn.optimizers import SGD, Adam
 from gpucnn.training import pace
 from tests.test_resume import Cut, CutAt, told
 
@@ -89,6 +90,11 @@ def test_an_iterator_ends_the_run_where_it_ends():
     assert history.stopped == "there are no more batches"
     history = model().fit_batches(iter(in_order() * 2), epochs=9, steps=2)
     assert ([epoch.epoch for epoch in history.epochs], history.stopped) == ([1, 2, 3], "there are no more batches")
+    for epochs in (2, 3):  # it ends in the second
+        history = model().fit_batches(iter(in_order() * 2), epochs=epochs, steps=4)
+        assert ([epoch.epoch for epoch in history.epochs], history.stopped) == ([1, 2], "there are no more batches")
+    history = model().fit_batches(iter(in_order() * 2), epochs=2, steps=3)
+    assert ([epoch.epoch for epoch in history.epochs], history.stopped) == ([1, 2], "")
     assert [len(model().fit_batches(iter(in_order())).epochs), model().fit_batches(iter(in_order())).stopped] == [1, ""]
 
 
@@ -103,6 +109,33 @@ def test_no_batch_is_asked_for_before_it_is_trained():
     told = SimpleNamespace(batch=lambda epoch, done, examples, loss: seen.append((epoch, done, examples, len(given))))
     model().fit_batches(endless(), epochs=2, steps=2, callbacks=[told])
     assert seen == [(1, 10, 0, 1), (1, 20, 0, 2), (2, 10, 0, 3), (2, 20, 0, 4)]
+
+
+def test_a_batch_of_which_nothing_counts_has_a_loss_of_0():
+    seen, ignoring = [], SoftmaxCrossEntropy(ignore_index=-1)
+    told = SimpleNamespace(batch=lambda epoch, done, examples, loss: seen.append(loss))
+    none, nothing = (IMAGES, np.full(30, -1)), (IMAGES, LABELS, np.zeros(30))
+    made = model(loss=ignoring)
+    before = made.theta.copy()
+    made.fit_batches([none], optimizer=SGD(), callbacks=[told])
+    model().fit_batches([nothing], callbacks=[told])
+    assert seen == [0, 0]
+    np.testing.assert_array_equal(made.theta, before)
+    made.fit_batches([*in_order(), (IMAGES[:10], np.full(10, -1))], callbacks=[told])
+    assert seen[4] > 0 == seen[5]
+
+
+def test_a_data_set_of_which_nothing_counts_is_refused():
+    made = model(loss=SoftmaxCrossEntropy(ignore_index=-1))
+    for call in (made.fit, made.partial_fit, made.evaluate, made.report):
+        with pytest.raises(DataError, match="all labels are -1, which the loss ignores"):
+            call(IMAGES, np.full(30, -1))
+        with pytest.raises(DataError, match="sample_weight is 0 for all examples that count"):
+            call(IMAGES, LABELS, sample_weight=np.zeros(30))
+        with pytest.raises(DataError, match="sample_weight is 0 for all examples that count"):
+            call(IMAGES, np.where(LABELS == 1, -1, LABELS), sample_weight=(LABELS == 1).astype(int))
+    with pytest.raises(DataError, match="all labels are -1"):
+        made.fit_batches(in_order(), validation=(IMAGES, np.full(30, -1)))
 
 
 def test_last_batches_may_be_smaller():

@@ -121,6 +121,47 @@ def test_a_measure_that_is_no_number_is_refused():
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses("x")])
 
 
+@pytest.mark.parametrize("name", ["validation_loss", "epoch", "metrics", "lr"])
+def test_a_measure_has_a_name_of_its_own(name):
+    with pytest.raises(SettingError, match=f"measure gives '{name}', which every epoch has already"):
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses(1.0, name=name)])
+
+
+@pytest.mark.parametrize("kept", [KeepBest(watch="accuracy"), EarlyStopping(watch="validation_accuracy")])
+def test_accuracy_of_numbers_is_not_watched(kept):
+    made, targets = model(loss="mse"), RNG.random((30, 3))
+    before = made.theta.copy()
+    with pytest.raises(
+        SettingError, match=r"watches '.*accuracy', which a loss of numbers has none of; watch the loss"
+    ):
+        made.fit(IMAGES, targets, validation=(IMAGES, targets), callbacks=[kept])
+    np.testing.assert_array_equal(made.theta, before)
+    with pytest.raises(SettingError, match="they tell loss, train_loss, validation_loss, lr"):
+        made.fit(IMAGES, targets, validation=(IMAGES, targets), callbacks=[KeepBest(watch="x")])
+
+
+def test_numbers_without_an_axis_in_a_state_are_saved(tmp_path):
+    class Counts:
+        def begin(self, model, epochs):
+            self.found = {"plain": 0}
+
+        def epoch(self, epoch):
+            self.found = {"array": np.array(epoch.epoch), "number": np.float32(0.5), "truth": np.True_}
+
+        def state(self):
+            return self.found
+
+        def load_state(self, state):
+            self.found = state
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model().fit(IMAGES, LABELS, epochs=2, resume=tmp_path, callbacks=[Counts()])
+        again = Counts()
+        model().fit(IMAGES, LABELS, epochs=2, resume=tmp_path, callbacks=[again])
+    assert again.found == {"array": 2, "number": 0.5, "truth": True}
+
+
 def test_a_function_ends_the_run_and_the_others_are_told():
     def enough(epoch):
         if epoch.epoch == 2:

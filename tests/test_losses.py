@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,20 @@ def test_only_the_usual_loss_takes_the_fast_way() -> None:
     for loss, targets in list(CASES.values())[1:]:
         table.loss(loss, LOGITS, targets)
     assert len(seen) == 1
+
+
+def test_a_loss_of_ones_own_with_a_setting_that_must_be_given() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Times(SoftmaxCrossEntropy):
+        factor: float
+
+        def __call__(self, logits: Any, targets: Any) -> Any:
+            losses, dz = super().__call__(logits, targets)
+            return self.factor * losses, self.factor * dz
+
+    expected, found = SoftmaxCrossEntropy()(LOGITS, LABELS), NUMPY.loss(Times(factor=2.0), LOGITS, LABELS)
+    for a, b in zip(found, expected):
+        np.testing.assert_allclose(a, 2 * b, rtol=1e-12)
 
 
 @every_case
@@ -315,6 +329,8 @@ def test_label_smoothing_by_hand() -> None:
         (lambda: FocalLoss(alpha=(1, 2)).check(3), "alpha: 2 numbers for a network of 3 outputs"),
         (lambda: named_losses.named("crossentropy"), "'crossentropy' is not known; choose one of softmax, binary"),
         (lambda: balanced([0, 0, 2], 3), "class 1 has no example; give a weight for each class"),
+        (lambda: balanced([0, 1, -1], 2), "labels run from -1 to 1, 0..1 was expected"),
+        (lambda: balanced([0, 1, 2], 2), "labels run from 0 to 2, 0..1 was expected"),
     ],
 )
 def test_settings_that_mean_nothing(make: Any, says: str) -> None:
@@ -326,6 +342,8 @@ def test_balanced_class_weights() -> None:
     weights = balanced([0, 0, 0, 1], 2)
     assert weights == (4 / (2 * 3), 2.0)
     assert np.mean(np.array(weights)[[0, 0, 0, 1]]) == 1
+    assert balanced([0, -1, 0, 0, -1, 1], 2, ignore_index=-1) == weights
+    assert balanced(np.array([0, 7, 0, 0, 1]), 2, ignore_index=7) == weights
 
 
 def test_kinds() -> None:

@@ -14,7 +14,7 @@ from gpucnn import Device, Ensemble, Model, Network, callbacks, layers, losses, 
 from gpucnn.data import Preprocessing, Strokes
 from gpucnn.engine.scaling import Scaling
 from gpucnn.engine.views import Views
-from gpucnn.errors import DataError, DeviceError, SettingError
+from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.model import checkpoint
 from gpucnn.training.augmentation import Augmentation
@@ -194,6 +194,45 @@ def test_images_of_which_something_is_assumed(images, same, says):
     with pytest.warns(UserWarning, match=says) as caught:
         np.testing.assert_array_equal(found.predict_proba(images), expected.predict_proba(same))
     assert [each.filename for each in caught] == [__file__]
+
+
+def test_an_image_means_the_same_whatever_is_beside_it(tmp_path):
+    """What is white is decided by the images of `fit`, and never by those that a model is asked about."""
+    dark = np.minimum(IMAGES, 12).astype(int)
+    usual = model()
+    usual.fit(IMAGES, LABELS, epochs=1)
+    expected = usual.logits(np.concatenate([IMAGES[:1], dark]).astype(int))[1:]
+    with pytest.warns(UserWarning, match=r"whole numbers to 12 are taken as 0\.\.255"):
+        np.testing.assert_allclose(usual.logits(dark), expected, rtol=1e-6)
+    sixteen = model()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "images: values run to")
+        sixteen.fit(SIXTEEN.astype(int), LABELS, epochs=1)
+        for asked in (sixteen, gpucnn.load(sixteen.save(tmp_path / "sixteen"), device="cpu", threads=1)):
+            expected = asked.logits(SIXTEEN.astype(int) // 2)
+            np.testing.assert_allclose(asked.logits(SIXTEEN[:1].astype(int) // 2)[0], expected[0], rtol=1e-6)
+            np.testing.assert_allclose(asked.logits(SIXTEEN // 2 / 16), expected, atol=0.02)
+            with pytest.raises(DataError, match=r"whole numbers to 255, and .* 16 was white"):
+                asked.predict(IMAGES.astype(int))
+    usual.partial_fit(IMAGES, LABELS)
+    with pytest.warns(UserWarning, match=r"whole numbers to 12 are taken as 0\.\.255"):
+        usual.partial_fit(dark, LABELS)
+    assert usual.white == 255
+
+
+def test_a_batch_does_not_decide_what_is_white():
+    dark, found = np.minimum(IMAGES, 12), [model(), model()]
+    found[0].fit_batches([(IMAGES, LABELS), (dark, LABELS)])
+    with pytest.warns(UserWarning, match=r"whole numbers to 12 are taken as 0\.\.255"):
+        found[1].fit_batches([(IMAGES.astype(int), LABELS), (dark.astype(int), LABELS)])
+    assert found[0].theta.tobytes() == found[1].theta.tobytes()
+
+
+@pytest.mark.parametrize("white", [17, "16", None])
+def test_a_checkpoint_that_says_another_white(white, tmp_path):
+    path = model().save(tmp_path / "model", white=white)
+    with pytest.raises(CheckpointError, match="is white"):
+        gpucnn.load(path, device="cpu")
 
 
 def test_colour_channels_first():

@@ -22,6 +22,22 @@ NETWORKS = {
         *(Conv2D(4, 3, padding="same-lower"), MaxPool2D(3, 2, ceil_mode=True), layers.GELU(approximate=True)),
         *(layers.AvgPool2D(2, 1, dilation=2), layers.GlobalMaxPool2D(), Dense(3)),
     ),
+    "moved pixels": (
+        *(
+            layers.ZeroPad2D(((1, 0), (2, 1))),
+            Conv2D(3, 3),
+            layers.PadChannels(3),
+            layers.Upsample2D((2, 3), "bilinear"),
+        ),
+        *(
+            Conv2D(4, 2),
+            layers.Crop2D(((0, 1), (2, 1))),
+            layers.Upsample2D(2),
+            Conv2D(4, 2),
+            layers.Subsample2D((3, 2)),
+        ),
+        *(layers.ReLU(), Flatten(), Dense(3)),
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from gpucnn import Model, Network, data
 from gpucnn import command as cli
 from gpucnn.data import Preprocessing
+from gpucnn.data.pictures import decoded
 from gpucnn.errors import GpucnnError
 from gpucnn.layers import Conv2D, Dense, Flatten, ReLU
 from gpucnn.web import server
@@ -82,6 +83,21 @@ def test_a_picture_is_answered(client, kind):
     assert [len(layer["maps"]) for layer in found["layers"]] == [8, 8, 8, 16, 16, 16]
     for picture in (found["picture"], found["pixels"], found["regions"], found["layers"][0]["maps"][0]):
         assert picture.startswith("data:image/png;base64,")
+
+
+def test_one_picture_at_a_time_is_decoded(monkeypatch):
+    network = Network((8, 8, 1), (Flatten(), Dense(2)))
+    answers = Answers(Model(network, device="cpu", preprocessing=Preprocessing((8, 8), 1)), "small")
+    held = []
+
+    def seen(*given):
+        held.append(answers._one_at_a_time.locked())
+        return decoded(*given)
+
+    monkeypatch.setattr("gpucnn.web.answers.decoded", seen)
+    answers.look(seven())
+    assert held == [True]
+    assert not answers._one_at_a_time.locked()
 
 
 def test_what_is_no_picture(client):

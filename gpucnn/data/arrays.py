@@ -27,6 +27,7 @@ EXPECTED = (
     "(train_images, train_labels, test_images, test_labels) or (x_train, y_train, x_test, y_test) or (images, labels)"
 )
 WHITE = 16  # the largest value of scikit-learn's digits
+USUAL = 255  # what white is in other whole numbers
 
 
 def role(key: str) -> tuple[str, str] | None:
@@ -138,8 +139,22 @@ def _unflattened(array: Any) -> str:
     return ", pictures (N, H, W) or (N, H, W, C) were expected; reshape them"
 
 
-def pixels(array: Any, where: str, notes: list[str]) -> Any:
-    """An array of any shape as uint8, by the rule of `as_images`. What was assumed goes into notes. DataError."""
+def white_of(array: Any) -> int:
+    """What is white in images of a data set: 16 in whole numbers that run to 2..16, as in scikit-learn's digits."""
+    if array.dtype == np.uint8 or array.dtype.kind not in "iuf" or not array.size:
+        return USUAL
+    return WHITE if array.min() >= 0 and 1 < array.max() <= WHITE and _is_whole(array) else USUAL
+
+
+def _is_whole(array: Any) -> bool:
+    return array.dtype.kind != "f" or all((some == np.rint(some)).all() for some in _parts(array))
+
+
+def pixels(array: Any, where: str, notes: list[str], white: int | None = None) -> Any:
+    """An array of any shape as uint8, by the rule of `as_images`. What was assumed goes into notes. DataError.
+
+    white: what it is in whole numbers, 16 or 255, where the array alone does not decide it.
+    """
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -152,21 +167,23 @@ def pixels(array: Any, where: str, notes: list[str]) -> Any:
             "astype(numpy.uint8), others floats by dividing them by the largest possible one"
         )
     least, most = array.min(), array.max()
-    is_whole = array.dtype.kind != "f" or (
-        bool(1 < most <= 255 and least >= 0) and all((some == np.rint(some)).all() for some in _parts(array))
-    )
-    if array.dtype.kind == "f" and not is_whole:
+    if array.dtype.kind == "f" and not (1 < most <= USUAL and least >= 0 and _is_whole(array)):
         check_range(array, where)
         return _scaled(array, 255.0)
-    if least < 0 or most > 255:
+    if least < 0 or most > USUAL:
         raise DataError(
             f"{where}: whole numbers from {least} to {most}, 0..255 was expected; divide them by the largest possible "
             "one, so that they are floats in 0..1"
         )
-    if 1 < most <= WHITE:
+    if (white_of(array) if white is None else white) == WHITE:
+        if most > WHITE:
+            raise DataError(
+                f"{where}: whole numbers to {most:g}, and in the images that the model was trained on {WHITE} was "
+                "white; divide them by the largest possible one, so that they are floats in 0..1"
+            )
         notes.append(f"{where}: values run to {most:g}; {WHITE} is taken as white, as in scikit-learn's digits")
-        return _scaled(array, 255 / WHITE)
-    if array.dtype.kind == "f":
+        return _scaled(array, USUAL / WHITE)
+    if array.dtype.kind == "f" or 1 < most <= WHITE:
         notes.append(f"{where}: whole numbers to {most:g} are taken as 0..255")
     return array.astype(np.uint8)
 

@@ -40,7 +40,8 @@ def fit_batches(
 
     batches: an iterable that is gone through once per epoch, such as a list or a DataLoader; or a function of the
     epoch's number, from 1, that gives one; or an iterator, such as a generator, which goes on through the epochs: the
-    run ends with it, and history.stopped says so. steps: how many batches make an epoch; by default all there are, so
+    run ends with it, and history.stopped says so. Whole numbers are 0..255, whatever a batch holds, or as in the last
+    `fit`. steps: how many batches make an epoch; by default all there are, so
     an iterator without steps is one epoch. A schedule that is not constant needs steps, or batches with a length. No
     batch may be larger than the first one. They are trained in the order in which they are given.
 

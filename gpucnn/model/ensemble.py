@@ -35,7 +35,7 @@ class Ensemble(Predicting):
                     raise SettingError(f"Ensemble: model {k} {what} {one}, the first {other}; give models of one kind")
         self.network, self.loss, self.device = first.network, first.loss, first.device
         self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
-        self.preprocessing = first.preprocessing
+        self.preprocessing, self.white = first.preprocessing, first.white
         self.name = f"{len(self.models)} models"
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from ..engine.streamed import fed, placed, resident
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
+from ..losses import REGRESSION, kind
 from ..network import describe
 from ..optimizers import Around, described
 from ..optimizers.base import chain
@@ -29,7 +30,7 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
-from .inputs import fitting_weights
+from .inputs import check_counting, fitting_weights, white_in
 from .tensors import OPTIMIZER, Trained
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Fitting:
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
+        white: int | None = None,
     ) -> None:
         if not model.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
@@ -68,11 +70,17 @@ class Fitting:
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         self.stream = images if isinstance(images, Stream) else None
-        self.data: Any = None if self.stream is not None else batch_of(model, images, labels, sample_weight)
-        self.held = None if validation is None else model.examples(validation[0], validation[1], "validation")
+        if white is None:  # a batch of many does not decide it
+            white = model.white if self.stream is not None else white_in(images)
+        self.white = white
+        self.data: Any = None
+        if self.stream is None:
+            self.data = batch_of(model, images, labels, sample_weight, white)
+            check_counting(model.loss, *self.data[1:])
+        self.held = None if validation is None else model.examples(validation[0], validation[1], "validation", white)
         for each in self.callbacks:
             if isinstance(each.given, KeepBest):
-                each.given.check(held_out=self.held is not None)
+                each.given.check(held_out=self.held is not None, has_accuracy=kind(model.loss) != REGRESSION)
         self.optimizer = accepted.argument("optimizer", optimizer)
         self.augmentation = None if augmentation is None else accepted.argument("augmentation", augmentation)
         self.seed = int(accepted.argument("seed", seed))
@@ -185,6 +193,7 @@ class Fitting:
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
+            model.white = self.white
             with enough, shown(self.progress, self.plan.epochs) as reporters:
                 self._begin()
                 history, end = train(
@@ -251,9 +260,11 @@ def _classes(optimizer: str) -> list[str]:
     return re.findall(r"\b[A-Z]\w*(?=\()", optimizer)
 
 
-def batch_of(model: Model, images: Any, labels: Any, weights: Any = None) -> tuple[Array, Array, Array | None]:
-    """Examples as a step takes them. Raises DataError."""
-    images, labels = model.examples(images, labels)
+def batch_of(
+    model: Model, images: Any, labels: Any, weights: Any = None, white: int | None = None
+) -> tuple[Array, Array, Array | None]:
+    """Examples as a step takes them. white: see `Predicting.batch`. Raises DataError."""
+    images, labels = model.batch(images, labels, white=white)
     return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
 
 

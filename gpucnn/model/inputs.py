@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data.arrays import pixels
+from ..data.arrays import USUAL, pixels, white_of
 from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
+from ..engine.evaluation import counting
 from ..errors import DataError
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .labels import as_array, fitting_labels
@@ -22,13 +23,13 @@ SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
 def given_images(
-    images: Any, shape: tuple[int, ...], how: Preprocessing | None = None, what: str = "images"
+    images: Any, shape: tuple[int, ...], how: Preprocessing | None = None, what: str = "images", white: int = USUAL
 ) -> tuple[np.ndarray, bool]:
     """Images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1, and whether they are one image alone.
 
     They may come as (N, H, W) where C is 1, channels first, as files or pictures of Pillow, which are read by `how`,
-    and without the axis of the batch where there is one. Whole numbers of any type are 0..255, or 0..16 where none is
-    larger; see `data.arrays.pixels`. What is assumed is warned of. Raises DataError.
+    and without the axis of the batch where there is one. Whole numbers of any type are 0..white, but for floats of
+    which none is above 1; see `data.arrays.pixels`. What is assumed is warned of. Raises DataError.
     """
     notes: list[str] = []
     pictures, is_one = _pictures(images)
@@ -37,10 +38,15 @@ def given_images(
     else:
         array = as_array(images, what)
         batch, is_one = _placed(array, shape, what, notes)
-        batch = _scaled(batch, what, notes)
+        batch = _scaled(batch, what, notes, white)
     for note in notes:
         _warn(note)
     return batch, is_one
+
+
+def white_in(images: Any) -> int:
+    """What is white in a model's training images, 255 or 16; see `data.arrays.white_of`. Raises DataError."""
+    return USUAL if _pictures(images)[0] is not None else white_of(as_array(images, "images"))
 
 
 def _pictures(images: Any) -> tuple[list[Any] | None, bool]:
@@ -99,7 +105,7 @@ def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
 
 
-def _scaled(array: np.ndarray, what: str, notes: list[str]) -> np.ndarray:
+def _scaled(array: np.ndarray, what: str, notes: list[str], white: int) -> np.ndarray:
     """The same as uint8, or as floats in 0..1 where it is such."""
     if array.dtype == np.uint8:
         return array
@@ -110,7 +116,7 @@ def _scaled(array: np.ndarray, what: str, notes: list[str]) -> np.ndarray:
     if array.dtype.kind == "f" and (not array.size or not array.max() > 1):
         check_range(array, what)
         return array
-    return pixels(array, what, notes)
+    return pixels(array, what, notes, white)
 
 
 def _warn(text: str) -> None:
@@ -130,6 +136,7 @@ def fitting_examples(
     dtype: Any,
     how: Preprocessing | None = None,
     part: str = "",
+    white: int = USUAL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """At least one image, and for each what the loss takes. Raises DataError.
 
@@ -139,7 +146,7 @@ def fitting_examples(
     (N,). part: which examples these are, for messages, such as "validation".
     """
     said = f"{part} " if part else ""
-    images, is_one = given_images(images, shape, how, f"{said}images")
+    images, is_one = given_images(images, shape, how, f"{said}images", white)
     labels = as_array(labels, f"{said}labels")
     if is_one or labels.ndim == 0:
         found = "one image" if is_one else f"{len(images)} images and one label"
@@ -167,6 +174,14 @@ def fitting_examples(
             'do; where several labels may hold, use the loss "multi-label"'
         )
     return images, rows
+
+
+def check_counting(loss: Any, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
+    """Raises DataError where none of the examples counts, so that there is no mean."""
+    if not np.any(counting(loss, labels, np.ones(len(labels)))):
+        raise DataError(f"all labels are {loss.ignore_index}, which the loss ignores; give some that it does not")
+    if weights is not None and not np.any(counting(loss, labels, weights)):
+        raise DataError("sample_weight is 0 for all examples that count, so there is no mean; give some")
 
 
 def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:

@@ -51,8 +51,6 @@ def fitting_labels(
         array = array.astype(np.int64)
     labels = checked_labels(array, what)
     counted = labels if ignored is None else labels[labels != ignored]
-    if len(labels) and not len(counted):
-        raise DataError(f"all labels are {ignored}, which the loss ignores; give some that it does not")
     _check_not_names(counted, names, what)
     check_range_of_labels(counted, len(names), examples)
     return labels

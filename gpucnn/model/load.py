@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ..data.arrays import USUAL, WHITE
 from ..data.files import LIMIT, limit
 from ..data.preprocessing import Preprocessing
 from ..device import Device
@@ -68,6 +69,9 @@ def load(
             threads=threads,
             name=description["name"],
         )
+        if (white := description.get("white", USUAL)) not in (USUAL, WHITE):
+            raise CheckpointError(f"its description says that {white!r} is white; train it again")
+        model.white = white
         if "training" in description:
             model.trained = trained(description, tensors, is_partial=True)
     except CheckpointError as error:

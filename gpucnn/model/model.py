@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import networks, schedules
 from ..callbacks import EarlyStopping
+from ..data.arrays import USUAL
 from ..data.dataset import checked_names
 from ..data.preprocessing import Preprocessing
 from ..device import Device
@@ -91,6 +92,7 @@ class Model(Predicting):
         self.has_default_threads = threads is None
         self.trained: Trained | None = None
         self.kept: int | None = None  # the epoch of its parameters, where training went on beyond
+        self.white = USUAL  # in images of whole numbers
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
 
@@ -157,7 +159,8 @@ class Model(Predicting):
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
         Both may come in other forms that mean one thing: images as `Predicting` says; labels as names of the model's
-        classes, truth values, whole floats, a column (N, 1) or one-hot rows (N, classes). Others are refused.
+        classes, truth values, whole floats, a column (N, 1) or one-hot rows (N, classes). Others are refused. Where no
+        image of whole numbers is above 16, 16 is taken as white, then and when the model is asked later.
 
         A loss of numbers takes (N, K) floats as labels, one of several labels 0 and 1, and some take shares (N, K) of
         the classes; see `losses.Loss`. sample_weight: (N,) factors of the examples' losses, in means over a batch too,
@@ -238,7 +241,8 @@ class Model(Predicting):
         plan = Plan(epochs, batch_size, lr, shape, total_epochs)
         if before is not None:
             plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
-        fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, **options)
+        white = None if before is None else self.white
+        fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, white=white, **options)
         return fitting.train(fitting.go_on(before), History(), is_partial=True)
 
     def recompute_state(self, images: np.ndarray, *, batch_size: int = 128) -> None:
@@ -272,7 +276,7 @@ class Model(Predicting):
             "class_names": list(self.class_names),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
             "dtype": str(self.theta.dtype),
-        }
+        } | ({} if self.white == USUAL else {"white": self.white})
 
     def load_parameters(self, path: str | os.PathLike[str], *, matching: bool = False) -> list[str]:
         """Take the parameters, and the running state, of a checkpoint of the same network.

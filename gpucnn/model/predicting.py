@@ -20,7 +20,7 @@ from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kin
 from ..namespace import array_namespace
 from ..network import Network, describe
 from . import accepted
-from .inputs import fitting_examples, fitting_weights, given_images
+from .inputs import check_counting, fitting_examples, fitting_weights, given_images
 
 
 class Predicting:
@@ -28,9 +28,9 @@ class Predicting:
 
     images: an array (N, H, W, C), or (N, H, W) where C is 1, uint8 or floats in 0..1; or picture files, or pictures of
     Pillow, in a list, which are read as those of the training were (`preprocessing`). An image without N, or one file,
-    gives its answer without N. Whole numbers of other types are 0..255, or 0..16 where none is larger, as in
-    scikit-learn's digits. What is assumed, and what was done to pictures of strokes, is warned of; see
-    `inputs.given_images`. labels: what `fit` takes. Both raise DataError.
+    gives its answer without N. Whole numbers of other types are 0..white: 255, or 16 where the images of the last `fit`
+    were whole numbers to 16, as scikit-learn's digits are. What is assumed, and what was done to pictures of strokes,
+    is warned of; see `inputs.given_images`. labels: what `fit` takes. Both raise DataError.
 
     tta: test-time augmentation, such as "shift=1,flip": logits are means over views of an image; see `engine.views`.
     """
@@ -42,6 +42,7 @@ class Predicting:
     execution: Execution
     class_names: tuple[str, ...]
     preprocessing: Preprocessing | None
+    white: int
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
@@ -164,8 +165,7 @@ class Predicting:
         images, labels = self.examples(images, labels)
         if weights is not None:
             weights = fitting_weights(weights, len(images), np.float64)
-            if not np.any(counting(self.loss, labels, weights)):
-                raise DataError("sample_weight is 0 for all examples that count, so there is no mean; give some")
+            check_counting(self.loss, labels, weights)
         return images, labels, weights
 
     def _count(self, labels: np.ndarray) -> int:
@@ -186,15 +186,32 @@ class Predicting:
 
     def _answers(self, images: Any, finish: Any, tta: Views | str | None) -> np.ndarray:
         """finish of the logits of images, or of the one image, that a user gave."""
-        batch, is_one = given_images(images, self.network.input_shape, self.preprocessing)
+        batch, is_one = given_images(images, self.network.input_shape, self.preprocessing, white=self.white)
         found = self._over_chunks(batch, finish, tta)
         return found[0] if is_one else found
 
     def _images(self, images: Any) -> np.ndarray:
         """Images as the network takes them, (N, H, W, C)."""
-        return given_images(images, self.network.input_shape, self.preprocessing)[0]
+        return given_images(images, self.network.input_shape, self.preprocessing, white=self.white)[0]
 
-    def examples(self, images: Any, labels: Any, part: str = "") -> tuple[np.ndarray, np.ndarray]:
-        """Images and targets as the network and the loss take them. part: which, for messages. Raises DataError."""
+    def examples(
+        self, images: Any, labels: Any, part: str = "", white: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Images and targets as the network and the loss take them, some of which count. Raises DataError.
+
+        part: which, for messages. white: see `batch`.
+        """
+        images, labels = self.batch(images, labels, part, white)
+        check_counting(self.loss, labels)
+        return images, labels
+
+    def batch(
+        self, images: Any, labels: Any, part: str = "", white: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`examples`, of which none need count, such as a part of a data set.
+
+        white: what it is in whole numbers; by default as in the images that the model was trained on.
+        """
         shape, names, dtype = self.network.input_shape, self.class_names, self.execution.theta.dtype
-        return fitting_examples(images, labels, shape, names, self.loss, dtype, self.preprocessing, part)
+        white = self.white if white is None else white
+        return fitting_examples(images, labels, shape, names, self.loss, dtype, self.preprocessing, part, white)

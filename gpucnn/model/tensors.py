@@ -75,7 +75,7 @@ def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *
 def parted(states: Sequence[Mapping[str, Any]], device: Any) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """The states of callbacks: what JSON takes, and the arrays by the names that a checkpoint has for them."""
     arrays = {(k, name): value for k, state in enumerate(states) for name, value in state.items() if _is_array(value)}
-    plain = [{name: value for name, value in state.items() if not _is_array(value)} for state in states]
+    plain = [{name: _python(value) for name, value in state.items() if not _is_array(value)} for state in states]
     return plain, {f"{CALLBACKS}{k}/{name}": device.fetch(value) for (k, name), value in arrays.items()}
 
 
@@ -89,6 +89,11 @@ def joined(plain: Sequence[Mapping[str, Any]], tensors: Mapping[str, np.ndarray]
 
 def _is_array(value: Any) -> bool:
     return getattr(value, "ndim", 0) > 0
+
+
+def _python(value: Any) -> Any:
+    """Numbers of NumPy, and arrays without an axis, as Python's."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def named(model: Any) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from .types import Plan, Position, Step
 Array = Any
 
 DIVERGED = 1e18  # a loss or a parameter above it: the squares that Adam keeps no longer fit float32
+NO_MORE = "there are no more batches"
 EVERY = 50  # steps on a CUDA device, which a fetch of losses waits for
 
 
@@ -98,9 +99,9 @@ class Run:
     def epoch(self, between: Callable[[], None]) -> str:
         """The batches that are left of the epoch. between: called before each update. Raises NotFinite.
 
-        -> why a callback ended the run, before the end of the epoch or there, or "".
+        -> why the run ends, before the end of the epoch or there, or "": a callback, or an iterator that has ended.
         """
-        why = "there are no more batches" if not self.done and self.is_over else ""
+        why = NO_MORE if not self.done and self.is_over else ""
         while not why and not self.is_over:
             between()
             self.advance()
@@ -108,7 +109,7 @@ class Run:
                 self.fetch()
             why = self.told.batch((self.number, self.done), self.seen, self.source.examples, self.latest)
         self.check()
-        return why
+        return why or (NO_MORE if self.source.is_cut_short(self.done) else "")
 
     @property
     def is_over(self) -> bool:

@@ -57,6 +57,10 @@ class Shuffled:
     def is_over(self, done: int) -> bool:
         return done >= self.batches
 
+    def is_cut_short(self, done: int) -> bool:
+        """Whether the epoch has ended before its last batch."""
+        return False
+
     def seen(self, done: int) -> int:
         """How many examples the first `done` batches have."""
         return min(done * self.size, self.examples)
@@ -105,6 +109,10 @@ class Stream:
 
     def is_over(self, done: int) -> bool:
         return done == self.steps or self._ahead() is None
+
+    def is_cut_short(self, done: int) -> bool:
+        """Whether an iterator has ended in the epoch, before its last batch."""
+        return self.is_iterator and done < (self.steps or 0) and self.is_over(done)
 
     def seen(self, done: int) -> int:
         """How many examples the first `done` batches have."""

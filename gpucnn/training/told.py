@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from ..errors import SettingError
 from .types import Callback, Epoch, Position, Stop
 
 States = list[dict[str, Any]]
+NAMES = frozenset(each.name for each in fields(Epoch))
 
 
 class Told:
@@ -47,11 +49,13 @@ class Told:
         return self._all("batch", position[0], done, examples, loss)
 
     def measured(self) -> dict[str, float]:
-        """What they measure of the epoch that ended. Raises SettingError for what are no numbers."""
+        """What they measure of the epoch that ended. Raises SettingError for what is no number, or named as another."""
         self._seen = None
         found: dict[str, float] = {}
         for callback in self.callbacks:
             for name, value in callback.measure().items():
+                if name in NAMES:
+                    raise SettingError(f"measure gives {name!r}, which every epoch has already; give it another name")
                 try:
                     found[name] = float(value)
                 except (TypeError, ValueError):

@@ -22,8 +22,9 @@ class Epoch:
     """What one epoch showed. epoch counts from 1; losses are means per example.
 
     train_loss was measured batch by batch, while training moved theta, the vector of all parameters; validation_loss
-    and validation_accuracy after the epoch. lr: the learning rate of the last step. seconds: without the validation.
-    metrics: numbers that callbacks measured, by name.
+    and validation_accuracy after the epoch. train_loss is divided by all examples of the epoch, as gradients are, and
+    validation_loss by those that count: a loss with ignore_index divides them by different numbers. lr: the learning
+    rate of the last step. seconds: without the validation. metrics: numbers that callbacks measured, by name.
     """
 
     epoch: int

@@ -41,8 +41,8 @@ class Answers:
     def look(self, content: bytes) -> dict[str, Any]:
         """A picture file -> probabilities, the class, the picture as the network meets it, and why. DataError."""
         said: list[str] = []
-        pixels = decoded(io.BytesIO(content), "the picture", self.how, said)
-        with self._one_at_a_time:
+        with self._one_at_a_time:  # the picture too: decoded, it may be large
+            pixels = decoded(io.BytesIO(content), "the picture", self.how, said)
             look = inside.look(self.model, pixels[None])
             k = int(look.classes[0])
             return {
