@@ -223,3 +223,13 @@ def test_without_pyarrow(tmp_path, monkeypatch):
         DataError, match="pyarrow, which reads these files, is not installed; run `pip install pyarrow`"
     ):
         data.load(tmp_path / "own.parquet")
+
+
+@pytest.mark.parametrize("name", ["own.parquet", "y_train.npy", "train.csv"])
+def test_a_table_beside_class_folders_does_not_hide_them(tmp_path, name):
+    images, labels = pictures()
+    for k, (image, label) in enumerate(zip(images, labels)):
+        (tmp_path / f"class {label}").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / f"class {label}" / f"{k}.png")
+    (tmp_path / name).write_bytes(b"something else")
+    assert data.load(tmp_path, size=(4, 4)).class_names == ("class 0", "class 1", "class 2")

@@ -91,6 +91,16 @@ def pictures_in(folder: Path) -> list[Path]:
     return [path for path in _files(folder, []) if is_picture(path)]
 
 
+def holds_pictures(folder: Path) -> bool:
+    """Whether a picture lies in a folder inside this one."""
+    return any(
+        is_picture(Path(where) / name)
+        for inner in _visible_folders(folder)
+        for where, _, names in os.walk(inner)
+        for name in names
+    )
+
+
 def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
     """The files of a folder and of those inside it, sorted, but for hidden ones and junk."""
     for where, folders, names in os.walk(folder):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError
-from . import arrow, idx, pictures, tables
+from . import arrow, folders, idx, pictures, tables
 from .catalogue import NAMES, did_you_mean, resolve
 from .dataset import Dataset
 from .named import load_named
@@ -75,6 +75,8 @@ def _reader(path: Path, text: str) -> Callable[..., Dataset]:
         return of_ending[path.suffix.lower()]
     if idx.has_idx_files(path):
         return idx.read_folder
+    if folders.holds_pictures(path):  # a table beside class folders is no data set
+        return pictures.read_folder
     if arrow.files(path):
         return arrow.read
     if tables.has_npy_files(path):

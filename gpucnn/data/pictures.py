@@ -117,20 +117,22 @@ def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[s
 @contextmanager
 def opened(source: Any, where: object) -> Iterator[Any]:
     """An open Pillow picture; whatever is wrong with it, now or while it is decoded, becomes a DataError."""
-    with parsing(where, "cannot be read as a picture", REMEDY), identified(source) as picture:
+    with parsing(where, "cannot be read as a picture", REMEDY), identified(source, where) as picture:
         bytes_each = 1 if picture.mode in ("1", "L") else 4
         check_limit(COPIES * bytes_each * picture.width * picture.height, where)
         yield picture
 
 
-def identified(source: Any) -> Any:
+def identified(source: Any, where: object) -> Any:
     """The picture as one of FORMATS, with its header read. Pillow's own limit is for those who have no other."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     with _opening:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(source, formats=FORMATS)
+        except UnidentifiedImageError:  # whose text would show a stream as Python does
+            raise DataError(f"{where}: cannot be read as a picture (cannot identify image file); {REMEDY}") from None
         finally:
             Image.MAX_IMAGE_PIXELS = usual
 
