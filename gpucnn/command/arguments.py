@@ -23,8 +23,8 @@ DataOption = Annotated[
     str,
     Option(
         metavar="NAME|PATH",
-        help="The data set: digits, mnist, fashion-mnist or cifar10; or the path of an .npz file, of a folder of IDX "
-        "files, or of a folder that has one sub-folder of pictures per class.",
+        help="The data set: digits, mnist, fashion-mnist or cifar10; or the path of a folder that has one sub-folder "
+        "of pictures per class, of an .npz, .csv or .parquet file, or of a folder of IDX, .npy or .csv files.",
     ),
 ]
 DeviceOption = Annotated[

@@ -9,7 +9,7 @@ from typer import Argument, Option, Typer
 from . import arguments
 from .arguments import JsonOption, check_format
 from .help import Command
-from .options import ChannelsOption, InvertOption, SizeOption, SkipBrokenOption
+from .options import ChannelsOption, InvertOption, SizeOption
 
 data_app = Typer(help="List data sets, look at one, download it, check its files.", no_args_is_help=True)
 
@@ -71,7 +71,6 @@ def show(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
-    skip_broken: SkipBrokenOption = False,
     out: Annotated[
         str | None, Option(metavar="FILE", help="Also draw some pictures of each class with its name: sheet.png.")
     ] = None,
@@ -83,11 +82,22 @@ def show(
     if out is not None:
         check_format(out, "--out")
     shape = None if size is None else parse_size(size)
-    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
+    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=_holds_pictures(data))
     print(dataset.summary())
     if out is not None:
         sheet.draw(dataset, out)
         print(f"some pictures of each class are in {out}")
+
+
+def _holds_pictures(data: str) -> bool:
+    """Whether that is a folder of pictures, of which broken ones are named among what is left out."""
+    from pathlib import Path
+
+    from ..data import folders, idx
+    from ..data.catalogue import resolve
+
+    path = Path(data).expanduser()
+    return resolve(data) is None and path.is_dir() and not idx.has_idx_files(path) and folders.holds_pictures(path)
 
 
 @data_app.command(cls=Command)

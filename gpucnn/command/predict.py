@@ -109,10 +109,20 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) ->
                 f"{path}: it was not saved with a way to read pictures (its input is {loaded[-1].network.input_shape})"
             )
         if how != loaded[0].preprocessing:
-            raise GpucnnError(f"{path}: it reads pictures as {how}, and {paths[0]} as {loaded[0].preprocessing}")
+            raise GpucnnError(
+                f"{path}: it reads pictures as {_way(how)}, and {paths[0]} as {_way(loaded[0].preprocessing)}; the two "
+                "cannot be asked together"
+            )
     if top > 1 and kind(loaded[0].loss) != CLASSIFICATION:
         raise GpucnnError(f"--top {top}: {paths[0]} gives no classes, but all of its outputs; leave it out")
     return (loaded[0] if len(loaded) == 1 else Ensemble(loaded)), loaded[0].preprocessing
+
+
+def _way(how: Any) -> str:
+    """How a model reads pictures, in words."""
+    height, width = how.size
+    inverted, strokes = " inverted" * how.invert, " of strokes" * (how.strokes is not None)
+    return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes}"
 
 
 def _files(given: list[str]) -> Iterator[str]:

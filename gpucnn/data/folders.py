@@ -25,7 +25,11 @@ def find_parts(folder: Path, notes: list[str]) -> dict[str, Path]:
     """
     entries = _visible_folders(folder)
     found = {part: entry for part, names in PARTS.items() for entry in entries if entry.name.lower() in names}
+    if hidden := sum(is_junk(part) for where, folders, names in os.walk(folder) for part in (*folders, *names)):
+        notes.append(f"left out: {hidden} hidden files and folders, or what archivers leave, such as __MACOSX")
     if "train" in found and len(found) > 1:
+        if outside := sum(map(is_picture, folder.iterdir())):
+            notes.append(f"left out: {outside} pictures in {folder} itself, outside of its parts")
         if others := [entry.name for entry in entries if entry not in found.values()]:
             notes.append(f"left out, because they are neither of {_listed(found)}: the folders {', '.join(others)}")
         if "test" not in found:

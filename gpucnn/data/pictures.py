@@ -154,12 +154,6 @@ def eight_bits(picture: Any, where: object, kind: str | None) -> Any:
     return Image.fromarray(((2 * 255 * values + 65535) // (2 * 65535)).astype(np.uint8))
 
 
-def is_grey(path: Path) -> bool:
-    """Whether the file stores one channel; only its header is read."""
-    with opened(path, path) as picture:
-        return picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
-
-
 def read_folder(
     folder: Path,
     size: tuple[int, int] | None = None,
@@ -186,9 +180,14 @@ def read_folder(
             notes.append(f"the {part} part has no pictures of {missing}")
     files = {part: [path for name in listing for path in listing[name]] for part, listing in listings.items()}
     broken: dict[Path, str] = {}
+    stored = [found for paths in files.values() for path in paths if (found := _stored(path, broken)) is not None]
+    grey = sum(is_grey for is_grey, _ in stored)
     if channels is None:
-        channels = 1 if all(_is_grey_or_broken(path, broken) for paths in files.values() for path in paths) else 3
+        channels = 1 if grey == len(stored) else 3
+        if 0 < grey < len(stored):
+            notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
     how = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
+    notes += _fitted({shape for _, shape in stored}, how.size)
     parts = {part: _read_part(files[part], listings[part], names, how, broken) for part in files}
     if broken:
         _tell_broken(folder, broken, sum(map(len, files.values())), notes, skip=skip_broken)
@@ -198,12 +197,24 @@ def read_folder(
     )
 
 
-def _is_grey_or_broken(path: Path, broken: dict[Path, str]) -> bool:
+def _stored(path: Path, broken: dict[Path, str]) -> tuple[bool, tuple[int, int]] | None:
+    """Whether the file stores one channel, and its height and width; only its header is read."""
     try:
-        return is_grey(path)
+        with opened(path, path) as picture:
+            is_grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
+            return is_grey, (picture.height, picture.width)
     except DataError as error:
         broken[path] = str(error)
-        return True
+        return None
+
+
+def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int]) -> list[str]:
+    """What is said where pictures are not of that size."""
+    if not sizes - {size}:
+        return []
+    shown = [f"{height}x{width}" for height, width in (min(sizes), max(sizes))]
+    found = shown[0] if len(sizes) == 1 else f"of {len(sizes)} sizes, {shown[0]} to {shown[1]}"
+    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, which --size changes"]
 
 
 def _read_part(

@@ -64,7 +64,9 @@ def draw_pools(look: Look, path: Path, title: str = "") -> int:
             row[k].imshow(seen.x[0, :, :, k], cmap="gray")
             places = where[:, :, k].reshape(-1, 2)
             row[k].plot(places[:, 1], places[:, 0], ".", color="C1", markersize=2.5)
-        _label(row[0], f"{seen.name}  {_short(seen.about)}")
+        count = seen.x.shape[3]
+        shown = f"\n{min(MOST // 2, count)} of {count} maps" if count > MOST // 2 else ""
+        _label(row[0], f"{seen.name}  {_short(seen.about)}{shown}")
     return _saved(figure, path, title or "where each pooled value came from: the pixels that won their windows")
 
 

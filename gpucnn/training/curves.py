@@ -41,9 +41,9 @@ class Steps:
 
 
 def learning_curves(
-    epochs: Sequence[Epoch], path: str | os.PathLike[str], title: str = "", steps: Steps | None = None
-) -> None:
-    """Loss per epoch, and accuracy where a validation part was held out, as an image file at path.
+    epochs: Sequence[Epoch], path: str | os.PathLike[str] | None, title: str = "", steps: Steps | None = None
+) -> Any:
+    """Loss per epoch, and accuracy where a validation part was held out, as a figure, and as an image file at path.
 
     Of few epochs, the loss of each update too, where steps kept them.
     """
@@ -71,7 +71,9 @@ def learning_curves(
     axes[0].set_ylim(0, 1.03 * axes[0].get_ylim()[1])
     _label(axes[0], "loss, mean per image", 0.0 if by_update else 0.5, len(epochs))
     figure.suptitle(title, fontsize="medium")
-    figure.savefig(path, dpi=120)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
 
 
 def _updates(axis: Any, steps: Steps) -> None:

@@ -51,13 +51,16 @@ class History:
         names = [each.name for each in dataclasses.fields(Epoch) if each.name != "metrics"]
         return pandas.DataFrame(self.rows(), columns=None if self.epochs else names).set_index("epoch")
 
-    def plot(self, path: str | os.PathLike[str], title: str = "") -> None:
-        """Write the learning curves to an image file. Raises SettingError where no epoch has ended."""
+    def plot(self, path: str | os.PathLike[str] | None = None, title: str = "") -> Any:
+        """The learning curves as a figure of matplotlib, which a notebook shows; and as an image file at path.
+
+        Raises SettingError where no epoch has ended.
+        """
         if not self.epochs:
             raise SettingError("there is no epoch to plot; train for one first")
         from .curves import learning_curves
 
-        learning_curves(self.epochs, path, title)
+        return learning_curves(self.epochs, path, title)
 
 
 def row(epoch: Epoch) -> dict[str, Any]:
