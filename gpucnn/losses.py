@@ -105,7 +105,8 @@ class SoftmaxCrossEntropy(Loss):
         _check_length("class_weights", self.class_weights, outputs)
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
-        if self.is_usual and targets.ndim == 1:
+        is_plain = not self.label_smoothing and self.class_weights is None and self.ignore_index is None
+        if is_plain and targets.ndim == 1:
             return ops.softmax_cross_entropy(logits, ops.one_hot(targets, logits.shape[1], logits.dtype))
         return ops.weighted_cross_entropy(logits, self.rows(logits, targets))
 
