@@ -105,8 +105,7 @@ class SoftmaxCrossEntropy(Loss):
         _check_length("class_weights", self.class_weights, outputs)
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
-        is_plain = not self.label_smoothing and self.class_weights is None and self.ignore_index is None
-        if is_plain and targets.ndim == 1:
+        if targets.ndim == 1 and (self.label_smoothing, self.class_weights, self.ignore_index) == (0, None, None):
             return ops.softmax_cross_entropy(logits, ops.one_hot(targets, logits.shape[1], logits.dtype))
         return ops.weighted_cross_entropy(logits, self.rows(logits, targets))
 
