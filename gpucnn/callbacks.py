@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SettingError
+from .errors import SettingError, nearest
 from .namespace import array_namespace, as_python
 from .training.history import History, row
 from .training.types import Callback, Epoch, Stop
@@ -84,10 +83,10 @@ class KeepBest:
         if not isinstance(value, (int, float)):
             told = [name for name, number in numbers.items() if isinstance(number, float)]
             known = [*(short for short, name in SHORT.items() if name in told), *told]
-            near = difflib.get_close_matches(self.watch, known, 1)
+            near = nearest(self.watch, known)
             raise SettingError(
                 f"{type(self).__name__} watches {self.watch!r}, which the epochs do not tell; "
-                f"{f'did you mean {near[0]}? ' if near else ''}they tell {', '.join(known)}"
+                f"{f'did you mean {near}? ' if near else ''}they tell {', '.join(known)}"
             )
         return value
 

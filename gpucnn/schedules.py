@@ -8,13 +8,12 @@ such as "cosine", "warmup=0.05,polynomial=2" or "constant@0.6,restarts=2@0.4".
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SettingError
+from .errors import SettingError, nearest
 from .namespace import as_python
 
 Schedule = Callable[[int, int], float]
@@ -225,8 +224,8 @@ def _piece(text: str, piece: str) -> Schedule:
     name, equals, numbers = piece.partition("=")
     if name not in SCHEDULES or (equals and name not in SETTABLE):
         known = SETTABLE if equals and name in SCHEDULES else SCHEDULES
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(name, known)
+        hint = f"did you mean {near}? " if near else ""
         what = "takes no numbers" if equals and name in SCHEDULES else "is not known"
         raise SettingError(f"schedule {piece!r} {what}; {hint}choose one of {', '.join(known)}; a text is {FORM}")
     if not equals:

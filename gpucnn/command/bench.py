@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import shutil
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from . import arguments
 from .arguments import DeviceOption, JsonOption, ThreadsOption, VerboseOption
 
@@ -140,11 +139,11 @@ def _mode(words: list[str]) -> tuple[str, list[str]]:
         if mode != "steps" and len(names) > 1:
             raise typer.BadParameter(f"bench {mode} measures one network, {len(names)} were named: {', '.join(names)}")
         return mode, names
-    near = difflib.get_close_matches(words[0], MODES, 1)
+    near = nearest(words[0], MODES)
     try:
         if near:
             networks.entry(words[0])
     except SettingError:
-        message = f"{words[0]!r} is neither a mode nor a network; did you mean bench {near[0]}?"
+        message = f"{words[0]!r} is neither a mode nor a network; did you mean bench {near}?"
         raise typer.BadParameter(message) from None
     return "steps", words

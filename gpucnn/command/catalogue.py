@@ -77,27 +77,17 @@ def show(
 ) -> None:
     """Say what a data set holds: classes, pictures of each, sizes, parts, and what was left out and why."""
     from ..data import load, parse_size
+    from ..data.loading import is_folder_of_pictures
     from ..report import sheet
 
     if out is not None:
         check_format(out, "--out")
     shape = None if size is None else parse_size(size)
-    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=_holds_pictures(data))
+    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=is_folder_of_pictures(data))
     print(dataset.summary())
     if out is not None:
         sheet.draw(dataset, out)
         print(f"some pictures of each class are in {out}")
-
-
-def _holds_pictures(data: str) -> bool:
-    """Whether that is a folder of pictures, of which broken ones are named among what is left out."""
-    from pathlib import Path
-
-    from ..data import folders, idx
-    from ..data.catalogue import resolve
-
-    path = Path(data).expanduser()
-    return resolve(data) is None and path.is_dir() and not idx.has_idx_files(path) and folders.holds_pictures(path)
 
 
 @data_app.command(cls=Command)

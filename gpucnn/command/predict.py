@@ -99,16 +99,13 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) ->
     """The model, or the ensemble, and how pictures become its images."""
     from ..losses import CLASSIFICATION, kind
     from ..model import Ensemble, load
+    from ..model.inputs import reading
 
     loaded = []
     for path in paths:
         with arguments.explained(path, to_check(layers)):
             loaded.append(load(path, device=device, layers=layers))
-        if (how := loaded[-1].preprocessing) is None:
-            raise GpucnnError(
-                f"{path}: it was not saved with a way to read pictures (its input is {loaded[-1].network.input_shape})"
-            )
-        if how != loaded[0].preprocessing:
+        if (how := reading(loaded[-1], path)) != loaded[0].preprocessing:
             raise GpucnnError(
                 f"{path}: it reads pictures as {_way(how)}, and {paths[0]} as {_way(loaded[0].preprocessing)}; the two "
                 "cannot be asked together"

@@ -70,9 +70,7 @@ def _picture(loaded: Any, image: str, model: str, *, invert: bool) -> Any:
     from dataclasses import replace
 
     from ..data import read_pictures
-    from ..errors import GpucnnError
+    from ..model.inputs import reading
 
-    how = loaded.preprocessing
-    if how is None:
-        raise GpucnnError(f"{model}: it was not saved with a way to read pictures")
+    how = reading(loaded, model)
     return read_pictures([image], replace(how, invert=how.invert != invert))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from . import folders
 from .classes import as_targets, texts
 from .dataset import MOST_CLASSES, Dataset, Images, Part, check_range, checked_images
 from .preprocessing import Preprocessing
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "t10k"),
+PARTS = folders.PARTS | {
+    "validation": (*folders.PARTS["validation"], "dev"),
+    "test": (*folders.PARTS["test"], "t10k"),
 }
 KINDS = {
     "images": ("images", "image", "x", "data", "pixels", "features"),

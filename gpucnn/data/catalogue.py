@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from ..errors import DataError
+from ..errors import DataError, nearest
 from . import cifar, digits, idx
 from .strokes import Strokes
 
@@ -99,8 +98,8 @@ def resolve(name: str) -> str | None:
 
 def did_you_mean(name: str) -> str:
     """`; did you mean mnist?`, or nothing if no name is close."""
-    close = difflib.get_close_matches(name.lower(), NAMES, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = nearest(name.lower(), NAMES)
+    return f"; did you mean {close}?" if close else ""
 
 
 def known_name(name: str) -> str:

@@ -25,8 +25,6 @@ def find_parts(folder: Path, notes: list[str]) -> dict[str, Path]:
     """
     entries = _visible_folders(folder)
     found = {part: entry for part, names in PARTS.items() for entry in entries if entry.name.lower() in names}
-    if hidden := sum(is_junk(part) for where, folders, names in os.walk(folder) for part in (*folders, *names)):
-        notes.append(f"left out: {hidden} hidden files and folders, or what archivers leave, such as __MACOSX")
     if "train" in found and len(found) > 1:
         if outside := sum(map(is_picture, folder.iterdir())):
             notes.append(f"left out: {outside} pictures in {folder} itself, outside of its parts")
@@ -97,12 +95,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def holds_pictures(folder: Path) -> bool:
     """Whether a picture lies in a folder inside this one."""
-    return any(
-        is_picture(Path(where) / name)
-        for inner in _visible_folders(folder)
-        for where, _, names in os.walk(inner)
-        for name in names
-    )
+    return any(is_picture(path) for inner in _visible_folders(folder) for path in _files(inner, []))
 
 
 def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
@@ -115,6 +108,11 @@ def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
 
 def _is_link(where: str, name: str) -> bool:
     return os.path.islink(os.path.join(where, name))
+
+
+def count_junk(folder: Path) -> int:
+    """How many files and folders in a folder, and in those inside it, are junk or lie in such."""
+    return sum(is_junk(name) for _, folders, names in os.walk(folder) for name in (*folders, *names))
 
 
 def is_junk(name: str) -> bool:

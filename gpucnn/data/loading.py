@@ -62,6 +62,12 @@ def load(
     return replace(found, name=whole.name if path.is_dir() else whole.stem)
 
 
+def is_folder_of_pictures(name_or_path: str) -> bool:
+    """Whether `load` reads that as a folder of pictures, for which skip_broken is."""
+    path = Path(name_or_path).expanduser()
+    return resolve(name_or_path) is None and path.is_dir() and _reader(path, name_or_path) is pictures.read_folder
+
+
 def _reader(path: Path, text: str) -> Callable[..., Dataset]:
     """Who reads what lies at that path. DataError where nobody does."""
     if not path.is_dir():

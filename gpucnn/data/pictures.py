@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .dataset import Dataset, Images, Part
 from .files import check_limit, parsing
-from .folders import find_parts, list_classes
+from .folders import count_junk, find_parts, list_classes
 from .preprocessing import Preprocessing
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs other programs for some of the rest
@@ -104,8 +104,8 @@ def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[s
         picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
     picture = picture.convert("L" if preprocessing.channels == 1 else "RGB")
     if preprocessing.strokes is not None:
-        grey = 255 - np.asarray(picture.convert("L")) if preprocessing.invert else np.asarray(picture.convert("L"))
-        made, done = preprocessing.strokes.brought(grey, preprocessing.size)
+        grey = np.asarray(picture.convert("L"))
+        made, done = preprocessing.strokes.brought(255 - grey if preprocessing.invert else grey, preprocessing.size)
         if said is not None:
             said += done
         return np.repeat(made[..., None], preprocessing.channels, axis=2)
@@ -170,6 +170,8 @@ def read_folder(
     """
     notes: list[str] = []
     with parsing(folder, "cannot be read", "check that you may read the folder and those in it"):
+        if junk := count_junk(folder):
+            notes.append(f"left out: {junk} hidden files and folders, or what archivers leave, such as __MACOSX")
         roots = find_parts(folder, notes)
         listings = {part: list_classes(root, notes) for part, root in roots.items()}
     names = list(listings["train"])

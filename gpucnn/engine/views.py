@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from array_api_compat import device
 
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..namespace import array_namespace, as_python
 from ..training.augmentation import geometry
 
@@ -56,8 +55,8 @@ class Views:
             elif part == "flip":
                 found[name] = True
             else:
-                near = difflib.get_close_matches(name, ("shift", "flip"), 1)
-                hint = f"did you mean {near[0]}? " if near and near[0] != name else ""
+                near = nearest(name, ("shift", "flip"))
+                hint = f"did you mean {near}? " if near and near != name else ""
                 raise SettingError(f"tta {text!r}: {part!r} is not known; {hint}give {' or '.join(KNOWN)}, or both")
         return cls(**found)
 

@@ -17,6 +17,16 @@ from .initializers import initializer, zeros
 _window = lru_cache(maxsize=1024)(convolution_window)  # of arguments that __post_init__ has checked
 
 
+def check_image(in_shape: tuple[int, ...], groups: int) -> None:
+    """Raises ShapeError unless that is an image whose channels are so many groups."""
+    if len(in_shape) != 3:
+        raise ShapeError(
+            f"input has shape {in_shape}, an image (H, W, C) was expected; put Reshape((H, W, C)) before it"
+        )
+    if in_shape[2] % groups:
+        raise ShapeError(f"{groups} groups do not divide the input's {in_shape[2]} channels")
+
+
 @dataclass(frozen=True)
 class Conv2D(Layer):
     """y = cross-correlation of x with the kernel (true convolution with flip=True), plus a bias.
@@ -57,12 +67,7 @@ class Conv2D(Layer):
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(H, W, C) -> (P, Q, K)."""
-        if len(in_shape) != 3:
-            raise ShapeError(
-                f"input has shape {in_shape}, an image (H, W, C) was expected; put Reshape((H, W, C)) before it"
-            )
-        if in_shape[2] % self.groups:
-            raise ShapeError(f"{self.groups} groups do not divide the input's {in_shape[2]} channels")
+        check_image(in_shape, self.groups)
         return (*self.window_of(in_shape).outputs(in_shape[0], in_shape[1]), self.filters)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ..kernels import Context
 from ..namespace import as_python
 from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
 from .base import Gradients, Layer
+from .convolution import check_image
 from .initializers import initializer, zeros
 
 
@@ -82,12 +83,7 @@ class ConvTranspose2D(Layer):
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(H, W, C) -> (rows, columns, K)."""
-        if len(in_shape) != 3:
-            raise ShapeError(
-                f"input has shape {in_shape}, an image (H, W, C) was expected; put Reshape((H, W, C)) before it"
-            )
-        if in_shape[2] % self.groups:
-            raise ShapeError(f"{self.groups} groups do not divide the input's {in_shape[2]} channels")
+        check_image(in_shape, self.groups)
         return (*self.place(in_shape)[1], self.filters)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:

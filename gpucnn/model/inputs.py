@@ -15,11 +15,20 @@ from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
 from ..engine.evaluation import counting
-from ..errors import DataError
+from ..errors import DataError, GpucnnError
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .labels import as_array, fitting_labels
 
 SUM = 1e-3  # how far from 1 shares of classes may add up
+
+
+def reading(model: Any, name: str) -> Preprocessing:
+    """How picture files become the model's images. name: of the model. Raises GpucnnError where it does not know."""
+    if model.preprocessing is None:
+        raise GpucnnError(
+            f"{name}: it was not saved with a way to read pictures (its input is {model.network.input_shape})"
+        )
+    return model.preprocessing
 
 
 def given_images(

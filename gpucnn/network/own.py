@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import GpucnnError, SettingError
+from ..errors import GpucnnError, SettingError, nearest
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # where code lies that is nobody's own; a user's module that is installed beside these libraries counts as theirs
@@ -74,8 +73,8 @@ def named(text: str) -> Any:
             where = f"the working directory, {os.getcwd()}, is on the import path"
             raise GpucnnError(f"{text}: {error}; {where}, and a module is named without .py") from None
     if colon and not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, vars(module), 1)
-        hint = f"; did you mean {name}:{near[0]}?" if near else ""
+        near = nearest(attribute, vars(module))
+        hint = f"; did you mean {name}:{near}?" if near else ""
         raise GpucnnError(f"{text}: module {name} has no {attribute!r}{hint}")
     return getattr(module, attribute) if colon else module
 

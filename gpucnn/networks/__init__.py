@@ -6,7 +6,6 @@ the papers' own, and say that no accuracy was measured.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..network import Network, own
@@ -203,9 +202,9 @@ def entry(name: str) -> Entry:
         return NETWORKS[name]
     if ":" in name:
         return _own(name)
-    near = difflib.get_close_matches(name, NETWORKS, 1)
+    near = nearest(name, NETWORKS)
     module, _, attribute = name.rpartition(".")
-    meant = near[0] if near else f"{module}:{attribute}" if module and attribute != "py" else ""
+    meant = near if near else f"{module}:{attribute}" if module and attribute != "py" else ""
     hint = f"did you mean {meant}? " if meant else ""
     known = f"{', '.join(NETWORKS)}, or module:factory of your own"
     raise SettingError(f"network {name!r} is not known; {hint}choose one of {known}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..network.layout import Layout, Slot
 from .base import Around, Optimizer, Part, State, merged, rules_of
 
@@ -55,10 +54,8 @@ class Groups(Optimizer):
         names = [slot.name for slot in layout.slots]
         for pattern in self.settings:
             if not any(fnmatchcase(name, pattern) for name in names):
-                near = difflib.get_close_matches(pattern, names, 1, 0.0)
-                raise SettingError(
-                    f"Groups: no parameter's name fits {pattern!r}; there are {', '.join(near)} and others"
-                )
+                near = nearest(pattern, names, 0.0)
+                raise SettingError(f"Groups: no parameter's name fits {pattern!r}; there are {near} and others")
         bind = getattr(self.optimizer, "bind", None)
         return self if bind is None else dataclasses.replace(self, optimizer=bind(layout))
 
@@ -108,8 +105,8 @@ def changed(optimizer: Any, settings: Mapping[str, Any], where: str) -> Any:
     there = _settings_of(optimizer)
     for name in settings:
         if name not in there:
-            near = difflib.get_close_matches(name, there, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest(name, there)
+            hint = f"did you mean {near}? " if near else ""
             raise SettingError(
                 f"{where}: {type(optimizer).__name__} has no {name}; {hint}it has {', '.join(there) or 'no settings'}"
             )

@@ -40,11 +40,16 @@ def of_class(dataset: Dataset, k: int) -> np.ndarray:
     return np.flatnonzero(labels[:, k]) if dataset.what == "labels" else np.argsort(-labels[:, k], kind="stable")
 
 
-def picture(axis: Any, image: Any) -> None:
+def bare(axis: Any) -> None:
+    """No ticks and no frame."""
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
         spine.set_visible(False)
+
+
+def picture(axis: Any, image: Any) -> None:
+    bare(axis)
     if image is None:
         return
     axis.imshow(image[..., 0] if image.shape[2] != 3 else image, cmap="gray", vmin=0, vmax=255)

@@ -11,6 +11,7 @@ from ..errors import SettingError
 from ..layers import MaxPool2D
 from ..training.curves import blank
 from .inside import Look, winners
+from .sheet import bare
 
 Array = np.ndarray
 Path = str | os.PathLike[str]
@@ -88,7 +89,7 @@ def draw_reasons(look: Look, path: Path, names: tuple[str, ...], title: str = ""
     except SettingError:
         axes[2].set_title("no layer gives an image: no Grad-CAM", fontsize="medium")
     for axis in axes:
-        _bare(axis)
+        bare(axis)
     return _saved(figure, path, title or f"which pixels and regions speak for {names[k]}")
 
 
@@ -96,15 +97,8 @@ def _grid(rows: int, columns: int, size: float = 0.8) -> tuple[Any, Any]:
     figure = blank((3.0 + size * columns, size * rows + 0.7))
     panels = figure.subplots(rows, columns, squeeze=False)
     for axis in panels.flat:
-        _bare(axis)
+        bare(axis)
     return figure, panels
-
-
-def _bare(axis: Any) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
 
 
 def _label(axis: Any, text: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..data.pictures import decoded
-from ..errors import GpucnnError
 from ..model import Model
+from ..model.inputs import reading
 from ..report import inside
 
 MAPS = 16  # of a layer
@@ -21,11 +21,7 @@ class Answers:
     """A model that is asked about one picture at a time. Raises GpucnnError for one that cannot take pictures."""
 
     def __init__(self, model: Model, name: str) -> None:
-        if model.preprocessing is None:
-            raise GpucnnError(
-                f"{name}: it was not saved with a way to read pictures (its input is {model.network.input_shape})"
-            )
-        self.model, self.name, self.how = model, name, model.preprocessing
+        self.model, self.name, self.how = model, name, reading(model, name)
         self._one_at_a_time = threading.Lock()
 
     def about(self) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ...errors import SettingError
+from ...errors import SettingError, nearest
 from .mixtures import LARGEST_ALPHA
 
 
@@ -128,8 +127,8 @@ def _wrong(part: str, name: str) -> str:
     """What is wrong with a part of a text, and what can be there."""
     if name in KNOWN:
         return f"{part} cannot be read, {KNOWN[name]} was expected"
-    near = difflib.get_close_matches(name, KNOWN, 1)
-    hint = f"did you mean {KNOWN[near[0]]}? " if near else ""
+    near = nearest(name, KNOWN)
+    hint = f"did you mean {KNOWN[near]}? " if near else ""
     return f"{part!r} is not known; {hint}give one or more of {', '.join(KNOWN.values())}, with commas between"
 
 
