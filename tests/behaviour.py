@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 KEPT = Path(__file__).with_name("behaviour.json")
 STEPS, LAST = 20, 11  # the last batch is smaller
 BATCH = {1: 32, 2: 96}  # by threads: a small batch is never shared
+WIDER = "fast of 32 and 64 filters"
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 
 
@@ -41,8 +42,8 @@ def trained(name: str, threads: int, optimizer: Any = None, augmentation: str | 
 
     from gpucnn import Model, networks
 
-    entry = networks.entry(name)
-    model = Model(name, device="cpu", seed=1, threads=threads)
+    entry = networks.entry(name.split()[0])
+    model = Model(wider() if name == WIDER else name, device="cpu", seed=1, threads=threads)
     rng = np.random.default_rng(2)
     images = rng.integers(0, 256, ((STEPS - 1) * BATCH[threads] + LAST, *entry.input_shape), np.uint8)
     labels = rng.integers(0, entry.classes, len(images))
@@ -61,13 +62,22 @@ def trained(name: str, threads: int, optimizer: Any = None, augmentation: str | 
     return digest.hexdigest()
 
 
+def wider() -> Any:
+    """`fast` with the 32 and 64 filters on whole images that it had up to revision c349270."""
+    from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+    from gpucnn.network import Network
+
+    blocks = Conv2D(32, 5), MaxPool2D(2), ReLU(), Conv2D(64, 5), MaxPool2D(2), ReLU()
+    return Network((28, 28, 1), (*blocks, Flatten(), Dense(128), ReLU(), Dense(10)))
+
+
 def cases() -> dict[str, tuple[Any, ...]]:
     """What `trained` takes, by a text that says it."""
     from gpucnn import networks
 
     found: dict[str, tuple[Any, ...]] = {}
     for threads in BATCH:
-        found |= {f"{name}, {threads}": (name, threads) for name in networks.NETWORKS}
+        found |= {f"{name}, {threads}": (name, threads) for name in (*networks.NETWORKS, WIDER)}
         for optimizer in OPTIMIZERS:
             found[f"two-conv {optimizer}, {threads}"] = "two-conv", threads, optimizer, "shift=2,flip"
     return found

@@ -106,6 +106,19 @@ def test_a_file_repeats_its_run_and_options_beside_it_count_more(train):
     assert (settings("c")["seed"], settings("c")["epochs"]) == (1, 1)
 
 
+def test_a_recipe_changes_images_unless_it_is_told_otherwise(train):
+    options = ("--data", "digits", "--epochs", 1, "--batch-size", 512)
+    assert train("tiny-99", *options, "--out", "a")[0] == 0
+    assert settings("a")["augment"] == "shift=1"
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+    assert train("tiny-99", *options, "--augment", "none", "--out", "c")[0] == 0
+    assert settings("c")["augment"] == "none"
+    assert train("--config", "c/run.toml", "--out", "d")[0] == 0
+    np.testing.assert_array_equal(theta("c"), theta("d"))
+    assert not np.array_equal(theta("a"), theta("c"))
+
+
 def test_a_file_of_ones_own(train):
     Path("mine.toml").write_text(
         'network = "two-conv"\ndata = "tiny.npz"\nbatch-size = 8\nepochs = 1\ndevice = "cpu"\n'

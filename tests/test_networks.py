@@ -68,7 +68,7 @@ COUNTS = {
     "binary-sigmoid": (9 * 5 + 26 * 26 * 5 + (3380 + 1) * 100 + (100 + 1) * 2, 341727),
     "ten-sigmoid": (9 * 5 + 26 * 26 * 5 + (3380 + 1) * 100 + (100 + 1) * 10, 342535),
     "avgpool-96": (100 + 4 + 600 + 6 + 4800 + 50 + 500 + 10, 6070),
-    "fast": ((25 + 1) * 32 + (25 * 32 + 1) * 64 + (4 * 4 * 64 + 1) * 128 + (128 + 1) * 10, 184586),
+    "fast": ((25 + 1) * 16 + (25 * 16 + 1) * 48 + (3 * 3 * 48 + 1) * 128 + (128 + 1) * 10, 76378),
     "vgg-small": (
         (27 + 1) * 64 + (9 * 64 + 1) * 64 + (9 * 64 + 1) * 128 + (9 * 128 + 1) * 128 + (8192 + 1) * 256 + 257 * 10,
         2360138,
@@ -96,7 +96,14 @@ COUNTS = {
             215642,
         ),
     ),
+    # first and shared convolution, six normalisations, a weight for each of 3x3 places and 12 channels, dense
+    "tiny-99": (9 * 12 + 9 * 12 * 12 + 6 * 2 * 12 + 9 * 12 + (12 + 1) * 10, 1786),
 }
+
+
+def test_fast_takes_more_filters_and_whole_images() -> None:
+    network = build("fast", filters=(32, 64), crop=0)
+    assert network.parameters == (25 + 1) * 32 + (25 * 32 + 1) * 64 + (4 * 4 * 64 + 1) * 128 + (128 + 1) * 10
 
 
 def test_every_network_is_counted_here() -> None:

@@ -31,7 +31,7 @@ def settings(**given):
 
 def test_few_pictures_are_changed_and_the_last_epoch_is_kept():
     found, why = suited(settings(), dataset(), epochs=40, augment=None)
-    assert found.augmentation.text() == "rotate=10,zoom=0.1,brightness=0.1,contrast=0.1"
+    assert found.augmentation == "rotate=10,zoom=0.1,brightness=0.1,contrast=0.1"
     assert (found.patience, found.keep) == (None, "last")
     assert found.keeping() == []
     assert why == (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
@@ -18,8 +18,8 @@ AugmentOption = Annotated[
         help="Change training images at random whenever they are used, so that the network meets more of them. One or "
         "more of shift=PIXELS, rotate=DEGREES, zoom=PART, elastic=PIXELS (with reflect, their edges show the image "
         "mirrored, not 0), flip or flip=alternate, brightness=PART, contrast=PART, cutout=PIXELS, mixup=ALPHA, "
-        "cutmix=ALPHA; or default, what suits the data set; or none. By default none, and of few pictures of your own "
-        "default. `gpucnn augment DATA` draws it.",
+        "cutmix=ALPHA; or default, what suits the data set; or none. By default what the network's recipe says, "
+        "mostly none, and default for few pictures of your own. `gpucnn augment DATA` draws it.",
     ),
 ]
 
@@ -34,22 +34,21 @@ TtaOption = Annotated[
 ]
 
 
-def parsed(text: str | None) -> Any:
-    """The Augmentation that --augment asks for; None where it asks for none, or for what suits the data."""
-    from ..model.own_data import UNCHANGED
-    from ..training.augmentation import Augmentation
+def augmentation_of(text: str | None, data: str, input_shape: tuple[int, int, int]) -> str | None:
+    """--augment as a run's settings hold it: None where it is not given, "" for none; default is what suits the data.
 
-    return None if text is None or text.strip() in (USUAL, UNCHANGED) else Augmentation.parse(text)
-
-
-def suiting(text: str | None, data: str, input_shape: tuple[int, int, int]) -> Any:
-    """The same, for the data set of that name or path: default is what suits it."""
+    data: a name or a path. Raises SettingError.
+    """
     from ..data.catalogue import resolve
+    from ..model.own_data import UNCHANGED
     from ..training.augmentation import Augmentation, usual
 
-    if text is None or text.strip() != USUAL:
-        return parsed(text)
-    return Augmentation.parse(usual(resolve(data) or "", input_shape))
+    asked = None if text is None else text.strip()
+    if asked in (None, UNCHANGED):
+        return None if asked is None else ""
+    if asked == USUAL:
+        return usual(resolve(data) or "", input_shape)
+    return Augmentation.parse(asked).text()
 
 
 def augment(
@@ -68,11 +67,12 @@ def augment(
 
     from ..data import load, parse_size
     from ..report import augmented
+    from ..training.augmentation import Augmentation
 
     check_format(out, "--out")
-    parsed(augment)
+    augmentation_of(augment, "", (0, 0, 0))
     dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
-    how = suiting(augment, data, dataset.input_shape)
+    how = Augmentation.parse(augmentation_of(augment, data, dataset.input_shape) or "none")
     how.check(dataset.input_shape)
     augmented.draw(dataset, replace(how, key=seed), out)
     print(f"{dataset.name}, {how.text()}: drawn in {out}")

@@ -118,6 +118,7 @@ def path(name: DataName) -> None:
 def _described(name: str) -> str:
     from .. import networks
     from ..model import runs
+    from ..network import describe
     from ..optimizers import described
 
     found = networks.entry(name)
@@ -126,7 +127,9 @@ def _described(name: str) -> str:
         f"{name}: {found.about}\n"
         f"source: {found.document}\n"
         f"recipe: {described(recipe.optimizer)}, learning rate {recipe.lr:g}, {recipe.schedule}, "
-        f"batches of {recipe.batch_size}, {recipe.epochs} epochs of a data set as large as MNIST\n"
+        f"batches of {recipe.batch_size}, {recipe.epochs} epochs of a data set as large as MNIST"
+        f"{f', images changed by {recipe.augmentation}' if recipe.augmentation else ''}\n"
+        f"loss: {describe(found.loss)}\n"
         f"--set: {runs.shown(runs.options_of(name)) or 'nothing'}\n\n"
         f"{networks.build(name).summary(recipe.batch_size)}"
     )

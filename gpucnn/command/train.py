@@ -23,7 +23,7 @@ from .arguments import (
     part,
     positive,
 )
-from .augment import AugmentOption, parsed, suiting
+from .augment import AugmentOption, augmentation_of
 from .options import (
     AccumulateOption,
     ChannelsOption,
@@ -212,7 +212,7 @@ def train(
         threads,
         arguments.options(arguments.all_set(context, options)),
         Acceleration(kernels, precision, graph),
-        parsed(augment),
+        augmentation_of(augment, "", (0, 0, 0)),
         patience,
         keep,
         watch,
@@ -232,7 +232,7 @@ def train(
             dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
-        settings, why = replace(settings, augmentation=suiting(augment, data, dataset.input_shape)), ""
+        settings, why = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape)), ""
         if resolve(data) is None and resume is None:
             recipe_epochs = runs.recipe(settings, len(dataset.train_labels))[0].epochs
             settings, why = suited(settings, dataset, epochs=recipe_epochs, augment=augment)

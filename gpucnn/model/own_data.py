@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..data import Dataset
 from ..networks import entry
-from ..training.augmentation import Augmentation, usual
+from ..training.augmentation import usual
 
 if TYPE_CHECKING:
     from .runs import Settings
@@ -28,9 +28,9 @@ def suited(settings: Settings, dataset: Dataset, *, epochs: int, augment: str | 
         return settings, ""
     count, told = len(dataset.train_labels), []
     if augment is None and count <= FEW and min(dataset.input_shape[:2]) >= SMALLEST:
-        chosen = Augmentation.parse(usual("", dataset.input_shape))
+        chosen = usual("", dataset.input_shape)
         settings = dataclasses.replace(settings, augmentation=chosen)
-        told.append(f"they are changed at random (--augment {chosen.text()}), because they are few")
+        told.append(f"they are changed at random (--augment {chosen}), because they are few")
     part = entry(settings.network).recipe.validation if settings.validation is None else settings.validation
     held = len(dataset.split_validation(part, 0)[3])
     if held and settings.keep is None and settings.patience is None:

@@ -22,7 +22,6 @@ from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, ne
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
 from ..training import History
-from ..training.augmentation import Augmentation
 from ..training.curves import Steps
 from ..training.signals import held
 from ..workers import default_threads, helpers
@@ -36,7 +35,10 @@ from .recorder import Recorder, without
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may set of a run. None means what the network's recipe says; schedule is a schedule's name."""
+    """What a user may set of a run. None means what the network's recipe says; schedule is a schedule's name.
+
+    augmentation: as `Augmentation.parse` reads it; "" leaves images as they are, where the recipe changes them.
+    """
 
     network: str = "two-conv"
     device: str = "auto"
@@ -50,7 +52,7 @@ class Settings:
     threads: int | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     acceleration: Acceleration = Acceleration()
-    augmentation: Augmentation | None = None
+    augmentation: str | None = None
     patience: int | None = None
     keep: str | None = None
     watch: str | None = None
@@ -80,7 +82,7 @@ def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer]:
     """
     base = networks.entry(settings.network).recipe
     rule = settings.moving.around(base.optimizer if settings.optimizer is None else optimizer(settings.optimizer))
-    given = {name: getattr(settings, name) for name in ("lr", "schedule", "batch_size", "validation")}
+    given = {name: getattr(settings, name) for name in ("lr", "schedule", "batch_size", "validation", "augmentation")}
     if given["lr"] is None and settings.optimizer is not None:
         given["lr"] = getattr(rule, "usual_lr", Optimizer.usual_lr)
     chosen = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
@@ -187,7 +189,7 @@ def run(
             lr=chosen.lr,
             schedule=chosen.schedule,
             validation=(held_images, held_labels) if len(held_labels) else None,
-            augmentation=settings.augmentation,
+            augmentation=chosen.augmentation or None,
             accumulate=settings.moving.updates,
             freeze=[] if settings.freeze is None else [each.strip() for each in settings.freeze.split(",")],
             seed=settings.seed,
@@ -228,7 +230,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
     of_data: the options by which the data set was loaded.
     """
     chosen, _ = recipe(settings, len(dataset.train_labels))
-    how, changed = settings.acceleration, settings.augmentation
+    how, plain = settings.acceleration, networks.entry(settings.network).recipe.augmentation == ""
     is_named = resolve(str(of_data.get("data", dataset.name))) is not None
     return {
         "network": settings.network,
@@ -244,7 +246,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "label_smoothing": settings.label_smoothing,
         "class_weights": settings.class_weights,
         "validation": float(chosen.validation),
-        "augment": changed.text() if changed is not None else None if is_named else UNCHANGED,
+        "augment": chosen.augmentation or (None if is_named and plain else UNCHANGED),
         "threads": model.threads if model.device.kind == "cpu" else None,
         "seed": settings.seed,
         "patience": settings.patience,

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import SettingError, nearest
-from ..layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ..layers import AvgPool2D, Conv2D, Crop2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..network import Network, own
 from ..optimizers import SGD, Adam, Optimizer
 from .mobile import mobile_small
 from .papers import allcnn, lenet5, resnet20
+from .records import tiny_99
 
 Shape = tuple[int, ...]
 
@@ -30,7 +31,8 @@ class Recipe:
 
     epochs are for data sets of MNIST's size; on a smaller one there are more, until theta, the vector of all
     parameters, has been updated `updates` times. validation: the part of the training images that is not trained on
-    but measured after each epoch, for the learning curve.
+    but measured after each epoch, for the learning curve. augmentation: how training images are changed, as the text
+    that `Augmentation.parse` reads; "" leaves them as they are.
     """
 
     optimizer: Optimizer
@@ -40,6 +42,7 @@ class Recipe:
     epochs: int = 5
     updates: int = 400
     validation: float = 0.1
+    augmentation: str = ""
 
     def epochs_for(self, examples: int) -> int:
         """The number of epochs on a data set with this number of training examples."""
@@ -145,10 +148,22 @@ def avgpool_96(input_shape: Shape = (28, 28, 1), classes: int = 10, *, f: str = 
     return Network(input_shape, (*blocks, Flatten(), Dense(50), activation(), Dense(classes)))
 
 
-def fast(input_shape: Shape = (28, 28, 1), classes: int = 10) -> Network:
-    """Conv 32@5x5, max pool, ReLU, conv 64@5x5, max pool, ReLU, 128, 10: 99 % on MNIST after one epoch."""
-    blocks = Conv2D(32, 5), MaxPool2D(2), ReLU(), Conv2D(64, 5), MaxPool2D(2), ReLU()
-    return Network(input_shape, (*blocks, Flatten(), Dense(128), ReLU(), Dense(classes)))
+def fast(
+    input_shape: Shape = (28, 28, 1),
+    classes: int = 10,
+    *,
+    filters: tuple[int, int] = (16, 48),
+    hidden: int = 128,
+    crop: int = 2,
+) -> Network:
+    """The middle 24x24 pixels, conv 16@5x5, max pool, ReLU, conv 48@5x5, max pool, ReLU, 128, 10: 99 % in one epoch.
+
+    MNIST's border is blank. Label smoothing of 0.1, Szegedy et al., 2016, makes up for what fewer filters lose.
+    """
+    first, second = filters
+    blocks = Conv2D(first, 5), MaxPool2D(2), ReLU(), Conv2D(second, 5), MaxPool2D(2), ReLU()
+    middle = (Crop2D(crop),) if crop else ()
+    return Network(input_shape, (*middle, *blocks, Flatten(), Dense(hidden), ReLU(), Dense(classes)))
 
 
 def vgg_small(input_shape: Shape = (32, 32, 3), classes: int = 10) -> Network:
@@ -157,6 +172,8 @@ def vgg_small(input_shape: Shape = (32, 32, 3), classes: int = 10) -> Network:
     blocks = [layer for n in (64, 128) for layer in (conv(n), ReLU(), conv(n), ReLU(), MaxPool2D(2))]
     return Network(input_shape, (*blocks, Flatten(), Dense(256, initializer="he_normal"), ReLU(), Dense(classes)))
 
+
+SMOOTHED = SoftmaxCrossEntropy(label_smoothing=0.1)
 
 NETWORKS: dict[str, Entry] = {
     "softmax-regression": Entry(softmax_regression, "layered, part 1", Recipe(Adam(), 0.003, "cosine")),
@@ -171,7 +188,7 @@ NETWORKS: dict[str, Entry] = {
         ten_sigmoid, "binary-sigmoid", Recipe(SGD(momentum=0.9), 0.3, "cosine", 32, 20), BinaryCrossEntropy()
     ),
     "avgpool-96": Entry(avgpool_96, "avgpool-96", Recipe(Adam(), 0.005, "one-cycle", 64, 10)),
-    "fast": Entry(fast, "-", Recipe(Adam(0.7, 0.9), 0.007, "one-cycle", 128, 1, validation=0.0)),
+    "fast": Entry(fast, "-", Recipe(Adam(0.7, 0.9), 0.007, "one-cycle", 128, 1, validation=0.0), SMOOTHED),
     "vgg-small": Entry(
         vgg_small, "-", Recipe(SGD(momentum=0.9, nesterov=True, weight_decay=5e-4), 0.05, "one-cycle", 128, 10),
         input_shape=(32, 32, 3),
@@ -189,6 +206,9 @@ NETWORKS: dict[str, Entry] = {
         mobile_small, "Howard 2017",
         Recipe(SGD(momentum=0.9, nesterov=True, weight_decay=5e-4), 0.05, "one-cycle", 128, 10),
         input_shape=(32, 32, 3),
+    ),
+    "tiny-99": Entry(
+        tiny_99, "-", Recipe(Adam(beta2=0.99), 0.02, "one-cycle", 128, 45, validation=0.0, augmentation="shift=1")
     ),
 }  # fmt: skip
 

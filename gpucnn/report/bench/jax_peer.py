@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ...errors import SettingError
-from ...layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from ...layers import AvgPool2D, Conv2D, Crop2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ...layers.initializers import generator
 from ...losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ...network import Network, describe
@@ -63,6 +63,7 @@ EQUALS: dict[type, Any] = {
     MaxPool2D: _max_pool,
     AvgPool2D: _average_pool,
     Dense: lambda layer, params, x: x @ params["weights"] + params.get("bias", 0),
+    Crop2D: lambda layer, params, x: x[:, *layer.places_of(x.shape[1:])],
     Flatten: lambda layer, params, x: x.reshape(len(x), -1),
     ReLU: lambda layer, params, x: jax.nn.relu(x),
     Sigmoid: lambda layer, params, x: jax.nn.sigmoid(x),
@@ -76,12 +77,15 @@ def mean_loss(network: Network, loss: Loss, params: Mapping[str, Any], x: Any, l
     right = jax.nn.one_hot(labels, z.shape[1])
     if isinstance(loss, BinaryCrossEntropy):
         return -(right * jax.nn.log_sigmoid(z) + (1 - right) * jax.nn.log_sigmoid(-z)).mean()
+    if isinstance(loss, SoftmaxCrossEntropy):
+        right = right * (1 - loss.label_smoothing) + loss.label_smoothing / z.shape[1]
     return -(right * jax.nn.log_softmax(z)).sum(axis=1).mean()
 
 
 def check(network: Network, loss: Loss, shape: tuple[int, ...]) -> None:
     """Raises SettingError where JAX has no equal; shape: of the images."""
-    if type(loss) not in (SoftmaxCrossEntropy, BinaryCrossEntropy):
+    smoothing = {"label_smoothing": loss.label_smoothing} if isinstance(loss, SoftmaxCrossEntropy) else {}
+    if type(loss) not in (SoftmaxCrossEntropy, BinaryCrossEntropy) or loss != type(loss)(**smoothing):
         raise _no_equal(loss)
     params = network.init(network.input_shape, generator(0))
     jax.eval_shape(functools.partial(logits, network), params, jax.ShapeDtypeStruct(shape, "float32"))

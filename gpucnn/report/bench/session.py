@@ -69,10 +69,10 @@ class Session:
         for text in (described(self.environment), *self.notes):
             self.show(text)
 
-    def leave_torch_out(self, network: Any, loss: Any, optimizers: Sequence[Any] = ()) -> None:
+    def leave_torch_out(self, network: Any, loss: Any, optimizers: Sequence[Any] = (), augmentation: str = "") -> None:
         """Give PyTorch an obstacle where it has no equal of what is measured, such as a layer of one's own."""
         if self.torch_obstacle is None:
-            self.torch_obstacle = others.torch_lacks(network, loss, optimizers)
+            self.torch_obstacle = others.torch_lacks(network, loss, optimizers, augmentation)
             self.formats = others.FORMATS if self.torch_obstacle is None else {}
 
     def result(self, mode: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:

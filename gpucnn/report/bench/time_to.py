@@ -40,7 +40,7 @@ def time_to(
     dataset = load(data)  # also downloads what is missing, before a clock runs
     recipe, _ = runs.recipe(runs.Settings(network), len(dataset.train_labels))
     built = networks.build(network, dataset.input_shape, len(dataset.class_names))
-    session.leave_torch_out(built, entry.loss, [recipe.optimizer])
+    session.leave_torch_out(built, entry.loss, [recipe.optimizer], recipe.augmentation)
     about = (
         f"time to {accuracy:.2%} on the test images of {data}: {network}, {described(recipe.optimizer)}, learning rate "
         f"{recipe.lr:g}, {recipe.schedule} over {min(recipe.epochs, EPOCHS)} epoch(s), batches of {recipe.batch_size}; "

@@ -94,14 +94,13 @@ def _binary_cross_entropy(logits: Any, labels: Any) -> Any:
     return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
 
 
-LOSSES: dict[type, Any] = {SoftmaxCrossEntropy: F.cross_entropy, BinaryCrossEntropy: _binary_cross_entropy}
-
-
 def loss_of(loss: Loss) -> Any:
     """The equal of one of gpucnn's losses. Raises SettingError where there is none."""
-    if type(loss) not in LOSSES:
-        raise SettingError(f"{describe(loss)} has no equal in PyTorch here")
-    return LOSSES[type(loss)]
+    if type(loss) is BinaryCrossEntropy and loss == BinaryCrossEntropy():
+        return _binary_cross_entropy
+    if type(loss) is SoftmaxCrossEntropy and loss == SoftmaxCrossEntropy(label_smoothing=loss.label_smoothing):
+        return functools.partial(F.cross_entropy, label_smoothing=loss.label_smoothing)
+    raise SettingError(f"{describe(loss)} has no equal in PyTorch here")
 
 
 def optimizer_of(chosen: Optimizer, parameters: Any, lr: float, *, fused: bool = False) -> Any:

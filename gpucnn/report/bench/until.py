@@ -52,7 +52,8 @@ def ours(network: str, data: str, accuracy: float, seed: int, device: str, threa
     recipe, optimizer = runs.recipe(settings, len(dataset.train_labels))
     goal = Goal(accuracy)
     how: dict[str, Any] = {"batch_size": recipe.batch_size, "optimizer": optimizer, "lr": recipe.lr}
-    how |= {"schedule": recipe.schedule, "validation": (dataset.test_images, dataset.test_labels)}
+    how |= {"schedule": recipe.schedule, "augmentation": recipe.augmentation or None}
+    how["validation"] = dataset.test_images, dataset.test_labels
     how["callbacks"] = (lambda epoch: goal.seen(epoch.validation_accuracy),)
 
     def cycle(count: int, number: int) -> None:
