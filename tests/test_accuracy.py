@@ -18,6 +18,7 @@ FLOORS = {
     "two-conv": 0.988,
     "layered": 0.988,
     "fast": 0.990,
+    "tiny-99": 0.990,
     "binary-sigmoid": 0.998,
     "ten-sigmoid": 0.960,
 }

@@ -98,6 +98,8 @@ COUNTS = {
     ),
     # first and shared convolution, six normalisations, a weight for each of 3x3 places and 12 channels, dense
     "tiny-99": (9 * 12 + 9 * 12 * 12 + 6 * 2 * 12 + 9 * 12 + (12 + 1) * 10, 1786),
+    # convolutions without biases, two numbers for each channel that is normalised, dense
+    "record": (25 * 32 + 9 * (32 * 64 + 64 * 128) + 2 * (32 + 64 + 128) + (2 * 2 * 128 + 1) * 10, 98538),
 }
 
 

@@ -20,7 +20,7 @@ from ..network import Network, own
 from ..optimizers import SGD, Adam, Optimizer
 from .mobile import mobile_small
 from .papers import allcnn, lenet5, resnet20
-from .records import tiny_99
+from .records import record, tiny_99
 
 Shape = tuple[int, ...]
 
@@ -209,6 +209,11 @@ NETWORKS: dict[str, Entry] = {
     ),
     "tiny-99": Entry(
         tiny_99, "-", Recipe(Adam(beta2=0.99), 0.02, "one-cycle", 128, 45, validation=0.0, augmentation="shift=1")
+    ),
+    "record": Entry(
+        record, "-",
+        Recipe(Adam(beta2=0.99), 0.01, "one-cycle", 128, 22, validation=0.0, augmentation="shift=2,rotate=10,zoom=0.1"),
+        SMOOTHED,
     ),
 }  # fmt: skip
 
