@@ -212,7 +212,7 @@ NETWORKS: dict[str, Entry] = {
     ),
     "record": Entry(
         record, "-",
-        Recipe(Adam(beta2=0.99), 0.01, "one-cycle", 128, 22, validation=0.0, augmentation="shift=2,rotate=10,zoom=0.1"),
+        Recipe(Adam(beta2=0.99), 0.01, "one-cycle", 128, 12, validation=0.0, augmentation="shift=2,rotate=10,zoom=0.1"),
         SMOOTHED,
     ),
 }  # fmt: skip

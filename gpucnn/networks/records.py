@@ -48,11 +48,13 @@ def tiny_99(
 
 
 def record(
-    input_shape: Shape = (28, 28, 1), classes: int = 10, *, filters: tuple[int, int, int] = (32, 64, 128)
+    input_shape: Shape = (28, 28, 1), classes: int = 10, *, filters: tuple[int, int, int] = (48, 96, 192)
 ) -> Network:
-    """The middle 24x24 pixels, convolutions 32@5x5, 64@3x3 and 128@3x3, each with pool, batch norm and ReLU, and 10.
+    """The middle 24x24 pixels, convolutions 48@5x5, 96@3x3 and 192@3x3, each with pool, batch norm and ReLU, and 10.
 
-    98,538 parameters.
+    216,922 parameters. Images that are shifted, rotated and zoomed, Simard, Steinkraus and Platt, 2003, batch
+    normalisation, Ioffe and Szegedy, 2015, and label smoothing, Szegedy et al., 2016, take it as far as it comes in
+    12 epochs.
     """
     first, second, third = filters
     layers: list[Layer] = [Crop2D(2)]
