@@ -98,8 +98,10 @@ COUNTS = {
     ),
     # first and shared convolution, six normalisations, a weight for each of 3x3 places and 12 channels, dense
     "tiny-99": (9 * 12 + 9 * 12 * 12 + 6 * 2 * 12 + 9 * 12 + (12 + 1) * 10, 1786),
-    # convolutions without biases, two numbers for each channel that is normalised, dense
-    "record": (25 * 48 + 9 * (48 * 96 + 96 * 192) + 2 * (48 + 96 + 192) + (2 * 2 * 192 + 1) * 10, 216922),
+    **dict.fromkeys(  # convolutions without biases, two numbers for each channel that is normalised, dense
+        ("record", "record-long"),
+        (25 * 48 + 9 * (48 * 96 + 96 * 192) + 2 * (48 + 96 + 192) + (2 * 2 * 192 + 1) * 10, 216922),
+    ),
 }
 
 

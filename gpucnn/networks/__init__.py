@@ -20,7 +20,7 @@ from ..network import Network, own
 from ..optimizers import SGD, Adam, Optimizer
 from .mobile import mobile_small
 from .papers import allcnn, lenet5, resnet20
-from .records import record, tiny_99
+from .records import record, record_long, tiny_99
 
 Shape = tuple[int, ...]
 
@@ -174,6 +174,7 @@ def vgg_small(input_shape: Shape = (32, 32, 3), classes: int = 10) -> Network:
 
 
 SMOOTHED = SoftmaxCrossEntropy(label_smoothing=0.1)
+RECORD = Recipe(Adam(beta2=0.99), 0.01, "one-cycle", 128, 12, validation=0.0, augmentation="shift=2,rotate=10,zoom=0.1")
 
 NETWORKS: dict[str, Entry] = {
     "softmax-regression": Entry(softmax_regression, "layered, part 1", Recipe(Adam(), 0.003, "cosine")),
@@ -210,11 +211,8 @@ NETWORKS: dict[str, Entry] = {
     "tiny-99": Entry(
         tiny_99, "-", Recipe(Adam(beta2=0.99), 0.02, "one-cycle", 128, 45, validation=0.0, augmentation="shift=1")
     ),
-    "record": Entry(
-        record, "-",
-        Recipe(Adam(beta2=0.99), 0.01, "one-cycle", 128, 12, validation=0.0, augmentation="shift=2,rotate=10,zoom=0.1"),
-        SMOOTHED,
-    ),
+    "record": Entry(record, "-", RECORD, SMOOTHED),
+    "record-long": Entry(record_long, "-", replace(RECORD, epochs=36), SMOOTHED),
 }  # fmt: skip
 
 

@@ -61,3 +61,10 @@ def record(
     for each in (conv(first, 5, padding="valid"), conv(second, 3), conv(third, 3)):
         layers += [each, MaxPool2D(2), BatchNorm(), ReLU()]
     return Network(input_shape, (*layers, Flatten(), Dense(classes)))
+
+
+def record_long(
+    input_shape: Shape = (28, 28, 1), classes: int = 10, *, filters: tuple[int, int, int] = (48, 96, 192)
+) -> Network:
+    """The network `record`, for a recipe that is three times as long."""
+    return record(input_shape, classes, filters=filters)
