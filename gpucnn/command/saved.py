@@ -56,6 +56,7 @@ def evaluate(
     with arguments.explained(models[0], to_check(layers)), quiet:
         several = [load(model, device=device, layers=layers, threads=threads) for model in models]
         loaded = several[0] if len(several) == 1 else Ensemble(several)
+        loaded.first_label = 0  # as the labels of a Dataset count
         dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing))
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
