@@ -82,3 +82,35 @@ def test_train_says_what_its_folder_holds(gpucnn_, pets):
     assert "skip_broken = true" in Path("run/run.toml").read_text()
     status, _, err = gpucnn_("train", "softmax-regression", "--config", "run/run.toml", "--out", "again")
     assert status == 0, err
+
+
+def test_empty_class_folders(gpucnn_, pets):
+    """`show` counts them and goes on; `train` names them all, and leaves them out where that is asked for."""
+    for name in ("cow", "eel"):
+        (pets / name).mkdir()
+    (pets / "eel" / "a.heic").write_bytes(b"")
+    status, out, _ = gpucnn_("data", "show", pets)
+    assert status == 0
+    assert "2 classes" in out
+    assert f"left out: 2 class folders (cow, eel) in {pets}, without a picture" in out
+    assert "(1 .heic, 1 .txt)" in out
+    how = "softmax-regression", "--data", pets, "--device", "cpu", "--threads", "1", "--epochs", "1", "--out", "run"
+    status, _, err = gpucnn_("train", *how)
+    assert status == 1
+    assert f"{pets}/cow, {pets}/eel: no pictures (png, jpg" in err
+    assert "in these class folders; put some there, delete them, or leave them out with --skip-broken" in err
+    status, _, err = gpucnn_("train", *how, "--skip-broken")
+    assert status == 0
+    assert f"left out: 2 class folders (cow, eel) in {pets}, without a picture" in err
+    for name in ("cow", "eel"):
+        Image.new("L", (9, 9)).save(pets / name / "1.png")
+    status, _, err = gpucnn_("data", "show", pets)
+    assert status == 1
+    assert "class cow has 1 example, and so has eel, at least 2 are needed" in err
+    (pets / "cow" / "1.png").unlink()
+    (pets / "eel" / "1.png").unlink()
+    for path in (pets / "dog").iterdir():
+        path.unlink()
+    status, _, err = gpucnn_("data", "show", pets)  # one class is left
+    assert status == 1
+    assert f"{pets}/cow, {pets}/dog, {pets}/eel: no pictures" in err

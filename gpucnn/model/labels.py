@@ -10,9 +10,7 @@ import numpy as np
 from ..data.classes import flat, places_of, texts
 from ..data.dataset import check_range_of_labels, checked_names
 from ..data.targets import Labels, checked_labels
-from ..errors import DataError
-
-SHOWN = 10  # names in a message
+from ..errors import DataError, listed
 
 
 class Meaning(NamedTuple):
@@ -42,11 +40,11 @@ def learnt(
             return names, 0
         if len(found) != len(names):
             raise DataError(
-                f"labels: {len(found)} different texts ({_listed(found)}), and the network has {len(names)} outputs; "
+                f"labels: {len(found)} different texts ({listed(found)}), and the network has {len(names)} outputs; "
                 "give it an output for each text, or say which texts there are, in their order: "
                 f"Model(..., class_names=[{found[0]!r}, ...])"
             )
-        notes.append(f"labels are texts; the classes are {_listed(found)}, in this order: model.class_names")
+        notes.append(f"labels are texts; the classes are {listed(found)}, in this order: model.class_names")
         return checked_names(found, "labels"), 0
     if array.ndim != 1 or array.dtype.kind not in "iuf" or len(names) < 2 or ignored in range(len(names)):
         return names, 0
@@ -61,10 +59,6 @@ def learnt(
             "evaluate count so, too"
         )
     return (tuple(map(str, range(1, 1 + len(names)))) if are_usual else names), 1
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
 
 
 def _are_usual(names: Sequence[str]) -> bool:
@@ -144,7 +138,7 @@ def _check_not_names(labels: Labels, names: Sequence[str], what: str) -> None:
         return
     if {str(label) for label in np.unique(labels).tolist()} <= set(names):
         raise DataError(
-            f"{what}: {labels.min()} to {labels.max()} are names of the model's classes ({', '.join(names[:10])}), "
+            f"{what}: {labels.min()} to {labels.max()} are names of the model's classes ({listed(names)}), "
             "whose numbers are 0, 1, 2, ...; give the names as texts: labels.astype(str)"
         )
 
@@ -156,6 +150,6 @@ def _check_not_codes(labels: Labels, names: Sequence[str], what: str) -> None:
     if len(present) == len(names) and not counts:
         raise DataError(
             f"{what}: there are {len(names)} different ones, as there are classes, and they are "
-            f"{_listed([str(each) for each in present.tolist()])}; number them: names, labels = numpy.unique(labels, "
+            f"{listed([str(each) for each in present.tolist()])}; number them: names, labels = numpy.unique(labels, "
             "return_inverse=True), and give Model(..., class_names=names)"
         )
