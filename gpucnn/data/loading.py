@@ -16,8 +16,8 @@ from .npz import read_npz
 
 ACCEPTED = (
     "an .npz, .csv or .parquet file, a folder with IDX files (train-images-idx3-ubyte, ...), with .npy files "
-    "(x_train.npy, ...) or .csv files (train.csv, ...), a data set of Hugging Face that was saved to disk, or a folder "
-    "with one sub-folder of pictures per class"
+    "(x_train.npy, ...) or one of these, with .csv files (train.csv, ...), a data set of Hugging Face that was saved "
+    "to disk, or a folder with one sub-folder of pictures per class"
 )
 
 
@@ -60,7 +60,9 @@ def load(
     else:
         found = arrow.read(path, size, channels, invert) if reader is arrow.read else reader(path)
     whole = path.resolve()  # its messages named the path; the data set has a short name
-    return replace(found, name=whole.name if path.is_dir() else whole.stem)
+    if reader in (tables.read_npy_file, idx.read_file):
+        whole = whole.parent
+    return replace(found, name=whole.name if whole.is_dir() else whole.stem)
 
 
 def is_folder_of_pictures(name_or_path: str) -> bool:
@@ -75,8 +77,11 @@ def _reader(path: Path, text: str) -> Callable[..., Dataset]:
         of_ending: dict[str, Callable[..., Dataset]] = {
             ".npz": read_npz,
             ".csv": tables.read_csv,
+            ".npy": tables.read_npy_file,
             ".parquet": arrow.read,
         }
+        if idx.NAMED.fullmatch(path.name.lower()):
+            return idx.read_file
         if path.suffix.lower() not in of_ending:
             raise DataError(f"{text}: this kind of file cannot be read; a path must be {ACCEPTED}")
         return of_ending[path.suffix.lower()]
