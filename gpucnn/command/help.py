@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from typer import BadParameter, Option
@@ -70,6 +70,7 @@ MEANT = {  # words of other programs, and what they are called here
     "jobs": "--threads",
     "early-stopping": "--patience",
 }
+MISSING: dict[str, Callable[[Mapping[str, Any]], str]] = {}  # by command, what to write, from what was given
 NEAR = 0.7  # how alike a word and an option must be, of 1, to be taken for each other
 
 
@@ -143,7 +144,9 @@ def arranged(params: list[Any]) -> list[Any]:
 
 
 def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
-    """parse(ctx, args), whose error for an unknown option says what may have been meant, if anything is alike."""
+    """parse(ctx, args), whose error for an unknown option says what may have been meant, if anything is alike, and
+    that for a missing argument what to write.
+    """
     try:
         return parse(ctx, args)
     except Exception as error:
@@ -151,6 +154,8 @@ def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
             known = [name for each in command.get_params(ctx) for name in (*each.opts, *each.secondary_opts)]
             error.possibilities = []
             error.message += meant(error.option_name, known)  # type: ignore[attr-defined]
+        elif type(error).__name__ == "MissingParameter" and command.name in MISSING:
+            error.message = MISSING[command.name](ctx.params)  # type: ignore[attr-defined]
         raise
 
 

@@ -82,8 +82,7 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
     if deeper:
         notes.append(f"{deeper} pictures in {root} lie in folders inside their class's; they count to that class")
     if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        notes.append(f"left out: {others.total()} files in {root} that are no pictures by their ending ({kinds})")
+        notes.append(no_pictures(others, f" in {root}"))
     return listing
 
 
@@ -102,9 +101,25 @@ def _tell_empty(root: Path, empty: list[str], notes: list[str], *, skip: bool) -
     )
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder and of those inside it, sorted, but for hidden ones and junk."""
-    return [path for path in _files(folder, []) if is_picture(path)]
+def pictures_in(folder: Path, others: Counter[str] | None = None) -> list[Path]:
+    """The picture files of a folder and of those inside it, sorted, but for hidden ones and junk.
+
+    others: gets how many other files there are, by their ending.
+    """
+    found = []
+    for path in _files(folder, []):
+        if is_picture(path):
+            found.append(path)
+        elif others is not None:
+            others[path.suffix.lower() or "no ending"] += 1
+    return found
+
+
+def no_pictures(others: Counter[str], where: str = "") -> str:
+    """What is said of files, counted by their ending, that are no pictures."""
+    what = "file{} that is no picture by its" if others.total() == 1 else "files{} that are no pictures by their"
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+    return f"left out: {others.total()} {what.format(where)} ending ({kinds})"
 
 
 def holds_pictures(folder: Path) -> bool:
