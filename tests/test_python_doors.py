@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -17,6 +18,7 @@ from gpucnn.engine.views import Views
 from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.model import checkpoint
+from gpucnn.training import History, Stop
 from gpucnn.training.augmentation import Augmentation
 
 NAMES = ("cat", "dog", "owl")
@@ -563,6 +565,41 @@ def test_a_history_draws_itself_and_becomes_a_frame(tmp_path):
     frame = history.to_frame()
     assert list(frame.index) == [1, 2, 3]
     assert frame["validation_accuracy"].tolist() == [epoch.validation_accuracy for epoch in history.epochs]
+
+
+def test_a_history_is_rows_and_a_table(tmp_path):
+    history = model().fit(IMAGES, LABELS, epochs=3, validation=(IMAGES, LABELS))
+    assert list(history) == history.rows()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(history)
+    assert frame.set_index("epoch").equals(history.to_frame())
+    assert pandas.DataFrame(History()).empty
+
+
+def test_a_notebook_shows_a_history_as_a_table():
+    def count(epoch):
+        raise Stop("enough <of it>")
+
+    history = model().fit(
+        *(IMAGES, LABELS),
+        epochs=3,
+        validation=(IMAGES, LABELS),
+        callbacks=[callbacks.Metric("top & 2", lambda outputs, labels: 0.5, IMAGES, LABELS), count],
+        keep="best",
+    )
+    shown = history._repr_html_()
+    words = [text for text in re.split(r"<[^>]*>", shown) if text]
+    assert words[:4] == ["epoch", "train loss", "validation loss", "validation accuracy"]
+    assert words[4:7] == ["lr", "seconds", "top &amp; 2"]
+    epoch = history.epochs[0]
+    assert words[7:11] == ["1", f"{epoch.train_loss:.4g}", f"{epoch.validation_loss:.4g}", words[10]]
+    assert words[10] == f"{100 * epoch.validation_accuracy:.2f} %"
+    assert words[14:] == ["enough &lt;of it&gt;", "the parameters are those of epoch 1"]
+    bare = model().fit(IMAGES, LABELS, epochs=2)._repr_html_()
+    assert "validation" not in bare
+    assert bare.count("<tr>") == 3
+    assert History()._repr_html_() == "<p>no epoch has ended</p>"
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
