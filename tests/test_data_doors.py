@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from gpucnn import data
+from gpucnn.data.loading import is_folder_of_pictures
 from gpucnn.errors import DataError
 
 
@@ -185,16 +186,30 @@ def test_columns_that_are_neither_labels_nor_pixels(tmp_path):
     cells = np.column_stack([np.arange(30).astype(object), labels, np.full(30, "x"), images.reshape(30, 16)])
     path = written(tmp_path / "own.csv", cells, ["", "label", "who", *row_names(16)])
     loaded = right(data.load(path))
-    said = "own.csv: left out: the columns (without a name), who, whose names do not end in a number"
+    said = "own.csv: left out, because no number ends the name: the columns (without a name), who"
     assert said in loaded.notes
     written(path, cells, ["", "letter", "who", *row_names(16)])
-    with pytest.raises(DataError, match=r"columns \(without a name\), letter, who is named label.*write label over"):
+    with pytest.raises(DataError, match=r"none of the columns letter, who is named label.*write label over"):
         data.load(path)
     written(path, cells[:, 3:], row_names(16))
     with pytest.raises(DataError, match=r"own\.csv: 16 columns of pixels, and none is named label"):
         data.load(path)
     written(path, [*cells[:, 1:], [1, 2]], ["label", "who", *row_names(16)])
     with pytest.raises(DataError, match="cannot be read as a table"):
+        data.load(path)
+
+
+def test_tables_as_pandas_writes_them(tmp_path):
+    """With its index, whose name is empty; labels may be that, or first or last among numbered columns."""
+    images, labels = pictures(30)
+    flat, path = images.reshape(30, 16), tmp_path / "own.csv"
+    for cells in (np.column_stack([labels, flat]), np.column_stack([flat, labels])):
+        loaded = right(data.load(written(path, np.column_stack([np.arange(30), cells]), ["", *range(17)])))
+        assert any(note.endswith("the columns (without a name)") for note in loaded.notes)
+    loaded = right(data.load(written(path, np.column_stack([labels, flat]), ["", *range(16)])))
+    assert "own.csv: the column (without a name) is taken as the labels: all others end in a number" in loaded.notes
+    written(path, np.column_stack([np.arange(30), flat]), ["", *range(16)])
+    with pytest.raises(DataError, match="16 columns of pixels, and none is named label"):
         data.load(path)
 
 
@@ -361,3 +376,36 @@ def test_a_table_beside_class_folders_does_not_hide_them(tmp_path, name):
         Image.fromarray(image).save(tmp_path / f"class {label}" / f"{k}.png")
     (tmp_path / name).write_bytes(b"something else")
     assert data.load(tmp_path, size=(4, 4)).class_names == ("class 0", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("kind", ["idx", "npy", "npz", "csv", "folder of csv"])
+def test_the_only_data_in_a_folder(tmp_path, kind):
+    """As torchvision's MNIST/raw, or an archive's single file."""
+    images, labels = pictures(30)
+    folder = tmp_path / "mine"
+    inner = folder / "raw"
+    inner.mkdir(parents=True)
+    (folder / "read me.txt").write_text("not data")
+    if kind == "idx":
+        idx(inner / "train-images-idx3-ubyte", images)
+        idx(inner / "train-labels-idx1-ubyte", labels)
+    elif kind == "npy":
+        np.save(inner / "X.npy", images)
+        np.save(inner / "y.npy", labels)
+    elif kind == "folder of csv":
+        table(inner / "train.csv", labels, images, header="label")
+    else:
+        inner.rmdir()
+        np.savez(folder / "own.npz", images=images, labels=labels)
+        table(folder / "own.csv", labels, images, header="label")
+        (folder / f"own.{'csv' if kind == 'npz' else 'npz'}").unlink()
+        inner = folder / f"own.{kind}"
+    loaded = right(data.load(folder))
+    assert loaded.name == "mine"
+    assert loaded.notes[0] == f"the data lie in {inner.name}, and nothing else does"
+    assert not is_folder_of_pictures(str(folder))
+    (folder / "other").mkdir()
+    if kind in ("npz", "csv"):
+        return
+    with pytest.raises(DataError, match="no pictures"):
+        data.load(folder)

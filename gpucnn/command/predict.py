@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError, listed, printable
+from ..errors import GpucnnError, printable
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
+from .at_hand import ENDING
 from .augment import TtaOption
-from .help import MISSING
 from .saved import check_finite, to_check
 
 STDIN = "standard input"
-ENDING = ".safetensors"
 AT_ONCE = 1000  # pictures that are read before the models are asked
 
 
@@ -69,7 +68,7 @@ def predict(
     asked, how = _asked([model, *(models or [])], layers, device, top)
     others: Counter[str] = Counter()
     broken: dict[str, str] = {}
-    names = list(_files(images, broken, others))
+    names = list(_files(images, model, broken, others))
     rows: list[dict[str, Any]] = [{"file": name, "error": error} for name, error in broken.items()]
     notes: dict[str, list[str]] = {}
     table = _Table(asked, top) if as_csv else None
@@ -128,27 +127,7 @@ def _way(how: Any) -> str:
     return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes}"
 
 
-def one_word(given: Mapping[str, Any]) -> str:
-    """What to write where there is one word alone, which may be the model or a picture."""
-    import os
-    from pathlib import Path
-
-    word = given.get("model")
-    if word is None:
-        return "The model comes first, and then the pictures, as in `gpucnn predict model.safetensors picture.png`"
-    if os.path.isfile(inside := os.path.join(word, f"model{ENDING}")):
-        word = inside
-    if word.endswith(ENDING):
-        return f"Name the pictures after the model, as in `gpucnn predict {word} picture.png`"
-    models = [str(path) for pattern in (f"*{ENDING}", f"runs/*/*{ENDING}") for path in sorted(Path().glob(pattern))]
-    which = f"the models here are {listed(models)}" if models else "there is none here, and `gpucnn train` makes one"
-    return f"The model comes first, as in `gpucnn predict {models[0] if models else 'MODEL'} {word}`; {which}"
-
-
-MISSING["predict"] = one_word
-
-
-def _files(given: list[str], broken: dict[str, str], others: Counter[str]) -> Iterator[str]:
+def _files(given: list[str], model: str, broken: dict[str, str], others: Counter[str]) -> Iterator[str]:
     """The pictures that the arguments name, those of a folder or pattern sorted by name.
 
     broken: gets, by name, why there is no picture; others: how many files of folders are no pictures, by their ending.
@@ -168,6 +147,10 @@ def _files(given: list[str], broken: dict[str, str], others: Counter[str]) -> It
         for each in found:
             if each.endswith(ENDING):
                 broken[each] = f"{each}: a model, and no picture; give further ones as --model {each}"
+            elif each.lower().endswith((".npy", ".npz", ".csv", ".parquet")):
+                broken[each] = (
+                    f"{each}: arrays, and no picture; `gpucnn evaluate {model} --data {each}` measures on them"
+                )
             elif each == "-" or not os.path.isdir(each):
                 yield each
             elif inside := pictures_in(Path(each), others):

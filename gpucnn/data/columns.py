@@ -54,14 +54,15 @@ def columns(path: Path, first: Sequence[str], between: str, notes: list[str]) ->
             f"{path}: the first row has {len(first)} columns; a label and the pixels of a picture were expected"
         )
     names = [name.strip() for name in first] if _is_header(first) else []
-    numbered = [k for k, name in enumerate(names) if name[-1:].isdigit()]
-    others = [k for k in range(len(names)) if k not in set(numbered)]
-    labels = _chosen(path, len(first), names, numbered, others, between, notes)
-    pixels = [k for k in range(len(first)) if k != labels]
-    if shape_of(len(pixels)) is None and shape_of(len(numbered)) and labels in others:
+    index = [k for k, name in enumerate(names) if not name]  # as pandas writes that of a table
+    kept = [k for k in range(len(first)) if k not in set(index)]
+    labels = _chosen(path, names, kept, index, between, notes)
+    pixels = [k for k in kept if k != labels]
+    numbered = [k for k in pixels if names and names[k][-1].isdigit()]
+    if shape_of(len(pixels)) is None and shape_of(len(numbered)):
         pixels = numbered
-        unused = [names[k] or NAMELESS for k in others if k != labels]
-        notes.append(f"{path.name}: left out: the columns {listed(unused)}, whose names do not end in a number")
+    if unused := [names[k] or NAMELESS for k in range(len(first)) if k not in {labels, *pixels}]:
+        notes.append(f"{path.name}: left out, because no number ends the name: the columns {listed(unused)}")
     shape = shape_of(len(pixels))
     if shape is None:
         raise DataError(
@@ -89,54 +90,49 @@ def _is_header(first: Sequence[str]) -> bool:
 
 
 def _chosen(
-    path: Path,
-    count: int,
-    names: Sequence[str],
-    numbered: Sequence[int],
-    others: Sequence[int],
-    between: str,
-    notes: list[str],
+    path: Path, names: Sequence[str], kept: Sequence[int], index: Sequence[int], between: str, notes: list[str]
 ) -> int:
-    """The column of the labels. names: of the columns, or none; numbered: those that end in a number; others: not."""
-    named = [k for k, name in enumerate(names) if name.lower() in LABELS]
+    """The column of the labels. names: of the columns, or none; index: those without a name, kept: the others."""
+    named = [k for k in kept if names and names[k].lower() in LABELS]
+    numbered = [k for k in kept if names and names[k][-1].isdigit()]
+    others = [k for k in kept if names and k not in set(numbered)]
     if len(named) > 1:
         raise DataError(f"{path}: the columns {', '.join(names[k] for k in named)} may all be the labels; keep one")
     if named:
         return named[0]
     if len(others) == 1 and shape_of(len(numbered)):
-        notes.append(
-            f"{path.name}: the column {names[others[0]] or NAMELESS} is taken as the labels: all others end in a number"
-        )
+        notes.append(f"{path.name}: the column {names[others[0]]} is taken as the labels: all others end in a number")
         return others[0]
-    if shape_of(count):
+    if shape_of(len(kept)):
+        if len(index) == 1 and _are_classes(_cells(path, between, index[0])):
+            notes.append(f"{path.name}: the column {NAMELESS} is taken as the labels: all others end in a number")
+            return index[0]
         raise NoLabelsError(
-            f"{path}: {count} columns of pixels, and none is named label; name the column of the labels"
+            f"{path}: {len(kept)} columns of pixels, and none is named label; name the column of the labels"
         )
-    if (shape_of(count - 1) is None or shape_of(len(numbered))) and names and len(numbered) < count:
-        which = [names[k] or NAMELESS for k in (others if shape_of(len(numbered)) else range(count))]
+    if others and (shape_of(len(kept) - 1) is None or shape_of(len(numbered))):
+        which = [names[k] for k in (others if shape_of(len(numbered)) else kept)]
         raise DataError(
             f"{path}: none of the columns {listed(which)} is named label, class, target or y; write label over the one "
             "that holds the labels"
         )
-    first, last = _edges(path, between, skip=bool(names))
+    first, last = (_cells(path, between, k, skip=bool(names)) for k in (kept[0], -1))
     if _are_classes(last) and not _are_classes(first):
         notes.append(
             f"{path.name}: the last column is taken as the labels: its values are classes, those of the first are not"
         )
-        return count - 1
+        return kept[-1]
     notes.append(f"{path.name}: the first column is taken as the labels")
-    return 0
+    return kept[0]
 
 
-def _edges(path: Path, between: str, *, skip: bool) -> tuple[list[str], list[str]]:
-    """What stands in the first and in the last column."""
-    found: tuple[list[str], list[str]] = ([], [])
+def _cells(path: Path, between: str, place: int, *, skip: bool = True) -> list[str]:
+    """What stands in the column at that place, below the header where there is one to skip; at -1: in the last one."""
     with open(path, encoding="utf-8-sig") as file:
-        for line in itertools.islice(file, int(skip), None):
-            if text := line.strip():
-                found[0].append(text.partition(between)[0])
-                found[1].append(text.rpartition(between)[2])
-    return found
+        lines = (line.strip() for line in itertools.islice(file, int(skip), None))
+        if place < 0:
+            return [line.rpartition(between)[2] for line in lines if line]
+        return [line.split(between, place + 1)[place] for line in lines if line.count(between) >= place and line]
 
 
 def _are_classes(cells: Sequence[str]) -> bool:

@@ -65,7 +65,8 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
     if outside:
         notes.append(f"left out: {outside} pictures in {root} itself, outside of the class folders")
     listing: dict[str, list[Path]] = {}
-    others: Counter[str] = Counter()
+    beside = [path for path in root.iterdir() if path.is_file() and not is_picture(path) and not is_junk(path.name)]
+    others = Counter(path.suffix.lower() or "no ending" for path in beside)
     deeper = 0
     for entry in visible:
         pictures = []
