@@ -387,6 +387,28 @@ def test_images_that_are_none(images, says):
             call(images)
 
 
+def test_what_newcomers_give_for_images(tmp_path):
+    digits = gpucnn.data.load("digits")
+    with pytest.raises(
+        DataError, match=r"images: a Dataset was given, which has them as train_images, or .* test_images"
+    ):
+        model().predict(digits)
+    with pytest.raises(DataError, match="labels: a Dataset was given, which has them as train_labels"):
+        model().fit(IMAGES, digits)
+    for images, own in ((IMAGES[:, :5], r"\(5, 5, 1\)"), (IMAGES[:, :, :4, 0], r"\(6, 4, 1\)")):
+        with pytest.raises(
+            DataError, match=rf"or build a network for them: gpucnn.networks.build\(NAME, {own}, classes\)"
+        ):
+            model().predict(images)
+    np.savez(tmp_path / "x.npz", images=IMAGES)
+    with pytest.raises(
+        DataError, match=r"x\.npz: arrays, and no picture; give the arrays in it, which numpy\.load reads"
+    ):
+        model(preprocessing=Preprocessing((6, 5), 1)).predict(tmp_path / "x.npz")
+    with pytest.raises(DataError, match=r"2 class names for a network of 3 outputs; .*build\(NAME, classes=2\)"):
+        model(class_names=["a", "b"])
+
+
 def test_images_for_vectors():
     vectors = Model(Network((30,), (Dense(3),)), device="cpu", threads=1)
     with pytest.raises(DataError, match=r"\(N, 30\) as uint8.*; give images.reshape\(-1, 30\)"):

@@ -80,6 +80,8 @@ def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | Non
         raise DataError(f"{path}: a folder; name the picture files in it")
     if not os.path.exists(path):
         raise DataError(f"{path}: there is no such file; check the path")
+    if path.suffix.lower() in (".npy", ".npz"):
+        raise DataError(f"{path}: arrays, and no picture; give the arrays in it, which numpy.load reads")
     if not path.is_file():  # opening a named pipe would wait for a writer
         raise DataError(f"{path}: no regular file; save the picture in one")
     return decoded(path, path, preprocessing, said)

@@ -121,6 +121,9 @@ def _placed(array: np.ndarray, shape: tuple[int, ...], what: str, notes: list[st
         hint = f"; if each row is an image, row by row, give {what.split()[-1]}.reshape(-1, {_listed(shape)})"
     elif len(shape) == 1 and math.prod(array.shape[1:]) == shape[0]:
         hint = f"; give {what.split()[-1]}.reshape(-1, {shape[0]})"
+    elif len(shape) == 3 and array.ndim in (3, 4) and array.dtype.kind in "biuf":
+        own = (*array.shape[1:], 1)[:3]
+        hint = f"; scale them, or build a network for them: gpucnn.networks.build(NAME, {own}, classes)"
     raise DataError(f"{what} of shape {array.shape} and type {array.dtype}: {_expected(shape)}, was expected{hint}")
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.classes import flat, places_of, texts
-from ..data.dataset import check_range_of_labels, checked_names
+from ..data.dataset import Dataset, check_range_of_labels, checked_names
 from ..data.targets import Labels, checked_labels
 from ..errors import DataError, listed
 
@@ -76,6 +76,9 @@ def as_array(given: Any, what: str) -> np.ndarray:
 
     Texts and numbers that are held as Python's objects, as pandas does, become arrays of texts and numbers.
     """
+    if isinstance(given, Dataset):
+        part = what.split()[-1]
+        raise DataError(f"{what}: a Dataset was given, which has them as train_{part}, or for a test as test_{part}")
     try:
         array = np.asarray(given)
         if array.dtype.kind == "T" or (array.dtype == object and all(isinstance(each, str) for each in array.flat)):

@@ -75,7 +75,10 @@ class Model(Predicting):
         names = range(self._classes()) if class_names is None else class_names
         self.class_names = checked_names(accepted.argument("class_names", names), "class_names")
         if len(self.class_names) != self._classes():
-            raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
+            raise DataError(
+                f"{len(self.class_names)} class names for a network of {self._classes()} outputs; give one for each, or"
+                f" build a network for them: gpucnn.networks.build(NAME, classes={len(self.class_names)})"
+            )
         if isinstance(self.loss, Loss):
             self.loss.check(self._classes())
         self.preprocessing = accepted.argument("preprocessing", preprocessing)
