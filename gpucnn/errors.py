@@ -7,9 +7,10 @@ import unicodedata
 
 TYPE_CHECKING = False  # typing takes longer to import than the rest that the command needs before it answers Ctrl-C
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any, ClassVar, NoReturn
 
+NAMED = 10  # names in a message, beyond which "..." stands for the rest
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, surrogates and ends of lines
 
 
@@ -27,6 +28,11 @@ def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, list(known), 1, alike)), None)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, of which there may be many."""
+    return ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
 
 
 class GpucnnError(Exception):

@@ -82,3 +82,60 @@ def test_train_says_what_its_folder_holds(gpucnn_, pets):
     assert "skip_broken = true" in Path("run/run.toml").read_text()
     status, _, err = gpucnn_("train", "softmax-regression", "--config", "run/run.toml", "--out", "again")
     assert status == 0, err
+
+
+def test_empty_class_folders(gpucnn_, pets):
+    """`show` counts them and goes on; `train` names them all, and leaves them out where that is asked for."""
+    for name in ("cow", "eel"):
+        (pets / name).mkdir()
+    (pets / "eel" / "a.heic").write_bytes(b"")
+    (pets / "loose.txt").write_text("beside the class folders")
+    status, out, _ = gpucnn_("data", "show", pets)
+    assert status == 0
+    assert "2 classes" in out
+    assert f"left out: 2 class folders (cow, eel) in {pets}, without a picture" in out
+    assert "(1 .heic, 2 .txt)" in out
+    how = "softmax-regression", "--data", pets, "--device", "cpu", "--threads", "1", "--epochs", "1", "--out", "run"
+    status, _, err = gpucnn_("train", *how)
+    assert status == 1
+    assert f"{pets}/cow, {pets}/eel: no pictures (png, jpg" in err
+    assert "in these class folders; put some there, delete them, or leave them out with --skip-broken" in err
+    status, _, err = gpucnn_("train", *how, "--skip-broken")
+    assert status == 0
+    assert f"left out: 2 class folders (cow, eel) in {pets}, without a picture" in err
+    for name in ("cow", "eel"):
+        Image.new("L", (9, 9)).save(pets / name / "1.png")
+    status, _, err = gpucnn_("data", "show", pets)
+    assert status == 1
+    assert "class cow has 1 example, and so has eel, at least 2 are needed" in err
+    (pets / "cow" / "1.png").unlink()
+    (pets / "eel" / "1.png").unlink()
+    for path in (pets / "dog").iterdir():
+        path.unlink()
+    status, _, err = gpucnn_("data", "show", pets)  # one class is left
+    assert status == 1
+    assert f"{pets}/cow, {pets}/dog, {pets}/eel: no pictures" in err
+
+
+def test_evaluate_says_what_was_left_out(gpucnn_, pets):
+    how = "--device", "cpu", "--threads", "1"
+    assert gpucnn_("train", "softmax-regression", "--data", pets, "--skip-broken", "--epochs", "1", *how)[0] == 0
+    model = "runs/softmax-regression-pets/model.safetensors"
+    (pets / "eel").mkdir()
+    status, _, err = gpucnn_("evaluate", model, "--data", pets, *how)
+    assert status == 1
+    assert "leave it out with --skip-broken" in err
+    for k in range(5):
+        Image.new("L", (9, 9)).save(pets / "eel" / f"{k}.png")
+    status, out, err = gpucnn_("evaluate", model, "--data", pets, "--skip-broken", *how)
+    assert status == 0
+    assert out.startswith("pets: ")
+    assert "gpucnn: left out: 1 pictures that cannot be read" in err
+    assert "gpucnn: left out: the classes eel, which the model does not know" in err
+    assert "choose data of the model's classes with --data" in gpucnn_("evaluate", model)[2]
+    status, _, err = gpucnn_("evaluate")
+    assert status == 2
+    assert f"themodelshereare{model}" in "".join(err.replace("│", "").split())
+    np.save("x.npy", np.zeros((2, 28, 28)))
+    err = gpucnn_("predict", model, "x.npy")[2]
+    assert err == f"gpucnn: x.npy: arrays, and no picture; `gpucnn evaluate {model} --data x.npy` measures on them\n"

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from gpucnn import data
+from gpucnn.data.loading import is_folder_of_pictures
 from gpucnn.errors import DataError
 
 
@@ -128,6 +129,148 @@ def test_csv_with_texts_and_a_part_for_each_file(tmp_path):
     assert right(data.load(tmp_path)).class_names == ("ant", "bee, wild", "cow")
 
 
+def row_names(count):
+    return [f"pixel{k}" for k in range(count)]
+
+
+def written(path, cells, header=None, between=","):
+    """A CSV file of rows of cells."""
+    lines = [between.join(map(str, row)) for row in ([] if header is None else [header]) + [list(row) for row in cells]]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+TEXTS = np.array(["ant", "bee", "cow"])
+LABELS_FIRST = {
+    "one column without a number": ["digit", *row_names(16)],
+    "numbers of columns": [*range(17)],
+    "names with numbers": [f"column {k}" for k in range(17)],
+    "a name before numbers": ["label", *range(16)],
+}
+
+
+@pytest.mark.parametrize("header", [*LABELS_FIRST.values(), None], ids=[*LABELS_FIRST, "no header"])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("texts", [False, True], ids=["numbers", "texts"])
+def test_a_column_of_labels_without_the_usual_name(tmp_path, header, last, texts):
+    images, labels = pictures(30)
+    cells = np.column_stack([(TEXTS if texts else np.arange(3))[labels].astype(object), images.reshape(30, 16)])
+    numbers = header is not None and header[0] == 0
+    if last:
+        cells = np.roll(cells, -1, axis=1)
+        header = header if header is None or numbers else np.roll(np.array(header, object), -1).tolist()
+    loaded = right(data.load(written(tmp_path / "own.csv", cells, header)))
+    assert loaded.class_names == (tuple(TEXTS) if texts else ("0", "1", "2"))
+    assert len(loaded.train_labels) == 24
+    said = [note for note in loaded.notes if "taken as the labels" in note]
+    if header is not None and "label" in header:
+        assert not said
+    elif header is not None and "digit" in header:
+        assert said == ["own.csv: the column digit is taken as the labels: all others end in a number"]
+    else:
+        where = "last" if last else "first"
+        assert len(said) == 1
+        assert said[0].startswith(f"own.csv: the {where} column is taken as the labels")
+
+
+def test_labels_that_may_be_first_or_last_are_first(tmp_path):
+    images, labels = pictures(30)
+    images[:, 3, 3] = 1 - labels % 2  # a pixel that looks like a class
+    loaded = right(data.load(written(tmp_path / "own.csv", np.column_stack([labels, images.reshape(30, 16)]))))
+    assert "own.csv: the first column is taken as the labels" in loaded.notes
+
+
+def test_columns_that_are_neither_labels_nor_pixels(tmp_path):
+    """The index that pandas writes, whose name is empty, and others."""
+    images, labels = pictures(30)
+    cells = np.column_stack([np.arange(30).astype(object), labels, np.full(30, "x"), images.reshape(30, 16)])
+    path = written(tmp_path / "own.csv", cells, ["", "label", "who", *row_names(16)])
+    loaded = right(data.load(path))
+    said = "own.csv: left out, because no number ends the name: the columns (without a name), who"
+    assert said in loaded.notes
+    written(path, cells, ["", "letter", "who", *row_names(16)])
+    with pytest.raises(DataError, match=r"none of the columns letter, who is named label.*write label over"):
+        data.load(path)
+    written(path, cells[:, 3:], row_names(16))
+    with pytest.raises(DataError, match=r"own\.csv: 16 columns of pixels, and none is named label"):
+        data.load(path)
+    written(path, [*cells[:, 1:], [1, 2]], ["label", "who", *row_names(16)])
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        data.load(path)
+
+
+def test_tables_as_pandas_writes_them(tmp_path):
+    """With its index, whose name is empty; labels may be that, or first or last among numbered columns."""
+    images, labels = pictures(30)
+    flat, path = images.reshape(30, 16), tmp_path / "own.csv"
+    for cells in (np.column_stack([labels, flat]), np.column_stack([flat, labels])):
+        loaded = right(data.load(written(path, np.column_stack([np.arange(30), cells]), ["", *range(17)])))
+        assert any(note.endswith("the columns (without a name)") for note in loaded.notes)
+    loaded = right(data.load(written(path, np.column_stack([labels, flat]), ["", *range(16)])))
+    assert "own.csv: the column (without a name) is taken as the labels: all others end in a number" in loaded.notes
+    written(path, np.column_stack([np.arange(30), flat]), ["", *range(16)])
+    with pytest.raises(DataError, match="16 columns of pixels, and none is named label"):
+        data.load(path)
+
+
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_tables_with_other_separators(tmp_path, between):
+    images, labels = pictures(30)
+    cells = np.column_stack([labels, images.reshape(30, 16)])
+    right(data.load(written(tmp_path / "own.csv", cells, ["label", *row_names(16)], between)))
+
+
+def test_one_csv_file_beside_another(tmp_path):
+    images, labels = pictures(30)
+    for part in ("train", "test"):
+        table(tmp_path / f"{part}.csv", labels, images, header="label")
+    alone = data.load(tmp_path / "train.csv")
+    assert len(alone.train_labels) == 24
+    assert "train.csv is read alone; to use test.csv beside it, give the folder" in alone.notes
+    assert len(data.load(tmp_path).train_labels) == 30
+
+
+def test_one_npy_file(tmp_path):
+    images, labels = pictures(30)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("X_train", "images", "x", "heap"):
+        np.save(folder / f"{name}.npy", images)
+    with pytest.raises(DataError, match=r"X_train\.npy: only the images; put the labels beside it, as train_labels\."):
+        data.load(folder / "X_train.npy")
+    with pytest.raises(DataError, match=r"heap\.npy: one array, and a data set has two; name them images\.npy and lab"):
+        data.load(folder / "heap.npy")
+    (folder / "images.npy").unlink()
+    (folder / "x.npy").unlink()
+    np.save(folder / "y_train.npy", labels)
+    for name in ("X_train", "y_train"):
+        loaded = right(data.load(folder / f"{name}.npy"))
+        assert (loaded.name, len(loaded.train_labels)) == ("mine", 24)
+        assert loaded.notes[0] == f"{name}.npy is read together with the .npy files beside it"
+    (folder / "y_train.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"y_train\.npy: is empty"):
+        data.load(folder / "y_train.npy")
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_idx_files_of_training_alone(tmp_path, one):
+    images, labels = pictures(30)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    idx(folder / "train-images-idx3-ubyte", images)
+    with pytest.raises(DataError, match="no file train-labels-idx1-ubyte"):
+        data.load(folder)
+    idx(folder / "train-labels-idx1-ubyte.gz", labels)
+    loaded = right(data.load(folder / "train-labels-idx1-ubyte.gz" if one else folder))
+    assert (loaded.name, len(loaded.train_labels), len(loaded.test_labels)) == ("mine", 24, 6)
+    said = ["train-labels-idx1-ubyte.gz is read together with the IDX files beside it"] * one
+    assert loaded.notes[: len(said)] == tuple(said)
+    assert loaded.notes[-1].startswith("there is no test part (t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte)")
+    idx(folder / "t10k-images-idx3-ubyte", images)
+    with pytest.raises(DataError, match="no file t10k-labels-idx1-ubyte"):
+        data.load(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -233,3 +376,36 @@ def test_a_table_beside_class_folders_does_not_hide_them(tmp_path, name):
         Image.fromarray(image).save(tmp_path / f"class {label}" / f"{k}.png")
     (tmp_path / name).write_bytes(b"something else")
     assert data.load(tmp_path, size=(4, 4)).class_names == ("class 0", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("kind", ["idx", "npy", "npz", "csv", "folder of csv"])
+def test_the_only_data_in_a_folder(tmp_path, kind):
+    """As torchvision's MNIST/raw, or an archive's single file."""
+    images, labels = pictures(30)
+    folder = tmp_path / "mine"
+    inner = folder / "raw"
+    inner.mkdir(parents=True)
+    (folder / "read me.txt").write_text("not data")
+    if kind == "idx":
+        idx(inner / "train-images-idx3-ubyte", images)
+        idx(inner / "train-labels-idx1-ubyte", labels)
+    elif kind == "npy":
+        np.save(inner / "X.npy", images)
+        np.save(inner / "y.npy", labels)
+    elif kind == "folder of csv":
+        table(inner / "train.csv", labels, images, header="label")
+    else:
+        inner.rmdir()
+        np.savez(folder / "own.npz", images=images, labels=labels)
+        table(folder / "own.csv", labels, images, header="label")
+        (folder / f"own.{'csv' if kind == 'npz' else 'npz'}").unlink()
+        inner = folder / f"own.{kind}"
+    loaded = right(data.load(folder))
+    assert loaded.name == "mine"
+    assert loaded.notes[0] == f"the data lie in {inner.name}, and nothing else does"
+    assert not is_folder_of_pictures(str(folder))
+    (folder / "other").mkdir()
+    if kind in ("npz", "csv"):
+        return
+    with pytest.raises(DataError, match="no pictures"):
+        data.load(folder)

@@ -1,6 +1,7 @@
 """A new user's hour: the commands of README's first sections, in order, as they stand there, and what they show.
 
-The digits stand in for MNIST, so that nothing is downloaded; the two commands that set up an environment are .ci/run's.
+The digits stand in for MNIST, so that nothing is downloaded; the two commands that set up an environment are run by
+.ci/run, and what needs a GPU or Docker is parsed by test_readme.py.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_a_folder_stands_for_its_pictures(gpucnn_):
         picture(path, k)
     Path("p/notes.txt").write_text("no picture")
     status, out, err = gpucnn_("predict", "m.safetensors", "p", picture("one.png"))
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, "gpucnn: left out: 1 file that is no picture by its ending (1 .txt)\n")
     assert names_of(out) == ["p/a.png", "p/b.png", "p/deep/c.png", "one.png"]
     Path("empty").mkdir()
     assert gpucnn_("predict", "m.safetensors", "empty")[::2] == (
@@ -91,6 +91,66 @@ def test_a_quoted_pattern(gpucnn_):
     assert names_of(gpucnn_("predict", "m.safetensors", "p/[1].png")[1]) == ["p/[1].png"]  # there is such a file
     status, out, err = gpucnn_("predict", "m.safetensors", "q/*.png")
     assert (status, out, err) == (1, "", "gpucnn: q/*.png: no file has such a name; look at the pattern\n")
+
+
+def test_what_is_not_there_does_not_stop_the_rest(gpucnn_):
+    """Patterns that match nothing, empty folders, and models that a shell's pattern has put among the pictures."""
+    model()
+    model("second.safetensors")
+    Path("empty").mkdir()
+    Path("p").mkdir()
+    Path("p/notes.txt").write_text("no picture")
+    Path("p/read me").write_text("no picture")
+    asked = "q/*.png", "empty", picture("a.png"), "p", "second.safetensors", picture("b.png", 1)
+    status, out, err = gpucnn_("predict", "m.safetensors", *asked)
+    assert (status, names_of(out)) == (1, ["a.png", "b.png"])
+    first, second = err.splitlines()
+    assert first == "gpucnn: left out: 2 files that are no pictures by their ending (1 .txt, 1 no ending)"
+    assert second.startswith("gpucnn: 4 of 6 pictures cannot be read: q/*.png: no file has such a name")
+    assert "; empty: no pictures (png" in second
+    assert "; p: no pictures (png" in second
+    assert second.endswith(
+        "second.safetensors: a model, and no picture; give further ones as --model second.safetensors"
+    )
+    rows = json.loads(gpucnn_("predict", "m.safetensors", *asked, "--json")[1])
+    assert sorted(row["file"] for row in rows) == sorted(asked)
+    assert sum("error" in row for row in rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("m.safetensors", "Name the pictures after the model, as in `gpucnn predict m.safetensors picture.png`"),
+        ("runs/x", "Name the pictures after the model, as in `gpucnn predict runs/x/model.safetensors picture.png`"),
+        (
+            "a.png",
+            "as in `gpucnn predict m.safetensors a.png`; the models here are m.safetensors, runs/x/model.safetensors",
+        ),
+    ],
+)
+def test_one_word_alone(gpucnn_, word, says):
+    model()
+    Path("runs/x").mkdir(parents=True)
+    model("runs/x/model.safetensors")
+    picture("a.png")
+    status, _, err = gpucnn_("predict", word)
+    assert status == 2
+    assert says.replace(" ", "") in "".join(err.replace("│", "").split())
+
+
+def test_one_word_where_there_is_no_model(gpucnn_):
+    status, _, err = gpucnn_("predict", picture("a.png"))
+    assert status == 2
+    assert "there is none here, and `gpucnn train` makes one" in " ".join(err.replace("│", " ").split())
+
+
+def test_a_folder_of_models_is_no_model(gpucnn_):
+    model("second.safetensors")
+    picture("a.png")
+    asked = "predict", ".", "a.png"
+    assert gpucnn_(*asked)[2] == "gpucnn: .: a folder; name the file in it, such as second.safetensors\n"
+    model()
+    assert gpucnn_(*asked)[2] == "gpucnn: .: a folder; name the file in it, m.safetensors, second.safetensors\n"
 
 
 def test_standard_input(gpucnn_):

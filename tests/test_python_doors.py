@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -17,6 +18,7 @@ from gpucnn.engine.views import Views
 from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.model import checkpoint
+from gpucnn.training import History, Stop
 from gpucnn.training.augmentation import Augmentation
 
 NAMES = ("cat", "dog", "owl")
@@ -103,7 +105,11 @@ def test_an_ignored_label_may_be_a_whole_float():
     ("labels", "says"),
     [
         ([*SAME["names"][:-1], "cow"], "labels: there is the label 'cow', which is none of cat, dog, owl"),
-        (LABELS + 1, "labels run from 1 to 3, 0..2 was expected for 3 classes; they count from 1: subtract 1"),
+        (LABELS + 2, "labels run from 2 to 4, 0..2 was expected for 3 classes; number the classes 0, 1, 2"),
+        (
+            np.array([3, 5, 8])[LABELS],
+            r"different ones.*they are 3, 5, 8; number them: .*numpy.unique",
+        ),
         (LABELS / 2, r"labels: found float64 \(24,\), one integer per picture.*numbers to be predicted are floats"),
         (np.where(LABELS == 1, np.nan, LABELS), "labels: NaN or infinite values are there"),
         (np.eye(4, dtype=int)[LABELS], r"labels: found int64 \(24, 4\), one integer per picture"),
@@ -124,6 +130,107 @@ def test_labels_that_mean_nothing(labels, says):
     with pytest.raises(DataError, match=says.replace("labels: ", "validation labels: ")):
         untouched.fit(IMAGES, LABELS, validation=(IMAGES, labels))
     np.testing.assert_array_equal(untouched.theta, before)
+
+
+COUNTED = {
+    "from 1": LABELS + 1,
+    "column": (LABELS + 1)[:, None],
+    "whole floats": LABELS + 1.0,
+    "list": (LABELS + 1).tolist(),
+}
+
+
+@pytest.mark.parametrize("labels", COUNTED.values(), ids=COUNTED)
+@pytest.mark.parametrize("names", [None, NAMES])
+def test_labels_that_count_from_one(labels, names, tmp_path):
+    expected, found = model(class_names=names), model(class_names=names)
+    expected.fit(IMAGES, LABELS, epochs=2, validation=(IMAGES, LABELS))
+    with pytest.warns(
+        UserWarning, match="labels count from 1, to 3: label 1 is the first of model.class_names"
+    ) as said:
+        found.fit(IMAGES, labels, epochs=2, validation=(IMAGES, labels))
+    assert [each.filename for each in said] == [__file__]
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    assert found.class_names == (names or ("1", "2", "3"))
+    for asked in (found, gpucnn.load(found.save(tmp_path / "m"), device="cpu", threads=1), Ensemble([found, found])):
+        np.testing.assert_array_equal(asked.predict(IMAGES), expected.predict(IMAGES) + 1)
+        assert asked.predict(IMAGES[0]) == asked.predict(IMAGES)[0]
+        assert asked.evaluate(IMAGES, labels) == expected.evaluate(IMAGES, LABELS)
+        first = LABELS < 2  # a part that lacks the last class counts as all do
+        assert asked.score(IMAGES[first], np.ravel(labels)[first]) == expected.score(IMAGES[first], LABELS[first])
+        assert asked.score(IMAGES, np.eye(3, dtype=int)[LABELS]) == expected.score(IMAGES, LABELS)
+        assert asked.score(IMAGES, np.array(found.class_names)[LABELS]) == expected.score(IMAGES, LABELS)
+        with pytest.raises(DataError, match=r"labels run from 0 to 2, 1..3 was expected: .* count from 1"):
+            asked.evaluate(IMAGES, LABELS)
+    found.partial_fit(IMAGES[first], np.ravel(labels)[first])
+    expected.partial_fit(IMAGES[first], LABELS[first])
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    found.fit(IMAGES[first], np.ravel(labels)[first], epochs=1)
+    assert found.first_label == 1
+    found.fit(IMAGES, LABELS, epochs=1)
+    assert found.first_label == 0
+    assert found.score(IMAGES, LABELS) >= 0
+
+
+def test_labels_from_one_of_which_one_is_missing_are_taken_as_they_are():
+    with pytest.raises(DataError, match=r"labels run from 1 to 3, 0..2 was expected for 3 classes; they count"):
+        model().fit(IMAGES, np.where(LABELS == 1, 1, 3))
+    with pytest.raises(DataError, match=r"labels run from 1 to 3, 0..2 was expected for 3 classes; they count"):
+        model().evaluate(IMAGES, LABELS + 1)
+    two = model()
+    two.fit(IMAGES, np.minimum(LABELS + 1, 2), epochs=1)
+    assert two.first_label == 0
+
+
+def test_ignored_labels_do_not_count_from_one():
+    expected = model(loss=losses.SoftmaxCrossEntropy(ignore_index=-1))
+    found = model(loss=losses.SoftmaxCrossEntropy(ignore_index=-1))
+    ignored = np.arange(24) < 6
+    expected.fit(IMAGES, np.where(ignored, -1, LABELS), epochs=1)
+    with pytest.warns(UserWarning, match="labels count from 1"):
+        found.fit(IMAGES, np.where(ignored, -1, LABELS + 1), epochs=1)
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    zero = model(loss=losses.SoftmaxCrossEntropy(ignore_index=0))  # which cannot be both
+    with pytest.raises(DataError, match="labels run from 1 to 3"):
+        zero.fit(IMAGES, LABELS + 1)
+
+
+@pytest.mark.parametrize("labels", [np.array(NAMES)[LABELS], [NAMES[k] for k in LABELS], np.array(NAMES, "S")[LABELS]])
+def test_texts_become_the_names_of_a_model_that_has_none(labels, tmp_path):
+    unnamed, expected = model(class_names=None), model()
+    expected.fit(IMAGES, LABELS, epochs=2)
+    with pytest.warns(UserWarning, match="labels are texts; the classes are cat, dog, owl, in this order") as said:
+        unnamed.fit(IMAGES, labels, epochs=2, validation=(IMAGES, labels))
+    assert [each.filename for each in said] == [__file__]
+    assert unnamed.class_names == NAMES
+    assert unnamed.theta.tobytes() == expected.theta.tobytes()
+    assert gpucnn.load(unnamed.save(tmp_path / "m"), device="cpu", threads=1).class_names == NAMES
+    assert unnamed.score(IMAGES, labels) == expected.score(IMAGES, LABELS)
+    np.testing.assert_array_equal(unnamed.predict(IMAGES), expected.predict(IMAGES))
+
+
+def test_texts_that_do_not_say_all_classes():
+    unnamed = model(class_names=None)
+    with pytest.raises(
+        DataError, match=r"2 different texts \(cat, dog\), and the network has 3 outputs; .*class_names"
+    ):
+        unnamed.fit(IMAGES, np.array(["cat", "dog"])[LABELS % 2])
+    with pytest.raises(DataError, match=r"label 'cat', which is none of 0, 1, 2; give .*class_names="):
+        unnamed.evaluate(IMAGES, np.array(NAMES)[LABELS])
+    with pytest.raises(DataError, match="there is the label 'cat', which is none of 0, 1, 2"):
+        unnamed.fit_batches([(IMAGES, np.array(NAMES)[LABELS])])
+    assert unnamed.class_names == ("0", "1", "2")
+    unnamed.fit(IMAGES, LABELS.astype(str), epochs=1)
+    assert unnamed.class_names == ("0", "1", "2")
+    with pytest.raises(SettingError):  # what else is wrong leaves the model as it was
+        unnamed.fit(IMAGES, LABELS.astype(str), optimizer="newton")
+
+
+@pytest.mark.parametrize("first", [2, "1", None, -1])
+def test_a_checkpoint_that_counts_labels_otherwise(first, tmp_path):
+    path = model().save(tmp_path / "model", first_label=first)
+    with pytest.raises(CheckpointError, match="labels count from"):
+        gpucnn.load(path, device="cpu")
 
 
 def test_lengths_are_compared_first_and_validation_is_named():
@@ -278,6 +385,28 @@ def test_images_that_are_none(images, says):
     for call in (model().predict, lambda given: model().fit(given, LABELS), lambda given: model().score(given, LABELS)):
         with pytest.raises(DataError, match=says):
             call(images)
+
+
+def test_what_newcomers_give_for_images(tmp_path):
+    digits = gpucnn.data.load("digits")
+    with pytest.raises(
+        DataError, match=r"images: a Dataset was given, which has them as train_images, or .* test_images"
+    ):
+        model().predict(digits)
+    with pytest.raises(DataError, match="labels: a Dataset was given, which has them as train_labels"):
+        model().fit(IMAGES, digits)
+    for images, own in ((IMAGES[:, :5], r"\(5, 5, 1\)"), (IMAGES[:, :, :4, 0], r"\(6, 4, 1\)")):
+        with pytest.raises(
+            DataError, match=rf"or build a network for them: gpucnn.networks.build\(NAME, {own}, classes\)"
+        ):
+            model().predict(images)
+    np.savez(tmp_path / "x.npz", images=IMAGES)
+    with pytest.raises(
+        DataError, match=r"x\.npz: arrays, and no picture; give the arrays in it, which numpy\.load reads"
+    ):
+        model(preprocessing=Preprocessing((6, 5), 1)).predict(tmp_path / "x.npz")
+    with pytest.raises(DataError, match=r"2 class names for a network of 3 outputs; .*build\(NAME, classes=2\)"):
+        model(class_names=["a", "b"])
 
 
 def test_images_for_vectors():
@@ -458,6 +587,41 @@ def test_a_history_draws_itself_and_becomes_a_frame(tmp_path):
     frame = history.to_frame()
     assert list(frame.index) == [1, 2, 3]
     assert frame["validation_accuracy"].tolist() == [epoch.validation_accuracy for epoch in history.epochs]
+
+
+def test_a_history_is_rows_and_a_table(tmp_path):
+    history = model().fit(IMAGES, LABELS, epochs=3, validation=(IMAGES, LABELS))
+    assert list(history) == history.rows()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(history)
+    assert frame.set_index("epoch").equals(history.to_frame())
+    assert pandas.DataFrame(History()).empty
+
+
+def test_a_notebook_shows_a_history_as_a_table():
+    def count(epoch):
+        raise Stop("enough <of it>")
+
+    history = model().fit(
+        *(IMAGES, LABELS),
+        epochs=3,
+        validation=(IMAGES, LABELS),
+        callbacks=[callbacks.Metric("top & 2", lambda outputs, labels: 0.5, IMAGES, LABELS), count],
+        keep="best",
+    )
+    shown = history._repr_html_()
+    words = [text for text in re.split(r"<[^>]*>", shown) if text]
+    assert words[:4] == ["epoch", "train loss", "validation loss", "validation accuracy"]
+    assert words[4:7] == ["lr", "seconds", "top &amp; 2"]
+    epoch = history.epochs[0]
+    assert words[7:11] == ["1", f"{epoch.train_loss:.4g}", f"{epoch.validation_loss:.4g}", words[10]]
+    assert words[10] == f"{100 * epoch.validation_accuracy:.2f} %"
+    assert words[14:] == ["enough &lt;of it&gt;", "the parameters are those of epoch 1"]
+    bare = model().fit(IMAGES, LABELS, epochs=2)._repr_html_()
+    assert "validation" not in bare
+    assert bare.count("<tr>") == 3
+    assert History()._repr_html_() == "<p>no epoch has ended</p>"
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 import gpucnn
+from gpucnn import command as cli
 from gpucnn.command import main
 
 ROOT = Path(__file__).parent.parent
@@ -20,10 +23,97 @@ BLOCKS = [
 ]
 
 
+SHELL = [text for kind, text in BLOCKS if kind == "sh"]
+README = PAGES["README.md"]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of a block, as words."""
+    lines = [line.partition(" # ")[0].strip() for line in text.splitlines()]
+    parts = [part.strip() for line in lines for part in re.split(r"&&|;|\||\bdo\b", line)]
+    return [shlex.split(part, comments=True) for part in parts if part and not part.startswith("#")]
+
+
 def block(kind: str, has: str) -> str:
     found = [text for of, text in BLOCKS if of == kind and has in text]
     assert len(found) == 1, f"{len(found)} blocks of {kind} with {has!r}"
     return found[0]
+
+
+def options_are_taken(words: list[str]) -> None:
+    """gpucnn's parser, without its commands, takes the words after `gpucnn`."""
+    command, context = get_command(cli.app), None
+    while hasattr(command, "commands"):
+        if words[0].startswith("-"):
+            break
+        command, words = command.commands[words[0]], words[1:]
+    words = words[: words.index("<")] if "<" in words else words
+    context = command.make_context(
+        command.name, [word.replace("$seed", "0") for word in words], resilient_parsing=False
+    )
+    context.close()
+
+
+@pytest.mark.parametrize("text", SHELL, ids=[text.split("\n")[0][:40] for text in SHELL])
+def test_every_command_of_gpucnn_is_one_that_there_is(text, tmp_path, monkeypatch):
+    """Also of those that need a GPU, Docker, a network or hours."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/mine", "runs/own"):
+        (tmp_path / folder).mkdir(parents=True)
+    for words in commands(text):
+        if words[0].rpartition("/")[2] == "gpucnn":
+            options_are_taken(words[1:])
+
+
+@pytest.mark.parametrize("wrong", ["train --nonsense", "train --epochs no", "predict m.safetensors", "trian"])
+def test_a_command_that_there_is_not_would_be_found(wrong):
+    with pytest.raises(Exception, match=r"No such option|valid integer|Name the pictures|trian"):
+        options_are_taken(wrong.split())
+
+
+@pytest.mark.skipif(not (ROOT / ".ci" / "run").exists(), reason="there is no .ci/run here")
+def test_commands_that_set_up_an_environment_are_those_of_ci():
+    """.ci/run runs them as they stand here: one that trains, and one that runs the tests."""
+    found = [text.strip() for text in SHELL if text.startswith("python3 -m venv")]
+    assert len(found) == 2
+    assert all("\n" not in each and each.startswith("python3 -m venv .venv && ") for each in found)
+    assert found[0].endswith(".venv/bin/gpucnn train")
+    assert found[1].endswith("-m pytest -n auto")
+    assert "grep '^python3 -m venv .venv && ' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_extras_that_are_installed_are_in_the_package():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = {
+        each for text in PAGES.values() for found in re.findall(r"\.\[([\w,]+)\]", text) for each in found.split(",")
+    }
+    assert {"dev", "cuda13", "cuda12", "web", "notebooks"} <= named <= set(extras)
+
+
+def test_what_docker_is_told_is_there():
+    """The stages that are built, the images that are run, the services, and what they are to do."""
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    services = (ROOT / "compose.yaml").read_text(encoding="utf-8").partition("services:")[2].partition("\nvolumes:")[0]
+    names = re.findall(r"^  (\w+):$", services, re.MULTILINE)
+    assert {"train", "gpu", "cpu"} == set(names)
+    built, ran = set(), 0
+    for words in commands(block("sh", "docker build")):
+        if words[:2] == ["docker", "build"]:
+            assert words[-1] == "."
+            assert words[words.index("--target") + 1] in stages if "--target" in words else True
+            built.add(words[words.index("-t") + 1])
+        elif words[:2] == ["docker", "run"]:
+            assert words[-1] in built
+            ran += 1
+        elif words[:3] == ["docker", "compose", "run"]:
+            service, *inside = [word for word in words[3:] if word != "--rm"]
+            assert service in names
+            if inside:
+                options_are_taken(inside)
+            ran += 1
+        else:
+            assert words[0] == "mkdir"
+    assert ran == 4
 
 
 @pytest.fixture

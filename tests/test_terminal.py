@@ -103,6 +103,33 @@ def test_an_option_that_was_meant(misused, option, says):  # noqa: F811
     misused("train", option, "3", says=says)
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--dropout", "(layers, such as Dropout(0.5), are written in a network of your own"),
+        ("--batch-norm", "(layers, such as Dropout(0.5), are written"),
+        ("--hidden", "(a network's own settings are given by --set, as in --set hidden=64"),
+        ("--network", "(the network is a word of its own, as in `gpucnn train fast`)"),
+        ("--val-split", "; did you mean --validation?"),
+        ("--mixup", "; did you mean --augment mixup=0.2?"),
+    ],
+)
+def test_what_is_no_option_here_is_said_with_where_it_is(misused, option, says):  # noqa: F811
+    misused("train", option, "3", says=says)
+
+
+def test_words_of_other_programs_are_options_and_values():
+    """What a hint tells to write is taken."""
+    train = get_command(cli.app).commands["train"]
+    known = {name for each in train.params for name in (*each.opts, *each.secondary_opts)}
+    assert not known & {f"--{word}" for word in (*texts.MEANT, *texts.MADE_OF)}
+    for hint in texts.MEANT.values():
+        option, *value = hint.split()
+        assert option in known
+        if value:
+            train.make_context("train", [option, *value])
+
+
 @pytest.mark.parametrize("option", ["--dropout", "--frobnicate", "--shape"])
 def test_nothing_misleads(gpucnn_, option):  # noqa: F811
     status, _, err = gpucnn_("train", option, "3")

@@ -66,12 +66,14 @@ def augment(
     from dataclasses import replace
 
     from ..data import load, parse_size
+    from ..data.loading import is_folder_of_pictures
     from ..report import augmented
     from ..training.augmentation import Augmentation
 
     check_format(out, "--out")
     augmentation_of(augment, "", (0, 0, 0))
-    dataset = load(data, size=None if size is None else parse_size(size), channels=channels, invert=invert)
+    shape = None if size is None else parse_size(size)
+    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=is_folder_of_pictures(data))
     how = Augmentation.parse(augmentation_of(augment, data, dataset.input_shape) or "none")
     how.check(dataset.input_shape)
     augmented.draw(dataset, replace(how, key=seed), out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from typer import BadParameter, Option
@@ -69,7 +69,47 @@ MEANT = {  # words of other programs, and what they are called here
     "workers": "--threads",
     "jobs": "--threads",
     "early-stopping": "--patience",
+    "batch": "--batch-size",
+    "val-split": "--validation",
+    "test-size": "--validation",
+    "image-size": "--size",
+    "img-size": "--size",
+    "pretrained": "--init",
+    "weights": "--init",
+    "random-state": "--seed",
+    "l2": "--weight-decay",
+    "grad-clip": "--clip-norm",
+    "warmup": "--schedule warmup=0.05,cosine",
+    "fp16": "--precision bfloat16",
+    "amp": "--precision bfloat16",
+    **{
+        name: f"--augment {name}={value}"
+        for name, value in (("mixup", 0.2), ("rotate", 15), ("shift", 2), ("cutout", 8))
+    },
+    "flip": "--augment flip",
+    "no-augment": "--augment none",
 }
+LAYERS = (
+    "dropout",
+    *("dropout-rate", "batch-norm", "batchnorm", "layer-norm", "activation", "layers", "num-layers", "kernel-size"),
+    *("padding", "stride", "pooling", "residual"),
+)
+SETTINGS = ("filters", "hidden", "channels-out", "width", "units", "hidden-size")
+MADE_OF = {  # what is no option of a command that makes a network, and where it is said
+    **dict.fromkeys(
+        LAYERS,
+        " (layers, such as Dropout(0.5), are written in a network of your own, which is then named as in `gpucnn train "
+        "my_nets:net`: see README, A network of your own)",
+    ),
+    **dict.fromkeys(
+        SETTINGS,
+        " (a network's own settings are given by --set, as in --set hidden=64: `gpucnn networks NETWORK` lists them)",
+    ),
+    **dict.fromkeys(
+        ("network", "model", "arch", "architecture"), " (the network is a word of its own, as in `gpucnn train fast`)"
+    ),
+}
+MISSING: dict[str, Callable[[Mapping[str, Any]], str]] = {}  # by command, what to write, from what was given
 NEAR = 0.7  # how alike a word and an option must be, of 1, to be taken for each other
 
 
@@ -143,7 +183,9 @@ def arranged(params: list[Any]) -> list[Any]:
 
 
 def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
-    """parse(ctx, args), whose error for an unknown option says what may have been meant, if anything is alike."""
+    """parse(ctx, args), whose error for an unknown option says what may have been meant, if anything is alike, and
+    that for a missing argument what to write.
+    """
     try:
         return parse(ctx, args)
     except Exception as error:
@@ -151,14 +193,18 @@ def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
             known = [name for each in command.get_params(ctx) for name in (*each.opts, *each.secondary_opts)]
             error.possibilities = []
             error.message += meant(error.option_name, known)  # type: ignore[attr-defined]
+        elif type(error).__name__ == "MissingParameter" and command.name in MISSING:
+            error.message = MISSING[command.name](ctx.params)  # type: ignore[attr-defined]
         raise
 
 
 def meant(option: str, known: list[str]) -> str:
-    """ "; did you mean --epochs?" for --epoch; "" where no option is alike."""
+    """ "; did you mean --epochs?" for --epoch, or where that is said which is no option; "" where nothing is alike."""
     word = option.lstrip("-").replace("_", "-").lower()
     words = {each.lstrip("-"): each for each in known if each.startswith("--")}
     if word in MEANT and MEANT[word].split()[0] in known:
         return f"; did you mean {MEANT[word]}?"
+    if word in MADE_OF and "--set" in known:
+        return MADE_OF[word]
     near = nearest(word, words, NEAR)
     return f"; did you mean {words[near]}?" if near else ""

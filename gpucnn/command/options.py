@@ -131,5 +131,9 @@ InvertOption = Annotated[
     bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
 ]
 SkipBrokenOption = Annotated[
-    bool, Option("--skip-broken", help="Leave out the pictures of a folder that cannot be read, and say how many.")
+    bool,
+    Option(
+        "--skip-broken",
+        help="Leave out the pictures of a folder that cannot be read, and classes without any, and say which.",
+    ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from typer import Argument, Option
 from ..errors import GpucnnError, printable
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
+from .at_hand import ENDING
 from .augment import TtaOption
 from .saved import check_finite, to_check
 
@@ -55,18 +57,20 @@ def predict(
     """Say which class each picture shows, and how probable that is; or which labels it has, or its numbers.
 
     A label is said where its probability is above 1/2. Pictures are read as those of the training were: the model's
-    file says how. What was done to pictures of strokes is said on standard error, and which pictures cannot be read,
-    at the end: then the exit status is 1.
+    file says how. What was done to pictures of strokes is said on standard error, and which pictures cannot be read or
+    are not there, at the end: then the exit status is 1.
     """
+    from ..data.folders import no_pictures
     from ..data.pictures import summed_up
 
     if as_csv and as_json:
         raise GpucnnError("--csv and --json are two ways to print the same; give one")
     asked, how = _asked([model, *(models or [])], layers, device, top)
-    names = list(_files(images))
-    rows: list[dict[str, Any]] = []
-    notes: dict[str, list[str]] = {}
+    others: Counter[str] = Counter()
     broken: dict[str, str] = {}
+    names = list(_files(images, model, broken, others))
+    rows: list[dict[str, Any]] = [{"file": name, "error": error} for name, error in broken.items()]
+    notes: dict[str, list[str]] = {}
     table = _Table(asked, top) if as_csv else None
     for name, numbers, said, error in _answers(asked, how, names, invert=invert, tta=tta, layers=layers, model=model):
         if said:
@@ -83,14 +87,15 @@ def predict(
         rows.append({"file": name, **answer, **({"notes": said} if said else {})})
     if as_json:
         print(arguments.json_text(rows))
-    for note in summed_up(notes):
+    left_out = [no_pictures(others)] if others else []
+    for note in [*summed_up(notes), *left_out]:
         print(printable(f"gpucnn: {note}"), file=sys.stderr)
     if broken:
         texts = list(broken.values())
         raise GpucnnError(
             texts[0]
-            if len(names) == 1
-            else f"{len(texts)} of {len(names)} pictures cannot be read: {'; '.join(texts[:5])}"
+            if len(rows) == 1
+            else f"{len(texts)} of {len(rows)} pictures cannot be read: {'; '.join(texts[:5])}"
             + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
         )
 
@@ -122,8 +127,11 @@ def _way(how: Any) -> str:
     return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes}"
 
 
-def _files(given: list[str]) -> Iterator[str]:
-    """The pictures that the arguments name, those of a folder or pattern sorted by name."""
+def _files(given: list[str], model: str, broken: dict[str, str], others: Counter[str]) -> Iterator[str]:
+    """The pictures that the arguments name, those of a folder or pattern sorted by name.
+
+    broken: gets, by name, why there is no picture; others: how many files of folders are no pictures, by their ending.
+    """
     import glob
     import os
     from pathlib import Path
@@ -135,15 +143,21 @@ def _files(given: list[str]) -> Iterator[str]:
         if name != "-" and not os.path.lexists(name) and glob.has_magic(name):
             found = sorted(glob.glob(name, recursive=True))
             if not found:
-                raise GpucnnError(f"{name}: no file has such a name; look at the pattern")
+                broken[name] = f"{name}: no file has such a name; look at the pattern"
         for each in found:
-            if each == "-" or not os.path.isdir(each):
+            if each.endswith(ENDING):
+                broken[each] = f"{each}: a model, and no picture; give further ones as --model {each}"
+            elif each.lower().endswith((".npy", ".npz", ".csv", ".parquet")):
+                broken[each] = (
+                    f"{each}: arrays, and no picture; `gpucnn evaluate {model} --data {each}` measures on them"
+                )
+            elif each == "-" or not os.path.isdir(each):
                 yield each
-                continue
-            inside = [str(path) for path in pictures_in(Path(each))]
-            if not inside:
-                raise GpucnnError(f"{each}: no pictures ({', '.join(end[1:] for end in SUFFIXES)}) in this folder")
-            yield from inside
+            elif inside := pictures_in(Path(each), others):
+                yield from map(str, inside)
+            else:
+                endings = ", ".join(end[1:] for end in SUFFIXES)
+                broken[each] = f"{each}: no pictures ({endings}) in this folder"
 
 
 def _answers(

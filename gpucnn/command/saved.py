@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -11,6 +13,7 @@ from ..errors import GpucnnError, printable
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
+from .options import SkipBrokenOption
 
 
 def evaluate(
@@ -38,6 +41,7 @@ def evaluate(
         ),
     ] = None,
     tta: TtaOption = None,
+    skip_broken: SkipBrokenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a saved model on the test images of a data set: accuracy and loss, or errors of numbers.
@@ -56,13 +60,16 @@ def evaluate(
     with arguments.explained(models[0], to_check(layers)), quiet:
         several = [load(model, device=device, layers=layers, threads=threads) for model in models]
         loaded = several[0] if len(several) == 1 else Ensemble(several)
-        dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing))
+        loaded.first_label = 0  # as the labels of a Dataset count
+        dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing, skip_broken=skip_broken))
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
         found = loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()
         check_finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
     text = arguments.json_text({"data": dataset.name, **found})
     written = [] if out is None else _write_report(out, text, loaded, dataset, tta)
+    for note in dataset.notes:
+        print(printable(f"gpucnn: {note}"), file=sys.stderr)
     if as_json:
         print(text)
         return
@@ -135,16 +142,18 @@ def to_check(layers: list[str] | None) -> str | None:
     return f"{name} --input HxWxC"
 
 
-def _load_as(data: str, how: Any) -> Any:
-    """A data set, and a folder of pictures in it read as the model's own pictures were."""
-    import os
-
+def _load_as(data: str, how: Any, *, skip_broken: bool = False) -> Any:
+    """A data set, and pictures in it read as the model's own pictures were."""
     from ..data import load
+    from ..data.loading import is_folder_of_pictures
 
     if how is not None and os.path.isdir(data):
+        as_own = {"size": how.size, "channels": how.channels, "invert": how.invert}
+        if is_folder_of_pictures(data):
+            return load(data, **as_own, skip_broken=skip_broken)
         try:
-            return load(data, size=how.size, channels=how.channels, invert=how.invert)
+            return load(data, **as_own)
         except GpucnnError:  # of a folder of arrays, for which these are refused
             if how.invert:
                 raise
-    return load(data)
+    return load(data, skip_broken=skip_broken)

@@ -8,7 +8,7 @@ from typer import Option
 
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
-from .options import DecayOption, MomentumOption, OptimizerOption, WeightDecayOption
+from .options import DecayOption, MomentumOption, OptimizerOption, SkipBrokenOption, WeightDecayOption
 
 
 def lr(
@@ -37,6 +37,7 @@ def lr(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     seed: Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")] = 0,
+    skip_broken: SkipBrokenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search for a learning rate: raise it from update to update until the loss explodes, and suggest one.
@@ -65,7 +66,7 @@ def lr(
     )
     with arguments.explained(network, network if ":" in network else None):
         runs.start_helpers(settings)
-        dataset = load(data)
+        dataset = load(data, skip_broken=skip_broken)
         model = runs.new_model(settings, dataset)
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         found = find_lr(

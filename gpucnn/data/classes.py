@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, listed
 from .targets import checked_targets
 
 MANY = 1000  # different values beyond which numbers are no classes
@@ -68,7 +68,7 @@ def _of_texts(
         part: places_of(each, known, where if part == "train" else f"{where}, {part} part", lacking)
         for part, each in arrays.items()
     }
-    notes.append(f"{where}: labels are texts; the classes are {', '.join(known[:10])}{', ...' * (len(known) > 10)}")
+    notes.append(f"{where}: labels are texts; the classes are {listed(known)}")
     return places, known
 
 
@@ -77,8 +77,7 @@ def places_of(array: Any, names: Sequence[str], where: str, more: str = "") -> N
     read = texts(array, where)
     places = {name: k for k, name in enumerate(names)}
     if strange := sorted(set(read) - places.keys()):
-        listed = ", ".join(names[:10]) + ", ..." * (len(names) > 10)
-        raise DataError(f"{where}: there is the label {strange[0]!r}, which is none of {listed}{more}")
+        raise DataError(f"{where}: there is the label {strange[0]!r}, which is none of {listed(names)}{more}")
     return np.array([places[name] for name in read], np.int64)
 
 
@@ -115,7 +114,7 @@ def _from_zero(
     if not counts_from_one or (names is not None and len(names) != most):
         missing = sorted(set(range(1 + min(most, MANY))) - set(present.tolist())) if names is None else []
         if missing and least >= 0:
-            which = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
+            which = listed([*map(str, missing)])
             notes.append(f"{where}: labels run to {most}, and training has no pictures of class {which}")
         return labels, None if names is None else list(names)
     notes.append(f"{where}: labels count from 1; class 0 is label 1")

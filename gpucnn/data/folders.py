@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, listed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 PARTS = {
@@ -50,10 +50,11 @@ def _visible_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_junk(entry.name))
 
 
-def list_classes(root: Path, notes: list[str]) -> dict[str, list[Path]]:
+def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> dict[str, list[Path]]:
     """The picture files of every class, also in folders inside its own; classes and files sorted by name.
 
-    DataError where there are fewer than two classes, or one has no pictures. What is left out goes into notes.
+    DataError where there are fewer than two classes, or some have no pictures, unless skip_empty: leave these out. What
+    is left out goes into notes.
     """
     visible = _visible_folders(root)
     outside = sum(map(is_picture, root.iterdir()))
@@ -64,7 +65,8 @@ def list_classes(root: Path, notes: list[str]) -> dict[str, list[Path]]:
     if outside:
         notes.append(f"left out: {outside} pictures in {root} itself, outside of the class folders")
     listing: dict[str, list[Path]] = {}
-    others: Counter[str] = Counter()
+    beside = [path for path in root.iterdir() if path.is_file() and not is_picture(path) and not is_junk(path.name)]
+    others = Counter(path.suffix.lower() or "no ending" for path in beside)
     deeper = 0
     for entry in visible:
         pictures = []
@@ -74,23 +76,51 @@ def list_classes(root: Path, notes: list[str]) -> dict[str, list[Path]]:
                 deeper += path.parent != entry
             else:
                 others[path.suffix.lower() or "no ending"] += 1
-        if not pictures:
-            raise DataError(
-                f"{entry}: no pictures ({', '.join(suffix[1:] for suffix in SUFFIXES)}) in this class folder; put some "
-                "there, or delete it (a folder that is already split has train and test, each with the class folders)"
-            )
         listing[entry.name] = pictures
+    if empty := [name for name, pictures in listing.items() if not pictures]:
+        _tell_empty(root, empty, notes, skip=skip_empty and len(empty) < len(listing) - 1)
+        listing = {name: pictures for name, pictures in listing.items() if pictures}
     if deeper:
         notes.append(f"{deeper} pictures in {root} lie in folders inside their class's; they count to that class")
     if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        notes.append(f"left out: {others.total()} files in {root} that are no pictures by their ending ({kinds})")
+        notes.append(no_pictures(others, f" in {root}"))
     return listing
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder and of those inside it, sorted, but for hidden ones and junk."""
-    return [path for path in _files(folder, []) if is_picture(path)]
+def _tell_empty(root: Path, empty: list[str], notes: list[str], *, skip: bool) -> None:
+    """Note the class folders without pictures. DataError where they cannot be left out."""
+    if skip:
+        which = f"the class folder {empty[0]}" if len(empty) == 1 else f"{len(empty)} class folders ({listed(empty)})"
+        notes.append(f"left out: {which} in {root}, without a picture")
+        return
+    where, them = ("this class folder", "it") if len(empty) == 1 else ("these class folders", "them")
+    raise DataError(
+        f"{listed([str(root / name) for name in empty])}: "
+        f"no pictures ({', '.join(suffix[1:] for suffix in SUFFIXES)}) in {where}; put some there, delete {them}, or "
+        f"leave {them} out with --skip-broken (skip_broken=True); a folder that is already split has train and test, "
+        "each with the class folders"
+    )
+
+
+def pictures_in(folder: Path, others: Counter[str] | None = None) -> list[Path]:
+    """The picture files of a folder and of those inside it, sorted, but for hidden ones and junk.
+
+    others: gets how many other files there are, by their ending.
+    """
+    found = []
+    for path in _files(folder, []):
+        if is_picture(path):
+            found.append(path)
+        elif others is not None:
+            others[path.suffix.lower() or "no ending"] += 1
+    return found
+
+
+def no_pictures(others: Counter[str], where: str = "") -> str:
+    """What is said of files, counted by their ending, that are no pictures."""
+    what = "file{} that is no picture by its" if others.total() == 1 else "files{} that are no pictures by their"
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+    return f"left out: {others.total()} {what.format(where)} ending ({kinds})"
 
 
 def holds_pictures(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -100,20 +101,31 @@ def has_idx_files(folder: Path) -> bool:
     return bool(find(folder))
 
 
+def read_file(path: Path) -> Dataset:
+    """The data set of the IDX files in the folder of this one."""
+    found = read_folder(path.parent)
+    return replace(found, notes=(f"{path.name} is read together with the IDX files beside it", *found.notes))
+
+
 def read_folder(folder: Path) -> Dataset:
     """The data set of four IDX files, plain or .gz; the classes are the labels that occur.
 
-    EMNIST's pictures are stored turned over; they are turned back.
+    Where there are only those of training, a fifth becomes the test part. EMNIST's pictures are stored turned over;
+    they are turned back.
     """
     found, notes, parts = find(folder), [], {}
     keys = [(part, kind) for part in ("train", "test") for kind in ("images", "labels")]
+    if not any(part == "test" for part, _ in found):
+        keys = keys[:2]
     missing = [name for key, name in zip(keys, NAMES) if key not in found]
     if missing:
         raise DataError(
             f"{folder}: no file {missing[0]} or {missing[0]}.gz; all of {', '.join(NAMES)} were expected; "
             "put the missing files there"
         )
-    for part in ("train", "test"):
+    if len(keys) == 2:
+        notes.append(f"there is no test part ({NAMES[2]}, {NAMES[3]}); a fifth of the training pictures becomes it")
+    for part in dict.fromkeys(part for part, _ in keys):
         images, labels = found[part, "images"], found[part, "labels"]
         pictures = parse_images(read(images, IMAGES_MAGIC), images)
         numbers = parse(read(labels, LABELS_MAGIC), LABELS_MAGIC, labels)

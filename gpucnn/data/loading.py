@@ -16,8 +16,8 @@ from .npz import read_npz
 
 ACCEPTED = (
     "an .npz, .csv or .parquet file, a folder with IDX files (train-images-idx3-ubyte, ...), with .npy files "
-    "(x_train.npy, ...) or .csv files (train.csv, ...), a data set of Hugging Face that was saved to disk, or a folder "
-    "with one sub-folder of pictures per class"
+    "(x_train.npy, ...) or one of these, with .csv files (train.csv, ...), a data set of Hugging Face that was saved "
+    "to disk, or a folder with one sub-folder of pictures per class"
 )
 
 
@@ -33,7 +33,8 @@ def load(
 
     A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W),
     `channels` (1 or 3) and `invert` (dark on light becomes light on dark) are for pictures only, `skip_broken` (leave
-    out what cannot be read) for folders of such. The data set's notes say what was left out or assumed.
+    out what cannot be read, and classes without pictures) for folders of such. The data set's notes say what was left
+    out or assumed.
     DataError, saying what to do, for everything that cannot be read.
     """
     text = os.fspath(name_or_path)
@@ -44,6 +45,9 @@ def load(
             f"{text}: no data set has this name and no such path exists; the names are {', '.join(NAMES)}, "
             f"a path must be {ACCEPTED}{did_you_mean(text)}"
         )
+    whole, inner = path, _inner(path) if name is None else None
+    if inner is not None:
+        path, text = inner, str(inner)
     reader: Callable[..., Dataset] = load_named if name is not None else _reader(path, text)
     if reader not in (pictures.read_folder, arrow.read) and (size is not None or channels is not None or invert):
         raise DataError(
@@ -58,14 +62,36 @@ def load(
         found = pictures.read_folder(path, size, channels, invert, skip_broken)
     else:
         found = arrow.read(path, size, channels, invert) if reader is arrow.read else reader(path)
-    whole = path.resolve()  # its messages named the path; the data set has a short name
-    return replace(found, name=whole.name if path.is_dir() else whole.stem)
+    if inner is not None:
+        found = replace(found, notes=(f"the data lie in {inner.name}, and nothing else does", *found.notes))
+    whole = whole.resolve()  # its messages named the path; the data set has a short name
+    if reader in (tables.read_npy_file, idx.read_file):
+        whole = whole.parent
+    return replace(found, name=whole.name if whole.is_dir() else whole.stem)
+
+
+def _inner(folder: Path) -> Path | None:
+    """The only folder of arrays, or the only file of a data set, in a folder that holds no data itself."""
+    if (
+        not folder.is_dir()
+        or _reader(folder, str(folder)) is not pictures.read_folder
+        or folders.holds_pictures(folder)
+    ):
+        return None
+    entries = [entry for entry in sorted(folder.iterdir()) if not folders.is_junk(entry.name)]
+    inside = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in (".npz", ".csv")]
+    if len(inside) != 1 or any(map(folders.is_picture, entries)):
+        return None
+    is_data = inside[0].is_file() or _reader(inside[0], str(inside[0])) is not pictures.read_folder
+    return inside[0] if is_data else None
 
 
 def is_folder_of_pictures(name_or_path: str) -> bool:
     """Whether `load` reads that as a folder of pictures, for which skip_broken is."""
     path = Path(name_or_path).expanduser()
-    return resolve(name_or_path) is None and path.is_dir() and _reader(path, name_or_path) is pictures.read_folder
+    if resolve(name_or_path) is not None or not path.is_dir():
+        return False
+    return _reader(path, name_or_path) is pictures.read_folder and _inner(path) is None
 
 
 def _reader(path: Path, text: str) -> Callable[..., Dataset]:
@@ -74,8 +100,11 @@ def _reader(path: Path, text: str) -> Callable[..., Dataset]:
         of_ending: dict[str, Callable[..., Dataset]] = {
             ".npz": read_npz,
             ".csv": tables.read_csv,
+            ".npy": tables.read_npy_file,
             ".parquet": arrow.read,
         }
+        if idx.NAMED.fullmatch(path.name.lower()):
+            return idx.read_file
         if path.suffix.lower() not in of_ending:
             raise DataError(f"{text}: this kind of file cannot be read; a path must be {ACCEPTED}")
         return of_ending[path.suffix.lower()]

@@ -80,6 +80,8 @@ def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | Non
         raise DataError(f"{path}: a folder; name the picture files in it")
     if not os.path.exists(path):
         raise DataError(f"{path}: there is no such file; check the path")
+    if path.suffix.lower() in (".npy", ".npz"):
+        raise DataError(f"{path}: arrays, and no picture; give the arrays in it, which numpy.load reads")
     if not path.is_file():  # opening a named pipe would wait for a writer
         raise DataError(f"{path}: no regular file; save the picture in one")
     return decoded(path, path, preprocessing, said)
@@ -165,7 +167,8 @@ def read_folder(
 
     In the second case a stratified fifth becomes the test part; folder/val/CLASS is the validation part. Class names
     are the sorted names of the sub-folders. `size` is 28x28 unless given; `channels` is 1 if every picture is stored in
-    grey, else 3. skip_broken: leave out what cannot be read. The data set's notes say what was left out.
+    grey, else 3. skip_broken: leave out what cannot be read, and classes without pictures. The notes say what was left
+    out.
     DataError naming the folder or files that are missing, empty or unreadable.
     """
     notes: list[str] = []
@@ -173,7 +176,7 @@ def read_folder(
         if junk := count_junk(folder):
             notes.append(f"left out: {junk} hidden files and folders, or what archivers leave, such as __MACOSX")
         roots = find_parts(folder, notes)
-        listings = {part: list_classes(root, notes) for part, root in roots.items()}
+        listings = {part: list_classes(root, notes, skip_empty=skip_broken) for part, root in roots.items()}
     names = list(listings["train"])
     for part, listing in listings.items():
         if strange := ", ".join(sorted(listing.keys() - set(names))):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, listed
 
 SPLIT_SEED = 20240229
 TEST_FRACTION = 0.2
@@ -39,13 +39,14 @@ def stratified_split(
     """
     order = permutation(len(labels), SPLIT_SEED)
     test = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
+    present, counts = np.unique(labels, return_counts=True)
+    if alone := [str(class_names[label] if class_names else label) for label in present[counts < 2]]:
+        others = f", and so ha{'ve' if alone[2:] else 's'} {listed(alone[1:])}" if alone[1:] else ""
+        raise DataError(
+            f"{where}: class {alone[0]} has 1 example{others}, at least 2 are needed to split it into train and test; "
+            "add examples, or give a train and a test part yourself"
+        )
+    for label in present:
         members = order[labels[order] == label]
-        if len(members) < 2:
-            name = class_names[label] if class_names else label
-            raise DataError(
-                f"{where}: class {name} has 1 example, at least 2 are needed to split it into train and test; "
-                "add examples, or give a train and a test part yourself"
-            )
         test[members[: max(1, round(TEST_FRACTION * len(members)))]] = True
     return order[~test[order]], order[test[order]]

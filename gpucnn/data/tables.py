@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from .arrays import KINDS, PARTS, chosen, dataset_of_arrays, role
+from .arrays import PARTS, chosen, dataset_of_arrays, role
+from .columns import NoLabelsError, columns, is_number, separator
 from .dataset import Dataset
 from .files import check_limit, parsing, refuse_web_page
-
-LABELS = KINDS["labels"]
 
 
 def has_npy_files(folder: Path) -> bool:
@@ -29,6 +29,26 @@ def read_npy_folder(folder: Path) -> Dataset:
     used = [key for pair in pairs.values() for key in pair] + [key for key in paths if key == "class_names"]
     arrays = {key: _read_npy(paths[key]) for key in used}
     return dataset_of_arrays(arrays, str(folder), _unused(folder, paths, used))
+
+
+def read_npy_file(path: Path) -> Dataset:
+    """The data set of the .npy files in the folder of this one, if it is among its images or labels. DataError."""
+    folder, of_this = path.parent, role(path.stem)
+    refuse_web_page(path)
+    if of_this is None:
+        raise DataError(
+            f"{path}: one array, and a data set has two; name them images.npy and labels.npy, or x_train.npy and "
+            "y_train.npy, in a folder of their own, and give the folder"
+        )
+    part, kind = of_this
+    roles = [role(each.stem) for each in folder.glob("*.npy")]
+    if (part, {"images": "labels", "labels": "images"}[kind]) not in roles:
+        other = {"images": "labels", "labels": "images"}[kind]
+        raise DataError(
+            f"{path}: only the {kind}; put the {other} beside it, as {'_'.join(filter(None, (part, other)))}.npy"
+        )
+    found = read_npy_folder(folder)
+    return replace(found, notes=(f"{path.name} is read together with the .npy files beside it", *found.notes))
 
 
 def _unused(folder: Path, paths: dict[str, Path], used: list[str]) -> list[str]:
@@ -62,7 +82,7 @@ def read_csv_folder(folder: Path) -> Dataset:
     for part, path in csv_files(folder).items():
         try:
             arrays |= {f"{part}_{kind}": array for kind, array in _read_csv(path, notes).items()}
-        except _NoLabelsError as error:
+        except NoLabelsError as error:
             if part == "train":
                 raise
             notes.append(f"left out: {error}")
@@ -72,76 +92,42 @@ def read_csv_folder(folder: Path) -> Dataset:
 def read_csv(path: Path) -> Dataset:
     """The data set of one .csv file, of which a fifth becomes the test part."""
     notes: list[str] = []
+    parts = csv_files(path.parent)
+    if path in parts.values() and len(parts) > 1:
+        others = ", ".join(each.name for each in parts.values() if each != path)
+        notes.append(f"{path.name} is read alone; to use {others} beside it, give the folder")
     return dataset_of_arrays(_read_csv(path, notes), str(path), notes)
 
 
-class _NoLabelsError(DataError):
-    """There are pixels, and no column of labels."""
-
-
 def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
-    """Images (N, H, W) or (N, H, W, 3), and labels (N,).
-
-    The labels stand in the column that is named label, class, target or y, or in the first one. The pixels of a
-    picture stand row by row, and are a square number, or three times one.
-    """
+    """Images (N, H, W) or (N, H, W, 3), and labels (N,); see `columns.columns`."""
     refuse_web_page(path)
     check_limit(path.stat().st_size, path)
     with parsing(path, "cannot be read as a table", "save it as CSV in UTF-8, with a row for each picture"):
         with open(path, newline="", encoding="utf-8-sig") as file:
-            first = next(csv.reader(file), [])
-        header = first if not all(map(_is_number, first[1:])) else []
-        column, is_named = _label_column(path, header, len(first))
+            between = separator(file.readline())
+            file.seek(0)
+            first = next(csv.reader(file, delimiter=between), [])
+        found = columns(path, first, between, notes)
         codes: dict[str, int] = {}
+        unused = set(range(len(first))) - {found.labels, *found.pixels}
+        read: dict[int | str, Callable[[str], float]] = {k: lambda text: 0.0 for k in unused}
+        read[found.labels] = lambda text: codes.setdefault(text.strip(), len(codes))
         values = np.loadtxt(
             path,
             dtype=np.float32,
-            delimiter=",",
+            delimiter=between,
             quotechar='"',
-            skiprows=int(bool(header)),
-            converters={column: lambda text: codes.setdefault(text, len(codes))},
+            skiprows=int(found.has_header),
+            converters=read,
             encoding="utf-8-sig",
             ndmin=2,
         )
-    texts = np.array(list(codes))[values[:, column].astype(np.int64)]
-    pixels = np.delete(values, column, axis=1)
-    if not is_named:
-        notes.append(f"{path.name}: the first column is taken as the labels")
-    shape = _square(path, pixels.shape[1])
-    notes.append(f"{path.name}: {pixels.shape[1]} columns of pixels are taken as {'x'.join(map(str, shape))}")
-    labels = texts.astype(float) if all(map(_is_number, codes)) else texts
+        if values.shape[1] != len(first):
+            raise ValueError(f"the first row has {len(first)} columns, the others {values.shape[1]}")
+    texts = np.array(list(codes))[values[:, found.labels].astype(np.int64)]
+    notes.append(f"{path.name}: {len(found.pixels)} columns of pixels are taken as {'x'.join(map(str, found.shape))}")
+    labels = texts.astype(float) if all(map(is_number, codes)) else texts
     is_whole = labels.dtype.kind == "f" and bool((labels == np.rint(labels)).all())
-    return {"images": pixels.reshape(-1, *shape), "labels": labels.astype(np.int64) if is_whole else labels}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _label_column(path: Path, header: list[str], columns: int) -> tuple[int, bool]:
-    """The column of the labels, and whether it has a name that says so."""
-    if columns < 2:
-        raise DataError(
-            f"{path}: the first row has {columns} columns; a label and the pixels of a picture were expected"
-        )
-    named = [k for k, name in enumerate(header) if name.strip().lower() in LABELS]
-    if len(named) > 1:
-        raise DataError(f"{path}: the columns {', '.join(header[k] for k in named)} may all be the labels; keep one")
-    if not named and header and math.isqrt(columns) ** 2 == columns:
-        raise _NoLabelsError(
-            f"{path}: {columns} columns of pixels, and none is named label; name the column of the labels"
-        )
-    return (named[0], True) if named else (0, False)
-
-
-def _square(path: Path, count: int) -> tuple[int, ...]:
-    for channels in (1, 3):
-        side = math.isqrt(count // channels)
-        if channels * side * side == count:
-            return (side, side) if channels == 1 else (side, side, channels)
-    raise DataError(
-        f"{path}: {count} columns of pixels make no square picture; save an .npz with images (N, H, W) and labels"
-    )
+    images = values[:, found.pixels].reshape(-1, *found.shape)
+    return {"images": images, "labels": labels.astype(np.int64) if is_whole else labels}

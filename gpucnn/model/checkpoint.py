@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError, GpucnnError
+from ..errors import CheckpointError, GpucnnError, listed
 from ..layers import REGISTRY
 from ..layers.base import is_own
 from ..network import Network
@@ -99,7 +99,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
 
     path = Path(path)
     if os.path.isdir(path):  # where Path's own methods raise, as for a name that is too long, these say no
-        raise CheckpointError(f"{path}: a folder; name the file in it, such as {path / 'model.safetensors'}")
+        inside = sorted(map(str, path.glob("*.safetensors")))
+        such = listed(inside) or f"such as {path / 'model.safetensors'}; none in it ends in .safetensors"
+        raise CheckpointError(f"{path}: a folder; name the file in it, {'such as ' * (len(inside) == 1)}{such}")
     if not os.path.isfile(path):
         what = "no regular file" if os.path.exists(path) else "no such file"
         raise CheckpointError(f"{path}: {what}; a model saved by `gpucnn train` (model.safetensors) was expected")

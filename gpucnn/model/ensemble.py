@@ -29,6 +29,7 @@ class Ensemble(Predicting):
             for what, one, other in (
                 ("takes images of", each.network.input_shape, first.network.input_shape),
                 ("has the classes", each.class_names, first.class_names),
+                ("counts labels from", each.first_label, first.first_label),
                 ("has the loss", describe(each.loss), describe(first.loss)),
             ):
                 if one != other:
@@ -36,6 +37,7 @@ class Ensemble(Predicting):
         self.network, self.loss, self.device = first.network, first.loss, first.device
         self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
         self.preprocessing, self.white = first.preprocessing, first.white
+        self.first_label = first.first_label
         self.name = f"{len(self.models)} models"
 
     def __repr__(self) -> str:

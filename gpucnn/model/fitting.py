@@ -30,7 +30,8 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
-from .inputs import check_counting, fitting_weights, white_in
+from .inputs import check_counting, fitting_weights, learning
+from .labels import Meaning
 from .tensors import OPTIMIZER, Trained
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Fitting:
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
-        white: int | None = None,
+        meaning: Meaning | None = None,
     ) -> None:
         if not model.layout.size:
             raise SettingError("the network has no parameters, so there is nothing to train; add a layer such as Dense")
@@ -70,14 +71,14 @@ class Fitting:
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         self.stream = images if isinstance(images, Stream) else None
-        if white is None:  # a batch of many does not decide it
-            white = model.white if self.stream is not None else white_in(images)
-        self.white = white
+        if meaning is None:  # a batch of many does not decide it
+            meaning = model.meaning if self.stream is not None else learning(model, images, labels)
+        self.meaning = meaning
         self.data: Any = None
         if self.stream is None:
-            self.data = batch_of(model, images, labels, sample_weight, white)
+            self.data = batch_of(model, images, labels, sample_weight, meaning)
             check_counting(model.loss, *self.data[1:])
-        self.held = None if validation is None else model.examples(validation[0], validation[1], "validation", white)
+        self.held = None if validation is None else model.examples(validation[0], validation[1], "validation", meaning)
         for each in self.callbacks:
             if isinstance(each.given, KeepBest):
                 each.given.check(held_out=self.held is not None, has_accuracy=kind(model.loss) != REGRESSION)
@@ -193,7 +194,7 @@ class Fitting:
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
-            model.white = self.white
+            model.white, model.class_names, model.first_label = self.meaning
             with enough, shown(self.progress, self.plan.epochs) as reporters:
                 self._begin()
                 history, end = train(
@@ -261,10 +262,10 @@ def _classes(optimizer: str) -> list[str]:
 
 
 def batch_of(
-    model: Model, images: Any, labels: Any, weights: Any = None, white: int | None = None
+    model: Model, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None
 ) -> tuple[Array, Array, Array | None]:
-    """Examples as a step takes them. white: see `Predicting.batch`. Raises DataError."""
-    images, labels = model.batch(images, labels, white=white)
+    """Examples as a step takes them. meaning: see `Predicting.batch`. Raises DataError."""
+    images, labels = model.batch(images, labels, meaning=meaning)
     return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
 
 

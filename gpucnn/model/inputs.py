@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..data.preprocessing import Preprocessing
 from ..engine.evaluation import counting
 from ..errors import DataError, GpucnnError
 from ..losses import CLASSIFICATION, REGRESSION, kind
-from .labels import as_array, fitting_labels
+from .labels import Meaning, as_array, fitting_labels, learnt
 
 SUM = 1e-3  # how far from 1 shares of classes may add up
 
@@ -56,6 +55,25 @@ def given_images(
 def white_in(images: Any) -> int:
     """What is white in a model's training images, 255 or 16; see `data.arrays.white_of`. Raises DataError."""
     return USUAL if _pictures(images)[0] is not None else white_of(as_array(images, "images"))
+
+
+def learning(model: Any, images: Any, labels: Any) -> Meaning:
+    """What stands for what in images and labels that a model is to learn. What is found is warned of. DataError."""
+    names, first = model.class_names, 0
+    notes: list[str] = []
+    given = as_array(labels, "labels")
+    if kind(model.loss) == CLASSIFICATION and not _are_shares(given, model.loss):
+        ignored = getattr(model.loss, "ignore_index", None)
+        names, first = learnt(given, names, model.first_label, ignored, notes)
+    for note in notes:
+        _warn(note)
+    return Meaning(white_in(images), names, first)
+
+
+def _are_shares(labels: np.ndarray, loss: Any) -> bool:
+    """Whether labels are shares of the classes, which the loss takes."""
+    is_soft = getattr(loss, "soft", False)
+    return is_soft and labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind == "f"
 
 
 def _pictures(images: Any) -> tuple[list[Any] | None, bool]:
@@ -103,6 +121,9 @@ def _placed(array: np.ndarray, shape: tuple[int, ...], what: str, notes: list[st
         hint = f"; if each row is an image, row by row, give {what.split()[-1]}.reshape(-1, {_listed(shape)})"
     elif len(shape) == 1 and math.prod(array.shape[1:]) == shape[0]:
         hint = f"; give {what.split()[-1]}.reshape(-1, {shape[0]})"
+    elif len(shape) == 3 and array.ndim in (3, 4) and array.dtype.kind in "biuf":
+        own = (*array.shape[1:], 1)[:3]
+        hint = f"; scale them, or build a network for them: gpucnn.networks.build(NAME, {own}, classes)"
     raise DataError(f"{what} of shape {array.shape} and type {array.dtype}: {_expected(shape)}, was expected{hint}")
 
 
@@ -140,12 +161,11 @@ def fitting_examples(
     images: Any,
     labels: Any,
     shape: tuple[int, ...],
-    names: Sequence[str],
+    meaning: Meaning,
     loss: Any,
     dtype: Any,
     how: Preprocessing | None = None,
     part: str = "",
-    white: int = USUAL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """At least one image, and for each what the loss takes. Raises DataError.
 
@@ -154,8 +174,8 @@ def fitting_examples(
     with a soft loss also parts in 0..1, which are floats where they stand for labels. Numbers for one output may be
     (N,). part: which examples these are, for messages, such as "validation".
     """
-    said = f"{part} " if part else ""
-    images, is_one = given_images(images, shape, how, f"{said}images", white)
+    said, names = f"{part} " if part else "", meaning.names
+    images, is_one = given_images(images, shape, how, f"{said}images", meaning.white)
     labels = as_array(labels, f"{said}labels")
     if is_one or labels.ndim == 0:
         found = "one image" if is_one else f"{len(images)} images and one label"
@@ -168,10 +188,9 @@ def fitting_examples(
         labels = labels[:, None]
     if of_kind == REGRESSION:
         return images, _numbers(labels, wanted, dtype, f"{said}targets", "outputs")
-    are_shares = getattr(loss, "soft", False) and labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind == "f"
-    if of_kind == CLASSIFICATION and not are_shares:
+    if of_kind == CLASSIFICATION and not _are_shares(labels, loss):
         ignored = getattr(loss, "ignore_index", None)
-        return images, fitting_labels(labels, names, ignored, f"{said}labels", part or "examples")
+        return images, fitting_labels(labels, names, ignored, f"{said}labels", part or "examples", meaning.first)
     labels = labels.astype(np.uint8) if labels.dtype == bool else labels
     rows = _numbers(labels, wanted, dtype, f"{said}targets", "outputs")
     if rows.min() < 0 or rows.max() > 1:

@@ -3,14 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.classes import flat, places_of
-from ..data.dataset import check_range_of_labels
+from ..data.classes import flat, places_of, texts
+from ..data.dataset import Dataset, check_range_of_labels, checked_names
 from ..data.targets import Labels, checked_labels
-from ..errors import DataError
+from ..errors import DataError, listed
+
+
+class Meaning(NamedTuple):
+    """What stands for what in images and labels: white, in whole numbers; the names of the classes; the first one's
+    number, 0 or 1.
+    """
+
+    white: int
+    names: tuple[str, ...]
+    first: int = 0
+
+
+def learnt(
+    labels: Any, names: tuple[str, ...], first: int, ignored: int | None, notes: list[str]
+) -> tuple[tuple[str, ...], int]:
+    """The names of the classes and the first one's number, by the labels that a model with these is to learn.
+
+    Texts become the names where the model has none but 0, 1, 2, ... and there is one for each output. Labels 1..K of
+    which none is missing count from 1, and so do others above 0 where those of earlier training did. What was found
+    goes into notes. Raises DataError.
+    """
+    array = _column(as_array(labels, "labels"))
+    are_usual = _are_usual(names)
+    if array.ndim == 1 and array.dtype.kind in "US" and are_usual:
+        found = sorted(set(texts(array, "labels")))
+        if set(found) <= set(names):
+            return names, 0
+        if len(found) != len(names):
+            raise DataError(
+                f"labels: {len(found)} different texts ({listed(found)}), and the network has {len(names)} outputs; "
+                "give it an output for each text, or say which texts there are, in their order: "
+                f"Model(..., class_names=[{found[0]!r}, ...])"
+            )
+        notes.append(f"labels are texts; the classes are {listed(found)}, in this order: model.class_names")
+        return checked_names(found, "labels"), 0
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or len(names) < 2 or ignored in range(len(names)):
+        return names, 0
+    present = np.unique(array if ignored is None else array[array != ignored])
+    if not (len(present) and present[0] >= 1 and present[-1] <= len(names)):
+        return names, 0
+    if len(present) < len(names) or not (present == np.arange(1, 1 + len(names))).all():
+        return names, first
+    if not first:
+        notes.append(
+            f"labels count from 1, to {len(names)}: label 1 is the first of model.class_names, and predict and "
+            "evaluate count so, too"
+        )
+    return (tuple(map(str, range(1, 1 + len(names)))) if are_usual else names), 1
+
+
+def _are_usual(names: Sequence[str]) -> bool:
+    """Whether they are those of a model that was given none."""
+    return list(names) == [str(k) for k in range(len(names))]
+
+
+def _column(array: np.ndarray) -> np.ndarray:
+    """(N, 1) as (N,)."""
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
 def as_array(given: Any, what: str) -> np.ndarray:
@@ -18,6 +76,9 @@ def as_array(given: Any, what: str) -> np.ndarray:
 
     Texts and numbers that are held as Python's objects, as pandas does, become arrays of texts and numbers.
     """
+    if isinstance(given, Dataset):
+        part = what.split()[-1]
+        raise DataError(f"{what}: a Dataset was given, which has them as train_{part}, or for a test as test_{part}")
     try:
         array = np.asarray(given)
         if array.dtype.kind == "T" or (array.dtype == object and all(isinstance(each, str) for each in array.flat)):
@@ -32,26 +93,40 @@ def as_array(given: Any, what: str) -> np.ndarray:
 
 
 def fitting_labels(
-    array: np.ndarray, names: Sequence[str], ignored: int | None, what: str = "labels", examples: str = "examples"
+    array: np.ndarray,
+    names: Sequence[str],
+    ignored: int | None,
+    what: str = "labels",
+    examples: str = "examples",
+    first: int = 0,
 ) -> Labels:
     """A class for each example, int64 (N,) below len(names), or `ignored`. Raises DataError.
 
     Texts are names of classes; True is 1; whole floats, columns (N, 1) and one-hot rows (N, classes) are taken, too:
-    where the loss is of classes they mean nothing else.
+    where the loss is of classes they mean nothing else. first: what numbers begin with.
     """
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+    array = _column(array)
+    are_numbers = array.ndim == 1 and array.dtype.kind in "iuf"
     if array.ndim == 2 and array.dtype.kind in "biuf" and array.shape[1] == len(names):
         array = flat(array, what, [])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{what}: NaN or infinite values are there; replace them first, or leave those images out")
     if array.ndim == 1 and array.dtype.kind in "US":
-        return places_of(array, names, what)
+        more = "; give Model(..., class_names=[...]) the texts, in the order of its outputs"
+        return places_of(array, names, what, more if _are_usual(names) else "")
     if array.ndim == 1 and (array.dtype == bool or (array.dtype.kind == "f" and _is_whole(array))):
         array = array.astype(np.int64)
     labels = checked_labels(array, what)
     counted = labels if ignored is None else labels[labels != ignored]
+    if first and are_numbers:
+        if len(counted) and not first <= counted.min() <= counted.max() < first + len(names):
+            raise DataError(
+                f"{examples}: labels run from {counted.min()} to {counted.max()}, {first}..{first + len(names) - 1} was"
+                f" expected: those that the model was trained on count from {first}"
+            )
+        return labels - first if ignored is None else np.where(labels == ignored, labels, labels - first)
     _check_not_names(counted, names, what)
+    _check_not_codes(counted, names, what)
     check_range_of_labels(counted, len(names), examples)
     return labels
 
@@ -66,6 +141,18 @@ def _check_not_names(labels: Labels, names: Sequence[str], what: str) -> None:
         return
     if {str(label) for label in np.unique(labels).tolist()} <= set(names):
         raise DataError(
-            f"{what}: {labels.min()} to {labels.max()} are names of the model's classes ({', '.join(names[:10])}), "
+            f"{what}: {labels.min()} to {labels.max()} are names of the model's classes ({listed(names)}), "
             "whose numbers are 0, 1, 2, ...; give the names as texts: labels.astype(str)"
+        )
+
+
+def _check_not_codes(labels: Labels, names: Sequence[str], what: str) -> None:
+    """Numbers of which there is one for each class, such as 3, 5 and 8, are refused with what to write."""
+    present = np.unique(labels)
+    counts = len(present) and present[-1] - present[0] == len(present) - 1
+    if len(present) == len(names) and not counts:
+        raise DataError(
+            f"{what}: there are {len(names)} different ones, as there are classes, and they are "
+            f"{listed([str(each) for each in present.tolist()])}; number them: names, labels = numpy.unique(labels, "
+            "return_inverse=True), and give Model(..., class_names=names)"
         )

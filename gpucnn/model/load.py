@@ -71,7 +71,9 @@ def load(
         )
         if (white := description.get("white", USUAL)) not in (USUAL, WHITE):
             raise CheckpointError(f"its description says that {white!r} is white; train it again")
-        model.white = white
+        if (first := description.get("first_label", 0)) not in (0, 1):
+            raise CheckpointError(f"its description says that labels count from {first!r}; train it again")
+        model.white, model.first_label = white, int(first)
         if "training" in description:
             model.trained = trained(description, tensors, is_partial=True)
     except CheckpointError as error:

@@ -75,7 +75,10 @@ class Model(Predicting):
         names = range(self._classes()) if class_names is None else class_names
         self.class_names = checked_names(accepted.argument("class_names", names), "class_names")
         if len(self.class_names) != self._classes():
-            raise DataError(f"{len(self.class_names)} class names for a network of {self._classes()} outputs")
+            raise DataError(
+                f"{len(self.class_names)} class names for a network of {self._classes()} outputs; give one for each, or"
+                f" build a network for them: gpucnn.networks.build(NAME, classes={len(self.class_names)})"
+            )
         if isinstance(self.loss, Loss):
             self.loss.check(self._classes())
         self.preprocessing = accepted.argument("preprocessing", preprocessing)
@@ -93,6 +96,7 @@ class Model(Predicting):
         self.trained: Trained | None = None
         self.kept: int | None = None  # the epoch of its parameters, where training went on beyond
         self.white = USUAL  # in images of whole numbers
+        self.first_label = 0  # the number of the first class
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
 
@@ -160,7 +164,9 @@ class Model(Predicting):
 
         Both may come in other forms that mean one thing: images as `Predicting` says; labels as names of the model's
         classes, truth values, whole floats, a column (N, 1) or one-hot rows (N, classes). Others are refused. Where no
-        image of whole numbers is above 16, 16 is taken as white, then and when the model is asked later.
+        image of whole numbers is above 16, 16 is taken as white, then and when the model is asked later. Texts, one for
+        each output, become the names of a model that was given none, in their order; labels 1..K, all of which are
+        there, count from 1, then and when the model is asked later (`first_label`). Both are warned of.
 
         A loss of numbers takes (N, K) floats as labels, one of several labels 0 and 1, and some take shares (N, K) of
         the classes; see `losses.Loss`. sample_weight: (N,) factors of the examples' losses, in means over a batch too,
@@ -241,8 +247,8 @@ class Model(Predicting):
         plan = Plan(epochs, batch_size, lr, shape, total_epochs)
         if before is not None:
             plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
-        white = None if before is None else self.white
-        fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, white=white, **options)
+        known = None if before is None else self.meaning
+        fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, meaning=known, **options)
         return fitting.train(fitting.go_on(before), History(), is_partial=True)
 
     def recompute_state(self, images: np.ndarray, *, batch_size: int = 128) -> None:
@@ -276,7 +282,9 @@ class Model(Predicting):
             "class_names": list(self.class_names),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
             "dtype": str(self.theta.dtype),
-        } | ({} if self.white == USUAL else {"white": self.white})
+            **({} if self.white == USUAL else {"white": self.white}),
+            **({"first_label": self.first_label} if self.first_label else {}),
+        }
 
     def load_parameters(self, path: str | os.PathLike[str], *, matching: bool = False) -> list[str]:
         """Take the parameters, and the running state, of a checkpoint of the same network.

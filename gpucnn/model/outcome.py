@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data import Dataset
 from ..device.environment import LIBRARIES, kernels_of_blas
-from ..errors import GpucnnError, TrainingError
+from ..errors import GpucnnError, TrainingError, listed
 from ..training import History
 from .fitting import digest
 from .folder import MODEL
@@ -69,7 +70,16 @@ def fitting(model: Predicting, dataset: Dataset) -> Dataset:
         )
     missing = [name for name in model.class_names if name not in names]
     if missing:
-        raise GpucnnError(f"{dataset.name} has no class {missing[0]!r}; its classes are {', '.join(names)}")
+        raise GpucnnError(
+            f"{dataset.name} has no class {missing[0]!r}; its classes are {listed(names)}; "
+            "choose data of the model's classes with --data"
+        )
     if names == list(model.class_names):
         return dataset
-    return dataset.select_classes([names.index(name) for name in model.class_names])
+    chosen = dataset.select_classes([names.index(name) for name in model.class_names])
+    others = [name for name in names if name not in model.class_names]
+    if not others or not dataset.is_classified:
+        return chosen
+    return replace(
+        chosen, notes=(*chosen.notes, f"left out: the classes {listed(others)}, which the model does not know")
+    )

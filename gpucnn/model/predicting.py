@@ -21,6 +21,7 @@ from ..namespace import array_namespace
 from ..network import Network, describe
 from . import accepted
 from .inputs import check_counting, fitting_examples, fitting_weights, given_images
+from .labels import Meaning
 
 
 class Predicting:
@@ -43,6 +44,7 @@ class Predicting:
     class_names: tuple[str, ...]
     preprocessing: Preprocessing | None
     white: int
+    first_label: int
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
@@ -61,13 +63,14 @@ class Predicting:
         return self._answers(images, self.loss.probabilities, tta)
 
     def predict(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
-        """images (N, H, W, C) -> the most probable class of each (N,), as a number.
+        """images (N, H, W, C) -> the most probable class of each (N,), as a number: from 0, or from 1 where the labels
+        of `fit` did (`first_label`).
 
         Where several labels may hold, 1 for those whose probability is above 1/2, else 0, (N, K); where the loss is of
         numbers, these, (N, K).
         """
         finish = {
-            CLASSIFICATION: lambda logits: array_namespace(logits).argmax(logits, axis=1),
+            CLASSIFICATION: lambda logits: array_namespace(logits).argmax(logits, axis=1) + self.first_label,
             MULTI_LABEL: lambda logits: array_namespace(logits).astype(logits > 0, array_namespace(logits).int64),
             REGRESSION: lambda logits: logits,
         }
@@ -195,23 +198,28 @@ class Predicting:
         return given_images(images, self.network.input_shape, self.preprocessing, white=self.white)[0]
 
     def examples(
-        self, images: Any, labels: Any, part: str = "", white: int | None = None
+        self, images: Any, labels: Any, part: str = "", meaning: Meaning | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Images and targets as the network and the loss take them, some of which count. Raises DataError.
 
-        part: which, for messages. white: see `batch`.
+        part: which, for messages. meaning: see `batch`.
         """
-        images, labels = self.batch(images, labels, part, white)
+        images, labels = self.batch(images, labels, part, meaning)
         check_counting(self.loss, labels)
         return images, labels
 
     def batch(
-        self, images: Any, labels: Any, part: str = "", white: int | None = None
+        self, images: Any, labels: Any, part: str = "", meaning: Meaning | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """`examples`, of which none need count, such as a part of a data set.
 
-        white: what it is in whole numbers; by default as in the images that the model was trained on.
+        meaning: of white and of labels; by default as in what the model was trained on.
         """
-        shape, names, dtype = self.network.input_shape, self.class_names, self.execution.theta.dtype
-        white = self.white if white is None else white
-        return fitting_examples(images, labels, shape, names, self.loss, dtype, self.preprocessing, part, white)
+        shape, dtype = self.network.input_shape, self.execution.theta.dtype
+        meaning = self.meaning if meaning is None else meaning
+        return fitting_examples(images, labels, shape, meaning, self.loss, dtype, self.preprocessing, part)
+
+    @property
+    def meaning(self) -> Meaning:
+        """What stands for what in images and labels that the model is given."""
+        return Meaning(self.white, self.class_names, self.first_label)

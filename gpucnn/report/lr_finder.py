@@ -16,7 +16,7 @@ from ..engine.streamed import placed
 from ..errors import SettingError
 from ..layers.initializers import generator
 from ..model import accepted
-from ..model.inputs import white_in
+from ..model.inputs import learning
 from ..training.curves import blank
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def find_lr(
             f"rates from {lowest:g} to {highest:g} in {updates} updates: the first must be above 0 and below the "
             f"second, and at least {2 * LEAST} updates were expected"
         )
-    images, labels = model.examples(images, labels, white=white_in(images))
+    images, labels = model.examples(images, labels, meaning=learning(model, images, labels))
     execution, size = model.execution, min(int(accepted.argument("batch_size", batch_size)), len(images))
     share, rng = execution.workers.share, generator(np.random.SeedSequence(seed))
     rule = accepted.argument("optimizer", optimizer)

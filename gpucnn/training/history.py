@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,8 @@ class History:
     interrupted: Ctrl-C or SIGTERM ended it, the last epoch is not in the list. signal: the number of the one that did,
     also of one that came when all was trained, or 0. stopped: why a callback ended the run, or "". kept: the epoch
     whose parameters the model has, where that was asked for, or None: then it has the last ones.
-    saves, saving: how often the state of the run was saved, and the seconds that this took.
+    saves, saving: how often the state of the run was saved, and the seconds that this took. A notebook shows it as a
+    table.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -42,6 +45,34 @@ class History:
         """A dict for each epoch: what `Epoch` tells, with its metrics by their own names."""
         return [row(epoch) for epoch in self.epochs]
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows, so that list(history) and pandas.DataFrame(history) have them."""
+        return iter(self.rows())
+
+    def _repr_html_(self) -> str:
+        """A table of the epochs, for notebooks: what was measured, and nothing of what was not."""
+        rows = self.rows()
+        names = [name for name in (rows[0] if rows else ()) if any(row[name] is not None for row in rows)]
+        cells = [[_shown(name, row.get(name)) for name in names] for row in rows]
+        told = "".join(f"<p>{html.escape(text)}</p>" for text in self._told())
+        return "".join(
+            [
+                "<table><thead><tr>",
+                *(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names),
+                "</tr></thead><tbody>",
+                *(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells),
+                f"</tbody></table>{told}",
+            ]
+            if rows
+            else f"<p>no epoch has ended</p>{told}"
+        )
+
+    def _told(self) -> list[str]:
+        """How the run ended, where it did not by its last epoch."""
+        ended = ["interrupted"] if self.interrupted else []
+        kept = [] if self.kept is None else [f"the parameters are those of epoch {self.kept}"]
+        return [*ended, *([self.stopped] if self.stopped else []), *kept]
+
     def to_frame(self) -> Any:
         """The rows as a pandas DataFrame, the epochs its index. Raises SettingError where pandas is not installed."""
         try:
@@ -61,6 +92,15 @@ class History:
         from .curves import learning_curves
 
         return learning_curves(self.epochs, path, title)
+
+
+def _shown(name: str, value: Any) -> str:
+    """A number in a table."""
+    if value is None:
+        return ""
+    if name.endswith("accuracy"):
+        return f"{100 * value:.2f} %"
+    return f"{value:.2f} s" if name == "seconds" else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def row(epoch: Epoch) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+"""The models that lie where the command runs, for whoever named none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import listed
+from .help import MISSING
+
+ENDING = ".safetensors"
+
+
+def models() -> list[str]:
+    """The models in this folder and in those of runs."""
+    return [str(path) for pattern in (f"*{ENDING}", f"runs/*/*{ENDING}") for path in sorted(Path().glob(pattern))]
+
+
+def _named(found: list[str]) -> str:
+    return f"the models here are {listed(found)}" if found else "there is none here, and `gpucnn train` makes one"
+
+
+def no_model(given: Mapping[str, Any]) -> str:
+    """What to write where no model is named."""
+    return f"It is the file of a saved model; {_named(models())}"
+
+
+def one_word(given: Mapping[str, Any]) -> str:
+    """What to write for `predict` where there is one word alone, which may be the model or a picture, or none."""
+    word, found = given.get("model"), models()
+    if word is None:
+        return f"The model comes first, and then the pictures; {_named(found)}"
+    if os.path.isfile(inside := os.path.join(word, f"model{ENDING}")):
+        word = inside
+    if word.endswith(ENDING):
+        return f"Name the pictures after the model, as in `gpucnn predict {word} picture.png`"
+    return f"The model comes first, as in `gpucnn predict {found[0] if found else 'MODEL'} {word}`; {_named(found)}"
+
+
+MISSING.update({"predict": one_word} | dict.fromkeys(("evaluate", "serve", "show", "verify"), no_model))
