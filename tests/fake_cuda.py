@@ -235,6 +235,9 @@ class RawModule:
         self.signatures = signatures(code)
         self.library = compiled(code, options)
 
+    def compile(self) -> None:
+        """What CuPy does here, or when a function is asked for."""
+
     def get_function(self, name: str) -> Callable[..., None]:
         parameters = [self._type(text) for text in self.signatures[name]]
         function = getattr(self.library, f"run_{name}")

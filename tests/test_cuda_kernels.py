@@ -28,7 +28,7 @@ from gpucnn.kernels.cuda import columns as cuda_columns
 from gpucnn.kernels.cuda import cublas, depthwise, direct
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
-from gpucnn.kernels.cuda.sizes import ALWAYS, Sizes, placed, side_by_side
+from gpucnn.kernels.cuda.sizes import ALWAYS, Sizes, options, placed, side_by_side, source
 from gpucnn.kernels.cuda.step import pack
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -117,9 +117,9 @@ def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(network, fake_cuda):
     nvrtc.library()
-    for code, options in compiled_by_a_step(network):
+    for code, flags in compiled_by_a_step(network):
         for architecture in nvrtc.ARCHITECTURES:
-            uses = nvrtc.compiled(code, options, architecture)
+            uses = nvrtc.compiled(code, flags, architecture)
             assert uses.keys() == signatures(code).keys()
             for name, use in uses.items():
                 assert use.stack == use.spilled == 0, f"{name} on {architecture}: {use}"
@@ -129,9 +129,9 @@ def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_wi
 @pytest.mark.parametrize(("dtype", "wide"), VARIANTS)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_each_file_compiles_for_every_type(sizes, dtype, wide):
-    code = cuda.source(sizes)
+    code = source(sizes)
     for architecture in nvrtc.ARCHITECTURES:
-        assert nvrtc.compiled(code, cuda.options(dtype, wide), architecture).keys() == signatures(code).keys()
+        assert nvrtc.compiled(code, options(dtype, wide), architecture).keys() == signatures(code).keys()
 
 
 def test_every_name_of_cupy_that_is_used_is_there():
@@ -150,7 +150,7 @@ def test_every_name_of_cupy_that_is_used_is_there():
 def test_no_kernel_is_overlooked():
     """The stand-in finds kernels by their first lines."""
     for sizes in SIZES.values():
-        code = cuda.source(sizes)
+        code = source(sizes)
         assert code.count("\nKERNEL ") + code.count("\nBLOCK_KERNEL ") == len(signatures(code))
         assert code.count("__global__") == 2  # both macros' definitions
     seen = {file for sizes in SIZES.values() if sizes for file in sizes.files} | set(ALWAYS)
@@ -610,7 +610,7 @@ def test_columns_take_the_place_of_a_kernel_that_does_not_start(kernel, fake_cud
     twice = [("two blocks", 2, "reals", "float64", asarray, np.asarray)] * 2
     with pytest.warns(UserWarning, match=message) as told:
         any(check(*case, tables=table) for case in twice)
-    assert len(told) == len(table.gpu._missing)
+    assert len(told) == len(table.gpu.compiled.missing)
 
 
 LAYERS = {  # of the named networks: the convolution, the pool behind it, and what is computed straight from the image

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..device import Device, Recording, reason_of
 from ..kernels import Moment
-from ..layers.base import is_own
-from ..layers.chain import inside
-from .rewrite import Converted
+from .strangers import strangers
 from .whole_step import WholeStep
 
 Array = Any
@@ -45,7 +42,7 @@ class RecordedStep:
         self.obstacle: str | None = None
         self._seen: dict[int, int] = {}
         self._recorded: _Recorded | None = None
-        stranger = next(_strangers(whole), None)
+        stranger = next(strangers(whole.program.network.layers, whole.loss, whole.rules), None)
         if stranger is not None:
             self._stay_eager(f"{stranger} is not gpucnn's own, and what it copies from the host would be recorded once")
 
@@ -97,21 +94,3 @@ class RecordedStep:
         if why not in self._said:
             self._said.add(why)
             warnings.warn(f"no CUDA graph: {why}; training goes on kernel by kernel", stacklevel=5)
-
-
-def _strangers(whole: WholeStep) -> Iterator[str]:
-    """The classes that a recording cannot be trusted with: a copy from the host would bring the same bytes for ever."""
-    yield from strange_layers(whole.program.network.layers)
-    if not is_own(whole.loss):
-        yield type(whole.loss).__name__
-    yield from whole.rules.strangers
-
-
-def strange_layers(layers: Iterable[Any]) -> Iterator[str]:
-    """The classes of layers that are not gpucnn's own."""
-    for layer in layers:
-        inner = layer.layer if isinstance(layer, Converted) else layer
-        for held in inside(inner).values():
-            yield from strange_layers(held)
-        if not is_own(inner):
-            yield type(inner).__name__

@@ -113,7 +113,7 @@ class Kernels:
     joins_bias_and_relu   whether `bias_relu` takes fewer passes than its two verbs
 
     What is made of other verbs, and what a training step asks beside its layers, is a method: `pooled_correlation`,
-    `bias_relu`; `begin`, `of_rule`, `gather`, `loss`, `collect`.
+    `bias_relu`; `ahead`, `begin`, `of_rule`, `gather`, `loss`, `collect`.
     """
 
     name: str = "reference"
@@ -190,6 +190,10 @@ class Kernels:
         added, seen = residual
         dy = self.relu.backward(seen, dy)
         return dy, self.bias.backward(added, dy)
+
+    def ahead(self, work: Callable[[], Any]) -> None:
+        """Prepare for work that is to come, which may be called once to see what it asks of the table: its arrays then
+        hold nothing of use, and what it writes must not be of use to others."""
 
     def begin(self, batch: Any, lr: float, step: int, optimizer: Any, held: Moment | None = None) -> Moment:
         """The moment of update number `step`, from 1, by the examples `batch` (indices).

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,11 @@ class CudaKernels(Kernels):
     dtype: str = "float32"
     direct: Any = None
     layers: Any = None
+
+    def ahead(self, work: Callable[[], Any]) -> None:
+        """Compiles the kernels that the work will launch, side by side. cuDNN would be asked for plans: not with it."""
+        if self.direct is not None:
+            self.gpu.compiled.ahead(work)
 
     def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
         return self.layers.bias_relu(y, b, slope_at_zero)
