@@ -220,9 +220,10 @@ def asnumpy(a: Any) -> np.ndarray:
 
 
 def ascontiguousarray(a: Any, dtype: Any = None) -> Array:
-    if a.flags.c_contiguous and dtype in (None, a.dtype):
+    kind = a.dtype if dtype is None else np.dtype(dtype)  # a type is falsy, and float64 equals None
+    if a.flags.c_contiguous and kind == a.dtype:
         return _ours(a)
-    made = empty(a.shape, dtype or a.dtype)
+    made = empty(a.shape, kind)
     do(_copying(a, made))
     return made
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
-from gpucnn.kernels import REFERENCE, cuda
+from gpucnn.kernels import REFERENCE, Factors, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
 from gpucnn.kernels.cuda import cublas, depthwise, direct
 from gpucnn.kernels.cuda import layers as cuda_layers
@@ -487,13 +487,45 @@ def test_pixels_are_gathered_and_scaled(count, fake_cuda):
     np.testing.assert_allclose(x, images[::-1] / 255 + 0.25, rtol=1e-12)
 
 
-@pytest.mark.parametrize("number", [1, 7, 8, 9, 17])
-def test_gradients_are_packed_in_order(number, fake_cuda):
+@pytest.mark.parametrize("number", [0, 1, 7, 8, 9, 17])
+def test_gradients_are_packed_where_they_belong(number, fake_cuda):
+    """With gaps between some, which stay as they are."""
     rng = np.random.default_rng(number)
     pieces = [rng.standard_normal(tuple(rng.integers(1, 5, 3))) for _ in range(number)]
-    g = asarray(np.zeros(sum(each.size for each in pieces)))
-    pack(cuda.Gpu(), [asarray(each)[::-1, ::-1] for each in pieces], g)
-    np.testing.assert_array_equal(g, np.concatenate([each[::-1, ::-1].ravel() for each in pieces]))
+    expected, parts = [np.full(2, 7.0)], []
+    for k, each in enumerate(pieces):
+        parts.append((asarray(each)[::-1, ::-1], sum(map(len, expected))))
+        expected += [each[::-1, ::-1].ravel(), np.full(k % 3, 7.0)]
+    g = asarray(np.full(sum(map(len, expected)), 7.0))
+    pack(cuda.Gpu(), parts[::-1], g)
+    np.testing.assert_array_equal(g, np.concatenate(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_factors_are_multiplied_where_they_belong(dtype, fake_cuda):
+    """Where cuBLAS may write four numbers at once; elsewhere, and of another type, they are copied there."""
+    rng, table = np.random.default_rng(3), cuda.table(dtype=dtype)
+    params = {"0": {"weights": np.zeros((6, 8)), "bias": np.zeros(3)}, "1": {"weights": np.zeros((5, 4))}}
+    params |= {"2": {"bias": np.zeros(1)}, "3": {"weights": np.zeros((4, 2))}}
+    layout = Layout(params)
+    given = {name: (rng.standard_normal((7, 6)), rng.standard_normal((7, 8))) for name in "0"}
+    given |= {"1": (rng.standard_normal((7, 5)), rng.standard_normal((7, 4)))}
+    given |= {"3": (rng.standard_normal((7, 4)), rng.standard_normal((7, 2)))}
+    kinds = {"0": dtype, "1": dtype, "3": "float32"}
+    bias, last = rng.standard_normal(3), rng.standard_normal(1)
+    factors = {
+        name: {"weights": Factors(*(asarray(each.astype(kinds[name])) for each in given[name]))} for name in given
+    }
+    factors["0"]["bias"], factors["2"] = asarray(bias.astype(dtype)), {"bias": asarray(last.astype(dtype))}
+    g, packed, launch = asarray(np.zeros(layout.size, dtype)), [], table.gpu.launch
+    table.gpu.launch = lambda name, kind, count, *rest, **more: (
+        packed.append(count) or launch(name, kind, count, *rest, **more)
+    )
+    table.collect(layout, factors, g)
+    products = [(x.T @ dy).ravel() for x, dy in given.values()]
+    expected = np.concatenate([products[0], bias, products[1], last, products[2]])
+    np.testing.assert_allclose(g, expected, rtol=1e-5, atol=1e-6)
+    assert packed == [{"float32": 24, "float64": 32}[dtype]]  # the first product is not copied
 
 
 OPTIMIZERS = [

@@ -42,6 +42,8 @@ class WholeStep:
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
         self._is_begun = next(strangers(program.network.layers, loss, rules), None) is not None
+        if program.context.kernels.takes_factors and not self._is_begun:
+            self.program = replace(program, context=replace(program.context, factored=0))
         self.examples: Array | None = None
 
     @property

@@ -93,6 +93,7 @@ def table(
         direct=direct,
         layers=layers,
         joins_bias_and_relu=True,
+        takes_factors=True,
     )
     made.begin(gpu.empty((1,), "int64"), lr=0.0, step=1, optimizer=None)
     return made

@@ -167,19 +167,19 @@ KERNEL numbers_of_rule(INDEX count, NUMBERS given, double rate, double beta1, do
     numbers[3] = step;
 }
 
-// Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
-KERNEL pack(INDEX count, OUT g, INDEX start, IN a0, INDEX e0, IN a1, INDEX e1, IN a2, INDEX e2, IN a3, INDEX e3, IN a4,
-            INDEX e4, IN a5, INDEX e5, IN a6, INDEX e6, IN a7) {
-    THREAD_OR_RETURN(k, count);
-    const INDEX i = start + k;
-    g[i] = i < e0   ? a0[i - start]
-           : i < e1 ? a1[i - e0]
-           : i < e2 ? a2[i - e1]
-           : i < e3 ? a3[i - e2]
-           : i < e4 ? a4[i - e3]
-           : i < e5 ? a5[i - e4]
-           : i < e6 ? a6[i - e5]
-                    : a7[i - e6];
+// Eight gradients to their places in the flat vector g: numbers ends[k - 1] .. ends[k] - 1 of all go where part k begins.
+KERNEL pack(INDEX count, OUT g, IN a0, INDEX s0, INDEX e0, IN a1, INDEX s1, INDEX e1, IN a2, INDEX s2, INDEX e2, IN a3,
+            INDEX s3, INDEX e3, IN a4, INDEX s4, INDEX e4, IN a5, INDEX s5, INDEX e5, IN a6, INDEX s6, INDEX e6, IN a7,
+            INDEX s7) {
+    THREAD_OR_RETURN(i, count);
+    if (i < e0) g[s0 + i] = a0[i];
+    else if (i < e1) g[s1 + i - e0] = a1[i - e0];
+    else if (i < e2) g[s2 + i - e1] = a2[i - e1];
+    else if (i < e3) g[s3 + i - e2] = a3[i - e2];
+    else if (i < e4) g[s4 + i - e3] = a4[i - e3];
+    else if (i < e5) g[s5 + i - e4] = a5[i - e4];
+    else if (i < e6) g[s6 + i - e5] = a6[i - e5];
+    else g[s7 + i - e6] = a7[i - e6];
 }
 
 // theta -= lr step, with g the sum over examples and `mean` one over their number.

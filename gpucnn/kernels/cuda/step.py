@@ -15,13 +15,14 @@ import numpy as np
 from ...losses import SoftmaxCrossEntropy
 from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop, State
-from .. import Kernels, Moment
+from .. import Factors, Kernels, Moment
 from .direct import Residual
 from .sizes import BLOCK
 
 Array = Any
 
 PACKED = 8  # arrays that one launch of `pack` takes
+ALIGNED = 16  # bytes: where cuBLAS may read and write four numbers at once
 
 
 @dataclass(frozen=True)
@@ -155,21 +156,29 @@ class CudaKernels(Kernels):
         return super().loss(loss, logits, targets)
 
     def collect(self, layout: Any, dparams: Any, g: Array) -> None:
-        for place, slots in layout.runs():
-            pack(self.gpu, [at(dparams, slot.path) for slot in slots], g[place])
+        """Gradients that are left as factors are multiplied into their places; the others are copied there."""
+        copied = []
+        for slot in layout.slots:
+            gradient, place = at(dparams, slot.path), g[slot.place]
+            if isinstance(gradient, Factors):
+                x, dy = gradient
+                if x.dtype == dy.dtype == g.dtype and self.gpu.address(place) % ALIGNED == 0:
+                    self.layers.matmul(x.T, dy, place.reshape(slot.shape))
+                    continue
+                gradient = self.layers.matmul(x.T, dy)
+            copied.append((gradient, slot.place.start))
+        pack(self.gpu, copied, g)
 
 
-def pack(gpu: Any, gradients: Sequence[Array], g: Array) -> None:
-    """Copy gradients, one after the other, into the flat vector g: eight in a launch."""
-    start = 0
+def pack(gpu: Any, gradients: Sequence[tuple[Array, int]], g: Array) -> None:
+    """Copy gradients to where each begins in the flat vector g: eight in a launch."""
     for first in range(0, len(gradients), PACKED):
-        some = [gpu.dense(each, g.dtype) for each in gradients[first : first + PACKED]]
-        ends = [start + sum(each.size for each in some[: k + 1]) for k in range(len(some))]
-        missing = PACKED - len(some)
-        arrays, stops = some + some[-1:] * missing, ends + ends[-1:] * missing
-        flat = [value for pair in zip(arrays, stops) for value in pair][:-1]
-        gpu.launch("pack", g.dtype, ends[-1] - start, g, start, *flat)
-        start = ends[-1]
+        arrays, starts = zip(*gradients[first : first + PACKED])
+        some = [gpu.dense(each, g.dtype) for each in arrays]
+        ends = [sum(each.size for each in some[: k + 1]) for k in range(len(some))]
+        parts = [*zip(some, starts, ends)]
+        parts += parts[-1:] * (PACKED - len(some))
+        gpu.launch("pack", g.dtype, ends[-1], g, *[value for part in parts for value in part][:-1])
 
 
 def loss(gpu: Any, name: str, logits: Array, labels: Array) -> tuple[Array, Array]:
