@@ -357,7 +357,7 @@ class Memory:
     alive: weakref.WeakSet[Memory] = weakref.WeakSet()  # noqa: RUF012
 
     def __init__(self, size: int) -> None:
-        self.bytes = aligned(size)
+        self.bytes, self.size = aligned(size), size
         Memory.alive.add(self)
 
     @classmethod

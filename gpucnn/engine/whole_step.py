@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,7 @@ class WholeStep:
         self._of_part = self._g if at_once is None else array_namespace(self.theta).zeros_like(self.theta)
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
+        self._held_ten: Any = None
         self._is_begun = next(strangers(program.network.layers, loss, rules), None) is not None
         if program.context.kernels.takes_factors and not self._is_begun:
             self.program = replace(program, context=replace(program.context, factored=0))
@@ -71,6 +73,14 @@ class WholeStep:
             moment = replace(moment, examples=self.examples[:examples])
         self._held[examples] = moment
         return moment
+
+    def begin_ten(self, batches: Array, lrs: Sequence[float]) -> list[Moment]:
+        """The moments of the next ten updates, by equal batches one after the other, in a CUDA table's arrays."""
+        self.program.check_process()
+        first, self.steps = self.steps + 1, self.steps + len(lrs)
+        kernels: Any = self.program.context.kernels
+        self._held_ten, moments = kernels.begin_ten(batches, lrs, first, self.rules.parts[0].rule, self._held_ten)
+        return moments
 
     def run(self, moment: Moment, images: Array, targets: Array, weights: Array | None = None) -> Array:
         """The step itself. What changes from one to the next is in moment."""

@@ -143,28 +143,39 @@ BLOCK_KERNEL sigmoid_cross_entropy(IN z, INTEGERS labels, INDEX N, INDEX K, OUT 
     if (lane == 0) losses[n] = sum / K;
 }
 
-// Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
-// numbers: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
-KERNEL prepare(INDEX count, INTEGERS batch, long long* __restrict__ order, double lr, double step, double beta1,
-               double beta2, double* __restrict__ numbers) {
-    THREAD_OR_RETURN(i, count);
-    order[i] = batch[i];
-    if (i > 0) return;
+// What optimisers need of lr and of step: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
+__device__ inline void write_numbers(double lr, double step, double beta1, double beta2, double* numbers) {
     numbers[0] = lr;
     numbers[1] = 1 / sqrt(1 - pow(beta2, step));
     numbers[2] = lr / (1 - pow(beta1, step));
     numbers[3] = step;
 }
 
+// Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
+KERNEL prepare(INDEX count, INTEGERS batch, long long* __restrict__ order, double lr, double step, double beta1,
+               double beta2, double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    order[i] = batch[i];
+    if (i == 0) write_numbers(lr, step, beta1, beta2, numbers);
+}
+
+// The same before ten steps, the first of which is number `step`; numbers (10, 4). There are at least ten threads.
+KERNEL prepare_ten(INDEX count, INTEGERS batches, long long* __restrict__ order, double step, double beta1,
+                   double beta2, double lr0, double lr1, double lr2, double lr3, double lr4, double lr5, double lr6,
+                   double lr7, double lr8, double lr9, double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    order[i] = batches[i];
+    if (i >= 10) return;
+    const double first = i < 1 ? lr0 : i < 2 ? lr1 : i < 3 ? lr2 : i < 4 ? lr3 : lr4;
+    const double last = i < 6 ? lr5 : i < 7 ? lr6 : i < 8 ? lr7 : i < 9 ? lr8 : lr9;
+    write_numbers(i < 5 ? first : last, step + i, beta1, beta2, numbers + 4 * i);
+}
+
 // The same for a rule with other betas, at `rate` times the learning rate.
 KERNEL numbers_of_rule(INDEX count, NUMBERS given, double rate, double beta1, double beta2,
                        double* __restrict__ numbers) {
     THREAD_OR_RETURN(i, count);
-    const double lr = rate * given[0], step = given[3];
-    numbers[0] = lr;
-    numbers[1] = 1 / sqrt(1 - pow(beta2, step));
-    numbers[2] = lr / (1 - pow(beta1, step));
-    numbers[3] = step;
+    write_numbers(rate * given[0], given[3], beta1, beta2, numbers);
 }
 
 // Eight gradients to their places in the flat vector g: numbers ends[k - 1] .. ends[k] - 1 of all go where part k begins.

@@ -96,6 +96,24 @@ class CudaKernels(Kernels):
         self.gpu.launch("prepare", self.dtype, batch.size, *arguments)
         return CudaMoment(held.order, lr, step, None, held.numbers)
 
+    def begin_ten(
+        self, batches: Array, lrs: Sequence[float], step: int, optimizer: Any, held: tuple[Array, Array] | None = None
+    ) -> tuple[tuple[Array, Array], list[CudaMoment]]:
+        """`begin` of ten updates, the first of which is number `step`, by equal batches one after the other.
+
+        -> what to hold, for the next ten to be written there, and the moments.
+        """
+        batches, size = self.gpu.dense(batches, np.int64), batches.shape[0] // len(lrs)
+        if held is None or held[0].shape != batches.shape:
+            held = self.gpu.empty(batches.shape, np.int64), self.gpu.empty((len(lrs), 4), np.float64)
+        order, numbers = held
+        betas = getattr(optimizer, "beta1", 0.0), getattr(optimizer, "beta2", 0.0)
+        arguments = batches, order, *map(np.float64, (step, *betas, *lrs)), numbers
+        self.gpu.launch("prepare_ten", self.dtype, batches.size, *arguments)
+        orders = [order[k * size : (k + 1) * size] for k in range(len(lrs))]
+        made = [CudaMoment(orders[k], lr, step + k, None, numbers[k]) for k, lr in enumerate(lrs)]
+        return held, made
+
     def of_rule(self, moment: Any, rule: Any, rate: float) -> CudaMoment:
         """Its numbers are made on the device, of the moment's, so that a recorded step makes them anew."""
         numbers = self.gpu.empty((4,), np.float64)
