@@ -194,7 +194,19 @@ def test_indices_of_64_bits_give_the_same_numbers(case, fake_cuda, monkeypatch):
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_batch_may_be_taken_in_parts(case, batch, fake_cuda, monkeypatch):
     monkeypatch.setattr(cuda_columns, "COLUMNS", 1)
+    monkeypatch.setattr(cuda_columns, "ON_LARGE", 1)
     check(case, batch, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "most"), [(16, 0, 256), (48, 0, 384), (139, 0, 512), (139, 16, 256)], ids=str
+)
+def test_columns_are_a_small_part_of_a_devices_memory(memory, limit, most, fake_cuda, monkeypatch):
+    """Gigabytes of the device, and of CuPy's limit; megabytes of columns."""
+    cupy = cuda.table().gpu.xp
+    monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (0, memory << 30))
+    monkeypatch.setattr(cupy.get_default_memory_pool(), "get_limit", lambda: limit << 30)
+    assert cuda_columns.Columns(cuda.Gpu()).most == most << 20
 
 
 @pytest.mark.parametrize("case", ["max pool", "max pool overlap", "block", "block all ties", "block pooled first"])

@@ -119,6 +119,11 @@ class Gpu:
             made.fill(0)  # nobody writes what it should hold
         return made
 
+    def memory(self) -> int:
+        """The device's bytes, or the limit that CuPy is held to; not what is free, which changes from run to run."""
+        limit = self.xp.get_default_memory_pool().get_limit()
+        return limit or self.xp.cuda.runtime.memGetInfo()[1]
+
     def put(self, values: Any, dtype: Any) -> Array:
         """Numbers of the host as an array."""
         return self.xp.asarray(np.asarray(values, dtype))
