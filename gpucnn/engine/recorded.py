@@ -99,6 +99,7 @@ class RecordedStep:
         moments, arrays = self.whole.begin_ten(batches, lrs), (images, targets, weights)
         if self._ten is None or not self._ten.is_of(arrays, batches.shape[0]):
             try:
+                self._load_sum()
                 recording = self.device.record(lambda: self._sums(moments, arrays))
             except Exception as error:
                 self._stays_single = True
@@ -107,6 +108,11 @@ class RecordedStep:
             self._ten = _Recorded(arrays, batches.shape[0], recording)
         self._ten.recording.replay()
         return self._ten.recording.result.copy()
+
+    def _load_sum(self) -> None:
+        """Compile and load what sums losses, which cannot be recorded: whoever calls may never have summed any."""
+        if self._recorded is not None:
+            array_namespace(self.theta).sum(self._recorded.recording.result)
 
     def _sums(self, moments: Sequence[Moment], arrays: tuple[Array, ...]) -> Array:
         xp, sums = array_namespace(self.theta), None
