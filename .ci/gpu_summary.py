@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+PASSED = {"0", "5"}  # of pytest: all passed; none was chosen
+
 
 def records(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -21,14 +23,19 @@ def tests(folder: Path) -> list[str]:
     """Prints what the suite and the comparisons found; what fell short."""
     text = (folder / "tests.txt").read_text(encoding="utf-8", errors="replace")
     lines = text.splitlines()
-    counts = [line for line in lines if re.search(r"\d+ (passed|failed|error)", line)]
     short = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     skipped = [line for line in lines if line.startswith("SKIPPED")]
-    print(f"suite: {counts[-1].strip('= ') if counts else 'did not end'}")
+    parts = re.split(r"^== (.+)$", text, flags=re.MULTILINE)[1:]
+    for marked, said in zip(parts[::2], parts[1::2]):
+        counts = re.findall(r"^.*\d+ (?:passed|failed|error|skipped|deselected).*$", said, re.MULTILINE)
+        print(f"suite, {marked}: {counts[-1].strip('= ') if counts else 'did not end'}")
+        status = re.search(r"^exit status (\d+)$", said, re.MULTILINE)
+        if status is None or status[1] not in PASSED:
+            short.append(f"suite, {marked}: it did not pass, or was cut")
     for line in skipped:
         print(f"  {line}")
-    if "exit status 0" not in lines:
-        short.append("suite: it did not pass, or was cut")
+    if not parts:
+        short.append("suite: it did not begin")
     print(f"{'network':<20} {'device':<10} {'float32':>9} {'at most':>9} {'float64':>9} {'at most':>9}")
     for found in sorted(records(folder / "parity.jsonl"), key=lambda each: each["network"]):
         if found.get("failed"):

@@ -220,9 +220,10 @@ def asnumpy(a: Any) -> np.ndarray:
 
 
 def ascontiguousarray(a: Any, dtype: Any = None) -> Array:
-    if a.flags.c_contiguous and dtype in (None, a.dtype):
+    kind = a.dtype if dtype is None else np.dtype(dtype)  # a type is falsy, and float64 equals None
+    if a.flags.c_contiguous and kind == a.dtype:
         return _ours(a)
-    made = empty(a.shape, dtype or a.dtype)
+    made = empty(a.shape, kind)
     do(_copying(a, made))
     return made
 
@@ -234,6 +235,9 @@ class RawModule:
         self.defined = dict(option.removeprefix("-D").split("=") for option in options)
         self.signatures = signatures(code)
         self.library = compiled(code, options)
+
+    def compile(self) -> None:
+        """What CuPy does here, or when a function is asked for."""
 
     def get_function(self, name: str) -> Callable[..., None]:
         parameters = [self._type(text) for text in self.signatures[name]]
@@ -353,7 +357,7 @@ class Memory:
     alive: weakref.WeakSet[Memory] = weakref.WeakSet()  # noqa: RUF012
 
     def __init__(self, size: int) -> None:
-        self.bytes = aligned(size)
+        self.bytes, self.size = aligned(size), size
         Memory.alive.add(self)
 
     @classmethod

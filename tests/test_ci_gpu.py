@@ -63,7 +63,8 @@ def test_the_summary_of_the_tests(well, tmp_path):
         if well
         else "FAILED tests/a.py::b - no\n1 failed\nexit status 1\n"
     )
-    (tmp_path / "tests.txt").write_text(f"SKIPPED [2] a.py:1: no CIFAR-10\n{end}")
+    head = "== gpu\n12 passed, 900 deselected in 3.0s\nexit status 0\n== not gpu\n"
+    (tmp_path / "tests.txt").write_text(f"{head}SKIPPED [2] a.py:1: no CIFAR-10\n{end}")
     found = [{"network": "fast", "targets": [target("float32", 2e-7), target("float64", 6e-15, well)]}]
     found += [] if well else [{"network": "two-conv", "failed": True}]
     (tmp_path / "parity.jsonl").write_text("\n".join(map(json.dumps, found)))
@@ -71,12 +72,23 @@ def test_the_summary_of_the_tests(well, tmp_path):
     lines = done.stdout.splitlines()
     assert done.stderr == ""
     assert "  SKIPPED [2] a.py:1: no CIFAR-10" in lines
+    assert "suite, gpu: 12 passed, 900 deselected in 3.0s" in lines
+    assert f"suite, not gpu: {'40 passed, 2 skipped in 9.1s' if well else '1 failed'}" in lines
     assert "fast                 cuda:0       2.0e-07   1.0e-09   6.0e-15   1.0e-09" in lines
     if well:
         assert (done.returncode, lines[-1]) == (0, "fell short: nothing")
         return
     assert done.returncode == 1
     assert "fell short: 4" in lines  # a test, the suite, a target, a comparison
+
+
+@pytest.mark.parametrize("end", ["", "...\nexit status 124\n"], ids=["killed", "cut"])
+def test_a_part_of_the_suite_that_did_not_end_falls_short(end, tmp_path):
+    (tmp_path / "tests.txt").write_text(f"== gpu\n3 passed in 1.0s\nexit status 0\n== not gpu\n{end}")
+    done = summary("tests", tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "suite, not gpu: did not end" in done.stdout
+    assert done.stdout.splitlines()[-2:] == ["fell short: 1", "  suite, not gpu: it did not pass, or was cut"]
 
 
 def test_the_summary_of_the_speeds(tmp_path):

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
-from gpucnn.kernels import REFERENCE, cuda
+from gpucnn.kernels import REFERENCE, Factors, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
 from gpucnn.kernels.cuda import cublas, depthwise, direct
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
-from gpucnn.kernels.cuda.sizes import ALWAYS, Sizes, placed, side_by_side
+from gpucnn.kernels.cuda.sizes import ALWAYS, Sizes, options, placed, side_by_side, source
 from gpucnn.kernels.cuda.step import pack
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -117,9 +117,9 @@ def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(network, fake_cuda):
     nvrtc.library()
-    for code, options in compiled_by_a_step(network):
+    for code, flags in compiled_by_a_step(network):
         for architecture in nvrtc.ARCHITECTURES:
-            uses = nvrtc.compiled(code, options, architecture)
+            uses = nvrtc.compiled(code, flags, architecture)
             assert uses.keys() == signatures(code).keys()
             for name, use in uses.items():
                 assert use.stack == use.spilled == 0, f"{name} on {architecture}: {use}"
@@ -129,9 +129,9 @@ def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_wi
 @pytest.mark.parametrize(("dtype", "wide"), VARIANTS)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_each_file_compiles_for_every_type(sizes, dtype, wide):
-    code = cuda.source(sizes)
+    code = source(sizes)
     for architecture in nvrtc.ARCHITECTURES:
-        assert nvrtc.compiled(code, cuda.options(dtype, wide), architecture).keys() == signatures(code).keys()
+        assert nvrtc.compiled(code, options(dtype, wide), architecture).keys() == signatures(code).keys()
 
 
 def test_every_name_of_cupy_that_is_used_is_there():
@@ -150,7 +150,7 @@ def test_every_name_of_cupy_that_is_used_is_there():
 def test_no_kernel_is_overlooked():
     """The stand-in finds kernels by their first lines."""
     for sizes in SIZES.values():
-        code = cuda.source(sizes)
+        code = source(sizes)
         assert code.count("\nKERNEL ") + code.count("\nBLOCK_KERNEL ") == len(signatures(code))
         assert code.count("__global__") == 2  # both macros' definitions
     seen = {file for sizes in SIZES.values() if sizes for file in sizes.files} | set(ALWAYS)
@@ -194,7 +194,19 @@ def test_indices_of_64_bits_give_the_same_numbers(case, fake_cuda, monkeypatch):
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_batch_may_be_taken_in_parts(case, batch, fake_cuda, monkeypatch):
     monkeypatch.setattr(cuda_columns, "COLUMNS", 1)
+    monkeypatch.setattr(cuda_columns, "ON_LARGE", 1)
     check(case, batch, "reals", "float64", asarray, np.asarray)
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "most"), [(16, 0, 256), (48, 0, 384), (139, 0, 512), (139, 16, 256)], ids=str
+)
+def test_columns_are_a_small_part_of_a_devices_memory(memory, limit, most, fake_cuda, monkeypatch):
+    """Gigabytes of the device, and of CuPy's limit; megabytes of columns."""
+    cupy = cuda.table().gpu.xp
+    monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (0, memory << 30))
+    monkeypatch.setattr(cupy.get_default_memory_pool(), "get_limit", lambda: limit << 30)
+    assert cuda_columns.Columns(cuda.Gpu()).most == most << 20
 
 
 @pytest.mark.parametrize("case", ["max pool", "max pool overlap", "block", "block all ties", "block pooled first"])
@@ -487,13 +499,45 @@ def test_pixels_are_gathered_and_scaled(count, fake_cuda):
     np.testing.assert_allclose(x, images[::-1] / 255 + 0.25, rtol=1e-12)
 
 
-@pytest.mark.parametrize("number", [1, 7, 8, 9, 17])
-def test_gradients_are_packed_in_order(number, fake_cuda):
+@pytest.mark.parametrize("number", [0, 1, 7, 8, 9, 17])
+def test_gradients_are_packed_where_they_belong(number, fake_cuda):
+    """With gaps between some, which stay as they are."""
     rng = np.random.default_rng(number)
     pieces = [rng.standard_normal(tuple(rng.integers(1, 5, 3))) for _ in range(number)]
-    g = asarray(np.zeros(sum(each.size for each in pieces)))
-    pack(cuda.Gpu(), [asarray(each)[::-1, ::-1] for each in pieces], g)
-    np.testing.assert_array_equal(g, np.concatenate([each[::-1, ::-1].ravel() for each in pieces]))
+    expected, parts = [np.full(2, 7.0)], []
+    for k, each in enumerate(pieces):
+        parts.append((asarray(each)[::-1, ::-1], sum(map(len, expected))))
+        expected += [each[::-1, ::-1].ravel(), np.full(k % 3, 7.0)]
+    g = asarray(np.full(sum(map(len, expected)), 7.0))
+    pack(cuda.Gpu(), parts[::-1], g)
+    np.testing.assert_array_equal(g, np.concatenate(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_factors_are_multiplied_where_they_belong(dtype, fake_cuda):
+    """Where cuBLAS may write four numbers at once; elsewhere, and of another type, they are copied there."""
+    rng, table = np.random.default_rng(3), cuda.table(dtype=dtype)
+    params = {"0": {"weights": np.zeros((6, 8)), "bias": np.zeros(3)}, "1": {"weights": np.zeros((5, 4))}}
+    params |= {"2": {"bias": np.zeros(1)}, "3": {"weights": np.zeros((4, 2))}}
+    layout = Layout(params)
+    given = {name: (rng.standard_normal((7, 6)), rng.standard_normal((7, 8))) for name in "0"}
+    given |= {"1": (rng.standard_normal((7, 5)), rng.standard_normal((7, 4)))}
+    given |= {"3": (rng.standard_normal((7, 4)), rng.standard_normal((7, 2)))}
+    kinds = {"0": dtype, "1": dtype, "3": "float32"}
+    bias, last = rng.standard_normal(3), rng.standard_normal(1)
+    factors = {
+        name: {"weights": Factors(*(asarray(each.astype(kinds[name])) for each in given[name]))} for name in given
+    }
+    factors["0"]["bias"], factors["2"] = asarray(bias.astype(dtype)), {"bias": asarray(last.astype(dtype))}
+    g, packed, launch = asarray(np.zeros(layout.size, dtype)), [], table.gpu.launch
+    table.gpu.launch = lambda name, kind, count, *rest, **more: (
+        packed.append(count) or launch(name, kind, count, *rest, **more)
+    )
+    table.collect(layout, factors, g)
+    products = [(x.T @ dy).ravel() for x, dy in given.values()]
+    expected = np.concatenate([products[0], bias, products[1], last, products[2]])
+    np.testing.assert_allclose(g, expected, rtol=1e-5, atol=1e-6)
+    assert packed == [{"float32": 24, "float64": 32}[dtype]]  # the first product is not copied
 
 
 OPTIMIZERS = [
@@ -610,7 +654,7 @@ def test_columns_take_the_place_of_a_kernel_that_does_not_start(kernel, fake_cud
     twice = [("two blocks", 2, "reals", "float64", asarray, np.asarray)] * 2
     with pytest.warns(UserWarning, match=message) as told:
         any(check(*case, tables=table) for case in twice)
-    assert len(told) == len(table.gpu._missing)
+    assert len(told) == len(table.gpu.compiled.missing)
 
 
 LAYERS = {  # of the named networks: the convolution, the pool behind it, and what is computed straight from the image

@@ -20,6 +20,7 @@ from gpucnn.command import main
 from gpucnn.data import load
 from gpucnn.device import Device
 from gpucnn.engine import execution
+from gpucnn.engine.acceleration import Acceleration
 from gpucnn.engine.recorded import WARM, RecordedStep
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels.cuda import compiling, cublas, layers
@@ -31,6 +32,7 @@ from gpucnn.optimizers import SGD, Adam, AdamW
 from gpucnn.report.bench import candidates, kernels, others, profile, steps
 from gpucnn.report.bench.session import BenchOptions, Session
 from gpucnn.report.compare import CompareOptions, backends, compare
+from gpucnn.report.timing import Candidate
 
 __all__ = ["fake_cuda"]
 
@@ -533,7 +535,33 @@ def test_bench_times_the_other_kernels(fake_cuda):
         expected = {name for name, how in candidates.MORE.items() if how.kernels not in ("numba", "cudnn")}
         assert set(candidates.MORE) & set(row["milliseconds"]) == expected
         assert all(row["milliseconds"].values())
-        assert row["peer"] not in candidates.MORE
+        assert row["peer"] not in (candidates.RESIDENT, *candidates.MORE)
+        assert (candidates.RESIDENT in row["milliseconds"]) == (batch is None)
+
+
+def test_bench_times_many_steps_at_once_as_training_does_them(fake_cuda):
+    session = Session(BenchOptions(device="cuda", threads=1, rounds=1, needed=0, budget=0))
+    case = candidates.Case.of("softmax-regression", 60)
+    model = candidates.model_of(session, case, Acceleration())
+    found = [candidates.our_step(model, case, batch) for batch in (6, 7)]
+    assert [each.each for each in found] == [10, 1]  # of 7, there are not ten
+    before = np.array(model.theta)
+    found[0].once()
+    assert (before != model.theta).any()
+    tenth = Candidate(lambda: time.sleep(0.02), wait=lambda: None, each=10)
+    assert 0.002 <= tenth.block(2) < 0.02
+
+
+def test_bench_times_images_that_lie_on_the_gpu(fake_cuda):
+    session = Session(BenchOptions(device="cuda", threads=1, rounds=1, needed=0, budget=0))
+    case = candidates.Case.of("single-filter", 12)
+    found = candidates.inference(session, case)[0][candidates.RESIDENT]
+    fake.Array.sent.clear()
+    with found.around():
+        logits = np.concatenate(found.call())
+    assert fake.Array.sent == []
+    model = candidates.model_of(session, case, Acceleration())
+    np.testing.assert_allclose(logits, model.logits(case.images), rtol=1e-5, atol=1e-6)
 
 
 def test_a_profile_on_cuda(fake_cuda):

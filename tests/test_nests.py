@@ -17,8 +17,8 @@ from gpucnn import Model, Network
 from gpucnn.engine.gradient import gradient
 from gpucnn.engine.mixing import Reach, at_inference, reach
 from gpucnn.engine.notfinite import first_not_finite
-from gpucnn.engine.recorded import strange_layers
 from gpucnn.engine.rewrite import rewritten
+from gpucnn.engine.strangers import strange_layers
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY

@@ -41,6 +41,11 @@ class Recording:
                     raise
                 self._graph = self._stream.end_capture()
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that are the recording's own."""
+        return sum(memory.size for memory in self._held)
+
     def replay(self) -> None:
         self._graph.launch()
 

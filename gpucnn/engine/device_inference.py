@@ -11,7 +11,8 @@ import numpy as np
 
 from ..device import Device, Recording, Staging, reason_of
 from .inference import Forward
-from .recorded import WARM, strange_layers
+from .recorded import WARM
+from .strangers import strange_layers
 
 Array = Any
 
@@ -61,6 +62,9 @@ class DeviceForward:
         kept = self._chunks.pop((size, dtype), None)
         if kept is None:
             kept = _Chunk(self.device.xp.empty((size, *images.shape[1:]), dtype))
+            if self.is_filled_up:
+                some, forward = kept.images[:1], self.forward
+                forward.program.context.kernels.ahead(lambda: forward.logits(some))
         self._chunks[size, dtype] = kept
         for key in list(self._chunks)[:-SIZES]:
             del self._chunks[key]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from array_api_compat import device as device_of
 
 from ..device import Device, Recording, reason_of
 from ..kernels import Moment
-from ..layers.base import is_own
-from ..layers.chain import inside
-from .rewrite import Converted
+from ..namespace import array_namespace
+from .strangers import strangers
 from .whole_step import WholeStep
 
 Array = Any
 
+TEN = 10  # updates that are launched at once where a step is so short that its launch would take as long
+SHORT = 1 << 25  # bytes of memory that a recorded step of that kind takes at most
 WARM = 2  # steps of a batch size before it is recorded: compiling and loading kernels cannot be
 
 
@@ -45,7 +48,9 @@ class RecordedStep:
         self.obstacle: str | None = None
         self._seen: dict[int, int] = {}
         self._recorded: _Recorded | None = None
-        stranger = next(_strangers(whole), None)
+        self._ten: _Recorded | None = None
+        self._stays_single = False
+        stranger = next(strangers(whole.program.network.layers, whole.loss, whole.rules), None)
         if stranger is not None:
             self._stay_eager(f"{stranger} is not gpucnn's own, and what it copies from the host would be recorded once")
 
@@ -76,12 +81,54 @@ class RecordedStep:
         recorded.recording.replay()
         return recorded.recording.result.copy()  # the next replay writes there again
 
+    def together(self, images: Array, targets: Array, weights: Array | None, examples: int) -> int:
+        """How many updates by batches of so many examples can be launched at once: TEN where each of them is recorded
+        and short, else 1."""
+        arrays, recorded = (images, targets, weights), self._recorded
+        if self.obstacle is not None or self._stays_single or recorded is None:
+            return 1
+        return TEN if recorded.is_of(arrays, examples) and recorded.recording.size <= SHORT else 1
+
+    def ten(
+        self, images: Array, targets: Array, batches: Array, lrs: Sequence[float], weights: Array | None = None
+    ) -> Array:
+        """TEN updates by equal batches, one after the other; the sums of their losses (TEN,), on the device.
+
+        They give the bits that they give one by one.
+        """
+        moments, arrays = self.whole.begin_ten(batches, lrs), (images, targets, weights)
+        if self._ten is None or not self._ten.is_of(arrays, batches.shape[0]):
+            try:
+                self._load_sum()
+                recording = self.device.record(lambda: self._sums(moments, arrays))
+            except Exception as error:
+                self._stays_single = True
+                self._warn(f"recording {TEN} steps failed ({reason_of(error)})", "each step is launched by itself")
+                return self._sums(moments, arrays)
+            self._ten = _Recorded(arrays, batches.shape[0], recording)
+        self._ten.recording.replay()
+        return self._ten.recording.result.copy()
+
+    def _load_sum(self) -> None:
+        """Compile and load what sums losses, which cannot be recorded: whoever calls may never have summed any."""
+        if self._recorded is not None:
+            array_namespace(self.theta).sum(self._recorded.recording.result)
+
+    def _sums(self, moments: Sequence[Moment], arrays: tuple[Array, ...]) -> Array:
+        xp, sums = array_namespace(self.theta), None
+        for k, moment in enumerate(moments):
+            total = xp.sum(self.whole.run(moment, *arrays))
+            if sums is None:
+                sums = xp.empty((len(moments),), dtype=total.dtype, device=device_of(self.theta))
+            sums[k] = total
+        return sums
+
     def _record(self, moment: Moment, arrays: tuple[Array, ...], examples: int) -> None:
         """Count this batch size, and record its step when it has come often enough and nothing else is recorded."""
         if self._recorded is not None:
             if self._recorded.is_of_arrays(arrays):
                 return
-            self._recorded = None
+            self._recorded = self._ten = None
         self._seen[examples] = self._seen.get(examples, 0) + 1
         if self._seen[examples] <= WARM:
             return
@@ -94,24 +141,9 @@ class RecordedStep:
 
     def _stay_eager(self, why: str) -> None:
         self.obstacle = why
+        self._warn(why, "training goes on kernel by kernel")
+
+    def _warn(self, why: str, instead: str) -> None:
         if why not in self._said:
             self._said.add(why)
-            warnings.warn(f"no CUDA graph: {why}; training goes on kernel by kernel", stacklevel=5)
-
-
-def _strangers(whole: WholeStep) -> Iterator[str]:
-    """The classes that a recording cannot be trusted with: a copy from the host would bring the same bytes for ever."""
-    yield from strange_layers(whole.program.network.layers)
-    if not is_own(whole.loss):
-        yield type(whole.loss).__name__
-    yield from whole.rules.strangers
-
-
-def strange_layers(layers: Iterable[Any]) -> Iterator[str]:
-    """The classes of layers that are not gpucnn's own."""
-    for layer in layers:
-        inner = layer.layer if isinstance(layer, Converted) else layer
-        for held in inside(inner).values():
-            yield from strange_layers(held)
-        if not is_own(inner):
-            yield type(inner).__name__
+            warnings.warn(f"no CUDA graph: {why}; {instead}", stacklevel=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..namespace import array_namespace
 from ..training.augmentation import Augmentation, Mixture
 from .gradient import Others, gradient
 from .program import Program
+from .strangers import strangers
 from .update import Rules, vectors
 
 Array = Any
@@ -40,6 +42,10 @@ class WholeStep:
         self._of_part = self._g if at_once is None else array_namespace(self.theta).zeros_like(self.theta)
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
+        self._held_ten: Any = None
+        self._is_begun = next(strangers(program.network.layers, loss, rules), None) is not None
+        if program.context.kernels.takes_factors and not self._is_begun:
+            self.program = replace(program, context=replace(program.context, factored=0))
         self.examples: Array | None = None
 
     @property
@@ -68,9 +74,20 @@ class WholeStep:
         self._held[examples] = moment
         return moment
 
+    def begin_ten(self, batches: Array, lrs: Sequence[float]) -> list[Moment]:
+        """The moments of the next ten updates, by equal batches one after the other, in a CUDA table's arrays."""
+        self.program.check_process()
+        first, self.steps = self.steps + 1, self.steps + len(lrs)
+        kernels: Any = self.program.context.kernels
+        self._held_ten, moments = kernels.begin_ten(batches, lrs, first, self.rules.parts[0].rule, self._held_ten)
+        return moments
+
     def run(self, moment: Moment, images: Array, targets: Array, weights: Array | None = None) -> Array:
         """The step itself. What changes from one to the next is in moment."""
         count, kernels, losses = moment.order.shape[0], self.program.context.kernels, []
+        if not self._is_begun:
+            self._is_begun = True
+            kernels.ahead(lambda: self._computed(_cut(moment, slice(0, 2)), images, targets, weights))
         size = self.at_once or max(1, count)
         for start in range(0, max(1, count), size):
             part = moment if size >= count else _cut(moment, slice(start, start + size))
@@ -82,6 +99,17 @@ class WholeStep:
 
     def _gradient(self, moment: Moment, images: Array, targets: Array, weights: Array | None, g: Array) -> Array:
         """Write the summed gradient of the moment's examples into g, and the next running state; -> their losses."""
+        program = self.program
+        losses, dparams, state = self._computed(moment, images, targets, weights)
+        if state:
+            program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
+        program.context.kernels.collect(program.moved, dparams, g)
+        return losses
+
+    def _computed(
+        self, moment: Moment, images: Array, targets: Array, weights: Array | None
+    ) -> tuple[Array, dict[str, Any], dict[str, Any]]:
+        """The moment's examples -> their losses, the gradient of the sum of these, the next running state."""
         program, kernels = self.program, self.program.context.kernels
         mixture = self._mixture(moment, images)
         x = kernels.gather(images, moment, self.theta.dtype, program.scaling, self.augmentation, mixture)
@@ -92,11 +120,7 @@ class WholeStep:
             partners = array_namespace(moment.order).take(moment.order, mixture.partners, axis=0)
             others = Others(*self._taken(targets, weights, replace(moment, order=partners)), mixture.share)
         chosen = own, context, own_weights, others
-        losses, dparams, state = gradient(program.network, self.loss, program.params, x, *chosen, first=program.first)
-        if state:
-            program.state[...] = program.state_layout.pack(state, self._next)  # which may be made of views of it
-        kernels.collect(program.moved, dparams, g)
-        return losses
+        return gradient(program.network, self.loss, program.params, x, *chosen, first=program.first)
 
     def _mixture(self, moment: Moment, images: Array) -> Mixture | None:
         """How the batch's images are mixed with one another, if they are."""

@@ -111,9 +111,10 @@ class Kernels:
     exact_ties            whether outputs of a convolution with equal surroundings are equal to the last bit, because a
                           pool sends the gradient to all that are (`MaxPool2D(ties="all")`)
     joins_bias_and_relu   whether `bias_relu` takes fewer passes than its two verbs
+    takes_factors         whether `collect` takes gradients as Factors, which it multiplies where they belong
 
     What is made of other verbs, and what a training step asks beside its layers, is a method: `pooled_correlation`,
-    `bias_relu`; `begin`, `of_rule`, `gather`, `loss`, `collect`.
+    `bias_relu`; `ahead`, `begin`, `of_rule`, `gather`, `loss`, `collect`.
     """
 
     name: str = "reference"
@@ -153,6 +154,7 @@ class Kernels:
     losses: Mapping[type, Callable[[Any, Any], tuple[Any, Any]]] = field(default_factory=dict)
     updates: Mapping[type, Callable[..., None]] = field(default_factory=dict)
     joins_bias_and_relu: bool = False
+    takes_factors: bool = False
 
     def pooled_correlation(
         self, x: Any, w: Any, b: Any, window: Any, groups: int, slope_at_zero: float | None, pool: Any, ties: str
@@ -190,6 +192,10 @@ class Kernels:
         added, seen = residual
         dy = self.relu.backward(seen, dy)
         return dy, self.bias.backward(added, dy)
+
+    def ahead(self, work: Callable[[], Any]) -> None:
+        """Prepare for work that is to come, which may be called once to see what it asks of the table: its arrays then
+        hold nothing of use, and what it writes must not be of use to others."""
 
     def begin(self, batch: Any, lr: float, step: int, optimizer: Any, held: Moment | None = None) -> Moment:
         """The moment of update number `step`, from 1, by the examples `batch` (indices).

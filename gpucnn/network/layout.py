@@ -68,17 +68,6 @@ class Layout:
         part.slots = [slot for slot in self.slots if slot.place.start in places and slot.place.stop > slot.place.start]
         return part
 
-    def runs(self) -> list[tuple[slice, list[Slot]]]:
-        """The slots, in groups that stand side by side, and where each group stands; one group, but in a part."""
-        found: list[tuple[slice, list[Slot]]] = []
-        for slot in self.slots:
-            before = found[-1] if found else (slice(0, -1), [])
-            if before[0].stop == slot.place.start:
-                found[-1] = slice(before[0].start, slot.place.stop), [*before[1], slot]
-            else:
-                found.append((slot.place, [slot]))
-        return found
-
     def unpack(self, theta: Array) -> dict[str, Any]:
         """The parameters as views of theta: writing theta changes them."""
         xp = array_namespace(theta)

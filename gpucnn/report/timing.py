@@ -27,12 +27,14 @@ LONG = 300.0  # seconds of rounds of `interleave`, after which none begins
 class Candidate(NamedTuple):
     """One way to do the work. around: a context for a block of calls.
 
-    wait: where calls only start work on a device, what waits for its end; a block is then timed as a whole.
+    wait: where calls only start work on a device, what waits for its end; a block is then timed as a whole. each: how
+    many times a call does the work.
     """
 
     call: Callable[[], Any]
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     wait: Callable[[], Any] | None = None
+    each: int = 1
 
     def once(self) -> None:
         """One call, to its end."""
@@ -48,16 +50,17 @@ class Candidate(NamedTuple):
             return max(1, min(MOST, int(budget / max(seconds(self.call, self.wait), 1e-9))))
 
     def block(self, repeats: int) -> float:
-        """Seconds per call: the median on the CPU; on a device the mean, for waiting after each call would add."""
+        """Seconds of the work, done once: the median on the CPU; on a device the mean, for waiting after each call
+        would add."""
         with self.around():
             start = time.perf_counter()
             self.call()
             while time.perf_counter() - start < SETTLE:
                 self.call()
             if self.wait is None:
-                return statistics.median(_elapsed(self.call) for _ in range(repeats))
+                return statistics.median(_elapsed(self.call) for _ in range(repeats)) / self.each
             self.wait()
-            return _elapsed(lambda: [self.call() for _ in range(repeats)], self.wait) / repeats
+            return _elapsed(lambda: [self.call() for _ in range(repeats)], self.wait) / repeats / self.each
 
 
 @dataclass
@@ -139,7 +142,7 @@ def rounds(
 def interleave(
     candidates: Mapping[str, Candidate], count: int, *, threads: int = 1, needed: float = NEEDED, budget: float = BUDGET
 ) -> Rounds:
-    """Seconds per call of each candidate in each round. In a round each has one block of calls, in turn.
+    """Seconds that each candidate takes for the work in each round. In a round each has one block of calls, in turn.
 
     Two threads must gain `needed` between the blocks too; while that is tried, another library's threads go to sleep.
     After five minutes no round begins.

@@ -13,7 +13,7 @@ import numpy as np
 from ..device import Device
 from ..errors import SettingError
 from ..namespace import array_namespace
-from .source import Source
+from .source import Shuffled, Source
 from .told import Told
 from .types import Plan, Position, Step
 
@@ -38,7 +38,8 @@ class Run:
     def __init__(self, step: Step, source: Source, plan: Plan, device: Device, told: Told) -> None:
         self.step, self.source, self.plan, self.device, self.told = step, source, plan, device, told
         self.latest: float | None = None
-        self._pending: list[tuple[Array, int]] = []  # sums of losses, and of how many
+        self._pending: list[tuple[Array, int]] = []  # sums of losses, () or (updates,), and of how many examples each
+        self._waiting = 0  # updates whose losses they are
         self._every = 1 if device.kind == "cpu" else EVERY
         self._started = time.perf_counter()
         self.is_between = True  # two updates: what they change is whole
@@ -66,7 +67,7 @@ class Run:
         The epoch begins anew where batches or the data set have another size than they had.
         """
         with self._whole():
-            self._pending.clear()
+            self._drop()
             self._begin(position.epoch, position.order)
             self.step.steps = position.steps
             if (position.examples, position.batch_size) == (self.source.examples, self.plan.batch_size):
@@ -104,10 +105,14 @@ class Run:
         why = NO_MORE if not self.done and self.is_over else ""
         while not why and not self.is_over:
             between()
-            self.advance()
-            if len(self._pending) >= self._every or self.is_over:
+            before = self.done
+            if not self._advance_far():
+                self.advance()
+            if self._waiting >= self._every or self.is_over:
                 self.fetch()
-            why = self.told.batch((self.number, self.done), self.seen, self.source.examples, self.latest)
+            for done in range(before + 1, self.done + 1):
+                here = (self.number, done), self.source.seen(done), self.source.examples
+                why = why or self.told.batch(*here, self.latest)
         self.check()
         return why or (NO_MORE if self.source.is_cut_short(self.done) else "")
 
@@ -127,24 +132,56 @@ class Run:
         images, labels, weights, indices = self.source.take(self.done)
         with self._whole():
             losses = self.step(images, labels, indices, self.lr, weights)
-            self._pending.append((array_namespace(losses).sum(losses), indices.shape[0]))
-            self.done += 1
+            self._add(array_namespace(losses).sum(losses), indices.shape[0], 1)
+
+    def _advance_far(self) -> bool:
+        """The updates by the next batches all at once, where the step can do that and nobody looks between them; -> it
+        was done. It begins at places that depend on the place in the epoch alone."""
+        step: Any = self.step
+        together = getattr(step, "together", None)
+        if together is None or not self.told.may_wait or not isinstance(self.source, Shuffled):
+            return False
+        images, labels, weights, indices = self.source.take(self.done)
+        examples = indices.shape[0]
+        count = together(images, labels, weights, examples)
+        batches = None if count == 1 or self.done % count else self.source.several(self.done, count)
+        if batches is None:
+            return False
+        lrs = [self.plan.lr * self._factor(k) for k in range(count)]
+        with self._whole():
+            self._add(step.ten(images, labels, batches.indices, lrs, weights), examples, count)
+            self.lr = lrs[-1]
+        return True
+
+    def _add(self, sums: Array, examples: int, count: int) -> None:
+        """Losses of so many updates by so many examples each."""
+        self._pending.append((sums, examples))
+        self._waiting += count
+        self.done += count
+
+    def _drop(self) -> None:
+        self._pending.clear()
+        self._waiting = 0
 
     def fetch(self) -> None:
         """The losses that are still on the device, all in one array, for which the device waits. Raises NotFinite."""
         if not self._pending:
             return
-        sums, first = [each for each, _ in self._pending], self.done - len(self._pending) + 1
-        values = (
-            [float(sums[0])] if len(sums) == 1 else self.device.fetch(array_namespace(sums[0]).stack(sums)).tolist()
-        )
+        first = self.done - self._waiting + 1
+        if self._waiting == 1:
+            values, sizes = [float(self._pending[0][0])], [self._pending[0][1]]
+        else:
+            xp = array_namespace(self._pending[0][0])
+            sums = [xp.reshape(each, (-1,)) for each, _ in self._pending]
+            values = self.device.fetch(xp.concat(sums)).tolist()
+            sizes = [examples for each, (_, examples) in zip(sums, self._pending) for _ in range(each.shape[0])]
         with self._whole():
-            for k, (value, (_, examples)) in enumerate(zip(values, self._pending), first):
+            for k, (value, examples) in enumerate(zip(values, sizes), first):
                 self.latest = value / examples
                 if not self.latest <= DIVERGED:
                     raise NotFinite(f"epoch {self.number}, batch {k}: the loss is {self.latest:g}")
                 self.total += value
-            self._pending.clear()
+            self._drop()
 
     def check(self) -> None:
         """Raises NotFinite where theta is not finite any more."""
@@ -152,11 +189,13 @@ class Run:
         if not float(xp.max(xp.abs(theta))) <= DIVERGED:
             raise NotFinite(f"epoch {self.number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
 
-    def _factor(self) -> float:
-        """The schedule's factor on the learning rate for the next step. Raises SettingError for what is no number."""
-        factor = self.plan.schedule(self.step.steps, (self.plan.total_epochs or self.plan.epochs) * self.source.batches)
+    def _factor(self, later: int = 0) -> float:
+        """The schedule's factor on the learning rate for the next step, or a later one. Raises SettingError for what is
+        no number."""
+        step = self.step.steps + later
+        factor = self.plan.schedule(step, (self.plan.total_epochs or self.plan.epochs) * self.source.batches)
         if not isinstance(factor, (int, float, np.number)) or not math.isfinite(factor):
             raise SettingError(
-                f"the schedule gives {factor!r} for step {self.step.steps}; a number was expected, the factor on lr"
+                f"the schedule gives {factor!r} for step {step}; a number was expected, the factor on lr"
             )
         return float(factor)

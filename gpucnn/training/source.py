@@ -65,6 +65,11 @@ class Shuffled:
         """How many examples the first `done` batches have."""
         return min(done * self.size, self.examples)
 
+    def several(self, done: int, count: int) -> Batch | None:
+        """So many whole batches behind `done` others, as one; None where the epoch has not as many."""
+        first, stop = done * self.size, (done + count) * self.size
+        return Batch(*self.data, self._order[first:stop]) if stop <= self.examples else None
+
     def take(self, done: int) -> Batch:
         return Batch(*self.data, self._order[done * self.size : (done + 1) * self.size])
 

@@ -23,6 +23,9 @@ class Told:
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = callbacks
+        modules = [getattr(getattr(each, "batch", None), "__module__", None) or "" for each in callbacks]
+        # whether they may be told of a batch after later ones: gpucnn's own read no more than what they are told
+        self.may_wait = all(module.split(".")[0] == "gpucnn" for module in modules)
         self._kept: dict[tuple[int, int], States] = {}  # by epoch, and how many of its batches are done
         self._seen: tuple[int, int] | None = None  # what they know of; None: some may, and some not
 

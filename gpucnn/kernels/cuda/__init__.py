@@ -8,19 +8,16 @@ table with exact ties: neither cuBLAS nor cuDNN promises that.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ...device import reason_of
-from ...errors import DeviceError
 from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop
 from .. import Pair
-from . import compiling, cublas, step
+from . import cublas, step
 from .columns import Columns
 from .cudnn import Convolutions
 from .depthwise import Depthwise
@@ -28,9 +25,10 @@ from .direct import Direct
 from .dropout import Dropout
 from .in_order import InOrder
 from .layers import Layers
+from .modules import Compiled, Source
 from .normalization import Norms
 from .pools import Pools
-from .sizes import BLOCK, Sizes, options, source
+from .sizes import BLOCK, Sizes
 from .step import CudaKernels
 
 Array = Any
@@ -95,6 +93,7 @@ def table(
         direct=direct,
         layers=layers,
         joins_bias_and_relu=True,
+        takes_factors=True,
     )
     made.begin(gpu.empty((1,), "int64"), lr=0.0, step=1, optimizer=None)
     return made
@@ -107,9 +106,7 @@ class Gpu:
         import cupy
 
         self.xp = cupy
-        self._functions: dict[tuple[Any, ...], Any] = {}
-        self._modules: dict[tuple[Any, ...], Any] = {}
-        self._missing: set[tuple[Any, ...]] = set()
+        self.compiled = Compiled(cupy)
         self.multiply = cublas.Products(cublas.load(), precision, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -117,7 +114,15 @@ class Gpu:
         return type(self), (self.multiply.precision,)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        return self.xp.empty(shape, dtype)
+        made = self.xp.empty(shape, dtype)
+        if self.compiled.is_rehearsal:
+            made.fill(0)  # nobody writes what it should hold
+        return made
+
+    def memory(self) -> int:
+        """The device's bytes, or the limit that CuPy is held to; not what is free, which changes from run to run."""
+        limit = self.xp.get_default_memory_pool().get_limit()
+        return limit or self.xp.cuda.runtime.memGetInfo()[1]
 
     def put(self, values: Any, dtype: Any) -> Array:
         """Numbers of the host as an array."""
@@ -155,44 +160,18 @@ class Gpu:
 
     def starts(self, name: str, dtype: Any, sizes: Sizes) -> bool:
         """Whether that kernel can be compiled and loaded; a warning says once why not."""
-        key = name, np.dtype(dtype).name, False, sizes
-        if key in self._functions:
-            return True
-        if key in self._missing:
-            return False
-        try:
-            self._function(*key)
-        except DeviceError as error:
-            self._missing.add(key)
-            warnings.warn(f"{error}; products with columns of the image take its place", stacklevel=4)
-            return False
-        return True
+        return self.compiled.starts(name, Source(np.dtype(dtype).name, False, sizes))
 
     def _run(self, name: str, dtype: Any, shape: tuple[int, int], count: int, args: Any, sizes: Sizes | None) -> None:
         """shape: blocks, and threads of each; count: the most that the kernel counts to, beside its arrays' sizes."""
         if not shape[0]:
             return
         wide = max(count, *(a.size for a in args if hasattr(a, "flags"))) > MOST
-        kernel = self._function(name, np.dtype(dtype).name, wide, sizes)
+        kernel = self.compiled.kernel(name, Source(np.dtype(dtype).name, wide, sizes))
+        if kernel is None:
+            return
         index, real = np.int64 if wide else np.int32, np.dtype(dtype).type
         kernel(shape[:1], shape[1:], tuple(_ready(name, a, index, real) for a in args))
-
-    def _function(self, name: str, dtype: str, wide: bool, sizes: Sizes | None) -> Any:
-        key = name, dtype, wide, sizes
-        if key not in self._functions:
-            try:
-                with compiling.announced():
-                    if key[1:] not in self._modules:
-                        self._modules[key[1:]] = self.xp.RawModule(code=source(sizes), options=options(dtype, wide))
-                    self._functions[key] = self._modules[key[1:]].get_function(name)
-            except MemoryError:
-                raise
-            except Exception as error:  # whatever a compiler or a driver raises
-                raise DeviceError(
-                    f"the CUDA kernel {name} does not start ({reason_of(error)}); run `gpucnn doctor`, or use kernels "
-                    "'reference'"
-                ) from error
-        return self._functions[key]
 
 
 def _ready(name: str, argument: Any, index: Callable[[int], Any], real: Callable[[float], Any]) -> Any:

@@ -17,6 +17,8 @@ from .sizes import Sizes, placed, side_by_side
 Array = Any
 
 COLUMNS = 1 << 28  # bytes of a convolution's columns at once; larger batches are taken in parts
+ON_LARGE = 1 << 29  # the same, at most, where that is a small PART of the device's memory
+PART = 128
 
 
 class _Correlation(NamedTuple):
@@ -57,6 +59,7 @@ class Columns:
 
     def __init__(self, gpu: Any) -> None:
         self.gpu = gpu
+        self.most = max(COLUMNS, min(ON_LARGE, gpu.memory() // PART))
 
     def correlate(self, x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
         """Columns of the image times the kernel as a matrix: (N P Q, I J C / groups) @ (I J C / groups, K / groups).
@@ -68,7 +71,7 @@ class Columns:
         x, (w, flipped), K = self.gpu.dense(x), self.stored(w, x.dtype), w.shape[3]
         sizes = _Correlation(tuple(x.shape[1:]), window.outputs(*x.shape[1:3]), window, w.shape[2], flipped)
         y, matrix, kept = self.gpu.empty((x.shape[0], *sizes.outputs, K), x.dtype), w.reshape(-1, K), []
-        pieces = list(_parts(x, sizes))
+        pieces = list(self._parts(x, sizes))
         for part in pieces:
             for g, k in enumerate(_slices(K, groups)):
                 kept.append(self._columns(x[part], sizes, g))
@@ -93,7 +96,7 @@ class Columns:
         """dkernel, as w is stored (see `stored`). dy is dense."""
         x, sizes, groups, kept = residual
         dw, K = self.gpu.empty(w.shape, x.dtype), w.shape[3]
-        pieces = list(_parts(x, sizes))
+        pieces = list(self._parts(x, sizes))
         if not pieces:
             dw[...] = 0
         for part in pieces:
@@ -106,7 +109,7 @@ class Columns:
         """dx. w is as stored, dy is dense."""
         x, sizes, groups, _ = residual
         dx, K = self.gpu.empty(x.shape, x.dtype), w.shape[3]
-        for part in _parts(x, sizes):
+        for part in self._parts(x, sizes):
             for g, k in enumerate(_slices(K, groups)):
                 self._image(dy[part].reshape(-1, K)[:, k], w.reshape(-1, K)[:, k], sizes, g, dx[part])
         return dx
@@ -150,6 +153,9 @@ class Columns:
         self._launch("columns_of_image", columns.size, x, columns, sizes, g)
         return columns
 
+    def _parts(self, x: Array, sizes: _Correlation) -> Iterator[slice]:
+        return parts(x.shape[0], math.prod(sizes.outputs) * sizes.width * x.itemsize, self.most)
+
     def _image(self, d: Array, matrix: Array, sizes: _Correlation, g: int, dx: Array) -> None:
         """Write the channels of group g of dx, from d (N P Q, K / groups)."""
         if sizes.is_pointwise:
@@ -165,10 +171,6 @@ class Columns:
         V = side_by_side(self.gpu, sizes.channels, arrays=(source, target))
         first = g * sizes.channels
         self.gpu.launch(name, source.dtype, size // V, source, first, target, sizes=sizes.sizes(V))
-
-
-def _parts(x: Array, sizes: _Correlation) -> Iterator[slice]:
-    return parts(x.shape[0], math.prod(sizes.outputs) * sizes.width * x.itemsize, COLUMNS)
 
 
 def _slices(K: int, groups: int) -> list[slice]:

@@ -25,14 +25,14 @@ class Layers:
     def __init__(self, gpu: Any) -> None:
         self.gpu = gpu
 
-    def matmul(self, a: Array, b: Array) -> Array:
-        """a (M, K) times b (K, N), row by row; transposed views are not copied.
+    def matmul(self, a: Array, b: Array, out: Array = None) -> Array:
+        """a (M, K) times b (K, N), row by row; transposed views are not copied. out: where it is written, if anywhere.
 
         cuBLAS takes 5 microseconds for the smallest product, so that small ones have a kernel of their own, which adds
         float32 numbers in every precision.
         """
         (M, K), N = a.shape, b.shape[1]
-        out = self.gpu.empty((M, N), a.dtype)
+        out = self.gpu.empty((M, N), a.dtype) if out is None else out
         left, right = _laid(a), _laid(b)
         if not (left and right and a.dtype == b.dtype and a.dtype.name in REALS and K <= DEPTH and M * K * N <= SMALL):
             return self.gpu.multiply(a, b, out)

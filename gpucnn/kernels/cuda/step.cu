@@ -143,43 +143,54 @@ BLOCK_KERNEL sigmoid_cross_entropy(IN z, INTEGERS labels, INDEX N, INDEX K, OUT 
     if (lane == 0) losses[n] = sum / K;
 }
 
-// Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
-// numbers: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
-KERNEL prepare(INDEX count, INTEGERS batch, long long* __restrict__ order, double lr, double step, double beta1,
-               double beta2, double* __restrict__ numbers) {
-    THREAD_OR_RETURN(i, count);
-    order[i] = batch[i];
-    if (i > 0) return;
+// What optimisers need of lr and of step: lr, 1 / sqrt(1 - beta2^step), lr / (1 - beta1^step), step.
+__device__ inline void write_numbers(double lr, double step, double beta1, double beta2, double* numbers) {
     numbers[0] = lr;
     numbers[1] = 1 / sqrt(1 - pow(beta2, step));
     numbers[2] = lr / (1 - pow(beta1, step));
     numbers[3] = step;
+}
+
+// Before each step: what changes from one to the next, to where a recorded step reads it. One launch for both.
+KERNEL prepare(INDEX count, INTEGERS batch, long long* __restrict__ order, double lr, double step, double beta1,
+               double beta2, double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    order[i] = batch[i];
+    if (i == 0) write_numbers(lr, step, beta1, beta2, numbers);
+}
+
+// The same before ten steps, the first of which is number `step`; numbers (10, 4). There are at least ten threads.
+KERNEL prepare_ten(INDEX count, INTEGERS batches, long long* __restrict__ order, double step, double beta1,
+                   double beta2, double lr0, double lr1, double lr2, double lr3, double lr4, double lr5, double lr6,
+                   double lr7, double lr8, double lr9, double* __restrict__ numbers) {
+    THREAD_OR_RETURN(i, count);
+    order[i] = batches[i];
+    if (i >= 10) return;
+    const double first = i < 1 ? lr0 : i < 2 ? lr1 : i < 3 ? lr2 : i < 4 ? lr3 : lr4;
+    const double last = i < 6 ? lr5 : i < 7 ? lr6 : i < 8 ? lr7 : i < 9 ? lr8 : lr9;
+    write_numbers(i < 5 ? first : last, step + i, beta1, beta2, numbers + 4 * i);
 }
 
 // The same for a rule with other betas, at `rate` times the learning rate.
 KERNEL numbers_of_rule(INDEX count, NUMBERS given, double rate, double beta1, double beta2,
                        double* __restrict__ numbers) {
     THREAD_OR_RETURN(i, count);
-    const double lr = rate * given[0], step = given[3];
-    numbers[0] = lr;
-    numbers[1] = 1 / sqrt(1 - pow(beta2, step));
-    numbers[2] = lr / (1 - pow(beta1, step));
-    numbers[3] = step;
+    write_numbers(rate * given[0], given[3], beta1, beta2, numbers);
 }
 
-// Eight gradients to their places in the flat vector g: part k goes to ends[k - 1] .. ends[k] - 1, from `start` on.
-KERNEL pack(INDEX count, OUT g, INDEX start, IN a0, INDEX e0, IN a1, INDEX e1, IN a2, INDEX e2, IN a3, INDEX e3, IN a4,
-            INDEX e4, IN a5, INDEX e5, IN a6, INDEX e6, IN a7) {
-    THREAD_OR_RETURN(k, count);
-    const INDEX i = start + k;
-    g[i] = i < e0   ? a0[i - start]
-           : i < e1 ? a1[i - e0]
-           : i < e2 ? a2[i - e1]
-           : i < e3 ? a3[i - e2]
-           : i < e4 ? a4[i - e3]
-           : i < e5 ? a5[i - e4]
-           : i < e6 ? a6[i - e5]
-                    : a7[i - e6];
+// Eight gradients to their places in the flat vector g: numbers ends[k - 1] .. ends[k] - 1 of all go where part k begins.
+KERNEL pack(INDEX count, OUT g, IN a0, INDEX s0, INDEX e0, IN a1, INDEX s1, INDEX e1, IN a2, INDEX s2, INDEX e2, IN a3,
+            INDEX s3, INDEX e3, IN a4, INDEX s4, INDEX e4, IN a5, INDEX s5, INDEX e5, IN a6, INDEX s6, INDEX e6, IN a7,
+            INDEX s7) {
+    THREAD_OR_RETURN(i, count);
+    if (i < e0) g[s0 + i] = a0[i];
+    else if (i < e1) g[s1 + i - e0] = a1[i - e0];
+    else if (i < e2) g[s2 + i - e1] = a2[i - e1];
+    else if (i < e3) g[s3 + i - e2] = a3[i - e2];
+    else if (i < e4) g[s4 + i - e3] = a4[i - e3];
+    else if (i < e5) g[s5 + i - e4] = a5[i - e4];
+    else if (i < e6) g[s6 + i - e5] = a6[i - e5];
+    else g[s7 + i - e6] = a7[i - e6];
 }
 
 // theta -= lr step, with g the sum over examples and `mean` one over their number.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +15,14 @@ import numpy as np
 from ...losses import SoftmaxCrossEntropy
 from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop, State
-from .. import Kernels, Moment
+from .. import Factors, Kernels, Moment
 from .direct import Residual
 from .sizes import BLOCK
 
 Array = Any
 
 PACKED = 8  # arrays that one launch of `pack` takes
+ALIGNED = 16  # bytes: where cuBLAS may read and write four numbers at once
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class CudaKernels(Kernels):
     direct: Any = None
     layers: Any = None
 
+    def ahead(self, work: Callable[[], Any]) -> None:
+        """Compiles the kernels that the work will launch, side by side. cuDNN would be asked for plans: not with it."""
+        if self.direct is not None:
+            self.gpu.compiled.ahead(work)
+
     def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
         return self.layers.bias_relu(y, b, slope_at_zero)
 
@@ -89,6 +95,24 @@ class CudaKernels(Kernels):
         arguments = batch, held.order, *map(np.float64, given), held.numbers
         self.gpu.launch("prepare", self.dtype, batch.size, *arguments)
         return CudaMoment(held.order, lr, step, None, held.numbers)
+
+    def begin_ten(
+        self, batches: Array, lrs: Sequence[float], step: int, optimizer: Any, held: tuple[Array, Array] | None = None
+    ) -> tuple[tuple[Array, Array], list[CudaMoment]]:
+        """`begin` of ten updates, the first of which is number `step`, by equal batches one after the other.
+
+        -> what to hold, for the next ten to be written there, and the moments.
+        """
+        batches, size = self.gpu.dense(batches, np.int64), batches.shape[0] // len(lrs)
+        if held is None or held[0].shape != batches.shape:
+            held = self.gpu.empty(batches.shape, np.int64), self.gpu.empty((len(lrs), 4), np.float64)
+        order, numbers = held
+        betas = getattr(optimizer, "beta1", 0.0), getattr(optimizer, "beta2", 0.0)
+        arguments = batches, order, *map(np.float64, (step, *betas, *lrs)), numbers
+        self.gpu.launch("prepare_ten", self.dtype, batches.size, *arguments)
+        orders = [order[k * size : (k + 1) * size] for k in range(len(lrs))]
+        made = [CudaMoment(orders[k], lr, step + k, None, numbers[k]) for k, lr in enumerate(lrs)]
+        return held, made
 
     def of_rule(self, moment: Any, rule: Any, rate: float) -> CudaMoment:
         """Its numbers are made on the device, of the moment's, so that a recorded step makes them anew."""
@@ -150,21 +174,29 @@ class CudaKernels(Kernels):
         return super().loss(loss, logits, targets)
 
     def collect(self, layout: Any, dparams: Any, g: Array) -> None:
-        for place, slots in layout.runs():
-            pack(self.gpu, [at(dparams, slot.path) for slot in slots], g[place])
+        """Gradients that are left as factors are multiplied into their places; the others are copied there."""
+        copied = []
+        for slot in layout.slots:
+            gradient, place = at(dparams, slot.path), g[slot.place]
+            if isinstance(gradient, Factors):
+                x, dy = gradient
+                if x.dtype == dy.dtype == g.dtype and self.gpu.address(place) % ALIGNED == 0:
+                    self.layers.matmul(x.T, dy, place.reshape(slot.shape))
+                    continue
+                gradient = self.layers.matmul(x.T, dy)
+            copied.append((gradient, slot.place.start))
+        pack(self.gpu, copied, g)
 
 
-def pack(gpu: Any, gradients: Sequence[Array], g: Array) -> None:
-    """Copy gradients, one after the other, into the flat vector g: eight in a launch."""
-    start = 0
+def pack(gpu: Any, gradients: Sequence[tuple[Array, int]], g: Array) -> None:
+    """Copy gradients to where each begins in the flat vector g: eight in a launch."""
     for first in range(0, len(gradients), PACKED):
-        some = [gpu.dense(each, g.dtype) for each in gradients[first : first + PACKED]]
-        ends = [start + sum(each.size for each in some[: k + 1]) for k in range(len(some))]
-        missing = PACKED - len(some)
-        arrays, stops = some + some[-1:] * missing, ends + ends[-1:] * missing
-        flat = [value for pair in zip(arrays, stops) for value in pair][:-1]
-        gpu.launch("pack", g.dtype, ends[-1] - start, g, start, *flat)
-        start = ends[-1]
+        arrays, starts = zip(*gradients[first : first + PACKED])
+        some = [gpu.dense(each, g.dtype) for each in arrays]
+        ends = [sum(each.size for each in some[: k + 1]) for k in range(len(some))]
+        parts = [*zip(some, starts, ends)]
+        parts += parts[-1:] * (PACKED - len(some))
+        gpu.launch("pack", g.dtype, ends[-1], g, *[value for part in parts for value in part][:-1])
 
 
 def loss(gpu: Any, name: str, logits: Array, labels: Array) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ import numpy as np
 from ... import networks
 from ...device import reason_of
 from ...engine.acceleration import Acceleration
-from ...engine.recorded import WARM
+from ...engine.recorded import WARM, RecordedStep
 from ...errors import SettingError
 from ...losses import Loss
 from ...model import Model
@@ -27,6 +27,7 @@ from ..timing import Candidate
 from .session import Session
 
 OURS = "gpucnn"
+RESIDENT = "gpucnn, images on the GPU"
 MORE = {
     "gpucnn numba": Acceleration(kernels="numba"),
     "gpucnn, no graph": Acceleration(graph=False),
@@ -81,7 +82,7 @@ def model_of(session: Session, case: Case, how: Acceleration) -> Model:
 
 
 def our_step(model: Model, case: Case, batch: int) -> Candidate:
-    """gpucnn's training step, on another batch of the case's images each time."""
+    """gpucnn's training step, on another batch of the case's images each time; many at once where training does so."""
     device, execution, update = model.device, model.execution, model.execution.step(model.loss, SGD())
     images, labels = device.put(case.images), device.put(case.labels)
     order = np.random.default_rng(1).permutation(len(case.images))
@@ -93,7 +94,14 @@ def our_step(model: Model, case: Case, batch: int) -> Candidate:
     with execution.active():
         for _ in range(WARM + 1 if execution.is_recorded else 0):
             step()  # until it is recorded
-    return Candidate(step, execution.active, device.synchronize if device.kind == "cuda" else None)
+    wait = device.synchronize if device.kind == "cuda" else None
+    some: Any = update
+    count = some.together(images, labels, None, batch) if isinstance(update, RecordedStep) else 1
+    if count == 1 or count * batch > len(order):
+        return Candidate(step, execution.active, wait)
+    spans = range(0, len(order) - count * batch + 1, count * batch)
+    tens = itertools.cycle([device.put(order[k : k + count * batch]) for k in spans])
+    return Candidate(lambda: some.ten(images, labels, next(tens), [LR] * count), execution.active, wait, count)
 
 
 def training(session: Session, case: Case, batch: int) -> tuple[dict[str, Candidate], list[str]]:
@@ -117,6 +125,8 @@ def inference(session: Session, case: Case) -> tuple[dict[str, Candidate], list[
     """Everyone's logits of all the case's images, and who is left out, as in training."""
     ours = models(session, case)
     found = {name: Candidate(functools.partial(model.logits, case.images)) for name, model in ours.items()}
+    if session.device.kind == "cuda":
+        found[RESIDENT] = _resident(ours[OURS], case.images)
     notes: list[str] = []
     if session.torch_obstacle is None:
         from . import torch_peer
@@ -124,6 +134,12 @@ def inference(session: Session, case: Case) -> tuple[dict[str, Candidate], list[
         of_torch = functools.partial(torch_peer.inference, autotune=session.options.autotune)
         found |= _made("PyTorch", of_torch, (case.network, case.loss, case.images, str(session.device)), notes)
     return found, notes
+
+
+def _resident(model: Model, images: np.ndarray) -> Candidate:
+    """Inference of images that lie on the device; the logits come to the host."""
+    there, fetch, execution = model.device.put(images), model.device.fetch, model.execution
+    return Candidate(lambda: [fetch(each) for each in execution.logits(there, model.scaling)], execution.active)
 
 
 def _made(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..timing import NEEDED, Rounds, spread
-from .candidates import MORE, OURS
+from .candidates import MORE, OURS, RESIDENT
 
 UNITS = {"milliseconds": (1e-3, "ms"), "seconds": (1.0, "s"), "megabytes": (1e6, "MB")}
 
@@ -15,7 +15,7 @@ def row(head: dict[str, Any], found: Rounds, names: list[str], unit: str = "mill
 
     head: "network", "what" and "batch", and whatever else is to stand in the row.
     """
-    others = [name for name in names if name != OURS and name not in MORE]
+    others = [name for name in names if name not in (OURS, RESIDENT, *MORE)]
     peer = min(others, key=found.median, default=None)
     return head | {
         unit: {name: spread(found.of(name), UNITS[unit][0]) for name in names},
