@@ -19,6 +19,7 @@ FLOORS = {
     "layered": 0.988,
     "fast": 0.990,
     "tiny-99": 0.990,
+    "record": 0.996,
     "binary-sigmoid": 0.998,
     "ten-sigmoid": 0.960,
 }
