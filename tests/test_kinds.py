@@ -216,7 +216,7 @@ def test_losses_by_name(gpucnn_):
             1,
             "balanced, or 3 numbers of at least 0 with commas between, one for each of a",
         ),
-        (("--class-weights", "1,2,heavy"), 1, "--class-weights 1,2,heavy: balanced, or 3 numbers"),
+        (("--class-weights", "1,2,heavy"), 1, "--class-weights 1,2,heavy: balanced, or a number of"),
         (("--class-weights", "1,2,-3"), 1, "--class-weights 1,2,-3"),
     ],
 )

@@ -48,11 +48,12 @@ def lr(
 
     from .. import networks
     from ..data import load
-    from ..model import runs
+    from ..model import beforehand, runs
     from ..model.moving import Moving
-    from ..report.lr_finder import find_lr, picture
+    from ..report.lr_finder import check_rates, find_lr, picture
 
     check_format(out, "--out")
+    check_rates(lowest, highest, updates)
     networks.entry(network)
     settings = runs.Settings(
         network,
@@ -65,6 +66,7 @@ def lr(
         moving=Moving(momentum, weight_decay, decay),
     )
     with arguments.explained(network, network if ":" in network else None):
+        beforehand.look(settings)
         runs.start_helpers(settings)
         dataset = load(data, skip_broken=skip_broken)
         model = runs.new_model(settings, dataset)

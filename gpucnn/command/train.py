@@ -183,6 +183,7 @@ def train(
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
+    from ..model import beforehand
     from ..model import config as config_file
     from ..model import log, needs, outcome, runs
     from ..model.folder import CONFIG, CURVES, LOG, claimed
@@ -223,9 +224,9 @@ def train(
         label_smoothing=label_smoothing,
         class_weights=class_weights,
     )
-    settings.keeping()
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
+        beforehand.look(settings, out, force=force, resume=resume is not None)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         with arguments.moved(resume):
