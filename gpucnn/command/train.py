@@ -183,9 +183,8 @@ def train(
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
-    from ..model import beforehand
+    from ..model import beforehand, log, needs, outcome, runs
     from ..model import config as config_file
-    from ..model import log, needs, outcome, runs
     from ..model.folder import CONFIG, CURVES, LOG, claimed
     from ..model.moving import Moving
     from ..model.own_data import suited
