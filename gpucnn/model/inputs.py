@@ -14,7 +14,7 @@ from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
 from ..engine.evaluation import counting
-from ..errors import DataError, GpucnnError
+from ..errors import DataError, GpucnnError, SettingError
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .labels import Meaning, as_array, fitting_labels, learnt
 
@@ -175,6 +175,12 @@ def fitting_examples(
     (N,). part: which examples these are, for messages, such as "validation".
     """
     said, names = f"{part} " if part else "", meaning.names
+    of_kind = kind(loss)
+    if of_kind == CLASSIFICATION and len(names) == 1:
+        raise SettingError(
+            f"{type(loss).__name__} is of classes, and a network of one output tells no two classes apart; give it two "
+            'outputs, such as Dense(2), or, for yes or no, loss="multi-label", and for a number, loss="mse"'
+        )
     images, is_one = given_images(images, shape, how, f"{said}images", meaning.white)
     labels = as_array(labels, f"{said}labels")
     if is_one or labels.ndim == 0:
@@ -183,7 +189,7 @@ def fitting_examples(
     if not len(images):
         raise DataError(f"there are no {said}images; give at least one")
     check_counts(images, labels, part or "examples")
-    of_kind, wanted = kind(loss), (len(images), len(names))
+    wanted = len(images), len(names)
     if of_kind != CLASSIFICATION and labels.ndim == 1 and len(names) == 1:
         labels = labels[:, None]
     if of_kind == REGRESSION:
