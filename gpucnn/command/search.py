@@ -8,7 +8,14 @@ from typer import Option
 
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
-from .options import DecayOption, MomentumOption, OptimizerOption, SkipBrokenOption, WeightDecayOption
+from .options import (
+    DecayOption,
+    LossOption,
+    MomentumOption,
+    OptimizerOption,
+    SkipBrokenOption,
+    WeightDecayOption,
+)
 
 
 def lr(
@@ -21,6 +28,7 @@ def lr(
     momentum: MomentumOption = None,
     weight_decay: WeightDecayOption = None,
     decay: DecayOption = None,
+    loss: LossOption = None,
     batch_size: Annotated[
         int | None, Option(metavar="N", min=1, help="How many images each update looks at; by default as the recipe.")
     ] = None,
@@ -64,6 +72,7 @@ def lr(
         threads=threads,
         options=arguments.options(options),
         moving=Moving(momentum, weight_decay, decay),
+        loss=loss,
     )
     with arguments.explained(network, network if ":" in network else None):
         beforehand.look(settings)

@@ -47,7 +47,8 @@ def objective(own: Loss, name: str | None, label_smoothing: float | None, class_
     """
     loss = asked(own, name, label_smoothing, class_weights)
     is_for_classes = kind(loss) == "classification"
-    if is_for_classes and not data.is_classified and (name is None or data.what == "labels"):
+    takes_shares = name is not None and getattr(loss, "soft", False) and data.what == "numbers"
+    if is_for_classes and not data.is_classified and not takes_shares:
         advice = "mse or huber" if data.what == "numbers" else "multi-label"
         raise SettingError(f"{data.name} has {data.what} for each picture, and no classes; say --loss {advice}")
     if data.is_classified and not is_for_classes:
