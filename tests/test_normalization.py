@@ -212,6 +212,47 @@ def test_a_large_mean_beside_small_deviations(kernels: Any) -> None:
     np.testing.assert_allclose(found.state["0"]["mean"], expected.state["0"]["mean"], rtol=1e-7)
 
 
+def plainly(x: np.ndarray, dy: np.ndarray, axes: tuple[int, ...], gamma: np.ndarray, beta: np.ndarray) -> Any:
+    """y, dx, and the sums of dy u and of dy over all but channels: the textbook's formulas, sums by NumPy's pairs.
+
+    gamma and beta (C,); all in the type of x.
+    """
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        there = np.moveaxis(values, axes, range(-len(axes), 0))
+        found = np.ascontiguousarray(there).reshape(*there.shape[: -len(axes)], -1).mean(axis=-1)
+        return np.expand_dims(found, axes)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values.reshape(-1, values.shape[-1]).T).sum(axis=1)
+
+    centred = x - mean(x)
+    inverse = 1 / np.sqrt(mean(centred * centred) + x.dtype.type(1e-5))
+    u, du = centred * inverse, dy * gamma
+    dx = inverse * (du - mean(du) - u * mean(du * u))
+    return u * gamma + beta, dx, sums(dy * u), sums(dy)
+
+
+@every_table
+@pytest.mark.parametrize(
+    ("layer", "axes"),
+    [(BatchNorm(), (0, 1, 2)), (LayerNorm("channels"), (3,)), (GroupNorm(1), (1, 2, 3)), (InstanceNorm(), (1, 2))],
+    ids=lambda value: type(value).__name__,
+)
+def test_float32_is_as_exact_as_plain_arithmetic(kernels: Any, layer: Any, axes: tuple[int, ...]) -> None:
+    """The largest difference from float64 is at most four times that of the textbook's formulas in float32."""
+    shape = 64, 32, 32, 8
+    x, dy = (2 * drawn(*shape) + 0.5).astype("float32"), drawn(*shape, seed=1).astype("float32")
+    passes = alone(layer, shape[1:], kernels, "float32")
+    params = passes.params["0"]["scale"], passes.params["0"]["bias"]
+    exact = plainly(x.astype("float64"), dy.astype("float64"), axes, *(each.astype("float64") for each in params))
+    y, dx, dparams = passes.train(x, dy)
+    found = y, dx, dparams["0"]["scale"], dparams["0"]["bias"]
+    for ours, plain, right in zip(found, plainly(x, dy, axes, *params), exact, strict=True):
+        size = np.abs(right).max()
+        assert np.abs(ours - right).max() <= 4 * max(np.abs(plain - right).max(), np.finfo("float32").eps * size)
+
+
 @every_table
 def test_a_first_row_that_is_far_from_the_others(kernels: Any) -> None:
     x = (1e4 + drawn(8, 12, 10, 2)).astype("float32")
