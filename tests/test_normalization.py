@@ -20,6 +20,7 @@ from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import (
     BatchNorm,
     Conv2D,
+    ConvTranspose2D,
     Dense,
     DepthwiseConv2D,
     Flatten,
@@ -429,6 +430,11 @@ FOLDED = {
         ReLU(),
         Parallel(((Conv2D(2, 3), BatchNorm()), (Conv2D(1, 3, bias=None), BatchNorm(), ReLU()))),
     ),
+    "transposed": (ConvTranspose2D(3, 3, stride=2, bias=None), BatchNorm(), ReLU(), ConvTranspose2D(2, 2), BatchNorm()),
+    "transposed in groups": (
+        *(Conv2D(6, 1), ConvTranspose2D(9, (2, 3), groups=3, flip=True), BatchNorm(), ReLU(), MaxPool2D()),
+        *(ConvTranspose2D(4, 3, 2, "same", groups=1, bias=None), BatchNorm(scale=False)),
+    ),
     "shared": (Shared("twice", (Conv2D(2, 3), BatchNorm())), Tanh(), Shared("twice", (Conv2D(2, 3), BatchNorm()))),
     "one that stays": (Conv2D(3, 3), BatchNorm(), ReLU(), BatchNorm(), Conv2D(2, 2), BatchNorm()),
 }
@@ -445,6 +451,29 @@ def test_the_folded_network_gives_the_same_to_rounding(case: str) -> None:
     close(y, expected)
     assert [*state] == {"one that stays": ["2"], "shared": ["0", "2"]}.get(case, [])
     assert {slot.name: slot.shape for slot in Layout(params).slots} == other.parameter_shapes()
+
+
+def test_a_transposed_convolution_folds_where_scales_are_negative() -> None:
+    layer = ConvTranspose2D(4, 3, stride=2, groups=2)
+    network = Network((5, 4, 6), (layer, BatchNorm(), ReLU()))
+    passes, x = with_state(network), drawn(3, 5, 4, 6)
+    passes.params["1"]["scale"][:] = -0.5, 2, -3, 0
+    expected = passes.infer(x)
+    other, params, state = folded(network, passes.params, passes.state)
+    assert [type(each) for each in other.layers] == [ConvTranspose2D, ReLU]
+    assert not state
+    assert (expected > 0).any(axis=(0, 1, 2)).sum() >= 3
+    close(other.forward(params, x, Context(training=False))[0], expected)
+    assert type(rewritten(network, NUMPY).layers[0]) is FoldedNorm
+
+
+@every_table
+@pytest.mark.parametrize("case", ["transposed", "transposed in groups"])
+def test_a_transposed_convolution_with_its_norm_trains_as_the_reference(case: str, kernels: Any) -> None:
+    network, x = Network((7, 7, 2), FOLDED[case]), drawn(4, 7, 7, 2)
+    found, expected = Passes(rewritten(network, kernels), kernels), Passes(network)
+    for ours, theirs in zip(found.train(x)[:2], expected.train(x)[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 @every_table
