@@ -93,6 +93,11 @@ def _check(path: Path, *, force: bool, resume: bool) -> None:
     if not (force or resume):
         if (path / MODEL).exists():
             raise GpucnnError(f"--out {path}: it holds a finished run ({MODEL}); choose another folder, or say --force")
+        if (path / STATES).exists() and not (path / CONFIG).exists():
+            raise GpucnnError(
+                f"--out {path}: it holds states of a run, but no {CONFIG}, from which --resume would have its settings; "
+                "say --force to begin anew, or choose another folder"
+            )
         if (path / STATES).exists():
             raise GpucnnError(
                 f"--out {path}: it holds a run that was cut off; go on with it by --resume {path}, choose another "
