@@ -95,7 +95,7 @@ def _check(path: Path, *, force: bool, resume: bool) -> None:
             raise GpucnnError(f"--out {path}: it holds a finished run ({MODEL}); choose another folder, or say --force")
         if (path / STATES).exists() and not (path / CONFIG).exists():
             raise GpucnnError(
-                f"--out {path}: it holds states of a run, but no {CONFIG}, from which --resume would have its settings; "
+                f"--out {path}: it holds states of a run, but no {CONFIG}, by which --resume would go on; "
                 "say --force to begin anew, or choose another folder"
             )
         if (path / STATES).exists():
