@@ -252,7 +252,7 @@ def train(
             drawn = runs.begin_from(settings, model, path)
             if drawn:
                 say(f"not in {init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}")
-            say(needs.told(model, dataset, chosen, rule, settings.augmentation, len(settings.keeping())))
+            say(needs.told(model, dataset, chosen, rule, len(settings.keeping())))
             found = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
             made = outcome.made(dataset, shlex.join(sys.argv), found)

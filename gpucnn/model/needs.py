@@ -47,7 +47,7 @@ def _forecast(model: Model, optimizer: Any, validation: int, augmentation: Any, 
     return Forecast(*arguments, augmentation=how, kept=kept)
 
 
-def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, augmentation: Any, kept: int) -> str:
+def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, kept: int) -> str:
     """What a run by that recipe needs, such as "needs about 210 MB, 23,689 MB are free".
 
     kept: how many callbacks keep an epoch's parameters.
@@ -55,7 +55,7 @@ def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, a
     images = len(dataset.train_labels)
     held = min(round(chosen.validation * images), images - 1)
     size = min(chosen.batch_size, images - held)
-    forecast = _forecast(model, optimizer, held, augmentation, size, kept)
+    forecast = _forecast(model, optimizer, held, chosen.augmentation or None, size, kept)
     needed = forecast.bytes(size)
     if model.device.kind == "cpu":
         needed += AROUND + COPIES * forecast.saved
