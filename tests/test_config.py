@@ -485,3 +485,57 @@ def test_a_model_of_other_classes_is_tuned(train):
     assert "no parameter has the name and shape of one here" in err
     assert "no parameter's name fits '5/*'" in train(*two, "--freeze", "5/*", "--out", "d")[2]
     assert not Path("d").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--init", "nowhere.safetensors"), "nowhere.safetensors: no such file"),
+        (("--init", "text.safetensors"), "text.safetensors: not a whole safetensors file"),
+        (("--freeze", "99/*"), "freeze: no parameter's name fits '99/*'; there are"),
+        (("--freeze", "*"), "freeze='*' leaves no parameter to train"),
+        (("--set", "colour=red"), "network two-conv has no setting 'colour'"),
+        (("--set", "filters=4"), "network two-conv cannot be built with filters=4"),
+        (("--loss", "hinge", "--label-smoothing", "0.1"), "--label-smoothing belongs to the loss softmax, Hinge"),
+        (("--loss", "binary", "--class-weights", "1,1"), "--class-weights belong to the losses softmax and focal"),
+        (("--class-weights", "balance"), "--class-weights balance: did you mean balanced? balanced, or a number"),
+        (("--momentum", "0.5"), "--momentum 0.5: Adam has no momentum"),
+        (("--watch", "loss"), "--watch loss: say what it is for"),
+        (("--kernels", "cudnn"), "kernels 'cudnn' (--kernels) needs a CUDA device"),
+        (("--precision", "tf32"), "precision 'tf32' (--precision) needs a CUDA device"),
+        (("--out", ""), "--out '': a folder's name was expected"),
+        (("--out", "text.safetensors"), "--out text.safetensors: a file of that name is in the way"),
+        (("--out", "there"), "--out there: it holds a finished run"),
+    ],
+)
+def test_mistakes_are_found_before_the_data_are_read(train, options, sentence):
+    Path("there").mkdir()
+    for name in ("text.safetensors", "there/model.safetensors"):
+        Path(name).write_text("text")
+    status, _, err = train("two-conv", "--data", "data that are not there", "--device", "cpu", *options)
+    assert status == 1
+    assert sentence in " ".join(err.replace("│", " ").split())
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("lr", "two-conv", "--set", "colour=red"), "network two-conv has no setting 'colour'"),
+        (("lr", "two-conv", "--momentum", "0.5"), "--momentum 0.5: Adam has no momentum"),
+        (("lr", "two-conv", "--from", "1", "--to", "0.1"), "rates from 1 to 0.1 in 200 updates"),
+        (("evaluate", "nowhere.safetensors", "--tta", "flop"), "tta 'flop': 'flop' is not known; did you mean flip?"),
+        (("evaluate", "nowhere.safetensors", "--report", "--out", "text"), "text: the report cannot be written there"),
+        (("evaluate", "nowhere.safetensors", "--report", "--out", "text/in"), "text/in: the report cannot be written"),
+        (("predict", "nowhere.safetensors", "nothing.png", "--tta", "flop"), "tta 'flop': 'flop' is not known"),
+        (("compare", "two-conv", "--devices", "cpu,tpu"), "device 'tpu': no such device"),
+        (("compare", "two-conv", "--devices", "cuda+eagre"), "--devices cuda+eagre: no such device"),
+    ],
+)
+def test_so_do_other_commands(monkeypatch, capsys, arguments, sentence):
+    Path("text").write_text("text")
+    data_of = () if arguments[0] == "predict" else ("--data", "data that are not there")
+    monkeypatch.setattr("sys.argv", ["gpucnn", *arguments, *data_of])
+    assert cli.main() == 1
+    err = capsys.readouterr().err
+    assert sentence in " ".join(err.replace("│", " ").split())

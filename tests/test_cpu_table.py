@@ -19,6 +19,7 @@ from gpucnn.kernels.cpu import correlation as cpu_correlation
 from gpucnn.kernels.cpu.rows import LazyImage
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
 from gpucnn.network import Network, shares_ties
+from gpucnn.network.layout import Layout
 from gpucnn.ops.window import Window, convolution_window
 
 
@@ -469,3 +470,24 @@ def test_losses_of_the_table_are_the_losses(loss, order):
     np.testing.assert_array_equal(logits, before)
     single = NUMPY.losses[loss](logits.astype(np.float32), labels)
     assert [part.dtype for part in single] == [np.float32, np.float32]
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("float64", 1e-14)])
+def test_blank_parts_of_images_stay_blank(dtype, rounding):
+    """Of a first layer exactly; Winograd's sums, of many channels, leave rounding beside what is not blank."""
+    rng = np.random.default_rng(0)
+    for channels, is_exact in ((1, True), (3, True), (32, False)):
+        x = np.zeros((8, 28, 28, channels), dtype)
+        x[:, 8:20, 9:19] = rng.random((8, 12, 10, channels))
+        network = Network((28, 28, channels), (Conv2D(64, 5, padding="same"),))
+        params = network.init(network.input_shape, rng)
+        theta = np.concatenate([params["0"][name].ravel() for name in ("kernel", "bias")]).astype(dtype)
+        layout = Layout(params)
+        found, expected = (
+            kernels.leave(network.forward(layout.unpack(theta), kernels.enter(x), Context(kernels))[0])
+            for kernels in (NUMPY, REFERENCE)
+        )
+        left = np.abs(found[expected == 0])
+        assert len(left) > 100_000
+        assert left.max() <= (0 if is_exact else rounding)
+        assert not found[:, :4].any()

@@ -119,8 +119,8 @@ def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, network, kill
         process = start(mark, *train, *seed, "--out", str(folder))
         while done < kills and killed(process, folder, rng):
             done += 1
-            # a state may be saved before the first update here, and run.toml is written behind it
-            anew = *train, *seed, "--out", str(folder), "--force"
+            # no state is saved before run.toml: a run without it begins anew
+            anew = *train, *seed, "--out", str(folder)
             again = ("--resume", str(folder)) if (folder / "run.toml").exists() else anew
             process = start(mark, *again)
         out, err = process.communicate(timeout=LONGEST)
@@ -142,3 +142,40 @@ def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, network, kill
     assert processes(mark) == []
     assert not Path("/dev/shm").exists() or {*Path("/dev/shm").iterdir()} <= shared
     print(f"{done} kills in {runs} runs, each resumed to the same bits")
+
+
+def test_no_state_is_saved_before_the_settings_that_resume_it(tmp_path, monkeypatch):
+    """A run that is killed between the two could neither be resumed nor begun anew."""
+    from gpucnn import command
+    from gpucnn.model import checkpoint, checkpoints
+    from gpucnn.training import pace
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("tiny.npz", images=np.zeros((40, 16, 16), np.uint8), labels=np.arange(40) % 4)
+    monkeypatch.setattr(checkpoints, "LEAST", 0.0)
+    monkeypatch.setattr(pace.Pace, "RATIO", 0.0)
+    write, there = checkpoint.write, []
+
+    def watched(path, *arguments):
+        there.append((path.parent.name, Path("run/run.toml").exists()))
+        return write(path, *arguments)
+
+    monkeypatch.setattr(checkpoint, "write", watched)
+    train = "train", "softmax-regression", "--data", "tiny.npz", "--device", "cpu", "--threads", "1", "--out", "run"
+    monkeypatch.setattr(sys, "argv", ["gpucnn", *train, "--batch-size", "8", "--epochs", "2"])
+    assert command.main() == 0
+    assert [name for name, _ in there].count("checkpoints") > 2
+    assert all(is_there for _, is_there in there)
+
+
+def test_states_without_settings_are_told_of(tmp_path, monkeypatch, capsys):
+    from gpucnn import command
+
+    monkeypatch.chdir(tmp_path)
+    Path("run/checkpoints").mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["gpucnn", "train", "--out", "run", "--device", "cpu"])
+    assert command.main() == 1
+    said = capsys.readouterr().err
+    assert "run: it holds states of a run, but no run.toml" in said
+    assert "--resume" in said
+    assert "say --force to begin anew" in said

@@ -216,7 +216,7 @@ def test_losses_by_name(gpucnn_):
             1,
             "balanced, or 3 numbers of at least 0 with commas between, one for each of a",
         ),
-        (("--class-weights", "1,2,heavy"), 1, "--class-weights 1,2,heavy: balanced, or 3 numbers"),
+        (("--class-weights", "1,2,heavy"), 1, "--class-weights 1,2,heavy: balanced, or a number of"),
         (("--class-weights", "1,2,-3"), 1, "--class-weights 1,2,-3"),
     ],
 )
@@ -300,3 +300,115 @@ def test_pictures_of_each_label_or_number(source, tmp_path):
         first = sheet.of_class(found, k)[0]
         value = found.train_labels[first] if source == "classes" else found.train_labels[first, k]
         assert value == {"classes": k, "flags": 1, "numbers": found.train_labels[..., -1 if k else 0].max()}[source]
+
+
+# Models of one kind and data of another
+
+
+@pytest.fixture
+def models(gpucnn_):
+    """A model of each kind, in a folder with the name of its data; further data with the names of others' outputs."""
+    for source, loss in (("classes", "softmax"), ("flags", "multi-label"), ("numbers", "mse")):
+        trained(gpucnn_, "--data", f"{source}.npz", "--loss", loss, out=source)
+    contents = {name: dict(np.load(f"{name}.npz")) for name in ("classes", "flags", "numbers")}
+    for name, labels, names in (
+        ("named", contents["classes"]["labels"], ["left", "right", "above"]),
+        ("halves", contents["flags"]["labels"] * np.float32(0.5), ["left", "right", "above"]),
+        ("two flags", contents["flags"]["labels"][:, :2], ["x", "y"]),
+        ("other", contents["classes"]["labels"], ["a", "c", "d"]),
+    ):
+        np.savez(f"{name}.npz", images=contents["classes"]["images"], labels=labels, class_names=names)
+    return gpucnn_
+
+
+def test_evaluate_says_which_data_a_model_is_for(models):
+    def said(model, source):
+        status, text, error = models("evaluate", f"{model}/model.safetensors", "--data", f"{source}.npz")
+        return text if status == 0 else " ".join(error.split())
+
+    for source in ("flags", "two flags"):
+        assert (
+            f"{source} has labels, a row of 0 and 1, for each picture, and this model was trained for classes (a, b, c)"
+            in said("classes", source)
+        )
+    assert "numbers has no number 'a'; its numbers are x, y" in said("classes", "numbers")  # they may be shares
+    assert "other has no class 'b'; its classes are a, c, d" in said("classes", "other")
+    for source in ("classes", "named"):
+        found = said("flags", source)
+        assert (
+            f"{source} has a class for each picture, and this model was trained for labels (left, right, above); "
+            "choose data that have labels, a row of 0 and 1, for each, with --data" in found
+        )
+        assert f"{source} has a class for each picture, and this model was trained for numbers (x, y)" in said(
+            "numbers", source
+        )
+    assert said("flags", "halves").startswith("halves: accuracy ")
+    assert "two flags has no label 'left'; its labels are x, y" in said("flags", "two flags")
+    assert said("numbers", "two flags").startswith("two flags: mean absolute error ")
+
+
+def test_what_a_model_shows_is_of_its_kind(models):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    picture("left.png")
+    for kind in ("classes", "flags", "numbers"):
+        model = f"{kind}/model.safetensors"
+        predicted = models("predict", model, "left.png")[1].strip()
+        status, text, said = models("show", model, "left.png", "--out", "shown")
+        assert status == 0, said
+        first = text.splitlines()[0]
+        assert first.startswith(predicted)
+        assert ("; the reasons are those for " in first) == (kind != "classes")
+        status, _, said = models("show", model, "left.png", "--class", "dog")
+        assert (status, f"--class dog: the {kind.replace('flags', 'labels')} are " in said) == (1, True)
+
+
+def test_what_the_page_says_is_of_a_models_kind(models):
+    import io
+
+    from gpucnn.web.answers import Answers
+
+    stream = io.BytesIO()
+    Image.open(picture("left.png")).save(stream, "PNG")
+    for source, kind in (("classes", "classification"), ("flags", "multi-label"), ("numbers", "regression")):
+        model = f"{source}/model.safetensors"
+        answers = Answers(gpucnn.load(model, device="cpu"), "it")
+        assert answers.about()["kind"] == kind
+        assert answers.about()["outputs"] == source.replace("flags", "labels")
+        predicted = models("predict", model, "left.png")[1].strip()
+        assert f"left.png: {answers.look(stream.getvalue())['answer']}" == predicted
+
+
+def test_a_search_for_a_rate_and_a_comparison_of_each_kind(gpucnn_):
+    search = ("lr", NET, "--device", "cpu", "--threads", "1", "--updates", "20", "--batch-size", "8")
+    for source, loss in (("flags", "multi-label"), ("numbers", "mse"), ("classes", "focal")):
+        status, text, said = gpucnn_(*search, "--data", f"{source}.npz", "--loss", loss)
+        assert (status, "the picture is lr.png" in text) == (0, True), said
+        if source != "classes":
+            status, _, said = gpucnn_(*search, "--data", f"{source}.npz")
+            assert (status, f"say --loss {loss}" in said) == (1, True)
+            status, _, said = gpucnn_("compare", NET, "--data", f"{source}.npz")
+            assert status == 1
+            assert f"compare: {source} has {source.replace('flags', 'labels')} for each picture" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "loss", "says"),
+    [
+        ("numbers", "softmax", 'use the loss "mse" or "huber"'),
+        ("numbers", "binary", 'use the loss "mse" or "huber"'),
+        ("numbers", "multi-label", 'use the loss "mse" or "huber"'),
+        ("numbers", "focal", "numbers has numbers for each picture, and no classes; say --loss mse or huber"),
+        ("numbers", "hinge", "numbers has numbers for each picture, and no classes; say --loss mse or huber"),
+        ("flags", "hinge", "flags has labels for each picture, and no classes; say --loss multi-label"),
+    ],
+)
+def test_a_loss_of_another_kind_than_the_data(gpucnn_, source, loss, says):
+    status, _, said = gpucnn_("train", NET, *FAST, "--epochs", 1, "--data", f"{source}.npz", "--loss", loss)
+    assert (status, says in " ".join(said.split())) == (1, True)
+
+
+@pytest.mark.parametrize("loss", ["multi-label", "mse"])
+def test_classes_for_a_loss_of_rows(loss):
+    model = gpucnn.Model("softmax-regression", loss=loss, device="cpu")
+    with pytest.raises(DataError, match="for a class for each image use a loss of classes, such as softmax"):
+        model.evaluate(np.zeros((4, 28, 28), np.uint8), np.arange(4))

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import gpucnn
-from gpucnn import Model, Network, networks
+from gpucnn import Model, Network, networks, optimizers
 from gpucnn.engine.forecast import Forecast
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import memory
@@ -299,3 +299,65 @@ def test_the_forecast_is_of_the_right_size() -> None:
     told = forecast.bytes(128)
     held = peak(lambda: model.fit(images, labels, batch_size=128, epochs=1)) + model.theta.nbytes
     assert 0.7 * held < told < 1.3 * held + 3e6
+
+
+LARGE_THETA = Network((28, 28, 1), (Flatten(), Dense(4000), Dense(4)))  # 13 MB of parameters
+LARGE_IMAGES = Network((192, 192, 3), (Conv2D(2, 6, stride=6), Flatten(), Dense(4)))
+
+
+def held_by_fit(network: Network, count: int, optimizer: Any, **options: Any) -> tuple[int, int]:
+    """What is foretold, and what a run of three epochs holds: one thread, no helpers, by what is allocated."""
+    model = Model(network, device="cpu", threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (count, *network.input_shape), np.uint8)
+    labels = np.arange(count) % 4
+    told = model.training_memory(batch_size=count, optimizer=optimizer, validation=count, **options)
+    arguments = {"batch_size": count, "epochs": 3, "optimizer": optimizer, "validation": (images, labels), **options}
+    return told, peak(lambda: model.fit(images, labels, **arguments)) + model.theta.nbytes
+
+
+@pytest.mark.parametrize(
+    ("wrap", "keep", "vectors"),
+    [
+        (lambda rule: rule, "best", 2),
+        (lambda rule: optimizers.EMA(rule), None, 3),
+        (lambda rule: optimizers.SWA(optimizers.Lookahead(rule)), "best", 7),
+    ],
+)
+def test_kept_weights_are_counted(wrap: Any, keep: str | None, vectors: int) -> None:
+    """Averages and slow weights with the copy that training goes back to; kept ones twice, while they are copied.
+
+    And an average once more, while it changes places with theta.
+    """
+    rule = optimizers.SGD()
+    plain, _ = held_by_fit(LARGE_THETA, 4, rule)
+    told, held = held_by_fit(LARGE_THETA, 4, wrap(rule), keep=keep)
+    theta = 4 * LARGE_THETA.parameters
+    assert told - plain == pytest.approx(vectors * theta, rel=0.05)
+    assert 0.8 * held < told < 1.2 * held + 3e6
+
+
+@pytest.mark.parametrize("augmentation", ["cutmix=1", "rotate=10,elastic=2,mixup=0.2", "shift=2"])
+def test_what_augmentation_holds_is_counted(augmentation: str) -> None:
+    plain, _ = held_by_fit(LARGE_IMAGES, 24, "sgd")
+    told, held = held_by_fit(LARGE_IMAGES, 24, "sgd", augmentation=augmentation)
+    assert 0.75 * held < told < 1.25 * held + 3e6
+    if "mix" in augmentation:
+        assert plain < 0.75 * held
+
+
+def test_the_command_counts_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gpucnn import command
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("own.npz", images=np.zeros((60, 96, 96, 3), np.uint8), labels=np.arange(60) % 3)
+
+    def needed(*options: str) -> int:
+        train = "train", "softmax-regression", "--data", "own.npz", "--device", "cpu", "--threads", "1", "--epochs", "1"
+        monkeypatch.setattr("sys.argv", ["gpucnn", *train, "--augment", "none", "--keep", "last", *options])
+        assert command.main() == 0
+        return int(re.findall(r"needs about ([0-9]+) MB", capsys.readouterr().err)[0])
+
+    plain = needed()
+    assert needed("--augment", "cutmix=1") > plain + 1

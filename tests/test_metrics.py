@@ -292,6 +292,17 @@ def test_targets_of_another_kind(loss, targets, says):
             call(IMAGES, targets)
 
 
+@pytest.mark.parametrize("loss", ["softmax", "binary", "focal", "hinge"])
+def test_classes_of_one_output(loss):
+    """Softmax of one number is 1, whatever the number is: the loss would be 0 and nothing learnt."""
+    net = Model(Network((4, 4, 1), (Flatten(), Dense(1))), loss=loss, device="cpu", threads=1)
+    images, zeros = np.zeros((3, 4, 4, 1), np.uint8), np.zeros(3, int)
+    batches = [(images, zeros)]
+    for call in (net.fit, net.evaluate, net.report, net.partial_fit, lambda *_: net.fit_batches(batches)):
+        with pytest.raises(SettingError, match=r"one output tells no two classes apart.*Dense\(2\).*multi-label.*mse"):
+            call(images, zeros)
+
+
 def test_weights_that_are_no_mean():
     net = model(SoftmaxCrossEntropy(ignore_index=0))
     for weights in (np.zeros(N), (LABELS == 0).astype(float)):

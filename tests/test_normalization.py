@@ -20,6 +20,7 @@ from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
 from gpucnn.layers import (
     BatchNorm,
     Conv2D,
+    ConvTranspose2D,
     Dense,
     DepthwiseConv2D,
     Flatten,
@@ -212,6 +213,47 @@ def test_a_large_mean_beside_small_deviations(kernels: Any) -> None:
     np.testing.assert_allclose(found.state["0"]["mean"], expected.state["0"]["mean"], rtol=1e-7)
 
 
+def plainly(x: np.ndarray, dy: np.ndarray, axes: tuple[int, ...], gamma: np.ndarray, beta: np.ndarray) -> Any:
+    """y, dx, and the sums of dy u and of dy over all but channels: the textbook's formulas, sums by NumPy's pairs.
+
+    gamma and beta (C,); all in the type of x.
+    """
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        there = np.moveaxis(values, axes, range(-len(axes), 0))
+        found = np.ascontiguousarray(there).reshape(*there.shape[: -len(axes)], -1).mean(axis=-1)
+        return np.expand_dims(found, axes)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values.reshape(-1, values.shape[-1]).T).sum(axis=1)
+
+    centred = x - mean(x)
+    inverse = 1 / np.sqrt(mean(centred * centred) + x.dtype.type(1e-5))
+    u, du = centred * inverse, dy * gamma
+    dx = inverse * (du - mean(du) - u * mean(du * u))
+    return u * gamma + beta, dx, sums(dy * u), sums(dy)
+
+
+@every_table
+@pytest.mark.parametrize(
+    ("layer", "axes"),
+    [(BatchNorm(), (0, 1, 2)), (LayerNorm("channels"), (3,)), (GroupNorm(1), (1, 2, 3)), (InstanceNorm(), (1, 2))],
+    ids=lambda value: type(value).__name__,
+)
+def test_float32_is_as_exact_as_plain_arithmetic(kernels: Any, layer: Any, axes: tuple[int, ...]) -> None:
+    """The largest difference from float64 is at most four times that of the textbook's formulas in float32."""
+    shape = 64, 32, 32, 8
+    x, dy = (2 * drawn(*shape) + 0.5).astype("float32"), drawn(*shape, seed=1).astype("float32")
+    passes = alone(layer, shape[1:], kernels, "float32")
+    params = passes.params["0"]["scale"], passes.params["0"]["bias"]
+    exact = plainly(x.astype("float64"), dy.astype("float64"), axes, *(each.astype("float64") for each in params))
+    y, dx, dparams = passes.train(x, dy)
+    found = y, dx, dparams["0"]["scale"], dparams["0"]["bias"]
+    for ours, plain, right in zip(found, plainly(x, dy, axes, *params), exact, strict=True):
+        size = np.abs(right).max()
+        assert np.abs(ours - right).max() <= 4 * max(np.abs(plain - right).max(), np.finfo("float32").eps * size)
+
+
 @every_table
 def test_a_first_row_that_is_far_from_the_others(kernels: Any) -> None:
     x = (1e4 + drawn(8, 12, 10, 2)).astype("float32")
@@ -388,6 +430,11 @@ FOLDED = {
         ReLU(),
         Parallel(((Conv2D(2, 3), BatchNorm()), (Conv2D(1, 3, bias=None), BatchNorm(), ReLU()))),
     ),
+    "transposed": (ConvTranspose2D(3, 3, stride=2, bias=None), BatchNorm(), ReLU(), ConvTranspose2D(2, 2), BatchNorm()),
+    "transposed in groups": (
+        *(Conv2D(6, 1), ConvTranspose2D(9, (2, 3), groups=3, flip=True), BatchNorm(), ReLU(), MaxPool2D()),
+        *(ConvTranspose2D(4, 3, 2, "same", groups=1, bias=None), BatchNorm(scale=False)),
+    ),
     "shared": (Shared("twice", (Conv2D(2, 3), BatchNorm())), Tanh(), Shared("twice", (Conv2D(2, 3), BatchNorm()))),
     "one that stays": (Conv2D(3, 3), BatchNorm(), ReLU(), BatchNorm(), Conv2D(2, 2), BatchNorm()),
 }
@@ -404,6 +451,29 @@ def test_the_folded_network_gives_the_same_to_rounding(case: str) -> None:
     close(y, expected)
     assert [*state] == {"one that stays": ["2"], "shared": ["0", "2"]}.get(case, [])
     assert {slot.name: slot.shape for slot in Layout(params).slots} == other.parameter_shapes()
+
+
+def test_a_transposed_convolution_folds_where_scales_are_negative() -> None:
+    layer = ConvTranspose2D(4, 3, stride=2, groups=2)
+    network = Network((5, 4, 6), (layer, BatchNorm(), ReLU()))
+    passes, x = with_state(network), drawn(3, 5, 4, 6)
+    passes.params["1"]["scale"][:] = -0.5, 2, -3, 0
+    expected = passes.infer(x)
+    other, params, state = folded(network, passes.params, passes.state)
+    assert [type(each) for each in other.layers] == [ConvTranspose2D, ReLU]
+    assert not state
+    assert (expected > 0).any(axis=(0, 1, 2)).sum() >= 3
+    close(other.forward(params, x, Context(training=False))[0], expected)
+    assert type(rewritten(network, NUMPY).layers[0]) is FoldedNorm
+
+
+@every_table
+@pytest.mark.parametrize("case", ["transposed", "transposed in groups"])
+def test_a_transposed_convolution_with_its_norm_trains_as_the_reference(case: str, kernels: Any) -> None:
+    network, x = Network((7, 7, 2), FOLDED[case]), drawn(4, 7, 7, 2)
+    found, expected = Passes(rewritten(network, kernels), kernels), Passes(network)
+    for ours, theirs in zip(found.train(x)[:2], expected.train(x)[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 @every_table

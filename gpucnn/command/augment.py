@@ -24,10 +24,20 @@ AugmentOption = Annotated[
 ]
 
 
+def viewed(text: str | None) -> str | None:
+    """A text that says views."""
+    from ..engine.views import Views
+
+    if text is not None:
+        Views.parse(text)
+    return text
+
+
 TtaOption = Annotated[
     str | None,
     Option(
         metavar="VIEWS",
+        callback=viewed,
         help="Average what the model gives over views of each picture: shift=N is it and it moved by N pixels to its "
         "sides and corners, flip the mirror images of these; shift=1,flip is both.",
     ),

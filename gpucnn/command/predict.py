@@ -62,6 +62,7 @@ def predict(
     """
     from ..data.folders import no_pictures
     from ..data.pictures import summed_up
+    from ..report import answers
 
     if as_csv and as_json:
         raise GpucnnError("--csv and --json are two ways to print the same; give one")
@@ -79,11 +80,11 @@ def predict(
             broken[name] = error
             rows.append({"file": name, "error": error})
             continue
-        answer = _answer(asked, numbers, top)
+        answer = answers.of(asked, numbers, top)
         if table is not None:
             table.write(name, answer)
         elif not as_json:
-            print(f"{printable(name)}: {_said(answer)}")
+            print(f"{printable(name)}: {answers.in_words(answer)}")
         rows.append({"file": name, **answer, **({"notes": said} if said else {})})
     if as_json:
         print(arguments.json_text(rows))
@@ -203,29 +204,6 @@ def _read(name: str, how: Any, said: list[str]) -> Any:
     if not content:
         raise GpucnnError(f"{STDIN}: is empty; send a picture there, as in `gpucnn predict MODEL - < FILE`")
     return decoded(io.BytesIO(content), STDIN, how, said)
-
-
-def _answer(model: Any, numbers: Any, top: int) -> dict[str, Any]:
-    """What a model says of one picture. numbers (K,): probabilities, or the numbers themselves."""
-    from ..losses import CLASSIFICATION, MULTI_LABEL, kind
-
-    named = {name: float(each) for name, each in zip(model.class_names, numbers)}
-    if kind(model.loss) == CLASSIFICATION:
-        order = (-numbers).argsort(kind="stable")[:top]
-        ranked = [{"label": model.class_names[k], "probability": float(numbers[k])} for k in order]
-        return {**ranked[0], **({"top": ranked} if top > 1 else {})}
-    if kind(model.loss) == MULTI_LABEL:
-        return {"labels": [name for name, each in named.items() if each > 0.5], "probabilities": named}
-    return {"numbers": named}
-
-
-def _said(answer: dict[str, Any]) -> str:
-    if "label" in answer:
-        return ", ".join(f"{each['label']} ({100 * each['probability']:.1f} %)" for each in answer.get("top", [answer]))
-    if "numbers" in answer:
-        return ", ".join(f"{name} {each:.4g}" for name, each in answer["numbers"].items())
-    chances = answer["probabilities"]
-    return ", ".join(f"{name} ({100 * chances[name]:.1f} %)" for name in answer["labels"]) or "no label"
 
 
 class _Table:

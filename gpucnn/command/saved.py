@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -55,7 +56,8 @@ def evaluate(
 
     if out is not None and not report:
         raise GpucnnError("--out is for what --report shows; give both")
-
+    if out is not None:
+        _check_place(out)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
     with arguments.explained(models[0], to_check(layers)), quiet:
         several = [load(model, device=device, layers=layers, threads=threads) for model in models]
@@ -78,18 +80,31 @@ def evaluate(
         print(f"\nwritten to {out}: {', '.join(written)}")
 
 
+def _check_place(folder: str) -> None:
+    """Raises GpucnnError, before any work, for a folder that cannot be written or made."""
+    there = Path(folder).absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise _unwritable(folder, NotADirectoryError(0, f"{there} is a file"))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unwritable(folder, PermissionError(0, "Permission denied"))
+
+
 def _write_report(folder: str, text: str, model: Any, dataset: Any, tta: str | None) -> list[str]:
     """Leave report.json and, of classes, confusion.png and mistakes.png in the folder. -> their names."""
-    from pathlib import Path
-
     from ..report import finished
 
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         Path(folder, "report.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise GpucnnError(f"{folder}: the report cannot be written there: {error.strerror or error}") from None
+        raise _unwritable(folder, error) from None
     return ["report.json", *finished.draw(model, dataset, Path(folder), tta)]
+
+
+def _unwritable(folder: str, error: OSError) -> GpucnnError:
+    return GpucnnError(f"{folder}: the report cannot be written there: {error.strerror or error}")
 
 
 def verify(model: ModelArgument, as_json: JsonOption = False) -> None:

@@ -8,7 +8,14 @@ from typer import Option
 
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
-from .options import DecayOption, MomentumOption, OptimizerOption, SkipBrokenOption, WeightDecayOption
+from .options import (
+    DecayOption,
+    LossOption,
+    MomentumOption,
+    OptimizerOption,
+    SkipBrokenOption,
+    WeightDecayOption,
+)
 
 
 def lr(
@@ -21,6 +28,7 @@ def lr(
     momentum: MomentumOption = None,
     weight_decay: WeightDecayOption = None,
     decay: DecayOption = None,
+    loss: LossOption = None,
     batch_size: Annotated[
         int | None, Option(metavar="N", min=1, help="How many images each update looks at; by default as the recipe.")
     ] = None,
@@ -48,11 +56,12 @@ def lr(
 
     from .. import networks
     from ..data import load
-    from ..model import runs
+    from ..model import beforehand, runs
     from ..model.moving import Moving
-    from ..report.lr_finder import find_lr, picture
+    from ..report.lr_finder import check_rates, find_lr, picture
 
     check_format(out, "--out")
+    check_rates(lowest, highest, updates)
     networks.entry(network)
     settings = runs.Settings(
         network,
@@ -63,8 +72,10 @@ def lr(
         threads=threads,
         options=arguments.options(options),
         moving=Moving(momentum, weight_decay, decay),
+        loss=loss,
     )
     with arguments.explained(network, network if ":" in network else None):
+        beforehand.look(settings)
         runs.start_helpers(settings)
         dataset = load(data, skip_broken=skip_broken)
         model = runs.new_model(settings, dataset)

@@ -18,7 +18,7 @@ def show(
     ] = None,
     class_name: Annotated[
         str | None,
-        Option("--class", metavar="NAME", help="The class to explain; by default the most probable."),
+        Option("--class", metavar="NAME", help="The class, label or number to explain; by default the largest."),
     ] = None,
     invert: Annotated[
         bool, Option("--invert", help="Swap dark and light, for a picture dark on light where training's were not.")
@@ -32,8 +32,9 @@ def show(
     which pixels and regions speak for the class.
     """
     from ..errors import GpucnnError, SettingError
+    from ..losses import CLASSIFICATION, OUTPUTS, kind
     from ..model import load
-    from ..report import inside, views
+    from ..report import answers, inside, views
 
     with arguments.explained(model, None):
         loaded = load(model, device="cpu", layers=layers)
@@ -43,7 +44,8 @@ def show(
         pixels = _picture(loaded, image, model, invert=invert)
         names = loaded.class_names
         if class_name is not None and class_name not in names:
-            raise GpucnnError(f"--class {class_name}: the classes are {', '.join(names)}")
+            what = OUTPUTS[kind(loaded.loss)]
+            raise GpucnnError(f"--class {class_name}: the {what} are {', '.join(names)}")
         with arguments.explained(model, None):
             look = inside.look(loaded, pixels, None if class_name is None else [names.index(class_name)])
     os.makedirs(folder, exist_ok=True)
@@ -56,7 +58,11 @@ def show(
             ("reasons.png", lambda path: views.draw_reasons(found, path, loaded.class_names)),
         ]
         k = int(found.classes[0])
-        print(f"{image}: {loaded.class_names[k]} ({100 * found.probabilities[0, k]:.1f} %)")
+        if found.of == CLASSIFICATION:
+            print(f"{image}: {loaded.class_names[k]} ({found.value(k)})")
+        else:
+            said = answers.in_words(answers.of(loaded, found.probabilities[0]))
+            print(f"{image}: {said}; the reasons are those for {loaded.class_names[k]}")
     for name, draw in drawn:
         path = os.path.join(folder, name)
         try:

@@ -183,8 +183,8 @@ def train(
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
+    from ..model import beforehand, log, needs, outcome, runs
     from ..model import config as config_file
-    from ..model import log, needs, outcome, runs
     from ..model.folder import CONFIG, CURVES, LOG, claimed
     from ..model.moving import Moving
     from ..model.own_data import suited
@@ -223,9 +223,9 @@ def train(
         label_smoothing=label_smoothing,
         class_weights=class_weights,
     )
-    settings.keeping()
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
+        beforehand.look(settings, out, force=force, resume=resume is not None)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         with arguments.moved(resume):
@@ -252,7 +252,7 @@ def train(
             drawn = runs.begin_from(settings, model, path)
             if drawn:
                 say(f"not in {init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}")
-            say(needs.told(model, dataset, chosen, rule))
+            say(needs.told(model, dataset, chosen, rule, len(settings.keeping())))
             found = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
             made = outcome.made(dataset, shlex.join(sys.argv), found)

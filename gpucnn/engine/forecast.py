@@ -22,6 +22,7 @@ from ..kernels.memory import apart, rounded_up
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import Optimizer
+from ..training.augmentation import Augmentation
 from ..workers import helpers
 from .execution import Execution
 from .factors import FactorStore, large_slots
@@ -32,6 +33,7 @@ from .mixing import Reach, undisturbed
 from .program import Program
 from .scaling import Scaling
 from .sharded_step import useful_workers, workers_worth
+from .shards import Partners, Shard, changed
 from .update import Rules
 
 HELPER = 25_000_000  # bytes of a helper process before it has any work: Python, NumPy and gpucnn
@@ -51,7 +53,8 @@ class Forecast:
     """What training a network on an execution will take, in bytes beside the data set, theta included.
 
     network: as it was given; validation: how many examples are evaluated after each epoch; threads: where other than
-    the execution's.
+    the execution's; augmentation: what is done to the images of a batch; kept: how many callbacks keep the parameters
+    of an epoch, as `KeepBest` does.
     """
 
     execution: Execution
@@ -60,6 +63,8 @@ class Forecast:
     optimizer: Optimizer
     validation: int = 0
     threads: int | None = None
+    augmentation: Augmentation | None = None
+    kept: int = 0
 
     def bytes(self, batch_size: int) -> int:
         """The peak, helper processes included, and memory that processes share counted once."""
@@ -124,19 +129,37 @@ class Forecast:
 
     @property
     def _vectors(self) -> int:
-        """The gradient; what a saved state has, and the copy of it that training goes back to (`LastGood`)."""
-        return self.execution.theta.nbytes + 2 * self.saved
+        """The gradient; what changes, and the copy of it that training goes back to (`LastGood`); kept parameters, and
+        those that take their place, both while they are copied; a copy of an average that changes places with theta.
+        """
+        _, averages = self._of_rules
+        return self.execution.theta.nbytes * (1 + averages) + 2 * self.saved
 
     @property
     def saved(self) -> int:
-        """Bytes of a saved state: theta and the optimiser's."""
-        theta = self.execution.theta
+        """Bytes of a saved state: what updates change, and what callbacks keep."""
+        return self._changing + self.kept * self._parameters
+
+    @property
+    def _parameters(self) -> int:
+        """theta and the layers' running state."""
+        return self.execution.theta.nbytes + self.execution.state.nbytes
+
+    @property
+    def _changing(self) -> int:
+        """What updates change: theta, the layers' running state, the optimiser's vectors."""
+        return self._parameters + self.execution.theta.nbytes * self._of_rules[0]
+
+    @property
+    def _of_rules(self) -> tuple[int, bool]:
+        """How many vectors as long as theta the optimiser keeps, and whether one of them is an average of theta."""
         try:
             with self.execution.device.activate():
-                state = len(Rules(self.optimizer, self.execution.given).initial(theta[:1]))
+                rules = Rules(self.optimizer, self.execution.given)
+                state = rules.initial(self.execution.theta[:1])
+                return len(state), rules.average(state) is not None
         except Exception:  # one of a user's own may look at more of theta
-            state = 2
-        return theta.nbytes * (1 + state)
+            return 2, False
 
     def _shares(self, batch_size: int) -> tuple[int, int]:
         """How many workers share a batch, and the most examples that one of them computes at a time."""
@@ -194,17 +217,29 @@ class Forecast:
             warnings.simplefilter("ignore")
             tracemalloc.start()
             try:
-                x = program.scaling(np.zeros((examples, *shape), np.uint8), number, kernels)
+                images, others = changed(self.augmentation, self._blank(examples, targets), 1)
+                x = program.scaling(images, number, kernels)
                 context = program.told(1, np.arange(examples))
-                _, dparams, _ = gradient(program.network, self.loss, program.params, x, targets, context)
+                arguments = program.network, self.loss, program.params, x, targets, context, None, others
+                _, dparams, _ = gradient(*arguments)
                 gradients = sum(each.nbytes for each in _arrays(dparams))
-                del x, dparams
+                del arguments, images, others, x, dparams
                 if evaluated:
                     inference = replace(program, context=Context(for_inference(kernels), training=False))
                     Forward(inference, evaluated)(np.zeros((evaluated, *shape), np.uint8))
                 return tracemalloc.get_traced_memory()[1] - rounded_up(), gradients
             finally:
                 tracemalloc.stop()
+
+    def _blank(self, examples: int, targets: np.ndarray) -> Shard:
+        """Images of zeros, and partners where images are mixed."""
+
+        def images() -> np.ndarray:
+            return np.zeros((examples, *self.network.input_shape), np.uint8)
+
+        how, indices = self.augmentation, np.arange(examples)
+        partners = Partners(images(), targets, None, indices) if how is not None and how.mixes else None
+        return Shard(0, images(), targets, None, indices, partners)
 
 
 def _arrays(params: Any) -> Iterator[np.ndarray]:

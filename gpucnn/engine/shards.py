@@ -52,6 +52,18 @@ class Done(NamedTuple):
     state: Array | None
 
 
+def changed(how: Augmentation | None, shard: Shard, step: int) -> tuple[Array, Others | None]:
+    """The shard's images as they are trained on in update `step`, and what they are mixed with, if they are."""
+    if how is None:
+        return shard.images, None
+    images, partners = how(shard.images, shard.indices, step), shard.partners
+    if partners is None:
+        return images, None
+    mixture = how.mixture(shard.indices, step, *images.shape[1:3])
+    images = mixture(images, how(partners.images, partners.indices, step))
+    return images, Others(partners.targets, partners.weights, mixture.share)
+
+
 @dataclass(frozen=True, eq=False)
 class ShardGradients(Task):
     """The gradients of one step, which workers share: what `Workers.map` runs, here or in a helper process.
@@ -76,7 +88,7 @@ class ShardGradients(Task):
         losses: list[Array] = []
         factored: tuple[int, ...] = ()
         for shard in shards:
-            images, others = self._changed(shard, step)
+            images, others = changed(self.augmentation, shard, step)
             context = program.told(step, shard.indices)
             x = program.scaling(images, program.theta.dtype, context.kernels)
             arguments = program.network, self.loss, program.params, x, shard.targets, context, shard.weights
@@ -85,18 +97,6 @@ class ShardGradients(Task):
             losses.append(of_shard)
         told = program.state_layout.pack(state, program.state.copy()) if state and is_last else None
         return Done(losses, factored, told)
-
-    def _changed(self, shard: Shard, step: int) -> tuple[Array, Others | None]:
-        """The shard's images as they are trained on, and what they are mixed with, if they are."""
-        how, partners = self.augmentation, shard.partners
-        if how is None:
-            return shard.images, None
-        images = how(shard.images, shard.indices, step)
-        if partners is None:
-            return images, None
-        mixture = how.mixture(shard.indices, step, *images.shape[1:3])
-        images = mixture(images, how(partners.images, partners.indices, step))
-        return images, Others(partners.targets, partners.weights, mixture.share)
 
     def _add(self, w: int, examples: int, start: int, dparams: Any, *, first: bool) -> tuple[int, ...]:
         """Add a shard's gradient to the sum of worker w, or begin that with it; the slots that have only factors."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..namespace import array_namespace, real_arrays
+from ..namespace import array_namespace, real_arrays, summed
 from ..ops.window import Window
 from . import random
 
@@ -43,7 +43,7 @@ def spread(values: Array, x: Array) -> Array:
 
 def channel_sums(x: Array) -> Array:
     """(N, H, W, C) or (N, C) -> (C,)."""
-    return array_namespace(x).sum(x, axis=tuple(range(x.ndim - 1)))
+    return summed(x, tuple(range(x.ndim - 1)))
 
 
 def pixel_sums(x: Array) -> Array:

@@ -186,7 +186,9 @@ class Fitting:
             self.plan = replace(self.plan, batch_size=len(self.stream.first.indices))
         on_device = model.device, model.network, self.plan.batch_size
         evaluated = 0 if self.held is None else len(self.held[0])
-        forecast = Forecast(model.execution, model.network, model.loss, self.optimizer, evaluated)
+        kept = sum(isinstance(each.given, KeepBest) for each in self.callbacks)
+        arguments = model.execution, model.network, model.loss, self.optimizer, evaluated
+        forecast = Forecast(*arguments, augmentation=self.augmentation, kept=kept)
         forecast.check(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
         with model.execution.active():
             step, source = self._placed()

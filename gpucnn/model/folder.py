@@ -28,8 +28,8 @@ def claimed(out: str | None, network: str, data: str, *, force: bool = False, re
     force nor resume says what to do with that. A run that ends before its first batch leaves everything as it was; one
     that fails later leaves what it has, beside the run that it was to replace.
     """
-    if out == "":
-        raise GpucnnError("--out '': a folder's name was expected, such as runs/mine")
+    if out is not None:
+        check(out, force=force, resume=resume)
     path, is_new = (_new(network, data), True) if out is None else _asked(Path(out))
     with _locked(path):
         _check(path, force=force, resume=resume)
@@ -51,6 +51,17 @@ def claimed(out: str | None, network: str, data: str, *, force: bool = False, re
             shutil.rmtree(old, ignore_errors=True)
 
 
+def check(out: str, *, force: bool, resume: bool) -> None:
+    """Raises GpucnnError for a folder that `claimed` would refuse, as far as that is seen without writing there."""
+    if not out:
+        raise GpucnnError("--out '': a folder's name was expected, such as runs/mine")
+    path = Path(out)
+    if path.exists() and not path.is_dir():
+        raise GpucnnError(f"--out {path}: a file of that name is in the way; choose another folder")
+    if path.exists():
+        _check(path, force=force, resume=resume)
+
+
 def _new(network: str, data: str) -> Path:
     name = re.sub(r"[^\w.+-]+", "-", network)  # module:factory is no folder's name everywhere
     for end in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
@@ -70,8 +81,6 @@ def _new(network: str, data: str) -> Path:
 
 def _asked(path: Path) -> tuple[Path, bool]:
     is_new = not path.exists()
-    if not is_new and not path.is_dir():
-        raise GpucnnError(f"--out {path}: a file of that name is in the way; choose another folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,6 +93,11 @@ def _check(path: Path, *, force: bool, resume: bool) -> None:
     if not (force or resume):
         if (path / MODEL).exists():
             raise GpucnnError(f"--out {path}: it holds a finished run ({MODEL}); choose another folder, or say --force")
+        if (path / STATES).exists() and not (path / CONFIG).exists():
+            raise GpucnnError(
+                f"--out {path}: it holds states of a run, but no {CONFIG}, by which --resume would go on; "
+                "say --force to begin anew, or choose another folder"
+            )
         if (path / STATES).exists():
             raise GpucnnError(
                 f"--out {path}: it holds a run that was cut off; go on with it by --resume {path}, choose another "

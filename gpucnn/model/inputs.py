@@ -14,10 +14,11 @@ from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
 from ..engine.evaluation import counting
-from ..errors import DataError, GpucnnError
+from ..errors import DataError, GpucnnError, SettingError
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .labels import Meaning, as_array, fitting_labels, learnt
 
+CLASSES_INSTEAD = "; for a class for each image use a loss of classes, such as softmax"
 SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
@@ -175,6 +176,12 @@ def fitting_examples(
     (N,). part: which examples these are, for messages, such as "validation".
     """
     said, names = f"{part} " if part else "", meaning.names
+    of_kind = kind(loss)
+    if of_kind == CLASSIFICATION and len(names) == 1:
+        raise SettingError(
+            f"{type(loss).__name__} is of classes, and a network of one output tells no two classes apart; give it two "
+            'outputs, such as Dense(2), or, for yes or no, loss="multi-label", and for a number, loss="mse"'
+        )
     images, is_one = given_images(images, shape, how, f"{said}images", meaning.white)
     labels = as_array(labels, f"{said}labels")
     if is_one or labels.ndim == 0:
@@ -183,18 +190,21 @@ def fitting_examples(
     if not len(images):
         raise DataError(f"there are no {said}images; give at least one")
     check_counts(images, labels, part or "examples")
-    of_kind, wanted = kind(loss), (len(images), len(names))
+    wanted = len(images), len(names)
     if of_kind != CLASSIFICATION and labels.ndim == 1 and len(names) == 1:
         labels = labels[:, None]
     if of_kind == REGRESSION:
-        return images, _numbers(labels, wanted, dtype, f"{said}targets", "outputs")
+        return images, _numbers(labels, wanted, dtype, f"{said}targets", "outputs", CLASSES_INSTEAD)
     if of_kind == CLASSIFICATION and not _are_shares(labels, loss):
         ignored = getattr(loss, "ignore_index", None)
         return images, fitting_labels(labels, names, ignored, f"{said}labels", part or "examples", meaning.first)
     labels = labels.astype(np.uint8) if labels.dtype == bool else labels
-    rows = _numbers(labels, wanted, dtype, f"{said}targets", "outputs")
+    rows = _numbers(labels, wanted, dtype, f"{said}targets", "outputs", CLASSES_INSTEAD)
     if rows.min() < 0 or rows.max() > 1:
-        raise DataError(f"{said}targets run from {rows.min():g} to {rows.max():g}: parts in 0..1 were expected")
+        raise DataError(
+            f"{said}targets run from {rows.min():g} to {rows.max():g}: parts in 0..1 were expected; for numbers to be "
+            'predicted use the loss "mse" or "huber"'
+        )
     if getattr(loss, "is_shared", False) and (worst := abs(rows.sum(axis=1, dtype=np.float64) - 1)).max() > SUM:
         k = int(worst.argmax())
         raise DataError(
@@ -220,9 +230,15 @@ def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:
     return weights
 
 
-def _numbers(given: np.ndarray, shape: tuple[int, ...], dtype: Any, name: str, what: str) -> np.ndarray:
+def _numbers(
+    given: np.ndarray, shape: tuple[int, ...], dtype: Any, name: str, what: str, of_classes: str = ""
+) -> np.ndarray:
+    """of_classes: what to do where there is one whole number for each example."""
     if given.shape != shape or given.dtype.kind not in "iuf":
-        raise DataError(f"{name} of shape {given.shape} and type {given.dtype}: numbers {shape} ({what}) were expected")
+        advice = of_classes if given.ndim == 1 and given.dtype.kind in "iub" else ""
+        raise DataError(
+            f"{name} of shape {given.shape} and type {given.dtype}: numbers {shape} ({what}) were expected{advice}"
+        )
     if not np.isfinite(given).all():
         raise DataError(f"{name}: NaN or infinite values are there; replace them first")
     return given.astype(dtype, copy=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..data import Dataset
 from ..engine.forecast import Forecast
 from ..engine.memory import megabytes
 from ..networks import Recipe
 from ..optimizers import Optimizer
+from ..training.augmentation import Augmentation
 from . import accepted
 
 if TYPE_CHECKING:
@@ -19,27 +20,42 @@ AROUND = 20_000_000  # bytes that the learning curve's matplotlib and a progress
 
 
 def training_memory(
-    self: Model, *, batch_size: int = 128, optimizer: Optimizer | str = "adam", validation: int = 0
+    self: Model,
+    *,
+    batch_size: int = 128,
+    optimizer: Optimizer | str = "adam",
+    validation: int = 0,
+    augmentation: Augmentation | str | None = None,
+    keep: str | None = None,
 ) -> int:
     """About how many bytes `fit` holds at its peak, theta and helper processes included, beside the data set.
 
-    validation: how many examples are evaluated after each epoch. On a CPU a part of a batch is computed for it, which
-    takes up to about a quarter of a second.
+    validation: how many examples are evaluated after each epoch. The others as in `fit`. On a CPU a part of a batch is
+    computed for it, which takes up to about a quarter of a second.
     """
     size = accepted.argument("batch_size", batch_size)
-    return _forecast(self, optimizer, validation).bytes(size)
+    return _forecast(self, optimizer, validation, augmentation, size, len(accepted.keeping(None, keep))).bytes(size)
 
 
-def _forecast(model: Model, optimizer: Optimizer | str, validation: int) -> Forecast:
-    return Forecast(model.execution, model.network, model.loss, accepted.argument("optimizer", optimizer), validation)
+def _forecast(model: Model, optimizer: Any, validation: int, augmentation: Any, batch_size: int, kept: int) -> Forecast:
+    how = None if augmentation is None else accepted.argument("augmentation", augmentation)
+    if how is not None:
+        how.check(model.network.input_shape)
+        how = how.of_run(0, batch_size, batch_size)
+    rule = accepted.argument("optimizer", optimizer)
+    arguments = model.execution, model.network, model.loss, rule, validation
+    return Forecast(*arguments, augmentation=how, kept=kept)
 
 
-def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer | str) -> str:
-    """What a run by that recipe needs, such as "needs about 210 MB, 23,689 MB are free"."""
+def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, kept: int) -> str:
+    """What a run by that recipe needs, such as "needs about 210 MB, 23,689 MB are free".
+
+    kept: how many callbacks keep an epoch's parameters.
+    """
     images = len(dataset.train_labels)
     held = min(round(chosen.validation * images), images - 1)
     size = min(chosen.batch_size, images - held)
-    forecast = _forecast(model, optimizer, held)
+    forecast = _forecast(model, optimizer, held, chosen.augmentation or None, size, kept)
     needed = forecast.bytes(size)
     if model.device.kind == "cpu":
         needed += AROUND + COPIES * forecast.saved

@@ -15,33 +15,49 @@ WEIGHTS = {SoftmaxCrossEntropy: "class_weights", FocalLoss: "alpha"}  # the sett
 BALANCED = "balanced"
 
 
-def objective(own: Loss, name: str | None, label_smoothing: float | None, class_weights: str | None, data: Any) -> Loss:
-    """The loss named, or else the network's own, with label smoothing and class weights where they are given.
+def asked(own: Loss, name: str | None, label_smoothing: float | None, class_weights: str | None) -> Loss:
+    """The loss named, or else the network's own, with label smoothing where it is given: all but class weights.
 
-    class_weights: "balanced", by the training labels of the data set, or numbers with commas between. Raises
-    SettingError where they do not belong together.
+    class_weights: BALANCED, or numbers with commas between. Raises SettingError for what the loss does not have, and
+    for weights that are neither.
     """
     loss = own if name is None else named(name)
+    if label_smoothing is not None:
+        if not isinstance(loss, SoftmaxCrossEntropy):
+            raise SettingError(f"--label-smoothing belongs to the loss softmax, {type(loss).__name__} has none")
+        loss = dataclasses.replace(loss, label_smoothing=label_smoothing)
+    if class_weights is not None:
+        if not isinstance(loss, tuple(WEIGHTS)):
+            raise SettingError(
+                f"--class-weights belong to the losses softmax and focal, {type(loss).__name__} has none"
+            )
+        if class_weights != BALANCED and not _numbers(class_weights):
+            hint = f"did you mean {BALANCED}? " if nearest(class_weights, [BALANCED]) else ""
+            raise SettingError(
+                f"--class-weights {class_weights}: {hint}{BALANCED}, or a number of at least 0 for each class, with "
+                "commas between, was expected"
+            )
+    return loss
+
+
+def objective(own: Loss, name: str | None, label_smoothing: float | None, class_weights: str | None, data: Any) -> Loss:
+    """`asked`, for a data set: with class weights, "balanced" being by its training labels, where they are given.
+
+    Raises SettingError where the two do not belong together.
+    """
+    loss = asked(own, name, label_smoothing, class_weights)
     is_for_classes = kind(loss) == "classification"
-    if is_for_classes and not data.is_classified and (name is None or data.what == "labels"):
+    takes_shares = name is not None and getattr(loss, "soft", False) and data.what == "numbers"
+    if is_for_classes and not data.is_classified and not takes_shares:
         advice = "mse or huber" if data.what == "numbers" else "multi-label"
         raise SettingError(f"{data.name} has {data.what} for each picture, and no classes; say --loss {advice}")
     if data.is_classified and not is_for_classes:
         given = type(loss).__name__ if name is None else f"--loss {name}"
         raise SettingError(f"{given} takes rows of labels or numbers, and {data.name} has a class for each picture")
-    changes: dict[str, Any] = {}
-    if label_smoothing is not None:
-        if not isinstance(loss, SoftmaxCrossEntropy):
-            raise SettingError(f"--label-smoothing belongs to the loss softmax, {type(loss).__name__} has none")
-        changes["label_smoothing"] = label_smoothing
-    if class_weights is not None:
-        field = next((field for of, field in WEIGHTS.items() if isinstance(loss, of)), None)
-        if field is None:
-            raise SettingError(
-                f"--class-weights belong to the losses softmax and focal, {type(loss).__name__} has none"
-            )
-        changes[field] = _weights(class_weights, data)
-    return dataclasses.replace(loss, **changes) if changes else loss  # type: ignore[type-var]
+    if class_weights is None:
+        return loss
+    field = next(field for of, field in WEIGHTS.items() if isinstance(loss, of))
+    return dataclasses.replace(loss, **{field: _weights(class_weights, data)})  # type: ignore[type-var]
 
 
 def _weights(text: str, data: Dataset) -> tuple[float, ...]:
@@ -50,14 +66,19 @@ def _weights(text: str, data: Dataset) -> tuple[float, ...]:
         if not data.is_classified:
             raise SettingError(f"--class-weights {BALANCED}: {data.name} has no classes; give a weight for each output")
         return balanced(data.train_labels, len(names))
+    weights = _numbers(text)
+    if len(weights) != len(names):
+        raise SettingError(
+            f"--class-weights {text}: {BALANCED}, or {len(names)} numbers of at least 0 with commas between, one for "
+            f"each of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}, was expected"
+        )
+    return weights
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """The weights that the text holds, or () where one is no weight."""
     try:
         weights = tuple(map(float, text.split(",")))
     except ValueError:
-        weights = ()
-    if len(weights) != len(names) or not all(np.isfinite(weights)) or min(weights) < 0:
-        hint = f"did you mean {BALANCED}? " if nearest(text, [BALANCED]) else ""
-        raise SettingError(
-            f"--class-weights {text}: {hint}{BALANCED}, or {len(names)} numbers of at least 0 with commas between, "
-            f"one for each of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}, was expected"
-        )
-    return weights
+        return ()
+    return weights if all(np.isfinite(weights)) and min(weights) >= 0 else ()

@@ -11,11 +11,16 @@ from typing import Any
 from ..data import Dataset
 from ..device.environment import LIBRARIES, kernels_of_blas
 from ..errors import GpucnnError, TrainingError, listed
+from ..losses import OUTPUTS, kind
+from ..network import shortened
 from ..training import History
 from .fitting import digest
 from .folder import MODEL
 from .model import Model
 from .predicting import Predicting
+
+ONE = {"classes": "class", "labels": "label", "numbers": "number"}
+STANDS = {"classes": "a class", "labels": "labels, a row of 0 and 1,", "numbers": "numbers"}  # beside a picture
 
 
 def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,8 +66,17 @@ def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict
 
 
 def fitting(model: Predicting, dataset: Dataset) -> Dataset:
-    """The part of a data set that a model can be evaluated on: its classes, by name. Raises GpucnnError."""
-    names = list(dataset.class_names)
+    """The part of a data set that a model can be evaluated on: its classes, by name. Raises GpucnnError.
+
+    Numbers may be shares of classes, and 0 and 1 are numbers, too.
+    """
+    names, gives, has = list(dataset.class_names), OUTPUTS[kind(model.loss)], dataset.what
+    takes = {gives} | ({"numbers"} if getattr(model.loss, "soft", False) else set())
+    if has not in takes | ({"labels"} if gives == "numbers" else set()):
+        raise GpucnnError(
+            f"{dataset.name} has {STANDS[has]} for each picture, and this model was trained for {gives} "
+            f"({', '.join(shortened(model.class_names))}); choose data that have {STANDS[gives]} for each, with --data"
+        )
     if model.network.input_shape != dataset.input_shape:
         raise GpucnnError(
             f"{dataset.name} has images of shape {dataset.input_shape}, this model takes {model.network.input_shape}; "
@@ -71,8 +85,8 @@ def fitting(model: Predicting, dataset: Dataset) -> Dataset:
     missing = [name for name in model.class_names if name not in names]
     if missing:
         raise GpucnnError(
-            f"{dataset.name} has no class {missing[0]!r}; its classes are {listed(names)}; "
-            "choose data of the model's classes with --data"
+            f"{dataset.name} has no {ONE[has]} {missing[0]!r}; its {has} are {listed(names)}; "
+            f"choose data of the model's {has} with --data"
         )
     if names == list(model.class_names):
         return dataset

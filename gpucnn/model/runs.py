@@ -19,6 +19,7 @@ from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, nearest
+from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
 from ..training import History
@@ -62,6 +63,11 @@ class Settings:
     label_smoothing: float | None = None
     class_weights: str | None = None
     moving: Moving = Moving()
+
+    @property
+    def frozen(self) -> list[str]:
+        """The patterns of freeze."""
+        return [] if self.freeze is None else [each.strip() for each in self.freeze.split(",")]
 
     def keeping(self) -> list[KeepBest]:
         """The callbacks that patience, keep and watch ask for. Raises SettingError where nothing is watched."""
@@ -107,17 +113,24 @@ def start_helpers(settings: Settings) -> None:
             helpers.team.start(useful_workers(worth, examples, threads) - 1, patience=0.0)
 
 
-def new_model(settings: Settings, dataset: Dataset) -> Model:
-    """The named network for this data set's images and classes."""
-    entry = networks.entry(settings.network)
-    classes = len(dataset.class_names)
+def check_options(settings: Settings) -> dict[str, Any]:
+    """`options_of` the network. Raises SettingError for a setting that it does not have."""
     there = options_of(settings.network)
     if wrong := [name for name in settings.options if name not in there]:
         hint = f"; did you mean {near}?" if (near := nearest(wrong[0], there)) else ""
         has = shown(there) or "none"
         raise SettingError(f"network {settings.network} has no setting {wrong[0]!r}; it has {has}{hint}")
+    return there
+
+
+def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, classes: int | None = None) -> Network:
+    """The named network, with what --set says of it, for such images and so many classes; by default its usual ones.
+
+    Raises SettingError for a setting that it does not have, and for values that are none of its.
+    """
+    there = check_options(settings)
     try:
-        network = networks.build(settings.network, dataset.input_shape, classes, **settings.options)
+        return networks.build(settings.network, input_shape, classes, **settings.options)
     except TypeError as error:
         unlike = {name: value for name, value in settings.options.items() if type(value) is not type(there[name])}
         found = "" if unlike else f" ({error})"  # Python's words, where no value is of another kind than the default
@@ -125,8 +138,13 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
             f"network {settings.network} cannot be built with {shown(unlike or settings.options)}{found}; "
             f"values such as {shown({name: there[name] for name in unlike} or there)} were expected"
         ) from None
+
+
+def new_model(settings: Settings, dataset: Dataset) -> Model:
+    """The named network for this data set's images and classes."""
+    entry = networks.entry(settings.network)
     return Model(
-        network,
+        network_of(settings, dataset.input_shape, len(dataset.class_names)),
         loss=objective(entry.loss, settings.loss, settings.label_smoothing, settings.class_weights, dataset),
         device=settings.device,
         seed=settings.seed,
@@ -191,7 +209,7 @@ def run(
             validation=(held_images, held_labels) if len(held_labels) else None,
             augmentation=chosen.augmentation or None,
             accumulate=settings.moving.updates,
-            freeze=[] if settings.freeze is None else [each.strip() for each in settings.freeze.split(",")],
+            freeze=settings.frozen,
             seed=settings.seed,
             callbacks=(recorder, steps, *callbacks, *settings.keeping()),
             progress=False,

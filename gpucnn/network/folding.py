@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..layers import BatchNorm, Conv2D, Dense, DepthwiseConv2D, SeparableConv2D, Shared
+from ..layers import BatchNorm, Conv2D, ConvTranspose2D, Dense, DepthwiseConv2D, SeparableConv2D, Shared
 from ..layers.chain import inside
 from ..namespace import array_namespace
 from . import Network
 
 Array = Any
 
-# the parameter that makes the channels, which are its last axis; classes derived from these may compute otherwise
+# the parameter that makes the channels; classes derived from these may compute otherwise
 KERNELS: dict[type, str] = {
     Conv2D: "kernel",
+    ConvTranspose2D: "kernel",
     Dense: "weights",
     DepthwiseConv2D: "kernel",
     SeparableConv2D: "pointwise",
@@ -49,8 +50,22 @@ def fold(
     if norm.scale:
         scale = scale * of_norm["scale"]
     bias = (of_layer["bias"] - state["mean"] if "bias" in of_layer else -state["mean"]) * scale
-    changed = {name: of_layer[name] * scale, "bias": bias + of_norm["bias"] if norm.bias else bias}
+    changed = {name: _scaled(layer, of_layer[name], scale), "bias": bias + of_norm["bias"] if norm.bias else bias}
     return dict(of_layer) | changed
+
+
+def _scaled(layer: Any, kernel: Array, scale: Array) -> Array:
+    """The kernel with each channel that it makes times its scale. These channels are the last axis but for
+    ConvTranspose2D, whose kernel (I, J, K / groups, C) has those of all groups on one axis, and for each channel of x,
+    on the last one, only those of its group.
+    """
+    if type(layer) is not ConvTranspose2D:
+        return kernel * scale
+    xp, groups = array_namespace(kernel), layer.groups
+    I, J, made, channels = kernel.shape
+    cut = xp.reshape(kernel, (I, J, made, groups, channels // groups))
+    of_groups = xp.permute_dims(xp.reshape(scale, (groups, made)), (1, 0))
+    return xp.reshape(cut * of_groups[:, :, None], kernel.shape)
 
 
 def folded(network: Network, params: Any, state: Any) -> tuple[Network, dict[str, Any], dict[str, Any]]:

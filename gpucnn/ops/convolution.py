@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ShapeError
-from ..namespace import array_namespace, real_arrays
+from ..namespace import array_namespace, real_arrays, summed
 from .window import Padding, Window, convolution_window
 
 Array = Any
@@ -227,8 +227,8 @@ def add_bias_backward(dy: Array, bias_ndim: int) -> Array:
     "d_filter_bias", where sum(dw) should be the sum of the feature map's gradient. Untied: two-conv eq. (18), layered
     eq. (6), binary-sigmoid, "(2) dE/db_i". Without -eta.
     """
-    xp, dy = real_arrays(dy)
-    return xp.sum(dy, axis=tuple(range(dy.ndim - bias_ndim)))
+    _, dy = real_arrays(dy)
+    return summed(dy, tuple(range(dy.ndim - bias_ndim)))
 
 
 def _product(a: Array, b: Array) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..namespace import real_arrays
+from ..namespace import array_namespace, real_arrays, summed
 
 Array = Any
 
@@ -21,12 +21,12 @@ def centred(x: Array) -> tuple[Array, Array, Array, Array]:
     Ioffe and Szegedy, 2015, algorithm 1, its first two lines; a second sum corrects the first as in Chan, Golub and
     LeVeque, 1983, "two-pass algorithm".
     """
-    xp, x = real_arrays(x)
+    _, x = real_arrays(x)
     axes, count = tuple(range(x.ndim - 1)), max(1, math.prod(x.shape[:-1]))
-    centre = xp.sum(x, axis=axes) / count
+    centre = summed(x, axes) / count
     d = x - centre
-    rest = xp.sum(d, axis=axes) / count
-    return d, centre, rest, xp.sum((d - rest) ** 2, axis=axes)
+    rest = summed(d, axes) / count
+    return d, centre, rest, summed((d - rest) ** 2, axes)
 
 
 def scaled(d: Array, scale: Array, shift: Array) -> Array:
@@ -48,9 +48,9 @@ def scaled_backward(d: Array, dy: Array, factors: tuple[Array, Array, Array]) ->
 
 def scaled_sums(d: Array, dy: Array) -> tuple[Array, Array]:
     """The gradient of `scaled` by shift and by scale: the sums of dy, and of dy d. d, dy (..., C) -> (C,) twice."""
-    xp, d, dy = real_arrays(d, dy)
+    _, d, dy = real_arrays(d, dy)
     axes = tuple(range(d.ndim - 1))
-    return xp.sum(dy, axis=axes), xp.sum(dy * d, axis=axes)
+    return summed(dy, axes), summed(dy * d, axes)
 
 
 def batch_norm(
@@ -88,9 +88,9 @@ def standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array,
     "(2)", over a group of channels.
     """
     xp, x = real_arrays(x)
-    centred = x - xp.mean(x, axis=axes, keepdims=True)
-    centred = centred - xp.mean(centred, axis=axes, keepdims=True)
-    inverse = 1 / xp.sqrt(xp.mean(centred * centred, axis=axes, keepdims=True) + epsilon)
+    centred = x - _mean(x, axes)
+    centred = centred - _mean(centred, axes)
+    inverse = 1 / xp.sqrt(_mean(centred * centred, axes) + epsilon)
     return centred * inverse, inverse
 
 
@@ -99,6 +99,18 @@ def standardize_backward(u: Array, inverse: Array, du: Array, axes: tuple[int, .
 
     u and inverse from `standardize`.
     """
-    xp, u, du = real_arrays(u, du)
-    of_products = xp.mean(du * u, axis=axes, keepdims=True)
-    return inverse * (du - xp.mean(du, axis=axes, keepdims=True) - u * of_products)
+    _, u, du = real_arrays(u, du)
+    return inverse * (du - _mean(du, axes) - u * _mean(du * u, axes))
+
+
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """The mean over those axes, which are of length 1 then.
+
+    Where the last axis stays, NumPy adds one number after the other: taken axis by axis, fewer are added in a row.
+    """
+    xp = array_namespace(x)
+    if x.ndim - 1 in axes:
+        return xp.mean(x, axis=axes, keepdims=True)
+    for axis in axes[::-1]:
+        x = xp.mean(x, axis=axis, keepdims=True)
+    return x

@@ -18,6 +18,8 @@ from ..networks import NETWORKS, Entry, build
 from .watched import expect, read_only, watched
 
 STEP = 1e-5  # of a direction of length 1
+SMALLER = STEP / 10  # where kinks lie within that in so many directions: rounding counts ten times as much
+TRIED = 4
 TOLERANCE = 1e-6
 ROUNDING = 16 * np.finfo(float).eps  # of a sum, as a part of the sum of its terms' sizes
 ATTEMPTS = 60
@@ -100,7 +102,7 @@ def _row(
     difference is a quarter.
     """
     errors: list[float] = []
-    kinks = 0
+    kinks, step = 0, STEP
     size = max(float(np.linalg.norm(g)), 1e-12)
     middle = value(at)
 
@@ -111,11 +113,13 @@ def _row(
     while len(errors) < wanted and len(errors) + kinks < ATTEMPTS:
         # Along the gradient, so that the slope is not small by chance, and across it, so that nothing hides.
         v = _unit(g / size + _unit(rng.standard_normal(at.shape)))
-        expected, (slope, bend) = float((g * v).sum()), differences(v, STEP)
-        scale = max(abs(slope), abs(expected), noise / TOLERANCE)
+        if kinks == TRIED and not errors:
+            step = SMALLER
+        expected, (slope, bend) = float((g * v).sum()), differences(v, step)
+        scale = max(abs(slope), abs(expected), noise * STEP / step / TOLERANCE)
         error = abs(slope - expected) / scale
         if error >= TOLERANCE:
-            of_half, bend_of_half = differences(v, STEP / 2)
+            of_half, bend_of_half = differences(v, step / 2)
             if max(abs(slope - of_half), abs(bend - 2 * bend_of_half)) > TOLERANCE / 4 * scale:
                 kinks += 1
                 continue

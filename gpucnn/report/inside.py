@@ -17,6 +17,7 @@ from ..kernels import REFERENCE, Context
 from ..layers import Conv2D, MaxPool2D
 from ..layers.base import Around, Gradients, has_place
 from ..layers.chain import Place, rebuilt
+from ..losses import CLASSIFICATION, REGRESSION, kind
 from ..model import Model
 from ..network import Network, describe
 
@@ -43,7 +44,8 @@ class Seen:
 class Look:
     """Some images through a model. pixels: the images as the network met them; logits, probabilities (N, K).
 
-    classes (N,): whose logits were differentiated; dx (N, H, W, C): their gradient by the pixels.
+    classes (N,): whose logits were differentiated; dx (N, H, W, C): their gradient by the pixels. of: what outputs are,
+    as `losses.kind` has it; of numbers, probabilities are the numbers themselves.
     """
 
     pixels: Array
@@ -52,6 +54,12 @@ class Look:
     layers: list[Seen]
     classes: Array
     dx: Array
+    of: str = CLASSIFICATION
+
+    def value(self, k: int) -> str:
+        """Output k of the first image in words: a probability, or the number."""
+        found = float(self.probabilities[0, k])
+        return f"{found:.4g}" if self.of == REGRESSION else f"{100 * found:.1f} %"
 
     def saliency(self) -> Array:
         """(N, H, W): the size of the gradient of the class's logit by a pixel, the largest over channels.
@@ -129,7 +137,7 @@ def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Loo
     dy[np.arange(len(dy)), chosen] = 1
     dx, _ = seen.backward(params, residuals, dy, context)
     layers = [Seen(each.name, describe(each.layer), each.layer, **notes[each.name]) for each in places]
-    return Look(pixels, logits, model.loss.probabilities(logits), layers, chosen, dx)
+    return Look(pixels, logits, model.loss.probabilities(logits), layers, chosen, dx, kind(model.loss))
 
 
 def _checked(classes: Sequence[int], shape: tuple[int, ...]) -> Array:

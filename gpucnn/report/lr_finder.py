@@ -66,11 +66,7 @@ def find_lr(
     The suggestion is a tenth of the rate at which the running mean of the losses was least: below it the loss still
     fell fast, and near the least it no longer did.
     """
-    if not (0 < lowest < highest < math.inf and updates >= 2 * LEAST):
-        raise SettingError(
-            f"rates from {lowest:g} to {highest:g} in {updates} updates: the first must be above 0 and below the "
-            f"second, and at least {2 * LEAST} updates were expected"
-        )
+    check_rates(lowest, highest, updates)
     images, labels = model.examples(images, labels, meaning=learning(model, images, labels))
     execution, size = model.execution, min(int(accepted.argument("batch_size", batch_size)), len(images))
     share, rng = execution.workers.share, generator(np.random.SeedSequence(seed))
@@ -101,6 +97,15 @@ def find_lr(
                 exploded = True
                 break
     return _judged(rates, losses, means, exploded)
+
+
+def check_rates(lowest: float, highest: float, updates: int) -> None:
+    """Raises SettingError where no search goes from one to the other."""
+    if not (0 < lowest < highest < math.inf and updates >= 2 * LEAST):
+        raise SettingError(
+            f"rates from {lowest:g} to {highest:g} in {updates} updates: the first must be above 0 and below the "
+            f"second, and at least {2 * LEAST} updates were expected"
+        )
 
 
 def _batches(examples: int, size: int, rng: np.random.Generator) -> Any:

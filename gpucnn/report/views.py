@@ -79,7 +79,7 @@ def draw_reasons(look: Look, path: Path, names: tuple[str, ...], title: str = ""
     shown = picture[..., 0] if picture.shape[2] != 3 else np.clip(picture, 0, 1)
     k = int(look.classes[0])
     axes[0].imshow(shown, cmap="gray")
-    axes[0].set_title(f"{names[k]}, {100 * look.probabilities[0, k]:.1f} %", fontsize="medium")
+    axes[0].set_title(f"{names[k]}, {look.value(k)}", fontsize="medium")
     axes[1].imshow(look.saliency()[0], cmap=SEQUENTIAL)
     axes[1].set_title("gradient by the pixels", fontsize="medium")
     axes[2].imshow(shown, cmap="gray")

@@ -186,7 +186,7 @@ class Run:
     def check(self) -> None:
         """Raises NotFinite where theta is not finite any more."""
         theta, xp = self.step.theta, array_namespace(self.step.theta)
-        if not float(xp.max(xp.abs(theta))) <= DIVERGED:
+        if not float(xp.maximum(xp.max(theta), -xp.min(theta))) <= DIVERGED:
             raise NotFinite(f"epoch {self.number}: a parameter is no longer finite, or beyond {DIVERGED:g}")
 
     def _factor(self, later: int = 0) -> float:

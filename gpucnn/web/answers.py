@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..data.pictures import decoded
+from ..losses import OUTPUTS, kind
 from ..model import Model
 from ..model.inputs import reading
-from ..report import inside
+from ..report import answers, inside
 
 MAPS = 16  # of a layer
 
@@ -30,12 +31,16 @@ class Answers:
             "name": self.name,
             "network": self.model.name,
             "parameters": self.model.layout.size,
+            "kind": kind(self.model.loss),
+            "outputs": OUTPUTS[kind(self.model.loss)],
             "classes": list(self.model.class_names),
             "drawn": self.how.strokes is not None,
         }
 
     def look(self, content: bytes) -> dict[str, Any]:
-        """A picture file -> probabilities, the class, the picture as the network meets it, and why. DataError."""
+        """A picture file -> probabilities, or numbers, the largest one's place, the answer in words, the picture as the
+        network meets it, and why. DataError.
+        """
         said: list[str] = []
         with self._one_at_a_time:  # the picture too: decoded, it may be large
             pixels = decoded(io.BytesIO(content), "the picture", self.how, said)
@@ -43,6 +48,7 @@ class Answers:
             k = int(look.classes[0])
             return {
                 "class": k,
+                "answer": answers.in_words(answers.of(self.model, look.probabilities[0])),
                 "probabilities": [float(p) for p in look.probabilities[0]],
                 "said": said,
                 "picture": _png(pixels if pixels.shape[2] == 3 else pixels[..., 0]),

@@ -72,6 +72,15 @@ def _sums_of_products(a: Array, b: Array) -> Array:
     return np.add.reduce(np.vecdot(a, b), axis=0, dtype=np.float64)
 
 
+def channel_sums(x: Array) -> Array:
+    """An image or (N, C) -> (C,)."""
+    x = real(x)
+    if x.ndim == 2:
+        return _sums(rows_of(x)).astype(x.dtype)
+    of_pixels = np.matmul(x, ones(x.shape[3], x.dtype))
+    return np.add.reduce(of_pixels, axis=(0, 2), dtype=np.float64).astype(x.dtype)
+
+
 def centred(
     x: Array, centre: Array | None = None, *, overwrite: bool = False
 ) -> tuple[Array, tuple[Array, Array, Array] | None]:

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from ...data import Dataset
+from ...errors import SettingError
 from ...layers.base import is_own
 from ...model import runs
 from ...network import Network, own
@@ -25,6 +26,11 @@ DTYPES = ("float32", "float64")
 def compare(dataset: Dataset, options: CompareOptions | None = None) -> Comparison:
     """Run the comparison on a data set's training images. Raises SettingError and DeviceError."""
     how = options or CompareOptions()
+    if not dataset.is_classified:
+        raise SettingError(
+            f"compare: {dataset.name} has {dataset.what} for each picture; choose data with a class for each, such as "
+            "digits, on which devices compare alike"
+        )
     chosen = runs.Settings(how.network, "cpu", batch_size=how.batch_size, seed=how.seed, threads=how.threads)
     model = runs.new_model(chosen, dataset)
     recipe, _ = runs.recipe(chosen, len(dataset.train_labels))

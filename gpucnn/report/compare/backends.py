@@ -120,6 +120,15 @@ class Runner:
         return self.put(np.ascontiguousarray(indices[::-1] if self.backend.reversed else indices))
 
 
+def asked(text: str) -> Device:
+    """The device that a text such as "cpu" or "cuda+eager" names. Raises DeviceError for one that names none."""
+    place, plus, how = text.partition("+")
+    device = named(place) or Device("cuda")
+    if plus and (not how or how not in ACCELERATED or device.kind == "cpu"):
+        raise DeviceError(f"--devices {text}: no such device; {_ways()} was expected")
+    return device
+
+
 def selected(
     texts: Sequence[str], obstacle_of: Callable[[Backend], str | None] = lambda backend: None
 ) -> tuple[list[Backend], str | None]:
@@ -134,10 +143,8 @@ def selected(
     obstacle = "No GPU was asked for"
     for text in texts:
         place, plus, how = text.partition("+")
-        device = named(place) or Device("cuda")
+        device = asked(text)
         why = None if device.kind == "cpu" else _cuda_obstacle(device.index)
-        if plus and (not how or how not in ACCELERATED or device.kind == "cpu"):
-            raise DeviceError(f"--devices {text}: no such device; {_ways()} was expected")
         if why is not None:
             if _cuda_obstacle(0) is None:
                 Device.parse(place)  # which says what is wrong with this one

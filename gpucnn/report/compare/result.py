@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import SettingError
-from .backends import CPU, YARDSTICKS
+from .backends import CPU, YARDSTICKS, asked
 from .speed import Speed, break_even
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
@@ -44,6 +44,8 @@ class CompareOptions:
                 f"compare: {self.steps} steps, batches {', '.join(map(str, self.batches)) or 'none'}, "
                 f"{self.rounds} rounds: at least 1 of each was expected"
             )
+        for text in self.devices:
+            asked(text)
 
 
 @dataclass(frozen=True)

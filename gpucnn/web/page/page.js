@@ -135,9 +135,8 @@ function setBar(item, part, best) {
 function show(found) {
   const items = byId("bars").children;
   byId("answer").classList.remove("error");
-  byId("answer").textContent =
-    `${items[found.class].dataset.name}, ${(100 * found.probabilities[found.class]).toFixed(1)} %`;
-  found.probabilities.forEach((part, k) => setBar(items[k], part, k === found.class));
+  byId("answer").textContent = found.answer;
+  if (items.length) found.probabilities.forEach((part, k) => setBar(items[k], part, k === found.class));
   byId("notes").textContent = found.said.length ? `Note: ${found.said.join("; ")}.` : "";
   for (const name of ["picture", "pixels", "regions"]) {
     byId(name).closest("figure").hidden = !found[name];
@@ -161,8 +160,9 @@ function show(found) {
 async function begin() {
   const about = await (await fetch("about")).json();
   const count = about.parameters.toLocaleString("en");
-  byId("about").textContent = `${about.network}, ${count} parameters, ${about.classes.length} classes (${about.name})`;
-  byId("bars").replaceChildren(...about.classes.map((name) => {
+  byId("about").textContent = `${about.network}, ${count} parameters, ${about.classes.length} ${about.outputs} (${about.name})`;
+  const barred = about.kind === "regression" ? [] : about.classes;
+  byId("bars").replaceChildren(...barred.map((name) => {
     const item = document.createElement("li");
     item.dataset.name = name;
     for (const part of ["name", "track", "part"]) {

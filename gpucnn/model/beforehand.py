@@ -1,0 +1,39 @@
+"""What is wrong with a run's settings, as far as it is seen before the data are read, which may take minutes."""
+
+from __future__ import annotations
+
+import contextlib
+
+from .. import networks
+from ..device import Device
+from ..engine.freezing import thawed
+from ..errors import ShapeError
+from ..layers.initializers import generator
+from ..network.layout import Layout
+from . import checkpoint, folder, objective
+from .runs import Settings, check_options, network_of, recipe
+
+
+def look(settings: Settings, out: str | None = None, *, force: bool = False, resume: bool = False) -> None:
+    """Raises GpucnnError for settings that do not belong together, files that are not there, a folder that is taken.
+
+    out, force, resume: as `folder.claimed` takes them. A network of one's own may have other parameters for other
+    images, so that the patterns of freeze are looked at when it is built for the data.
+    """
+    settings.keeping()
+    recipe(settings, 1)
+    objective.asked(
+        *(networks.entry(settings.network).loss, settings.loss, settings.label_smoothing, settings.class_weights)
+    )
+    device = Device.parse(settings.device)
+    if device.kind == "cpu":
+        settings.acceleration.table(device, "float32", exact_ties=False)
+    if out is not None:
+        folder.check(out, force=force, resume=resume)
+    if settings.init is not None and not resume:
+        checkpoint.read(settings.init)
+    check_options(settings)
+    if ":" not in settings.network and (settings.options or settings.frozen):
+        with contextlib.suppress(ShapeError):  # images of another size than the usual one may fit
+            network = network_of(settings)
+            thawed(Layout(network.init(network.input_shape, generator(0))), settings.frozen)
