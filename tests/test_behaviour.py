@@ -8,7 +8,7 @@ import pytest
 from behaviour import KEPT, cases, environment, trained
 
 EXPECTED = json.loads(KEPT.read_text(encoding="utf-8"))
-LONG = ("vgg-small", "two-conv-wide", "fast", "resnet20", "allcnn", "mobile-small")
+LONG = ("vgg-small", "two-conv-wide", "fast", "resnet20", "allcnn", "mobile-small", "tiny-99", "record")
 
 
 @pytest.mark.parametrize(

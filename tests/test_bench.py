@@ -704,5 +704,5 @@ def test_equal_seeds_start_both_sides_from_the_same_weights():
     weights, _ = np.random.SeedSequence(3).spawn(2)
     params = network.init(network.input_shape, generator(weights))
     np.testing.assert_allclose(
-        Model("fast", device="cpu", seed=3).parameters["0/kernel"], params["0"]["kernel"], rtol=1e-6
+        Model("fast", device="cpu", seed=3).parameters["1/kernel"], params["1"]["kernel"], rtol=1e-6
     )

@@ -703,7 +703,7 @@ def test_float32_is_as_exact_as_a_plain_sum_of_float32(name, fake_cuda):
 
 
 def one_after_the_other(network, example):
-    """The network on the reference, each product as a sum of float32 numbers one after the other."""
+    """The network on the reference, each product as a sum of float32 numbers one after the other, biases' sums too."""
 
     def matmul(a, b):
         total = np.zeros((a.shape[0], b.shape[1]), np.float32)
@@ -711,7 +711,17 @@ def one_after_the_other(network, example):
             total += a[:, k, None] * b[None, k]
         return total
 
-    return example.run(np.array, np.asarray, dataclasses.replace(REFERENCE, matmul=matmul), network)
+    def add_bias_backward(bias_ndim, dy):
+        return np.sum(dy, axis=tuple(range(dy.ndim - bias_ndim)), dtype=np.float32)
+
+    def pooled_backward(residual, dy):
+        dy, _ = REFERENCE.bias_relu_max_pool.backward(residual, dy)
+        return dy, add_bias_backward(residual[0], dy)
+
+    bias = REFERENCE.bias._replace(backward=add_bias_backward)
+    pooled = REFERENCE.bias_relu_max_pool._replace(backward=pooled_backward)
+    plain = dataclasses.replace(REFERENCE, matmul=matmul, bias=bias, bias_relu_max_pool=pooled)
+    return example.run(np.array, np.asarray, plain, network)
 
 
 ROWS = {

@@ -33,12 +33,8 @@ SHORT = (*TRAIN, "softmax-regression", "--epochs", "2", "--out", "run")
 SHARED = (
     *TRAIN,
     "fast",
-    "--classes",
-    "0,1",
-    "--threads",
-    "2",
-    "--out",
-    "run",
+    *("--set", "filters=32,64", "--set", "crop=0"),
+    *("--classes", "0,1", "--threads", "2", "--out", "run"),
 )  # helpers compute gradients and pieces of the update
 LONG = (*SHARED, "--epochs", "1000")
 
