@@ -26,6 +26,9 @@ from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
 
+# OpenBLAS is up to twice as slow where both factors of a product end in N. Between these bounds an image is not turned.
+LONG_RUNS, WIDE = 64, 64  # images at least, and channels less than that
+
 
 class Grid(NamedTuple):
     """TH x TW tiles of R x S outputs that see n x m pixels each, and height x width together.
@@ -128,7 +131,9 @@ def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[A
     (H, C, width, N), K, grid = residual.x_shape, w.shape[3], residual.grid
     (top, _), (left, _) = residual.window.padding
     n, m, R, S = grid.n, grid.m, grid.R, grid.S
-    image = np.ascontiguousarray(residual.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
+    image = residual.image
+    if N < LONG_RUNS or max(C, K) >= WIDE:
+        image = np.ascontiguousarray(image.swapaxes(2, 3)).swapaxes(2, 3)
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     d_tiles = empty((grid.TH, n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
     seen = []
@@ -155,9 +160,11 @@ def _gradients_of_tiles(
 ) -> None:
     """What the tiles of row th add to d_kernels (n, m, K, C), and d_tiles (n, columns C N) of the rows they saw.
 
-    image (height, width, N, C); d_outputs (R, S TW, K, N).
+    image (height, width, C, N), or a view of one stored as (height, width, N, C); d_outputs (R, S TW, K, N).
     """
-    grid, (N, C), K = residual.grid, image.shape[2:], d_outputs.shape[2]
+    grid, (C, N), K = residual.grid, image.shape[2:], d_outputs.shape[2]
+    ends_in_images = image.flags.c_contiguous
+    image = image if ends_in_images else image.swapaxes(2, 3)
     n, m, TW, S = grid.n, grid.m, grid.TW, grid.S
     d_rows = multiplied(grid.of_rows[2].T, d_outputs.reshape(grid.R, -1)).reshape(n, TW, S, K * N)
     of_rows = _sums_of_rows(image, grid, th)
@@ -172,9 +179,10 @@ def _gradients_of_tiles(
             added_up(d_sums, S, d_columns[some])
             del d_sums  # so that the sums of pixels lie where these are
         of_tiles = empty((len(d_products), TW, m, K, C), d_products.dtype)
-        np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
+        sums = _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, *image.shape[2:])
+        np.matmul(d_products, sums.swapaxes(-1, -2) if ends_in_images else sums, out=of_tiles)
         d_kernels[some] += np.add.reduce(of_tiles, axis=1)
-        del d_products, of_tiles
+        del d_products, sums, of_tiles
     if d_tiles is not None:
         multiplied(grid.of_rows[0].T, d_columns, d_tiles)
 
