@@ -279,6 +279,19 @@ def test_cases_of_tiles_take_that_way(name, monkeypatch):
     assert calls == ["correlate", "gradients"]
 
 
+@pytest.mark.parametrize("batch", [winograd_tiles.LONG_RUNS - 1, winograd_tiles.LONG_RUNS])
+def test_tiles_of_many_images_are_not_turned(batch, monkeypatch):
+    network, rng, turned = Network((8, 7, 16), (Conv2D(17, 3, padding="same"),)), np.random.default_rng(5), []
+    params = network.init(network.input_shape, rng)
+    x, dy = (rng.standard_normal((batch, *shape)) for shape in network.shapes())
+    known = winograd_tiles._gradients_of_tiles
+    monkeypatch.setattr(
+        winograd_tiles, "_gradients_of_tiles", lambda *a: turned.append(not a[1].flags.c_contiguous) or known(*a)
+    )
+    assert_same(run(network, NUMPY, params, x, dy), run(network, REFERENCE, params, x, dy), 1e-10)
+    assert set(turned) == {batch < winograd_tiles.LONG_RUNS}
+
+
 @pytest.mark.parametrize("kernel", [9, (1, 9), (9, 1), (2, 11), (7, 7), 1])
 def test_kernels_of_any_size_find_a_way(kernel):
     network = Network((12, 12, 32), (Conv2D(32, kernel, padding="same"),))

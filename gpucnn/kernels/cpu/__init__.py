@@ -51,9 +51,17 @@ class _Correlated(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _way(
-    x_shape: tuple[int, ...], w_shape: tuple[int, ...], window: Window, groups: int = 1, alone: Way = NUMPY_WAY
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    window: Window,
+    groups: int = 1,
+    alone: Way = NUMPY_WAY,
+    tiles: Any = winograd_tiles,
 ) -> Any:
-    """Who correlates images of x_shape; None: only the reference can. alone: who does channels by themselves."""
+    """Who correlates images of x_shape; None: only the reference can.
+
+    alone: who does channels by themselves; tiles: who takes tiles of rows and columns.
+    """
     if not x_shape[3]:  # a batch of nothing has no rows to be cut into
         return None
     if groups > 1 and (groups, 1) == (x_shape[1], w_shape[2]):
@@ -63,16 +71,23 @@ def _way(
     if groups > 1:
         return grouped if (groups * w_shape[2], w_shape[3] % groups) == (x_shape[1], 0) else None
     if winograd_tiles.is_worthwhile(x_shape[0], x_shape[2], w_shape, window, CHANNELS_TILES):
-        return winograd_tiles
+        return tiles
     return winograd if winograd.is_worthwhile(x_shape[0], w_shape, window, CHANNELS) else direct
 
 
 def correlate(
-    x: Array, w: Array, window: Window, groups: int, large: int | None = None, *, alone: Way = NUMPY_WAY
+    x: Array,
+    w: Array,
+    window: Window,
+    groups: int,
+    large: int | None = None,
+    *,
+    alone: Way = NUMPY_WAY,
+    tiles: Any = winograd_tiles,
 ) -> tuple[Image, Any]:
-    """large: see `correlate_for_pool`; alone: see `_way`."""
+    """large: see `correlate_for_pool`; alone, tiles: see `_way`."""
     x = layout.real(x, w)
-    way = _way(x.shape, w.shape, window, groups, alone)
+    way = _way(x.shape, w.shape, window, groups, alone, tiles)
     if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual

@@ -19,6 +19,7 @@ from ..memory import empty
 from . import pointwise, pooling
 from .compiled_depthwise import COMPILED_WAY
 from .compiled_norms import with_norms
+from .compiled_winograd import COMPILED_TILES
 from .layout import real
 from .rows import LARGE_ONCE, Image, LazyImage, steps
 
@@ -221,10 +222,11 @@ def _softmax_cross_entropy(z: Array, labels: Array, losses: Array, dz: Array) ->
 
 def compiled_from(table: Kernels) -> Kernels:
     """The NumPy table, or one made of it, with the passes of this file."""
+    tiles = {} if table.exact_ties else {"tiles": COMPILED_TILES}
     return with_norms(
         table,
         name="numba",
-        correlation=Pair(partial(table.correlation.forward, alone=COMPILED_WAY), table.correlation.backward),
+        correlation=Pair(partial(table.correlation.forward, alone=COMPILED_WAY, **tiles), table.correlation.backward),
         correlation_for_pool=partial(table.correlation_for_pool, large=LARGE_ONCE, alone=COMPILED_WAY),
         max_pool=Pair(max_pool, max_pool_backward),
         average_pool=Pair(average_pool, average_pool_backward),

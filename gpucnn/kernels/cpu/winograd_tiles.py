@@ -26,8 +26,11 @@ from .winograd import POINTS, added_up, applies, tile, transforms
 
 Array = np.ndarray
 
+# OpenBLAS is up to twice as slow where both factors of a product end in N. Between these bounds an image is not turned.
+LONG_RUNS, WIDE = 64, 64  # images at least, and channels less than that
 
-class _Grid(NamedTuple):
+
+class Grid(NamedTuple):
     """TH x TW tiles of R x S outputs that see n x m pixels each, and height x width together.
 
     of_rows, of_columns: sums of pixels (n, n), of kernel rows (n, I), of products (R, n).
@@ -46,11 +49,11 @@ class _Grid(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _grid(P: int, Q: int, window: Window, dtype: Any) -> _Grid:
+def grid_of(P: int, Q: int, window: Window, dtype: Any) -> Grid:
     (I, J), R, S = window.size, tile(P, window.size[0]), tile(Q, window.size[1])
     TH, TW = -(-P // R), -(-Q // S)
     height, width = R * TH + I - 1, S * TW + J - 1
-    return _Grid(TH, TW, R, S, R + I - 1, S + J - 1, height, width, transforms(R, I, dtype), transforms(S, J, dtype))
+    return Grid(TH, TW, R, S, R + I - 1, S + J - 1, height, width, transforms(R, I, dtype), transforms(S, J, dtype))
 
 
 def is_worthwhile(height: int, width: int, kernel: tuple[int, ...], window: Window, channels: int) -> bool:
@@ -74,7 +77,7 @@ class Residual(NamedTuple):
 
     image: Array
     kernels: Array
-    grid: _Grid
+    grid: Grid
     x_shape: tuple[int, ...]
     window: Window
 
@@ -102,9 +105,9 @@ def correlate(x: Array, w: Array, window: Window, large: int | None = None) -> t
 
 def _residual(x: Array, w: Array, window: Window) -> Residual:
     P, Q = window.outputs(x.shape[0], x.shape[2])
-    grid = _grid(P, Q, window, x.dtype)
+    grid = grid_of(P, Q, window, x.dtype)
     image = _with_border(x, window.padding[0][0], window.padding[1][0], grid.height, grid.width)
-    return Residual(image, np.ascontiguousarray(_sums_of_kernel(w, grid).swapaxes(-1, -2)), grid, x.shape, window)
+    return Residual(image, np.ascontiguousarray(sums_of_kernel(w, grid).swapaxes(-1, -2)), grid, x.shape, window)
 
 
 def _correlate_tiles(residual: Residual, th: int, y: Array) -> None:
@@ -125,10 +128,12 @@ def _correlate_tiles(residual: Residual, th: int, y: Array) -> None:
 
 def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[Array | None, Array]:
     """`correlate` transposed, step by step: dx (H, C, W, N) or None, and dw as w. dy (P, K, Q, N), or in halves."""
-    (H, C, width, N), (I, J, _, K), grid = residual.x_shape, w.shape, residual.grid
+    (H, C, width, N), K, grid = residual.x_shape, w.shape[3], residual.grid
     (top, _), (left, _) = residual.window.padding
     n, m, R, S = grid.n, grid.m, grid.R, grid.S
-    image = np.ascontiguousarray(residual.image.swapaxes(2, 3))  # OpenBLAS is twice as slow where both factors end in N
+    image = residual.image
+    if N < LONG_RUNS or max(C, K) >= WIDE:
+        image = np.ascontiguousarray(image.swapaxes(2, 3)).swapaxes(2, 3)
     d_kernels = np.zeros((n, m, K, C), dy.dtype)
     d_tiles = empty((grid.TH, n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
     seen = []
@@ -138,8 +143,7 @@ def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[A
         d_outputs = _with_border(d_rows, 0, 0, R, S * grid.TW)
         del d_rows
         _gradients_of_tiles(residual, image, th, d_outputs, d_kernels, None if d_tiles is None else d_tiles[th])
-    d_kernels = multiplied(grid.of_columns[1].T, d_kernels.reshape(n, m, K * C))
-    dw = multiplied(grid.of_rows[1].T, d_kernels.reshape(n, -1)).reshape(I, J, K, C).swapaxes(2, 3)
+    dw = gradient_of_kernel(d_kernels, grid)
     pixels = residual.image[top : top + H, left : left + width].swapaxes(1, 2)
     if d_tiles is None:
         restore(dw, None, occupied(pixels, columns=True), together(seen), residual.window)
@@ -156,9 +160,11 @@ def _gradients_of_tiles(
 ) -> None:
     """What the tiles of row th add to d_kernels (n, m, K, C), and d_tiles (n, columns C N) of the rows they saw.
 
-    image (height, width, N, C); d_outputs (R, S TW, K, N).
+    image (height, width, C, N), or a view of one stored as (height, width, N, C); d_outputs (R, S TW, K, N).
     """
-    grid, (N, C), K = residual.grid, image.shape[2:], d_outputs.shape[2]
+    grid, (C, N), K = residual.grid, image.shape[2:], d_outputs.shape[2]
+    ends_in_images = image.flags.c_contiguous
+    image = image if ends_in_images else image.swapaxes(2, 3)
     n, m, TW, S = grid.n, grid.m, grid.TW, grid.S
     d_rows = multiplied(grid.of_rows[2].T, d_outputs.reshape(grid.R, -1)).reshape(n, TW, S, K * N)
     of_rows = _sums_of_rows(image, grid, th)
@@ -173,33 +179,41 @@ def _gradients_of_tiles(
             added_up(d_sums, S, d_columns[some])
             del d_sums  # so that the sums of pixels lie where these are
         of_tiles = empty((len(d_products), TW, m, K, C), d_products.dtype)
-        np.matmul(d_products, _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, N, C), out=of_tiles)
+        sums = _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, *image.shape[2:])
+        np.matmul(d_products, sums.swapaxes(-1, -2) if ends_in_images else sums, out=of_tiles)
         d_kernels[some] += np.add.reduce(of_tiles, axis=1)
-        del d_products, of_tiles
+        del d_products, sums, of_tiles
     if d_tiles is not None:
         multiplied(grid.of_rows[0].T, d_columns, d_tiles)
 
 
-def _few(grid: _Grid, C: int, K: int, N: int, itemsize: int) -> Iterator[slice]:
+def _few(grid: Grid, C: int, K: int, N: int, itemsize: int) -> Iterator[slice]:
     """The n sums of rows, a few at a time: all that comes of them stays in the cache until it is added up."""
     return parts(grid.n, grid.TW * grid.m * (C + K) * N * itemsize, CACHED)
 
 
-def _sums_of_kernel(w: Array, grid: _Grid) -> Array:
+def sums_of_kernel(w: Array, grid: Grid) -> Array:
     """(n, 1, m, C, K)."""
     I, J, C, K = w.shape
     of_rows = multiplied(grid.of_rows[1], w.reshape(I, -1)).reshape(grid.n, J, C * K)
     return multiplied(grid.of_columns[1], of_rows).reshape(grid.n, 1, grid.m, C, K)
 
 
-def _sums_of_rows(image: Array, grid: _Grid, th: int) -> Array:
+def gradient_of_kernel(d_kernels: Array, grid: Grid) -> Array:
+    """dw (I, J, C, K) of d_kernels (n, m, K, C)."""
+    (n, m, K, C), (of_rows, of_columns) = d_kernels.shape, (grid.of_rows[1], grid.of_columns[1])
+    along_columns = multiplied(of_columns.T, d_kernels.reshape(n, m, K * C))
+    return multiplied(of_rows.T, along_columns.reshape(n, -1)).reshape(-1, of_columns.shape[1], K, C).swapaxes(2, 3)
+
+
+def _sums_of_rows(image: Array, grid: Grid, th: int) -> Array:
     """What the tiles of row th see: (n, width, ...) for image (height, width, ...)."""
     row = image[0].size
     rows = multiplied(grid.of_rows[0], image[grid.R * th : grid.R * th + grid.n].reshape(grid.n, row))
     return rows.reshape(grid.n, *image.shape[1:])
 
 
-def _sums_of_columns(rows: Array, grid: _Grid) -> Array:
+def _sums_of_columns(rows: Array, grid: Grid) -> Array:
     """What those tiles multiply: (n, TW, m, size) for rows (n, width, ...)."""
     size, row = math.prod(rows.shape[2:]), rows[0].size
     strides = (row, grid.S * size, size, 1)
