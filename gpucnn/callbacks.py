@@ -150,7 +150,8 @@ class EarlyStopping(KeepBest):
 
 class Metric:
     """Measures a number of one's own after every epoch: function(outputs, labels), of the network's outputs (N, K), as
-    NumPy arrays. It is in the metrics of each `Epoch`, by that name, and can be watched.
+    NumPy arrays. It is in the metrics of each `Epoch`, by that name, and can be watched. Labels that count from 1, as
+    those that the model learns do, are handed over from 0 on, as the columns of the outputs count.
     """
 
     def __init__(self, name: str, function: Callable[[Any, Any], float], images: Any, labels: Any) -> None:
@@ -160,7 +161,10 @@ class Metric:
         self._model = model
 
     def measure(self) -> dict[str, float]:
-        return {self.name: self.function(self._model.logits(self.images), self.labels)}
+        first, labels = getattr(self._model, "first_label", 0), self.labels
+        if first and getattr(labels, "ndim", 0) == 1 and labels.dtype.kind in "iu":
+            labels = labels - first
+        return {self.name: self.function(self._model.logits(self.images), labels)}
 
 
 class CSVLog:

@@ -112,6 +112,17 @@ def test_one_csv_file(tmp_path, header, last):
     assert ("digits.csv: the first column is taken as the labels" in loaded.notes) == (not header)
 
 
+@pytest.mark.parametrize(("count", "black"), [(16, True), (48, False)])
+def test_a_csv_file_without_a_header_has_its_labels_first_where_they_may_be_such(tmp_path, count, black):
+    """Though the last pixel is 0 and 1, or all columns together make a square."""
+    rng = np.random.default_rng(0)
+    labels, pixels = np.array([3, 5, 8] * 10), rng.integers(0, 2 if black else 256, (30, count))
+    np.savetxt(tmp_path / "plain.csv", np.column_stack([labels, pixels]), "%d", ",")
+    loaded = data.load(tmp_path / "plain.csv")
+    assert {loaded.class_names[k] for k in loaded.train_labels} == {"3", "5", "8"}
+    assert loaded.input_shape == ((4, 4, 1) if black else (4, 4, 3))
+
+
 def test_csv_files_of_kaggle(tmp_path):
     images, labels = pictures(30)
     table(tmp_path / "train.csv", labels, images, header="label")
@@ -280,6 +291,7 @@ def test_idx_files_of_training_alone(tmp_path, one):
         ("label,a\n1,x\n", "cannot be read as a table"),
         ("label,a\n1,2\n1,2,3\n", "cannot be read as a table"),
         ("", "is empty"),
+        ("label,a,b,c,d\n1,2,3,4,5\n,2,3,4,5\n", "the label of picture 2 is missing"),
     ],
 )
 def test_csv_refuses(tmp_path, text, message):

@@ -63,9 +63,9 @@ def test_the_gradient_is_the_central_difference(model):
 
 
 def test_the_class_that_is_asked_for(model):
-    with pytest.raises(SettingError, match="one number below 4 for each of 3 images"):
+    with pytest.raises(SettingError, match="one number of 0 to 3 for each of 3 images"):
         inside.look(model, IMAGES, [0, 1, 4])
-    with pytest.raises(SettingError, match="one number below 4 for each of 3 images"):
+    with pytest.raises(SettingError, match="one number of 0 to 3 for each of 3 images"):
         inside.look(model, IMAGES, [0, 1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import warnings
@@ -12,12 +13,14 @@ from PIL import Image, ImageDraw
 
 import gpucnn
 from gpucnn import Device, Ensemble, Model, Network, callbacks, layers, losses, metrics, optimizers
+from gpucnn.callbacks import Metric
 from gpucnn.data import Preprocessing, Strokes
 from gpucnn.engine.scaling import Scaling
 from gpucnn.engine.views import Views
 from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.model import checkpoint
+from gpucnn.report.inside import look
 from gpucnn.training import History, Stop
 from gpucnn.training.augmentation import Augmentation
 
@@ -167,9 +170,39 @@ def test_labels_that_count_from_one(labels, names, tmp_path):
     assert found.theta.tobytes() == expected.theta.tobytes()
     found.fit(IMAGES[first], np.ravel(labels)[first], epochs=1)
     assert found.first_label == 1
-    found.fit(IMAGES, LABELS, epochs=1)
-    assert found.first_label == 0
+    found.fit(IMAGES, np.eye(3, dtype=int)[LABELS], epochs=1)  # which say nothing of it
+    assert found.first_label == 1
+    with pytest.warns(UserWarning, match="labels count from 0") if names is None else contextlib.nullcontext():
+        found.fit(IMAGES, LABELS, epochs=1)
+    assert (found.first_label, found.class_names) == (0, names or ("0", "1", "2"))
     assert found.score(IMAGES, LABELS) >= 0
+
+
+def test_numbers_that_are_names_in_another_order_do_not_count_from_one():
+    with pytest.raises(DataError, match=r"1 to 3 are names of the model's classes .*labels.astype\(str\)"):
+        model(class_names=["1", "3", "2"]).fit(IMAGES, LABELS + 1)
+    named = model(class_names=["1", "2", "3"])
+    with pytest.warns(UserWarning, match="labels count from 1"):
+        named.fit(IMAGES, LABELS + 1, epochs=1)
+    assert named.score(IMAGES, (LABELS + 1).astype(str)) == named.score(IMAGES, LABELS + 1)
+
+
+def test_a_metric_and_a_look_count_as_the_model_does():
+    found = model()
+    top = Metric("top", lambda outputs, labels: float((outputs.argmax(1) == labels).mean()), IMAGES, LABELS + 1)
+    with pytest.warns(UserWarning, match="labels count from 1"):
+        history = found.fit(IMAGES, LABELS + 1, epochs=2, callbacks=[top])
+    assert history.epochs[-1].metrics["top"] == found.score(IMAGES, LABELS + 1)
+    np.testing.assert_array_equal(look(found, IMAGES, found.predict(IMAGES)).dx, look(found, IMAGES).dx)
+    with pytest.raises(SettingError, match="one number of 1 to 3"):
+        look(found, IMAGES, LABELS)
+
+
+def test_labels_are_asked_for_and_class_names_differ():
+    with pytest.raises(DataError, match="labels: None was given; give one for each image"):
+        model().fit(IMAGES, None)
+    with pytest.raises(DataError, match="the class name a stands there twice"):
+        model(class_names=["a", "b", "a"])
 
 
 def test_labels_from_one_of_which_one_is_missing_are_taken_as_they_are():

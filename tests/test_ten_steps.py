@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import fake_cuda as fake
@@ -11,7 +12,7 @@ from conftest import usable_gpu
 from fake_cuda import fake_cuda
 from test_graph import SMALL, data
 
-from gpucnn import Model
+from gpucnn import Model, schedules
 from gpucnn.device import Device
 from gpucnn.engine import recorded
 from gpucnn.engine.recorded import TEN, RecordedStep
@@ -196,3 +197,17 @@ def test_on_a_gpu(network, monkeypatch):
     assert TEN in far[2]
     np.testing.assert_array_equal(*(each[0].device.fetch(each[0].theta) for each in (far, near)))
     assert [epoch.train_loss for epoch in far[1].epochs] == [epoch.train_loss for epoch in near[1].epochs]
+
+
+def test_a_schedule_of_ones_own_is_asked_before_each_update(fake_cuda, monkeypatch):
+    asked = []
+
+    def own(step, steps):
+        asked.append(step)
+        return 1.0
+
+    calls = fitted(monkeypatch, epochs=1, schedule=own)[2]
+    assert calls == [1] * 28
+    assert schedules.is_own(schedules.Joined(((0.5, cosine), (0.5, schedules.linear))))
+    assert not schedules.is_own(schedules.Joined(((0.5, cosine), (0.5, own))))
+    assert schedules.is_own(functools.partial(schedules.one_cycle, warm=0.1))

@@ -13,6 +13,7 @@ from .arrays import KINDS
 from .classes import MANY
 
 LABELS = KINDS["labels"]
+FEW = 100  # different numbers that may be classes
 LEAST = 9  # columns whose names 0, 1, 2, ... are no pixels
 NAMELESS = "(without a name)"
 SEPARATORS = ",;\t"
@@ -103,7 +104,7 @@ def _chosen(
     if len(others) == 1 and shape_of(len(numbered)):
         notes.append(f"{path.name}: the column {names[others[0]]} is taken as the labels: all others end in a number")
         return others[0]
-    if shape_of(len(kept)):
+    if names and shape_of(len(kept)):
         if len(index) == 1 and _are_classes(_cells(path, between, index[0])):
             notes.append(f"{path.name}: the column {NAMELESS} is taken as the labels: all others end in a number")
             return index[0]
@@ -117,7 +118,7 @@ def _chosen(
             "that holds the labels"
         )
     first, last = (_cells(path, between, k, skip=bool(names)) for k in (kept[0], -1))
-    if _are_classes(last) and not _are_classes(first):
+    if _are_classes(last) and not _are_classes(first) and not (set(last) == {"0", "1"} and _are_few(first)):
         notes.append(
             f"{path.name}: the last column is taken as the labels: its values are classes, those of the first are not"
         )
@@ -133,6 +134,13 @@ def _cells(path: Path, between: str, place: int, *, skip: bool = True) -> list[s
         if place < 0:
             return [line.rpartition(between)[2] for line in lines if line]
         return [line.split(between, place + 1)[place] for line in lines if line.count(between) >= place and line]
+
+
+def _are_few(cells: Sequence[str]) -> bool:
+    """Whether cells may be labels, some of whose numbers are missing; a black and white pixel is 0 and 1, too."""
+    present = {cell.strip(' "') for cell in cells}
+    whole = all(cell.isascii() and cell.isdecimal() for cell in present)
+    return whole and 2 <= len(present) <= min(FEW, len(cells) / 2)
 
 
 def _are_classes(cells: Sequence[str]) -> bool:

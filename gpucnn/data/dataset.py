@@ -212,13 +212,17 @@ class Dataset:
 
 
 def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
-    """The names of classes as texts; DataError for one that would steer a terminal or cannot be written to a file."""
+    """The names of classes as texts; DataError for one that would steer a terminal or cannot be written to a file, and
+    for one that stands there twice.
+    """
     texts = tuple(each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in names)
     for text in texts:
         if printable(text) != text:
             raise DataError(
                 f"{where}: the class name {text} holds control characters or lone surrogates; give the class another"
             )
+    if twice := next((text for k, text in enumerate(texts) if text in texts[:k]), None):
+        raise DataError(f"{where}: the class name {twice} stands there twice; give each class a name of its own")
     return texts
 
 

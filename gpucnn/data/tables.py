@@ -123,6 +123,9 @@ def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
             encoding="utf-8-sig",
             ndmin=2,
         )
+        if "" in codes:
+            row = int(np.flatnonzero(values[:, found.labels] == codes[""])[0])
+            raise ValueError(f"the label of picture {row + 1} is missing")
         if values.shape[1] != len(first):
             raise ValueError(f"the first row has {len(first)} columns, the others {values.shape[1]}")
     texts = np.array(list(codes))[values[:, found.labels].astype(np.int64)]

@@ -112,7 +112,8 @@ class RecordedStep:
     def _load_sum(self) -> None:
         """Compile and load what sums losses, which cannot be recorded: whoever calls may never have summed any."""
         if self._recorded is not None:
-            array_namespace(self.theta).sum(self._recorded.recording.result)
+            losses = self._recorded.recording.result
+            array_namespace(self.theta).empty_like(losses)[0] = array_namespace(self.theta).sum(losses)
 
     def _sums(self, moments: Sequence[Moment], arrays: tuple[Array, ...]) -> Array:
         xp, sums = array_namespace(self.theta), None

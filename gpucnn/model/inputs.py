@@ -26,7 +26,8 @@ def reading(model: Any, name: str) -> Preprocessing:
     """How picture files become the model's images. name: of the model. Raises GpucnnError where it does not know."""
     if model.preprocessing is None:
         raise GpucnnError(
-            f"{name}: it was not saved with a way to read pictures (its input is {model.network.input_shape})"
+            f"{name}: it was not saved with a way to read pictures (its input is {model.network.input_shape}); before "
+            "training, give Model(preprocessing=Preprocessing(size=(H, W), channels=1)), of gpucnn.data.preprocessing"
         )
     return model.preprocessing
 
@@ -183,6 +184,8 @@ def fitting_examples(
             'outputs, such as Dense(2), or, for yes or no, loss="multi-label", and for a number, loss="mse"'
         )
     images, is_one = given_images(images, shape, how, f"{said}images", meaning.white)
+    if labels is None:
+        raise DataError(f"{said}labels: None was given; give one for each image")
     labels = as_array(labels, f"{said}labels")
     if is_one or labels.ndim == 0:
         found = "one image" if is_one else f"{len(images)} images and one label"

@@ -37,7 +37,7 @@ def learnt(
     if array.ndim == 1 and array.dtype.kind in "US" and are_usual:
         found = sorted(set(texts(array, "labels")))
         if set(found) <= set(names):
-            return names, 0
+            return names, first
         if len(found) != len(names):
             raise DataError(
                 f"labels: {len(found)} different texts ({listed(found)}), and the network has {len(names)} outputs; "
@@ -46,19 +46,25 @@ def learnt(
             )
         notes.append(f"labels are texts; the classes are {listed(found)}, in this order: model.class_names")
         return checked_names(found, "labels"), 0
-    if array.ndim != 1 or array.dtype.kind not in "iuf" or len(names) < 2 or ignored in range(len(names)):
-        return names, 0
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or len(names) < 2:
+        return names, first
     present = np.unique(array if ignored is None else array[array != ignored])
-    if not (len(present) and present[0] >= 1 and present[-1] <= len(names)):
+    counted = tuple(map(str, range(1, 1 + len(names))))
+    if not (len(present) and present[0] >= 1 and present[-1] <= len(names)) or ignored in range(len(names)):
+        if first and names == counted:
+            notes.append("labels count from 0, and earlier ones did from 1: the classes are 0, 1, 2, ... from here on")
+            names = tuple(map(str, range(len(names))))
         return names, 0
     if len(present) < len(names) or not (present == np.arange(1, 1 + len(names))).all():
         return names, first
+    if set(names) == set(counted) and names != counted:
+        return names, 0  # they are names, and not in the order of their numbers
     if not first:
         notes.append(
             f"labels count from 1, to {len(names)}: label 1 is the first of model.class_names, and predict and "
             "evaluate count so, too"
         )
-    return (tuple(map(str, range(1, 1 + len(names)))) if are_usual else names), 1
+    return (counted if are_usual else names), 1
 
 
 def _are_usual(names: Sequence[str]) -> bool:

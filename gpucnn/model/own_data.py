@@ -47,6 +47,8 @@ def suited(settings: Settings, dataset: Dataset, *, epochs: int, augment: str | 
                 f"training ends when {patience} epochs bring no smaller loss on {held:,} held-out images, and the best "
                 "epoch is kept"
             )
+    if not held and (settings.validation, settings.keep, settings.patience) == (None, None, None):
+        told.append("none is held out, as the recipe says (--validation 0.1 would), and the last epoch is kept")
     if not told:
         return settings, ""
     return settings, f"{count:,} training images of your own: {'; '.join(told)}"

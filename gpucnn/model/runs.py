@@ -131,7 +131,9 @@ def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, c
     there = check_options(settings)
     try:
         return networks.build(settings.network, input_shape, classes, **settings.options)
-    except TypeError as error:
+    except GpucnnError:
+        raise
+    except (TypeError, ValueError) as error:
         unlike = {name: value for name, value in settings.options.items() if type(value) is not type(there[name])}
         found = "" if unlike else f" ({error})"  # Python's words, where no value is of another kind than the default
         raise SettingError(

@@ -111,7 +111,8 @@ class _Watched(Around):
 
 
 def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Look:
-    """Send images (N, H, W, C) through the model. classes: whose logits to differentiate; by default the most probable.
+    """Send images (N, H, W, C) through the model. classes: whose logits to differentiate, as `predict` numbers them; by
+    default the most probable.
 
     Raises DataError, SettingError.
     """
@@ -132,7 +133,7 @@ def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Loo
     params = model.layout.unpack(model.device.fetch(model.theta))
     pixels = model.scaling(images, dtype, REFERENCE)
     logits, residuals = seen.forward(params, pixels, context)
-    chosen = logits.argmax(axis=1) if classes is None else _checked(classes, logits.shape)
+    chosen = logits.argmax(axis=1) if classes is None else _checked(classes, logits.shape, model.first_label)
     dy = np.zeros_like(logits)
     dy[np.arange(len(dy)), chosen] = 1
     dx, _ = seen.backward(params, residuals, dy, context)
@@ -140,13 +141,15 @@ def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Loo
     return Look(pixels, logits, model.loss.probabilities(logits), layers, chosen, dx, kind(model.loss))
 
 
-def _checked(classes: Sequence[int], shape: tuple[int, ...]) -> Array:
+def _checked(classes: Sequence[int], shape: tuple[int, ...], first: int) -> Array:
     found = np.asarray(classes)
-    if found.shape != shape[:1] or found.dtype.kind not in "iu" or (found < 0).any() or (found >= shape[1]).any():
+    fits = found.shape == shape[:1] and found.dtype.kind in "iu"
+    if not fits or (found < first).any() or (found >= first + shape[1]).any():
         raise SettingError(
-            f"classes={classes!r}: one number below {shape[1]} for each of {shape[0]} images was expected"
+            f"classes={classes!r}: one number of {first} to {first + shape[1] - 1} for each of {shape[0]} images was "
+            "expected"
         )
-    return found
+    return found - first
 
 
 def winners(seen: Seen) -> Array:

@@ -52,7 +52,8 @@ class History:
     def _repr_html_(self) -> str:
         """A table of the epochs, for notebooks: what was measured, and nothing of what was not."""
         rows = self.rows()
-        names = [name for name in (rows[0] if rows else ()) if any(row[name] is not None for row in rows)]
+        measured = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
+        names = [name for name in dict.fromkeys(name for row in rows for name in row) if name in measured]
         cells = [[_shown(name, row.get(name)) for name in names] for row in rows]
         told = "".join(f"<p>{html.escape(text)}</p>" for text in self._told())
         return "".join(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import schedules
 from ..device import Device
 from ..errors import SettingError
 from ..namespace import array_namespace
@@ -139,7 +140,8 @@ class Run:
         was done. It begins at places that depend on the place in the epoch alone."""
         step: Any = self.step
         together = getattr(step, "together", None)
-        if together is None or not self.told.may_wait or not isinstance(self.source, Shuffled):
+        may_wait = self.told.may_wait and schedules.is_own(self.plan.schedule)
+        if together is None or not may_wait or not isinstance(self.source, Shuffled):
             return False
         images, labels, weights, indices = self.source.take(self.done)
         examples = indices.shape[0]
