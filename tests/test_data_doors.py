@@ -291,6 +291,7 @@ def test_idx_files_of_training_alone(tmp_path, one):
         ("label,a\n1,x\n", "cannot be read as a table"),
         ("label,a\n1,2\n1,2,3\n", "cannot be read as a table"),
         ("", "is empty"),
+        ("label,a\n\n", "there is no row below the header"),
         ("label,a,b,c,d\n1,2,3,4,5\n,2,3,4,5\n", "the label of picture 2 is missing"),
     ],
 )

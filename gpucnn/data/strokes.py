@@ -45,7 +45,7 @@ class Strokes:
         edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
         ground, middle = float(np.median(edge)), (float(values.min()) + float(values.max())) / 2
         if values.max() - values.min() < FAINT:
-            return _resized(values, size).astype(np.uint8), []
+            return _resized(values, size).astype(np.uint8), ["no strokes are to be seen in it"]
         is_light = ground > middle
         if values.shape == tuple(size) and not is_light:
             return values.astype(np.uint8), []

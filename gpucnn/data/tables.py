@@ -108,7 +108,10 @@ def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
             between = separator(file.readline())
             file.seek(0)
             first = next(csv.reader(file, delimiter=between), [])
+            is_alone = not any(map(str.strip, file))
         found = columns(path, first, between, notes)
+        if found.has_header and is_alone:
+            raise ValueError("there is no row below the header")
         codes: dict[str, int] = {}
         unused = set(range(len(first))) - {found.labels, *found.pixels}
         read: dict[int | str, Callable[[str], float]] = {k: lambda text: 0.0 for k in unused}

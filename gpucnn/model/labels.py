@@ -44,7 +44,10 @@ def learnt(
                 "give it an output for each text, or say which texts there are, in their order: "
                 f"Model(..., class_names=[{found[0]!r}, ...])"
             )
-        notes.append(f"labels are texts; the classes are {listed(found)}, in this order: model.class_names")
+        notes.append(
+            f"labels are texts; the classes are {listed(found)}, in this order: model.class_names; predict gives "
+            "their places in it, from 0"
+        )
         return checked_names(found, "labels"), 0
     if array.ndim != 1 or array.dtype.kind not in "iuf" or len(names) < 2:
         return names, first
