@@ -97,15 +97,6 @@ def test_help_of_what_there_is_not(misused):  # noqa: F811
         ("--learning-rate", "; did you mean --lr?"),
         ("--gpu", "; did you mean --device cuda?"),
         ("--no-grahp", "; did you mean --no-graph?"),
-    ],
-)
-def test_an_option_that_was_meant(misused, option, says):  # noqa: F811
-    misused("train", option, "3", says=says)
-
-
-@pytest.mark.parametrize(
-    ("option", "says"),
-    [
         ("--dropout", "(layers, such as Dropout(0.5), are written in a network of your own"),
         ("--batch-norm", "(layers, such as Dropout(0.5), are written"),
         ("--hidden", "(a network's own settings are given by --set, as in --set hidden=64"),
@@ -114,7 +105,7 @@ def test_an_option_that_was_meant(misused, option, says):  # noqa: F811
         ("--mixup", "; did you mean --augment mixup=0.2?"),
     ],
 )
-def test_what_is_no_option_here_is_said_with_where_it_is(misused, option, says):  # noqa: F811
+def test_an_option_that_was_meant_or_where_it_is_said(misused, option, says):  # noqa: F811
     misused("train", option, "3", says=says)
 
 

@@ -137,7 +137,7 @@ def _files(given: list[str], model: str, broken: dict[str, str], others: Counter
     import os
     from pathlib import Path
 
-    from ..data.folders import SUFFIXES, pictures_in
+    from ..data.folders import ENDINGS, pictures_in
 
     for name in given:
         found = [name]
@@ -157,8 +157,7 @@ def _files(given: list[str], model: str, broken: dict[str, str], others: Counter
             elif inside := pictures_in(Path(each), others):
                 yield from map(str, inside)
             else:
-                endings = ", ".join(end[1:] for end in SUFFIXES)
-                broken[each] = f"{each}: no pictures ({endings}) in this folder"
+                broken[each] = f"{each}: no pictures ({ENDINGS}) in this folder"
 
 
 def _answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -221,8 +222,9 @@ def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
             raise DataError(
                 f"{where}: the class name {text} holds control characters or lone surrogates; give the class another"
             )
-    if twice := next((text for k, text in enumerate(texts) if text in texts[:k]), None):
-        raise DataError(f"{where}: the class name {twice} stands there twice; give each class a name of its own")
+    name, times = next(iter(Counter(texts).most_common(1)), ("", 0))
+    if times > 1:
+        raise DataError(f"{where}: the class name {name} stands there twice; give each class a name of its own")
     return texts
 
 

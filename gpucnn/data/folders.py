@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import DataError, listed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+ENDINGS = ", ".join(suffix[1:] for suffix in SUFFIXES)  # for messages
 PARTS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
@@ -64,19 +65,10 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
         raise DataError(f"{root}: {found}{loose}; one sub-folder per class, at least two, was expected; add them")
     if outside:
         notes.append(f"left out: {outside} pictures in {root} itself, outside of the class folders")
-    listing: dict[str, list[Path]] = {}
     beside = [path for path in root.iterdir() if path.is_file() and not is_picture(path) and not is_junk(path.name)]
-    others = Counter(path.suffix.lower() or "no ending" for path in beside)
-    deeper = 0
-    for entry in visible:
-        pictures = []
-        for path in _files(entry, notes):
-            if is_picture(path):
-                pictures.append(path)
-                deeper += path.parent != entry
-            else:
-                others[path.suffix.lower() or "no ending"] += 1
-        listing[entry.name] = pictures
+    others = Counter(map(_ending, beside))
+    listing = {entry.name: pictures_in(entry, others, notes) for entry in visible}
+    deeper = sum(path.parent != entry for entry in visible for path in listing[entry.name])
     if empty := [name for name, pictures in listing.items() if not pictures]:
         _tell_empty(root, empty, notes, skip=skip_empty and len(empty) < len(listing) - 1)
         listing = {name: pictures for name, pictures in listing.items() if pictures}
@@ -96,24 +88,28 @@ def _tell_empty(root: Path, empty: list[str], notes: list[str], *, skip: bool) -
     where, them = ("this class folder", "it") if len(empty) == 1 else ("these class folders", "them")
     raise DataError(
         f"{listed([str(root / name) for name in empty])}: "
-        f"no pictures ({', '.join(suffix[1:] for suffix in SUFFIXES)}) in {where}; put some there, delete {them}, or "
+        f"no pictures ({ENDINGS}) in {where}; put some there, delete {them}, or "
         f"leave {them} out with --skip-broken (skip_broken=True); a folder that is already split has train and test, "
         "each with the class folders"
     )
 
 
-def pictures_in(folder: Path, others: Counter[str] | None = None) -> list[Path]:
+def pictures_in(folder: Path, others: Counter[str], notes: list[str] | None = None) -> list[Path]:
     """The picture files of a folder and of those inside it, sorted, but for hidden ones and junk.
 
-    others: gets how many other files there are, by their ending.
+    others: gets how many other files there are, by their ending; notes: which links to folders are left out.
     """
     found = []
-    for path in _files(folder, []):
+    for path in _files(folder, [] if notes is None else notes):
         if is_picture(path):
             found.append(path)
-        elif others is not None:
-            others[path.suffix.lower() or "no ending"] += 1
+        else:
+            others[_ending(path)] += 1
     return found
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.lower() or "no ending"
 
 
 def no_pictures(others: Counter[str], where: str = "") -> str:

@@ -41,9 +41,8 @@ def read_npy_file(path: Path) -> Dataset:
             "y_train.npy, in a folder of their own, and give the folder"
         )
     part, kind = of_this
-    roles = [role(each.stem) for each in folder.glob("*.npy")]
-    if (part, {"images": "labels", "labels": "images"}[kind]) not in roles:
-        other = {"images": "labels", "labels": "images"}[kind]
+    other = {"images": "labels", "labels": "images"}[kind]
+    if (part, other) not in [role(each.stem) for each in folder.glob("*.npy")]:
         raise DataError(
             f"{path}: only the {kind}; put the {other} beside it, as {'_'.join(filter(None, (part, other)))}.npy"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from ..device import Device, Recording, Staging, reason_of
 from .inference import Forward
 from .recorded import WARM
-from .strangers import strange_layers
+from .strangers import ONCE, strange_layers
 
 Array = Any
 
@@ -36,7 +36,7 @@ class DeviceForward:
         self._chunks: dict[tuple[int, Any], _Chunk] = {}
         self._lock = threading.Lock()  # threads that predict share the room for a chunk
         if recorded and stranger is not None:
-            self.stay_eager(f"{stranger} is not gpucnn's own, and what it copies from the host would be recorded once")
+            self.stay_eager(f"{stranger} {ONCE}")
 
     def __call__(self, images: Array) -> Iterator[Array]:
         """images (N, H, W, C), on the host or on the device -> logits (n, K) on the device, many at a time."""

@@ -11,7 +11,7 @@ from array_api_compat import device as device_of
 from ..device import Device, Recording, reason_of
 from ..kernels import Moment
 from ..namespace import array_namespace
-from .strangers import strangers
+from .strangers import ONCE
 from .whole_step import WholeStep
 
 Array = Any
@@ -50,9 +50,8 @@ class RecordedStep:
         self._recorded: _Recorded | None = None
         self._ten: _Recorded | None = None
         self._stays_single = False
-        stranger = next(strangers(whole.program.network.layers, whole.loss, whole.rules), None)
-        if stranger is not None:
-            self._stay_eager(f"{stranger} is not gpucnn's own, and what it copies from the host would be recorded once")
+        if whole.stranger is not None:
+            self._stay_eager(f"{whole.stranger} {ONCE}")
 
     @property
     def steps(self) -> int:

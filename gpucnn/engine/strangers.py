@@ -11,6 +11,8 @@ from ..losses import Loss
 from .rewrite import Converted
 from .update import Rules
 
+ONCE = "is not gpucnn's own, and what it copies from the host would be recorded once"
+
 
 def strangers(layers: Iterable[Any], loss: Loss, rules: Rules) -> Iterator[str]:
     """The classes of a step that are not gpucnn's own: a copy from the host would bring a recording the same bytes for

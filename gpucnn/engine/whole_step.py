@@ -24,6 +24,7 @@ class WholeStep:
     at_once: how many examples are computed together at most. The gradients of parts of a batch are added up, and the
     layers' running state follows part by part; None is all of them.
     examples: where the arrays that it is called with are a part of the data set, their rows' indices in it; else None.
+    stranger: a class of the step that is not gpucnn's own, if there is one.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class WholeStep:
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
         self._held_ten: Any = None
-        self._is_begun = next(strangers(program.network.layers, loss, rules), None) is not None
-        if program.context.kernels.takes_factors and not self._is_begun:
+        self.stranger = next(strangers(program.network.layers, loss, rules), None)
+        self._is_begun = self.stranger is not None
+        if program.context.kernels.takes_factors and self.stranger is None:
             self.program = replace(program, context=replace(program.context, factored=0))
         self.examples: Array | None = None
 

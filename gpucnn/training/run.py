@@ -38,6 +38,7 @@ class Run:
 
     def __init__(self, step: Step, source: Source, plan: Plan, device: Device, told: Told) -> None:
         self.step, self.source, self.plan, self.device, self.told = step, source, plan, device, told
+        self._may_wait = told.may_wait and schedules.is_own(plan.schedule)
         self.latest: float | None = None
         self._pending: list[tuple[Array, int]] = []  # sums of losses, () or (updates,), and of how many examples each
         self._waiting = 0  # updates whose losses they are
@@ -140,8 +141,7 @@ class Run:
         was done. It begins at places that depend on the place in the epoch alone."""
         step: Any = self.step
         together = getattr(step, "together", None)
-        may_wait = self.told.may_wait and schedules.is_own(self.plan.schedule)
-        if together is None or not may_wait or not isinstance(self.source, Shuffled):
+        if together is None or not self._may_wait or not isinstance(self.source, Shuffled):
             return False
         images, labels, weights, indices = self.source.take(self.done)
         examples = indices.shape[0]
