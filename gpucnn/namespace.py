@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -40,6 +41,40 @@ def summed(x: Any, axes: tuple[int, ...]) -> Any:
     """
     xp = array_namespace(x)
     return xp.astype(xp.sum(x, axis=axes, dtype=xp.float64), x.dtype, copy=False)
+
+
+def clipped(x: Any, low: float | None, high: float | None) -> Any:
+    """x, but low below that and high above; None: without that end. NaN stays.
+
+    What array-api-compat has for it on CuPy waits for the device, and so cannot be part of a recorded step.
+    """
+    if type(x) is np.ndarray:
+        return np.clip(x, low, high)
+    xp, where = array_namespace(x), array_api_compat.device(x)
+    if low is not None:
+        x = xp.maximum(x, xp.full((), low, dtype=x.dtype, device=where))
+    return x if high is None else xp.minimum(x, xp.full((), high, dtype=x.dtype, device=where))
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1 in the type of x, and NaN for NaN. Of comparisons, for the reason that `clipped` has."""
+    if type(x) is np.ndarray:
+        return np.sign(x)
+    xp = array_namespace(x)
+    return xp.where(x == x, xp.astype(x > 0, x.dtype) - xp.astype(x < 0, x.dtype), x)
+
+
+AT_ONCE = 8  # arrays: CuPy copies a table of more from the host, which a recorded step cannot
+
+
+def joined(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """The arrays one after the other along an axis, `concat`, of any number of them in a recorded step too."""
+    if len(arrays) == 1:
+        return arrays[0]
+    if len(arrays) > AT_ONCE:
+        groups = [arrays[k : k + AT_ONCE] for k in range(0, len(arrays), AT_ONCE)]
+        return joined([joined(group, axis) for group in groups], axis)
+    return array_namespace(*arrays).concat(list(arrays), axis=axis)
 
 
 def is_whole(xp: Any, dtype: Any) -> bool:

@@ -183,6 +183,29 @@ class Namespace:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)
 
+    def sign(self, x: Any) -> Any:
+        _not_recordable("sign, which looks for NaN in array-api-compat,")
+        return self._plain.sign(x)
+
+    def clip(self, x: Any, *ends: Any) -> Any:
+        _not_recordable("clip, which looks for what is beyond in array-api-compat,")
+        return self._plain.clip(x, *ends)
+
+    def asarray(self, a: Any, **options: Any) -> Any:
+        if not isinstance(a, Array):
+            _not_recordable("a copy from the host")
+        return self._plain.asarray(a, **options)
+
+    def concat(self, arrays: Any, **options: Any) -> Any:
+        if len(arrays) > 8:
+            _not_recordable("concat of more than eight arrays, whose addresses are copied from the host,")
+        return self._plain.concat(arrays, **options)
+
+    def stack(self, arrays: Any, **options: Any) -> Any:
+        if len(arrays) > 8:
+            _not_recordable("stack of more than eight arrays, whose addresses are copied from the host,")
+        return self._plain.stack(arrays, **options)
+
     @staticmethod
     def empty(shape: Any, *, dtype: Any, device: Any = None) -> Array:
         return empty(shape, dtype)

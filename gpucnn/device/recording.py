@@ -12,9 +12,9 @@ class Recording:
     """Work recorded as one CUDA graph: nothing runs until `replay`, which runs all of it again on the current stream.
 
     result: what the work returned; each replay writes it anew. The memory that the work allocated comes from a pool of
-    its own and lives as long as the recording; what was there before must be kept by whoever recorded it. Recording
-    raises where the work waits for the device. Work must copy nothing from the host: that may be recorded without an
-    error, and its source is long gone when the graph is replayed.
+    its own and lives as long as the recording; a limit of CuPy's default pool does not count it. What was there before
+    must be kept by whoever recorded it. Recording raises where the work waits for the device. Work must copy nothing
+    from the host: that may be recorded without an error, and its source is long gone when the graph is replayed.
     """
 
     def __init__(self, device: Any, work: Callable[[], Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..namespace import array_namespace
+from ..namespace import joined
 from ..network import Network
 from ..workers import Task, Workers
 from .program import Program
@@ -31,7 +31,7 @@ class Forward(Task):
     def __call__(self, images: Array) -> Array:
         """images (n, H, W, C), n > 0 -> logits (n, K)."""
         made = [self.logits(images[k : k + self.chunk]) for k in range(0, images.shape[0], self.chunk)]
-        return made[0] if len(made) == 1 else array_namespace(made[0]).concat(made)
+        return joined(made)
 
     def logits(self, images: Array) -> Array:
         """All at once."""

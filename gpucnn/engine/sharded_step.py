@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..losses import Loss
-from ..namespace import array_namespace
+from ..namespace import array_namespace, joined
 from ..network import Network
 from ..training.augmentation import Augmentation
 from ..workers import Workers, exchange
@@ -93,7 +93,7 @@ class ShardedStep:
             losses += [done[k % used].losses[k // used] for k in range(len(shards))]
         self.steps = number
         self._apply(most, examples, lr, done[0].factored)
-        return losses[0] if len(losses) == 1 else array_namespace(self.theta).concat(losses)
+        return joined(losses)
 
     def _taken(self, start: int, first: int, indices: Array, partners: Array | None, *data: Any) -> Shard:
         """A shard of those examples, the first of which is number start + first of the batch.

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import SettingError
 from ..kernels import Kernels, Moment
 from ..layers.base import is_own
-from ..namespace import array_namespace
+from ..namespace import array_namespace, sign
 from ..network.layout import Layout, Slot
 from ..optimizers import Optimizer, Part, State
 from ..optimizers.base import as_number, chain, parts_of, rules_of
@@ -139,7 +139,7 @@ class Rules:
     ) -> None:
         rule = part.rule
         if part.l1 or part.l2:
-            g += part.l1 * array_namespace(theta).sign(theta) + part.l2 * theta
+            g += part.l1 * sign(theta) + part.l2 * theta
         fast = None if part.slot else kernels.updates.get(type(rule))
         if fast is not None:
             is_whole = len(self.parts) == 1 and part.rate == 1

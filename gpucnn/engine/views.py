@@ -10,7 +10,7 @@ from typing import Any
 from array_api_compat import device
 
 from ..errors import SettingError, nearest
-from ..namespace import array_namespace, as_python
+from ..namespace import array_namespace, as_python, joined
 from ..training.augmentation import geometry
 
 Array = Any
@@ -93,6 +93,6 @@ class Views:
             total: Any = None
             for view in self.of(images[start : start + SPAN]):
                 pieces = list(logits(view))
-                made = pieces[0] if len(pieces) == 1 else array_namespace(pieces[0]).concat(pieces)
+                made = joined(pieces)
                 total = made if total is None else total + made
             yield total * (1 / self.count)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..kernels import Moment
 from ..losses import Loss
-from ..namespace import array_namespace
+from ..namespace import array_namespace, joined
 from ..training.augmentation import Augmentation, Mixture
 from .gradient import Others, gradient
 from .program import Program
@@ -97,7 +97,7 @@ class WholeStep:
             if start:
                 self._g += self._of_part
         self.rules.apply(self.theta, self._g, self.state, 1 / count, moment, kernels)
-        return losses[0] if len(losses) == 1 else array_namespace(self.theta).concat(losses)
+        return joined(losses)
 
     def _gradient(self, moment: Moment, images: Array, targets: Array, weights: Array | None, g: Array) -> Array:
         """Write the summed gradient of the moment's examples into g, and the next running state; -> their losses."""

@@ -151,14 +151,15 @@ class Fitting:
                 f"training so far was by {before.optimizer}, whose state {described(self.optimizer)} cannot take over; "
                 "go on with that optimiser, or begin anew with fit"
             )
-        for name, vector in before.vectors.items():
-            own[name][...] = self.model.device.put(vector) if isinstance(vector, np.ndarray) else vector
-        if before.left is not None and before.left != self._left:
-            for wrapper in chain(self.optimizer)[0]:
-                for name, vector in wrapper.added(self.step.theta).items():
-                    own[OPTIMIZER + name][...] = vector
-        elif before.is_averaged:
-            exchange(self.step)
+        with self.model.device.activate():
+            for name, vector in before.vectors.items():
+                own[name][...] = self.model.device.put(vector) if isinstance(vector, np.ndarray) else vector
+            if before.left is not None and before.left != self._left:
+                for wrapper in chain(self.optimizer)[0]:
+                    for name, vector in wrapper.added(self.step.theta).items():
+                        own[OPTIMIZER + name][...] = vector
+            elif before.is_averaged:
+                exchange(self.step)
         return before.position
 
     @property

@@ -113,7 +113,8 @@ class Model(Predicting):
 
     @theta.setter
     def theta(self, vector: Any) -> None:
-        self.execution.theta[...] = vector
+        with self.device.activate():
+            self.execution.theta[...] = vector
 
     @property
     def threads(self) -> int:

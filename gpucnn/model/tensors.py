@@ -140,8 +140,9 @@ def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str)
         raise CheckpointError(
             f"{where}: {name} holds NaN or infinite values; train it again with a lower learning rate"
         )
-    model.theta[...] = model.device.put(theta)
-    model.execution.state[...] = model.device.put(state)
+    with model.device.activate():  # the copies follow one another on one device's stream
+        model.theta[...] = model.device.put(theta)
+        model.execution.state[...] = model.device.put(state)
 
 
 def take_matching(model: Any, tensors: Mapping[str, np.ndarray], where: str) -> list[str]:

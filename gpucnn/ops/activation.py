@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..namespace import array_namespace, real_arrays
+from ..namespace import array_namespace, clipped, real_arrays
 from .normal import FAR, normal
 
 Array = Any
@@ -106,14 +106,14 @@ def _is_positive(x: Array, dtype: Any) -> Array:
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """x where x > 0, else alpha (exp(x) - 1). Any shape. Clevert, Unterthiner and Hochreiter, 2016."""
     xp, x = real_arrays(x)
-    return xp.clip(x, 0.0, None) + alpha * xp.expm1(xp.clip(x, None, 0.0))
+    return clipped(x, 0.0, None) + alpha * xp.expm1(clipped(x, None, 0.0))
 
 
 def elu_backward(x: Array, dy: Array, alpha: float = 1.0) -> Array:
     """dx = dy where x > 0, else alpha exp(x) dy: at 0 alpha, as in PyTorch. `elu`."""
     xp, dy, x = real_arrays(dy, x)
     positive = _is_positive(x, dy.dtype)
-    return dy * (positive + (1 - positive) * (alpha * xp.exp(xp.clip(x, None, 0.0))))
+    return dy * (positive + (1 - positive) * (alpha * xp.exp(clipped(x, None, 0.0))))
 
 
 def gelu(x: Array) -> Array:
@@ -124,9 +124,9 @@ def gelu(x: Array) -> Array:
 
 def gelu_backward(x: Array, dy: Array) -> Array:
     """dx = dy (P(X <= x) + x p(x)), p the density. `gelu`."""
-    xp, dy, x = real_arrays(dy, x)
+    _, dy, x = real_arrays(dy, x)
     below, density = normal(x)
-    return dy * (below + xp.clip(x, -FAR, FAR) * density)
+    return dy * (below + clipped(x, -FAR, FAR) * density)
 
 
 def gelu_tanh(x: Array) -> Array:
@@ -146,7 +146,7 @@ def gelu_tanh_backward(x: Array, dy: Array) -> Array:
 def _tanh_of_cubic(x: Array) -> tuple[Array, Array, Array]:
     """t, and x and its square, of an x in a range where t is 1 or -1 at the ends: nothing overflows."""
     xp = array_namespace(x)
-    near = xp.clip(x, -FAR, FAR)
+    near = clipped(x, -FAR, FAR)
     squared = near * near
     return xp.tanh(CUBIC_SLOPE * near * (1 + CUBIC * squared)), near, squared
 
@@ -170,7 +170,7 @@ def softplus(x: Array) -> Array:
     Dugas, Bengio, Belisle, Nadeau and Garcia, 2001.
     """
     xp, x = real_arrays(x)
-    return xp.clip(x, 0.0, None) + xp.log1p(xp.exp(-xp.abs(x)))
+    return clipped(x, 0.0, None) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def softplus_backward(x: Array, dy: Array) -> Array:
@@ -181,15 +181,15 @@ def softplus_backward(x: Array, dy: Array) -> Array:
 
 def hardswish(x: Array) -> Array:
     """x min(max(x + 3, 0), 6) / 6. Any shape. Howard et al., 2019."""
-    xp, x = real_arrays(x)
-    return x * (xp.clip(x + 3, 0.0, 6.0) * (1 / 6))
+    _, x = real_arrays(x)
+    return x * (clipped(x + 3, 0.0, 6.0) * (1 / 6))
 
 
 def hardswish_backward(x: Array, dy: Array) -> Array:
     """dx = 0 where x <= -3, dy where x >= 3, else dy (x / 3 + 1 / 2): at the kinks as in PyTorch. `hardswish`."""
     xp, dy, x = real_arrays(dy, x)
     inner, above = xp.astype((x > -3) & (x < 3), dy.dtype), xp.astype(x >= 3, dy.dtype)
-    return dy * ((xp.clip(x, -3.0, 3.0) * (1 / 3) + 0.5) * inner + above)
+    return dy * ((clipped(x, -3.0, 3.0) * (1 / 3) + 0.5) * inner + above)
 
 
 def softmax(z: Array) -> Array:

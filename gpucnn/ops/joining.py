@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ShapeError
-from ..namespace import array_namespace
+from ..namespace import joined
 
 Array = Any
 
@@ -19,7 +19,7 @@ def concatenate(arrays: Sequence[Array]) -> Array:
             f"arrays of shapes {', '.join(str(tuple(each.shape)) for each in arrays)} cannot stand beside one another; "
             "all but their last lengths must agree"
         )
-    return array_namespace(*arrays).concat(list(arrays), axis=-1)
+    return joined(arrays, axis=-1)
 
 
 def concatenate_backward(dy: Array, channels: Sequence[int]) -> list[Array]:

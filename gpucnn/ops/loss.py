@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..namespace import array_namespace, is_whole, real_arrays
+from ..namespace import array_namespace, is_whole, real_arrays, sign
 
 Array = Any
 
@@ -153,7 +153,7 @@ def huber(z: Array, y: Array, delta: float) -> tuple[Array, Array]:
     size = xp.abs(difference)
     inside = xp.minimum(size, xp.full_like(size, delta))  # h(d) = inside (|d| - inside / 2)
     losses = xp.sum(inside * (size - 0.5 * inside), axis=1) / z.shape[1]
-    return losses, xp.sign(difference) * inside / z.shape[1]
+    return losses, sign(difference) * inside / z.shape[1]
 
 
 def hinge(z: Array, y: Array, *, squared: bool = False) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..namespace import real_arrays
+from ..namespace import clipped, real_arrays
 
 Array = Any
 
@@ -62,7 +62,7 @@ def normal(x: Array) -> tuple[Array, Array]:
     Shepherd and Laframboise, 1981, whose series is computed anew.
     """
     xp, x = real_arrays(x)
-    x = xp.clip(x, -FAR, FAR)
+    x = clipped(x, -FAR, FAR)
     z = math.sqrt(0.5) * xp.abs(x)
     e = xp.exp(-z * z)
     s = (z - MIDDLE) / (z + MIDDLE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
-from ..namespace import array_namespace, as_python
+from ..namespace import array_namespace, as_python, sign
 from .base import Optimizer, State, check_decay
 
 Array = Any
@@ -186,7 +186,7 @@ class Lion(Optimizer):
         mean = state["mean"]
         if self.weight_decay:
             theta *= 1 - lr * self.weight_decay
-        theta -= lr * array_namespace(theta).sign(self.beta1 * mean + (1 - self.beta1) * g)
+        theta -= lr * sign(self.beta1 * mean + (1 - self.beta1) * g)
         mean *= self.beta2
         g *= 1 - self.beta2
         mean += g

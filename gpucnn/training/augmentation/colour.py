@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from array_api_compat import device
 
-from ...namespace import array_namespace
+from ...namespace import array_namespace, clipped
 
 Array = Any
 
@@ -37,15 +36,6 @@ def relit(images: Array, brightness: Array, contrast: Array) -> Array:
         out *= 1 / 256
         out = clipped(out, 0, 255)
     return xp.reshape(xp.astype(out, images.dtype), (n, *shape))
-
-
-def clipped(x: Array, low: int, high: int) -> Array:
-    """x, but low below that and high above. What array-api-compat has for it on CuPy waits for the device."""
-    if type(x) is np.ndarray:
-        return np.clip(x, low, high)
-    xp = array_namespace(x)
-    ends = (xp.full((), end, dtype=x.dtype, device=device(x)) for end in (low, high))
-    return xp.minimum(xp.maximum(x, next(ends)), next(ends))
 
 
 def box(row: Array, column: Array, height: Any, width: Any, H: int, W: int) -> tuple[Array, ...]:

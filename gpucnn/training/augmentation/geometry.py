@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from ...namespace import array_namespace
-from .colour import clipped
+from ...namespace import array_namespace, clipped, joined
 
 Array = Any
 
@@ -149,7 +148,7 @@ def warped(images: Array, y: Array, x: Array, reflect: bool) -> Array:
             above += PIXEL // 2
         above *= 1 / PIXEL
         made.append(xp.astype(above, images.dtype))
-    out = made[0] if C == 1 else xp.stack(made, axis=1)
+    out = made[0] if C == 1 else joined([xp.reshape(each, (-1, 1)) for each in made], axis=1)
     return xp.reshape(out, (n, H, W, C))
 
 
