@@ -13,7 +13,7 @@ from gpucnn import command as cli
 from gpucnn.data import Preprocessing
 from gpucnn.errors import SettingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual
-from gpucnn.report import inside, views
+from gpucnn.report import drawings, inside
 
 LAYERS = (Conv2D(3, 3), BatchNorm(), ReLU(0.0), MaxPool2D(2), Residual((Conv2D(3, 1), ReLU(0.0))), Flatten(), Dense(4))
 
@@ -103,10 +103,10 @@ def test_filters_are_the_kernels(model):
 
 def test_every_picture_is_drawn(model, tmp_path):
     look = inside.look(model, IMAGES[:1])
-    assert views.draw_filters(inside.filters(model), tmp_path / "filters.png")
-    assert views.draw_maps(look, tmp_path / "maps.png")
-    assert views.draw_pools(look, tmp_path / "pools.png")
-    assert views.draw_reasons(look, tmp_path / "reasons.png", model.class_names)
+    assert drawings.draw_filters(inside.filters(model), tmp_path / "filters.png")
+    assert drawings.draw_maps(look, tmp_path / "maps.png")
+    assert drawings.draw_pools(look, tmp_path / "pools.png")
+    assert drawings.draw_reasons(look, tmp_path / "reasons.png", model.class_names)
     for name in ("filters", "maps", "pools", "reasons"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20, name
@@ -116,12 +116,12 @@ def test_networks_without_images_inside(tmp_path):
     model = Model(Network((6, 6, 1), (Flatten(), Dense(3))), device="cpu", threads=1)
     look = inside.look(model, IMAGES[:1, :6, :6])
     for draw in (
-        lambda path: views.draw_filters(inside.filters(model), path),
-        lambda path: views.draw_maps(look, path),
+        lambda path: drawings.draw_filters(inside.filters(model), path),
+        lambda path: drawings.draw_maps(look, path),
     ):
         with pytest.raises(SettingError, match="to draw"):
             draw(tmp_path / "none.png")
-    views.draw_reasons(look, tmp_path / "reasons.png", model.class_names)
+    drawings.draw_reasons(look, tmp_path / "reasons.png", model.class_names)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from gpucnn import Device, Ensemble, Model, Network, callbacks, layers, losses, 
 from gpucnn.callbacks import Metric
 from gpucnn.data import Preprocessing, Strokes
 from gpucnn.engine.scaling import Scaling
-from gpucnn.engine.views import Views
+from gpucnn.engine.tta import Views
 from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.model import checkpoint

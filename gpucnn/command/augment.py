@@ -26,7 +26,7 @@ AugmentOption = Annotated[
 
 def viewed(text: str | None) -> str | None:
     """A text that says views."""
-    from ..engine.views import Views
+    from ..engine.tta import Views
 
     if text is not None:
         Views.parse(text)

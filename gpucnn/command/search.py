@@ -57,7 +57,7 @@ def lr(
     from .. import networks
     from ..data import load
     from ..model import beforehand, runs
-    from ..model.moving import Moving
+    from ..model.update_settings import UpdateSettings
     from ..report.lr_finder import check_rates, find_lr, picture
 
     check_format(out, "--out")
@@ -71,7 +71,7 @@ def lr(
         seed=seed,
         threads=threads,
         options=arguments.options(options),
-        moving=Moving(momentum, weight_decay, decay),
+        update=UpdateSettings(momentum, weight_decay, decay),
         loss=loss,
     )
     with arguments.explained(network, network if ":" in network else None):

@@ -34,7 +34,7 @@ def show(
     from ..errors import GpucnnError, SettingError
     from ..losses import CLASSIFICATION, OUTPUTS, kind
     from ..model import load
-    from ..report import answers, inside, views
+    from ..report import answers, drawings, inside
 
     with arguments.explained(model, None):
         loaded = load(model, device="cpu", layers=layers)
@@ -49,13 +49,13 @@ def show(
         with arguments.explained(model, None):
             look = inside.look(loaded, pixels, None if class_name is None else [names.index(class_name)])
     os.makedirs(folder, exist_ok=True)
-    drawn = [("filters.png", lambda path: views.draw_filters(inside.filters(loaded), path))]
+    drawn = [("filters.png", lambda path: drawings.draw_filters(inside.filters(loaded), path))]
     if look is not None:
         found = look
         drawn += [
-            ("maps.png", lambda path: views.draw_maps(found, path)),
-            ("pools.png", lambda path: views.draw_pools(found, path)),
-            ("reasons.png", lambda path: views.draw_reasons(found, path, loaded.class_names)),
+            ("maps.png", lambda path: drawings.draw_maps(found, path)),
+            ("pools.png", lambda path: drawings.draw_pools(found, path)),
+            ("reasons.png", lambda path: drawings.draw_reasons(found, path, loaded.class_names)),
         ]
         k = int(found.classes[0])
         if found.of == CLASSIFICATION:

@@ -186,8 +186,8 @@ def train(
     from ..model import beforehand, log, needs, outcome, runs
     from ..model import config as config_file
     from ..model.folder import CONFIG, CURVES, LOG, claimed
-    from ..model.moving import Moving
     from ..model.own_data import suited
+    from ..model.update_settings import UpdateSettings
     from ..network import shortened
     from ..report import finished
     from ..training.progress import reporter
@@ -218,7 +218,7 @@ def train(
         watch,
         freeze,
         None if init is None else os.path.abspath(init),
-        moving=Moving(momentum, weight_decay, decay, clip_norm, clip_value, ema, accumulate),
+        update=UpdateSettings(momentum, weight_decay, decay, clip_norm, clip_value, ema, accumulate),
         loss=loss,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
@@ -260,7 +260,7 @@ def train(
             versions = "; ".join(described(found).splitlines())
             start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
             written = log.LogFile(
-                path / LOG, chosen.batch_size * settings.moving.updates, log_every, append=resume is not None
+                path / LOG, chosen.batch_size * settings.update.batches, log_every, append=resume is not None
             )
             with log.kept(written, start):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:

@@ -31,8 +31,8 @@ from .recorded import RecordedStep
 from .rewrite import rewritten
 from .scaling import Scaling
 from .sharded_step import ShardedStep, shard_size
+from .tta import Views
 from .update import Rules
-from .views import Views
 from .whole_step import WholeStep
 
 Array = Any

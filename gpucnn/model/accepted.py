@@ -14,7 +14,7 @@ from ..callbacks import EarlyStopping, KeepBest
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.scaling import Scaling
-from ..engine.views import Views
+from ..engine.tta import Views
 from ..errors import SettingError
 from ..layers import Sigmoid, Softmax
 from ..losses import NAMED as LOSSES
@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (_updates, f"{', '.join(OPTIMIZERS)} or an object like Adam()"),
     "schedule": (callable, f"one of {', '.join(SCHEDULES)}, or a function of (step, steps),"),
     "augmentation": (_is(Augmentation), "an Augmentation, or a text such as shift=2,flip,"),
-    "tta": (_is(Views), "a text such as shift=1,flip, or engine.views.Views,"),
+    "tta": (_is(Views), "a text such as shift=1,flip, or engine.tta.Views,"),
     "callbacks": (_is(Iterable), "a list, such as [print],"),
     "callback": (callable, "a function of an Epoch, or an object with a method batch or epoch,"),
     "dtype": (lambda value: value in DTYPES, "one of float32, float64"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.views import Views
+from ..engine.tta import Views
 from ..errors import SettingError
 from ..network import describe
 from .model import Model

@@ -14,7 +14,7 @@ from ..engine import memory
 from ..engine.evaluation import counting, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
-from ..engine.views import Views
+from ..engine.tta import Views
 from ..errors import DataError, SettingError
 from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kind
 from ..namespace import array_namespace
@@ -33,7 +33,7 @@ class Predicting:
     were whole numbers to 16, as scikit-learn's digits are. What is assumed, and what was done to pictures of strokes,
     is warned of; see `inputs.given_images`. labels: what `fit` takes. Both raise DataError.
 
-    tta: test-time augmentation, such as "shift=1,flip": logits are means over views of an image; see `engine.views`.
+    tta: test-time augmentation, such as "shift=1,flip": logits are means over views of an image; see `engine.tta`.
     """
 
     network: Network

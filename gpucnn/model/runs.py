@@ -28,10 +28,10 @@ from ..training.signals import held
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
 from .folder import CURVES, METRICS, MODEL, STATES
-from .moving import Moving
 from .objective import objective
 from .own_data import UNCHANGED
 from .recorder import Recorder, without
+from .update_settings import UpdateSettings
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Settings:
     loss: str | None = None
     label_smoothing: float | None = None
     class_weights: str | None = None
-    moving: Moving = Moving()
+    update: UpdateSettings = UpdateSettings()
 
     @property
     def frozen(self) -> list[str]:
@@ -87,13 +87,13 @@ def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer]:
     Another optimizer than the recipe's comes with its own usual learning rate.
     """
     base = networks.entry(settings.network).recipe
-    rule = settings.moving.around(base.optimizer if settings.optimizer is None else optimizer(settings.optimizer))
+    rule = settings.update.around(base.optimizer if settings.optimizer is None else optimizer(settings.optimizer))
     given = {name: getattr(settings, name) for name in ("lr", "schedule", "batch_size", "validation", "augmentation")}
     if given["lr"] is None and settings.optimizer is not None:
         given["lr"] = getattr(rule, "usual_lr", Optimizer.usual_lr)
     chosen = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
     trained = max(1, examples - round(chosen.validation * examples))
-    of_update = dataclasses.replace(chosen, batch_size=chosen.batch_size * settings.moving.updates)
+    of_update = dataclasses.replace(chosen, batch_size=chosen.batch_size * settings.update.batches)
     epochs = of_update.epochs_for(trained) if settings.epochs is None else settings.epochs
     return dataclasses.replace(chosen, epochs=epochs), rule
 
@@ -210,7 +210,7 @@ def run(
             schedule=chosen.schedule,
             validation=(held_images, held_labels) if len(held_labels) else None,
             augmentation=chosen.augmentation or None,
-            accumulate=settings.moving.updates,
+            accumulate=settings.update.batches,
             freeze=settings.frozen,
             seed=settings.seed,
             callbacks=(recorder, steps, *callbacks, *settings.keeping()),
@@ -259,7 +259,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "epochs": chosen.epochs,
         "batch_size": chosen.batch_size,
         "optimizer": settings.optimizer,
-        **settings.moving.configured(),
+        **settings.update.configured(),
         "lr": float(chosen.lr),
         "schedule": chosen.schedule,
         "loss": settings.loss,

@@ -9,8 +9,8 @@ from fake_cuda import fake_cuda
 
 import gpucnn
 from gpucnn import Ensemble, Model, Network
-from gpucnn.engine import views
-from gpucnn.engine.views import Views
+from gpucnn.engine import tta
+from gpucnn.engine.tta import Views
 from gpucnn.errors import SettingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy
@@ -53,7 +53,7 @@ def test_the_views_are_all_moves_and_their_mirror_images(text, dtype, library: L
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_is_predicted_comes_of_the_mean_logits(text, device, fake_cuda, monkeypatch):
-    monkeypatch.setattr(views, "SPAN", 7)
+    monkeypatch.setattr(tta, "SPAN", 7)
     made, how = model(device=device), Views.parse(text)
     expected = np.mean([made.logits(each) for each in by_hand(IMAGES, how.shift, how.flip)], axis=0)
     np.testing.assert_allclose(made.logits(IMAGES, tta=text), expected, rtol=1e-12, atol=1e-14)

@@ -1,4 +1,4 @@
-"""What a user may set of the optimiser of a run, beside which one it is."""
+"""What a user may set of a run's updates, beside which optimiser makes them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ OF_RULE = ("momentum", "weight_decay", "decay")
 
 
 @dataclass(frozen=True)
-class Moving:
+class UpdateSettings:
     """momentum, weight_decay, decay: of the optimiser itself. clip_norm, clip_value, ema: what is put around it.
 
-    accumulate: how many batches an update looks at. None leaves all as it is.
+    accumulate: how many batches an update looks at. None leaves each as the recipe has it.
     """
 
     momentum: float | None = None
@@ -37,8 +37,8 @@ class Moving:
         return optimizer
 
     @property
-    def updates(self) -> int:
-        """Batches of an update."""
+    def batches(self) -> int:
+        """How many batches an update looks at."""
         return self.accumulate or 1
 
     def configured(self) -> dict[str, float | str | None]:
