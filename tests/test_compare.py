@@ -14,7 +14,7 @@ import pytest
 from conftest import usable_gpu
 from test_device import FakeCuda
 
-from gpucnn import data
+from gpucnn import command, data
 from gpucnn.engine import acceleration
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE
@@ -262,9 +262,14 @@ def test_settings_that_make_no_sense(wrong):
         CompareOptions(**wrong)
 
 
-@pytest.mark.parametrize(("path", "says"), [("compare", "no kind of picture"), ("nowhere/compare.png", "no folder")])
-def test_files_that_cannot_be_drawn(path, says, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("path", "says"), [("compare", "was expected as the ending"), ("nowhere/compare.png", "no folder nowhere")]
+)
+def test_files_that_cannot_be_drawn(path, says, tmp_path, monkeypatch, capsys):
+    """Said before anything is compared."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingError, match=says):
-        plots.check_format(path)
-    plots.check_format(tmp_path / "compare.svg")
+    monkeypatch.setattr("sys.argv", ["gpucnn", "compare", "two-conv", "--plot", path])
+    assert command.main() == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "--plot" in said
+    assert says in said

@@ -109,7 +109,7 @@ def compare(
 
     networks.entry(network)
     if plot is not None:
-        compare_plots.check_format(plot)
+        arguments.check_format(plot, "--plot")
     sizes = arguments.whole_numbers(batches, "--batches")
     options = CompareOptions(network, devices.split(","), steps, batch_size, sizes, seed, threads)
     with own.explained(network) if ":" in network else contextlib.nullcontext():

@@ -9,7 +9,6 @@ import math
 import os
 from typing import Any
 
-from ...errors import SettingError
 from ...training.curves import blank
 from .backends import CPU, YARDSTICKS
 from .result import LAYER_LIMIT, Comparison
@@ -19,17 +18,6 @@ Figure = Any
 FLOOR = {"float32": 1e-9, "float64": 1e-18}  # where a difference of exactly 0 is drawn
 GREYS = {each.name: grey for each, grey in zip(YARDSTICKS, ("0.6", "0.35"))}
 MARKS = "osD^v"
-
-
-def check_format(path: str | os.PathLike[str]) -> None:
-    """Raise SettingError, before any work, where the file's ending names no picture or its folder is not there."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    ending = os.path.splitext(path)[1][1:].lower()
-    if ending not in FigureCanvasBase.get_supported_filetypes():
-        raise SettingError(f"--plot {path}: the ending names no kind of picture; .png, .svg or .pdf was expected")
-    if not os.path.isdir(os.path.dirname(path) or "."):
-        raise SettingError(f"--plot {path}: there is no folder {os.path.dirname(path)}; make it first")
 
 
 def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
