@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import gpucnn
 from gpucnn import command as cli
 from gpucnn.errors import GpucnnError
-from gpucnn.model import config
+from gpucnn.model import checkpoint, config
 
 FAST = ("--device", "cpu", "--threads", "1", "--epochs", "2", "--batch-size", "8")
 
@@ -485,6 +485,16 @@ def test_a_model_of_other_classes_is_tuned(train):
     assert "no parameter has the name and shape of one here" in err
     assert "no parameter's name fits '5/*'" in train(*two, "--freeze", "5/*", "--out", "d")[2]
     assert not Path("d").exists()
+
+
+def test_the_file_to_begin_from_is_read_once(train, monkeypatch):
+    """It may be large, and may change while the data are read."""
+    two = ("two-conv", "--data", "tiny.npz", *FAST)
+    assert train(*two, "--out", "a")[0] == 0
+    paths, read = [], checkpoint.read
+    monkeypatch.setattr(checkpoint, "read", lambda path: paths.append(Path(path).name) or read(path))
+    assert train(*two, "--init", "a/model.safetensors", "--out", "b")[0] == 0
+    assert paths == ["model.safetensors"]
 
 
 @pytest.mark.parametrize(

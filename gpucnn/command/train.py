@@ -225,7 +225,7 @@ def train(
     )
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
-        beforehand.look(settings, out, force=force, resume=resume is not None)
+        start = beforehand.look(settings, out, force=force, resume=resume is not None)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         with arguments.moved(resume):
@@ -249,7 +249,7 @@ def train(
             if why:
                 say(why)
             say(device_line(device, model))
-            drawn = runs.begin_from(settings, model, path)
+            drawn = runs.begin_from(settings, model, start)
             if drawn:
                 say(f"not in {init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}")
             say(needs.told(model, dataset, chosen, rule, len(settings.keeping())))
@@ -258,11 +258,11 @@ def train(
             made = outcome.made(dataset, shlex.join(sys.argv), found)
             configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(found).splitlines())
-            start = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
+            beginning = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
             written = log.LogFile(
                 path / LOG, chosen.batch_size * settings.update.batches, log_every, append=resume is not None
             )
-            with log.kept(written, start):
+            with log.kept(written, beginning):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
                     told = (configuration, written) if shown is None else (configuration, shown, written)
                     history = runs.run(settings, dataset, model, path, told, anyway=anyway)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
+
+import numpy as np
 
 from .. import networks
 from ..device import Device
@@ -14,8 +17,13 @@ from . import checkpoint, folder, objective
 from .runs import Settings, check_options, network_of, recipe
 
 
-def look(settings: Settings, out: str | None = None, *, force: bool = False, resume: bool = False) -> None:
+def look(
+    settings: Settings, out: str | None = None, *, force: bool = False, resume: bool = False
+) -> dict[str, np.ndarray] | None:
     """Raises GpucnnError for settings that do not belong together, files that are not there, a folder that is taken.
+
+    -> the tensors of the file that settings.init names, by name; None where it names none, or where the folder holds a
+    state to go on with.
 
     out, force, resume: as `folder.claimed` takes them. A network of one's own may have other parameters for other
     images, so that the patterns of freeze are looked at when it is built for the data.
@@ -30,10 +38,11 @@ def look(settings: Settings, out: str | None = None, *, force: bool = False, res
         settings.acceleration.table(device, "float32", exact_ties=False)
     if out is not None:
         folder.check(out, force=force, resume=resume)
-    if settings.init is not None and not resume:
-        checkpoint.read(settings.init)
+    goes_on = resume and out is not None and any((Path(out) / folder.STATES).glob("step-*"))
+    start = None if settings.init is None or goes_on else checkpoint.read(settings.init)[1]
     check_options(settings)
     if ":" not in settings.network and (settings.options or settings.frozen):
         with contextlib.suppress(ShapeError):  # images of another size than the usual one may fit
             network = network_of(settings)
             thawed(Layout(network.init(network.input_shape, generator(0))), settings.frozen)
+    return start

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import networks
 from ..callbacks import EarlyStopping, KeepBest
 from ..data import Dataset
@@ -27,10 +29,11 @@ from ..training.curves import Steps
 from ..training.signals import held
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
-from .folder import CURVES, METRICS, MODEL, STATES
+from .folder import CURVES, METRICS, MODEL
 from .objective import objective
 from .own_data import UNCHANGED
 from .recorder import Recorder, without
+from .tensors import take_matching
 from .update_settings import UpdateSettings
 
 
@@ -158,15 +161,13 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
     )
 
 
-def begin_from(settings: Settings, model: Model, folder: Path) -> list[str]:
-    """Take the parameters of the file that settings.init names, unless the folder has a run to go on with.
+def begin_from(settings: Settings, model: Model, start: Mapping[str, np.ndarray] | None) -> list[str]:
+    """Take the parameters of the file that settings.init names, whose tensors are in start, as `beforehand.look` does.
 
     -> the names of those that stay as they are drawn, because the file has none of that name and shape. Raises
     CheckpointError where it has none at all.
     """
-    if settings.init is None or any((folder / STATES).glob("step-*")):
-        return []
-    return model.load_parameters(settings.init, matching=True)
+    return [] if start is None else take_matching(model, start, str(settings.init))
 
 
 def options_of(network: str) -> dict[str, Any]:
