@@ -1,4 +1,4 @@
-"""The convolutional layer."""
+"""The convolutional layer, and what it shares with the transposed one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,82 @@ def check_image(in_shape: tuple[int, ...], groups: int) -> None:
         raise ShapeError(f"{groups} groups do not divide the input's {in_shape[2]} channels")
 
 
+class WithKernelAndBias(Layer):
+    """What Conv2D and ConvTranspose2D share: settings, initial numbers, the bias. Derived classes have the rest.
+
+    That is `parameter_shapes`, and `products` with its gradient, the layer without the bias.
+    """
+
+    filters: int
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    padding: Padding
+    dilation: int | tuple[int, int]
+    groups: int
+    bias: str | None
+    flip: bool
+    initializer: str
+
+    def check(self, biases: tuple[str | None, ...]) -> None:
+        """Bring the settings into their usual form. Raises SettingError and ShapeError. biases: those there are."""
+        as_python(self)
+        name = type(self).__name__
+        for each in ("kernel", "stride", "dilation"):
+            object.__setattr__(self, each, pair(getattr(self, each), each))
+        object.__setattr__(self, "padding", padding_of(self.padding))
+        if self.bias not in biases:
+            *others, last = (f'"{each}"' if each else "None" for each in biases)
+            raise SettingError(f"{name}: bias={self.bias!r}: {', '.join(others)} or {last} was expected")
+        if positive(self.filters, f"{name}: filters") % positive(self.groups, f"{name}: groups"):
+            raise ShapeError(f"{name}: {self.filters} filters in {self.groups} group(s): groups must divide filters")
+        initializer(self.initializer)
+
+    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
+        """Glorot's rule is avgpool-96, "K_1,m" and "K^2_m,n": 6 under the root of both (4 is printed once).
+
+        Fans are I J C / groups and I J K / groups, also where strides let an output see fewer.
+        """
+        shapes = self.parameter_shapes(in_shape)
+        I, J = self.kernel  # type: ignore[misc]
+        fans = I * J * in_shape[2] // self.groups, I * J * self.filters // self.groups
+        params = {"kernel": initializer(self.initializer)(rng, shapes["kernel"], *fans)}
+        return params | ({"bias": zeros(rng, shapes["bias"])} if self.bias else {})
+
+    def parameter_shapes(self, in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Of what `init` draws."""
+        raise NotImplementedError
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        y, seen = self.products(params, x, context)
+        if not self.bias:
+            return y, (seen, None)
+        y, added = context.kernels.bias.forward(y, params["bias"])
+        return y, (seen, added)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        seen, added = residual
+        dx, dparams = self.products_backward(params, seen, dy, context, need_dx=need_dx)
+        if self.bias:
+            dparams["bias"] = context.kernels.bias.backward(added, dy)
+        return dx, dparams
+
+    def products(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        """`forward` without the bias."""
+        raise NotImplementedError
+
+    def products_backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool
+    ) -> tuple[Any, dict[str, Any]]:
+        """Its gradient."""
+        raise NotImplementedError
+
+    def oriented(self, kernel: Any) -> Any:
+        """The kernel as the correlation wants it; its own inverse, so gradients come back through it too."""
+        return ops.rotate180(kernel) if self.flip else kernel
+
+
 @dataclass(frozen=True)
-class Conv2D(Layer):
+class Conv2D(WithKernelAndBias):
     """y = cross-correlation of x with the kernel (true convolution with flip=True), plus a bias.
 
     filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels.
@@ -52,15 +126,7 @@ class Conv2D(Layer):
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
-        as_python(self)
-        for name in ("kernel", "stride", "dilation"):
-            object.__setattr__(self, name, pair(getattr(self, name), name))
-        object.__setattr__(self, "padding", padding_of(self.padding))
-        if self.bias not in ("tied", "untied", None):
-            raise SettingError(f'Conv2D: bias={self.bias!r}: "tied", "untied" or None was expected')
-        if positive(self.filters, "Conv2D: filters") % positive(self.groups, "Conv2D: groups"):
-            raise ShapeError(f"Conv2D: {self.filters} filters in {self.groups} group(s): groups must divide filters")
-        initializer(self.initializer)
+        self.check(("tied", "untied", None))
 
     def window_of(self, in_shape: tuple[int, ...]) -> Window:
         return _window(self.kernel, self.stride, self.padding, self.dilation, in_shape[0], in_shape[1])
@@ -70,16 +136,7 @@ class Conv2D(Layer):
         check_image(in_shape, self.groups)
         return (*self.window_of(in_shape).outputs(in_shape[0], in_shape[1]), self.filters)
 
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        """Glorot's rule is avgpool-96, "K_1,m" and "K^2_m,n": 6 under the root of both (4 is printed once)."""
-        shapes = self.parameter_shapes(in_shape)
-        I, J = self.kernel  # type: ignore[misc]
-        fans = I * J * in_shape[2] // self.groups, I * J * self.filters // self.groups
-        params = {"kernel": initializer(self.initializer)(rng, shapes["kernel"], *fans)}
-        return params | ({"bias": zeros(rng, shapes["bias"])} if self.bias else {})
-
     def parameter_shapes(self, in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Of what `init` draws."""
         out_shape = self.out_shape(in_shape)
         bias = out_shape if self.bias == "untied" else (self.filters,)
         kernel = (*self.kernel, in_shape[2] // self.groups, self.filters)  # type: ignore[misc]
@@ -90,31 +147,12 @@ class Conv2D(Layer):
         I, J = self.kernel  # type: ignore[misc]
         return P * Q * K * I * J * in_shape[2] // self.groups
 
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        y, seen = self.correlate(params, x, context)
-        if not self.bias:
-            return y, (seen, None)
-        y, added = context.kernels.bias.forward(y, params["bias"])
-        return y, (seen, added)
-
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        seen, added = residual
-        dx, dparams = self.correlate_backward(params, seen, dy, context, need_dx=need_dx)
-        if self.bias:
-            dparams["bias"] = context.kernels.bias.backward(added, dy)
-        return dx, dparams
-
-    def correlate(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        """`forward` without the bias."""
+    def products(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         window = self.window_of(context.kernels.image_shape(x))
         return context.kernels.correlation.forward(x, self.oriented(params["kernel"]), window, self.groups)
 
-    def correlate_backward(
+    def products_backward(
         self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool
     ) -> tuple[Any, dict[str, Any]]:
         dx, dkernel = context.kernels.correlation.backward(residual, self.oriented(params["kernel"]), dy, need_dx)
         return dx, {"kernel": self.oriented(dkernel)}
-
-    def oriented(self, kernel: Any) -> Any:
-        """The kernel as the correlation wants it; its own inverse, so gradients come back through it too."""
-        return ops.rotate180(kernel) if self.flip else kernel

@@ -6,18 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from .. import ops
 from ..errors import SettingError, ShapeError
 from ..kernels import Context
-from ..namespace import as_python
-from ..ops.window import Padding, Window, convolution_window, padding_of, pair, positive
-from .base import Gradients, Layer
-from .convolution import check_image
-from .initializers import initializer, zeros
+from ..ops.window import Padding, Window, convolution_window
+from .convolution import WithKernelAndBias, check_image
 
 
 @dataclass(frozen=True)
-class ConvTranspose2D(Layer):
+class ConvTranspose2D(WithKernelAndBias):
     """The gradient of a convolution by its input, as a layer: each pixel of x puts down a kernel, `stride` apart.
 
     y[n, s p + d i - top, t q + e j - left, k] gains w[i,j,k,c] x[n,p,q,c], plus a bias.
@@ -47,18 +43,8 @@ class ConvTranspose2D(Layer):
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
-        as_python(self)
-        for name in ("kernel", "stride", "dilation"):
-            object.__setattr__(self, name, pair(getattr(self, name), name))
-        object.__setattr__(self, "padding", padding_of(self.padding))
+        self.check(("tied", None))
         object.__setattr__(self, "output_padding", self._checked(self.output_padding))
-        if self.bias not in ("tied", None):
-            raise SettingError(f'ConvTranspose2D: bias={self.bias!r}: "tied" or None was expected')
-        if positive(self.filters, "ConvTranspose2D: filters") % positive(self.groups, "ConvTranspose2D: groups"):
-            raise ShapeError(
-                f"ConvTranspose2D: {self.filters} filters in {self.groups} group(s): groups must divide filters"
-            )
-        initializer(self.initializer)
 
     def _checked(self, value: Any) -> tuple[int, int]:
         """output_padding as (rows, columns)."""
@@ -86,15 +72,7 @@ class ConvTranspose2D(Layer):
         check_image(in_shape, self.groups)
         return (*self.place(in_shape)[1], self.filters)
 
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        """Fans are I J C / groups and I J K / groups, as in Conv2D, although strides let an output see fewer."""
-        shapes = self.parameter_shapes(in_shape)
-        I, J, K, C = shapes["kernel"]
-        params = {"kernel": initializer(self.initializer)(rng, (I, J, K, C), I * J * C // self.groups, I * J * K)}
-        return params | ({"bias": zeros(rng, shapes["bias"])} if self.bias else {})
-
     def parameter_shapes(self, in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Of what `init` draws."""
         self.out_shape(in_shape)
         kernel = (*self.kernel, self.filters // self.groups, in_shape[2])  # type: ignore[misc]
         return {"kernel": kernel} | ({"bias": (self.filters,)} if self.bias else {})
@@ -104,26 +82,16 @@ class ConvTranspose2D(Layer):
         I, J = self.kernel  # type: ignore[misc]
         return in_shape[0] * in_shape[1] * in_shape[2] * I * J * self.filters // self.groups
 
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+    def products(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         window, size = self.place(context.kernels.image_shape(x))
-        kernel = self._oriented(params["kernel"])
-        y, seen = context.kernels.transposed.forward(x, kernel, window, self.groups, size)
-        if not self.bias:
-            return y, (seen, None)
-        y, added = context.kernels.bias.forward(y, params["bias"])
-        return y, (seen, added)
+        kernel = self.oriented(params["kernel"])
+        return context.kernels.transposed.forward(x, kernel, window, self.groups, size)
 
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        seen, added = residual
-        dx, dkernel = context.kernels.transposed.backward(seen, self._oriented(params["kernel"]), dy, need_dx)
-        dparams = {"kernel": self._oriented(dkernel)}
-        if self.bias:
-            dparams["bias"] = context.kernels.bias.backward(added, dy)
-        return dx, dparams
-
-    def _oriented(self, kernel: Any) -> Any:
-        """The kernel as it is put down; its own inverse, so gradients come back through it too."""
-        return ops.rotate180(kernel) if self.flip else kernel
+    def products_backward(
+        self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool
+    ) -> tuple[Any, dict[str, Any]]:
+        dx, dkernel = context.kernels.transposed.backward(residual, self.oriented(params["kernel"]), dy, need_dx)
+        return dx, {"kernel": self.oriented(dkernel)}
 
 
 @lru_cache(maxsize=1024)
