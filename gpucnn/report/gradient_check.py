@@ -17,11 +17,12 @@ from ..network.layout import Layout, at
 from ..networks import NETWORKS, Entry, build
 from .watched import expect, read_only, watched
 
-STEP = 1e-5  # of a direction of length 1
-SMALLER = STEP / 10  # where kinks lie within that in so many directions: rounding counts ten times as much
-TRIED = 4
+STEP = 1e-5  # at most, of a direction of length 1
+LEAST = 3e-8
 TOLERANCE = 1e-6
-ROUNDING = 16 * np.finfo(float).eps  # of a sum, as a part of the sum of its terms' sizes
+CLEAR = 1e-3  # what rounding may be, as a part of the tolerance, by the gradient's size
+TRIED = 4  # directions with kinks within the step, after which it becomes a tenth
+ROUNDING = 16 * float(np.finfo(float).eps)  # of a sum, as a part of the sum of its terms' sizes
 ATTEMPTS = 60
 
 
@@ -96,14 +97,15 @@ def _row(
     rng: np.random.Generator,
     noise: float,
 ) -> Row:
-    """Try directions until `wanted` of them are decided. noise: how far off slopes may be from rounding alone.
+    """Try directions until `wanted` of them are decided. noise: how far off a slope over STEP may be by rounding.
 
-    Half the step tells a kink from a wrong gradient: along a smooth function the slope stays the same and the second
-    difference is a quarter.
+    The step is as small as rounding lets it be: the steeper the function, the smaller, so that it crosses fewer kinks
+    and bends less within it. Half the step tells a kink from a wrong gradient: along a smooth function the slope stays
+    the same and the second difference is a quarter.
     """
     errors: list[float] = []
-    kinks, step = 0, STEP
-    size = max(float(np.linalg.norm(g)), 1e-12)
+    kinks, size = 0, max(float(np.linalg.norm(g)), 1e-12)
+    step = min(STEP, max(LEAST, STEP * noise / (CLEAR * TOLERANCE * size)))
     middle = value(at)
 
     def differences(v: np.ndarray, step: float) -> tuple[float, float]:
@@ -114,7 +116,7 @@ def _row(
         # Along the gradient, so that the slope is not small by chance, and across it, so that nothing hides.
         v = _unit(g / size + _unit(rng.standard_normal(at.shape)))
         if kinks == TRIED and not errors:
-            step = SMALLER
+            step = max(LEAST, step / 10)
         expected, (slope, bend) = float((g * v).sum()), differences(v, step)
         scale = max(abs(slope), abs(expected), noise * STEP / step / TOLERANCE)
         error = abs(slope - expected) / scale
