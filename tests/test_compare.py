@@ -14,13 +14,16 @@ import pytest
 from conftest import usable_gpu
 from test_device import FakeCuda
 
-from gpucnn import command, data
+from gpucnn import Network, command, data
 from gpucnn.engine import acceleration
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU
+from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.model import runs
 from gpucnn.report.compare import CompareOptions, agreement, backends, compare, plots, text
 from gpucnn.report.compare.backends import CPU, YARDSTICKS, Backend, Problem
+from gpucnn.report.compare.result import LAYER_LIMIT
 from gpucnn.report.compare.speed import Speed, break_even
 
 SMALL = CompareOptions(
@@ -119,6 +122,34 @@ def test_a_wrong_backend_misses_its_targets(digits):
     found = agreement.agreement(problem, [CPU, *YARDSTICKS, wrong], "float32", recipe, 2)
     assert found.worst("wrong") > 1e-4
     assert found.theta["wrong"][-1] > 1e-4 > 100 * found.yardstick
+
+
+def of_a_bias_before_a_batch_norm(digits, dtype="float32"):
+    """What one pass gives on each backend, where the gradient of 0/bias is 0 but for rounding."""
+    layers = Conv2D(4, 3), BatchNorm(), ReLU(), Conv2D(4, 3), BatchNorm(), Flatten(), Dense(10)
+    network, loss = Network((28, 28, 1), layers), SoftmaxCrossEntropy()
+    problem = Problem(network, loss, digits.train_images, digits.train_labels, 0, 1)
+    other = dataclasses.replace(YARDSTICKS[1], name="other")
+    runners = [backends.Runner(problem, each, dtype) for each in (CPU, *YARDSTICKS, other)]
+    return {runner.backend.name: agreement.one_pass(runner, np.arange(32)) for runner in runners}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_that_are_0_but_for_rounding_agree(digits, dtype):
+    passes = of_a_bias_before_a_batch_norm(digits, dtype)
+    assert max(agreement.relative(each["0/bias"], passes["cpu"]["0/bias"]) for each in passes.values()) > 0.01
+    for row in agreement.compared(passes):
+        assert max(row.differences.values()) < (LAYER_LIMIT if dtype == "float32" else 1e-12), row
+
+
+@pytest.mark.parametrize("name", ["0/bias", "3/bias"])
+def test_a_wrong_gradient_is_found_where_0_was_expected(digits, name):
+    """By a thousandth of the sum's usual size; and where the other gradients of its layer are right."""
+    passes = of_a_bias_before_a_batch_norm(digits)
+    size = np.abs(passes["cpu"][name.replace("bias", "kernel")]).mean()
+    passes["other"] = passes["other"] | {name: passes["other"][name] + np.float32(1e-3 * size)}
+    wrong = [row.name for row in agreement.compared(passes) if not row.differences["other"] <= LAYER_LIMIT]
+    assert wrong == [name]
 
 
 def test_relative_difference():

@@ -52,7 +52,8 @@ class CompareOptions:
 class Row:
     """One array of one pass: a layer's "output" or a parameter's "gradient", without the batch.
 
-    differences: by backend, norm(theirs - the CPU's) / norm(the CPU's).
+    differences: by backend, norm(theirs - the CPU's) / norm(the CPU's); of gradients that are 0 but for rounding, see
+    `agreement.compared`.
     """
 
     name: str
