@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -14,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 SERVICES = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+of_linux = pytest.mark.skipif(sys.platform == "win32", reason="images are built by a shell of Linux")
 
 
 def stage(name):
@@ -26,12 +30,63 @@ def volumes(name):
     return [each for line in re.findall(r"^VOLUME (.*)$", stage(name), re.MULTILINE) for each in yaml.safe_load(line)]
 
 
-def test_the_cuda_image_holds_what_kernels_are_compiled_with():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    (cupy,) = extras["cuda13"]
-    assert cupy.startswith("cupy-cuda13x[ctk]"), "NVRTC and the CUDA headers"
-    assert re.search(r'pip install .*"cupy-cuda13x\[ctk\]', stage("cuda"))
-    assert re.search(r"^ARG EXTRAS=cuda13$", stage("cuda"), re.MULTILINE)
+def instructions(name):
+    return [line.split(maxsplit=1) for line in stage(name).splitlines() if re.match(r"[A-Z]+ ", line)]
+
+
+def requirements(extras, folder):
+    """What the Dockerfile lists for a value of EXTRAS: the files by name, each as its lines."""
+    (line,) = [rest for word, rest in instructions("wheel") if word == "RUN" and "tomllib" in rest]
+    command = line.replace("/requirements", str(folder / "requirements")).replace("python -c", f"{sys.executable} -c")
+    subprocess.run(["sh", "-euc", command], cwd=ROOT, env=os.environ | {"EXTRAS": extras}, check=True)
+    return {file.name: file.read_text().splitlines() for file in folder.joinpath("requirements").iterdir()}
+
+
+@of_linux
+def test_the_cuda_image_holds_what_kernels_are_compiled_with(tmp_path):
+    assert re.search(r"^ARG EXTRAS=cuda13$", stage("wheel"), re.MULTILINE)
+    assert any("-r /requirements/extras.txt" in rest for word, rest in instructions("cuda") if word == "RUN")
+    (cupy,) = requirements("cuda13", tmp_path)["extras.txt"]
+    assert cupy.startswith("cupy-cuda13x[ctk]"), "NVRTC, cuBLAS and the CUDA headers"
+
+
+@of_linux
+@pytest.mark.parametrize("extras", ["cuda13", "cuda13,cudnn", "cuda12"])
+def test_what_is_installed_before_the_code_is_all_that_the_package_requires(extras, tmp_path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = requirements(extras, tmp_path)
+    assert found["package.txt"] == project["dependencies"]
+    assert found["extras.txt"] == [
+        each for name in extras.split(",") for each in project["optional-dependencies"][name]
+    ]
+    for name in ("cpu", "cuda"):
+        ran = [rest for word, rest in instructions(name) if word == "RUN"]
+        assert any("-r /requirements/package.txt" in each for each in ran)
+        assert ran[-1] == "pip install --no-cache-dir --no-deps /wheels/*.whl"
+
+
+def test_a_change_of_the_code_leaves_what_was_installed_before_alone():
+    """The layers of libraries depend on pyproject.toml alone; the wheel comes after them."""
+    steps = [rest for _, rest in instructions("wheel")]
+    listed = next(number for number, rest in enumerate(steps) if "tomllib" in rest)
+    assert [rest for rest in steps[:listed] if "pyproject.toml" in rest or "gpucnn" in rest] == ["pyproject.toml ./"]
+    for name in ("cpu", "cuda"):
+        steps = [" ".join(each) for each in instructions(name)]
+        wheels = steps.index("COPY --from=wheel /wheels /wheels")
+        assert all("-r /requirements/" in each for each in steps[:wheels] if "pip install" in each)
+        assert not any("-r /requirements/" in each for each in steps[wheels:])
+
+
+def test_whatever_is_written_lies_on_volumes():
+    """Also with a root that cannot be written to, and for each of the users of a volume."""
+    for name, below in {"CUPY_CACHE_DIR": "cupy", "MPLCONFIGDIR": "matplotlib"}.items():
+        assert re.search(rf"\b{name}=/home/gpucnn/.cache/{below}$", stage("cuda"), re.MULTILINE)
+    made = re.search(r"mkdir -p ([^&]+)", stage("base"))[1].split()
+    assert set(made) == {
+        *(f"/home/gpucnn/.cache/{name}" for name in ("cupy", "gpucnn", "matplotlib")),
+        *("/home/gpucnn/data", "/home/gpucnn/runs"),
+    }
+    assert "chmod -R a+rwX /home/gpucnn" in stage("base")
 
 
 def test_compiled_kernels_and_results_lie_on_volumes():
