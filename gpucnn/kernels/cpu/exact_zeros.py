@@ -16,6 +16,8 @@ from ...ops.window import Window
 
 Array = np.ndarray
 
+FEW = 8  # images
+
 
 class Occupied(NamedTuple):
     """Where an image has a number that is not 0, or NaN: rows (H,) and, where asked for, columns (W,)."""
@@ -27,10 +29,11 @@ class Occupied(NamedTuple):
 def occupied(image: Array, *, columns: bool) -> Occupied:
     """Of an image (H, C, W, N), or one in halves (2, H, C, W // 2, N)."""
     halves = image if image.ndim == 5 else image[None]
-    if halves.shape[2] > 1:  # the first channel often has such numbers in all rows and columns
-        first = occupied(halves[:, :, :1], columns=columns)
-        if first.rows.all() and (first.columns is None or first.columns.all()):
-            return first
+    if halves.shape[2] > 1:  # the first channel, of a few images even, often has such numbers in all rows and columns
+        for some in (halves[:, :, :1, :, :FEW], halves[:, :, :1]):
+            first = occupied(some, columns=columns)
+            if first.rows.all() and (first.columns is None or first.columns.all()):
+                return first
     bits, either = halves.view(f"u{image.itemsize}"), np.bitwise_or.reduce  # several times faster than any(x != 0)
     pixels_lie_side_by_side = bits.strides[3] == bits.shape[4] * bits.itemsize
     of_rows = either(bits, axis=(3, 4)) if pixels_lie_side_by_side else either(either(bits, axis=3), axis=3)

@@ -134,23 +134,27 @@ def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[A
     image = residual.image
     if N < LONG_RUNS or max(C, K) >= WIDE:
         image = np.ascontiguousarray(image.swapaxes(2, 3)).swapaxes(2, 3)
-    d_kernels = np.zeros((n, m, K, C), dy.dtype)
-    d_tiles = empty((grid.TH, n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
-    seen = []
+    d_kernels, dx = np.zeros((n, m, K, C), dy.dtype), empty(residual.x_shape, dy.dtype) if need_dx else None
+    seen = [] if isinstance(dy, LazyImage) else [occupied(dy, columns=True)]
+    above: Array | None = None  # what the tiles above have for rows of these
     for th in range(grid.TH):
         d_rows = some_rows(dy, slice(R * th, min(R * (th + 1), dy.shape[-4])))
-        seen.append(occupied(d_rows, columns=True))
+        if isinstance(dy, LazyImage):
+            seen.append(occupied(d_rows, columns=True))
         d_outputs = _with_border(d_rows, 0, 0, R, S * grid.TW)
         del d_rows
-        _gradients_of_tiles(residual, image, th, d_outputs, d_kernels, None if d_tiles is None else d_tiles[th])
+        d_tiles = empty((n, (grid.TW + (m - 1) // S) * S * C * N), dy.dtype) if need_dx else None
+        _gradients_of_tiles(residual, image, th, d_outputs, d_kernels, d_tiles)
+        if dx is None or d_tiles is None:
+            continue
+        if above is not None:
+            d_tiles[: n - R] += above
+        above, start = d_tiles[R:], R * th - top
+        done = slice(max(0, start), H if th == grid.TH - 1 else max(0, min(H, start + R)))
+        of_image = d_tiles.reshape(n, -1, C, N)[done.start - start : done.stop - start, left : left + width]
+        copy(of_image.swapaxes(1, 2), dx[done])
     dw = gradient_of_kernel(d_kernels, grid)
     pixels = residual.image[top : top + H, left : left + width].swapaxes(1, 2)
-    if d_tiles is None:
-        restore(dw, None, occupied(pixels, columns=True), together(seen), residual.window)
-        return None, dw
-    of_image = added_up(d_tiles, R)[top : top + H].reshape(H, -1, C, N)
-    dx = empty(residual.x_shape, dy.dtype)
-    copy(of_image[:, left : left + width].swapaxes(1, 2), dx)
     restore(dw, dx, occupied(pixels, columns=True), together(seen), residual.window)
     return dx, dw
 
@@ -189,7 +193,7 @@ def _gradients_of_tiles(
 
 def _few(grid: Grid, C: int, K: int, N: int, itemsize: int) -> Iterator[slice]:
     """The n sums of rows, a few at a time: all that comes of them stays in the cache until it is added up."""
-    return parts(grid.n, grid.TW * grid.m * (C + K) * N * itemsize, CACHED)
+    return parts(grid.n, grid.TW * grid.m * (C + K) * N * itemsize, 2 * CACHED)
 
 
 def sums_of_kernel(w: Array, grid: Grid) -> Array:
