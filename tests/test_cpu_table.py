@@ -13,7 +13,7 @@ from cases import fuse, kept, told
 
 from gpucnn import networks
 from gpucnn.errors import ShapeError
-from gpucnn.kernels import REFERENCE, Context, Kernels, choose, cpu, memory, reference
+from gpucnn.kernels import REFERENCE, Context, Kernels, choose, cpu, for_inference, memory, reference
 from gpucnn.kernels.cpu import NUMPY, rows, winograd, winograd_tiles
 from gpucnn.kernels.cpu import correlation as cpu_correlation
 from gpucnn.kernels.cpu.rows import LazyImage
@@ -504,3 +504,30 @@ def test_blank_parts_of_images_stay_blank(dtype, rounding):
         assert len(left) > 100_000
         assert left.max() <= (0 if is_exact else rounding)
         assert not found[:, :4].any()
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4, 6), (9, 16, 32, 64), (0, 3, 4, 6), (7, 3)])
+@pytest.mark.parametrize("slope_at_zero", [0.0, 0.5])
+def test_bias_and_relu_as_one_give_the_bits_of_the_two(shape, slope_at_zero):
+    """Of zeros before the ReLU, of both signs, of infinities and of NaN, too. In inference no zeros are looked for."""
+    rng = np.random.default_rng(0)
+    b = rng.standard_normal(3 if shape[1] == 3 else 16).astype(np.float32)
+    y, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    rows = y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    rows[:, ..., 1] = np.where(rng.random(rows.shape[:-1]) < 0.3, -b[1], np.inf)
+    for order in "CF" if y.ndim == 2 else "C":
+        found, residual = NUMPY.bias_relu(np.array(y, order=order), b, slope_at_zero)
+        expected, of_two = Kernels.bias_relu(NUMPY, np.array(y, order=order), b, slope_at_zero)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(for_inference(NUMPY).bias_relu(y.copy(), b, slope_at_zero)[0], expected)
+        gradients = NUMPY.bias_relu_backward(residual, dy), Kernels.bias_relu_backward(NUMPY, of_two, dy)
+        for ours, theirs in zip(*gradients, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_biases_before_a_relu_are_added_with_it():
+    layers = Conv2D(3, 3), ReLU(), Flatten(), Dense(4), ReLU(), Dense(2)
+    assert [type(layer).__name__ for layer in fuse(Network((6, 6, 1), layers)).layers] == [
+        *("BiasReLU", "Flatten", "BiasReLU", "Dense")
+    ]

@@ -39,4 +39,8 @@ def for_inference(table: Kernels) -> Kernels:
         from .cpu import without_winners
 
         return without_winners(table)
+    if table.name == "numba":
+        from .cpu import without_zeros
+
+        return without_zeros(table)
     return table

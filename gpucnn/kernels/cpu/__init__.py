@@ -8,7 +8,7 @@ Axes: N batch, H W image, I J kernel, P Q output, C K channels in and out.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -170,7 +170,20 @@ def transposed_backward(residual: Any, w: Array, dy: Array, need_dx: bool) -> tu
     return dx, way.kernel_gradient(seen, w, x)
 
 
-NUMPY = Kernels(
+@dataclass(frozen=True)
+class NumPyKernels(Kernels):
+    """backward: whether the backward of `bias_relu` may be called."""
+
+    backward: bool = True
+
+    def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
+        return pointwise.bias_relu(y, b, slope_at_zero, backward=self.backward)
+
+    def bias_relu_backward(self, residual: Any, dy: Array) -> tuple[Array, Array]:
+        return pointwise.bias_relu_backward(residual, dy)
+
+
+NUMPY = NumPyKernels(
     name="numpy",
     enter=enter,
     leave=leave,
@@ -204,6 +217,7 @@ NUMPY = Kernels(
     dropout=Pair(dropout.dropout, dropout.dropout_backward),
     matmul=matmul,
     losses={SoftmaxCrossEntropy: pointwise.softmax_cross_entropy},
+    joins_bias_and_relu=True,
 )
 
 EXACT_TIES = replace(
@@ -217,10 +231,15 @@ EXACT_TIES = replace(
 def without_winners(table: Kernels) -> Kernels:
     """A table of this file whose pools leave no residual, so that their `backward` may not be called."""
     return replace(
-        table,
+        without_zeros(table),
         correlation_for_pool=partial(table.correlation_for_pool, large=LARGE_ONCE),
         max_pool=Pair(partial(pooling.max_pool, backward=False), pooling.max_pool_backward),
         bias_relu_max_pool=Pair(
             partial(pointwise.bias_relu_max_pool, backward=False), pointwise.bias_relu_max_pool_backward
         ),
     )
+
+
+def without_zeros(table: Kernels) -> Kernels:
+    """A table whose `bias_relu` does not look where there are zeros, so that its backward may not be called."""
+    return replace(table, backward=False)  # type: ignore[call-arg]  # all tables that run here are NumPyKernels

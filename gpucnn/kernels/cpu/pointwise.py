@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ...ops.window import Window
-from ..memory import empty, ones
+from ..memory import CACHED, empty, ones, parts
 from . import pooling
 from .layout import real
 from .rows import Image, whole
@@ -55,6 +56,43 @@ def relu_backward(residual: Any, dy: Array) -> Array:
     if zeros is not None:
         dx += slope_at_zero * dy * zeros
     return dx
+
+
+def bias_relu(y: Array, b: Array, slope_at_zero: float, *, backward: bool = True) -> tuple[Array, Any]:
+    """Both in place, of a part that stays in the cache. b is tied, (K,); whoever calls has just made y.
+
+    backward: whether `bias_relu_backward` may be called.
+    """
+    y, at_zero = real(y, b), None
+    for of_y, zeros, biases, here in _with_biases(y, b):
+        of_y += biases
+        if backward and slope_at_zero:
+            found = _where_zero(of_y)
+            if found is not None:
+                at_zero = np.zeros(y.shape, np.bool_) if at_zero is None else at_zero
+                at_zero[here] = found.reshape(at_zero[here].shape)
+        np.maximum(of_y, zeros, out=of_y)
+    return y, (y, at_zero, slope_at_zero)
+
+
+def _with_biases(y: Array, b: Array) -> Iterator[tuple[Array, Array, Array, Any]]:
+    """Parts of y, zeros and biases that fit them, and which parts they are. Arrays of one shape take half the time."""
+    if y.ndim != 4 or not y.flags.c_contiguous:
+        yield y, _zeros_as(y), b if y.ndim == 2 else b[:, None, None], ...
+        return
+    rows = y.reshape(y.shape[0], y.shape[1], y.shape[2] * y.shape[3])
+    biases = empty(rows.shape[1:], y.dtype)
+    biases[...] = b[:, None]
+    for some in parts(len(rows), biases.nbytes, CACHED // 4):
+        yield rows[some], _zeros(biases.shape, y.dtype), biases, some
+
+
+def bias_relu_backward(residual: Any, dy: Array) -> tuple[Array, Array]:
+    y, at_zero, slope_at_zero = residual
+    dx = np.multiply(dy, y > 0, out=like(y, dy.dtype))
+    if at_zero is not None:
+        dx += slope_at_zero * dy * at_zero
+    return dx, add_bias_backward(1, dx)
 
 
 def sigmoid(x: Array) -> tuple[Array, Array]:
@@ -137,12 +175,14 @@ def like(x: Array, dtype: Any = None) -> Array:
 
 
 def _positive_part(x: Array, out: Array | None = None) -> Array:
-    # an array of zeros: maximum with a number is 2.5 times slower
+    return np.maximum(x, _zeros_as(x), out=like(x) if out is None else out)
+
+
+def _zeros_as(x: Array) -> Array:
+    """Zeros that broadcast against x, to be read only: maximum with a number is 2.5 times slower."""
     if x.ndim == 4:
-        zeros = _zeros(x.shape[-2:], x.dtype)
-    else:
-        zeros = np.zeros(x.shape[::-1], x.dtype).T if x.flags.f_contiguous else np.zeros(x.shape, x.dtype)
-    return np.maximum(x, zeros, out=like(x) if out is None else out)
+        return _zeros(x.shape[-2:], x.dtype)
+    return np.zeros(x.shape[::-1], x.dtype).T if x.flags.f_contiguous else np.zeros(x.shape, x.dtype)
 
 
 @lru_cache(maxsize=256)
