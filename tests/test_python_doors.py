@@ -420,6 +420,46 @@ def test_images_that_are_none(images, says):
             call(images)
 
 
+TAKEN = r"images: each row of the table is taken as an image of 6x5, row by row"
+
+
+def test_tables_and_columns_of_pandas_are_taken_where_arrays_are(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(IMAGES.reshape(24, 30), columns=[f"pixel{k}" for k in range(30)])
+    column, names = pandas.Series(LABELS), pandas.Series(NAMES)
+    by_name = pandas.get_dummies(names[LABELS])[["owl", "cat", "dog"]]
+    by_hand, by_table = model(class_names=names), model(class_names=pandas.Index(NAMES))
+    by_hand.fit(IMAGES, LABELS, epochs=1)
+    with pytest.warns(UserWarning, match=TAKEN):
+        by_table.fit(frame, column, epochs=1, sample_weight=pandas.Series(np.ones(24)), validation=(frame, column))
+    np.testing.assert_array_equal(by_table.theta, by_hand.theta)
+    for labels in (column.astype("Int64"), column.to_frame(), names[LABELS].astype("category"), by_name):
+        with pytest.warns(UserWarning, match=TAKEN):
+            assert by_table.evaluate(frame.astype("Int64"), labels) == by_hand.evaluate(IMAGES, LABELS)
+    np.testing.assert_array_equal(by_table.logits(frame.iloc[3]), by_hand.logits(IMAGES[3]))
+    Image.fromarray(IMAGES[3, :, :, 0]).save(tmp_path / "one.png")
+    with pytest.warns(UserWarning, match="does not say how pictures"):
+        assert by_table.predict(pandas.Series([str(tmp_path / "one.png")])).shape == (1,)
+
+
+def test_tables_that_are_no_images_are_refused_in_words_that_can_be_typed():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(IMAGES.reshape(24, 30))
+    gaps = frame.astype("Int64")
+    gaps.iloc[2, 7] = pandas.NA
+    for images, says in (
+        (frame.assign(label=LABELS), r"table of 31 columns.* 30 pixels.*images\.drop\(columns=\['label'\]\)"),
+        (frame.assign(name="cat"), r"columns that are no numbers \(name\).*drop\(columns=\['name'\]\)"),
+        (gaps, r"has missing values; fill them first, such as images\.fillna\(0\)"),
+        (frame.iloc[:, :7], r"shape \(24, 7\)"),
+    ):
+        with pytest.raises(DataError, match=says):
+            model().fit(images, LABELS)
+    colours = pandas.DataFrame(np.zeros((24, 90)))
+    with pytest.raises(DataError, match=r"give images\.to_numpy\(\)\.reshape\(-1, 6, 5, 3\)"):
+        model(COLOUR).fit(colours, LABELS)
+
+
 def test_what_newcomers_give_for_images(tmp_path):
     digits = gpucnn.data.load("digits")
     with pytest.raises(

@@ -24,6 +24,7 @@ from ..network import Network, describe
 from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
 from ..training.augmentation import Augmentation
+from .frames import is_column
 
 DTYPES = ("float32", "float64")
 
@@ -50,7 +51,10 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "callback": (callable, "a function of an Epoch, or an object with a method batch or epoch,"),
     "dtype": (lambda value: value in DTYPES, "one of float32, float64"),
     "device": (_is(Device), "'auto', 'cpu', 'cuda', 'cuda:N' or a Device"),
-    "class_names": (_is(list, tuple, range, np.ndarray), "a list of names, such as ['cat', 'dog'],"),
+    "class_names": (
+        lambda it: is_column(it) or _is(list, tuple, range, np.ndarray)(it),
+        "a list of names, such as ['cat', 'dog'],",
+    ),
     "preprocessing": (_is(Preprocessing, type(None)), "a Preprocessing"),
     "scaling": (_is(Scaling), "a Scaling"),
     "seed": (lambda value: _is(int, np.integer)(value) and value >= 0, "a whole number of at least 0"),

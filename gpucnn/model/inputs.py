@@ -16,6 +16,7 @@ from ..data.preprocessing import Preprocessing
 from ..engine.evaluation import counting
 from ..errors import DataError, GpucnnError, SettingError
 from ..losses import CLASSIFICATION, REGRESSION, kind
+from .frames import as_numpy, held, in_order, rows_of_pixels
 from .labels import Meaning, as_array, fitting_labels, learnt
 
 CLASSES_INSTEAD = "; for a class for each image use a loss of classes, such as softmax"
@@ -37,17 +38,18 @@ def given_images(
 ) -> tuple[np.ndarray, bool]:
     """Images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1, and whether they are one image alone.
 
-    They may come as (N, H, W) where C is 1, channels first, as files or pictures of Pillow, which are read by `how`,
-    and without the axis of the batch where there is one. Whole numbers of any type are 0..white, but for floats of
-    which none is above 1; see `data.arrays.pixels`. What is assumed is warned of. Raises DataError.
+    They may come as (N, H, W) where C is 1, or as a table with a row of pixels for each, channels first, as files or
+    pictures of Pillow, which are read by `how`, and without the axis of the batch where there is one. Whole numbers of
+    any type are 0..white, but for floats of which none is above 1; see `data.arrays.pixels`. What is assumed is warned
+    of. Raises DataError.
     """
     notes: list[str] = []
     pictures, is_one = _pictures(images)
     if pictures is not None:
         batch = _read(pictures, shape, how, notes)
     else:
-        array = as_array(images, what)
-        batch, is_one = _placed(array, shape, what, notes)
+        array = rows_of_pixels(images, as_array(images, what), shape, what, notes)
+        batch, is_one = _placed(array, shape, what, notes, f"{what.split()[-1]}{as_numpy(images)}")
         batch = _scaled(batch, what, notes, white)
     for note in notes:
         _warn(note)
@@ -63,7 +65,7 @@ def learning(model: Any, images: Any, labels: Any) -> Meaning:
     """What stands for what in images and labels that a model is to learn. What is found is warned of. DataError."""
     names, first = model.class_names, 0
     notes: list[str] = []
-    given = as_array(labels, "labels")
+    given = as_array(in_order(labels, names), "labels")
     if kind(model.loss) == CLASSIFICATION and not _are_shares(given, model.loss):
         ignored = getattr(model.loss, "ignore_index", None)
         names, first = learnt(given, names, model.first_label, ignored, notes)
@@ -80,6 +82,7 @@ def _are_shares(labels: np.ndarray, loss: Any) -> bool:
 
 def _pictures(images: Any) -> tuple[list[Any] | None, bool]:
     """The files or pictures in a list, if these are such, and whether it is one alone."""
+    images = held(images)
     if is_picture_or_path(images):
         return [images], True
     if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind == "U":
@@ -105,8 +108,10 @@ def _read(pictures: list[Any], shape: tuple[int, ...], how: Preprocessing | None
     return images
 
 
-def _placed(array: np.ndarray, shape: tuple[int, ...], what: str, notes: list[str]) -> tuple[np.ndarray, bool]:
-    """The array with the axes (N, *shape), and whether there was no N."""
+def _placed(
+    array: np.ndarray, shape: tuple[int, ...], what: str, notes: list[str], as_given: str
+) -> tuple[np.ndarray, bool]:
+    """The array with the axes (N, *shape), and whether there was no N. as_given: it in a user's words, as Python."""
     is_grey = len(shape) == 3 and shape[2] == 1
     first = shape[2:] + shape[:2]  # channels first
     if array.shape[1:] == shape:
@@ -120,9 +125,9 @@ def _placed(array: np.ndarray, shape: tuple[int, ...], what: str, notes: list[st
         return np.moveaxis(array.reshape(-1, *first), 1, 3), array.shape == first
     hint = ""
     if array.ndim == 2 and len(shape) == 3 and array.shape[1] == math.prod(shape):
-        hint = f"; if each row is an image, row by row, give {what.split()[-1]}.reshape(-1, {_listed(shape)})"
+        hint = f"; if each row is an image, row by row, give {as_given}.reshape(-1, {_listed(shape)})"
     elif len(shape) == 1 and math.prod(array.shape[1:]) == shape[0]:
-        hint = f"; give {what.split()[-1]}.reshape(-1, {shape[0]})"
+        hint = f"; give {as_given}.reshape(-1, {shape[0]})"
     elif len(shape) == 3 and array.ndim in (3, 4) and array.dtype.kind in "biuf":
         own = (*array.shape[1:], 1)[:3]
         hint = f"; scale them, or build a network for them: gpucnn.networks.build(NAME, {own}, classes)"
@@ -186,7 +191,7 @@ def fitting_examples(
     images, is_one = given_images(images, shape, how, f"{said}images", meaning.white)
     if labels is None:
         raise DataError(f"{said}labels: None was given; give one for each image")
-    labels = as_array(labels, f"{said}labels")
+    labels = as_array(in_order(labels, names), f"{said}labels")
     if is_one or labels.ndim == 0:
         found = "one image" if is_one else f"{len(images)} images and one label"
         raise DataError(f"{found}: a batch of them was expected, such as images[None] with a list of one label")
