@@ -35,6 +35,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
 
 
+def counted(number: int, what: str, several: str = "") -> str:
+    """A number of things, such as "1 image" or "1,200 classes"; several: the word's plural, if it is not by s."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+
+
 class GpucnnError(Exception):
     """The base of all errors that this library raises on purpose; the command prints the sentence and exits with 1."""
 

@@ -73,6 +73,19 @@ def test_numbers_keep_their_recipe():
     assert suited(settings(), numbers, epochs=9, augment=None) == (settings(), "")
 
 
+def test_the_number_of_epochs_on_few_pictures_is_explained(gpucnn_):  # noqa: F811
+    mine = pictures("mine")
+    _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--data", mine, "--patience", 1, "--out", "a")
+    says = (
+        "at most 400 epochs: an epoch is 1 update here, and the recipe asks for 400 at least; --epochs N says another"
+    )
+    assert says in err
+    _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--data", mine, "--epochs", 2, "--out", "b")
+    assert "the recipe asks for" not in err
+    _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--batch-size", 50, "--out", "c")
+    assert "16 epochs: an epoch is 26 updates here, and the recipe asks for 400 at least" in err
+
+
 def same(*folders):
     first, second = (Path(folder, "model.safetensors").read_bytes() for folder in folders)
     return first == second

@@ -186,7 +186,7 @@ def train(
     from ..model import beforehand, log, needs, outcome, runs
     from ..model import config as config_file
     from ..model.folder import CONFIG, CURVES, LOG, claimed
-    from ..model.own_data import suited
+    from ..model.own_data import lasting, suited
     from ..model.update_settings import UpdateSettings
     from ..network import shortened
     from ..report import finished
@@ -246,8 +246,8 @@ def train(
             say(what)
             if resolve(data) is None:
                 say(dataset.summary())
-            if why:
-                say(why)
+            for each in filter(None, (why, lasting(settings, chosen, len(dataset.train_labels)))):
+                say(each)
             say(device_line(device, model))
             drawn = runs.begin_from(settings, model, start)
             if drawn:

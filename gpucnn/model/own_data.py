@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from ..data import Dataset
-from ..networks import entry
+from ..errors import counted
+from ..networks import Recipe, entry
 from ..training.augmentation import usual
 
 if TYPE_CHECKING:
@@ -52,3 +54,20 @@ def suited(settings: Settings, dataset: Dataset, *, epochs: int, augment: str | 
     if not told:
         return settings, ""
     return settings, f"{count:,} training images of your own: {'; '.join(told)}"
+
+
+def lasting(settings: Settings, chosen: Recipe, examples: int) -> str:
+    """A sentence about the number of epochs, where the recipe gives more to few images than to many; else "".
+
+    settings: with what is not given chosen; chosen: its recipe for so many examples.
+    """
+    recipe = entry(settings.network).recipe
+    if settings.epochs is not None or chosen.epochs == recipe.epochs:
+        return ""
+    trained = max(1, examples - round(chosen.validation * examples))
+    an_epoch = math.ceil(trained / (chosen.batch_size * settings.moving.updates))
+    return (
+        f"{'at most ' if settings.patience else ''}{counted(chosen.epochs, 'epoch')}: an epoch is "
+        f"{counted(an_epoch, 'update')} here, and the recipe asks for {recipe.updates:,} at least; --epochs N says "
+        "another number"
+    )
