@@ -369,6 +369,18 @@ class FakeCublas:
         do(product)
         return 0
 
+    def cublasGemmStridedBatchedEx(self, handle: Any, *arguments: Any) -> int:
+        op_a, op_b, m, n, k, alpha, a, type_a, lead_a, step_a, b, type_b, lead_b, step_b = arguments[:14]
+        beta, c, type_c, lead_c, step_c, count, compute, algorithm = arguments[14:]
+        assert step_c >= m * n
+        for i in range(count):
+            size = np.dtype(np.float64 if type_c else np.float32).itemsize
+            here = a + i * step_a * size, b + i * step_b * size, c + i * step_c * size
+            left, right = (here[0], type_a, lead_a), (here[1], type_b, lead_b)
+            out = here[2], type_c, lead_c, compute, algorithm
+            self.cublasGemmEx(handle, op_a, op_b, m, n, k, alpha, *left, *right, beta, *out)
+        return 0
+
 
 def by_columns(address: int, rows: int, columns: int, lead: int, dtype: Any) -> np.ndarray:
     size = np.dtype(dtype).itemsize

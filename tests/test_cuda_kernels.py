@@ -25,7 +25,7 @@ from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, Factors, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
-from gpucnn.kernels.cuda import cublas, depthwise, direct
+from gpucnn.kernels.cuda import cublas, depthwise, direct, winograd
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
 from gpucnn.kernels.cuda.sizes import ALWAYS, Sizes, options, placed, side_by_side, source
@@ -46,6 +46,7 @@ SIZES = {
     "layers": None,
     "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
     "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
+    "winograd": winograd.Problem((9, 8, 4), 5, Window((3, 3)), 4, False).sizes(),
     "max pools": Sizes(("max_pools.cu",), POOL),
     "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1), ("bottom", 0), ("right", 0))),
     "depthwise": depthwise.sizes_of(Window((3, 3), (2, 2), ((1, 1), (1, 1))), (9, 8, 40), 40),

@@ -109,6 +109,10 @@ class Gpu:
         self.compiled = Compiled(cupy)
         self.multiply = cublas.Products(cublas.load(), precision, self)
 
+    def multiply_each(self, a: Array, b: Array, out: Array, *, add: bool = False) -> Array:
+        """See `cublas.Products.each`."""
+        return self.multiply.each(a, b, out, add=add)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy has compiled kernels and a cuBLAS handle of its own."""
         return type(self), (self.multiply.precision,)

@@ -31,7 +31,7 @@ COMPUTE = {
 }
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
-_POINTER, _INT = ctypes.c_void_p, ctypes.c_int
+_POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cublasCreate_v2": (ctypes.POINTER(_POINTER),),
     "cublasDestroy_v2": (_POINTER,),
@@ -41,6 +41,11 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(_POINTER, _INT, _INT, _INT, _INT, _INT, _POINTER),
         *(_POINTER, _INT, _INT, _POINTER, _INT, _INT),
         *(_POINTER, _POINTER, _INT, _INT, _INT, _INT),
+    ),
+    "cublasGemmStridedBatchedEx": (
+        *(_POINTER, _INT, _INT, _INT, _INT, _INT, _POINTER),
+        *(_POINTER, _INT, _INT, _LONG, _POINTER, _INT, _INT, _LONG),
+        *(_POINTER, _POINTER, _INT, _INT, _LONG, _INT, _INT, _INT),
     ),
 }
 
@@ -112,6 +117,33 @@ class Products:
             *(COMPUTE[a.dtype.name, self.precision if kind == TYPES["float32"] else "float32"], DEFAULT_ALGORITHM),
         )
         _check(status, f"a product of {M} x {K} and {K} x {N}")
+        return out
+
+    def each(self, a: Array, b: Array, out: Array, *, add: bool = False) -> Array:
+        """out[k] = a[k] b[k], or added to it, in one call: a (B, M, K), b (B, K, N), out (B, M, N), which is dense.
+
+        Float32 numbers are not rounded, whatever the precision. a and b are dense, or such arrays with their last two
+        axes swapped.
+        """
+        if not out.size or self.gpu.compiled.is_rehearsal:
+            return out
+        (B, M, K), N = a.shape, b.shape[2]
+        if not (self.library and K and self._fits(a[0], b[0], out[0])):
+            for k in range(B):
+                product = self.gpu.xp.matmul(a[k], b[k])
+                out[k] = out[k] + product if add else product
+            return out
+        (_, order_a, lead_a), (_, order_b, lead_b) = _ordered(a[0]), _ordered(b[0])
+        self._begin()
+        number = ctypes.c_double if a.dtype == np.float64 else ctypes.c_float
+        kind = TYPES[a.dtype.name]
+        status = self.library.cublasGemmStridedBatchedEx(  # the transpose of everything, as above
+            *(self._handle, order_b, order_a, N, M, K, ctypes.byref(number(1))),
+            *(self.gpu.address(b), kind, lead_b, K * N, self.gpu.address(a), kind, lead_a, M * K),
+            *(ctypes.byref(number(1 if add else 0)), self.gpu.address(out), kind, N, M * N),
+            *(B, COMPUTE[a.dtype.name, "float32"], DEFAULT_ALGORITHM),
+        )
+        _check(status, f"{B} products of {M} x {K} and {K} x {N}")
         return out
 
     def _fits(self, *arrays: Array) -> bool:

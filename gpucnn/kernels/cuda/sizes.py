@@ -23,10 +23,12 @@ SIDE_BY_SIDE = 4  # numbers that one access reads or writes at most
 
 
 class Sizes(NamedTuple):
-    """Files of kernels, one after the other, and what they are compiled with: names and whole numbers."""
+    """Files of kernels, one after the other, and what they are compiled with: names and whole numbers, and names and
+    matrices of REALs."""
 
     files: tuple[str, ...]
     constants: tuple[tuple[str, int], ...]
+    matrices: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...] = ()
 
 
 def placed(window: Window, image: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
@@ -41,12 +43,18 @@ def source(sizes: Sizes | None = None) -> str:
     if sizes is None:
         return "\n".join(map(_text, ALWAYS))
     constants = f"enum : INDEX {{ {', '.join(f'{name} = {value}' for name, value in sizes.constants)} }};\n"
-    return "\n".join((_text("common.cu"), constants, *map(_text, sizes.files)))
+    matrices = (_matrix(name, rows) for name, rows in sizes.matrices)
+    return "\n".join((_text("common.cu"), constants, *matrices, *map(_text, sizes.files)))
 
 
 def options(dtype: str, wide: bool) -> tuple[str, ...]:
     """What the source is compiled with, for arrays of that type; wide: 64-bit indices."""
     return "-std=c++17", f"-DREAL={REALS[dtype]}", f"-DINDEX={'long long' if wide else 'int'}"
+
+
+def _matrix(name: str, rows: tuple[tuple[float, ...], ...]) -> str:
+    values = ", ".join(f"{{{', '.join(map(repr, row))}}}" for row in rows)
+    return f"__device__ constexpr REAL {name}[{len(rows)}][{len(rows[0])}] = {{{values}}};"
 
 
 def _text(name: str) -> str:
