@@ -550,6 +550,7 @@ def module() -> types.ModuleType:
     runtime = types.SimpleNamespace(
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda index: {"name": b"no GPU: g++ and NumPy"},
+        driverGetVersion=lambda: 13000,
         memGetInfo=lambda: (1 << 34, 1 << 34),
     )
     pool = types.SimpleNamespace(

@@ -38,7 +38,7 @@ GROUPS = {
     ),
     "Measuring": ("devices", "steps", "batch", "batches", "rounds", "accuracy", "all_kernels"),
     "Device": ("device", "threads", "kernels"),
-    "On a CUDA GPU": ("precision", "graph", "autotune"),
+    "On a CUDA GPU": ("precision", "graph", "tune", "tuning", "autotune"),
     "Runs and output": (
         "out",
         "report",

@@ -112,6 +112,30 @@ InitOption = Annotated[
         help="Begin with the parameters of this model.safetensors, as far as names and shapes are the same.",
     ),
 ]
+GraphOption = Annotated[
+    bool | None,
+    Option(
+        "--graph/--no-graph",
+        help="Record a training step on CUDA as one graph and replay it, which saves launching its kernels one by one. "
+        "By default it is, wherever it can be.",
+        show_default=False,
+    ),
+]
+TuneOption = Annotated[
+    bool,
+    Option(
+        "--tune",
+        help="On CUDA, first measure each convolution by every way that takes it, and take the fastest; the choices "
+        "are kept in the run's tuning.json.",
+    ),
+]
+TuningOption = Annotated[
+    str | None,
+    Option(
+        metavar="FILE",
+        help="Take the choices in the tuning.json of another run, and measure, as --tune does, only what it lacks.",
+    ),
+]
 FreezeOption = Annotated[
     str | None,
     Option(

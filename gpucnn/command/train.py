@@ -33,6 +33,7 @@ from .options import (
     DecayOption,
     EmaOption,
     FreezeOption,
+    GraphOption,
     InitOption,
     InvertOption,
     KeepOption,
@@ -44,6 +45,8 @@ from .options import (
     ScheduleOption,
     SizeOption,
     SkipBrokenOption,
+    TuneOption,
+    TuningOption,
     WatchOption,
     WeightDecayOption,
 )
@@ -152,15 +155,9 @@ def train(
     ] = False,
     kernels: KernelsOption = "default",
     precision: PrecisionOption = "float32",
-    graph: Annotated[
-        bool | None,
-        Option(
-            "--graph/--no-graph",
-            help="Record a training step on CUDA as one graph and replay it, which saves launching its kernels one by "
-            "one. By default it is, wherever it can be.",
-            show_default=False,
-        ),
-    ] = None,
+    graph: GraphOption = None,
+    tune: TuneOption = False,
+    tuning: TuningOption = None,
     log_every: Annotated[
         int | None, Option(min=1, metavar="N", help="Write a line to log.txt every N updates, too.")
     ] = None,
@@ -183,7 +180,7 @@ def train(
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
-    from ..model import beforehand, log, needs, outcome, runs
+    from ..model import beforehand, log, needs, outcome, runs, tuned
     from ..model import config as config_file
     from ..model.folder import CONFIG, CURVES, LOG, claimed
     from ..model.own_data import lasting, suited
@@ -211,7 +208,7 @@ def train(
         seed,
         threads,
         arguments.options(arguments.all_set(context, options)),
-        Acceleration(kernels, precision, graph),
+        Acceleration(kernels, precision, graph, tuning or tune),
         augmentation_of(augment, "", (0, 0, 0)),
         patience,
         keep,
@@ -264,7 +261,7 @@ def train(
             )
             with log.kept(written, beginning):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
-                    told = (configuration, written) if shown is None else (configuration, shown, written)
+                    told = configuration, tuned.Writing(path, model, found, say), *filter(None, [shown]), written
                     history = runs.run(settings, dataset, model, path, told, anyway=anyway)
                 configuration.finish()
                 try:

@@ -59,6 +59,14 @@ class Device:
         name = self.xp.cuda.runtime.getDeviceProperties(self.index)["name"]
         return name.decode() if isinstance(name, bytes) else str(name)
 
+    @property
+    def driver(self) -> str | None:
+        """The version of CUDA that a GPU's driver knows, such as "13.0"; None for the CPU."""
+        if self.kind == "cpu":
+            return None
+        version = self.xp.cuda.runtime.driverGetVersion()
+        return f"{version // 1000}.{version % 1000 // 10}"
+
     def activate(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which CuPy allocates and launches on this device; on the CPU it does nothing."""
         return contextlib.nullcontext() if self.kind == "cpu" else self.xp.cuda.Device(self.index)

@@ -12,7 +12,7 @@ from ..kernels import EXACT_REFERENCE, REFERENCE, Kernels, choose
 from ..kernels.cuda import cudnn
 from ..kernels.cuda.cublas import PRECISIONS
 
-TABLES = ("default", "reference", "numba", "cudnn")
+TABLES = ("default", "reference", "numba", "cudnn", "winograd")
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,22 @@ class Acceleration:
 
     kernels: "default", on the CPU NumPy's, on a CUDA device kernels of our own and cuBLAS products; "reference", the
     equations as they are written, on every device; "numba", of the CPU, some passes compiled; "cudnn", of a CUDA
-    device, the default with cuDNN's convolutions, but not for networks that share gradients among ties: these need what
-    cuDNN does not promise.
+    device, the default with cuDNN's convolutions, and "winograd", with Winograd's where they are wide, but neither for
+    networks that share gradients among ties: these need equal bits for equal surroundings.
 
     precision: of a CUDA device, how float32 numbers are multiplied: "float32", or with factors rounded to 10 bits
     after the point ("tf32") or 7 ("bfloat16"). graph: whether a training step is recorded as one CUDA graph; None is
     wherever it can be. True and other precisions are refused on the CPU and with the reference.
+
+    tune: whether training begins with measuring, on the CUDA device, each convolution by every way that takes it, of
+    which the fastest is chosen (see `engine.tuning`); or the path of a file of choices that were made so, beside which
+    what it lacks is measured.
     """
 
     kernels: str = "default"
     precision: str = "float32"
     graph: bool | None = None
+    tune: bool | str = False
 
     def __post_init__(self) -> None:
         for name, known in (("kernels", TABLES), ("precision", PRECISIONS)):
@@ -39,11 +44,19 @@ class Acceleration:
                 raise SettingError(f"{name} {getattr(self, name)!r}: one of {', '.join(known)} was expected")
         if not (self.graph is None or isinstance(self.graph, bool)):
             raise SettingError(f"graph={self.graph!r}: True, False or None was expected")
+        if not isinstance(self.tune, (bool, str)):
+            raise SettingError(f"tune={self.tune!r}: True, False or the path of a file of choices was expected")
+        if self.tune and self.kernels != "default":
+            raise SettingError(
+                f"kernels {self.kernels!r} and --tune (tune): tuning chooses among all kernels; leave kernels out"
+            )
 
     def is_possible(self, device: Device, *, exact_ties: bool) -> bool:
         """Whether these kernels are of the device's kind and, cuDNN's, installed and used (see `table`)."""
         if (self.kernels == "numba") != (device.kind == "cpu"):
             return False
+        if self.kernels == "winograd":
+            return not exact_ties
         if self.kernels != "cudnn":
             return True
         try:
@@ -55,9 +68,9 @@ class Acceleration:
     def table(self, device: Device, dtype: str, *, exact_ties: bool) -> Kernels:
         """The kernel table for a model of dtype. Raises SettingError for what the device or the type cannot do.
 
-        exact_ties: see `kernels.choose`; then kernels "cudnn" are the default ones, and a warning says so. Where the
-        default ones do not start on a CUDA device, a warning says why, and the reference computes; what was asked for
-        by name is a DeviceError then.
+        exact_ties: see `kernels.choose`; then "cudnn" and "winograd" are the default ones, and a warning says so.
+        Where the default ones do not start on a CUDA device, a warning says why, and the reference computes; what was
+        asked for by name is a DeviceError then.
         """
         if self.kernels == "numba":
             return self._numba(device, exact_ties)
@@ -72,10 +85,10 @@ class Acceleration:
                 "it out, or use dtype float32"
             )
         library = self._cudnn() if self.kernels == "cudnn" else None
-        if library is not None and exact_ties:
-            library = None
+        if exact_ties and self.kernels in ("cudnn", "winograd"):
+            library, who = None, "cuDNN does" if self.kernels == "cudnn" else "Winograd's sums do"
             warnings.warn(
-                "a pool of this network shares gradients among ties, and cuDNN does not promise equal bits for equal "
+                f"a pool of this network shares gradients among ties, and {who} not promise equal bits for equal "
                 "surroundings; gpucnn's own convolutions are used",
                 stacklevel=4,
             )
@@ -86,7 +99,9 @@ class Acceleration:
 
         try:
             with device.activate():
-                return table(self.precision, dtype, cudnn=library, exact_ties=exact_ties)
+                tiles, candidate = self.kernels == "winograd" and not exact_ties, self._candidate()
+                how = {"cudnn": library, "tiles": tiles, "candidate": candidate, "exact_ties": exact_ties}
+                return table(self.precision, dtype, **how)
         except MemoryError:
             raise
         except Exception as error:  # whatever a compiler, a driver or a missing library raises
@@ -106,6 +121,15 @@ class Acceleration:
             raise SettingError(f"{self._asked} needs a CUDA device, and this is the CPU; leave it out, or use a GPU")
         if self._asked:
             raise SettingError(f"{self._asked} needs gpucnn's own kernels; leave it out, or kernels 'reference'")
+
+    def _candidate(self) -> Any:
+        """cuDNN, where tuning may choose it; None where it is not installed, or has not this precision."""
+        if not self.tune or self.precision not in cudnn.PRECISIONS:
+            return None
+        try:
+            return cudnn.load()
+        except ImportError:
+            return None
 
     def _cudnn(self) -> Any:
         if self.precision not in cudnn.PRECISIONS:
@@ -141,4 +165,6 @@ class Acceleration:
             return "a CUDA graph (--graph, graph=True)"
         if self.precision != "float32":
             return f"precision {self.precision!r} (--precision)"
-        return f"kernels {self.kernels!r} (--kernels)" if self.kernels == "cudnn" else ""
+        if self.tune:
+            return "tuning (--tune, --tuning, tune=True)"
+        return f"kernels {self.kernels!r} (--kernels)" if self.kernels in ("cudnn", "winograd") else ""

@@ -21,6 +21,7 @@ from ..network.layout import Layout
 from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
 from ..workers import Workers, default_threads
+from . import tuning
 from .acceleration import Acceleration
 from .device_inference import DeviceForward
 from .freezing import thawed
@@ -78,6 +79,9 @@ class Execution:
         self._looked = False  # for layers whose predictions depend on other images
         self._said: set[str] = set()  # why steps were not recorded: one sentence for all steps
         self._reach: Reach | None = None
+        self.tuned: list[tuning.Choice] = []  # what was measured here
+        if isinstance(self.acceleration.tune, str):
+            tuning.choose(self, tuning.read(self.acceleration.tune))
         _executions.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,7 +140,7 @@ class Execution:
 
         theta, state: other vectors than the execution's; shard: another number of examples that a CPU takes at a time.
         """
-        program = self._program(
+        program = self.program(
             Context(self.context.kernels, key=key),
             scaling,
             self.theta if theta is None else theta,
@@ -156,7 +160,7 @@ class Execution:
 
     def follow(self, images: np.ndarray, scaling: Scaling, batch_size: int) -> None:
         """Let the layers' running state follow batches of images, in order, as training does, at this theta."""
-        program = self._program(Context(self.context.kernels), scaling, self.theta, self.state)
+        program = self.program(Context(self.context.kernels), scaling, self.theta, self.state)
         room = program.state.copy()
         for k, start in enumerate(range(0, len(images), batch_size)):
             part = self.device.put(images[start : start + batch_size])
@@ -193,7 +197,7 @@ class Execution:
         kept = self._kept
         if kept is None or kept[0].program.theta is not self.theta or kept[0].program.scaling != scaling:
             forward, on_device = (
-                Forward(self._program(self._for_inference, scaling, self.theta, self.state), self.chunk),
+                Forward(self.program(self._for_inference, scaling, self.theta, self.state), self.chunk),
                 None,
             )
             if self.device.kind == "cuda":
@@ -201,7 +205,8 @@ class Execution:
             self._kept = kept = forward, on_device
         return kept
 
-    def _program(self, context: Context, scaling: Scaling | None, theta: Array, state: Array) -> Program:
+    def program(self, context: Context, scaling: Scaling | None, theta: Array, state: Array) -> Program:
+        """The network with vectors, ready to run."""
         places = self.layout, self.given, theta, self.state_layout, state
         return Program(self.network, *places, scaling or Scaling(), context)
 

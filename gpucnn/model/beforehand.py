@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import networks
 from ..device import Device
+from ..engine import tuning
 from ..engine.freezing import thawed
 from ..errors import ShapeError
 from ..layers.initializers import generator
@@ -36,6 +37,8 @@ def look(
     device = Device.parse(settings.device)
     if device.kind == "cpu":
         settings.acceleration.table(device, "float32", exact_ties=False)
+    if isinstance(settings.acceleration.tune, str):
+        tuning.read(settings.acceleration.tune)
     if out is not None:
         folder.check(out, force=force, resume=resume)
     goes_on = resume and out is not None and any((Path(out) / folder.STATES).glob("step-*"))

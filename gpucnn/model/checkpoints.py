@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..engine.tuning import choose
 from ..errors import CheckpointError, SettingError
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
@@ -158,6 +159,8 @@ def run(model: Model, make: Callable[[], Fitting], folder: str | os.PathLike[str
     saved = newest(Path(folder))
     if saved is not None and model.has_default_threads:  # their number decides the bits
         model.execution.share_among(saved.threads)
+    if saved is not None and model.execution.acceleration.tune:
+        choose(model.execution, saved.training["about"].get("convolutions") or {})
     fitting = make()
     keeper = Checkpoints(Path(folder), fitting)
     history = fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)

@@ -16,6 +16,7 @@ from ..engine import memory
 from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
 from ..engine.streamed import fed, placed, resident
+from ..engine.tuning import choices_of, tune
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
@@ -94,6 +95,8 @@ class Fitting:
                 raise SettingError("flip=alternate must know how many batches an epoch has; give steps")
             self.augmentation = self.augmentation.of_run(int(changes.generate_state(1)[0]), *sizes)
         self.freeze = accepted.patterns(freeze)
+        if model.execution.acceleration.tune:
+            tune(model.execution, model.scaling, self.at_once)
         self.step = model.execution.step(
             model.loss,
             self.optimizer,
@@ -125,6 +128,7 @@ class Fitting:
             "scaling": [self.model.scaling.scale, self.model.scaling.shift],
             "kernels": execution.context.kernels.name,
             "precision": execution.acceleration.precision,
+            "convolutions": choices_of(execution) or None,
             "threads": self.model.threads,
             "steps": None if self.stream is None else self.stream.steps,
             "freeze": [*self.freeze] or None,

@@ -15,8 +15,8 @@ from ..errors import GpucnnError
 from .checkpoints import FOLDER as STATES
 
 MODEL, METRICS, CURVES, CONFIG = "model.safetensors", "metrics.jsonl", "curves.png", "run.toml"
-LOG, CONFUSION, MISTAKES = "log.txt", "confusion.png", "mistakes.png"
-FILES = (MODEL, METRICS, CURVES, CONFUSION, MISTAKES, CONFIG, LOG, STATES)
+LOG, CONFUSION, MISTAKES, TUNING = "log.txt", "confusion.png", "mistakes.png", "tuning.json"
+FILES = (MODEL, METRICS, CURVES, CONFUSION, MISTAKES, CONFIG, LOG, TUNING, STATES)
 REPLACED = "replaced"  # where --force puts the run that was there, until the new one has its model
 
 

@@ -42,8 +42,8 @@ class Model(Predicting):
     initial weights, the same on every device. class_names: one text per output, in a list or an
     array; "0", "1", ... by default.
     loss: a loss, or the name of one, such as "multi-label"; by default the network's, or softmax cross-entropy.
-    threads: how many CPUs to compute with; by default all that the process may use. kernels, precision, graph: see
-    `engine.acceleration.Acceleration`.
+    threads: how many CPUs to compute with; by default all that the process may use. kernels, precision, graph, tune:
+    see `engine.acceleration.Acceleration`.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Model(Predicting):
         kernels: str = "default",
         precision: str = "float32",
         graph: bool | None = None,
+        tune: bool | str = False,
     ) -> None:
         if isinstance(network, str):
             entry = networks.entry(network)
@@ -90,7 +91,7 @@ class Model(Predicting):
             seed=weights,
             dtype=dtype,
             threads=None if threads is None else accepted.argument("threads", threads),
-            acceleration=Acceleration(kernels, precision, graph),
+            acceleration=Acceleration(kernels, precision, graph, tune),
         )
         self.has_default_threads = threads is None
         self.trained: Trained | None = None

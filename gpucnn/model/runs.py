@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -276,5 +277,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "freeze": settings.freeze,
         "init": settings.init,
         **dataclasses.asdict(how),
+        "tune": how.tune is True or None,
+        "tuning": os.path.abspath(how.tune) if isinstance(how.tune, str) else None,
         "set": settings.options,
     }

@@ -30,6 +30,7 @@ from .normalization import Norms
 from .pools import Pools
 from .sizes import BLOCK, Sizes
 from .step import CudaKernels
+from .ways import Ways
 
 Array = Any
 
@@ -37,12 +38,19 @@ MOST = (1 << 31) - 1024  # elements that 32-bit indices reach, the last block's 
 
 
 def table(
-    precision: str = "float32", dtype: str = "float32", *, cudnn: Any = None, exact_ties: bool = False
+    precision: str = "float32",
+    dtype: str = "float32",
+    *,
+    cudnn: Any = None,
+    tiles: bool = False,
+    candidate: Any = None,
+    exact_ties: bool = False,
 ) -> CudaKernels:
     """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta.
 
     cudnn: the module that computes the convolutions, from cudnn.load, in one of cudnn.PRECISIONS; None: our own.
-    exact_ties: see `Kernels`; then our own.
+    tiles: whether Winograd's tiles compute wide convolutions; see `ways`. candidate: the module cudnn, where it may be
+    chosen for a convolution. exact_ties: see `Kernels`; then our own, without tiles.
 
     A kernel is compiled and launched, so that what keeps kernels from running is raised here.
     """
@@ -50,12 +58,14 @@ def table(
     layers, columns, by_adam = Layers(gpu), Columns(gpu), partial(step.adam, gpu)
     pools, dropout, norms = Pools(gpu, layers.sum), Dropout(gpu), Norms(layers)
     forward = InOrder(gpu, columns.residual).correlate if exact_ties else columns.correlate
-    direct = Direct(gpu, columns, pools, layers, forward) if cudnn is None or exact_ties else None
     convolutions: Any = Convolutions(cudnn, gpu, precision, columns)
-    if direct is not None:
-        convolutions = Depthwise(gpu, direct, layers.sum)
+    ways = None
+    if cudnn is None or exact_ties:
+        by_cudnn = None if candidate is None else Convolutions(candidate, gpu, precision, columns)
+        ways = Ways(gpu, columns, Direct(gpu, columns, pools, layers), forward, tiles=tiles, cudnn=by_cudnn)
+        convolutions = Depthwise(gpu, ways, layers.sum)
     made = CudaKernels(
-        name="cuda" if cudnn is None else "cuda+cudnn",
+        name="cuda+cudnn" if cudnn is not None else "cuda+winograd" if tiles else "cuda",
         pixels=layers.pixels,
         channel_sums=layers.channel_sums,
         centred=norms.centred,
@@ -90,7 +100,7 @@ def table(
         },
         gpu=gpu,
         dtype=dtype,
-        direct=direct,
+        ways=ways,
         layers=layers,
         joins_bias_and_relu=True,
         takes_factors=True,

@@ -1,7 +1,6 @@
 """Convolutions of few filters, straight from the image: no columns, with bias, ReLU and max pool as one.
 
-Which layer is computed so depends on its sizes alone, so that a run gives the same bits each time. These sums are of
-float32 numbers in every precision: such a layer is bound by memory and latency, which rounded factors do not change.
+`ways` says which layers are computed so. These sums are of float32 numbers in every precision.
 
 `gpu` is cuda.Gpu: empty, dense, launch_blocks. Images are (N, H, W, C), dense.
 """
@@ -157,24 +156,17 @@ class Residual(NamedTuple):
 
 
 class Direct:
-    """`correlation`, and `pooled_correlation`; what these kernels cannot do, or products do faster, goes to the others.
+    """`pooled_correlation`, and `correlation` as the same without what follows.
 
-    So does what a compiler or a driver refuses, with a warning.
+    What these kernels cannot do, and what a compiler or a driver refuses, with a warning, goes to `columns`.
 
-    gpu: cuda.Gpu; otherwise: the forward of `correlation` with a residual of `columns`.
+    gpu: cuda.Gpu.
     """
 
-    def __init__(self, gpu: Any, columns: Columns, pools: Pools, layers: Layers, otherwise: Any) -> None:
-        self.gpu, self.columns, self.pools, self.layers, self.otherwise = gpu, columns, pools, layers, otherwise
+    def __init__(self, gpu: Any, columns: Columns, pools: Pools, layers: Layers) -> None:
+        self.gpu, self.columns, self.pools, self.layers = gpu, columns, pools, layers
 
-    def correlate(self, x: Array, w: Array, window: Window, groups: int, *for_pool: Any) -> tuple[Array, Any]:
-        """for_pool: the pool's window and ties, where one follows; they change nothing here."""
-        found = self.pooled(x, w, None, window, groups, None, None)
-        return found or self.otherwise(x, w, window, groups)
-
-    def correlate_backward(self, residual: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-        if not isinstance(residual, Residual):
-            return self.columns.correlate_backward(residual, w, dy, need_dx)
+    def correlate_backward(self, residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         dx, dw, _ = self.pooled_backward(residual, w, dy, need_dx)
         return dx, dw
 

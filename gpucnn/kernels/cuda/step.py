@@ -16,8 +16,8 @@ from ...losses import SoftmaxCrossEntropy
 from ...network.layout import at
 from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop, State
 from .. import Factors, Kernels, Moment
-from .direct import Residual
 from .sizes import BLOCK
+from .ways import Taken
 
 Array = Any
 
@@ -48,18 +48,18 @@ class CudaKernels(Kernels):
     """A table that also has kernels for what a training step does around its layers.
 
     dtype: of the parameters; which compilation of the source serves where it makes no difference.
-    direct: direct.Direct, which computes a convolution of few filters with all that follows it; None for none.
+    ways: ways.Ways, which computes a convolution, of few filters with all that follows it; None where cuDNN does.
     layers: layers.Layers, for a bias and its ReLU.
     """
 
     gpu: Any = None
     dtype: str = "float32"
-    direct: Any = None
+    ways: Any = None
     layers: Any = None
 
     def ahead(self, work: Callable[[], Any]) -> None:
         """Compiles the kernels that the work will launch, side by side. cuDNN would be asked for plans: not with it."""
-        if self.direct is not None:
+        if self.ways is not None:
             self.gpu.compiled.ahead(work)
 
     def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
@@ -70,8 +70,8 @@ class CudaKernels(Kernels):
 
     def pooled_correlation(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Any]:
         window, groups, slope_at_zero, pool, ties = settings
-        if self.direct is not None and ties == "first":
-            found = self.direct.pooled(x, w, b, window, groups, slope_at_zero, pool)
+        if self.ways is not None and ties == "first":
+            found = self.ways.pooled(x, w, b, window, groups, slope_at_zero, pool)
             if found is not None:
                 return found
         return super().pooled_correlation(x, w, b, *settings)
@@ -79,8 +79,8 @@ class CudaKernels(Kernels):
     def pooled_correlation_backward(
         self, residual: Any, w: Array, dy: Array, need_dx: bool
     ) -> tuple[Array | None, Array, Array]:
-        if isinstance(residual, Residual):
-            return self.direct.pooled_backward(residual, w, dy, need_dx)
+        if isinstance(residual, Taken):
+            return self.ways.pooled_backward(residual, w, dy, need_dx)
         return super().pooled_correlation_backward(residual, w, dy, need_dx)
 
     def begin(self, batch: Array, lr: float, step: int, optimizer: Any, held: Any = None) -> CudaMoment:

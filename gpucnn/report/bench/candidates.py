@@ -32,6 +32,7 @@ MORE = {
     "gpucnn numba": Acceleration(kernels="numba"),
     "gpucnn, no graph": Acceleration(graph=False),
     "gpucnn TF32": Acceleration(precision="tf32"),
+    "gpucnn Winograd": Acceleration(kernels="winograd"),
     "gpucnn cuDNN": Acceleration(kernels="cudnn"),
     "gpucnn reference": Acceleration(kernels="reference"),
 }

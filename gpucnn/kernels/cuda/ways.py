@@ -1,0 +1,179 @@
+"""Which way a convolution of one group is computed, by its shape: as measured on this device, or else by a rule.
+
+direct: straight from the image; columns: as products with columns of the image; "winograd R": by tiles of R x R
+outputs; cudnn. The rule looks at the shape and the precision alone, so that a run gives the same bits each time; what
+was measured is a choice that the run keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ...ops.window import Window
+from . import direct, estimate, winograd
+from .columns import Columns
+
+Array = Any
+
+DIRECT, COLUMNS, CUDNN = "direct", "columns", "cudnn"
+TILED = {f"winograd {R}": R for R in winograd.TILES}
+NAMES = (DIRECT, COLUMNS, *TILED, CUDNN)
+WIDE = 32  # channels and filters from which on the table that prefers tiles takes them
+
+
+class Shape(NamedTuple):
+    """What the way depends on. image: H, W, C; filters: K; pool: of a max pool behind it, None for none."""
+
+    image: tuple[int, int, int]
+    filters: int
+    window: Window
+    pool: Window | None
+
+    def __str__(self) -> str:
+        (H, W, C), window, pool = self.image, self.window, self.pool
+        parts = [f"{H}x{W}x{C}", f"{self.filters} filters of {_sides(window.size)}"]
+        if window.stride != (1, 1):
+            parts.append(f"stride {_sides(window.stride)}")
+        if window.is_padded:
+            parts.append(f"padding {','.join(str(each) for axis in window.padding for each in axis)}")
+        if window.is_dilated:
+            parts.append(f"dilation {_sides(window.dilation)}")
+        if pool is not None:
+            parts.append(f"max pool {_sides(pool.size)} by {_sides(pool.stride)}")
+        return ", ".join(parts)
+
+    def problem(self, itemsize: int, *, pooled: bool = True) -> direct.Problem:
+        """As `direct` asks whether it applies."""
+        pool = self.pool if pooled else None
+        return direct.Problem(self.image, self.filters, self.window, pool, pool is not None, True, False, itemsize)
+
+
+def _sides(pair: tuple[int, int]) -> str:
+    return "x".join(map(str, pair))
+
+
+@lru_cache(maxsize=1024)
+def text_of(shape: Shape) -> str:
+    return str(shape)
+
+
+@lru_cache(maxsize=1024)
+def possible(shape: Shape, itemsize: int) -> tuple[str, ...]:
+    """The ways that take this convolution, but for cuDNN, of which its library decides."""
+    problems = {shape.problem(itemsize, pooled=pooled) for pooled in (True, False)}
+    found = [DIRECT] if any(direct.forward(each) for each in problems) else []
+    tiled = (name for name, R in TILED.items() if winograd.applies(shape.image, shape.filters, shape.window, R))
+    return (*found, COLUMNS, *tiled)
+
+
+@lru_cache(maxsize=1024)
+def usual(shape: Shape, itemsize: int, precision: str, *, tiles: bool) -> str:
+    """The rule. tiles: whether Winograd's are preferred to columns, of wide layers.
+
+    Direct kernels are taken where they can be, but where the precision lets tensor cores multiply, and these are
+    estimated to be faster even with their columns.
+    """
+    there = possible(shape, itemsize)
+    if DIRECT in there and (precision == "float32" or not _columns_are_faster(shape, precision)):
+        return DIRECT
+    is_wide = min(shape.image[2], shape.filters) >= WIDE
+    return next((name for name in there if tiles and is_wide and name in TILED), COLUMNS)
+
+
+def _columns_are_faster(shape: Shape, precision: str) -> bool:
+    outputs = math.prod(shape.window.outputs(*shape.image[:2]))
+    sizes = outputs, math.prod(shape.window.size) * shape.image[2], shape.filters
+    return estimate.columns(*sizes, precision) < estimate.direct(*sizes)
+
+
+class Taken(NamedTuple):
+    """A convolution's residual. by: who computed it, and computes its gradient of `residual`."""
+
+    by: Any
+    shape: Shape
+    residual: Any
+
+
+class Ways:
+    """The verb `correlation`, and with a pool `pooled`, each by the way that its shape takes.
+
+    choices: ways by the text of a shape, which count more than the rule. asked: the shapes that were met since it was
+    made a dictionary, and whether their image's gradient was asked for. otherwise: the forward of `correlation` by
+    columns, or one with exact ties, with a residual of `columns`. tiles: see `usual`; cudnn: cudnn.Convolutions, where
+    it is a candidate.
+    """
+
+    def __init__(
+        self, gpu: Any, columns: Columns, by_direct: direct.Direct, otherwise: Any, *, tiles: bool, cudnn: Any = None
+    ) -> None:
+        self.gpu, self.columns, self.direct, self.otherwise = gpu, columns, by_direct, otherwise
+        self.winograd, self.cudnn, self.tiles = winograd.Winograd(gpu, columns), cudnn, tiles
+        self.has_exact_ties = otherwise != columns.correlate
+        self.choices: dict[str, str] = {}
+        self.asked: dict[Shape, bool] | None = None
+
+    def way(self, shape: Shape, dtype: Any) -> str:
+        """Of NAMES."""
+        tiles = self.tiles and not self.has_exact_ties
+        chosen = self.choices.get(text_of(shape)) if self.choices else None
+        return chosen or usual(shape, dtype.itemsize, self.gpu.multiply.precision, tiles=tiles)
+
+    def pooled(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Taken] | None:
+        """With bias, ReLU (None: none) and max pool as one, where the first of ties wins; None where others should
+        compute it, one after the other."""
+        window, groups, slope_at_zero, pool = settings
+        shape = self._shape(x, w, window, groups, pool)
+        if shape is None or self.way(shape, x.dtype) != DIRECT:
+            return None
+        found = self.direct.pooled(x, w, b, window, groups, slope_at_zero, pool)
+        return None if found is None else (found[0], self._taken(self.direct, shape, found[1]))
+
+    def pooled_backward(
+        self, taken: Taken, w: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Array, Array | None]:
+        self._note(taken.shape, need_dx)
+        return self.direct.pooled_backward(taken.residual, w, dy, need_dx)
+
+    def correlate(
+        self, x: Array, w: Array, window: Window, groups: int, pool: Window | None = None, ties: str = "first"
+    ) -> tuple[Array, Any]:
+        """pool, ties: of the pool that follows, if any."""
+        shape = self._shape(x, w, window, groups, pool if ties == "first" else None)
+        if shape is None:
+            return self.otherwise(x, w, window, groups)
+        way, found = self.way(shape, x.dtype), None
+        if way == DIRECT:
+            by, found = self.direct, self.direct.pooled(x, w, None, window, groups, None, None)
+        elif way in TILED and self._tiles_start(shape, TILED[way], x.dtype):
+            by, found = self.winograd, self.winograd.correlate(x, w, window, TILED[way])
+        elif way == CUDNN and self.cudnn is not None:
+            by, found = self.cudnn, self.cudnn.correlate(x, w, window, groups)
+        if found is None:
+            by, found = self.columns, self.otherwise(x, w, window, groups)
+        return found[0], self._taken(by, shape, found[1])
+
+    def correlate_backward(self, taken: Any, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
+        if not isinstance(taken, Taken):
+            return self.columns.correlate_backward(taken, w, dy, need_dx)
+        self._note(taken.shape, need_dx)
+        return taken.by.correlate_backward(taken.residual, w, dy, need_dx)
+
+    def _shape(self, x: Array, w: Array, window: Window, groups: int, pool: Window | None) -> Shape | None:
+        """None where there is no choice: of several groups, of no images, and where shapes do not fit."""
+        if groups != 1 or x.shape[3] != w.shape[2] or not x.size:
+            return None
+        return Shape(tuple(x.shape[1:]), w.shape[3], window, pool)
+
+    def _tiles_start(self, shape: Shape, R: int, dtype: Any) -> bool:
+        sizes = winograd.Problem(shape.image, shape.filters, shape.window, R, False).sizes()
+        return self.gpu.starts("winograd_of_image", dtype, sizes)
+
+    def _taken(self, by: Any, shape: Shape, residual: Any) -> Taken:
+        self._note(shape, False)
+        return Taken(by, shape, residual)
+
+    def _note(self, shape: Shape, need_dx: bool) -> None:
+        if self.asked is not None:
+            self.asked[shape] = self.asked.get(shape, False) or need_dx

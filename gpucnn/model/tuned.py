@@ -1,0 +1,42 @@
+"""tuning.json: by which way each convolution of a run on a CUDA device is computed, and how long the others took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..engine import tuning
+from .folder import TUNING
+from .model import Model
+from .recorder import without
+
+
+class Writing:
+    """A callback that writes the file, and says what it holds, when the first batch is done.
+
+    made: what the run was made with, as `device.environment` has it; the driver is added.
+    """
+
+    def __init__(self, folder: Path, model: Model, made: Mapping[str, Any], say: Callable[[str], Any]) -> None:
+        self._path, self._model, self._made, self._say, self._done = folder / TUNING, model, dict(made), say, False
+
+    def batch(self, *_: Any) -> None:
+        choices = {} if self._done else tuning.choices_of(self._model.execution)
+        self._done = True
+        if not choices:
+            return
+        measured, made = self._model.execution.tuned, {**self._made, "driver": self._model.device.driver}
+        with without(f"{self._path}: the choices cannot be written"):
+            tuning.write(self._path, choices, measured, made)
+        for line in told(measured):
+            self._say(line)
+
+
+def told(measured: list[tuning.Choice]) -> list[str]:
+    """A line for each convolution that was measured."""
+    return [
+        f"{each.convolution}, batch {each.batch}: {each.chosen}; microseconds forward and backward: "
+        + ", ".join(f"{name} {time:.1f}" for name, time in each.microseconds.items())
+        for each in measured
+    ]

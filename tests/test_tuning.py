@@ -1,0 +1,242 @@
+"""Which way a convolution is computed on CUDA: the rule, every way's numbers, and what --tune measures and keeps."""
+
+from __future__ import annotations
+
+import json
+
+import fake_cuda as stand_in
+import numpy as np
+import pytest
+from fake_cuda import asarray, fake_cuda
+from test_cuda_kernels import Example, assert_same, fuse
+
+import gpucnn
+from gpucnn import Model
+from gpucnn.engine import tuning
+from gpucnn.engine.acceleration import Acceleration
+from gpucnn.errors import SettingError
+from gpucnn.kernels import REFERENCE, cuda
+from gpucnn.kernels.cuda import estimate, ways
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.model import tuned
+from gpucnn.network import Network
+from gpucnn.ops.window import Window
+
+__all__ = ["fake_cuda"]
+
+FIRST = Conv2D(16, 3, padding="same"), ReLU(), MaxPool2D()
+LAYERS = (*FIRST, Conv2D(16, 3, padding="same"), ReLU(), Conv2D(9, 3), Flatten(), Dense(3))
+SHAPE = (14, 14, 2)
+NETWORK = Network(SHAPE, LAYERS)
+TEXTS = [
+    "14x14x2, 16 filters of 3x3, padding 1,1,1,1, max pool 2x2 by 2x2",
+    "7x7x16, 16 filters of 3x3, padding 1,1,1,1",
+    "7x7x16, 9 filters of 3x3",
+]
+
+
+def shape_of(convolution, image, pool=None):
+    window = convolution.window_of(image)
+    return ways.Shape(image, convolution.filters, window, pool and pool.window_of(convolution.out_shape(image)))
+
+
+@pytest.mark.parametrize(
+    ("times", "usual", "chosen"),
+    [
+        ({"columns": [9, 1, 2], "direct": [3, 3, 3]}, "direct", "columns"),  # medians, not means
+        ({"columns": [2.95], "direct": [3.0]}, "direct", "direct"),  # less than 3 %
+        ({"columns": [2.95], "direct": [3.0]}, "columns", "columns"),
+        ({"winograd 2": [2.0], "winograd 4": [1.0], "columns": [3.0]}, "columns", "winograd 4"),
+        ({"winograd 2": [2.0], "columns": [3.0]}, "direct", "winograd 2"),  # the usual one could not be had
+    ],
+)
+def test_the_fastest_is_chosen_where_it_gains_something(times, usual, chosen):
+    assert tuning.fastest(times, usual) == chosen
+
+
+@pytest.mark.parametrize(
+    ("convolution", "image", "pool", "there", "rule"),
+    [
+        (Conv2D(8, 5), (28, 28, 1), MaxPool2D(), "direct, columns", "direct"),
+        (Conv2D(64, 5, padding="same"), (14, 14, 32), MaxPool2D(), "columns, winograd 2", "columns"),
+        (Conv2D(64, 3, padding="same"), (32, 32, 64), None, "columns, winograd 4, winograd 2", "columns"),
+        (Conv2D(64, 3, 2, "same"), (32, 32, 64), None, "columns", "columns"),
+        (Conv2D(16, 3, padding="same"), (32, 32, 16), None, "direct, columns, winograd 4, winograd 2", "direct"),
+    ],
+)
+def test_the_rule_looks_at_the_shape(convolution, image, pool, there, rule):
+    shape = shape_of(convolution, image, pool)
+    assert ", ".join(ways.possible(shape, 4)) == there
+    assert ways.usual(shape, 4, "float32", tiles=False) == rule
+    tiled = ways.usual(shape, 4, "float32", tiles=True)
+    wide = min(image[2], convolution.filters) >= ways.WIDE
+    assert tiled == (next((n for n in ways.possible(shape, 4) if n in ways.TILED), rule) if wide else rule)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_columns_take_the_place_of_direct_kernels_where_tensor_cores_are_estimated_to_be_faster(precision):
+    narrow, broad = shape_of(Conv2D(8, 5), (28, 28, 1)), shape_of(Conv2D(192, 3, padding="same"), (32, 32, 3))
+    for shape, expected in ((narrow, "direct"), (broad, "columns")):
+        assert ways.usual(shape, 4, "float32", tiles=False) == "direct"
+        assert ways.usual(shape, 4, precision, tiles=False) == expected
+
+
+def test_estimates_are_of_bytes_and_operations():
+    assert estimate.direct(100, 9, 8) == pytest.approx(3 * 2 * 100 * 9 * 8 / (67e12 * 0.3))
+    moved, done = 3 * 4 * 100 * (2 * 9 + 8) / (4.3e12 * 0.6), 3 * 2 * 100 * 9 * 128 / (494e12 * 0.57)
+    assert estimate.columns(100, 9, 8, "tf32") == pytest.approx(moved + done)
+    assert estimate.columns(100, 9, 8, "bfloat16") < estimate.columns(100, 9, 8, "tf32")
+
+
+def test_a_shape_in_words():
+    assert str(shape_of(*LAYERS[:1], SHAPE, FIRST[2])) == TEXTS[0]
+    dilated = ways.Shape((9, 8, 4), 5, Window((3, 2), (2, 1), dilation=(1, 2)), None)
+    assert str(dilated) == "9x8x4, 5 filters of 3x2, stride 2x1, dilation 1x2"
+
+
+@pytest.mark.parametrize("way", [*ways.NAMES, None])
+def test_every_way_gives_the_references_numbers(way, fake_cuda):
+    """Also a way that does not take a convolution, whose place columns take."""
+    example = Example(NETWORK, 3, "reals", "float64")
+    expected = example.run(np.array, np.asarray, REFERENCE)
+    table = cuda.table(dtype="float64", tiles=way is None)
+    table.ways.choices.update({text: way for text in TEXTS if way})
+    if way in ways.TILED and way == "winograd 4":
+        table.ways.choices[TEXTS[2]] = "winograd 2"  # 9 channels and filters are too few for it
+    for network in (NETWORK, fuse(NETWORK)):
+        assert_same(example.run(asarray, np.asarray, table, network), expected, 1e-11)
+
+
+def test_columns_take_the_place_of_tiles_that_do_not_start(fake_cuda):
+    table = cuda.table(dtype="float64")
+    table.ways.choices[TEXTS[1]] = "winograd 2"
+
+    def refused(code, options):
+        if "winograd_of_image" in code:
+            raise RuntimeError("no such instruction")
+        return stand_in.RawModule(code, options)
+
+    table.gpu.xp.RawModule = refused
+    example = Example(NETWORK, 2, "reals", "float64")
+    with pytest.warns(UserWarning, match="winograd_of_image does not start"):
+        found = example.run(asarray, np.asarray, table)
+    assert_same(found, example.run(np.array, np.asarray, REFERENCE), 1e-11)
+
+
+@pytest.fixture
+def clock(fake_cuda, monkeypatch):
+    """The device's time: a second for each thing that a graph does."""
+    now = [0.0]
+    launch = stand_in.Graph.launch
+
+    def counted(graph):
+        now[0] += len(graph.work)
+        launch(graph)
+
+    monkeypatch.setattr(stand_in.Graph, "launch", counted)
+    monkeypatch.setattr(stand_in.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(tuning, "CALLS", 1)
+    monkeypatch.setattr(tuning, "ROUNDS", 1)
+    return now
+
+
+def data(count=12):
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8), rng.integers(0, 3, count)
+
+
+def tuned_model(**options):
+    return Model(NETWORK, device="cuda", seed=1, **options)
+
+
+def fit(model, **options):
+    model.fit(*data(), epochs=options.pop("epochs", 2), batch_size=4, lr=0.01, **options)
+    return np.asarray(model.theta).copy()
+
+
+def test_each_convolution_is_measured_by_every_way_that_takes_it(clock):
+    model = tuned_model(tune=True)
+    fit(model)
+    found = {each.convolution: each for each in model.execution.tuned}
+    assert list(found) == TEXTS
+    assert [list(found[text].microseconds) for text in TEXTS] == [
+        ["direct", "columns"],
+        ["direct", "columns", "winograd 4", "winograd 2"],
+        ["direct", "columns", "winograd 2"],
+    ]
+    for each in found.values():
+        assert each.batch == 4
+        assert each.chosen == min(each.microseconds, key=each.microseconds.get)
+    assert tuning.choices_of(model.execution) == {text: each.chosen for text, each in found.items()}
+    assert len(tuned.told(model.execution.tuned)) == 3
+    fit(model)
+    assert len(model.execution.tuned) == 3  # once for all
+
+
+def test_choices_decide_the_bits_and_come_back_from_a_file(clock, tmp_path):
+    first = tuned_model(tune=True)
+    theta = fit(first)
+    made = {"name": first.device.name, "driver": first.device.driver}
+    tuning.write(tmp_path / "tuning.json", tuning.choices_of(first.execution), first.execution.tuned, made)
+    assert json.loads((tmp_path / "tuning.json").read_text())["made"]["driver"] == "13.0"
+    second = tuned_model(tune=str(tmp_path / "tuning.json"))
+    np.testing.assert_array_equal(fit(second), theta)
+    assert second.execution.tuned == []
+    choices = dict.fromkeys(TEXTS[:2], "winograd 2")
+    tuning.write(tmp_path / "other.json", choices, [], made)
+    third = tuned_model(tune=str(tmp_path / "other.json"))
+    fit(third)
+    assert [each.convolution for each in third.execution.tuned] == TEXTS[2:]  # what the file lacks
+    assert tuning.choices_of(third.execution).items() >= choices.items()
+
+
+def test_a_run_that_goes_on_takes_the_choices_that_it_began_with(clock, tmp_path, monkeypatch):
+    whole = fit(tuned_model(tune=True), epochs=4, schedule="constant")
+    fit(tuned_model(tune=True), epochs=2, resume=tmp_path)
+    monkeypatch.setattr(tuning, "fastest", lambda times, usual: "columns")  # it would be measured otherwise
+    went_on = tuned_model(tune=True)
+    with pytest.warns(UserWarning, match="epochs"):
+        theta = fit(went_on, epochs=4, resume=tmp_path)
+    np.testing.assert_array_equal(theta, whole)
+    assert went_on.execution.tuned == []
+    with pytest.raises(SettingError, match=r"had another convolutions .* then and None now"):
+        fit(tuned_model(), epochs=4, resume=tmp_path)
+
+
+def test_there_is_nothing_to_tune_where_ties_share_a_gradient(clock):
+    model = Model(
+        Network(SHAPE, (Conv2D(8, 3), ReLU(), MaxPool2D(ties="all"), Flatten(), Dense(3))), device="cuda", tune=True
+    )
+    fit(model)
+    assert model.execution.tuned == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"device": "cpu", "tune": True}, r"tuning \(--tune.* needs a CUDA device"),
+        ({"device": "cuda", "tune": True, "kernels": "winograd"}, "tuning chooses among all kernels"),
+        ({"device": "cuda", "tune": "nowhere.json"}, "nowhere.json: it cannot be read: No such file"),
+        ({"device": "cuda", "tune": "torn.json"}, r"torn.json: it is no tuning.json"),
+        ({"device": "cuda", "tune": "strange.json"}, "convolutions by 'magic' were chosen, which are not here"),
+        ({"device": "cuda", "tune": "cudnn.json"}, "convolutions by 'cudnn' were chosen, which are not here"),
+        ({"device": "cuda", "tune": 3}, "tune=3: True, False or the path"),
+        ({"device": "cpu", "kernels": "winograd"}, "kernels 'winograd' .* needs a CUDA device"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_with_a_sentence(options, says, fake_cuda, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "torn.json").write_text('{"convolutions": [')
+    for name, way in (("strange", "magic"), ("cudnn", "cudnn")):
+        tuning.write(tmp_path / f"{name}.json", {"9x9x1": way}, [], {})
+    with pytest.raises(SettingError, match=says):
+        Model(NETWORK, **options)
+
+
+def test_winograd_as_kernels(fake_cuda):
+    """The table that prefers tiles; for networks that share gradients among ties it is the default one."""
+    assert Model(NETWORK, device="cuda", kernels="winograd").execution.context.kernels.name == "cuda+winograd"
+    with pytest.warns(UserWarning, match="Winograd's sums do not promise equal bits"):
+        assert Model("layered", device="cuda", kernels="winograd").execution.context.kernels.name == "cuda"
+    assert not Acceleration("winograd").is_possible(gpucnn.device.Device("cuda"), exact_ties=True)
+    assert not Acceleration("winograd").is_possible(gpucnn.device.Device("cpu"), exact_ties=False)
