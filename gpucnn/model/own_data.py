@@ -65,7 +65,7 @@ def lasting(settings: Settings, chosen: Recipe, examples: int) -> str:
     if settings.epochs is not None or chosen.epochs == recipe.epochs:
         return ""
     trained = max(1, examples - round(chosen.validation * examples))
-    an_epoch = math.ceil(trained / (chosen.batch_size * settings.moving.updates))
+    an_epoch = math.ceil(trained / (chosen.batch_size * settings.update.batches))
     return (
         f"{'at most ' if settings.patience else ''}{counted(chosen.epochs, 'epoch')}: an epoch is "
         f"{counted(an_epoch, 'update')} here, and the recipe asks for {recipe.updates:,} at least; --epochs N says "
