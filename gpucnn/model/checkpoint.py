@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.arrays import USUAL
 from ..errors import CheckpointError, GpucnnError, listed
 from ..layers import REGISTRY
 from ..layers.base import is_own
@@ -147,6 +148,21 @@ def _sum(path: Path, written: Any) -> str:
         while part := file.read(1 << 20):
             total.update(part)
     return total.hexdigest()
+
+
+def description_of(model: Any) -> dict[str, Any]:
+    """All of a model but its parameters and device, as JSON-able values."""
+    return {
+        "name": model.name,
+        "network": layer_to_dict(model.network),
+        "loss": loss_to_dict(model.loss),
+        "scaling": {"scale": model.scaling.scale, "shift": model.scaling.shift},
+        "class_names": list(model.class_names),
+        "preprocessing": None if model.preprocessing is None else model.preprocessing.to_dict(),
+        "dtype": str(model.theta.dtype),
+        **({} if model.white == USUAL else {"white": model.white}),
+        **({"first_label": model.first_label} if model.first_label else {}),
+    }
 
 
 def layer_to_dict(layer: Any) -> dict[str, Any]:

@@ -276,17 +276,7 @@ class Model(Predicting):
 
     def describe(self) -> dict[str, Any]:
         """All of the model but its parameters and device, as JSON-able values."""
-        return {
-            "name": self.name,
-            "network": checkpoint.layer_to_dict(self.network),
-            "loss": checkpoint.loss_to_dict(self.loss),
-            "scaling": {"scale": self.scaling.scale, "shift": self.scaling.shift},
-            "class_names": list(self.class_names),
-            "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
-            "dtype": str(self.theta.dtype),
-            **({} if self.white == USUAL else {"white": self.white}),
-            **({"first_label": self.first_label} if self.first_label else {}),
-        }
+        return checkpoint.description_of(self)
 
     def load_parameters(self, path: str | os.PathLike[str], *, matching: bool = False) -> list[str]:
         """Take the parameters, and the running state, of a checkpoint of the same network.
