@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from gpucnn.kernels.cuda import columns as cuda_columns
 from gpucnn.kernels.cuda import cublas, depthwise, direct, winograd
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
-from gpucnn.kernels.cuda.sizes import ALWAYS, Sizes, options, placed, side_by_side, source
+from gpucnn.kernels.cuda.sizes import WITHOUT, Sizes, options, placed, side_by_side, source, without
 from gpucnn.kernels.cuda.step import pack
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -43,7 +44,7 @@ POOL, CONVOLUTION = cuda_pools.pool_constants(Window((2, 2), (2, 2)), (9, 8, 4))
 OF_COLUMNS = (("d", 1), ("e", 1), ("G", 4), ("flipped", 0))
 NARROW = direct.Problem((9, 8, 4), 5, Window((3, 3)), Window((2, 2), (2, 2)), True, True, False, 8)
 SIZES = {
-    "layers": None,
+    **{each.files[-1]: each for each in WITHOUT},
     "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
     "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
     "winograd": winograd.Problem((9, 8, 4), 5, Window((3, 3)), 4, False).sizes(),
@@ -154,8 +155,23 @@ def test_no_kernel_is_overlooked():
         code = source(sizes)
         assert code.count("\nKERNEL ") + code.count("\nBLOCK_KERNEL ") == len(signatures(code))
         assert code.count("__global__") == 2  # both macros' definitions
-    seen = {file for sizes in SIZES.values() if sizes for file in sizes.files} | set(ALWAYS)
+    seen = {file for sizes in SIZES.values() for file in sizes.files} | {"common.cu"}
     assert seen == {each.name for each in Path(cuda.__file__).parent.glob("*.cu")}
+
+
+def test_a_kernel_that_knows_no_sizes_is_compiled_with_its_own_files_alone():
+    names = [name for each in WITHOUT for name in signatures(source(each))]
+    assert len(set(names)) == len(names)
+    assert all(without(name) is each for each in WITHOUT for name in signatures(source(each)))
+
+
+def test_a_table_compiles_no_more_than_it_begins_with(fake_cuda, monkeypatch):
+    found: list[str] = []
+    monkeypatch.setattr(
+        sys.modules["cupy"], "RawModule", lambda code, options: found.append(code) or RawModule(code, options)
+    )
+    cuda.table()
+    assert found == [source(without("prepare"))]
 
 
 @pytest.mark.parametrize("draw", ["reals", "small integers"])

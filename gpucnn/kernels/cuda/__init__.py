@@ -28,7 +28,7 @@ from .layers import Layers
 from .modules import Compiled, Source
 from .normalization import Norms
 from .pools import Pools
-from .sizes import BLOCK, Sizes
+from .sizes import BLOCK, Sizes, without
 from .step import CudaKernels
 from .ways import Ways
 
@@ -181,7 +181,7 @@ class Gpu:
         if not shape[0]:
             return
         wide = max(count, *(a.size for a in args if hasattr(a, "flags"))) > MOST
-        kernel = self.compiled.kernel(name, Source(np.dtype(dtype).name, wide, sizes))
+        kernel = self.compiled.kernel(name, Source(np.dtype(dtype).name, wide, sizes or without(name)))
         if kernel is None:
             return
         index, real = np.int64 if wide else np.int32, np.dtype(dtype).type

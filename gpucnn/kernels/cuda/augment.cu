@@ -1,5 +1,5 @@
 // Images of a batch, mirrored, moved, turned, enlarged and bent, as training/augmentation/geometry.py says: in whole
-// numbers, so that bytes are those of every other device. common.cu and step.cu stand before.
+// numbers, so that bytes are those of every other device. common.cu stands before.
 
 #define ONE_PIXEL 65536LL  // what coordinates count a pixel as
 #define NODES 5            // of the grid of an elastic displacement, along each axis

@@ -26,6 +26,18 @@ __device__ inline REAL relu_slope(REAL x, REAL slope_at_zero) {
     return x > 0 ? (REAL)1 : x == 0 ? slope_at_zero : (REAL)0;
 }
 
+// random.py: 32 bits that depend on a key and on counters alone.
+__device__ inline unsigned int mixed(unsigned int x) {
+    x = (x ^ x >> 16) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    return x ^ x >> 16;
+}
+
+// 0 .. n - 1, of 32 random bits.
+__device__ inline INDEX below(INDEX n, unsigned int drawn) {
+    return (INDEX)((unsigned long long)drawn * (unsigned long long)n >> 32);
+}
+
 // What a max pool writes down of each window: the offset i * J + j of its winner, or one of these.
 #define NOBODY 255         // no pixel equals the maximum (it is NaN), or the winner's slope is 0
 #define FIRST_AT_ZERO 254  // the window's first pixel won, and was exactly 0 before the ReLU

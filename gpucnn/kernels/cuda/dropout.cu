@@ -1,4 +1,4 @@
-// Dropout, whose random numbers are those of kernels/random.py. common.cu and step.cu stand before them.
+// Dropout, whose random numbers are those of kernels/random.py. common.cu stands before them.
 
 // y[i] = scale x[i] where the bits of its example and of its number in it, modulo `different`, are at least threshold,
 // else 0. state: of the bits before the update, or behind it where it is not counted here. size: of an example.

@@ -1,4 +1,4 @@
-// Correlation where outputs with equal surroundings are equal to the last bit. common.cu and layers.cu stand before it.
+// Correlation where outputs with equal surroundings are equal to the last bit. common.cu stands before it.
 
 // y[n,p,q,k] = the sum over i, j and c of x[n, s p + d i - top, t q + e j - left, first + c] w[i,j,c,k], where c counts
 // the G channels of C that k's group sees, and first is the group's first one. Every thread adds in the same order.

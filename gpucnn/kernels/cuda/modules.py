@@ -21,11 +21,11 @@ from .sizes import Sizes, options, source
 
 
 class Source(NamedTuple):
-    """What is compiled at a time. dtype: what REAL is; wide: 64-bit indices; sizes: of a layer, None for none."""
+    """What is compiled at a time. dtype: what REAL is; wide: 64-bit indices; sizes: the files, and a layer's sizes."""
 
     dtype: str
     wide: bool
-    sizes: Sizes | None
+    sizes: Sizes
 
 
 class Compiled:

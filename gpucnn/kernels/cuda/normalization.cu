@@ -1,4 +1,6 @@
-// Normalisation over the batch. common.cu and layers.cu stand before it. x is (rows, K), K channels; d is x - centre.
+// Normalisation over the batch. common.cu stands before it. x is (rows, K), K channels; d is x - centre.
+
+constexpr int threads = 256;  // of a block
 
 // The sum of value(r) over the rows from `first` to `last` for the thread's column, told to all threads of that column:
 // each of the `lanes` adds up every so many rows, then half of the lanes the other half's sums. lanes is a power of 2.

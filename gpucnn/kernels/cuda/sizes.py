@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...ops.window import Window
 
-ALWAYS = (
-    "common.cu",
-    "layers.cu",
-    "curves.cu",
-    "normalization.cu",
-    "in_order.cu",
-    "step.cu",
-    "dropout.cu",
-    "augment.cu",
-)  # the files of kernels that know no sizes
 BLOCK = 256  # threads, as layers.cu has it
 REALS = {"float32": "float", "float64": "double"}
 SIDE_BY_SIDE = 4  # numbers that one access reads or writes at most
@@ -31,6 +22,25 @@ class Sizes(NamedTuple):
     matrices: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...] = ()
 
 
+WITHOUT = tuple(
+    Sizes(files, ())
+    for files in (
+        ("layers.cu", "step.cu"),
+        ("augment.cu",),
+        ("curves.cu",),
+        ("dropout.cu",),
+        ("in_order.cu",),
+        ("normalization.cu",),
+    )
+)  # of kernels that know no sizes: each is compiled where one of them is asked for
+
+
+@functools.cache
+def without(name: str) -> Sizes:
+    """The files where a kernel is that knows no sizes."""
+    return next(each for each in WITHOUT if any(f"KERNEL {name}(" in _text(file) for file in each.files))
+
+
 def placed(window: Window, image: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
     """How windows lie on an image (H, W, C), as the kernels name it."""
     (top, _), (left, _) = window.padding
@@ -38,11 +48,10 @@ def placed(window: Window, image: tuple[int, ...]) -> tuple[tuple[str, int], ...
     return tuple(zip(("H", "W", "C", "P", "Q", "I", "J", "s", "t", "top", "left"), values))
 
 
-def source(sizes: Sizes | None = None) -> str:
-    """The text that is compiled: the kernels of a layer of these sizes, or those that know none."""
-    if sizes is None:
-        return "\n".join(map(_text, ALWAYS))
-    constants = f"enum : INDEX {{ {', '.join(f'{name} = {value}' for name, value in sizes.constants)} }};\n"
+def source(sizes: Sizes) -> str:
+    """The text that is compiled: the kernels of a layer of these sizes, or of files that know none."""
+    named = ", ".join(f"{name} = {value}" for name, value in sizes.constants)
+    constants = f"enum : INDEX {{ {named} }};\n" if named else ""
     matrices = (_matrix(name, rows) for name, rows in sizes.matrices)
     return "\n".join((_text("common.cu"), constants, *matrices, *map(_text, sizes.files)))
 

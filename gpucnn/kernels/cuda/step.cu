@@ -9,18 +9,6 @@ KERNEL pixels(INDEX count, BYTES images, INTEGERS order, INDEX has_order, INDEX 
     out[i] = (REAL)images[from] * scale + shift;
 }
 
-// random.py: 32 bits that depend on a key and on counters alone.
-__device__ unsigned int mixed(unsigned int x) {
-    x = (x ^ x >> 16) * 0x7FEB352Du;
-    x = (x ^ x >> 15) * 0x846CA68Bu;
-    return x ^ x >> 16;
-}
-
-// 0 .. n - 1, of 32 random bits.
-__device__ INDEX below(INDEX n, unsigned int drawn) {
-    return (INDEX)((unsigned long long)drawn * (unsigned long long)n >> 32);
-}
-
 // `pixels` of order, each image moved by up to `most` pixels both ways and, with `flip`, mirrored in half of all cases.
 // augmentation.py says how; examples: what the images are numbered by; numbers[3] is the update's number.
 KERNEL augmented_pixels(INDEX count, BYTES images, INTEGERS order, INTEGERS examples, INDEX H, INDEX W, INDEX C,
