@@ -19,19 +19,19 @@ AT_ONCE = CACHED // 2  # bytes of an array
 
 
 def curve(x: Array, name: str, *settings: float) -> tuple[Array, Any]:
-    """The residual is x or, of GELU, whose slope costs little beside it, the slopes."""
+    """The residual is x or, of GELU and SiLU, whose slopes cost little beside them, the slopes."""
     x = real(x)
     y, function = like(x), getattr(ops, name)
-    if name == "gelu":
+    if name in WITH_SLOPES:
         slopes = like(x)
-        for of_x, of_y, of_slopes in _parts(x, y, slopes):
-            below, density = normal(of_x)
-            np.multiply(of_x, below, out=of_y)
-            density *= np.clip(of_x, -FAR, FAR)
-            np.add(below, density, out=of_slopes)
+        for some in _parts(x, y, slopes):
+            WITH_SLOPES[name](*some)
         return y, slopes
     for of_x, of_y in _parts(x, y):
-        of_y[...] = function(of_x, *settings)
+        if name == "hardswish":
+            _hardswish(of_x, of_y)
+        else:
+            of_y[...] = function(of_x, *settings)
     return y, (x, name, settings)
 
 
@@ -41,8 +41,58 @@ def curve_backward(residual: Any, dy: Array) -> Array:
     x, name, settings = residual
     dx, function = like(x, dy.dtype), getattr(ops, f"{name}_backward")
     for of_x, of_dy, of_dx in _parts(x, dy, dx):
-        of_dx[...] = function(of_x, of_dy, *settings)
+        if name == "softplus":
+            np.multiply(of_dy, _sigmoid(of_x), out=of_dx)
+        elif name == "hardswish":
+            _hardswish_backward(of_x, of_dy, of_dx)
+        else:
+            of_dx[...] = function(of_x, of_dy, *settings)
     return dx
+
+
+def _gelu(x: Array, y: Array, slopes: Array) -> None:
+    below, density = normal(x)
+    np.multiply(x, below, out=y)
+    density *= np.clip(x, -FAR, FAR)
+    np.add(below, density, out=slopes)
+
+
+def _silu(x: Array, y: Array, slopes: Array) -> None:
+    """With s = sigmoid(x), y = x s, and the slope is s + y (1 - s)."""
+    s = _sigmoid(x)
+    np.multiply(x, s, out=y)
+    np.subtract(x.dtype.type(1), s, out=slopes)
+    slopes *= y
+    slopes += s
+
+
+def _hardswish(x: Array, y: Array) -> None:
+    np.add(x, x.dtype.type(3), out=y)
+    np.clip(y, 0, 6, out=y)
+    y *= x.dtype.type(1 / 6)
+    y *= x
+
+
+def _hardswish_backward(x: Array, dy: Array, dx: Array) -> None:
+    np.clip(x, -3, 3, out=dx)
+    dx *= x.dtype.type(1 / 3)
+    dx += x.dtype.type(0.5)
+    dx *= (x > -3) & (x < 3)
+    dx += x >= 3
+    dx *= dy
+
+
+def _sigmoid(x: Array) -> Array:
+    """`ops.sigmoid`, in place after its first pass."""
+    half = x.dtype.type(0.5)
+    s = np.multiply(x, half)
+    np.tanh(s, out=s)
+    s *= half
+    s += half
+    return s
+
+
+WITH_SLOPES = {"gelu": _gelu, "silu": _silu}
 
 
 def _parts(*arrays: Array) -> Iterator[list[Array]]:
