@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cpu
-from gpucnn.kernels.cpu import EXACT_TIES, NUMPY, depthwise
+from gpucnn.kernels.cpu import EXACT_TIES, NUMPY, depthwise, small_depthwise
+from gpucnn.kernels.cpu.depthwise import NUMPY_WAY
 from gpucnn.layers import BatchNorm, Conv2D, ConvTranspose2D, DepthwiseConv2D, SeparableConv2D
 from gpucnn.network import Network
 from gpucnn.network.folding import folded
 from gpucnn.network.layout import Layout
 from gpucnn.networks import build
+from gpucnn.ops.window import Window
 
 ALL = {"reference": REFERENCE, "numpy": NUMPY, "exact ties": EXACT_TIES}
 try:
@@ -249,6 +251,25 @@ def test_equal_surroundings_give_equal_bits(table: str, dtype: str, batch: int) 
         params = {"0": {name: a.astype(dtype) for name, a in network.init((13, 12, 5), rng)["0"].items()}}
         x = np.broadcast_to(rng.standard_normal((batch, 1, 1, 5)), (batch, 13, 12, 5)).astype(dtype)
         assert is_even(kernels.leave(network.forward(params, kernels.enter(x), Context(kernels))[0]))
+
+
+def test_small_images_are_multiplied_by_matrices_but_where_ties_must_be_exact() -> None:
+    """From 1,024 pairs of an output and a pixel on, sums cost less; so do they for several kernels of a channel."""
+    window = Window((3, 3), (1, 1), ((1, 1), (1, 1)))
+    rng = np.random.default_rng(0)
+    for table, side, channels, multiplier, way in (
+        *((NUMPY, side, 6, 1, small_depthwise) for side in (2, 4, 5)),
+        (NUMPY, 1, 6, 1, NUMPY_WAY),
+        (NUMPY, 6, 6, 1, NUMPY_WAY),
+        (NUMPY, 4, 6, 2, NUMPY_WAY),
+        (EXACT_TIES, 4, 6, 1, NUMPY_WAY),
+    ):
+        x = rng.standard_normal((side, channels, side, 5)).astype(np.float32)
+        w = rng.standard_normal((3, 3, 1, channels * multiplier)).astype(np.float32)
+        y, residual = table.correlation.forward(x, w, window, channels)
+        assert residual.way is way
+        exact = NUMPY.correlation.forward(x.astype(np.float64), w.astype(np.float64), window, channels)[0]
+        np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", [DepthwiseConv2D(3, padding="same"), SeparableConv2D(4, 3), Conv2D(3, 3, groups=3)])

@@ -28,6 +28,7 @@ from . import (
     normalization,
     pointwise,
     pooling,
+    small_depthwise,
     winograd,
     winograd_tiles,
 )
@@ -88,6 +89,8 @@ def correlate(
     """large: see `correlate_for_pool`; alone, tiles: see `_way`."""
     x = layout.real(x, w)
     way = _way(x.shape, w.shape, window, groups, alone, tiles)
+    if way is NUMPY_WAY and small_depthwise.is_worthwhile(x.shape, w.shape, window):
+        way = small_depthwise
     if way is None:
         y, residual = reference.correlate(leave(x), w, window, groups)
         return enter(y), residual
