@@ -63,8 +63,8 @@ def speed(folder: Path) -> list[str]:
     ]
     for found in records(folder / "speed.jsonl"):
         for row in found["rows"]:
-            if found["mode"] == "profile":
-                profile(row)
+            if found["mode"] in ("profile", "tune"):
+                {"profile": profile, "tune": tune}[found["mode"]](row)
                 continue
             unit = "seconds" if "seconds" in row else "milliseconds"
             ratio, peer = (row["ratio"] or {}).get("median"), row["peer"]
@@ -91,6 +91,12 @@ def profile(row: dict[str, Any]) -> None:
         f"{row['network']} {row['batch']}, {row['kernels']}: a step {row['step']:.3f} ms; {len(of)} kernels by "
         f"{seen['by']}, {total:.0f} us{', of which ' * bool(names)}{names}"
     )
+
+
+def tune(row: dict[str, Any]) -> None:
+    """A convolution's microseconds by each way, and which was the fastest."""
+    times = ", ".join(f"{name} {time:.1f}" for name, time in row["microseconds"].items())
+    print(f"{row['network']} {row['batch']}, {row['convolution']}: {times} us; {row['chosen']}")
 
 
 def main() -> int:

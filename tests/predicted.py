@@ -1,5 +1,6 @@
 """The kernels of one training step on a CUDA device, in order, with the bytes and the operations of each and a time
-that is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`.
+that is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`, or with Winograd's convolutions
+`python tests/predicted.py two-conv-wide 512 winograd`.
 
 limit: the least time that an H200 needs for those bytes (4.3 TB/s) and operations (67 TFLOP/s of float32). predicted:
 with the shares of these that kernels of the kind reached where they were measured (cuBLAS, passes over memory), or, for
@@ -64,8 +65,8 @@ def run_step(table: Any, name: str, batch: int) -> None:
     table.updates[SGD](optimizer, theta, g, {}, 1 / batch, moment)
 
 
-def kernels_of(name: str, batch: int) -> list[Kernel]:
-    """What a training step of the named network launches. Nothing is computed."""
+def kernels_of(name: str, batch: int, *, tiles: bool = False) -> list[Kernel]:
+    """What a training step of the named network launches, with or without Winograd's tiles. Nothing is computed."""
     found: list[Kernel] = []
 
     def multiply(a: Any, b: Any, out: Any, *, add: bool = False) -> Any:
@@ -75,15 +76,24 @@ def kernels_of(name: str, batch: int) -> list[Kernel]:
         found.append(Kernel(f"product {M} x {K} x {N}", size, operations, seconds))
         return out
 
+    def multiply_each(a: Any, b: Any, out: Any, *, add: bool = False) -> Any:
+        (B, M, K), N = a.shape, b.shape[2]
+        size, operations = 4.0 * (a.size + b.size + out.size), 2.0 * B * M * K * N
+        seconds = PRODUCT + max(operations / OPERATIONS / PRODUCT_SHARE, size / BANDWIDTH / MEMORY_SHARE)
+        found.append(Kernel(f"{B} products {M} x {K} x {N}", size, operations, seconds))
+        return out
+
     def launched(name: str, dtype: Any, shape: tuple[int, int], count: int, args: Any, sizes: Any) -> None:
         found.append(_kernel(name, [a for a in args if isinstance(a, np.ndarray)], sizes))
 
     with as_cuda():
         sys.modules["cupy"].cuda.runtime.memGetInfo = lambda: (MEMORY, MEMORY)
-        table = cuda.table()
+        table = cuda.table(tiles=tiles)
         gpu = table.gpu
         gpu.empty = lambda shape, dtype: np.empty(shape, dtype).view(Array)  # not touched: it may be large
-        gpu._run, gpu.multiply = launched, multiply
+        gpu._run, gpu.multiply_each = launched, multiply_each
+        gpu.multiply = multiply
+        gpu.starts = lambda name, dtype, sizes: True
         run_step(table, name, batch)
     return found
 
@@ -99,7 +109,7 @@ def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
     if name == "pack":  # the vector's other numbers stay as they are
         size = 2.0 * sum({id(a): a.nbytes for a in arrays[1:]}.values())
     of = dict(sizes.constants) if sizes else {}
-    if "K" not in of:
+    if "K" not in of or name.startswith("winograd"):
         return Kernel(name, size, 0.0, LAUNCH + size / BANDWIDTH / MEMORY_SHARE)
     N, taps = arrays[0].shape[0] if name != "image_gradient" else arrays[1].shape[0], of["I"] * of["J"] * of["C"]
     cells, K = of["cell_rows"] * of["cell_columns"], of["K"]
@@ -125,8 +135,8 @@ def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
     return Kernel(name, size, operations, max(seconds, LAUNCH + size / BANDWIDTH / MEMORY_SHARE))
 
 
-def main(name: str, batch: int) -> None:
-    kernels = kernels_of(name, batch)
+def main(name: str, batch: int, kernels_named: str = "default") -> None:
+    kernels = kernels_of(name, batch, tiles=kernels_named == "winograd")
     print(f"{name} {batch}: {len(kernels)} kernels (cuBLAS may add one to a product)")
     print("       MB     MFLOP  limit us  predicted us")
     for kernel in (*kernels, total(kernels)):
@@ -141,4 +151,4 @@ def total(kernels: list[Kernel]) -> Kernel:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -91,6 +91,10 @@ def test_a_part_of_the_suite_that_did_not_end_falls_short(end, tmp_path):
     assert done.stdout.splitlines()[-2:] == ["fell short: 1", "  suite, not gpu: it did not pass, or was cut"]
 
 
+TUNED = {"network": "fast", "convolution": "8x8x16, 48 filters of 5x5", "batch": 128, "chosen": "winograd 2"}
+TUNED |= {"microseconds": {"columns": 31.42, "winograd 2": 20.0}}
+
+
 def test_the_summary_of_the_speeds(tmp_path):
     (tmp_path / "speed.txt").write_text("failed or cut: bench steps vgg-small\n")
     times = {"gpucnn": {"median": 0.2}, "JAX jit": {"median": 0.1}}
@@ -98,11 +102,13 @@ def test_the_summary_of_the_speeds(tmp_path):
     rows = [head | {"milliseconds": times, "peer": "JAX jit", "ratio": {"median": 2.0}, "notes": ["A is left out"]}]
     seen = {"by": "torch.profiler", "kernels": [{"kernel": "sgd", "microseconds": 1.5}]}
     profile = {"network": "fast", "batch": 128, "kernels": "gpucnn", "step": 0.2, "on_the_device": seen}
-    found = [{"mode": "steps", "rows": rows}, {"mode": "profile", "rows": [profile]}]
+    found = [{"mode": "steps", "rows": rows}, {"mode": "profile", "rows": [profile]}, {"mode": "tune", "rows": [TUNED]}]
     (tmp_path / "speed.jsonl").write_text("\n".join(map(json.dumps, found)))
     done = summary("speed", tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     assert "a step 0.200 ms; 1 kernels by torch.profiler, 2 us, of which sgd 1.5" in done.stdout
+    line = "fast 128, 8x8x16, 48 filters of 5x5: columns 31.4, winograd 2 20.0 us; winograd 2"
+    assert line in done.stdout.splitlines()
     assert done.stdout.splitlines()[-4:] == [
         "fell short: 3",
         "  failed or cut: bench steps vgg-small",

@@ -174,7 +174,7 @@ def test_float32_is_at_most_four_times_as_far_off_as_a_plain_sum(name, R, fake_c
     found = computed(x, w, dy, window, R)
     for a, b in zip(found, computed(x, w, dy, window, R), strict=True):
         np.testing.assert_array_equal(a, b)
-    monkeypatch.setattr(cuda.Gpu, "multiply_each", lambda _, *args, **options: one_after_the_other(*args, **options))
+    monkeypatch.setattr(cuda.cublas.Products, "each", lambda _, *args, **options: one_after_the_other(*args, **options))
     in_order = computed(x, w, dy, window, R)
     exact = expected_of(*(each.astype(np.float64) for each in (x, w, dy)), window)
     for what, ours, ordered, theirs, right in zip(

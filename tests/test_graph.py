@@ -568,7 +568,7 @@ def test_a_profile_on_cuda(fake_cuda):
     options, shown = BenchOptions(device="cuda", all_kernels=True, rounds=1), []
     rows = profile.profile("single-filter", 6, options, shown.append)["rows"]
     found = {row["kernels"]: row for row in rows}
-    assert list(found) == ["gpucnn", "gpucnn, no graph", "gpucnn TF32", "gpucnn reference"]
+    assert list(found) == ["gpucnn", "gpucnn, no graph", "gpucnn TF32", "gpucnn Winograd", "gpucnn reference"]
     assert len(found["gpucnn"]["milliseconds"]) == len(found["gpucnn reference"]["milliseconds"]) - 3  # five as two
     assert all(each["forward"] > 0 for row in rows for each in row["milliseconds"])
     seen = found["gpucnn"]["on_the_device"]
@@ -587,14 +587,26 @@ def test_a_profile_leaves_the_kernels_as_they_were(fake_cuda):
     """Also where a launch fails."""
     rig = Rig()
     gpu = rig.model.execution.context.kernels.gpu
-    before = gpu.launch, gpu.multiply
+    before = gpu.launch, gpu.multiply, gpu.multiply_each
 
     def failing(step):
         raise ValueError("stop")
 
     with pytest.raises(ValueError, match="stop"):
         kernels.kernels(rig.model.execution, rig.step, failing)
-    assert (gpu.launch, gpu.multiply) == before
+    assert (gpu.launch, gpu.multiply, gpu.multiply_each) == before
+
+
+def test_a_profile_shows_the_products_of_tiles(fake_cuda):
+    network = Network((8, 8, 32), (Conv2D(32, 3, padding="same"), Flatten(), Dense(3)))
+    model = Model(network, device="cuda", kernels="winograd")
+    step, put = model.execution.step(model.loss, SGD()), model.device.put
+    data = put(np.zeros((2, 8, 8, 32), np.uint8)), put(np.zeros(2, np.int64)), put(np.arange(2))
+    step(*data, 0.1)  # its kernels are looked up before it begins
+    seen = kernels.kernels(model.execution, step, lambda step: step(*data, 0.1))
+    names = [each["kernel"] for each in seen["kernels"]]
+    assert "36 products 8 x 32 x 32" in names
+    assert {"winograd_of_image", "winograd_outputs", "winograd_of_kernel"} < set(names)
 
 
 def event(name, start, duration, kind="kernel"):

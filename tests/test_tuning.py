@@ -240,3 +240,48 @@ def test_winograd_as_kernels(fake_cuda):
         assert Model("layered", device="cuda", kernels="winograd").execution.context.kernels.name == "cuda"
     assert not Acceleration("winograd").is_possible(gpucnn.device.Device("cuda"), exact_ties=True)
     assert not Acceleration("winograd").is_possible(gpucnn.device.Device("cpu"), exact_ties=False)
+
+
+def test_bench_tune_shows_a_table(clock, monkeypatch):
+    from gpucnn.report.bench import summary
+    from gpucnn.report.bench import tune as bench_tune
+    from gpucnn.report.bench.session import BenchOptions
+
+    shown = []
+    found = bench_tune.tune("single-filter", 4, BenchOptions(device="cuda"), shown.append)
+    assert (found["mode"], [row["network"] for row in found["rows"]]) == ("tune", ["single-filter"])
+    lines = summary.summary(found).splitlines()
+    assert lines[0] == "The fastest way of each convolution of single-filter:"
+    assert lines[2].split() == ["us,", "batch", "4", "direct", "columns", "chosen"]
+    assert lines[3].startswith("28x28x1, 1 filters of 3x3, max pool 2x2 by 2x2")
+    json.dumps(found, allow_nan=False)
+    with pytest.raises(SettingError, match="needs a CUDA device"):
+        bench_tune.tune("single-filter", 4, BenchOptions(device="cpu"), shown.append)
+    assert "No convolution" in summary.summary(found | {"rows": []})
+
+
+def test_train_keeps_its_choices_in_the_runs_folder(clock, tmp_path, monkeypatch, capsys):
+    from gpucnn.command import main
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["gpucnn", "train", *words, "--epochs", "1", "--batch-size", "600"])
+        return main()
+
+    out = ("--out", str(tmp_path / "run"))
+    assert run("single-filter", "--device", "cuda", "--tune", *out) == 0
+    said = capsys.readouterr().err
+    assert "28x28x1, 1 filters of 3x3, max pool 2x2 by 2x2, batch 600: " in said
+    kept = json.loads((tmp_path / "run" / "tuning.json").read_text())
+    assert [row["batch"] for row in kept["convolutions"]] == [600]
+    assert (kept["made"]["name"], kept["made"]["driver"]) == ("no GPU: g++ and NumPy", "13.0")
+    assert "\ntune = true\n" in (tmp_path / "run" / "run.toml").read_text()
+    assert run("--resume", str(tmp_path / "run")) == 0
+    assert "microseconds" not in capsys.readouterr().err
+    file = str(tmp_path / "run" / "tuning.json")
+    assert run("single-filter", "--device", "cuda", "--tuning", file, "--out", str(tmp_path / "again")) == 0
+    assert f'\ntuning = "{file}"\n' in (tmp_path / "again" / "run.toml").read_text()
+    same = [(tmp_path / each / "model.safetensors").read_bytes() for each in ("run", "again")]
+    assert same[0] == same[1]
+    capsys.readouterr()
+    assert run("single-filter", "--device", "cpu", "--tune", "--out", str(tmp_path / "cpu")) != 0
+    assert "needs a CUDA device, and this is the CPU" in capsys.readouterr().err

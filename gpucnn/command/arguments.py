@@ -65,7 +65,7 @@ KernelsOption = Annotated[
         TABLES,
         "default: the fastest of the device, those for NumPy on a CPU and our own on CUDA",
         "Which kernels compute the layers. reference: the equations as they are written; numba: some of the CPU's, "
-        "compiled; cudnn: those of CUDA with cuDNN's convolutions.",
+        "compiled; of CUDA, cudnn: cuDNN's convolutions, winograd: Winograd's, where they are wide.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -73,8 +73,10 @@ PrecisionOption = Annotated[
     one_of(
         PRECISIONS,
         "float32 by default",
-        "How products are rounded on a CUDA device. tf32 and bfloat16 round the factors, which is faster and less "
-        "exact.",
+        "How products are rounded on a CUDA device. tf32 and bfloat16 round the factors of cuBLAS products, those of "
+        "dense layers and of convolutions by columns, to 10 and 7 bits after the point, for the tensor cores. Direct "
+        "and Winograd's convolutions and small products stay float32; columns take a direct one's place where that is "
+        "estimated to be faster.",
     ),
 ]
 

@@ -20,6 +20,7 @@ MODES = {  # and the options that each uses, beside --json
     "scaling": ("batch", "device", "threads", "rounds", "all_kernels", "autotune"),
     "memory": ("batch", "device", "threads", "rounds"),
     "profile": ("batch", "device", "rounds", "all_kernels"),
+    "tune": ("batch", "device"),
 }
 
 
@@ -56,8 +57,8 @@ def bench(
         bool,
         typer.Option(
             "--all-kernels",
-            help="Time gpucnn's other kernels too: numba's; on CUDA the default ones without a graph, in TF32 and with "
-            "cuDNN's convolutions, and the reference.",
+            help="Time gpucnn's other kernels too: numba's; on CUDA the default ones without a graph, in TF32, with "
+            "Winograd's and with cuDNN's convolutions, and the reference.",
         ),
     ] = False,
     autotune: Annotated[
@@ -83,6 +84,8 @@ def bench(
     memory: the most that a training step holds, measured on the CPU in processes of their own.
 
     profile: a training step's time by layer, on one thread of the CPU or on CUDA; there also its kernels, in order.
+
+    tune: on CUDA, each convolution's time by every way that takes it, and which one `train --tune` would choose.
     """
     mode, names = _mode(words or [])
     for option in context.params:
@@ -100,7 +103,7 @@ def bench(
 
     # what is not given is left to the mode's function
     sizes = [] if batch is None else arguments.whole_numbers(batch, "--batch")
-    if mode in ("memory", "profile") and len(sizes) > 1:
+    if mode in ("memory", "profile", "tune") and len(sizes) > 1:
         raise typer.BadParameter(f"bench {mode} takes one number, {len(sizes)} were given", param_hint="--batch")
     how: dict[str, Any] = {
         "options": BenchOptions(device, threads, rounds, all_kernels=all_kernels, autotune=autotune),

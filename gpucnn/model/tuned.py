@@ -24,9 +24,9 @@ class Writing:
     def batch(self, *_: Any) -> None:
         choices = {} if self._done else tuning.choices_of(self._model.execution)
         self._done = True
-        if not choices:
-            return
         measured, made = self._model.execution.tuned, {**self._made, "driver": self._model.device.driver}
+        if not choices or (self._path.exists() and not measured):  # a run that goes on has it, with its times
+            return
         with without(f"{self._path}: the choices cannot be written"):
             tuning.write(self._path, choices, measured, made)
         for line in told(measured):

@@ -117,15 +117,13 @@ class Gpu:
 
         self.xp = cupy
         self.compiled = Compiled(cupy)
+        self.precision = precision
         self.multiply = cublas.Products(cublas.load(), precision, self)
-
-    def multiply_each(self, a: Array, b: Array, out: Array, *, add: bool = False) -> Array:
-        """See `cublas.Products.each`."""
-        return self.multiply.each(a, b, out, add=add)
+        self.multiply_each = self.multiply.each
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy has compiled kernels and a cuBLAS handle of its own."""
-        return type(self), (self.multiply.precision,)
+        return type(self), (self.precision,)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         made = self.xp.empty(shape, dtype)

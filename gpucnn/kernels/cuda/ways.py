@@ -118,7 +118,7 @@ class Ways:
         """Of NAMES."""
         tiles = self.tiles and not self.has_exact_ties
         chosen = self.choices.get(text_of(shape)) if self.choices else None
-        return chosen or usual(shape, dtype.itemsize, self.gpu.multiply.precision, tiles=tiles)
+        return chosen or usual(shape, dtype.itemsize, self.gpu.precision, tiles=tiles)
 
     def pooled(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Taken] | None:
         """With bias, ReLU (None: none) and max pool as one, where the first of ties wins; None where others should
@@ -143,7 +143,9 @@ class Ways:
         shape = self._shape(x, w, window, groups, pool if ties == "first" else None)
         if shape is None:
             return self.otherwise(x, w, window, groups)
-        way, found = self.way(shape, x.dtype), None
+        way = self.way(shape, x.dtype)
+        by: Any = None
+        found: Any = None
         if way == DIRECT:
             by, found = self.direct, self.direct.pooled(x, w, None, window, groups, None, None)
         elif way in TILED and self._tiles_start(shape, TILED[way], x.dtype):

@@ -97,7 +97,7 @@ class Residual(NamedTuple):
     sums: Array | None
 
 
-def applies(image: tuple[int, ...], filters: int, window: Window, R: int) -> bool:
+def applies(image: tuple[int, int, int], filters: int, window: Window, R: int) -> bool:
     """Whether tiles of R x R make this convolution as exact as float32 should be, and save a third of its products.
 
     image: H, W, C.
@@ -110,7 +110,7 @@ def applies(image: tuple[int, ...], filters: int, window: Window, R: int) -> boo
     if n > len(POINTS) + 1 or least < (EXACT if n > len(POINTS) - 1 else LEAST):
         return False
     P, Q = window.outputs(*image[:2])
-    made = Problem((*image[:2], channels), filters, window, R, False)
+    made = Problem(image, filters, window, R, False)
     return min(P, Q) > 0 and 3 * made.tiles * made.points <= 2 * P * Q * I * J
 
 

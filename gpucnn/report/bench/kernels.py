@@ -107,15 +107,16 @@ def _by_events(execution: Execution, call: Callable[[], Any]) -> list[Kernel]:
 
         return timed
 
-    launches, multiply = [name for name in dir(gpu) if name.startswith("launch")], gpu.multiply
+    launches = [name for name in dir(gpu) if name.startswith("launch")]
+    multiply, multiply_each = gpu.multiply, gpu.multiply_each
     for each in launches:
         setattr(gpu, each, watched(getattr(gpu, each), lambda name, *_: name))
-    gpu.multiply = watched(multiply, _product)
+    gpu.multiply, gpu.multiply_each = watched(multiply, _product), watched(multiply_each, _products)
     try:
         for _ in range(STEPS):
             call()
     finally:
-        gpu.multiply = multiply
+        gpu.multiply, gpu.multiply_each = multiply, multiply_each
         for each in launches:
             delattr(gpu, each)  # its class's own is seen again
     execution.device.synchronize()
@@ -125,6 +126,10 @@ def _by_events(execution: Execution, call: Callable[[], Any]) -> list[Kernel]:
 
 def _product(a: Any, b: Any, *_: Any) -> str:
     return f"product {a.shape[0]} x {a.shape[1]} x {b.shape[1]}"
+
+
+def _products(a: Any, b: Any, *_: Any) -> str:
+    return f"{a.shape[0]} products {a.shape[1]} x {a.shape[2]} x {b.shape[2]}"
 
 
 def shown(found: dict[str, Any]) -> list[str]:

@@ -23,8 +23,8 @@ class BenchOptions:
     """How a mode measures. threads: None is all the process may use. rounds: None is what each mode finds enough.
 
     images: of the random data set, and of inference. needed, budget: see `timing`. all_kernels: time gpucnn's other
-    kernels too: numba's on the CPU; on a CUDA device the default without a graph, in TF32, and with cuDNN's
-    convolutions, and the reference. autotune: time PyTorch's slowest compiler mode on a CUDA device.
+    kernels too: numba's on the CPU; on a CUDA device the default without a graph, in TF32, with Winograd's and with
+    cuDNN's convolutions, and the reference. autotune: time PyTorch's slowest compiler mode on a CUDA device.
     """
 
     device: str = "cpu"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..tables import table
-from . import profile
+from . import profile, tune
 from .candidates import OURS
 from .rows import UNITS
 
@@ -16,6 +16,8 @@ def summary(found: dict[str, Any]) -> str:
     mode, rows = found["mode"], found["rows"]
     if mode == "profile":
         return "\n\n".join("\n".join([_heaviest(row), "", *profile.shown(row)]) for row in rows)
+    if mode == "tune":
+        return tune.summary(rows)
     measured = [row for row in rows if row["rounds"]]
     lines = [_sentence(mode, measured)]
     if mode == "scaling":
