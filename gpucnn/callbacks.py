@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SettingError, nearest
+from .errors import SettingError, counted, nearest
 from .namespace import array_namespace, as_python
 from .training.history import History, row
 from .training.types import Callback, Epoch, Stop
@@ -132,8 +132,7 @@ class EarlyStopping(KeepBest):
         self._waited += 1
         if self._waited >= self.patience:
             raise Stop(
-                f"{self.watch} has not improved in {self._waited} epoch{'s' * (self._waited > 1)}; the best was epoch "
-                f"{self.best}"
+                f"{self.watch} has not improved in {counted(self._waited, 'epoch')}; the best was epoch {self.best}"
             )
 
     def end(self, history: History) -> None:

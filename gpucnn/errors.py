@@ -35,7 +35,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
 
 
-def counted(number: int, what: str, several: str = "") -> str:
+def counted(number: Any, what: str, several: str = "") -> str:
     """A number of things, such as "1 image" or "1,200 classes"; several: the word's plural, if it is not by s."""
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
@@ -49,6 +49,10 @@ class GpucnnError(Exception):
 
 class SettingError(GpucnnError, ValueError):
     """A setting has a name or a value that does not exist or makes no sense."""
+
+
+class ArgumentError(SettingError, TypeError):
+    """A method has no argument of that name."""
 
 
 class ShapeError(GpucnnError, ValueError):

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .errors import counted
 from .losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, correct
 from .namespace import array_namespace
+from .network.notebook import paragraphs, table
 
 Array = Any
 Row = dict[str, float]
@@ -148,12 +150,24 @@ class Report:
         found = {**self.overall, "kind": self.kind, "rows": dict(self.rows), "averages": dict(self.averages)}
         return found if self.confusion is None else {**found, "confusion": self.confusion.tolist()}
 
-    def __str__(self) -> str:
+    def _cells(self) -> list[list[str]]:
+        """The table's, the names of its columns first."""
         columns = list(next(iter(self.rows.values())))
         what = {CLASSIFICATION: "class", MULTI_LABEL: "label", REGRESSION: "output"}[self.kind]
         lines = [[what, *(column.replace("_", " ") for column in columns)]]
         for name, row in {**self.rows, **self.averages}.items():
             lines.append([name, *(_cell(column, row[column]) for column in columns)])
+        return lines
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        head, *cells = self._cells()
+        mistakes = [f"{a} taken for {b}: {count:,.10g}" for a, b, count in self.confusions()]
+        told = [f"largest confusions: {'; '.join(mistakes)}"] if mistakes else []
+        return paragraphs([shown(self.overall)]) + table(head, cells) + paragraphs(told)
+
+    def __str__(self) -> str:
+        lines = self._cells()
         widths = [max(map(len, cells)) for cells in zip(*lines)]
         text = ["  ".join([c[0].ljust(widths[0]), *map(str.rjust, c[1:], widths[1:])]) for c in lines]
         mistakes = [f"{a} taken for {b}: {count:,.10g}" for a, b, count in self.confusions()]
@@ -206,5 +220,5 @@ def shown(found: Mapping[str, float]) -> str:
     parts = [f"{name.replace('_', ' ')} {100 * found[name]:.2f} %" for name in found if name.endswith("accuracy")]
     errors = [name for name in ("mean_absolute_error", "mean_squared_error", "r2") if name in found]
     parts += [f"{'R^2' if name == 'r2' else name.replace('_', ' ')} {found[name]:.4g}" for name in errors]
-    images = [f"{found['examples']:,} images"] if "examples" in found else []
+    images = [counted(found["examples"], "image")] if "examples" in found else []
     return ", ".join([*parts, f"loss {found['loss']:.4f}", *images])

@@ -91,6 +91,19 @@ def test_floats_are_changed_as_bytes_are(text, dtype, library: Library):
 
 
 @pytest.mark.parametrize("text", MIXED)
+def test_runs_of_two_tables_differ_by_rounding_alone(text):
+    """Other draws would be seen in float64, too."""
+    network = Network((9, 8, 2), (Conv2D(4, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
+    one, other = (Model(network, device="cpu", threads=1, kernels=k, dtype="float64") for k in ("default", "reference"))
+    for each in (one, other):
+        each.fit(pictures(30), CLASSES, epochs=4, batch_size=8, augmentation=text)
+    np.testing.assert_allclose(one.theta, other.theta, rtol=1e-9, atol=1e-9)
+    unlike = Model(network, device="cpu", threads=1, dtype="float64")
+    unlike.fit(pictures(30), CLASSES, epochs=4, batch_size=8, augmentation=text, seed=1)
+    assert abs(unlike.theta - one.theta).max() > 1e-4
+
+
+@pytest.mark.parametrize("text", MIXED)
 def test_every_library_mixes_the_same(text, library: Library):
     images, indices, change = pictures(30), ints(*range(30)) * 11, how(text)
     expected = change.mixture(indices, 4, 9, 8)

@@ -547,7 +547,9 @@ def test_a_frame_needs_pandas(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame))
     frame = history.to_frame()
-    assert (frame.rows, frame.index) == (history.rows(), "epoch")
+    assert (frame.rows[1], frame.index) == (history.rows()[1], "epoch")
+    assert frame.rows[0].keys() == history.rows()[0].keys()
+    assert np.isnan([frame.rows[0][name] for name in ("validation_loss", "validation_accuracy")]).all()
     assert History().to_frame().columns[:2] == ["epoch", "train_loss"]
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(SettingError, match=r"needs pandas; `pip install pandas`, or use rows\(\)"):

@@ -949,7 +949,7 @@ def test_verify_needs_no_layers_and_no_network(gpucnn_):
     checkpoint.write("state.safetensors", given, {"step": np.array(3)})
     status, out, _ = gpucnn_("verify", "state.safetensors")
     assert status == 0
-    assert out.startswith("state.safetensors: state\\x1b[31m of \\ud800, 1 numbers in 1 tensors; its checksum is right")
+    assert out.startswith("state.safetensors: state\\x1b[31m of \\ud800, 1 number in 1 tensor; its checksum is right")
 
 
 def test_a_sentence_is_one_line_that_leaves_the_terminal_alone(gpucnn_):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def test_what_is_written_is_read(values, made):
     path = Path("run.toml")
     values.pop(config.MADE, None)
     config.write(path, values, made)
-    assert config.read(path) == {name: value for name, value in values.items() if value is not None}
+    settings, ran_with = config.read(path)
+    assert settings == {name: value for name, value in values.items() if value is not None}
+    assert ran_with == {name: value for name, value in made.items() if value is not None}
     assert tomllib.loads(path.read_text(encoding="utf-8"))["made"] == {k: v for k, v in made.items() if v is not None}
 
 
@@ -286,13 +289,63 @@ def test_set_beside_a_file_changes_one_setting(train):
     assert train("--resume", "a", "--set", "hidden=8")[0] == 1
 
 
+@pytest.mark.parametrize("data", ["digits", "MNIST", "tiny.npz", "folder"])
+def test_data_in_the_place_of_a_network_is_told_where_it_goes(train, data):
+    Path("folder").mkdir()
+    status, _, err = train(data)
+    assert (status, f"gpucnn: {data}: data, and no network; say `gpucnn train --data {data}`" in err) == (1, True)
+
+
+def test_a_file_of_another_network_or_version_is_told_of(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    text, repeat = Path("a/run.toml").read_text(), ("--config", "b.toml", "--out", "b", "--force")
+    assert "parameters = 1028\n" in text
+    for old, new, says in (
+        ("", "", ""),
+        (
+            "parameters = 1028",
+            "parameters = 7",
+            "had 7 parameters then, and has 1,028 parameters here: this is another",
+        ),
+        (
+            "parameters = 1028\n",
+            "",
+            "does not say how many parameters softmax-regression had then, and here it has 1,028",
+        ),
+        ('gpucnn = "', 'gpucnn = "0.0.', f"wrote it, and this is {gpucnn.__version__}\n"),
+        (text[text.index("\n[made]") :], "", ""),
+    ):
+        Path("b.toml").write_text(text.replace(old, new))
+        _, _, err = train(*repeat)
+        assert says in err
+        assert ("b.toml: " in err) == bool(says)
+        assert "b.toml: " not in train(*repeat, "--data", "tiny.npz")[2]
+
+
 def test_a_run_that_is_resumed_when_it_is_over_ends_its_log(train):
     train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
     before = Path("a/log.txt").read_text()
     train("--resume", "a")
     added = Path("a/log.txt").read_text().removeprefix(before)
-    assert "goes on: softmax-regression" in added
+    assert "is finished: softmax-regression" in added
     assert "end: test accuracy" in added
+
+
+def test_resume_says_where_the_run_stands(train):
+    """Finished; asked for more; without a state that can be read; ended by a callback."""
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    _, _, err = train("--resume", "a")
+    assert "the run in a is finished (all is trained), and nothing is left to do; --epochs 4, or another" in err
+    _, _, err = train("--resume", "a", "--epochs", 3)
+    assert "the run in a goes on with epoch 3 of 3" in err
+    for state in Path("a/checkpoints").iterdir():
+        state.write_bytes(b"nothing")
+    _, _, err = train("--resume", "a", "--patience", 1, "--epochs", 50, "--lr", 5, "--anyway")
+    assert "a has no state of the run, which ended before one was saved: it begins anew" in err
+    assert "; the run begins anew\n" in err
+    assert "begins anew: softmax-regression" in Path("a/log.txt").read_text()
+    _, _, err = train("--resume", "a")
+    assert re.search(r"is finished \(\d+ of 50 epochs trained, loss has not improved in 1 epoch", err)
 
 
 def test_fewer_epochs_than_are_trained_are_refused(train):

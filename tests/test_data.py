@@ -1166,8 +1166,8 @@ def test_pictures_deeper_than_their_class_count_to_it(tmp_path):
     loaded = data.load(root)
     assert len(loaded.train_labels) + len(loaded.test_labels) == 11
     said = "\n".join(loaded.notes)
-    assert f"left out: 1 pictures in {root} itself" in said
-    assert f"1 pictures in {root} lie in folders inside their class's" in said
+    assert f"left out: 1 picture in {root} itself" in said
+    assert f"1 picture in {root} found in folders inside their class's" in said
     assert f"left out: 2 files in {root} that are no pictures by their ending (1 .heic, 1 .txt)" in said
     assert f"left out: {root / 'dog' / 'link'}, a link to a folder" in said
     assert said in loaded.summary()

@@ -54,7 +54,7 @@ def test_show_counts_says_what_is_left_out_and_draws(gpucnn_, pets):
     assert status == 0
     assert "pets: 20 training, 4 test pictures of 9x9 (grey), 2 classes" in out
     assert "(1 .txt)" in out
-    assert "left out: 1 pictures that cannot be read" in out
+    assert "left out: 1 picture that cannot be read" in out
     with Image.open("sheet.png") as sheet:
         colours = np.asarray(sheet.convert("L"))
     assert len(np.unique(colours)) > 100, "random pictures are drawn"
@@ -78,7 +78,7 @@ def test_train_says_what_its_folder_holds(gpucnn_, pets):
     status, _, err = gpucnn_("train", "softmax-regression", "--data", pets, "--skip-broken", *how)
     assert status == 0
     assert "dog" in err
-    assert "left out: 1 pictures that cannot be read" in err
+    assert "left out: 1 picture that cannot be read" in err
     assert "skip_broken = true" in Path("run/run.toml").read_text()
     status, _, err = gpucnn_("train", "softmax-regression", "--config", "run/run.toml", "--out", "again")
     assert status == 0, err
@@ -130,7 +130,7 @@ def test_evaluate_says_what_was_left_out(gpucnn_, pets):
     status, out, err = gpucnn_("evaluate", model, "--data", pets, "--skip-broken", *how)
     assert status == 0
     assert out.startswith("pets: ")
-    assert "gpucnn: left out: 1 pictures that cannot be read" in err
+    assert "gpucnn: left out: 1 picture that cannot be read" in err
     assert "gpucnn: left out: the classes eel, which the model does not know" in err
     assert "choose data of the model's classes with --data" in gpucnn_("evaluate", model)[2]
     status, _, err = gpucnn_("evaluate")

@@ -1,7 +1,7 @@
 """A new user's hour: the commands of README's first sections, in order, as they stand there, and what they show.
 
-The digits stand in for MNIST, so that nothing is downloaded; the two commands that set up an environment are run by
-.ci/run, and what needs a GPU or Docker is parsed by test_readme.py.
+The digits stand in for MNIST, so that nothing is downloaded, and the CPU for a GPU. NOT_RUN says what is not run, and
+why; of Docker's commands, a stand-in sees what the shell makes of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ import gpucnn
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-ELSEWHERE = ("python3 -m venv", "pip install", "for seed in", "docker")  # tested by .ci/run, or not without a GPU
+NOT_RUN = {
+    "python3 -m venv": ".ci/run runs it, in a fresh clone",
+    "pip install": "it installs packages from an index; test_readme.py looks whether there are such extras",
+    "gpucnn compare two-conv": "it compares the CPU with a GPU; test_compare.py has two stand-ins",
+}
+ELSEWHERE = ("python3 -m venv", "pip install", "for seed in", "docker")  # blocks that have tests of their own
 TESTED = "gpucnn check my_nets"  # by test_readme.py
 
 
@@ -69,6 +74,51 @@ def test_the_first_hour(shell):
         with Image.open(shell.folder / name) as picture:
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 50, name
     assert (shell.folder / "runs" / "own" / "model.safetensors").exists()
+
+
+def block_of(start):
+    return next(block for block in BLOCKS if block.startswith(start))
+
+
+def test_five_seeds(shell):
+    """The loop of README's table, for one epoch."""
+    loop = block_of("for seed in").replace("--data mnist", "--data mnist --epochs 1 --device cpu")
+    accuracies = re.findall(r"test accuracy ([0-9.]+) %", shell(loop))
+    assert len(accuracies) == 5
+    assert len(set(accuracies)) > 1
+    seeds = [f"seed = {seed}\n" for seed in range(5)]
+    configs = [path.read_text() for path in (shell.folder / "runs").glob("two-conv-digits*/run.toml")]
+    assert all(any(seed in config for config in configs) for seed in seeds)
+
+
+def test_commands_for_a_gpu(shell):
+    """Each, on the CPU; `gpucnn doctor` says what keeps a GPU from working, and that is no error of its own."""
+    run = []
+    for line in block_of("pip install '.[cuda13]'").splitlines():
+        if not any(line.startswith(each) for each in NOT_RUN):
+            run.append(
+                shell(line.replace("--device cuda", "--device cpu").replace("gpucnn doctor", "gpucnn doctor || :"))
+            )
+    assert len(run) == 2
+    assert "cuda" in run[0].lower()
+    assert "test accuracy" in run[1]
+
+
+def test_dockers_commands_as_the_shell_reads_them(shell, tmp_path):
+    """Docker itself is not there; test_docker.py reads the files that it would."""
+    stand_in = tmp_path / "docker"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$#" "$@"\n')
+    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
+    words = shell(f"PATH={shlex.quote(str(tmp_path))}:$PATH\n" + block_of("mkdir -p runs")).splitlines()
+    calls = []
+    while words:
+        count = int(words.pop(0))
+        calls.append([words.pop(0) for _ in range(count)])
+    assert [call[:2] for call in calls] == [["build", "-t"], ["run", "--rm"]] * 2 + [["compose", "run"]] * 2
+    for call in (calls[1], calls[3]):
+        assert re.fullmatch(r"\d+:\d+", call[call.index("--user") + 1])
+        assert call[call.index("-v") + 1] == f"{shell.folder}/runs:/home/gpucnn/runs"
+    assert (shell.folder / "runs").is_dir()
 
 
 def test_asking_a_model_in_python(shell):

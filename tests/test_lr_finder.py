@@ -62,6 +62,17 @@ def test_the_same_seed_gives_the_same():
     assert one == other
 
 
+def test_images_are_changed_as_in_training():
+    plain, changed, again = (
+        find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, updates=30, augmentation=how)
+        for how in (None, "shift=1,flip=alternate", "shift=1,flip=alternate")
+    )
+    assert plain.losses != changed.losses
+    assert changed == again
+    with pytest.raises(SettingError, match="shift=9"):
+        find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, augmentation="shift=9")
+
+
 def test_where_the_loss_does_not_fall_nothing_is_suggested():
     found = find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, lowest=1e-12, highest=1e-10, updates=20)
     assert found.suggestion is None
@@ -108,7 +119,24 @@ def test_the_command(command):
     assert f"{found['suggestion']:.2g}"
 
 
+def test_the_command_changes_images_as_train_does(command):
+    """As the recipe, as what suits pictures of one's own, or as it is told."""
+    np.savez("mine.npz", images=IMAGES.repeat(2, axis=1).repeat(2, axis=2), labels=LABELS)
+    short = ("--device", "cpu", "--updates", "20")
+    status, out, _ = command("tiny-99", *short)
+    assert (status, ", images changed by shift=1; the picture is lr.png" in out) == (0, True)
+    for options, changes in (
+        (("tiny-99", "--augment", "none"), None),
+        (("softmax-regression", "--data", "mine.npz"), "rotate=10,zoom=0.1,brightness=0.1,contrast=0.1"),
+        (("softmax-regression", "--augment", "shift=2"), "shift=2"),
+        (("softmax-regression",), None),
+    ):
+        assert json.loads(command(*options, *short, "--json")[1])["augment"] == changes
+    assert "augmentation 'nonsense=1'" in command("softmax-regression", "--augment", "nonsense=1")[2]
+
+
 def test_the_command_says_what_is_wrong(command):
+    assert "digits: data, and no network; say `gpucnn lr --data digits`" in command("digits")[2]
     assert "a.doc: .png, .svg or .pdf was expected" in command("fast", "--out", "a.doc")[2]
     assert "--momentum 0.5: Adam has no momentum" in command("fast", "--momentum", "0.5")[2]
     assert "below the second" in command("softmax-regression", "--from", "3", "--to", "2")[2]

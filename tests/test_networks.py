@@ -114,6 +114,32 @@ def test_every_network_is_counted_here() -> None:
     assert set(COUNTS) == set(NETWORKS)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("tiny-99", {"uses": (0, 0, 0)}, r"uses=\(0, 0, 0\): 3 whole numbers of at least 1 .* such as uses=2,2,1"),
+        ("tiny-99", {"uses": (2, 2)}, "3 whole numbers"),
+        ("tiny-99", {"uses": 2}, "3 whole numbers"),
+        ("tiny-99", {"filters": 0}, "filters=0: a whole number of at least 1"),
+        ("two-conv", {"filters": (8,)}, "2 whole numbers of at least 1 were expected, such as filters=8,16"),
+        ("two-conv", {"filters": 8}, "2 whole numbers"),
+        ("two-conv", {"hidden": 0}, "hidden=0: a whole number"),
+        ("single-filter", {"hidden": 1.5}, "hidden=1.5: a whole number"),
+        ("fast", {"filters": (1, 2, 3)}, "2 whole numbers"),
+        ("fast", {"crop": -1}, "crop=-1: a whole number of at least 0"),
+        ("record", {"filters": (1, 2)}, "3 whole numbers"),
+        ("record-long", {"filters": (0, 2, 3)}, "3 whole numbers"),
+        ("resnet20", {"blocks": 0}, "blocks=0: a whole number of at least 1"),
+        ("mobile-small", {"width": 0}, "width=0: a number above 0"),
+        ("mobile-small", {"width": "no"}, "width='no': a number above 0"),
+        ("two-conv", {"hiden": 3}, "network two-conv has no setting 'hiden'; it has .*; did you mean hidden"),
+    ],
+)
+def test_settings_that_leave_no_network_of_its_name_are_refused(name, options, says):
+    with pytest.raises(SettingError, match=says):
+        build(name, **options)
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters(name: str) -> None:
     by_hand, expected = COUNTS[name]
@@ -404,7 +430,7 @@ def test_multiply_adds_by_hand() -> None:
 def test_the_summary_counts_nested_parameters() -> None:
     text = Network((8, 7, 1), nestings()["both"]).summary(1)
     assert "Network of 3 layers" in text
-    assert "MB to train on 1 examples" in text
+    assert "MB to train on 1 example" in text
     assert text.splitlines()[-2].split()[1] == f"{20 + 52 + 15}"
 
 

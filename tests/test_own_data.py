@@ -77,13 +77,13 @@ def test_the_number_of_epochs_on_few_pictures_is_explained(gpucnn_):  # noqa: F8
     mine = pictures("mine")
     _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--data", mine, "--patience", 1, "--out", "a")
     says = (
-        "at most 400 epochs: an epoch is 1 update here, and the recipe asks for 400 at least; --epochs N says another"
+        "at most 400 epochs: an epoch is 1 update here, and the recipe asks for 400 updates at least; --epochs N says"
     )
     assert says in err
     _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--data", mine, "--epochs", 2, "--out", "b")
     assert "the recipe asks for" not in err
     _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--batch-size", 50, "--out", "c")
-    assert "16 epochs: an epoch is 26 updates here, and the recipe asks for 400 at least" in err
+    assert "16 epochs: an epoch is 26 updates here, and the recipe asks for 400 updates at least" in err
 
 
 def same(*folders):
@@ -195,6 +195,19 @@ def test_an_old_picture_of_mistakes_goes_where_there_are_none(tmp_path):
     (tmp_path / "mistakes.png").write_bytes(b"old")
     assert finished.draw(model, data, tmp_path) == ["confusion.png"]
     assert not (tmp_path / "mistakes.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "axis"),
+    [((0.0, 0.0), (0, 5)), ((0.5, 0.5), (45, 55)), ((1.0, 1.0), (95, 100)), ((0.0, 1.0), (0, 100)), ((0.8, 0.9), None)],
+)
+def test_the_axis_of_accuracies_holds_percentages_alone(accuracies, axis):
+    epochs = [Epoch(k, 0.0, 0.0, accuracy, 0.1, 1.0) for k, accuracy in enumerate(accuracies, 1)]
+    losses, right = curves.learning_curves(epochs, None).axes
+    assert right.get_ylim() == pytest.approx((79.5, 90.5) if axis is None else axis)
+    assert losses.get_ylim() == (0, 1)
+    negative = [Epoch(k, -1.0, -2.0 - k, None, 0.1, 1.0) for k in (1, 2)]
+    assert curves.learning_curves(negative, None).axes[0].get_ylim()[0] < -4
 
 
 def test_one_epoch_is_drawn_update_by_update(tmp_path):

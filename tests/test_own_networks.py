@@ -112,7 +112,7 @@ def test_a_network_of_ones_own_by_name():
     model = Model("my_nets:tiny", device="cpu")
     assert (model.name, model.network.input_shape, len(model.class_names)) == ("my_nets:tiny", (28, 28, 1), 10)
     assert networks.build("my_nets:tiny", (8, 8, 1), 3, hidden=4).shapes() == [(8, 8, 1), (64,), (4,), (4,), (3,)]
-    assert runs.options_of("my_nets:tiny") == {"hidden": 16}
+    assert gpucnn.networks.settings_of("my_nets:tiny") == {"hidden": 16}
     assert networks.entry("my_nets:tiny").about == "Dense, cubic, dense."
 
 

@@ -17,9 +17,9 @@ from gpucnn.callbacks import Metric
 from gpucnn.data import Preprocessing, Strokes
 from gpucnn.engine.scaling import Scaling
 from gpucnn.engine.tta import Views
-from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError
+from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError, counted
 from gpucnn.layers import Dense, Flatten
-from gpucnn.model import checkpoint
+from gpucnn.model import checkpoint, spelling
 from gpucnn.report.inside import look
 from gpucnn.training import History, Stop
 from gpucnn.training.augmentation import Augmentation
@@ -211,7 +211,8 @@ def test_labels_from_one_of_which_one_is_missing_are_taken_as_they_are():
     with pytest.raises(DataError, match=r"labels run from 1 to 3, 0..2 was expected for 3 classes; they count"):
         model().evaluate(IMAGES, LABELS + 1)
     two = model()
-    two.fit(IMAGES, np.minimum(LABELS + 1, 2), epochs=1)
+    with pytest.warns(UserWarning, match="are of 2 of the 3 classes, .* none is cat"):
+        two.fit(IMAGES, np.minimum(LABELS + 1, 2), epochs=1)
     assert two.first_label == 0
 
 
@@ -670,6 +671,126 @@ def test_a_history_is_rows_and_a_table(tmp_path):
     frame = pandas.DataFrame(history)
     assert frame.set_index("epoch").equals(history.to_frame())
     assert pandas.DataFrame(History()).empty
+
+
+def test_one_thing_is_told_of_as_one():
+    assert [counted(k, "image") for k in (0, 1, 2, 1438)] == ["0 images", "1 image", "2 images", "1,438 images"]
+    assert [counted(k, "class", "classes") for k in (1, 2)] == ["1 class", "2 classes"]
+    assert metrics.shown(model().evaluate(IMAGES[:1], LABELS[:1])).endswith(", 1 image")
+    with pytest.raises(DataError, match="1 class name for a network of 3 outputs"):
+        model(class_names=["a"])
+    with pytest.raises(DataError, match="1 picture but 2 labels"):
+        model().fit(IMAGES[:1], LABELS[:2])
+    assert "train on 1 example" in SMALL.summary(1)
+    assert SMALL.summary(1).count("1 examples") == 0
+
+
+def test_a_history_is_a_sequence_of_epochs():
+    history = model().fit(IMAGES, LABELS, epochs=3)
+    rows = history.rows()
+    assert len(history) == 3
+    assert (history[0], history[-1], history[1:]) == (rows[0], rows[2], rows[1:])
+    assert history["train_loss"] == [epoch.train_loss for epoch in history.epochs]
+    assert history["validation_loss"] == [None, None, None]
+    with pytest.raises(IndexError):
+        history[3]
+    with pytest.raises(KeyError, match="'trian_loss': did you mean train_loss"):
+        history["trian_loss"]
+    pandas = pytest.importorskip("pandas")
+    for frame in (history.to_frame(), pandas.DataFrame(history).set_index("epoch")):
+        assert frame["validation_loss"].isna().all()
+        assert frame["train_loss"].dtype == float
+    assert history.to_frame()["validation_loss"].dtype == float
+
+
+def test_a_notebook_shows_models_networks_and_reports():
+    made = model(class_names=["cat", "<dog>", "owl"])
+    shown = made._repr_html_()
+    assert "SoftmaxCrossEntropy(), classes cat, &lt;dog&gt;, owl</p><pre" in shown
+    assert made.network._repr_html_() in shown
+    assert "Dense(3)" in made.network._repr_html_()
+    report = made.report(IMAGES, LABELS)
+    words = [text for text in re.split(r"<[^>]*>", report._repr_html_()) if text]
+    assert words[1:6] == ["class", "precision", "recall", "f1", "support"]
+    assert words[0] == metrics.shown(report.overall)
+    assert words[6:7] + words[11:12] == ["cat", "&lt;dog&gt;"]
+    a, b, count = report.confusions()[0]
+    assert words[-1].startswith(f"largest confusions: {a} taken for {b}: {count}".replace("<dog>", "&lt;dog&gt;"))
+    numbers = Model(SMALL, loss="mse", device="cpu", threads=1).report(IMAGES, np.ones((24, 3)))
+    assert "<th>mean absolute error</th>" in numbers._repr_html_()
+
+
+def test_outputs_that_no_label_uses_are_told_of_once():
+    two = LABELS % 2 == 0
+    trained = model()
+    with pytest.warns(UserWarning, match=r"are of 2 of the 3 classes, .* none is owl: all that is learnt") as told:
+        trained.fit(IMAGES, two, epochs=2, validation=(IMAGES, two))
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained.partial_fit(IMAGES[:2], LABELS[:2], epochs=1)  # fewer examples than classes
+        trained.partial_fit(IMAGES, LABELS, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "word", "says"),
+    [
+        (
+            "fit",
+            "validation_split",
+            r"fit has no argument 'validation_split'; write validation=\(images, labels\), such",
+        ),
+        ("fit", "augment", 'write augmentation="shift=2'),
+        ("fit", "learning_rate", "write lr$"),
+        ("fit", "epoch", "did you mean epochs"),
+        ("fit", "verbose", "write progress=True or False"),
+        ("fit", "x", "write images"),
+        ("fit", "class_weight", "it belongs to the loss"),
+        ("fit", "momentum", "it belongs to the optimiser, such as optimizer=SGD"),
+        ("fit", "shuffle", "batches come in a random order"),
+        ("fit", "loss", "Model takes loss"),
+        ("fit", "device", "Model takes device"),
+        ("fit", "nonsense", "it has accumulate, anyway, augmentation,"),
+        ("partial_fit", "num_epochs", "write epochs"),
+        ("partial_fit", "accumulte", "did you mean accumulate"),
+        ("fit_batches", "steps_per_epoch", "write steps"),
+        ("fit_batches", "batch_size", "fit takes batch_size|as many images"),
+        ("evaluate", "batch_size", "as there is memory for; leave it out"),
+        ("evaluate", "verbose", "fit takes progress"),
+        ("predict", "batch_size", "as there is memory for; leave it out"),
+        ("predict_proba", "ta", "did you mean tta"),
+        ("report", "k", "write top_k"),
+        ("score", "sample_weights", "write sample_weight"),
+    ],
+)
+def test_arguments_of_other_libraries_are_told_gpucnns_own(call, word, says):
+    made = model()
+    with pytest.raises(SettingError, match=says) as told:
+        getattr(made, call)(IMAGES, LABELS, **{word: 1}) if "y" not in word else getattr(made, call)(**{word: 1})
+    assert isinstance(told.value, TypeError)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("lr", "fit takes lr"),
+        ("num_classes", r"it belongs to the network: Model\(gpucnn.networks.build"),
+        ("criterion", "write loss"),
+        ("gpu", "write device"),
+        ("random_state", "write seed"),
+        ("classnames", "did you mean class_names"),
+    ],
+)
+def test_a_models_arguments_too(word, says):
+    with pytest.raises(SettingError, match=f"Model has no argument {word!r}; {says}"):
+        Model(SMALL, **{word: 1})
+
+
+def test_the_words_lead_to_arguments_that_there_are():
+    known = set().union(*spelling._arguments.values())
+    assert set(spelling.OTHERS.values()) <= known
+    assert set(spelling.EXAMPLES) <= known
+    assert not (set(spelling.OTHERS) | set(spelling.ELSEWHERE)) & known
 
 
 def test_a_notebook_shows_a_history_as_a_table():

@@ -116,7 +116,9 @@ def _take_settings(context: Context, path: Path) -> None:
 
     known = {each.name for each in context.command.params} - {*NOT_SETTINGS, "options"} | {"set"}
     found: dict[str, Any] = {}
-    for name, value in config.read(path).items():
+    settings, made = config.read(path)
+    context.meta[config.MADE] = path, made
+    for name, value in settings.items():
         option = name.replace("-", "_")
         if option not in known:
             near = nearest(option, known)
@@ -267,13 +269,13 @@ def options(texts: list[str] | None) -> dict[str, Any]:
 def _value(text: str) -> Any:
     parts = text.split(",")
     if all(_is_number(part.strip()) for part in parts):
-        numbers = tuple(map(int, parts))
+        numbers = tuple(float(part) if "." in part else int(part) for part in parts)
         return numbers if len(numbers) > 1 else numbers[0]
     return None if text.lower() == "none" else text
 
 
 def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) <= 1000  # Python reads no more than 4300 digits
+    return text.replace(".", "", 1).isdecimal() and len(text) <= 1000  # Python reads no more than 4300 digits
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
@@ -288,7 +290,7 @@ def labels(text: str, names: Sequence[str]) -> list[int]:
     """Classes by name or, where none has that name, by number."""
     parts = [part.strip() for part in text.split(",")]
     known = {name: label for label, name in enumerate(names)}
-    wrong = [part for part in parts if part not in known and not _is_number(part)]
+    wrong = [part for part in parts if part not in known and not part.isdecimal()]
     if wrong:
         hint = f"did you mean {near}? " if (near := nearest(wrong[0], names)) else ""
         raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; {hint}choose from {', '.join(names)}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import listed
+from ..errors import SettingError, listed
 from .help import MISSING
 
 ENDING = ".safetensors"
@@ -37,6 +37,20 @@ def one_word(given: Mapping[str, Any]) -> str:
     if word.endswith(ENDING):
         return f"Name the pictures after the model, as in `gpucnn predict {word} picture.png`"
     return f"The model comes first, as in `gpucnn predict {found[0] if found else 'MODEL'} {word}`; {_named(found)}"
+
+
+def check_network(network: str, command: str) -> None:
+    """Raises SettingError for the name of no network; where it is that of data, with what to write."""
+    from .. import networks
+    from ..data.catalogue import resolve
+
+    is_data = resolve(network) is not None or os.path.isdir(network) or network.endswith((".npz", ".csv", ".parquet"))
+    if is_data and network not in networks.NETWORKS:
+        raise SettingError(
+            f"{network}: data, and no network; say `gpucnn {command} --data {network}`, and a network before it where "
+            "two-conv is not meant"
+        )
+    networks.entry(network)
 
 
 MISSING.update({"predict": one_word} | dict.fromkeys(("evaluate", "serve", "show", "verify"), no_model))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
 
+from ..errors import counted
 from . import arguments
 from .arguments import JsonOption, check_format
 from .help import Command
@@ -117,7 +118,6 @@ def path(name: DataName) -> None:
 
 def _described(name: str) -> str:
     from .. import networks
-    from ..model import runs
     from ..network import describe
     from ..optimizers import described
 
@@ -127,10 +127,10 @@ def _described(name: str) -> str:
         f"{name}: {found.about}\n"
         f"source: {found.document}\n"
         f"recipe: {described(recipe.optimizer)}, learning rate {recipe.lr:g}, {recipe.schedule}, "
-        f"batches of {recipe.batch_size}, {recipe.epochs} epoch{'s' * (recipe.epochs != 1)} of a data set as large as "
+        f"batches of {recipe.batch_size}, {counted(recipe.epochs, 'epoch')} of a data set as large as "
         "MNIST"
         f"{f', images changed by {recipe.augmentation}' if recipe.augmentation else ''}\n"
         f"loss: {describe(found.loss)}\n"
-        f"--set: {runs.shown(runs.options_of(name)) or 'nothing'}\n\n"
+        f"--set: {networks.shown(networks.settings_of(name)) or 'nothing'}\n\n"
         f"{networks.build(name).summary(recipe.batch_size)}"
     )

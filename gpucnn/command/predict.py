@@ -69,11 +69,11 @@ def predict(
     asked, how = _asked([model, *(models or [])], layers, device, top)
     others: Counter[str] = Counter()
     broken: dict[str, str] = {}
-    names = list(_files(images, model, broken, others))
-    rows: list[dict[str, Any]] = [{"file": name, "error": error} for name, error in broken.items()]
+    found = list(_files(images, model, others))
+    rows: list[dict[str, Any]] = []
     notes: dict[str, list[str]] = {}
     table = _Table(asked, top) if as_csv else None
-    for name, numbers, said, error in _answers(asked, how, names, invert=invert, tta=tta, layers=layers, model=model):
+    for name, numbers, said, error in _answers(asked, how, found, invert=invert, tta=tta, layers=layers, model=model):
         if said:
             notes[STDIN if name == "-" else name] = said
         if error:
@@ -128,10 +128,11 @@ def _way(how: Any) -> str:
     return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes}"
 
 
-def _files(given: list[str], model: str, broken: dict[str, str], others: Counter[str]) -> Iterator[str]:
-    """The pictures that the arguments name, those of a folder or pattern sorted by name.
+def _files(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple[str, str]]:
+    """The pictures that the arguments name, in their order, those of a folder or pattern sorted by name; and why one is
+    none, or "".
 
-    broken: gets, by name, why there is no picture; others: how many files of folders are no pictures, by their ending.
+    others: gets how many files of folders are no pictures, by their ending.
     """
     import glob
     import os
@@ -144,37 +145,40 @@ def _files(given: list[str], model: str, broken: dict[str, str], others: Counter
         if name != "-" and not os.path.lexists(name) and glob.has_magic(name):
             found = sorted(glob.glob(name, recursive=True))
             if not found:
-                broken[name] = f"{name}: no file has such a name; look at the pattern"
+                yield name, f"{name}: no file has such a name; look at the pattern"
         for each in found:
             if each.endswith(ENDING):
-                broken[each] = f"{each}: a model, and no picture; give further ones as --model {each}"
+                yield each, f"{each}: a model, and no picture; give further ones as --model {each}"
             elif each.lower().endswith((".npy", ".npz", ".csv", ".parquet")):
-                broken[each] = (
-                    f"{each}: arrays, and no picture; `gpucnn evaluate {model} --data {each}` measures on them"
-                )
+                yield each, f"{each}: arrays, and no picture; `gpucnn evaluate {model} --data {each}` measures on them"
             elif each == "-" or not os.path.isdir(each):
-                yield each
+                yield each, ""
             elif inside := pictures_in(Path(each), others):
-                yield from map(str, inside)
+                yield from ((str(path), "") for path in inside)
             else:
-                broken[each] = f"{each}: no pictures ({ENDINGS}) in this folder"
+                yield each, f"{each}: no pictures ({ENDINGS}) in this folder"
 
 
 def _answers(
-    asked: Any, how: Any, names: list[str], *, invert: bool, tta: Any, layers: list[str] | None, model: str
+    asked: Any, how: Any, files: list[tuple[str, str]], *, invert: bool, tta: Any, layers: list[str] | None, model: str
 ) -> Iterator[tuple[str, Any, list[str], str]]:
-    """By picture: its name, the numbers that the model gives, what was done to it, and why it cannot be read, or ""."""
+    """By picture: its name, the numbers that the model gives, what was done to it, and why it cannot be read, or "".
+
+    files: the names, and why there is no picture to be read, or "".
+    """
     from dataclasses import replace
 
     import numpy as np
 
     how = replace(how, invert=how.invert != invert)
-    for begin in range(0, len(names), AT_ONCE):
-        some = names[begin : begin + AT_ONCE]
+    for begin in range(0, len(files), AT_ONCE):
+        some = [name for name, _ in files[begin : begin + AT_ONCE]]
         said: list[list[str]] = [[] for _ in some]
-        errors = [""] * len(some)
+        errors = [error for _, error in files[begin : begin + AT_ONCE]]
         images = np.zeros((len(some), *how.size, how.channels), np.uint8)
         for k, name in enumerate(some):
+            if errors[k]:
+                continue
             try:
                 images[k] = _read(name, how, said[k])
             except GpucnnError as error:

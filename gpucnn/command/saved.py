@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError, printable
+from ..errors import GpucnnError, counted, printable
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
@@ -130,13 +130,14 @@ def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
         return
     data = f" trained on {found['trained_on']}" if found["trained_on"] else ""
     names = found["class_names"]
-    classes = f", {len(names)} classes" if isinstance(names, list) else ""
+    classes = f", {counted(len(names), 'class', 'classes')}" if isinstance(names, list) else ""
     proof = (
         "it has no checksum (version 0.1 wrote none), so damage to its numbers cannot be seen"
         if total is None
         else f"its checksum is right (sha256 {total})"
     )
-    what = f"{found['name']}{data}{classes}, {found['numbers']:,} numbers in {found['tensors']} tensors"
+    held = f"{counted(found['numbers'], 'number')} in {counted(found['tensors'], 'tensor')}"
+    what = f"{found['name']}{data}{classes}, {held}"
     print(printable(f"{model}: {what}; {proof}"))
 
 

@@ -8,6 +8,8 @@ from typer import Option
 
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
+from .at_hand import check_network
+from .augment import AugmentOption, augmentation_of
 from .options import (
     DecayOption,
     LossOption,
@@ -29,6 +31,7 @@ def lr(
     weight_decay: WeightDecayOption = None,
     decay: DecayOption = None,
     loss: LossOption = None,
+    augment: AugmentOption = None,
     batch_size: Annotated[
         int | None, Option(metavar="N", min=1, help="How many images each update looks at; by default as the recipe.")
     ] = None,
@@ -50,19 +53,22 @@ def lr(
 ) -> None:
     """Search for a learning rate: raise it from update to update until the loss explodes, and suggest one.
 
-    The updates are of a copy: nothing is trained or saved but the picture.
+    Images are changed at random where `gpucnn train` would change them. The updates are of a copy: nothing is trained
+    or saved but the picture.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
-    from .. import networks
     from ..data import load
+    from ..data.catalogue import resolve
     from ..model import beforehand, runs
+    from ..model.own_data import suited
     from ..model.update_settings import UpdateSettings
     from ..report.lr_finder import check_rates, find_lr, picture
 
     check_format(out, "--out")
     check_rates(lowest, highest, updates)
-    networks.entry(network)
+    check_network(network, "lr")
+    augmentation_of(augment, "", (0, 0, 0))  # a text that says no changes is refused before the data are read
     settings = runs.Settings(
         network,
         device,
@@ -78,6 +84,9 @@ def lr(
         beforehand.look(settings)
         runs.start_helpers(settings)
         dataset = load(data, skip_broken=skip_broken)
+        settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))
+        if resolve(data) is None:
+            settings, _ = suited(settings, dataset, epochs=1, augment=augment)
         model = runs.new_model(settings, dataset)
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         found = find_lr(
@@ -90,11 +99,13 @@ def lr(
             highest=highest,
             updates=updates,
             seed=seed,
+            augmentation=chosen.augmentation or None,
         )
-    picture(found, out, f"{network} on {dataset.name}, batches of {chosen.batch_size}")
+    changed = f", images changed by {chosen.augmentation}" if chosen.augmentation else ""
+    picture(found, out, f"{network} on {dataset.name}, batches of {chosen.batch_size}{changed}")
     if as_json:
-        print(arguments.json_text({**asdict(found), "picture": out}))
+        print(arguments.json_text({**asdict(found), "augment": chosen.augmentation or None, "picture": out}))
         return
     if found.suggestion is not None:
         print(f"suggestion: --lr {found.suggestion:.2g}")
-    print(f"{found.reason}; the picture is {out}")
+    print(f"{found.reason}{changed}; the picture is {out}")

@@ -2,19 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from typer import Context
+
+from ..errors import counted
+
+
+def images_of(dataset: Any) -> str:
+    return counted(len(dataset.train_labels), "image")
+
+
+OF_NETWORK = ("network", "options", "data", "size", "channels", "classes")  # what decides how many parameters it has
+
+
+def of_another_time(context: Context, model: Any) -> str:
+    """A sentence where the file of settings is of a run whose network was, or may have been, another one; else ""."""
+    from .. import __version__
+    from ..model import config
+
+    path, made = context.meta.get(config.MADE, ("", {}))
+    given = [context.get_parameter_source(name) for name in OF_NETWORK]
+    if not made or any(source is not None and source.name == "COMMANDLINE" for source in given):
+        return ""
+    version, then, now = made.get("gpucnn"), made.get("parameters"), counted(model.layout.size, "parameter")
+    by = f"gpucnn {version} wrote it, and this is {__version__}" if version != __version__ else ""
+    if then is None:
+        differ = (
+            f"it does not say how many parameters {model.name} had then, and here it has {now}: it may be another one"
+        )
+    else:
+        is_other = then != model.layout.size
+        differ = (
+            f"{model.name} had {then:,} parameters then, and has {now} here: this is another one" if is_other else ""
+        )
+    return "" if not by + differ else f"{path}: {'; '.join(filter(None, (by, differ)))}"
+
+
+def opening(
+    settings: Any,
+    chosen: Any,
+    rule: Any,
+    dataset: Any,
+    model: Any,
+    is_own: bool,
+    why: str,
+    drawn: list[str],
+    state: str,
+) -> Iterator[str]:
+    """What is said before the first batch, beside the network and the data.
+
+    is_own: whether the data are of one's own; chosen, rule: the recipe and the optimiser; why: what was chosen for such
+    data; drawn: the parameters that --init has not; state: where a run stands that is resumed.
+    """
+    from ..model import needs
+    from ..model.own_data import lasting
+    from ..network import shortened
+
+    if is_own:
+        yield dataset.summary()
+    yield from filter(None, (why, lasting(settings, chosen, len(dataset.train_labels))))
+    yield device_line(settings.device, model)
+    if drawn:
+        yield f"not in {settings.init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
+    yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))
+    if state:
+        yield state
 
 
 def result_line(result: Any, dataset: Any) -> str:
     from ..metrics import shown
 
     found = {name.removeprefix("test_"): value for name, value in result.items() if name.startswith("test_")}
-    return f"test {shown(found)}, on {len(dataset.test_labels):,} images"
+    return f"test {shown(found)}, on {counted(len(dataset.test_labels), 'image')}"
 
 
 def device_line(asked: str, model: Any) -> str:
     from ..device import select
 
-    threads = f", {model.threads} thread{'s' * (model.threads > 1)}" if model.device.kind == "cpu" else ""
+    threads = f", {counted(model.threads, 'thread')}" if model.device.kind == "cpu" else ""
     why = f" ({select(asked)[1]})" if asked == "auto" and model.device.kind == "cpu" else ""
     return f"on {model.device}: {model.device.name}{threads}{why}"

@@ -11,7 +11,8 @@ from typing import Annotated
 
 from typer import Context, Exit, Option, echo
 
-from . import arguments
+from ..errors import counted
+from . import arguments, told
 from .arguments import (
     DataOption,
     DeviceOption,
@@ -23,6 +24,7 @@ from .arguments import (
     part,
     positive,
 )
+from .at_hand import check_network
 from .augment import AugmentOption, augmentation_of
 from .options import (
     AccumulateOption,
@@ -50,7 +52,6 @@ from .options import (
     WatchOption,
     WeightDecayOption,
 )
-from .told import device_line, result_line
 
 
 def train(
@@ -174,18 +175,16 @@ def train(
     and what it ran with) and checkpoints, from which --resume goes on when it was cut off. Of classes there are
     confusion.png and mistakes.png, the worst of the test images, too.
     """
-    from .. import networks
     from ..data import load, parse_size
     from ..data.catalogue import resolve
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
-    from ..model import beforehand, log, needs, outcome, runs, tuned
+    from ..model import beforehand, checkpoints, log, outcome, runs, tuned
     from ..model import config as config_file
     from ..model.folder import CONFIG, CURVES, LOG, claimed
-    from ..model.own_data import lasting, suited
+    from ..model.own_data import suited
     from ..model.update_settings import UpdateSettings
-    from ..network import shortened
     from ..report import finished
     from ..training.progress import reporter
 
@@ -195,7 +194,7 @@ def train(
 
     if quiet:
         compiling.tell = lambda: None
-    networks.entry(network)
+    check_network(network, "train")
     settings = runs.Settings(
         network,
         device,
@@ -230,7 +229,8 @@ def train(
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
         settings, why = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape)), ""
-        if resolve(data) is None and resume is None:
+        is_own = resolve(data) is None
+        if is_own and resume is None:
             recipe_epochs = runs.recipe(settings, len(dataset.train_labels))[0].epochs
             settings, why = suited(settings, dataset, epochs=recipe_epochs, augment=augment)
         model = runs.new_model(settings, dataset)
@@ -238,31 +238,29 @@ def train(
         of_data |= {"skip_broken": skip_broken, "classes": classes}
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
-            images = f"{len(dataset.train_labels):,} images"
-            what = f"{network}, {model.layout.size:,} parameters, on {dataset.name} ({images})"
-            say(what)
-            if resolve(data) is None:
-                say(dataset.summary())
-            for each in filter(None, (why, lasting(settings, chosen, len(dataset.train_labels)))):
-                say(each)
-            say(device_line(device, model))
             drawn = runs.begin_from(settings, model, start)
-            if drawn:
-                say(f"not in {init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}")
-            say(needs.told(model, dataset, chosen, rule, len(settings.keeping())))
+            what = (
+                f"{network}, {counted(model.layout.size, 'parameter')}, on {dataset.name} ({told.images_of(dataset)})"
+            )
+            state = ("start", "") if resume is None else checkpoints.standing(path, chosen.epochs)
+            older = told.of_another_time(context, model)
+            for each in filter(
+                None, (what, older, *told.opening(settings, chosen, rule, dataset, model, is_own, why, drawn, state[1]))
+            ):
+                say(each)
             found = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
-            made = outcome.made(dataset, shlex.join(sys.argv), found)
+            made = outcome.made(dataset, shlex.join(sys.argv), found) | {"parameters": model.layout.size}
             configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(found).splitlines())
-            beginning = f"{'start' if resume is None else 'goes on'}: {what}; {versions}"
+            beginning = f"{state[0]}: {what}; {versions}"
             written = log.LogFile(
                 path / LOG, chosen.batch_size * settings.update.batches, log_every, append=resume is not None
             )
-            with log.kept(written, beginning):
+            with log.kept(written, "; ".join(filter(None, (beginning, state[1])))):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
-                    told = configuration, tuned.Writing(path, model, found, say), *filter(None, [shown]), written
-                    history = runs.run(settings, dataset, model, path, told, anyway=anyway)
+                    writing = configuration, tuned.Writing(path, model, found, say), *filter(None, [shown]), written
+                    history = runs.run(settings, dataset, model, path, writing, anyway=anyway)
                 configuration.finish()
                 try:
                     result = outcome.result(model, dataset, history, path)
@@ -271,12 +269,12 @@ def train(
                 except KeyboardInterrupt:
                     say(f"the model is saved in {path}")
                     raise
-                reached = result_line(result, dataset)
+                reached = told.result_line(result, dataset)
                 stopped = f"interrupted in epoch {len(history.epochs) + 1}" if history.interrupted else ""
                 kept = "" if history.kept is None else f"the parameters are those of epoch {history.kept}"
                 log.logger.info("end: %s", "; ".join(filter(None, (reached, stopped, history.stopped, kept))))
-    states = f"{history.saves} state{'s' * (history.saves != 1)}"
-    say(f"saved {states} to resume from, in {history.saving:.2f} s")
+    if history.saves:
+        say(f"saved {counted(history.saves, 'state')} to resume from, in {history.saving:.2f} s")
     if history.stopped or kept:
         say("; ".join(filter(None, (history.stopped, kept))))
     if stopped:

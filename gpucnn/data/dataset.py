@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, printable
+from ..errors import DataError, counted, printable
 from .preprocessing import Preprocessing
 from .split import permutation, plain_split, stratified_split
 from .summary import summary
@@ -256,8 +256,8 @@ def check_counts(images: Images, labels: Any, where: object) -> None:
     """DataError unless there is one label for every picture."""
     if len(images) != len(labels):
         raise DataError(
-            f"{where}: {len(images)} pictures but {len(labels)} labels; one label per picture was expected, "
-            "check that both belong together"
+            f"{where}: {counted(len(images), 'picture')} but {counted(len(labels), 'label')}; one label per picture "
+            "was expected, check that both belong together"
         )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DataError, listed
+from ..errors import DataError, counted, listed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 ENDINGS = ", ".join(suffix[1:] for suffix in SUFFIXES)  # for messages
@@ -28,7 +28,7 @@ def find_parts(folder: Path, notes: list[str]) -> dict[str, Path]:
     found = {part: entry for part, names in PARTS.items() for entry in entries if entry.name.lower() in names}
     if "train" in found and len(found) > 1:
         if outside := sum(map(is_picture, folder.iterdir())):
-            notes.append(f"left out: {outside} pictures in {folder} itself, outside of its parts")
+            notes.append(f"left out: {counted(outside, 'picture')} in {folder} itself, outside of its parts")
         if others := [entry.name for entry in entries if entry not in found.values()]:
             notes.append(f"left out, because they are neither of {_listed(found)}: the folders {', '.join(others)}")
         if "test" not in found:
@@ -61,10 +61,10 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
     outside = sum(map(is_picture, root.iterdir()))
     if len(visible) < 2:
         found = f"only one class ({visible[0].name})" if visible else "no sub-folders"
-        loose = f" ({outside} pictures lie in the folder itself, of no class)" if outside else ""
+        loose = f" ({counted(outside, 'picture')} in the folder itself, of no class)" if outside else ""
         raise DataError(f"{root}: {found}{loose}; one sub-folder per class, at least two, was expected; add them")
     if outside:
-        notes.append(f"left out: {outside} pictures in {root} itself, outside of the class folders")
+        notes.append(f"left out: {counted(outside, 'picture')} in {root} itself, outside of the class folders")
     beside = [path for path in root.iterdir() if path.is_file() and not is_picture(path) and not is_junk(path.name)]
     others = Counter(map(_ending, beside))
     listing = {entry.name: pictures_in(entry, others, notes) for entry in visible}
@@ -73,7 +73,9 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
         _tell_empty(root, empty, notes, skip=skip_empty and len(empty) < len(listing) - 1)
         listing = {name: pictures for name, pictures in listing.items() if pictures}
     if deeper:
-        notes.append(f"{deeper} pictures in {root} lie in folders inside their class's; they count to that class")
+        notes.append(
+            f"{counted(deeper, 'picture')} in {root} found in folders inside their class's, and counted to that class"
+        )
     if others:
         notes.append(no_pictures(others, f" in {root}"))
     return listing

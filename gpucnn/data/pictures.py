@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from .dataset import Dataset, Images, Part
 from .files import check_limit, parsing
 from .folders import count_junk, find_parts, list_classes
@@ -248,6 +248,6 @@ def _tell_broken(folder: Path, broken: dict[Path, str], total: int, notes: list[
             f"--skip-broken (skip_broken=True): {shown}"
         )
     notes.append(
-        f"left out: {len(texts)} pictures that cannot be read: {', '.join(map(str, list(broken)[:SHOWN]))}"
+        f"left out: {counted(len(texts), 'picture')} that cannot be read: {', '.join(map(str, list(broken)[:SHOWN]))}"
         + (" and more" if len(texts) > SHOWN else "")
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, counted
 
 Labels = NDArray[np.int64]
 
@@ -69,6 +69,7 @@ def check_width(targets: NDArray[Any], names: int, where: str) -> None:
     """DataError unless rows (N, K) have a name for each of the K."""
     if targets.ndim == 2 and targets.shape[1] != names:
         raise DataError(
-            f"{where}: {targets.shape[1]} labels or numbers for each picture, and {names} names for them; give one for "
+            f"{where}: {counted(targets.shape[1], 'label or number', 'labels or numbers')} for each picture, and "
+            f"{counted(names, 'name')} for them; give one for "
             "each"
         )

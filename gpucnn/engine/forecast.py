@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError
+from ..errors import DeviceError, counted
 from ..kernels import CPU_TABLES, Context, for_inference
 from ..kernels.memory import apart, rounded_up
 from ..losses import Loss
@@ -83,8 +83,8 @@ class Forecast:
         if needed <= enough:
             return
         said = (
-            f"training with {batch_size} examples per batch needs about {megabytes(needed)}, and {megabytes(free)} are "
-            f"free; {self._advice(batch_size, FITS * free)}"
+            f"training with {counted(batch_size, 'example')} per batch needs about {megabytes(needed)}, and "
+            f"{megabytes(free)} are free; {self._advice(batch_size, FITS * free)}"
         )
         if (needed if self._is_sharded else least) > REFUSED * free:
             raise DeviceError(f"{self.execution.device}: {said}")

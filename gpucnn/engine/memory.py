@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from ..device import Device
-from ..errors import DeviceError
+from ..errors import DeviceError, counted
 from ..network import Network
 
 
@@ -30,8 +30,8 @@ def of_training(device: Device, network: Network, batch_size: int) -> AbstractCo
             smaller //= 2
         mend = f"a batch size of {smaller} should fit" if smaller else "use a smaller network or smaller images"
         return (
-            f"with {batch_size} examples per batch (about {megabytes(network.memory(batch_size))} beside the data "
-            f"set, {megabytes(free)} free); {mend}"
+            f"with {counted(batch_size, 'example')} per batch (about {megabytes(network.memory(batch_size))} beside "
+            f"the data set, {megabytes(free)} free); {mend}"
         )
 
     return _said(device, sentence)

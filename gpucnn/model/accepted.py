@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
 from ..training.augmentation import Augmentation
 from .frames import is_column
+from .inputs import warn
 
 DTYPES = ("float32", "float64")
 
@@ -139,8 +139,7 @@ def warn_of_output(network: Network, loss: Loss) -> None:
         last = last.layers[-1]
     for kind, function in (((SoftmaxCrossEntropy, FocalLoss), "softmax"), (BinaryCrossEntropy, "the sigmoid")):
         if isinstance(last, (Softmax, Sigmoid)) and isinstance(loss, kind):
-            warnings.warn(
+            warn(
                 f"the network ends in {describe(last)}, but {type(loss).__name__} applies {function} itself; leave "
-                "that layer out, so that the network ends in logits",
-                stacklevel=3,
+                "that layer out, so that the network ends in logits"
             )

@@ -13,12 +13,14 @@ from ..schedules import Schedule
 from ..training import History, Plan
 from ..training.source import Arrays, Stream
 from . import accepted, checkpoints
-from .fitting import Fitting, batch_of
+from .fitting import OPTIONS, Fitting, batch_of
+from .spelling import spelt
 
 if TYPE_CHECKING:
     from .model import Model
 
 
+@spelt(*OPTIONS, "seed")
 def fit_batches(
     self: Model,
     batches: Any,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.tuning import choose
-from ..errors import CheckpointError, SettingError
+from ..errors import CheckpointError, SettingError, counted
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
 from . import checkpoint
@@ -82,8 +82,9 @@ class Checkpoints:
         compare(saved.training["about"], self.about, saved.path, anyway=anyway)
         done, asked = saved.training["position"]["epoch"] - 1, self.about["epochs"]
         if asked < done:
+            trained_so_far = counted(done, "epoch is", "epochs are")
             raise SettingError(
-                f"{saved.path}: {done} epochs are trained already, and {asked} are asked for; ask for more"
+                f"{saved.path}: {trained_so_far} trained already, and {asked} are asked for; ask for more"
             )
         take(self.fitting.model, saved.tensors, f"{saved.path}: of another network", "resume that network's run")
         position = self.fitting.go_on(trained(saved.description, saved.tensors), anyway=anyway)
@@ -137,14 +138,35 @@ def newest(folder: Path) -> Saved | None:
     """The newest state that was saved whole in a run's folder, or None where there is none."""
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"resume={str(folder)!r}: a file of that name is in the way; a folder was expected")
-    for path in _files(folder / FOLDER):
+    paths = _files(folder / FOLDER)
+    for path in paths:
         try:
             saved = Saved(path, *checkpoint.read(path))
             saved.check()
             return saved
         except CheckpointError as error:
-            warnings.warn(f"{error}; the run goes on from the state before it", stacklevel=2)
+            then = "begins anew" if path == paths[-1] else "goes on from the state before it"
+            warnings.warn(f"{error}; the run {then}", stacklevel=2)
     return None
+
+
+def standing(folder: Path, epochs: int) -> tuple[str, str]:
+    """What becomes of a run of so many epochs that is resumed from that folder: some words, and a sentence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `run` says them
+        saved = newest(folder)
+    if saved is None:
+        return "begins anew", f"{folder} has no state of the run, which ended before one was saved: it begins anew"
+    position, about, stopped = saved.training["position"], saved.training["about"], saved.training.get("stopped", "")
+    done, batches = position["epoch"] - 1, position["batches"]
+    if done >= epochs or (stopped and about.get("epochs") == epochs):
+        trained = f"{done} of {counted(epochs, 'epoch')} trained, {stopped}" if done < epochs else "all is trained"
+        return "is finished", (
+            f"the run in {folder} is finished ({trained}), and nothing is left to do; --epochs {2 * epochs}, or "
+            "another number, trains it further"
+        )
+    here = f"after {counted(batches, 'batch', 'batches')} of epoch {done + 1}" if batches else f"with epoch {done + 1}"
+    return "goes on", f"the run in {folder} goes on {here} of {epochs}"
 
 
 def run(model: Model, make: Callable[[], Fitting], folder: str | os.PathLike[str] | None, *, anyway: bool) -> History:

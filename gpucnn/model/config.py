@@ -48,8 +48,8 @@ def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> N
         raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The settings. Raises GpucnnError for a file that cannot be read."""
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings, and what the run was made with. Raises GpucnnError for a file that cannot be read."""
     if os.path.exists(path) and not path.is_file():
         raise GpucnnError(f"{path}: it is no regular file; a {NAME} of `gpucnn train` was expected")
     try:
@@ -62,7 +62,8 @@ def read(path: Path) -> dict[str, Any]:
         raise GpucnnError(f"{path}: it cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is one, a number of 5000 digits another
         raise GpucnnError(f"{path}: it is not TOML: {error}") from None
-    return {name: value for name, value in found.items() if name != MADE}
+    made = found.pop(MADE, {})
+    return found, made if isinstance(made, dict) else {}
 
 
 def _lines(values: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.tta import Views
-from ..errors import SettingError
+from ..errors import SettingError, counted
 from ..network import describe
 from .model import Model
 from .predicting import Predicting
@@ -38,7 +38,7 @@ class Ensemble(Predicting):
         self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
         self.preprocessing, self.white = first.preprocessing, first.white
         self.first_label = first.first_label
-        self.name = f"{len(self.models)} models"
+        self.name = counted(len(self.models), "model")
 
     def __repr__(self) -> str:
         return f"Ensemble of {self.name}, the first: {self.models[0]!r}"

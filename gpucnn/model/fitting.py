@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from ..engine.tuning import choices_of, tune
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
-from ..losses import REGRESSION, kind
+from ..losses import CLASSIFICATION, REGRESSION, kind
 from ..network import describe
 from ..optimizers import Around, described
 from ..optimizers.base import chain
@@ -31,14 +30,16 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
-from .inputs import check_counting, fitting_weights, learning
-from .labels import Meaning
+from .inputs import check_counting, fitting_weights, learning, warn
+from .labels import Meaning, unused
 from .tensors import OPTIMIZER, Trained
 
 if TYPE_CHECKING:
     from .model import Model
 
 Array = Any
+
+OPTIONS = ("sample_weight", "augmentation", "accumulate", "freeze", "callbacks", "progress")  # which all calls take
 
 
 class Fitting:
@@ -72,6 +73,7 @@ class Fitting:
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         self.stream = images if isinstance(images, Stream) else None
+        is_first = meaning is None and model.trained is None and model.kept is None
         if meaning is None:  # a batch of many does not decide it
             meaning = model.meaning if self.stream is not None else learning(model, images, labels)
         self.meaning = meaning
@@ -79,6 +81,10 @@ class Fitting:
         if self.stream is None:
             self.data = batch_of(model, images, labels, sample_weight, meaning)
             check_counting(model.loss, *self.data[1:])
+            is_of_classes = kind(model.loss) == CLASSIFICATION and self.data[1].ndim == 1
+            ignored = getattr(model.loss, "ignore_index", None)
+            if is_first and is_of_classes and (said := unused(self.data[1], meaning.names, ignored)):
+                warn(said)
         self.held = None if validation is None else model.examples(validation[0], validation[1], "validation", meaning)
         for each in self.callbacks:
             if isinstance(each.given, KeepBest):
@@ -255,10 +261,9 @@ class Fitting:
 def standing(model: Model) -> Trained | None:
     """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
     if model.kept is not None:
-        warnings.warn(
+        warn(
             f"the model has the parameters of epoch {model.kept}, which was kept, and the optimiser went on beyond it: "
-            "partial_fit begins anew from them, with its first epoch; keep the last one where training is to go on",
-            stacklevel=3,
+            "partial_fit begins anew from them, with its first epoch; keep the last one where training is to go on"
         )
     return model.trained
 

@@ -14,7 +14,7 @@ from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
 from ..engine.evaluation import counting
-from ..errors import DataError, GpucnnError, SettingError
+from ..errors import DataError, GpucnnError, SettingError, counted
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .frames import as_numpy, held, in_order, rows_of_pixels
 from .labels import Meaning, as_array, fitting_labels, learnt
@@ -52,7 +52,7 @@ def given_images(
         batch, is_one = _placed(array, shape, what, notes, f"{what.split()[-1]}{as_numpy(images)}")
         batch = _scaled(batch, what, notes, white)
     for note in notes:
-        _warn(note)
+        warn(note)
     return batch, is_one
 
 
@@ -70,7 +70,7 @@ def learning(model: Any, images: Any, labels: Any) -> Meaning:
         ignored = getattr(model.loss, "ignore_index", None)
         names, first = learnt(given, names, model.first_label, ignored, notes)
     for note in notes:
-        _warn(note)
+        warn(note)
     return Meaning(white_in(images), names, first)
 
 
@@ -156,7 +156,7 @@ def _scaled(array: np.ndarray, what: str, notes: list[str], white: int) -> np.nd
     return pixels(array, what, notes, white)
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
     """Warn at the line that called gpucnn."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "gpucnn":
@@ -193,7 +193,7 @@ def fitting_examples(
         raise DataError(f"{said}labels: None was given; give one for each image")
     labels = as_array(in_order(labels, names), f"{said}labels")
     if is_one or labels.ndim == 0:
-        found = "one image" if is_one else f"{len(images)} images and one label"
+        found = "one image" if is_one else f"{counted(len(images), 'image')} and one label"
         raise DataError(f"{found}: a batch of them was expected, such as images[None] with a list of one label")
     if not len(images):
         raise DataError(f"there are no {said}images; give at least one")

@@ -10,7 +10,7 @@ import numpy as np
 from ..data.classes import flat, places_of, texts
 from ..data.dataset import Dataset, check_range_of_labels, checked_names
 from ..data.targets import Labels, checked_labels
-from ..errors import DataError, listed
+from ..errors import DataError, counted, listed
 
 
 class Meaning(NamedTuple):
@@ -40,9 +40,9 @@ def learnt(
             return names, first
         if len(found) != len(names):
             raise DataError(
-                f"labels: {len(found)} different texts ({listed(found)}), and the network has {len(names)} outputs; "
-                "give it an output for each text, or say which texts there are, in their order: "
-                f"Model(..., class_names=[{found[0]!r}, ...])"
+                f"labels: {counted(len(found), 'different text')} ({listed(found)}), and the network has "
+                f"{counted(len(names), 'output')}; give it an output for each text, or say which texts there are, in "
+                f"their order: Model(..., class_names=[{found[0]!r}, ...])"
             )
         notes.append(
             f"labels are texts; the classes are {listed(found)}, in this order: model.class_names; predict gives "
@@ -52,22 +52,34 @@ def learnt(
     if array.ndim != 1 or array.dtype.kind not in "iuf" or len(names) < 2:
         return names, first
     present = np.unique(array if ignored is None else array[array != ignored])
-    counted = tuple(map(str, range(1, 1 + len(names))))
+    from_one = tuple(map(str, range(1, 1 + len(names))))
     if not (len(present) and present[0] >= 1 and present[-1] <= len(names)) or ignored in range(len(names)):
-        if first and names == counted:
+        if first and names == from_one:
             notes.append("labels count from 0, and earlier ones did from 1: the classes are 0, 1, 2, ... from here on")
             names = tuple(map(str, range(len(names))))
         return names, 0
     if len(present) < len(names) or not (present == np.arange(1, 1 + len(names))).all():
         return names, first
-    if set(names) == set(counted) and names != counted:
+    if set(names) == set(from_one) and names != from_one:
         return names, 0  # they are names, and not in the order of their numbers
     if not first:
         notes.append(
             f"labels count from 1, to {len(names)}: label 1 is the first of model.class_names, and predict and "
             "evaluate count so, too"
         )
-    return (counted if are_usual else names), 1
+    return (from_one if are_usual else names), 1
+
+
+def unused(labels: Labels, names: Sequence[str], ignored: int | None) -> str:
+    """A sentence where labels (N,), enough for all classes, have some of them never; else ""."""
+    present = set(np.unique(labels if ignored is None else labels[labels != ignored]).tolist())
+    missing = [name for k, name in enumerate(names) if k not in present]
+    if not missing or not present or len(labels) < len(names):
+        return ""
+    return (
+        f"the labels are of {len(present)} of the {len(names)} classes, one for each output of the network, and none "
+        f"is {listed(missing)}: all that is learnt of what is missing is that it does not come up"
+    )
 
 
 def _are_usual(names: Sequence[str]) -> bool:
@@ -126,17 +138,17 @@ def fitting_labels(
     if array.ndim == 1 and (array.dtype == bool or (array.dtype.kind == "f" and _is_whole(array))):
         array = array.astype(np.int64)
     labels = checked_labels(array, what)
-    counted = labels if ignored is None else labels[labels != ignored]
+    telling = labels if ignored is None else labels[labels != ignored]
     if first and are_numbers:
-        if len(counted) and not first <= counted.min() <= counted.max() < first + len(names):
+        if len(telling) and not first <= telling.min() <= telling.max() < first + len(names):
             raise DataError(
-                f"{examples}: labels run from {counted.min()} to {counted.max()}, {first}..{first + len(names) - 1} was"
+                f"{examples}: labels run from {telling.min()} to {telling.max()}, {first}..{first + len(names) - 1} was"
                 f" expected: those that the model was trained on count from {first}"
             )
         return labels - first if ignored is None else np.where(labels == ignored, labels, labels - first)
-    _check_not_names(counted, names, what)
-    _check_not_codes(counted, names, what)
-    check_range_of_labels(counted, len(names), examples)
+    _check_not_names(telling, names, what)
+    _check_not_codes(telling, names, what)
+    check_range_of_labels(telling, len(names), examples)
     return labels
 
 

@@ -19,7 +19,7 @@ from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
-from ..errors import DataError, SettingError
+from ..errors import DataError, SettingError, counted
 from ..losses import OUTPUTS, Loss, SoftmaxCrossEntropy, kind
 from ..network import Network, describe, shortened
 from ..network.layout import Layout
@@ -29,9 +29,10 @@ from ..training import History, Plan
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
-from .fitting import Fitting, Trained, standing
+from .fitting import OPTIONS, Fitting, Trained, standing
 from .needs import training_memory
 from .predicting import Predicting
+from .spelling import spelt
 from .tensors import named, take, take_matching
 
 
@@ -39,13 +40,12 @@ class Model(Predicting):
     """network + loss + parameters on a device + what the input is.
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
-    initial weights, the same on every device. class_names: one text per output, in a list or an
-    array; "0", "1", ... by default.
-    loss: a loss, or the name of one, such as "multi-label"; by default the network's, or softmax cross-entropy.
-    threads: how many CPUs to compute with; by default all that the process may use. kernels, precision, graph, tune:
-    see `engine.acceleration.Acceleration`.
+    initial weights, the same on every device. class_names: one text per output; "0", "1", ... by default. loss: or
+    the name of one, such as "multi-label"; by default the network's, or softmax cross-entropy. threads: CPUs to compute
+    with; by default all that the process may use. kernels, precision, graph, tune: see `engine.acceleration`.
     """
 
+    @spelt()
     def __init__(
         self,
         network: Network | str,
@@ -77,8 +77,8 @@ class Model(Predicting):
         self.class_names = checked_names(accepted.argument("class_names", names), "class_names")
         if len(self.class_names) != self._classes():
             raise DataError(
-                f"{len(self.class_names)} class names for a network of {self._classes()} outputs; give one for each, or"
-                f" build a network for them: gpucnn.networks.build(NAME, classes={len(self.class_names)})"
+                f"{counted(len(self.class_names), 'class name')} for a network of {counted(self._classes(), 'output')};"
+                f" give one for each, or build a network: gpucnn.networks.build(NAME, classes={len(self.class_names)})"
             )
         if isinstance(self.loss, Loss):
             self.loss.check(self._classes())
@@ -139,6 +139,7 @@ class Model(Predicting):
     def summary(self, batch: int = 128) -> str:
         return self.network.summary(batch)
 
+    @spelt()
     def fit(
         self,
         images: np.ndarray,
@@ -178,19 +179,17 @@ class Model(Predicting):
         BatchNorm, and images that are mixed, see each batch alone. seed: decides the order of the batches, the
         augmentation, and what layers draw; the same seed repeats them all. lr: the base learning rate; gradients are
         means over a batch, layered eq. (8), (9). schedule: what lr is multiplied by, a function of (step, steps), or a
-        text that `schedules.schedule` reads, such as "cosine" or "warmup=0.05,cosine". callbacks:
-        functions, called with each Epoch, or objects with methods of `gpucnn.callbacks.Callback`. early_stopping:
-        `EarlyStopping`, which ends the run when the validation gains nothing more. keep: "best" leaves the model with
-        the parameters of the epoch whose validation loss was lowest, or that early_stopping says, "last" with the last;
-        by default best with early_stopping, else last. progress: whether to show how far training is; by default on a
-        terminal and in a notebook.
+        text that `schedules.schedule` reads, such as "cosine" or "warmup=0.05,cosine". callbacks: functions, called
+        with each Epoch, or objects with methods of `gpucnn.callbacks.Callback`. early_stopping: `EarlyStopping`, which
+        ends the run when the validation gains nothing more. keep: "best" leaves the model with the parameters of the
+        epoch whose validation loss was lowest, or that early_stopping says, "last" with the last; by default best with
+        early_stopping, else last. progress: to show how far training is; by default on a terminal and in a notebook.
 
         Training begins anew from the parameters as they are: optimiser, schedule, and batches start at their beginning.
         `partial_fit` goes on with them. resume: a folder, in which the state of the run is saved now and then; where
         there is one already, the call goes on from it and ends with the same bits as if it had never been cut off.
         Another data set, network or setting than the saved run had is refused; anyway=True goes on with them.
-        Raises DataError, SettingError, TrainingError; DeviceError, with the batch size that should fit, when the
-        device's memory is too small.
+        Raises DataError, SettingError, TrainingError; DeviceError, with a batch size that should fit.
         """
 
         def make() -> Fitting:
@@ -214,6 +213,7 @@ class Model(Predicting):
 
     fit_batches = fit_batches
 
+    @spelt(*OPTIONS)
     def partial_fit(
         self,
         images: np.ndarray,
@@ -242,10 +242,8 @@ class Model(Predicting):
         """
         shape, before = accepted.argument("schedule", schedule), standing(self)
         if total_epochs is None and shape is not schedules.constant:
-            raise SettingError(
-                "partial_fit: the schedule must know how many epochs there will be in all; give total_epochs, or leave "
-                "the schedule constant"
-            )
+            why = "the schedule must know how many epochs there will be in all"
+            raise SettingError(f"partial_fit: {why}; give total_epochs, or leave the schedule constant")
         plan = Plan(epochs, batch_size, lr, shape, total_epochs)
         if before is not None:
             plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
@@ -258,7 +256,7 @@ class Model(Predicting):
 
         An average of theta over its updates, as `EMA` and `SWA` keep it, leaves the running state that of theta itself.
         Where the two differ much, as with SWA, this makes it that of the average (Izmailov et al., 2018). The last
-        batches count most, as many as the layer's momentum says.
+        batches count most, by the layer's momentum.
         """
         images, size = self._images(images), accepted.argument("batch_size", batch_size)
         if self.state_layout.size:

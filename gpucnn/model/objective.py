@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
-from ..errors import SettingError, nearest
+from ..errors import SettingError, counted, nearest
 from ..losses import FocalLoss, Loss, SoftmaxCrossEntropy, balanced, kind, named
 
 WEIGHTS = {SoftmaxCrossEntropy: "class_weights", FocalLoss: "alpha"}  # the setting that class weights are
@@ -69,8 +69,8 @@ def _weights(text: str, data: Dataset) -> tuple[float, ...]:
     weights = _numbers(text)
     if len(weights) != len(names):
         raise SettingError(
-            f"--class-weights {text}: {BALANCED}, or {len(names)} numbers of at least 0 with commas between, one for "
-            f"each of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}, was expected"
+            f"--class-weights {text}: {BALANCED}, or {counted(len(names), 'number')} of at least 0 with commas "
+            f"between, one for each of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}, was expected"
         )
     return weights
 

@@ -38,7 +38,7 @@ def suited(settings: Settings, dataset: Dataset, *, epochs: int, augment: str | 
     if held and settings.keep is None and settings.patience is None:
         if held < TELLING:
             settings = dataclasses.replace(settings, keep="last")
-            told.append(f"the last epoch is kept, because {held} held-out images cannot tell which is best")
+            told.append(f"the last epoch is kept, because {counted(held, 'held-out image')} cannot tell which is best")
         elif settings.epochs is not None:
             settings = dataclasses.replace(settings, keep="best")
             told.append(f"the epoch with the least loss on {held:,} held-out images is kept")
@@ -68,6 +68,6 @@ def lasting(settings: Settings, chosen: Recipe, examples: int) -> str:
     an_epoch = math.ceil(trained / (chosen.batch_size * settings.update.batches))
     return (
         f"{'at most ' if settings.patience else ''}{counted(chosen.epochs, 'epoch')}: an epoch is "
-        f"{counted(an_epoch, 'update')} here, and the recipe asks for {recipe.updates:,} at least; --epochs N says "
-        "another number"
+        f"{counted(an_epoch, 'update')} here, and the recipe asks for {recipe.updates:,} updates at least; --epochs N "
+        "says another number"
     )

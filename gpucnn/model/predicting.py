@@ -18,10 +18,12 @@ from ..engine.tta import Views
 from ..errors import DataError, SettingError
 from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kind
 from ..namespace import array_namespace
-from ..network import Network, describe
+from ..network import Network, describe, shortened
+from ..network.notebook import as_it_is, paragraphs
 from . import accepted
 from .inputs import check_counting, fitting_examples, fitting_weights, given_images
 from .labels import Meaning
+from .spelling import spelt
 
 
 class Predicting:
@@ -41,10 +43,16 @@ class Predicting:
     device: Device
     scaling: Scaling
     execution: Execution
+    name: str
     class_names: tuple[str, ...]
     preprocessing: Preprocessing | None
     white: int
     first_label: int
+
+    def _repr_html_(self) -> str:
+        """What it is and its network's summary, for notebooks."""
+        head = f"{self.name} on {self.device}, {describe(self.loss)}, {OUTPUTS[kind(self.loss)]} "
+        return paragraphs([head + ", ".join(shortened(self.class_names))]) + as_it_is(self.network.summary())
 
     def _classes(self) -> int:
         shape = self.network.shapes()[-1]
@@ -54,14 +62,17 @@ class Predicting:
             )
         return shape[0]
 
+    @spelt()
     def logits(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
         return self._answers(images, lambda logits: logits, tta)
 
+    @spelt()
     def predict_proba(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> probabilities (N, classes); the numbers themselves where the loss is of numbers."""
         return self._answers(images, self.loss.probabilities, tta)
 
+    @spelt()
     def predict(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> the most probable class of each (N,), as a number: from 0, or from 1 where the labels
         of `fit` did (`first_label`).
@@ -76,6 +87,7 @@ class Predicting:
         }
         return self._answers(images, finish[kind(self.loss)], tta)
 
+    @spelt()
     def evaluate(
         self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None, tta: Views | str | None = None
     ) -> dict[str, float]:
@@ -92,6 +104,7 @@ class Predicting:
         found = self._measured(images, labels, weights, tta)
         return found | {"examples": self._count(labels)}
 
+    @spelt()
     def report(
         self,
         images: np.ndarray,
@@ -122,11 +135,13 @@ class Predicting:
         overall["examples"] = len(labels)
         return metrics.report_of(of_kind, overall, logits, labels, self.class_names, weights)
 
+    @spelt()
     def score(self, images: Any, labels: Any, sample_weight: Any = None) -> float:
         """One number of `evaluate`, as scikit-learn has it: the accuracy, or R^2 where the loss is of numbers."""
         found = self.evaluate(images, labels, sample_weight=sample_weight)
         return found["r2" if kind(self.loss) == REGRESSION else "accuracy"]
 
+    @spelt()
     def confusion_matrix(self, images: Any, labels: Any, *, sample_weight: Any = None) -> np.ndarray:
         """How many examples of each class (row) were given each class (column), (K, K); the sum of their weights.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from ..data.catalogue import resolve
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, nearest
+from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -118,13 +117,9 @@ def start_helpers(settings: Settings) -> None:
 
 
 def check_options(settings: Settings) -> dict[str, Any]:
-    """`options_of` the network. Raises SettingError for a setting that it does not have."""
-    there = options_of(settings.network)
-    if wrong := [name for name in settings.options if name not in there]:
-        hint = f"; did you mean {near}?" if (near := nearest(wrong[0], there)) else ""
-        has = shown(there) or "none"
-        raise SettingError(f"network {settings.network} has no setting {wrong[0]!r}; it has {has}{hint}")
-    return there
+    """What may be set of the network, with its defaults. Raises SettingError for a setting that it does not have."""
+    networks.check_settings(settings.network, settings.options)
+    return networks.settings_of(settings.network)
 
 
 def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, classes: int | None = None) -> Network:
@@ -141,8 +136,8 @@ def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, c
         unlike = {name: value for name, value in settings.options.items() if type(value) is not type(there[name])}
         found = "" if unlike else f" ({error})"  # Python's words, where no value is of another kind than the default
         raise SettingError(
-            f"network {settings.network} cannot be built with {shown(unlike or settings.options)}{found}; "
-            f"values such as {shown({name: there[name] for name in unlike} or there)} were expected"
+            f"network {settings.network} cannot be built with {networks.shown(unlike or settings.options)}{found}; "
+            f"values such as {networks.shown({name: there[name] for name in unlike} or there)} were expected"
         ) from None
 
 
@@ -169,19 +164,6 @@ def begin_from(settings: Settings, model: Model, start: Mapping[str, np.ndarray]
     CheckpointError where it has none at all.
     """
     return [] if start is None else take_matching(model, start, str(settings.init))
-
-
-def options_of(network: str) -> dict[str, Any]:
-    """The arguments of a named network that --set changes, with their defaults."""
-    parameters = inspect.signature(networks.entry(network).build).parameters
-    return {name: each.default for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
-
-
-def shown(options: Mapping[str, Any]) -> str:
-    """The options as --set takes them, such as "filters=8,16, hidden=128"."""
-    return ", ".join(
-        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()
-    )
 
 
 def run(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import ShapeError, counted
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
 from ..layers import GlobalMaxPool2D, Layer, MaxPool2D, Shared
 from ..layers.base import cost, is_own
@@ -16,6 +16,7 @@ from ..layers.chain import Place, Sequential, checked, inside, walk
 from ..layers.initializers import generator
 from ..layers.nests import Nest
 from .layout import Layout, add_shared
+from .notebook import as_it_is
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Network(Sequential):
 
     def __repr__(self) -> str:
         layers = " -> ".join(shortened([describe(layer) for layer in self.layers]))
-        count = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        count = counted(len(self.layers), "layer")
         return f"Network({self.input_shape} -> {self.shapes()[-1]}, {count}: {layers})"
 
     def shapes(self) -> list[tuple[int, ...]]:
@@ -141,6 +142,10 @@ class Network(Sequential):
         sizes = self.output_sizes()
         return itemsize * (batch * (sum(sizes) + 2 * max(sizes)) + 4 * self.parameters)
 
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return as_it_is(self.summary())
+
     def summary(self, batch: int = 128) -> str:
         """A table of the layers: output shape, parameters, multiply-adds; and the totals.
 
@@ -160,7 +165,7 @@ class Network(Sequential):
         ]
         if self.running_numbers:
             lines.append(f"and {self.running_numbers:,} running numbers, which are not learnt")
-        lines.append(f"about {self.memory(batch) / 1e6:,.1f} MB to train on {batch} examples")
+        lines.append(f"about {self.memory(batch) / 1e6:,.1f} MB to train on {counted(batch, 'example')}")
         return "\n".join(line.rstrip() for line in lines)
 
 

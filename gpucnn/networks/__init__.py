@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..layers import AvgPool2D, Conv2D, Crop2D, Dense, Flatten, MaxPool2D, ReLU,
 from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..network import Network, own
 from ..optimizers import SGD, Adam, Optimizer
+from . import checks
 from .mobile import mobile_small
 from .papers import allcnn, lenet5, resnet20
 from .records import record, record_long, tiny_99
@@ -81,6 +82,7 @@ def single_filter(input_shape: Shape = (28, 28, 1), classes: int = 10, *, hidden
 
     single-filter, "Network", "Neural Net" and "Neural Network"; 28 -> 26 -> 13 -> 169-70-10.
     """
+    checks.whole("single-filter", "hidden", hidden)
     return Network(input_shape, (Conv2D(1, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(hidden), ReLU(), Dense(classes)))
 
 
@@ -98,6 +100,8 @@ def two_conv(
 
     two-conv eq. (22), (23), (24), (25); its widths are free. bias="untied" is its bias as written.
     """
+    checks.wholes("two-conv", "filters", filters, 2, (8, 16))
+    checks.whole("two-conv", "hidden", hidden)
     blocks = [
         layer
         for count in filters
@@ -161,6 +165,9 @@ def fast(
     MNIST's border is blank; `crop` pixels of it are left out where at least 16 remain. Label smoothing of 0.1, Szegedy
     et al., 2016, makes up for what fewer filters lose.
     """
+    checks.wholes("fast", "filters", filters, 2, (16, 48))
+    checks.whole("fast", "hidden", hidden)
+    checks.whole("fast", "crop", crop, least=0)
     first, second = filters
     blocks = Conv2D(first, 5), MaxPool2D(2), ReLU(), Conv2D(second, 5), MaxPool2D(2), ReLU()
     middle = (Crop2D(crop),) if crop and min(input_shape[:2]) - 2 * crop >= 16 else ()
@@ -237,6 +244,8 @@ def entry(name: str) -> Entry:
 def build(name: str, input_shape: Shape | None = None, classes: int | None = None, **options: Any) -> Network:
     """The named network for inputs of input_shape (H, W, C) and that many classes; options go to its function."""
     found = entry(name)
+    if name in NETWORKS:
+        check_settings(name, options)
     network = found.build(input_shape or found.input_shape, classes or found.classes, **options)
     takes, gives = network.input_shape, network.shapes()[-1]
     if (input_shape and takes != tuple(input_shape)) or (classes and gives != (classes,)):
@@ -244,6 +253,27 @@ def build(name: str, input_shape: Shape | None = None, classes: int | None = Non
         advice = "choose other data, or let it take input_shape and classes"
         raise SettingError(f"network {name} is {takes} -> {gives}, {asked}; {advice}")
     return network
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The arguments of a named network that may be set, with their defaults."""
+    parameters = inspect.signature(entry(name).build).parameters
+    return {key: each.default for key, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
+
+
+def check_settings(name: str, options: Mapping[str, Any]) -> None:
+    """Raises SettingError for a setting that a named network does not have."""
+    there = settings_of(name)
+    if wrong := [key for key in options if key not in there]:
+        hint = f"; did you mean {near}?" if (near := nearest(wrong[0], there)) else ""
+        raise SettingError(f"network {name} has no setting {wrong[0]!r}; it has {shown(there) or 'none'}{hint}")
+
+
+def shown(options: Mapping[str, Any]) -> str:
+    """The settings as --set takes them, such as "filters=8,16, hidden=128"."""
+    return ", ".join(
+        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()
+    )
 
 
 def _own(name: str) -> Entry:

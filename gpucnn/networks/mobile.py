@@ -6,6 +6,7 @@ import functools
 
 from ..layers import BatchNorm, Conv2D, Dense, DepthwiseConv2D, GlobalAvgPool2D, Layer, ReLU
 from ..network import Network
+from . import checks
 
 Shape = tuple[int, ...]
 
@@ -31,6 +32,7 @@ def mobile_small(input_shape: Shape = (32, 32, 3), classes: int = 10, *, width: 
     The paper trains on ImageNet, by RMSprop, and has no figures for images of this size; the recipe is vgg-small's;
     accuracy not measured here.
     """
+    checks.factor("mobile-small", "width", width)
     plain = functools.partial(Conv2D, bias=None, initializer="he_normal")
     layers: list[Layer] = [plain(_narrowed(32, width), 3, padding=1), BatchNorm(), ReLU()]
     for filters, stride in BLOCKS:

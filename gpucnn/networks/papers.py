@@ -20,6 +20,7 @@ from ..layers import (
     Tanh,
 )
 from ..network import Network
+from . import checks
 
 Shape = tuple[int, ...]
 
@@ -48,6 +49,7 @@ def resnet20(input_shape: Shape = (32, 32, 3), classes: int = 10, *, blocks: int
     Its recipe on CIFAR-10, 182 epochs of 45,000 images with shifts by up to 4 pixels and flips, --augment shift=4,flip,
     reached 91.25 % there; accuracy not measured here.
     """
+    checks.whole("resnet20", "blocks", blocks)
     conv = functools.partial(Conv2D, kernel=3, padding=1, bias=None, initializer="he_normal")
     layers: list[Layer] = [conv(16), BatchNorm(), ReLU()]
     for filters in (16, 32, 64):

@@ -18,6 +18,7 @@ from ..layers import (
     Shared,
 )
 from ..network import Network
+from . import checks
 
 Shape = tuple[int, ...]
 
@@ -39,6 +40,8 @@ def tiny_99(
     neural networks and visual cortex". At last a depthwise 3x3 convolution, one weight for each place and channel, in
     the place of a mean: Chen, Liu, Gao and Han, 2018, "MobileFaceNets".
     """
+    checks.whole("tiny-99", "filters", filters)
+    checks.wholes("tiny-99", "uses", uses, 3, (2, 2, 1))
     block = Residual((Shared("block", (conv(filters, 3),)), BatchNorm())), ReLU()
     layers: list[Layer] = [Crop2D(2), conv(filters, 3), MaxPool2D(2), BatchNorm(), ReLU()]
     for k, count in enumerate(uses):
@@ -56,6 +59,7 @@ def record(
     normalisation, Ioffe and Szegedy, 2015, and label smoothing, Szegedy et al., 2016, take it as far as it comes in
     12 epochs.
     """
+    checks.wholes("record", "filters", filters, 3, (48, 96, 192))
     first, second, third = filters
     layers: list[Layer] = [Crop2D(2)]
     for each in (conv(first, 5, padding="valid"), conv(second, 3), conv(third, 3)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import ShapeError, counted
 
 Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
@@ -130,7 +130,7 @@ def pooling_window(
         if max(window.padding[axis]) >= window.span(axis):
             raise ShapeError(
                 f"pool padding {window.padding} is as large as the window {size}: outputs would see only padding; "
-                f"use less than {window.span(axis)} pixels of padding"
+                f"use less than {counted(window.span(axis), 'pixel')} of padding"
             )
     if ceil_mode:
         down, right = _pixels_beyond(window, 0, height), _pixels_beyond(window, 1, width)

@@ -17,6 +17,7 @@ from ..errors import SettingError
 from ..layers.initializers import generator
 from ..model import accepted
 from ..model.inputs import learning
+from ..training.augmentation import Augmentation
 from ..training.curves import blank
 
 if TYPE_CHECKING:
@@ -59,18 +60,24 @@ def find_lr(
     highest: float = 10.0,
     updates: int = 200,
     seed: int = 0,
+    augmentation: Augmentation | str | None = None,
 ) -> Search:
     """Train a copy of the model on images (N, H, W, C) and labels (N,), with a rate that grows by the same factor in
     each update: from `lowest` to `highest`, or until the loss explodes.
 
     The suggestion is a tenth of the rate at which the running mean of the losses was least: below it the loss still
-    fell fast, and near the least it no longer did.
+    fell fast, and near the least it no longer did. augmentation: how the images are changed at random, as `Model.fit`
+    takes it; without that of the training, the rate is one for other images.
     """
     check_rates(lowest, highest, updates)
     images, labels = model.examples(images, labels, meaning=learning(model, images, labels))
     execution, size = model.execution, min(int(accepted.argument("batch_size", batch_size)), len(images))
     share, rng = execution.workers.share, generator(np.random.SeedSequence(seed))
     rule = accepted.argument("optimizer", optimizer)
+    changes = None if augmentation is None else accepted.argument("augmentation", augmentation)
+    if changes is not None:
+        changes.check(model.network.input_shape)
+        changes = changes.of_run(seed, len(images), size)
     factor = (highest / lowest) ** (1 / (updates - 1))
     rates: list[float] = []
     losses: list[float] = []
@@ -78,7 +85,7 @@ def find_lr(
     exploded, total = False, 0.0
     with execution.active(), np.errstate(over="ignore", invalid="ignore"):
         copies = {"theta": share(execution.theta.copy()), "state": share(execution.state.copy())}
-        step = execution.step(model.loss, rule, scaling=model.scaling, key=seed, **copies)
+        step = execution.step(model.loss, rule, scaling=model.scaling, augmentation=changes, key=seed, **copies)
         step, (images, labels, _) = placed(step, (images, labels, None), model.device, model.network, size)
         on_host = type(images) is np.ndarray
         batches = _batches(len(labels), size, rng)

@@ -61,19 +61,31 @@ def learning_curves(
     if held_out:
         places = [epoch.epoch for epoch in held_out]
         losses = [epoch.validation_loss for epoch in held_out]
-        axes[0].plot(places, losses, square, color="C1", label="held-out images, after the epoch")
+        axes[0].plot(
+            places, losses, square, color="C1", label="held-out images, after the epoch", clip_on=False, zorder=3
+        )
     if len(rated) > 1:
-        axes[1].plot([*rated], [100 * accuracy for accuracy in rated.values()], square, color="C1")
+        axes[1].plot(
+            [*rated], [100 * accuracy for accuracy in rated.values()], square, color="C1", clip_on=False, zorder=3
+        )
+        _between(axes[1], 100 * min(rated.values()), 100 * max(rated.values()))
         _label(axes[1], "held-out images right, %", 0.5, len(epochs))
     elif rated:
         title = f"{title}: {100 * next(iter(rated.values())):.4g} % of the held-out images right".removeprefix(": ")
     axes[0].legend(fontsize="small")
-    axes[0].set_ylim(0, 1.03 * axes[0].get_ylim()[1])
+    if axes[0].dataLim.y0 >= 0:  # a loss of one's own may be below
+        axes[0].set_ylim(0, 1.08 * axes[0].dataLim.y1 or 1.0)
     _label(axes[0], "loss, mean per image", 0.0 if by_update else 0.5, len(epochs))
     figure.suptitle(title, fontsize="medium")
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure
+
+
+def _between(axis: Any, least: float, most: float) -> None:
+    """The part of 0..100 % that the values take, and some around it, so that equal ones lie on a line of their own."""
+    around = 0.05 * (most - least) or 5.0
+    axis.set_ylim(max(0.0, least - around), min(100.0, most + around))
 
 
 def _updates(axis: Any, steps: Steps) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import html
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, nearest
+from ..network.notebook import paragraphs, table
 from .types import Epoch
 
 
@@ -21,7 +22,8 @@ class History:
     also of one that came when all was trained, or 0. stopped: why a callback ended the run, or "". kept: the epoch
     whose parameters the model has, where that was asked for, or None: then it has the last ones.
     saves, saving: how often the state of the run was saved, and the seconds that this took. A notebook shows it as a
-    table.
+    table. It is a sequence of rows, a dict for each epoch: len(history), history[-1], and history["train_loss"] for a
+    list of one number.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -49,24 +51,32 @@ class History:
         """The rows, so that list(history) and pandas.DataFrame(history) have them."""
         return iter(self.rows())
 
+    def __len__(self) -> int:
+        """How many epochs have ended."""
+        return len(self.epochs)
+
+    def __getitem__(self, which: Any) -> Any:
+        """history[-1] is the last row, history[:3] the first rows, and history["train_loss"] that number of each epoch.
+
+        Raises IndexError, and KeyError for a number that no epoch has.
+        """
+        rows = self.rows()
+        if not isinstance(which, str):
+            return rows[which]
+        if not any(which in row for row in rows):
+            known = list(dict.fromkeys(name for row in rows for name in row))
+            near = nearest(which, known)
+            raise KeyError(f"{which!r}: {f'did you mean {near}? ' if near else ''}the epochs tell {', '.join(known)}")
+        return [row.get(which) for row in rows]
+
     def _repr_html_(self) -> str:
         """A table of the epochs, for notebooks: what was measured, and nothing of what was not."""
         rows = self.rows()
         measured = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
         names = [name for name in dict.fromkeys(name for row in rows for name in row) if name in measured]
         cells = [[_shown(name, row.get(name)) for name in names] for row in rows]
-        told = "".join(f"<p>{html.escape(text)}</p>" for text in self._told())
-        return "".join(
-            [
-                "<table><thead><tr>",
-                *(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names),
-                "</tr></thead><tbody>",
-                *(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells),
-                f"</tbody></table>{told}",
-            ]
-            if rows
-            else f"<p>no epoch has ended</p>{told}"
-        )
+        shown = table([name.replace("_", " ") for name in names], cells) if rows else "<p>no epoch has ended</p>"
+        return shown + paragraphs(self._told())
 
     def _told(self) -> list[str]:
         """How the run ended, where it did not by its last epoch."""
@@ -75,13 +85,17 @@ class History:
         return [*ended, *([self.stopped] if self.stopped else []), *kept]
 
     def to_frame(self) -> Any:
-        """The rows as a pandas DataFrame, the epochs its index. Raises SettingError where pandas is not installed."""
+        """The rows as a pandas DataFrame, the epochs its index; what was not measured is NaN.
+
+        Raises SettingError where pandas is not installed.
+        """
         try:
             import pandas
         except ImportError:
             raise SettingError("to_frame() needs pandas; `pip install pandas`, or use rows()") from None
         names = [each.name for each in dataclasses.fields(Epoch) if each.name != "metrics"]
-        return pandas.DataFrame(self.rows(), columns=None if self.epochs else names).set_index("epoch")
+        rows = [{name: math.nan if value is None else value for name, value in row.items()} for row in self.rows()]
+        return pandas.DataFrame(rows, columns=None if self.epochs else names).set_index("epoch")
 
     def plot(self, path: str | os.PathLike[str] | None = None, title: str = "") -> Any:
         """The learning curves as a figure of matplotlib, which a notebook shows; and as an image file at path.

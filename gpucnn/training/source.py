@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..device import Device
-from ..errors import DataError, SettingError
+from ..errors import DataError, SettingError, counted
 
 Array = Any
 Arrays = tuple[Array, Array, Array | None]  # images, labels, weights
@@ -171,8 +171,8 @@ class Stream:
         if not self.is_iterator and self._taken < (self.steps or 1):
             wanted = "" if self.steps is None else f", and steps={self.steps} were announced"
             raise DataError(
-                f"epoch {self._epoch} has {self._taken} batches{wanted}; give at least one in each epoch, and as many "
-                "as were announced"
+                f"epoch {self._epoch} has {counted(self._taken, 'batch', 'batches')}{wanted}; give at least one in "
+                "each epoch, and as many as were announced"
             )
 
     def _compare(self, batch: Batch, first: Batch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import counted
 from ..timing import NEEDED, Rounds, spread
 from .candidates import MORE, OURS, RESIDENT
 
@@ -45,7 +46,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def how_many(rounds: int, discarded: int, late: bool) -> str:
-    return f"{rounds} round{'s' * (rounds != 1)}, {discarded} discarded{', five minutes were over' * late}"
+    return f"{counted(rounds, 'round')}, {discarded} discarded{', five minutes were over' * late}"
 
 
 def shown_range(found: dict[str, float | None] | None, digits: int = 3) -> str:

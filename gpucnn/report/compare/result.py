@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import SettingError
+from ...errors import SettingError, counted
 from .backends import CPU, YARDSTICKS, asked
 from .speed import Speed, break_even
 
@@ -91,7 +91,7 @@ class Agreement:
     def targets(self, name: str) -> list[Target]:
         """What a backend is held to: in float32 its worst difference in one pass, and theta after the last step."""
         steps = len(self.theta[name])
-        after = f"theta after {steps} step{'s' * (steps > 1)}"
+        after = f"theta after {counted(steps, 'step')}"
         found = [Target(name, self.dtype, after, self.theta[name][-1], self.theta_limit)]
         if self.dtype == "float32":
             found.insert(0, Target(name, self.dtype, "worst of one pass", self.worst(name), LAYER_LIMIT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ...errors import counted
 from ..tables import table
 from .backends import CPU
 from .result import Comparison
@@ -44,7 +45,7 @@ def _of(found: Comparison, name: str) -> str:
     else:
         agrees = (
             f"{name} agrees with the CPU to {_digits(single.worst(name))} digits in float32, and to "
-            f"{_digits(double.theta[name][-1])} in float64 after {steps} step{'s' * (steps > 1)}"
+            f"{_digits(double.theta[name][-1])} in float64 after {counted(steps, 'step')}"
         )
     return f"{agrees}, and {_pace(found, name)}" if any(each.device == name for each in found.speeds) else agrees
 
@@ -75,7 +76,7 @@ def heading(found: Comparison) -> str:
     how, width = found.options, max(map(len, found.devices))
     lines = [
         f"{how.network}, {found.parameters:,} parameters, on {found.data}: batches of {found.batch_size}, "
-        f"{found.optimizer}, seed {how.seed}, {found.threads} CPU thread{'s' * (found.threads > 1)}",
+        f"{found.optimizer}, seed {how.seed}, {counted(found.threads, 'CPU thread')}",
         *(f"  {name:<{width}}  {about}" for name, about in found.devices.items()),
     ]
     return "\n".join(lines + ([found.sentence] if found.sentence else []))
@@ -91,7 +92,7 @@ def agreement(found: Comparison) -> str:
         rows.append([f"{row.what} {row.name}", " x ".join(map(str, row.shape)), *cells])
     for step in [*(10**k for k in range(len(str(steps))) if 10**k < steps), steps]:
         cells = [_small(each.theta[name][step - 1]) for each, name in pairs]
-        rows.append([f"theta after {step} step{'s' * (step > 1)}", "", *cells])
+        rows.append([f"theta after {counted(step, 'step')}", "", *cells])
     widths = [max(len(row[k]) for row in rows) + 2 for k in range(2 + len(names))]
     above = " " * sum(widths[:2]) + "".join(f"{each.dtype:<{sum(widths[2:])}}" for each in found.agreements).rstrip()
     title = f"norm(theirs - {CPU.name}'s) / norm({CPU.name}'s), one batch forward and backward"

@@ -10,6 +10,7 @@ import numpy as np
 import gpucnn
 
 from ...device import Device
+from ...errors import counted
 from .probes import SIZE, Probes
 from .report import Check, Finding, guarded
 
@@ -37,7 +38,7 @@ def _blas(probes: Probes) -> Finding:
     facts = loaded[0]
     core, threads = str(facts.get("architecture") or ""), facts.get("num_threads")
     said = " ".join(filter(None, (facts.get("internal_api"), facts.get("version"), core)))
-    found = f"{said}, {threads} thread{'s' * (threads != 1)}"
+    found = f"{said}, {counted(threads, 'thread')}"
     flags = probes.cpu_flags()
     best = 2 if flags >= {"avx512f", "avx512bw", "avx512vl"} else 1 if flags >= {"avx2", "fma"} else 0
     if facts.get("internal_api") != "openblas" or CORES.get(core.lower(), 0) >= best:

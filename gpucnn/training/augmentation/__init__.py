@@ -61,6 +61,9 @@ class Augmentation:
     of both targets, in the same shares, from Beta(mixup, mixup): all pixels (Zhang et al., 2018), or with cutmix the
     pixels of a rectangle (Yun et al., 2019). With both, half of the images are mixed in each way.
 
+    What is drawn and made is the same on every device, bit for bit. Two devices' runs come apart nevertheless, mixed or
+    not, because their sums are added in another order; in float64 that is hardly seen.
+
     key: decides the draws; updates: those of an epoch, for flip="alternate". `Model.fit` sets both.
     A uint8 image stays one, rounded to the nearest after each of: the map, the light, the mixture. Raises SettingError.
     """
