@@ -422,3 +422,15 @@ def test_the_only_data_in_a_folder(tmp_path, kind):
         return
     with pytest.raises(DataError, match="no pictures"):
         data.load(folder)
+
+
+def test_a_missing_label_of_an_npz_is_no_class(tmp_path):
+    images, labels = pictures()
+    texts = np.array(["a", "b", float("nan")])
+    np.savez(tmp_path / "one.npz", images=images, labels=texts[labels])
+    with pytest.raises(DataError, match="labels: the label of picture 3 is missing"):
+        data.load(tmp_path / "one.npz")
+    np.savez(tmp_path / "two.npz", images=images, labels=texts[labels], class_names=texts)
+    assert data.load(tmp_path / "two.npz").class_names == ("a", "b", "nan")
+    np.savez(tmp_path / "three.npz", images=images, labels=np.array(["a", "b ", "b"])[labels])
+    assert data.load(tmp_path / "three.npz").class_names == ("a", "b")

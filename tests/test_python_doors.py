@@ -120,7 +120,7 @@ def test_an_ignored_label_may_be_a_whole_float():
         (np.stack([LABELS, LABELS], 1), r"labels: found int64 \(24, 2\)"),
         (LABELS[:5], "24 pictures but 5 labels; one label per picture was expected, check that both belong together$"),
         (LABELS[:5, None], "24 pictures but 5 labels"),
-        ([None] * 24, r"labels: found object \(24,\)"),
+        ([None] * 24, r"labels: the label of picture 1 is missing"),
         ([[0], [1, 2]] * 12, "labels: a list that is no array of numbers"),
     ],
 )
@@ -830,3 +830,57 @@ def test_a_column_of_labels_teaches_all_classes():
     trained = model()
     trained.fit(IMAGES, LABELS[:, None], epochs=30, batch_size=4, lr=0.05)
     assert len(set(trained.predict(IMAGES).tolist())) == 3
+
+
+class NAType:
+    """As pandas' NA: it compares with nothing."""
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __eq__ = __ne__ = lambda self, other: self
+    __hash__ = object.__hash__
+
+
+MISSING = {
+    "None": lambda: np.array(["k0", "k1", None] * 8, object),
+    "NaN": lambda: np.array(["k0", "k1", float("nan")] * 8, object),
+    "NumPy's NaN": lambda: np.array(["k0", "k1", np.float32("nan")] * 8, object),
+    "pandas' NA": lambda: np.array(["k0", "k1", NAType()] * 8, object),
+    "a list": lambda: ["k0", "k1", float("nan")] * 8,
+    "a list with None": lambda: ["k0", "k1", None] * 8,
+    "numbers and None": lambda: np.array([0, 1, None] * 8, object),
+    "a column": lambda: [["k0"], ["k1"], [None]] * 8,
+    "a text of NaN": lambda: np.array(["k0", "k1", float("nan")] * 8),
+    "an empty text": lambda: ["k0", "k1", ""] * 8,
+    "a blank": lambda: ["k0", "k1", " "] * 8,
+}
+
+
+@pytest.mark.parametrize("labels", MISSING.values(), ids=MISSING)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_missing_label_is_no_class(labels, classes):
+    asked = Model(Network((6, 5, 1), (Flatten(), Dense(classes))), device="cpu", threads=1)
+    with pytest.raises(DataError, match="labels: the label of picture 3 is missing; give it one, or leave that pic"):
+        asked.fit(IMAGES, labels(), epochs=1)
+    assert asked.class_names == tuple(map(str, range(classes)))
+    named = model()
+    for call in (named.fit, named.evaluate, named.partial_fit, named.report):
+        with pytest.raises(DataError, match="picture 3 is missing"):
+            call(IMAGES, labels())
+
+
+def test_a_class_of_that_name_is_one_where_it_is_named():
+    flour = model(class_names=("nan", "", "rye"))
+    flour.fit(IMAGES, ["nan", "", "rye"] * 8, epochs=1)
+    assert flour.evaluate(IMAGES, ["nan", "", "rye"] * 8) == flour.evaluate(IMAGES, LABELS)
+
+
+def test_blank_ends_of_texts_do_not_count():
+    asked, same = (Model(SMALL, device="cpu", threads=1) for _ in range(2))
+    with pytest.warns(UserWarning, match="the classes are k0, k1, k2, in this order"):
+        asked.fit(IMAGES, ["k0", "k1 ", " k2", "k0 ", "k1", "k2"] * 4, epochs=1)
+    assert asked.class_names == ("k0", "k1", "k2")
+    same.fit(IMAGES, LABELS, epochs=1)
+    assert asked.theta.tobytes() == same.theta.tobytes()
+    assert asked.evaluate(IMAGES, ["k0 ", "k1", "k2 "] * 8) == same.evaluate(IMAGES, LABELS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, listed
 from .targets import checked_targets
 
+MISSING = ("", "nan", "NaN", "<NA>")  # texts that NumPy and pandas make of a missing one
 MANY = 1000  # different values beyond which numbers are no classes
 
 
@@ -62,7 +63,7 @@ def _of_texts(
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     if not all(each.dtype.kind in "US" and each.ndim == 1 for each in arrays.values()):
         raise DataError(f"{where}: labels are texts in one part, and something else in another; give both the same")
-    known = list(names) if names is not None else sorted(set(texts(arrays["train"], where)))
+    known = list(names) if names is not None else names_in(texts(arrays["train"], where), where)
     lacking = "; a class that training lacks cannot be learnt"
     places = {
         part: places_of(each, known, where if part == "train" else f"{where}, {part} part", lacking)
@@ -74,11 +75,37 @@ def _of_texts(
 
 def places_of(array: Any, names: Sequence[str], where: str, more: str = "") -> NDArray[np.int64]:
     """The classes (N,) whose names are texts (N,). DataError, with the sentence's end `more`, for another text."""
-    read = texts(array, where)
     places = {name: k for k, name in enumerate(names)}
+    read = [name if name in places else name.strip() for name in texts(array, where)]
+    check_missing(read, where, places)
     if strange := sorted(set(read) - places.keys()):
         raise DataError(f"{where}: there is the label {strange[0]!r}, which is none of {listed(names)}{more}")
     return np.array([places[name] for name in read], np.int64)
+
+
+def names_in(labels: Sequence[str], where: str) -> list[str]:
+    """The classes that texts name, sorted; blank ends do not count. DataError where a label is missing."""
+    found = [each.strip() for each in labels]
+    check_missing(found, where)
+    return sorted(set(found))
+
+
+def check_missing(labels: Iterable[Any], where: str, names: Iterable[str] = ()) -> None:
+    """DataError where a label stands for nothing and is no name, in the ways of Python, NumPy and pandas."""
+    k = next((k for k, each in enumerate(labels) if is_missing(each) and each not in names), None)
+    if k is not None:
+        raise DataError(f"{where}: the label of picture {k + 1} is missing; give it one, or leave that picture out")
+
+
+def is_missing(label: Any) -> bool:
+    """Whether it is None, NaN, pandas' NA or NaT, or such a text: a class "nan" is one where class_names has it."""
+    if isinstance(label, str):
+        return label.strip() in MISSING
+    return label is None or type(label).__name__ in ("NAType", "NaTType") or (_is_float(label) and label != label)
+
+
+def _is_float(label: Any) -> bool:
+    return isinstance(label, float | np.floating)
 
 
 def texts(array: Any, where: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.classes import flat, places_of, texts
+from ..data.classes import check_missing, flat, names_in, places_of, texts
 from ..data.dataset import Dataset, check_range_of_labels, checked_names
 from ..data.targets import Labels, checked_labels
 from ..errors import DataError, counted, listed
@@ -35,9 +35,10 @@ def learnt(
     array = _column(as_array(labels, "labels"))
     are_usual = _are_usual(names)
     if array.ndim == 1 and array.dtype.kind in "US" and are_usual:
-        found = sorted(set(texts(array, "labels")))
+        found = sorted({each.strip() for each in texts(array, "labels")})
         if set(found) <= set(names):
             return names, first
+        found = names_in(texts(array, "labels"), "labels")
         if len(found) != len(names):
             raise DataError(
                 f"labels: {counted(len(found), 'different text')} ({listed(found)}), and the network has "
@@ -102,15 +103,25 @@ def as_array(given: Any, what: str) -> np.ndarray:
         raise DataError(f"{what}: a Dataset was given, which has them as train_{part}, or for a test as test_{part}")
     try:
         array = np.asarray(given)
+        if array.dtype.kind in "OT" or (array.dtype.kind == "U" and array is not given):
+            _check_objects(np.asarray(given, dtype=object), what)
         if array.dtype.kind == "T" or (array.dtype == object and all(isinstance(each, str) for each in array.flat)):
             return array.astype(str)
         return np.array(array.tolist()) if array.dtype == object and array.ndim else array
+    except DataError:
+        raise
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         reason = str(error).partition("\n")[0].strip().rstrip(".")
         raise DataError(
             f"{what}: a {type(given).__name__} that is no array of numbers ({reason}); give a NumPy array, one row for "
             "each image, and all of one shape"
         ) from None
+
+
+def _check_objects(objects: np.ndarray, what: str) -> None:
+    """Raises DataError where one of (N,) or (N, 1) is none, of which NumPy would make a text."""
+    if objects.ndim and objects.size == len(objects):
+        check_missing(["a text" if isinstance(each, str) else each for each in objects.flat], what)
 
 
 def fitting_labels(
