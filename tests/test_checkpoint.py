@@ -298,6 +298,35 @@ def test_places_that_cannot_be_written(tmp_path):
             tiny().save(path)
 
 
+@pytest.mark.parametrize("name", ["m.onnx", "m.h5", "m.PT", "run.1/m.keras"])
+def test_endings_of_other_formats(tmp_path, name):
+    with pytest.raises(CheckpointError, match=f"{name}: .* is not the ending of what is written") as caught:
+        tiny().save(tmp_path / name)
+    assert f"say {(tmp_path / name).with_suffix('.safetensors')}; of another format there are" in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["m", "m.v2", "m-0.5", "m.SAFETENSORS", "run.1/m"])
+def test_names_that_are_no_other_format(tmp_path, name):
+    np.testing.assert_array_equal(gpucnn.load(tiny().save(tmp_path / name), device="cpu").theta, tiny().theta)
+
+
+def test_what_is_no_path(tmp_path):
+    for path in (None, 3, ""):
+        for call in (gpucnn.load, tiny().save, tiny().load_parameters):
+            with pytest.raises(CheckpointError, match=f"path={path!r}: the path of a model's file was expected, such"):
+                call(path)
+    with pytest.raises(CheckpointError, match=f"that is a directory; say {tmp_path / 'model.safetensors'}"):
+        tiny().save(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x.png", "X.JPEG"])
+def test_a_picture_where_the_model_belongs(tmp_path, name):
+    refuse(tmp_path / name, r"a picture, and a saved model was expected; the model comes first, as in `gpucnn predict")
+    (tmp_path / name).write_bytes(b"picture")
+    refuse(tmp_path / name, rf"comes first, .* or gpucnn.load\(MODEL\).predict\('{tmp_path / name}'\)")
+
+
 def test_the_folder_is_brought_to_the_disk_after_the_renaming(tmp_path, monkeypatch):
     told = []
     fsync, replace = os.fsync, checkpoint.Path.replace

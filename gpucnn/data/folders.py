@@ -150,4 +150,9 @@ def is_junk(name: str) -> bool:
 
 def is_picture(path: Path) -> bool:
     """Whether a directory entry counts as a picture: a visible file with one of SUFFIXES."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return is_picture_name(path) and not path.name.startswith(".") and path.is_file()
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether it ends as a picture's does."""
+    return path.suffix.lower() in SUFFIXES

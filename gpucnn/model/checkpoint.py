@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 
 from ..data.arrays import USUAL
+from ..data.folders import is_picture_name
 from ..errors import CheckpointError, GpucnnError, listed
 from ..layers import REGISTRY
 from ..layers.base import is_own
 from ..network import Network
 
 FORMAT = 1
+ENDING = ".safetensors"
+WITH_DIGITS = (".h5", ".hdf5")  # endings of files; others with digits, such as .v2, are of names
 KEY = "gpucnn"
 SUM, KIND = (
     "sha256",
@@ -35,6 +38,27 @@ SUM, KIND = (
 NO_SUM = "0" * 64
 OWN = "own:"  # before the class names of a user's own layers, which may be those of gpucnn's
 HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --layers module:{0} on the command line"
+
+
+def place(path: Any) -> Path:
+    """The path for a model's file. Raises CheckpointError for a folder, and for the ending of another kind of file."""
+    path = _path(path)
+    ending = path.suffix.lower()
+    if path.is_dir():
+        raise CheckpointError(f"{path}: the model cannot be saved: that is a directory; say {path / f'model{ENDING}'}")
+    if ending != ENDING and (ending in WITH_DIGITS or ending[1:].isalpha()):
+        raise CheckpointError(
+            f"{path}: {ending} is not the ending of what is written, which is safetensors: say "
+            f"{path.with_suffix(ENDING)}; of another format there are the arrays of model.parameters and model.state, "
+            "which numpy.savez and others write"
+        )
+    return path
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise CheckpointError(f"path={path!r}: the path of a model's file was expected, such as 'model{ENDING}'")
+    return Path(os.fsdecode(path))
 
 
 def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
@@ -98,7 +122,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = _path(path)
+    if is_picture_name(path):
+        raise CheckpointError(
+            f"{path}: a picture, and a saved model was expected; the model comes first, as in `gpucnn predict MODEL "
+            f"{path}`, or gpucnn.load(MODEL).predict({str(path)!r})"
+        )
     if os.path.isdir(path):  # where Path's own methods raise, as for a name that is too long, these say no
         inside = sorted(map(str, path.glob("*.safetensors")))
         such = listed(inside) or f"such as {path / 'model.safetensors'}; none in it ends in .safetensors"

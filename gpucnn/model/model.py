@@ -266,8 +266,8 @@ class Model(Predicting):
     training_memory = training_memory
 
     def save(self, path: str | os.PathLike[str], **more: Any) -> Path:
-        """Write a safetensors checkpoint; more: entries for its description. Raises CheckpointError."""
-        tensors = named(self)
+        """Write a safetensors checkpoint; more: entries for its description. CheckpointError, also for x.onnx."""
+        path, tensors = checkpoint.place(path), named(self)
         if self.trained is not None and self.trained.is_partial:
             more, tensors = more | {"training": self.trained.described()}, tensors | self.trained.tensors(self.device)
         return checkpoint.write(path, self.describe() | more, tensors)
