@@ -210,7 +210,10 @@ def test_no_command_shows_the_help(gpucnn_, arguments):
         (("train", "--validation", "1"), "1.0: 0, or a part of 1 such as 0.1, was expected"),
         (("train", "--validation", "-0.1"), "-0.1: 0, or a part of 1"),
         (("train", "--validation", "nan"), "nan: 0, or a part of 1"),
-        (("train", "--set", "f"), "'f': NAME=VALUE was expected, such as f=sigmoid"),
+        (("train", "--set", "f"), "'f': NAME=VALUE was expected, such as filters=8,16"),
+        (("train", "avgpool-96", "--set", "hidden"), "'hidden': NAME=VALUE was expected, such as f=tanh"),
+        (("train", "fast", "--set", "hiden"), "'hiden': NAME=VALUE was expected, such as hidden=128"),
+        (("train", "softmax-regression", "--set", "f"), "and softmax-regression has nothing to set"),
         (("train", "--set", "=3"), "'=3': NAME=VALUE was expected"),
         (("check", "two-conv", "--input", "28,x,1"), "'28,,,1': whole numbers with commas between were expected"),
         (("evaluate",), "Missing argument 'MODEL'"),
@@ -697,10 +700,27 @@ def test_evaluate_a_model_of_some_classes(gpucnn_):
     assert found["accuracy"] == trained["test_accuracy"] > 0.7
 
 
+def test_evaluate_on_data_that_lack_a_class(gpucnn_):
+    pictures("three", names=("ant", "bee", "cow"))
+    how = "--device", "cpu", "--threads", 1
+    gpucnn_("train", "softmax-regression", "--data", "three", "--epochs", 20, *how, "--out", "run")
+    pictures("some", names=("cow", "bee"))
+    status, out, err = gpucnn_("evaluate", "run/model.safetensors", "--data", "some", *how, "--report")
+    assert (status, "gpucnn: there are no pictures of ant, which the model knows, too" in err) == (0, True)
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("ant", "bee", "cow"))}
+    assert rows["ant"][-1] == "0"
+    assert int(rows["bee"][-1]) == int(rows["cow"][-1]) > 0
+    pictures("some", names=("cow", "dog"))
+    status, _, err = gpucnn_("evaluate", "run/model.safetensors", "--data", "some", *how)
+    assert (status, "some has no class 'ant'; its classes are bee, cow, dog" in err) == (1, True)
+
+
 def test_evaluate_on_data_that_do_not_fit(gpucnn_, refused):
     gpucnn_("train", "softmax-regression", "--data", npz(), *FAST, "--out", "run")
     model = "run/model.safetensors"
-    refused("evaluate", model, "--data", npz("two.npz", classes=2), says="two has no class '2'; its classes are 0, 1")
+    names = np.array(["0", "1", "x"])
+    np.savez("other.npz", **np.load(npz("two.npz")), class_names=names)
+    refused("evaluate", model, "--data", "other.npz", says="other has no class '2'; its classes are 0, 1, x")
     refused("evaluate", model, says="digits has images of shape (28, 28, 1), this model takes (8, 8, 1)")
     refused("evaluate", model, "--data", "nowhere", says="nowhere: no data set has this name")
     refused("evaluate", "nowhere", says="nowhere: no such file")

@@ -165,7 +165,13 @@ def test_a_value_that_an_option_does_not_take(train, text, option):
 
 def test_files_that_are_not_there(train):
     assert "nowhere.toml: there is no such file" in train("--config", "nowhere.toml")[2]
-    assert "run.toml: there is no such file" in train("--resume", "nowhere")[2]
+    assert "--resume nowhere: there is no such folder" in train("--resume", "nowhere")[2]
+    os.mkdir("empty")
+    assert "--resume empty: it holds no run to go on with" in train("--resume", "empty")[2]
+    assert (
+        "nope.toml: there is no such file; a run.toml of `gpucnn train` was expected"
+        in train("--config", "nope.toml")[2]
+    )
     with pytest.raises(GpucnnError, match="it is no regular file"):
         config.read(Path())
 

@@ -434,3 +434,64 @@ def test_a_missing_label_of_an_npz_is_no_class(tmp_path):
     assert data.load(tmp_path / "two.npz").class_names == ("a", "b", "nan")
     np.savez(tmp_path / "three.npz", images=images, labels=np.array(["a", "b ", "b"])[labels])
     assert data.load(tmp_path / "three.npz").class_names == ("a", "b")
+
+
+TABLE = ["label,a1,a2,a3,a4", *(f"{k % 2},1,2,3,4" for k in range(8))]
+
+
+@pytest.mark.parametrize(
+    ("line", "row", "says"),
+    [
+        (4, "1,1,,3,4", "in line 4 the pixel in the column a2 is missing; add what is missing, or delete the line"),
+        (9, "1,1,nan,3,4", "in line 9 the pixel in the column a2 is missing"),
+        (5, ",1,2,3,4", "in line 5 the label of picture 4 is missing"),
+        (5, "nan,1,2,3,4", "in line 5 the label of picture 4 is missing"),
+        (3, "1,2,3,4", "in line 3 are 4 cells, and in the first one 5"),
+        (2, "0,x.png,2,3,4", "in line 2 x.png in the column a1 is the name of a picture, and pixels were expected"),
+        (9, "1,1,2,dark,4", "in line 9 'dark' in the column a3 is no number, as pixels are"),
+    ],
+)
+def test_what_is_wrong_in_a_line_of_a_table(tmp_path, line, row, says):
+    lines = [*TABLE]
+    lines[line - 1] = row
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError) as caught:
+        data.load(tmp_path / "t.csv")
+    assert f"t.csv: cannot be read as a table: {says}" in str(caught.value)
+    assert ".;" not in str(caught.value)
+    assert "UTF-8" not in str(caught.value)
+
+
+def test_a_table_in_another_encoding(tmp_path):
+    (tmp_path / "t.csv").write_bytes("\n".join(["größe", *TABLE]).encode("latin-1"))
+    with pytest.raises(DataError, match="save it as CSV in UTF-8"):
+        data.load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.npz", "x_train.npy"])
+def test_an_empty_file_of_ones_own(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match=f"{name}: is empty; write it again, or fetch it again where it came from"):
+        data.load(tmp_path / name)
+
+
+def test_pixels_in_columns_of_parquet_are_read_as_those_of_a_csv(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import parquet
+
+    images, labels = pictures()
+    columns = {"label": labels} | {f"pixel{k}": column for k, column in enumerate(images.reshape(12, 16).T)}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values()))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    loaded, same = right(data.load(tmp_path / "t.parquet")), data.load(tmp_path / "t.csv")
+    np.testing.assert_array_equal(loaded.train_images, same.train_images)
+    np.testing.assert_array_equal(loaded.train_labels, same.train_labels)
+    assert "t.parquet: 16 columns of pixels are taken as pictures" in loaded.notes
+    parquet.write_table(pyarrow.table({**columns, "label": [None, *labels[1:].tolist()]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="label: the label of picture 1 is missing"):
+        data.load(tmp_path / "t.parquet")
+    parquet.write_table(pyarrow.table({f"text{k}": ["a"] for k in range(785)}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"the columns are text0, .*text9, \.\.\.; one named image") as caught:
+        data.load(tmp_path / "t.parquet")
+    assert len(str(caught.value)) < 300

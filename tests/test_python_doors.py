@@ -884,3 +884,13 @@ def test_blank_ends_of_texts_do_not_count():
     same.fit(IMAGES, LABELS, epochs=1)
     assert asked.theta.tobytes() == same.theta.tobytes()
     assert asked.evaluate(IMAGES, ["k0 ", "k1", "k2 "] * 8) == same.evaluate(IMAGES, LABELS)
+
+
+def test_hints_for_one_image():
+    asked = Model("softmax-regression", device="cpu", threads=1)
+    with pytest.raises(DataError, match=r"build\(NAME, \(28, 28, 3\), classes\)"):
+        asked.predict(np.zeros((28, 28, 3), np.uint8))
+    with pytest.raises(DataError, match=r"build\(NAME, \(30, 30, 1\), classes\)"):
+        asked.predict(np.zeros((28, 30, 30), np.uint8))
+    with pytest.raises(DataError, match=r"if it is one image, row by row, give images.reshape\(1, 28, 28, 1\)"):
+        asked.predict(np.zeros(784, np.uint8))

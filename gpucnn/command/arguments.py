@@ -15,9 +15,10 @@ from typer import Argument, BadParameter, Context, Option
 from ..engine.acceleration import TABLES
 from ..errors import GpucnnError, SettingError, nearest
 from ..kernels.cuda.cublas import PRECISIONS
-from ..model.folder import CONFIG
+from ..model.folder import CONFIG, check_run
 from ..schedules import schedule
 from .help import network_names, one_of
+from .told import example
 
 DataOption = Annotated[
     str,
@@ -105,6 +106,7 @@ def from_run(context: Context, folder: str | None) -> str | None:
     if folder is not None:
         if not folder or Path(folder).is_file():
             raise BadParameter(f"{folder!r}: the folder of a run was expected", param_hint="--resume")
+        check_run(folder)
         _take_settings(context, Path(folder) / CONFIG)
         context.default_map = {**(context.default_map or {}), "out": folder}
     return folder
@@ -255,13 +257,13 @@ def part(value: float | None) -> float | None:
     return value
 
 
-def options(texts: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE texts: numbers, comma-separated numbers, none, or words."""
+def options(texts: list[str] | None, network: str = "") -> dict[str, Any]:
+    """NAME=VALUE texts: numbers, comma-separated numbers, none, or words. network: whose settings are an example."""
     found: dict[str, Any] = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise BadParameter(f"{text!r}: NAME=VALUE was expected, such as f=sigmoid", param_hint="--set")
+            raise BadParameter(f"{text!r}: NAME=VALUE was expected, {example(network, name)}", param_hint="--set")
         found[name] = _value(value)
     return found
 

@@ -76,7 +76,7 @@ def lr(
         optimizer=optimizer,
         seed=seed,
         threads=threads,
-        options=arguments.options(options),
+        options=arguments.options(options, network),
         update=UpdateSettings(momentum, weight_decay, decay),
         loss=loss,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from typer import Context
 
-from ..errors import counted
+from ..errors import counted, nearest
 
 
 def images_of(dataset: Any) -> str:
@@ -84,3 +84,14 @@ def device_line(asked: str, model: Any) -> str:
     threads = f", {counted(model.threads, 'thread')}" if model.device.kind == "cpu" else ""
     why = f" ({select(asked)[1]})" if asked == "auto" and model.device.kind == "cpu" else ""
     return f"on {model.device}: {model.device.name}{threads}{why}"
+
+
+def example(network: str, near: str) -> str:
+    """What --set may be told of a network: of the setting that is named, or nearly so, else of its first."""
+    from .. import networks
+
+    settings = networks.settings_of(network) if network else {"f": "sigmoid"}
+    if not settings:
+        return f"and {network} has nothing to set"
+    name = near if near in settings else nearest(near, settings) or next(iter(settings))
+    return f"such as {networks.shown({name: settings[name]})}"

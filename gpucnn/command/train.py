@@ -206,7 +206,7 @@ def train(
         validation,
         seed,
         threads,
-        arguments.options(arguments.all_set(context, options)),
+        arguments.options(arguments.all_set(context, options), network),
         Acceleration(kernels, precision, graph, tuning or tune),
         augmentation_of(augment, "", (0, 0, 0)),
         patience,

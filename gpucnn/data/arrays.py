@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, listed
 from . import folders
 from .classes import as_targets, texts
 from .dataset import MOST_CLASSES, Dataset, Images, Part, check_range, checked_images
@@ -70,7 +70,7 @@ def chosen(keys: Sequence[str], where: str) -> tuple[dict[str, tuple[str, str]],
     }
     if "train" not in pairs:
         raise DataError(
-            f"{where}: found the keys {', '.join(sorted(keys)) or 'none'}, expected {EXPECTED}; add {_missing(found)}"
+            f"{where}: found the keys {listed(sorted(keys)) or 'none'}, expected {EXPECTED}; add {_missing(found)}"
         )
     used = {key for pair in pairs.values() for key in pair} | set(NAMES)
     unused = [key for key in keys if key not in used]

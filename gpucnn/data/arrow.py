@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, counted, listed
 from .arrays import KINDS, PARTS, dataset_of_arrays
+from .classes import check_missing
+from .columns import pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
 from .pictures import DEFAULT_SIZE, decoded
@@ -41,8 +43,8 @@ def files(path: Path) -> dict[str, list[Path]]:
 def read(path: Path, size: tuple[int, int] | None, channels: int | None, invert: bool) -> Dataset:
     """The data set of a Parquet file, or of a folder with some, or of what `Dataset.save_to_disk` wrote.
 
-    A column holds the pictures, as bytes, and another one the labels. size: of the pictures; their own where they are
-    all alike and small, else 28x28. DataError.
+    A column holds the pictures, as bytes, and another one the labels; or each of many a pixel, as in Kaggle's CSV.
+    size: of the pictures; their own where they are all alike and small, else 28x28. DataError.
     """
     try:
         import pyarrow  # noqa: F401
@@ -51,21 +53,44 @@ def read(path: Path, size: tuple[int, int] | None, channels: int | None, invert:
             f"{path}: pyarrow, which reads these files, is not installed; run `pip install pyarrow`"
         ) from None
     arrays: dict[str, Any] = {}
+    notes: list[str] = []
     how: Preprocessing | None = None
     with parsing(path, "cannot be read", REMEDY):
         for part, of_part in sorted(files(path).items(), key=lambda each: each[0] != "train"):
             tables = [_table(file) for file in of_part]
+            if found := pixel_columns(tables[0].schema.names):
+                arrays |= {f"{part}_{kind}": array for kind, array in _pixels(tables, *found, of_part[0]).items()}
+                notes.append(f"{of_part[0].name}: {counted(len(found[1]), 'column')} of pixels are taken as pictures")
+                continue
             pictures, labels = _columns(tables[0].schema, of_part[0])
             contents = [each for table in tables for each in _contents(table.column(pictures), of_part[0].parent)]
             how = how or _how(contents, size, channels, invert, path)
             arrays[f"{part}_images"] = np.stack(
                 [decoded(io.BytesIO(each), f"{path}: {part} {k}", how) for k, each in enumerate(contents)]
             )
-            arrays[f"{part}_labels"] = np.array([each for table in tables for each in table.column(labels).to_pylist()])
+            arrays[f"{part}_labels"] = _labels(tables, labels, of_part[0])
             names = _names(tables[0].schema, labels)
             if part == "train" and names:
                 arrays["class_names"] = np.array(names)
-    return dataset_of_arrays(arrays, str(path), how=how)
+    if notes and (size is not None or channels is not None or invert):
+        raise DataError(
+            f"{path}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
+            "options out"
+        )
+    return dataset_of_arrays(arrays, str(path), notes, how)
+
+
+def _pixels(tables: Sequence[Any], label: str, pixels: Sequence[str], file: Path) -> dict[str, Any]:
+    """Images (N, H, W) or (N, H, W, 3) and labels (N,) of a table with a row of pixels for each picture."""
+    rows = np.concatenate([np.stack([table.column(name).to_numpy() for name in pixels], axis=1) for table in tables])
+    shape = shape_of(len(pixels)) or ()
+    return {"images": rows.reshape(-1, *shape), "labels": _labels(tables, label, file)}
+
+
+def _labels(tables: Sequence[Any], name: str, file: Path) -> Any:
+    labels = [each for table in tables for each in table.column(name).to_pylist()]
+    check_missing(["a text" if isinstance(each, str) else each for each in labels], f"{file}: {name}")
+    return np.array(labels)
 
 
 def _table(file: Path) -> Any:
@@ -86,7 +111,7 @@ def _columns(schema: Any, file: Path) -> tuple[str, str]:
         names = [name for name in names if (kind == "images") == (name.lower() in ("img", *KINDS["images"]))]
         if len(names) != 1:
             raise DataError(
-                f"{file}: the columns are {', '.join(schema.names)}; one named image and one named label were "
+                f"{file}: the columns are {listed(schema.names)}; one named image and one named label were "
                 "expected; rename or drop some"
             )
         found.append(names[0])

@@ -73,6 +73,13 @@ def columns(path: Path, first: Sequence[str], between: str, notes: list[str]) ->
     return Columns(labels, pixels, shape, bool(names))
 
 
+def pixel_columns(names: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The column of the labels and those of the pixels, by their names; None where they are not such."""
+    labels = [name for name in names if name.lower() in LABELS]
+    pixels = [name for name in names if name[-1:].isdigit() and name not in labels]
+    return (labels[0], pixels) if len(labels) == 1 and len(pixels) > 1 and shape_of(len(pixels)) else None
+
+
 def shape_of(count: int) -> tuple[int, ...] | None:
     """(H, W), or (H, W, 3), of a square picture with so many numbers; None where there is none."""
     for channels in (1, 3):

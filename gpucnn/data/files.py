@@ -20,6 +20,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 # Whole tags only: a CIFAR record may well begin with the bytes of a tab and "<".
 WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
 AGAIN = "delete this file and fetch it again"
+OWN = "write it again, or fetch it again where it came from"  # what need not have been downloaded
 
 
 def limit() -> int:
@@ -50,7 +51,7 @@ def parsing(where: object, problem: str, remedy: str) -> Iterator[None]:
         raise DataError(f"{where}: {problem} ({str(error) or type(error).__name__}); {remedy}") from None
 
 
-def refuse_web_page(path: Path) -> None:
+def refuse_web_page(path: Path, remedy: str = AGAIN) -> None:
     """DataError if the file is empty, cannot be read, or is a web page, as login portals and failing mirrors send."""
     if path.exists() and not path.is_file():  # opening a named pipe would wait for a writer
         raise DataError(f"{path}: cannot be read (it is no regular file); check that it is a file you may read")
@@ -60,9 +61,9 @@ def refuse_web_page(path: Path) -> None:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check that it is a file you may read") from None
     if not head:
-        raise DataError(f"{path}: is empty; {AGAIN}")
+        raise DataError(f"{path}: is empty; {remedy}")
     if WEB_PAGE.match(head):
-        raise DataError(f"{path}: is a web page (HTML), data was expected; {AGAIN}")
+        raise DataError(f"{path}: is a web page (HTML), data was expected; {remedy}")
 
 
 class Limited:

@@ -13,7 +13,7 @@ from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_
 from ..errors import DataError
 from .arrays import dataset_of_arrays, is_wanted
 from .dataset import Dataset
-from .files import CHUNK, check_limit, parsing, refuse_web_page
+from .files import CHUNK, OWN, check_limit, parsing, refuse_web_page
 
 REMEDY = "write it again with numpy.savez of plain arrays"
 
@@ -25,7 +25,7 @@ def read_npz(path: Path) -> Dataset:
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """The arrays of the file that belong to a data set; others are not read."""
-    refuse_web_page(path)
+    refuse_web_page(path, OWN)
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
             problem = "is truncated or damaged" if file.read(2) == b"PK" else "is no .npz file"

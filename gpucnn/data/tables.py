@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from .arrays import PARTS, chosen, dataset_of_arrays, role
-from .columns import NoLabelsError, columns, is_number, separator
+from .classes import is_missing
+from .columns import NAMELESS, Columns, NoLabelsError, columns, is_number, separator
 from .dataset import Dataset
-from .files import check_limit, parsing, refuse_web_page
+from .files import OWN, check_limit, parsing, refuse_web_page
+from .folders import is_picture_name
 
 
 def has_npy_files(folder: Path) -> bool:
@@ -34,7 +36,7 @@ def read_npy_folder(folder: Path) -> Dataset:
 def read_npy_file(path: Path) -> Dataset:
     """The data set of the .npy files in the folder of this one, if it is among its images or labels. DataError."""
     folder, of_this = path.parent, role(path.stem)
-    refuse_web_page(path)
+    refuse_web_page(path, OWN)
     if of_this is None:
         raise DataError(
             f"{path}: one array, and a data set has two; name them images.npy and labels.npy, or x_train.npy and "
@@ -56,7 +58,7 @@ def _unused(folder: Path, paths: dict[str, Path], used: list[str]) -> list[str]:
 
 
 def _read_npy(path: Path) -> Any:
-    refuse_web_page(path)
+    refuse_web_page(path, OWN)
     with parsing(path, "cannot be read as an array", "write it again with numpy.save of a plain array"):
         return np.load(path, allow_pickle=False)
 
@@ -100,7 +102,7 @@ def read_csv(path: Path) -> Dataset:
 
 def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
     """Images (N, H, W) or (N, H, W, 3), and labels (N,); see `columns.columns`."""
-    refuse_web_page(path)
+    refuse_web_page(path, OWN)
     check_limit(path.stat().st_size, path)
     with parsing(path, "cannot be read as a table", "save it as CSV in UTF-8, with a row for each picture"):
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -110,29 +112,63 @@ def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
             is_alone = not any(map(str.strip, file))
         found = columns(path, first, between, notes)
         if found.has_header and is_alone:
-            raise ValueError("there is no row below the header")
+            raise DataError(f"{path}: there is no row below the header; add one for each picture")
         codes: dict[str, int] = {}
         unused = set(range(len(first))) - {found.labels, *found.pixels}
         read: dict[int | str, Callable[[str], float]] = {k: lambda text: 0.0 for k in unused}
         read[found.labels] = lambda text: codes.setdefault(text.strip(), len(codes))
-        values = np.loadtxt(
-            path,
-            dtype=np.float32,
-            delimiter=between,
-            quotechar='"',
-            skiprows=int(found.has_header),
-            converters=read,
-            encoding="utf-8-sig",
-            ndmin=2,
-        )
-        if "" in codes:
-            row = int(np.flatnonzero(values[:, found.labels] == codes[""])[0])
-            raise ValueError(f"the label of picture {row + 1} is missing")
-        if values.shape[1] != len(first):
-            raise ValueError(f"the first row has {len(first)} columns, the others {values.shape[1]}")
+        try:
+            values = np.loadtxt(
+                path,
+                dtype=np.float32,
+                delimiter=between,
+                quotechar='"',
+                skiprows=int(found.has_header),
+                converters=read,
+                encoding="utf-8-sig",
+                ndmin=2,
+            )
+        except ValueError:
+            _check_rows(path, first, between, found)
+            raise
+        if any(map(is_missing, codes)) or values.shape[1] != len(first) or not np.isfinite(values).all():
+            _check_rows(path, first, between, found)
     texts = np.array(list(codes))[values[:, found.labels].astype(np.int64)]
     notes.append(f"{path.name}: {len(found.pixels)} columns of pixels are taken as {'x'.join(map(str, found.shape))}")
     labels = texts.astype(float) if all(map(is_number, codes)) else texts
     is_whole = labels.dtype.kind == "f" and bool((labels == np.rint(labels)).all())
     images = values[:, found.pixels].reshape(-1, *found.shape)
     return {"images": images, "labels": labels.astype(np.int64) if is_whole else labels}
+
+
+def _check_rows(path: Path, first: Sequence[str], between: str, found: Columns) -> None:
+    """DataError with the line of the file in which a row has another length, or a cell is missing or no number."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader, pictures = csv.reader(file, delimiter=between), 0
+        for row in reader:
+            if not row or (found.has_header and reader.line_num == 1):
+                continue
+            pictures += 1
+            if wrong := _wrong(row, first, found, pictures):
+                raise DataError(f"{path}: cannot be read as a table: in line {reader.line_num} {wrong}")
+
+
+def _wrong(row: Sequence[str], first: Sequence[str], found: Columns, picture: int) -> str:
+    """What is wrong with a row, and what to do about it; "" where nothing is."""
+    mend = "; add what is missing, or delete the line"
+    if len(row) != len(first):
+        return f"are {counted(len(row), 'cell')}, and in the first one {len(first)}{mend}"
+    if is_missing(row[found.labels]):
+        return f"the label of picture {picture} is missing{mend}"
+    for k in found.pixels:
+        cell, name = row[k].strip(), (first[k].strip() or NAMELESS) if found.has_header else str(k + 1)
+        if is_missing(cell):
+            return f"the pixel in the column {name} is missing{mend}"
+        if is_picture_name(Path(cell)):
+            return (
+                f"{cell} in the column {name} is the name of a picture, and pixels were expected; put the pictures "
+                "into a folder with a sub-folder for each class, and give that"
+            )
+        if not is_number(cell):
+            return f"{cell!r} in the column {name} is no number, as pixels are; correct it, or delete the column"
+    return ""

@@ -57,7 +57,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise GpucnnError(f"{path}: it is larger than {MOST:,} bytes, which no {NAME} is")
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise GpucnnError(f"{path}: there is no such file; a {path.name} of `gpucnn train` was expected") from None
+        raise GpucnnError(f"{path}: there is no such file; a {NAME} of `gpucnn train` was expected") from None
     except OSError as error:
         raise GpucnnError(f"{path}: it cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is one, a number of 5000 digits another

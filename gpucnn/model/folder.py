@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import GpucnnError
+from ..errors import GpucnnError, listed
 from .checkpoints import FOLDER as STATES
 
 MODEL, METRICS, CURVES, CONFIG = "model.safetensors", "metrics.jsonl", "curves.png", "run.toml"
@@ -60,6 +60,20 @@ def check(out: str, *, force: bool, resume: bool) -> None:
         raise GpucnnError(f"--out {path}: a file of that name is in the way; choose another folder")
     if path.exists():
         _check(path, force=force, resume=resume)
+
+
+def check_run(folder: str) -> None:
+    """Raises GpucnnError where a folder is missing, or holds no run."""
+    if os.path.lexists(Path(folder) / CONFIG):
+        return
+    found = [str(path.parent) for path in sorted(Path().glob(f"runs/*/{CONFIG}"))]
+    runs = f"the runs here are {listed(found)}" if found else "there is no run in ./runs either"
+    if not Path(folder).exists():
+        raise GpucnnError(f"--resume {folder}: there is no such folder; {runs}")
+    raise GpucnnError(
+        f"--resume {folder}: it holds no run to go on with, which has a {CONFIG} from its first update on; train anew, "
+        f"or name another folder: {runs}"
+    )
 
 
 def _new(network: str, data: str) -> Path:

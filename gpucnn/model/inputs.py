@@ -124,12 +124,15 @@ def _placed(
         notes.append(f"{what}: {array.shape} is channels first, and was turned to channels last")
         return np.moveaxis(array.reshape(-1, *first), 1, 3), array.shape == first
     hint = ""
-    if array.ndim == 2 and len(shape) == 3 and array.shape[1] == math.prod(shape):
+    if array.ndim == 1 and len(shape) == 3 and array.shape[0] == math.prod(shape):
+        hint = f"; if it is one image, row by row, give {what.split()[-1]}.reshape(1, {_listed(shape)})"
+    elif array.ndim == 2 and len(shape) == 3 and array.shape[1] == math.prod(shape):
         hint = f"; if each row is an image, row by row, give {as_given}.reshape(-1, {_listed(shape)})"
     elif len(shape) == 1 and math.prod(array.shape[1:]) == shape[0]:
         hint = f"; give {as_given}.reshape(-1, {shape[0]})"
     elif len(shape) == 3 and array.ndim in (3, 4) and array.dtype.kind in "biuf":
-        own = (*array.shape[1:], 1)[:3]
+        is_one = array.ndim == 3 and array.shape[2] in (3, 4)  # an image in colour, and no greys of so few columns
+        own = array.shape if is_one else (*array.shape[1:], 1)[:3]
         hint = f"; scale them, or build a network for them: gpucnn.networks.build(NAME, {own}, classes)"
     raise DataError(f"{what} of shape {array.shape} and type {array.dtype}: {_expected(shape)}, was expected{hint}")
 

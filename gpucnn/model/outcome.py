@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..data import Dataset
 from ..device.environment import LIBRARIES, kernels_of_blas
@@ -68,7 +70,8 @@ def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict
 def fitting(model: Predicting, dataset: Dataset) -> Dataset:
     """The part of a data set that a model can be evaluated on: its classes, by name. Raises GpucnnError.
 
-    Numbers may be shares of classes, and 0 and 1 are numbers, too.
+    It may lack some of the model's classes, which its notes tell, where it has no others. Numbers may be shares of
+    classes, and 0 and 1 are numbers, too.
     """
     names, gives, has = list(dataset.class_names), OUTPUTS[kind(model.loss)], dataset.what
     takes = {gives} | ({"numbers"} if getattr(model.loss, "soft", False) else set())
@@ -83,6 +86,8 @@ def fitting(model: Predicting, dataset: Dataset) -> Dataset:
             "choose other data with --data"
         )
     missing = [name for name in model.class_names if name not in names]
+    if missing and dataset.is_classified and set(names) <= set(model.class_names):
+        return _widened(dataset, model.class_names, missing)
     if missing:
         raise GpucnnError(
             f"{dataset.name} has no {ONE[has]} {missing[0]!r}; its {has} are {listed(names)}; "
@@ -96,4 +101,18 @@ def fitting(model: Predicting, dataset: Dataset) -> Dataset:
         return chosen
     return replace(
         chosen, notes=(*chosen.notes, f"left out: the classes {listed(others)}, which the model does not know")
+    )
+
+
+def _widened(dataset: Dataset, names: tuple[str, ...], missing: Sequence[str]) -> Dataset:
+    """The data set with these class names, some of which it lacks."""
+    places = np.array([names.index(name) for name in dataset.class_names])
+    held = dataset.validation
+    return replace(
+        dataset,
+        class_names=names,
+        train_labels=places[dataset.train_labels],
+        test_labels=places[dataset.test_labels],
+        validation=None if held is None else (held[0], places[held[1]]),
+        notes=(*dataset.notes, f"there are no pictures of {listed(missing)}, which the model knows, too"),
     )
