@@ -110,6 +110,12 @@ MADE_OF = {  # what is no option of a command that makes a network, and where it
     ),
 }
 MISSING: dict[str, Callable[[Mapping[str, Any]], str]] = {}  # by command, what to write, from what was given
+NO_NUMBER = re.compile("^Input should|is not a valid (int|float)|is not in the range")  # what the parser says of one
+NUMBERS = {  # by what checks a number
+    "positive": "a number above 0",
+    "not_negative": "a number of at least 0",
+    "part": "0, or a part of 1 such as 0.1,",
+}
 NEAR = 0.7  # how alike a word and an option must be, of 1, to be taken for each other
 
 
@@ -184,8 +190,9 @@ def arranged(params: list[Any]) -> list[Any]:
 
 def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
     """parse(ctx, args), whose error for an unknown option says what may have been meant, if anything is alike, and
-    that for a missing argument what to write.
+    that for a missing argument what to write; that for a number says what was given, and what is expected.
     """
+    given = [*args]
     try:
         return parse(ctx, args)
     except Exception as error:
@@ -195,7 +202,24 @@ def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
             error.message += meant(error.option_name, known)  # type: ignore[attr-defined]
         elif type(error).__name__ == "MissingParameter" and command.name in MISSING:
             error.message = MISSING[command.name](ctx.params)  # type: ignore[attr-defined]
+        elif getattr(error, "param", None) is not None and NO_NUMBER.search(getattr(error, "message", "")):
+            error.message = _number(error.param, ctx, given)  # type: ignore[attr-defined]
         raise
+
+
+def _number(param: Any, ctx: Any, given: list[str]) -> str:
+    """ "0: a whole number of at least 1 was expected", where an option or a file gives 0."""
+    value = (ctx.default_map or {}).get(param.name)
+    for word, after in zip(given, [*given[1:], ""]):
+        name, equals, behind = word.partition("=")
+        if name in param.opts:
+            value = behind if equals else after
+    kind = getattr(getattr(param, "type_descriptor", None), "annotation", None) or getattr(param.type, "name", "")
+    least, most = (getattr(param, end, None) for end in ("min", "max"))
+    if kind in (int, "integer", "integer range"):
+        ends = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+        return f"{value}: a whole number{ends} was expected"
+    return f"{value}: {NUMBERS.get(getattr(param.callback, '__name__', ''), 'a number')} was expected"
 
 
 def meant(option: str, known: list[str]) -> str:
