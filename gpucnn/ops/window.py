@@ -52,7 +52,7 @@ class Window:
         first = min(start * step + shift, length)
         return slice(start, stop), slice(first, min(first + step * (stop - start), length), step)
 
-    def looks(self, height: int, width: int) -> Iterator[tuple[tuple[int, int], tuple, tuple]]:
+    def looks(self, height: int, width: int) -> Iterator[tuple[tuple[int, int], tuple[Any, ...], tuple[Any, ...]]]:
         """For every window offset: (i, j), the NHWC index of the outputs, and of the pixels they see there.
 
         Offsets come row by row, the order that decides the first of ties; offsets that see only padding are left out.

@@ -218,7 +218,7 @@ def _spread_looks(dy: Array, window: Window, axis: int, length: int) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _looks_along(window: Window, axis: int, length: int) -> list[tuple[tuple, tuple]]:
+def _looks_along(window: Window, axis: int, length: int) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """For every window offset along an axis: the index of the outputs, and of the pixels that they see there."""
     before = (slice(None),) * (2 * axis)
     reached = (window.reach(axis, offset, length) for offset in range(window.size[axis]))
@@ -235,7 +235,7 @@ def share_of(window: Window, x_shape: tuple[int, ...], count_padding: bool, dtyp
     return 1 / (rows[:, None, None, None] * columns[:, None])
 
 
-def _looks(window: Window, x_shape: tuple[int, ...]) -> Iterator[tuple[tuple, tuple]]:
+def _looks(window: Window, x_shape: tuple[int, ...]) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """For every window offset, row by row: the index of the outputs, and of the pixels that they see there."""
     for _, (_, rows_out, columns_out, _), (_, rows_in, columns_in, _) in window.looks(x_shape[0], x_shape[2]):
         yield (rows_out, slice(None), columns_out), (rows_in, slice(None), columns_in)
