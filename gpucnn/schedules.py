@@ -21,7 +21,7 @@ Schedule = Callable[[int, int], float]
 
 
 def constant(step: int, steps: int) -> float:
-    """1, always."""
+    """1: the learning rate as it is given, from the first update to the last."""
     return 1.0
 
 

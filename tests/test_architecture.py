@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import pytest
 
@@ -44,6 +46,8 @@ LATE |= {"pandas", "tensorboard"}
 
 DOCUMENTS = ("single-filter", "two-conv", "binary-sigmoid", "avgpool-96", "layered")
 PAPER = re.compile(r"\b[A-Z][\w'-]+(?:(?:, | and )[A-Z][\w'-]+)*(?: et al\.)?, (?:19|20)\d\d\b")
+# of callbacks, layers and optimisers: `Callback`, `Layer` and `Optimizer` say what they are asked
+FULFILLED = {"begin", "measure", "epoch", "end", "state", "load_state", "update_parameter", "reduce"}
 HELPERS = {"Window", "pooling_window", "one_hot"}
 FUNCTIONS = [name for name in ops.__all__ if callable(getattr(ops, name))]
 
@@ -210,6 +214,53 @@ def test_a_source_is_a_document_or_authors_and_a_year(text: str, is_source: bool
 
 def test_helpers_are_functions_of_ops() -> None:
     assert set(ops.__all__) >= HELPERS
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """What a user may call: `gpucnn.Model` and the like, and the classes and functions of the modules of `__all__`."""
+    for name in sorted({*gpucnn.__all__} - {"__version__"}):
+        found = getattr(gpucnn, name)
+        if not inspect.ismodule(found):
+            yield name, found
+        elif name != "ops":
+            names = getattr(found, "__all__", [each for each in vars(found) if each[0] != "_"])
+            of_module = ((each, getattr(found, each)) for each in names)
+            yield from ((f"{name}.{each}", thing) for each, thing in of_module if belongs(thing, name))
+
+
+def belongs(thing: Any, module: str) -> bool:
+    return (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__.startswith(f"gpucnn.{module}")
+
+
+PUBLIC = dict(public())
+METHODS = [
+    f"{name}.{method}"
+    for name, thing in PUBLIC.items()
+    if inspect.isclass(thing)
+    for method in dir(thing)
+    if method[0] != "_" and isinstance(inspect.getattr_static(thing, method), property | classmethod | FunctionType)
+]
+
+
+def text_of(thing: Any) -> str:
+    """The docstring; none where a dataclass or an exception has only what Python writes there."""
+    text = (thing.__doc__ if inspect.isclass(thing) else inspect.getdoc(thing)) or ""
+    return "" if inspect.isclass(thing) and text.startswith(f"{thing.__name__}(") else text
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_is_public_says_what_it_is(name: str) -> None:
+    """A sentence at least."""
+    text = text_of(PUBLIC[name])
+    assert len(text) > 15, name
+    assert text.split("\n\n")[0].rstrip().endswith((".", ":", ")", "]")), text
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_public_classes_do_is_said(name: str) -> None:
+    """Of a method that a class inherits or fulfils, the base class says it."""
+    owner, method = name.rsplit(".", 1)
+    assert inspect.getdoc(getattr(PUBLIC[owner], method)) or method in FULFILLED, name
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("ops/") and "__init__" not in name])

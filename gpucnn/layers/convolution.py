@@ -129,6 +129,7 @@ class Conv2D(WithKernelAndBias):
         self.check(("tied", "untied", None))
 
     def window_of(self, in_shape: tuple[int, ...]) -> Window:
+        """What of an input (H, W, ...) each output sees. Raises ShapeError."""
         return _window(self.kernel, self.stride, self.padding, self.dilation, in_shape[0], in_shape[1])
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -29,6 +29,7 @@ class _Part(Layer):
     """The output is a part of the input, at `places_of` it."""
 
     def places_of(self, in_shape: Shape) -> Places:
+        """Which rows, columns and channels of an input (H, W, C) are the output."""
         raise NotImplementedError
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,6 +53,7 @@ class _Placed(Layer):
     """The input is a part of the output, at `places_in` it; elsewhere are zeros."""
 
     def places_in(self, in_shape: Shape) -> Places:
+        """Which rows, columns and channels of the output an input (H, W, C) becomes."""
         raise NotImplementedError
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:

@@ -137,6 +137,7 @@ class Model(Predicting):
         return {slot.name: vector[slot.place].reshape(slot.shape).copy() for slot in layout.slots}
 
     def summary(self, batch: int = 128) -> str:
+        """See `Network.summary`."""
         return self.network.summary(batch)
 
     @spelt()

@@ -63,6 +63,7 @@ class Entry:
 
     @property
     def about(self) -> str:
+        """The first line of what its factory says of it."""
         return (inspect.getdoc(self.build) or "").split("\n")[0]
 
 
@@ -283,11 +284,10 @@ def _own(name: str) -> Entry:
 
     def build(input_shape: Shape, classes: int, **options: Any) -> Network:
         """A network of your own."""
-        network = own.made(name, {"input_shape": input_shape, "classes": classes} | options)
-        if not isinstance(network, Network):
-            hint = "`gpucnn check` takes a layer as well"
-            raise SettingError(f"{name} gave {network!r}; a Network was expected ({hint})")
-        return network
+        made = own.made(name, {"input_shape": input_shape, "classes": classes} | options)
+        if not isinstance(made, Network):
+            raise SettingError(f"{name} gave {made!r}; a Network was expected (`gpucnn check` takes a layer as well)")
+        return made
 
     if callable(factory):
         build = functools.wraps(factory)(build)
