@@ -38,7 +38,7 @@ def _blas(probes: Probes) -> Finding:
     facts = loaded[0]
     core, threads = str(facts.get("architecture") or ""), facts.get("num_threads")
     said = " ".join(filter(None, (facts.get("internal_api"), facts.get("version"), core)))
-    found = f"{said}, {counted(threads, 'thread')}"
+    found = f"{said}, {counted(threads, 'thread') if threads is not None else 'an unknown number of threads'}"
     flags = probes.cpu_flags()
     best = 2 if flags >= {"avx512f", "avx512bw", "avx512vl"} else 1 if flags >= {"avx2", "fma"} else 0
     if facts.get("internal_api") != "openblas" or CORES.get(core.lower(), 0) >= best:
