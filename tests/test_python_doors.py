@@ -411,7 +411,7 @@ def test_one_image_is_no_batch_to_train_on():
         (IMAGES + 0.5, r"floats from 0.5 to 255.5, 0..1 was expected"),
         (IMAGES / 127.5 - 1, "floats from -1 to 1, 0..1 was expected"),
         (np.full((2, 6, 5, 1), -1), "images: whole numbers from -1 to -1, 0..255 was expected"),
-        (None, r"images of shape \(\) and type object"),
+        (None, r"images: None was given; give an array"),
         ([IMAGES[0], IMAGES[0, 1:]], "images: a list that is no array of numbers .* all of one shape"),
     ],
 )
@@ -894,3 +894,60 @@ def test_hints_for_one_image():
         asked.predict(np.zeros((28, 30, 30), np.uint8))
     with pytest.raises(DataError, match=r"if it is one image, row by row, give images.reshape\(1, 28, 28, 1\)"):
         asked.predict(np.zeros(784, np.uint8))
+
+
+def test_one_update_in_an_epoch_is_told_of():
+    images, labels = np.zeros((600, 6, 5, 1), np.uint8), np.arange(600) % 3
+    for options in ({"batch_size": 100_000}, {"batch_size": 10, "accumulate": 60}):
+        with pytest.warns(UserWarning, match="600 images are one update per epoch, because an update may look at "):
+            model().fit(images, labels, epochs=1, **options)
+    model().fit(images, labels, epochs=1, batch_size=599)
+    model().fit(IMAGES, LABELS, epochs=1, batch_size=100_000)
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (None, r"images: None was given; give an array \(N, H, W, C\)"),
+        ((each for each in IMAGES), "images: a generator was given; give an array, .* generator are for fit_batches"),
+        ({"a": 1}, "images: a dict was given; give an array"),
+        (len, "images: a builtin_function_or_method was given; give an array"),
+        ([], "images: none were given; give at least one"),
+        (["a.png", IMAGES[0]], "in one list stand a str and, at 1, a ndarray; give files or pictures alone, or arrays"),
+        ([IMAGES[0], "a.png"], "in one list stand a ndarray and, at 1, a str"),
+    ],
+)
+def test_what_are_no_images(images, says):
+    for call in (lambda: model().predict(images), lambda: model().fit(images, LABELS)):
+        with pytest.raises(DataError, match=says):
+            call()
+
+
+def test_what_are_no_labels():
+    with pytest.raises(DataError, match="labels: a dict was given; give an array, one row for each image"):
+        model().fit(IMAGES, {"a": 1})
+    with pytest.raises(DataError, match="labels: None was given; give one for each image"):
+        model().fit(IMAGES, None)
+
+
+def test_an_argument_that_is_missing():
+    digits = gpucnn.data.load("digits")
+    with pytest.raises(SettingError, match="fit: labels is missing; give images and labels, such as data.train_images"):
+        model().fit(digits)
+    with pytest.raises(SettingError, match="evaluate: labels is missing; .* data.test_images, data.test_labels of a"):
+        model().evaluate(digits)
+    with pytest.raises(SettingError, match="predict: images is missing; give images$"):
+        model().predict()
+    with pytest.raises(TypeError, match="Model: network is missing; give network$"):
+        Model()
+    for word, says in (
+        ("validation_data", "write validation="),
+        ("verbose", "write progress=True or False"),
+        ("shuffle", "batches come in a random order"),
+        ("loss", "Model takes loss"),
+        ("class_weight", "it belongs to the loss"),
+        ("patience", r"EarlyStopping\(patience=5\)"),
+        ("callback", "did you mean callbacks"),
+    ):
+        with pytest.raises(SettingError, match=f"fit has no argument '{word}'; .*{says}"):
+            model().fit(IMAGES, LABELS, **{word: 1})

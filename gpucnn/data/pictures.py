@@ -77,7 +77,7 @@ def summed_up(notes: Mapping[str, Sequence[str]]) -> list[str]:
 def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
     """One picture, upright as its camera recorded, as uint8 (H, W, C); transparent parts become white paper."""
     if os.path.isdir(path):
-        raise DataError(f"{path}: a folder; name the picture files in it")
+        raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
     if not os.path.exists(path):
         raise DataError(f"{path}: there is no such file; check the path")
     if path.suffix.lower() in (".npy", ".npz"):

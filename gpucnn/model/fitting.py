@@ -30,7 +30,7 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
-from .inputs import check_counting, fitting_weights, learning, warn
+from .inputs import check_counting, fitting_weights, learning, one_update, warn
 from .labels import Meaning, unused
 from .tensors import OPTIMIZER, Trained
 
@@ -81,6 +81,8 @@ class Fitting:
         if self.stream is None:
             self.data = batch_of(model, images, labels, sample_weight, meaning)
             check_counting(model.loss, *self.data[1:])
+            if said := one_update(len(self.data[0]), self.plan.batch_size):
+                warn(said)
             is_of_classes = kind(model.loss) == CLASSIFICATION and self.data[1].ndim == 1
             ignored = getattr(model.loss, "ignore_index", None)
             if is_first and is_of_classes and (said := unused(self.data[1], meaning.names, ignored)):

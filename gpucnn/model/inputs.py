@@ -20,6 +20,7 @@ from .frames import as_numpy, held, in_order, rows_of_pixels
 from .labels import Meaning, as_array, fitting_labels, learnt
 
 CLASSES_INSTEAD = "; for a class for each image use a loss of classes, such as softmax"
+MANY = 500  # images that are seldom meant to be one batch
 SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
@@ -87,7 +88,16 @@ def _pictures(images: Any) -> tuple[list[Any] | None, bool]:
         return [images], True
     if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind == "U":
         return images.tolist(), False
-    is_listed = isinstance(images, (list, tuple)) and len(images) > 0 and all(map(is_picture_or_path, images))
+    if isinstance(images, (list, tuple)) and not len(images):
+        raise DataError("images: none were given; give at least one")
+    found = [is_picture_or_path(each) for each in images] if isinstance(images, (list, tuple)) else [False]
+    is_listed = all(found)
+    if any(found) and not is_listed:
+        k = found.index(not found[0])
+        raise DataError(
+            f"images: in one list stand a {type(images[0]).__name__} and, at {k}, a {type(images[k]).__name__}; give "
+            "files or pictures alone, or arrays alone"
+        )
     return (list(images) if is_listed else None), False
 
 
@@ -131,7 +141,7 @@ def _placed(
     elif len(shape) == 1 and math.prod(array.shape[1:]) == shape[0]:
         hint = f"; give {as_given}.reshape(-1, {shape[0]})"
     elif len(shape) == 3 and array.ndim in (3, 4) and array.dtype.kind in "biuf":
-        is_one = array.ndim == 3 and array.shape[2] in (3, 4)  # an image in colour, and no greys of so few columns
+        is_one = array.ndim == 3 and array.shape[2] == 3  # an image in colour, and no greys of three columns
         own = array.shape if is_one else (*array.shape[1:], 1)[:3]
         hint = f"; scale them, or build a network for them: gpucnn.networks.build(NAME, {own}, classes)"
     raise DataError(f"{what} of shape {array.shape} and type {array.dtype}: {_expected(shape)}, was expected{hint}")
@@ -157,6 +167,16 @@ def _scaled(array: np.ndarray, what: str, notes: list[str], white: int) -> np.nd
         check_range(array, what)
         return array
     return pixels(array, what, notes, white)
+
+
+def one_update(images: int, at_once: int) -> str:
+    """A sentence where an update looks at all of many images; else ""."""
+    if not MANY <= images <= at_once:
+        return ""
+    return (
+        f"{images:,} images are one update per epoch, because an update may look at {at_once:,} (batch_size times "
+        "accumulate); smaller ones learn more in an epoch"
+    )
 
 
 def warn(text: str) -> None:

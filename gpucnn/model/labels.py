@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,6 +101,12 @@ def as_array(given: Any, what: str) -> np.ndarray:
     if isinstance(given, Dataset):
         part = what.split()[-1]
         raise DataError(f"{what}: a Dataset was given, which has them as train_{part}, or for a test as test_{part}")
+    if given is None:
+        one = "an array (N, H, W, C)" if what.endswith("images") else "one for each image"
+        raise DataError(f"{what}: None was given; give {one}")
+    if isinstance(given, (Iterator, Mapping, set, frozenset)) or callable(given):
+        more = "; batches of a generator are for fit_batches" if isinstance(given, Iterator) else ""
+        raise DataError(f"{what}: a {type(given).__name__} was given; give an array, one row for each image{more}")
     try:
         array = np.asarray(given)
         if array.dtype.kind in "OT" or (array.dtype.kind == "U" and array is not given):

@@ -70,13 +70,16 @@ _arguments: dict[str, set[str]] = {}  # of each method, by its name
 
 
 def spelt(*more: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A method that refuses arguments which it does not have with a sentence. more: those that it takes as **options.
+    """A method that refuses arguments which it does not have with a sentence, and the lack of those that it needs. more:
+    those that it takes as **options.
 
     Raises ArgumentError.
     """
 
     def of(method: Callable[P, R]) -> Callable[P, R]:
-        fixed = {name for name, each in inspect.signature(method).parameters.items() if each.kind != each.VAR_KEYWORD}
+        parameters = inspect.signature(method).parameters
+        fixed = {name for name, each in parameters.items() if each.kind != each.VAR_KEYWORD}
+        needed = [word for word, each in parameters.items() if each.default is each.empty and word in fixed]
         known = {*fixed, *more} - {"self"}
         name = "Model" if method.__name__ == "__init__" else method.__name__
         _arguments[name] = known
@@ -86,6 +89,11 @@ def spelt(*more: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for word in options:
                 if word not in known:
                     raise ArgumentError(f"{name} has no argument {word!r}; {_instead(name, word, known)}")
+            for word in needed[len(args) :]:
+                if word not in options:
+                    part = "test" if name in ("evaluate", "report", "score", "confusion_matrix") else "train"
+                    of_data = f", such as data.{part}_images, data.{part}_labels of a Dataset" * ("labels" in needed)
+                    raise ArgumentError(f"{name}: {word} is missing; give {' and '.join(needed[1:])}{of_data}")
             return method(*args, **options)
 
         return called
