@@ -495,3 +495,45 @@ def test_pixels_in_columns_of_parquet_are_read_as_those_of_a_csv(tmp_path):
     with pytest.raises(DataError, match=r"the columns are text0, .*text9, \.\.\.; one named image") as caught:
         data.load(tmp_path / "t.parquet")
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("keys", [("arr_0", "arr_1"), ("foo", "bar")])
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3)])
+def test_arrays_whose_shapes_say_what_they_are(tmp_path, keys, shape):
+    images, labels = pictures(shape=shape)
+    for number, pair in enumerate([(images, labels), (labels, images)]):
+        np.savez(tmp_path / f"{number}.npz", **dict(zip(keys, pair)))
+        loaded = right(data.load(tmp_path / f"{number}.npz"))
+        named = keys[number], keys[1 - number]
+        assert f"by their shapes, {named[0]} is taken as the images and {named[1]} as the labels" in loaded.notes
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_arrays_whose_shapes_do_not_say_it(tmp_path, count):
+    images, labels = pictures()
+    advice = r"\(images, labels\) or \(X, y\); write it again with numpy.savez\(file, images=..., labels=...\)"
+    for arrays in ([images, labels, labels][:count], [images, images], [images, labels[:3]], [labels, labels]):
+        np.savez(tmp_path / "t.npz", *arrays)
+        with pytest.raises(DataError, match=rf"found the keys arr_0.*{advice}"):
+            data.load(tmp_path / "t.npz")
+
+
+def test_x_and_y(tmp_path):
+    images, labels = pictures()
+    np.savez(tmp_path / "t.npz", X=images, y=labels)
+    right(data.load(tmp_path / "t.npz"))
+
+
+def test_tables_with_tabs(tmp_path):
+    (tmp_path / "t.tsv").write_text("\n".join(TABLE).replace(",", "\t"))
+    assert data.load(tmp_path / "t.tsv").input_shape == (2, 2, 1)
+
+
+@pytest.mark.parametrize("ending", ["jpe", "jfif", "ppm", "pgm"])
+def test_endings_that_pillow_reads(tmp_path, ending):
+    for name, grey in (("dark", 0), ("light", 255)):
+        for k in range(5):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("L", (4, 4), grey).save(tmp_path / name / f"{k}.{ending}", "JPEG" if ending[0] == "j" else "PPM")
+    loaded = data.load(tmp_path, size=(4, 4))
+    assert (loaded.train_images[:, 0, 0, 0] > 127).tolist() == (loaded.train_labels == 1).tolist()

@@ -78,7 +78,7 @@ def test_a_folder_stands_for_its_pictures(gpucnn_):
     Path("empty").mkdir()
     assert gpucnn_("predict", "m.safetensors", "empty")[::2] == (
         1,
-        "gpucnn: empty: no pictures (png, jpg, jpeg, bmp, gif, webp, tif, tiff) in this folder\n",
+        "gpucnn: empty: no pictures (png, jpg, jpeg, jpe, jfif, bmp, gif, webp, tif, tiff, ppm, pgm) in this folder\n",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import DataError, counted, listed
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 ENDINGS = ", ".join(suffix[1:] for suffix in SUFFIXES)  # for messages
 PARTS = {
     "train": ("train", "training"),

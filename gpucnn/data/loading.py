@@ -100,6 +100,7 @@ def _reader(path: Path, text: str) -> Callable[..., Dataset]:
         of_ending: dict[str, Callable[..., Dataset]] = {
             ".npz": read_npz,
             ".csv": tables.read_csv,
+            ".tsv": tables.read_csv,
             ".npy": tables.read_npy_file,
             ".parquet": arrow.read,
         }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
-from ..errors import DataError
-from .arrays import dataset_of_arrays, is_wanted
+from ..errors import DataError, listed
+from .arrays import EXPECTED, dataset_of_arrays, is_wanted, role
 from .dataset import Dataset
 from .files import CHUNK, OWN, check_limit, parsing, refuse_web_page
 
@@ -20,11 +21,35 @@ REMEDY = "write it again with numpy.savez of plain arrays"
 
 def read_npz(path: Path) -> Dataset:
     """The data set of an .npz file; see `arrays.dataset_of_arrays`. Nothing pickled is ever opened."""
-    return dataset_of_arrays(read_arrays(path), str(path))
+    arrays = read_arrays(path)
+    notes: list[str] = []
+    if not any(role(key) for key in arrays):
+        arrays |= _by_shape(path, [key for key in arrays if not is_wanted(key)], notes)
+    return dataset_of_arrays(arrays, str(path), notes)
 
 
-def read_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of the file that belong to a data set; others are not read."""
+def _by_shape(path: Path, keys: list[str], notes: list[str]) -> dict[str, Any]:
+    """Two arrays as images and labels, where their shapes leave one meaning; else DataError. Notes: what was taken."""
+    if len(keys) == 2:
+        found = read_arrays(path, keys)
+        pairs = [pair for pair in (keys, keys[::-1]) if _are_pair(*(found[key] for key in pair))]
+        if len(pairs) == 1:
+            notes.append(f"by their shapes, {pairs[0][0]} is taken as the images and {pairs[0][1]} as the labels")
+            return dict(zip(("images", "labels"), (found[key] for key in pairs[0])))
+    raise DataError(
+        f"{path}: found the keys {listed(keys) or 'none'}, expected {EXPECTED}; write it again with numpy.savez(file, "
+        "images=..., labels=...)"
+    )
+
+
+def _are_pair(images: Any, labels: Any) -> bool:
+    """Whether one is of pictures, and the other has a number or text for each."""
+    is_flat = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
+    return images.ndim in (3, 4) and images.dtype.kind in "biuf" and is_flat and len(images) == len(labels)
+
+
+def read_arrays(path: Path, keys: Collection[str] = ()) -> dict[str, Any]:
+    """The arrays of the file that belong to a data set, or have one of these keys; others are not read."""
     refuse_web_page(path, OWN)
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
@@ -34,7 +59,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
     with parsing(path, "is truncated or damaged", REMEDY), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
-            arrays[key] = read_member(archive, member, f"{path}: {key}") if is_wanted(key) else None
+            arrays[key] = read_member(archive, member, f"{path}: {key}") if is_wanted(key) or key in keys else None
     return arrays
 
 
