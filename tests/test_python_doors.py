@@ -936,9 +936,9 @@ def test_an_argument_that_is_missing():
         model().fit(digits)
     with pytest.raises(SettingError, match="evaluate: labels is missing; .* data.test_images, data.test_labels of a"):
         model().evaluate(digits)
-    with pytest.raises(SettingError, match="predict: images is missing; give images$"):
+    with pytest.raises(SettingError, match=r"predict: images is missing; give images$"):
         model().predict()
-    with pytest.raises(TypeError, match="Model: network is missing; give network$"):
+    with pytest.raises(TypeError, match=r"Model: network is missing; give network$"):
         Model()
     for word, says in (
         ("validation_data", "write validation="),

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from gpucnn import Model, data
+from gpucnn.data import read_pictures
 from gpucnn.data.preprocessing import Preprocessing
 from gpucnn.data.strokes import Strokes
 from gpucnn.errors import DataError
@@ -142,3 +143,28 @@ def test_a_drawn_seven_is_a_seven_to_a_model_of_digits(tmp_path, monkeypatch):
         picture.save(tmp_path / f"{k}.png")
     images = data.read_pictures([tmp_path / f"{k}.png" for k in range(len(pictures))], digits.preprocessing)
     assert model.predict(images).tolist() == [7] * len(pictures)
+
+
+def test_what_transparent_parts_are_laid_on(tmp_path):
+    how = Preprocessing((28, 28), 1, strokes=Strokes(20 / 28))
+    seven = np.asarray(drawn().convert("L").resize((56, 56)))
+    ink = 255 - seven if np.median(seven) > 127 else seven
+    for colour, paper in ((255, "black"), (0, "white")):
+        rgba = np.full((56, 56, 4), colour, np.uint8)
+        rgba[..., 3] = ink
+        Image.fromarray(rgba).save(tmp_path / f"{paper}.png")
+    notes = {}
+    black, white = read_pictures([tmp_path / "black.png", tmp_path / "white.png"], how, notes)
+    assert (abs(black.astype(int) - white) <= 1).all()
+    assert black.max() > 200
+    for paper in ("black", "white"):
+        assert f"its transparent parts were laid on {paper}" in notes[str(tmp_path / f"{paper}.png")]
+
+
+def test_the_first_of_several_frames_is_said(tmp_path):
+    frames = [Image.new("L", (8, 8), grey) for grey in (0, 100, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "b.gif")
+    notes = {}
+    read_pictures([tmp_path / "a.gif", tmp_path / "b.gif"], Preprocessing((8, 8), 1), notes)
+    assert notes == {str(tmp_path / "a.gif"): ["of its frames the first one was taken"]}

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .dataset import Dataset, Images, Part
 from .files import check_limit, parsing
 from .folders import count_junk, find_parts, list_classes
 from .preprocessing import Preprocessing
+from .strokes import FAINT
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs other programs for some of the rest
 REMEDY = "leave it out, or save it again as PNG"
@@ -75,7 +76,9 @@ def summed_up(notes: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
-    """One picture, upright as its camera recorded, as uint8 (H, W, C); transparent parts become white paper."""
+    """One picture, upright as its camera recorded, as uint8 (H, W, C). Transparent parts become white paper,
+    or black where nothing is seen on white.
+    """
     if os.path.isdir(path):
         raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
     if not os.path.exists(path):
@@ -99,21 +102,47 @@ def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[s
     """The same of a picture of Pillow."""
     from PIL import Image, ImageOps
 
+    noted: list[str] = [] if said is None else said
+    if said is not None and _frames(file) > 1:
+        noted.append("of its frames the first one was taken")
     height, width = preprocessing.size
     picture = eight_bits(ImageOps.exif_transpose(file), where, file.format)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        colours = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+        picture, paper = _on_paper(picture.convert("RGBA"))
+        noted += [f"its transparent parts were laid on {paper}"] * bool(paper)
     picture = picture.convert("L" if preprocessing.channels == 1 else "RGB")
     if preprocessing.strokes is not None:
         grey = np.asarray(picture.convert("L"))
         made, done = preprocessing.strokes.brought(255 - grey if preprocessing.invert else grey, preprocessing.size)
-        if said is not None:
-            said += done
+        noted += done
         return np.repeat(made[..., None], preprocessing.channels, axis=2)
     fitted = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
     values = np.asarray(fitted).reshape(height, width, preprocessing.channels)
     return 255 - values if preprocessing.invert else values
+
+
+def _frames(file: Any) -> int:
+    """How many frames there are; 1 where the file does not say, or is damaged behind its first one."""
+    with suppress(Exception):
+        return int(getattr(file, "n_frames", 1))
+    return 1
+
+
+def _on_paper(colours: Any) -> tuple[Any, str]:
+    """A picture in RGBA laid on white, or on black where nothing is seen of it on white; and the paper's name, or ""
+    where no pixel is transparent.
+    """
+    from PIL import Image
+
+    made: Any = None
+    for paper in ("white", "black"):
+        made = Image.alpha_composite(Image.new("RGBA", colours.size, paper), colours)
+        least, most = made.convert("L").getextrema()
+        if most - least >= FAINT:
+            break
+    else:
+        made, paper = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours), "white"
+    return made, paper if colours.getextrema()[3][0] < 255 else ""
 
 
 @contextmanager
