@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import gpucnn
 from gpucnn import Device, Model, Network
 from gpucnn.errors import DataError, SettingError, ShapeError
 from gpucnn.layers import Dense, Flatten, Sigmoid, Softmax
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.optimizers import Adam
+from gpucnn.report import finished
 from gpucnn.schedules import cosine
 from gpucnn.training import Epoch
 from gpucnn.training.progress import Lines
@@ -210,3 +213,19 @@ def test_repr_of_a_model():
     assert many.startswith(
         "Model('mine', 1,500 parameters on cpu, BinaryCrossEntropy(), classes 0, 1, 2, 3, 4, ..., 299,"
     )
+
+
+def test_names_that_the_font_lacks_are_told_of_once(tmp_path):
+    digits = gpucnn.data.load("digits").select_classes([0, 1, 2])
+    names = ("猫", "いぬ", "owl")
+    data = dataclasses.replace(digits, class_names=names)
+    model = gpucnn.Model(gpucnn.networks.build("softmax-regression", classes=3), device="cpu", class_names=names)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert finished.draw(model, data, tmp_path) == ["confusion.png", "mistakes.png"]
+    (one,) = caught
+    assert "the font of the pictures has no characters for 猫, いぬ, which are boxes there; install" in str(one.message)
+    model.class_names = ("a", "b", "c")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        finished.draw(model, data, tmp_path)

@@ -23,7 +23,10 @@ KINDS = {
     "labels": ("labels", "label", "y", "target", "targets", "class", "classes"),
 }
 NAMES = ("class_names", "target_names", "label_names", "names")
-EXPECTED = "(train_images, train_labels, test_images, test_labels) or (x_train, y_train, x_test, y_test) or (images, labels) or (X, y)"
+EXPECTED = (
+    "(train_images, train_labels, test_images, test_labels) or (x_train, y_train, x_test, y_test) or (images, labels) "
+    "or (X, y)"
+)
 WHITE = 16  # the largest value of scikit-learn's digits
 USUAL = 255  # what white is in other whole numbers
 

@@ -70,8 +70,9 @@ _arguments: dict[str, set[str]] = {}  # of each method, by its name
 
 
 def spelt(*more: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A method that refuses arguments which it does not have with a sentence, and the lack of those that it needs. more:
-    those that it takes as **options.
+    """A method that refuses arguments which it does not have with a sentence, and the lack of those that it needs.
+
+    more: those that it takes as **options.
 
     Raises ArgumentError.
     """

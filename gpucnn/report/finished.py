@@ -11,6 +11,7 @@ from ..model import Model
 from ..model.folder import CONFUSION, MISTAKES
 from ..model.recorder import without
 from . import confusion, mistakes
+from .glyphs import told_once
 
 
 def draw(model: Model, dataset: Dataset, folder: Path, tta: str | None = None) -> list[str]:
@@ -25,12 +26,13 @@ def draw(model: Model, dataset: Dataset, folder: Path, tta: str | None = None) -
     images, labels = dataset.test_images, dataset.test_labels
     labels = labels if labels.ndim == 1 else labels.argmax(axis=1)  # of parts of several classes
     chances = model.predict_proba(images, tta=tta)
-    with without(f"{folder / CONFUSION}: the picture cannot be written"):
-        found = confusion_matrix(labels, chances.argmax(axis=1), len(names))
-        confusion.draw(found, names, folder / CONFUSION, title)
-        written.append(CONFUSION)
-    with without(f"{folder / MISTAKES}: the picture cannot be written"):
-        (folder / MISTAKES).unlink(missing_ok=True)  # of an earlier part of the run
-        if mistakes.draw(images, labels, chances, names, folder / MISTAKES, title):
-            written.append(MISTAKES)
+    with told_once(names):
+        with without(f"{folder / CONFUSION}: the picture cannot be written"):
+            found = confusion_matrix(labels, chances.argmax(axis=1), len(names))
+            confusion.draw(found, names, folder / CONFUSION, title)
+            written.append(CONFUSION)
+        with without(f"{folder / MISTAKES}: the picture cannot be written"):
+            (folder / MISTAKES).unlink(missing_ok=True)  # of an earlier part of the run
+            if mistakes.draw(images, labels, chances, names, folder / MISTAKES, title):
+                written.append(MISTAKES)
     return written
