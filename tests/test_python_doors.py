@@ -932,9 +932,11 @@ def test_what_are_no_labels():
 
 def test_an_argument_that_is_missing():
     digits = gpucnn.data.load("digits")
-    with pytest.raises(SettingError, match="fit: labels is missing; give images and labels, such as data.train_images"):
+    with pytest.raises(
+        SettingError, match=r"fit: labels is missing; give images and labels, such as data.train_images"
+    ):
         model().fit(digits)
-    with pytest.raises(SettingError, match="evaluate: labels is missing; .* data.test_images, data.test_labels of a"):
+    with pytest.raises(SettingError, match=r"evaluate: labels is missing; .* data.test_images, data.test_labels of a"):
         model().evaluate(digits)
     with pytest.raises(SettingError, match=r"predict: images is missing; give images$"):
         model().predict()
