@@ -564,7 +564,7 @@ def test_the_file_to_begin_from_is_read_once(train, monkeypatch):
         (("--freeze", "99/*"), "freeze: no parameter's name fits '99/*'; there are"),
         (("--freeze", "*"), "freeze='*' leaves no parameter to train"),
         (("--set", "colour=red"), "network two-conv has no setting 'colour'"),
-        (("--set", "filters=4"), "network two-conv cannot be built with filters=4"),
+        (("--set", "filters=4"), "two-conv: filters=4: 2 whole numbers of at least 1 were expected"),
         (("--loss", "hinge", "--label-smoothing", "0.1"), "--label-smoothing belongs to the loss softmax, Hinge"),
         (("--loss", "binary", "--class-weights", "1,1"), "--class-weights belong to the losses softmax and focal"),
         (("--class-weights", "balance"), "--class-weights balance: did you mean balanced? balanced, or a number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,7 +66,8 @@ def opening(
     yield from filter(None, (why, lasting(settings, chosen, len(dataset.train_labels))))
     yield device_line(settings.device, model)
     if drawn:
-        yield f"not in {settings.init}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
+        begun = min(settings.init, os.path.relpath(settings.init), key=len)
+        yield f"not in {begun}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
     yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))
     if state:
         yield state
