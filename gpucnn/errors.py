@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sys
 import unicodedata
+import warnings
 
 TYPE_CHECKING = False  # typing takes longer to import than the rest that the command needs before it answers Ctrl-C
 if TYPE_CHECKING:
@@ -114,3 +116,11 @@ def of_system(error: OSError, where: object = None) -> str:
     why = str(error) if error.strerror is None else error.strerror
     remedy = REMEDIES.get(errno.errorcode.get(error.errno or 0, ""))
     return "".join([f"{place}: " if place is not None else "", why, f"; {remedy}" if remedy else ""])
+
+
+def warn(text: str) -> None:
+    """Warn at the line that called gpucnn."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "gpucnn":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)

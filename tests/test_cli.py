@@ -452,11 +452,11 @@ def test_set(gpucnn_, network, options, expected):
         (
             "two-conv",
             "filters=4",
-            "network two-conv cannot be built with filters=4; values such as filters=8,16 were expected",
+            "two-conv: filters=4: 2 whole numbers of at least 1 were expected, such as filters=8,16",
         ),
-        ("two-conv", "hidden=many", "Dense: units='many': a whole number of at least 1 was expected"),
-        ("two-conv", "hidden=²", "Dense: units='²': a whole number of at least 1 was expected"),
-        ("two-conv", "hidden=0", "Dense: units=0: a whole number of at least 1 was expected"),
+        ("two-conv", "hidden=many", "two-conv: hidden='many': a whole number of at least 1 was expected"),
+        ("two-conv", "hidden=²", "two-conv: hidden='²': a whole number of at least 1 was expected"),
+        ("two-conv", "hidden=0", "two-conv: hidden=0: a whole number of at least 1 was expected"),
         ("two-conv", "bias=maybe", "bias='maybe'"),
         ("avgpool-96", "f=cosine", "avgpool-96: f='cosine' is not known; choose one of relu, sigmoid, tanh"),
         ("two-conv", "hidden=1000000000000000", "Unable to allocate"),
@@ -674,7 +674,9 @@ def test_predict_what_cannot_be_predicted(gpucnn_, refused):
     refused("predict", model, "nowhere.png", says="nowhere.png: there is no such file; check the path")
     refused("predict", model, "no.png", says="no.png: cannot be read as a picture")
     refused("predict", "nowhere", "no.png", says="nowhere: no such file; a model saved by `gpucnn train`")
-    refused("predict", "no.png", "no.png", says="no.png: not a whole safetensors file")
+    refused(
+        "predict", "no.png", "no.png", says="no.png: a picture, and a saved model was expected; the model comes first"
+    )
     refused("predict", "run", "no.png", says="run: a folder; name the file in it, such as run/model.safetensors")
     refused("predict", model, "no.png", "--device", "tpu", says="device 'tpu': no such device")
     bare = gpucnn.load(model, device="cpu")

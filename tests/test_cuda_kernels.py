@@ -436,6 +436,16 @@ int cublasGemmEx(void*, int ta, int tb, int m, int n, int k, const void* alpha, 
         }
     return 0;
 }
+int cublasGemmStridedBatchedEx(void* handle, int ta, int tb, int m, int n, int k, const void* alpha, const void* A, int,
+                               int lda, long a, const void* B, int, int ldb, long b, const void* beta, void* C,
+                               int type, int ldc, long c, int count, int compute, int algo) {
+    for (long i = 0; i < count; i++)
+        if (int why = cublasGemmEx(handle, ta, tb, m, n, k, alpha, (const double*)A + i * a, 1, lda,
+                                   (const double*)B + i * b, 1, ldb, beta, (double*)C + i * c, type, ldc, compute,
+                                   algo))
+            return why;
+    return 0;
+}
 }
 """
 
@@ -450,6 +460,11 @@ def test_products_through_a_library_of_c(fake_cuda, monkeypatch, tmp_path):
     monkeypatch.setattr(cublas, "load", lambda: library)
     check("conv groups", 3, "reals", "float64", asarray, np.asarray)
     check("dense on dense", 3, "reals", "float64", asarray, np.asarray)
+    rng, gpu = np.random.default_rng(2), cuda.table(dtype="float64").gpu
+    a, b = rng.standard_normal((5, 3, 4)), rng.standard_normal((5, 4, 2))
+    np.testing.assert_allclose(
+        gpu.multiply_each(asarray(a), asarray(b), asarray(np.zeros((5, 3, 2)))), a @ b, rtol=1e-12
+    )
     gpu, a = cuda.Gpu(), asarray(np.ones((2, 2), np.float32))
     with pytest.raises(DeviceError, match="a product of 2 x 2 and 2 x 2 failed with status 7"):
         gpu.multiply(a, a, gpu.empty((2, 2), "float32"))

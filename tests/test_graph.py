@@ -289,7 +289,7 @@ def test_losses_are_fetched_many_at_a_time(fake_cuda, monkeypatch):
         ({"kernels": "cudnn"}, "kernels 'cudnn' .* needs a CUDA device"),
         ({"precision": "tf32"}, "precision 'tf32' .* needs a CUDA device"),
         ({"precision": "float16"}, "precision 'float16': one of float32, tf32, bfloat16 was expected"),
-        ({"kernels": "fast"}, "kernels 'fast': one of default, reference, numba, cudnn was expected"),
+        ({"kernels": "fast"}, "kernels 'fast': one of default, reference, numba, cudnn, winograd was expected"),
     ],
 )
 def test_what_the_cpu_has_not_is_said(options, said):

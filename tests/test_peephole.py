@@ -9,7 +9,7 @@ import pytest
 from cases import fuse, run
 
 from gpucnn import networks
-from gpucnn.engine.rewrite import Converted, ConvMaxPool, ConvReLUMaxPool
+from gpucnn.engine.rewrite import BiasReLU, Converted, ConvMaxPool, ConvReLUMaxPool
 from gpucnn.kernels import REFERENCE
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
@@ -101,20 +101,24 @@ def test_whole_networks_give_the_plain_numbers(name, kernels):
     [
         (Conv2D(2, 3, bias="untied"), ReLU(), MaxPool2D()),
         (Conv2D(2, 3, bias=None), ReLU(), MaxPool2D()),
-        (Conv2D(2, 3), ReLU(), MaxPool2D(3, 2, 1)),
-        (Conv2D(2, 3), ReLU(), MaxPool2D(2, padding="same", stride=1)),
         (Conv2D(2, 3), Tanh(), MaxPool2D()),
-        (Conv2D(2, 3), ReLU(), AvgPool2D()),
         (Conv2D(2, 3, bias="untied"), MaxPool2D()),
         (Conv2D(2, 3), MaxPool2D(3, 2, 1)),
         (Conv2D(2, 3), MaxPool2D(ties="all")),
-        (Conv2D(2, 3), ReLU()),
     ],
     ids=str,
 )
 def test_other_layers_are_left_alone(layers):
     network = Network((8, 8, 1), layers)
     assert fuse(network) == network
+
+
+@pytest.mark.parametrize(
+    "behind", [(), (AvgPool2D(),), (MaxPool2D(3, 2, 1),), (MaxPool2D(2, padding="same", stride=1),)], ids=str
+)
+def test_a_relu_behind_a_convolution_is_one_layer_with_its_bias(behind):
+    network = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), *behind))
+    assert fuse(network).layers == (BiasReLU(Conv2D(2, 3), ReLU()), *behind)
 
 
 def test_derived_layers_are_left_alone():

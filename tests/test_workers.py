@@ -642,7 +642,7 @@ class Doubled(Flatten):  # lives in __main__: no helper may have it
 sharded_step.WORTH_A_WORKER = 1e-9
 layers = (Doubled(), Dense(3)) if "own" in sys.argv else (Flatten(), Dense(3))
 model = Model(Network((4, 4, 1), layers), device="cpu", threads=2)
-images, labels = np.zeros((64, 4, 4, 1), np.uint8), np.zeros(64, int)
+images, labels = np.zeros((64, 4, 4, 1), np.uint8), np.arange(64) % 3
 until = time.time() + (0 if "own" in sys.argv else 10)
 while time.time() < until and not (helpers.team.helpers and helpers.team.helpers[0].started):
     model.fit(images, labels, epochs=1, batch_size=32)

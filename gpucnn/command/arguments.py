@@ -292,7 +292,7 @@ def labels(text: str, names: Sequence[str]) -> list[int]:
     """Classes by name or, where none has that name, by number."""
     parts = [part.strip() for part in text.split(",")]
     known = {name: label for label, name in enumerate(names)}
-    wrong = [part for part in parts if part not in known and not part.isdecimal()]
+    wrong = [part for part in parts if part not in known and not (part.isdecimal() and _is_number(part))]
     if wrong:
         hint = f"did you mean {near}? " if (near := nearest(wrong[0], names)) else ""
         raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; {hint}choose from {', '.join(names)}")

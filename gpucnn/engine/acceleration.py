@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from ..device import Device, reason_of
-from ..errors import DeviceError, GpucnnError, SettingError
+from ..errors import DeviceError, GpucnnError, SettingError, warn
 from ..kernels import EXACT_REFERENCE, REFERENCE, Kernels, choose
 from ..kernels.cuda import cudnn
 from ..kernels.cuda.cublas import PRECISIONS
@@ -87,10 +86,9 @@ class Acceleration:
         library = self._cudnn() if self.kernels == "cudnn" else None
         if exact_ties and self.kernels in ("cudnn", "winograd"):
             library, who = None, "cuDNN does" if self.kernels == "cudnn" else "Winograd's sums do"
-            warnings.warn(
+            warn(
                 f"a pool of this network shares gradients among ties, and {who} not promise equal bits for equal "
-                "surroundings; gpucnn's own convolutions are used",
-                stacklevel=4,
+                "surroundings; gpucnn's own convolutions are used"
             )
         return self._of_cuda(device, dtype, library, exact_ties)
 
@@ -110,10 +108,7 @@ class Acceleration:
             why = f"gpucnn's CUDA kernels do not start on {device} ({reason_of(error)})"
             if self._asked:
                 raise DeviceError(f"{why}, and {self._asked} needs them; run `gpucnn doctor`") from error
-            warnings.warn(
-                f"{why}; the equations are computed on CuPy's arrays, which is slower; run `gpucnn doctor`",
-                stacklevel=5,
-            )
+            warn(f"{why}; the equations are computed on CuPy's arrays, which is slower; run `gpucnn doctor`")
             return choose(device.kind, exact_ties=exact_ties)
 
     def _refuse_what_needs_kernels_of_cuda(self, device: Device) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..device import Device, Recording, Staging, reason_of
+from ..errors import warn
 from .inference import Forward
 from .recorded import WARM
 from .strangers import ONCE, strange_layers
@@ -74,7 +74,7 @@ class DeviceForward:
         self.is_recorded = False
         if why not in self._said:
             self._said.add(why)
-            warnings.warn(f"no CUDA graph: {why}; inference goes on kernel by kernel", stacklevel=7)
+            warn(f"no CUDA graph: {why}; inference goes on kernel by kernel")
 
 
 class _Chunk:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device
+from ..errors import warn
 from ..kernels import CPU_TABLES, REFERENCE, Context, for_inference
 from ..layers.initializers import generator
 from ..losses import Loss
@@ -180,11 +180,10 @@ class Execution:
         if not self._looked:
             self._looked = True
             for name in at_inference(self.network):
-                warnings.warn(
+                warn(
                     f"what {name} gives for an image depends on the images beside it, in inference too, so "
                     "predictions depend on which images come together; give it a running state (init_state), or let it "
-                    "ask context.training",
-                    stacklevel=4,
+                    "ask context.training"
                 )
         forward, on_device = self._forward(scaling or Scaling())
         if on_device is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError, counted
+from ..errors import DeviceError, counted, warn
 from ..kernels import CPU_TABLES, Context, for_inference
 from ..kernels.memory import apart, rounded_up
 from ..losses import Loss
@@ -88,7 +88,7 @@ class Forecast:
         )
         if (needed if self._is_sharded else least) > REFUSED * free:
             raise DeviceError(f"{self.execution.device}: {said}")
-        warnings.warn(f"{said}, if this does not", stacklevel=3)
+        warn(f"{said}, if this does not")
 
     def _advice(self, batch_size: int, room: float) -> str:
         """Which smaller batch size, or else which number of threads, fits into that many bytes."""
@@ -193,14 +193,19 @@ class Forecast:
         """What a worker holds that computes `examples` at a time, and evaluates: measured with as many or fewer."""
         free, some = self.execution.device.memory()[0] or math.inf, examples
         work = self.network.multiply_adds() * (3 + self._evaluated / examples)
-        while some > 1 and (some * work > BRIEF or MOST * self._outputs(some) > free / 2):
+        while some > 1 and some * work > BRIEF:
+            some = -(-some // 2)
+        brief = some
+        while some > 1 and MOST * self._outputs(some) > free / 2:
             some = -(-some // 2)
         if tracemalloc.is_tracing() or MOST * self._outputs(some) > free:
             return ROUGH * self._outputs(examples)
         try:
             held, gradients = self._trial(batch_size, some, -(-self._evaluated * some // examples))
             per_example = held / some
-            if 1 < some < examples:  # what fewer need less tells what is needed for each, and what for any number
+            # What fewer need less tells what is needed for each, and what for any number. It may be too little, so that
+            # it is not asked where memory is scarce.
+            if 1 < some == brief < examples:
                 fewer = some // 2
                 of_fewer, _ = self._trial(batch_size, fewer, -(-self._evaluated * fewer // examples))
                 least = LEAST * self._outputs(1)

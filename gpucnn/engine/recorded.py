@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from array_api_compat import device as device_of
 
 from ..device import Device, Recording, reason_of
+from ..errors import warn
 from ..kernels import Moment
 from ..namespace import array_namespace
 from .strangers import ONCE
@@ -146,4 +146,4 @@ class RecordedStep:
     def _warn(self, why: str, instead: str) -> None:
         if why not in self._said:
             self._said.add(why)
-            warnings.warn(f"no CUDA graph: {why}; {instead}", stacklevel=6)
+            warn(f"no CUDA graph: {why}; {instead}")

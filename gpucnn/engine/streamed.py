@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..device import Device
+from ..errors import warn
 from ..network import Network
 from . import memory
 from .recorded import RecordedStep
@@ -98,10 +98,9 @@ def placed(step: Any, data: Data, device: Device, network: Network, batch_size: 
         if there is not None:
             return step, there
         size, free = size / 1e6, device.memory()[0] / 1e6
-        warnings.warn(
+        warn(
             f"the data set's {size:,.0f} MB do not fit into the {free:,.0f} MB free on {device} beside training, so "
-            "its batches are sent there one by one",
-            stacklevel=3,
+            "its batches are sent there one by one"
         )
         dense = tuple(None if each is None else np.ascontiguousarray(each) for each in data)
         return StreamedStep(step, device, dense, batch_size), dense

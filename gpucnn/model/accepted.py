@@ -14,7 +14,7 @@ from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.scaling import Scaling
 from ..engine.tta import Views
-from ..errors import SettingError
+from ..errors import SettingError, warn
 from ..layers import Sigmoid, Softmax
 from ..losses import NAMED as LOSSES
 from ..losses import BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy
@@ -24,7 +24,6 @@ from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
 from ..training.augmentation import Augmentation
 from .frames import is_column
-from .inputs import warn
 
 DTYPES = ("float32", "float64")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.tuning import choose
-from ..errors import CheckpointError, SettingError, counted
+from ..errors import CheckpointError, SettingError, counted, warn
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
 from . import checkpoint
@@ -64,7 +64,7 @@ class Checkpoints:
                 checkpoint.write(path, model.describe() | {"training": training}, tensors)
         except (CheckpointError, OSError) as error:
             if not self._failed:
-                warnings.warn(f"{error}; the run goes on, but could not be resumed from here", stacklevel=2)
+                warn(f"{error}; the run goes on, but could not be resumed from here")
             self._failed = True
             return
         for old in _files(self.folder)[KEPT:]:
@@ -146,7 +146,7 @@ def newest(folder: Path) -> Saved | None:
             return saved
         except CheckpointError as error:
             then = "begins anew" if path == paths[-1] else "goes on from the state before it"
-            warnings.warn(f"{error}; the run {then}", stacklevel=2)
+            warn(f"{error}; the run {then}")
     return None
 
 
@@ -205,10 +205,9 @@ def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway:
     if not changed:
         return
     if set(changed) <= {*MAY_DIFFER}:
-        warnings.warn(
+        warn(
             f"{path}: {' and '.join(said)}: the learning rates that are left are those of the longer or shorter "
-            "schedule, so this is another run than the one that was begun",
-            stacklevel=2,
+            "schedule, so this is another run than the one that was begun"
         )
     elif not anyway:
         raise SettingError(

@@ -16,7 +16,7 @@ from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
 from ..engine.streamed import fed, placed, resident
 from ..engine.tuning import choices_of, tune
-from ..errors import SettingError
+from ..errors import SettingError, warn
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
 from ..losses import CLASSIFICATION, REGRESSION, kind
@@ -30,7 +30,7 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
-from .inputs import check_counting, fitting_weights, learning, one_update, warn
+from .inputs import check_counting, fitting_weights, learning, one_update
 from .labels import Meaning, unused
 from .tensors import OPTIMIZER, Trained
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
 from ..engine.evaluation import counting
-from ..errors import DataError, GpucnnError, SettingError, counted
+from ..errors import DataError, GpucnnError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .frames import as_numpy, held, in_order, rows_of_pixels
 from .labels import Meaning, as_array, fitting_labels, learnt
@@ -177,14 +175,6 @@ def one_update(images: int, at_once: int) -> str:
         f"{images:,} images are one update per epoch, because an update may look at {at_once:,} (batch_size times "
         "accumulate); smaller ones learn more in an epoch"
     )
-
-
-def warn(text: str) -> None:
-    """Warn at the line that called gpucnn."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "gpucnn":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, stacklevel=level)
 
 
 def fitting_examples(

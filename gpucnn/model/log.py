@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..errors import warn
 from ..training import Epoch
 from ..training.progress import logger
 
@@ -67,10 +68,7 @@ class LogFile(logging.Handler):
                 file.write("".join(f"{line}\n" for line in lines))
         except OSError as error:
             self.failed = True
-            warnings.warn(
-                f"{self.path}: the log cannot be written ({error.strerror or error}); the run goes on without it",
-                stacklevel=2,
-            )
+            warn(f"{self.path}: the log cannot be written ({error.strerror or error}); the run goes on without it")
 
 
 def _opened(path: str, flags: int) -> int:

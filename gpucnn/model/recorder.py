@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import json
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import warn
 from ..training import Epoch, History
 
 
@@ -65,4 +65,4 @@ def without(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        warnings.warn(f"{what}: {error.strerror or error}; the run goes on without", stacklevel=3)
+        warn(f"{what}: {error.strerror or error}; the run goes on without")

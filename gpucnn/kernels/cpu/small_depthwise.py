@@ -2,12 +2,13 @@
 
 The matrix (P Q, H W) has the kernel's numbers where an output sees a pixel, and zeros elsewhere. With few pixels its
 products take a third of the time of sums offset by offset. Images lie as (C, H W, N) here, so that they are one batch
-of matrices. NaN or an infinity in one pixel reaches all outputs of its image and channel, times zero.
+of matrices. Zero times NaN or an infinity is no zero: where a result is not finite, the sums of `depthwise` take over.
 Axes as elsewhere; every channel has one kernel.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ...ops.window import Window
 from ..memory import copy, empty
+from . import depthwise
 from .rows import Image, whole
 
 Array = np.ndarray
@@ -37,26 +39,42 @@ class Residual(NamedTuple):
     window: Window
 
 
-def correlate(x: Array, w: Array, window: Window, *for_pool: object) -> tuple[Array, Residual]:
+def correlate(x: Array, w: Array, window: Window, *for_pool: object) -> tuple[Array, Any]:
     """x (H, C, W, N), w (I, J, 1, C) -> y (P, C, Q, N). for_pool changes nothing here."""
     H, C, width, N = x.shape
     P, Q = window.outputs(H, width)
     seen = _seen(window, H, width, w.dtype)
     matrices = (w.reshape(-1, C).T @ seen).reshape(C, P * Q, H * width)
     pixels = _by_channels(x)
-    outputs = np.matmul(matrices, pixels, out=empty((C, P * Q, N), x.dtype))
+    outputs = empty((C, P * Q, N), x.dtype)
+    with np.errstate(invalid="ignore"):
+        np.matmul(matrices, pixels, out=outputs)
+    if not _is_finite(outputs):
+        return depthwise.correlate(x, w, window)
     return _by_rows(outputs, (P, C, Q, N)), Residual(pixels, matrices, x.shape, window)
 
 
-def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[Array | None, Array]:
+def gradients(residual: Any, w: Array, dy: Image, need_dx: bool) -> tuple[Array | None, Array]:
     """dx as x, or None, and dw as w. dy as y was."""
-    (pixels, matrices, x_shape, window), d_outputs = residual, _by_channels(whole(dy))
+    if not isinstance(residual, Residual):
+        return depthwise.gradients(residual, w, dy, need_dx)
+    (pixels, matrices, x_shape, window), dy = residual, whole(dy)
+    d_outputs = _by_channels(dy)
+    if not _is_finite(d_outputs):
+        x = _by_rows(pixels, x_shape)
+        return depthwise.gradients(depthwise.residual(x, w.shape, window), w, dy, need_dx)
     seen = _seen(window, x_shape[0], x_shape[2], dy.dtype)
     of_pairs = np.matmul(d_outputs, pixels.swapaxes(1, 2)).reshape(len(pixels), -1)
     dw = np.ascontiguousarray((of_pairs @ seen.T).T).reshape(w.shape)
     if not need_dx:
         return None, dw
     return _by_rows(np.matmul(matrices.swapaxes(1, 2), d_outputs, out=empty(pixels.shape, dy.dtype)), x_shape), dw
+
+
+def _is_finite(x: Array) -> bool:
+    """Whether the sum of squares is."""
+    flat = x.reshape(-1)
+    return math.isfinite(np.dot(flat, flat))
 
 
 @lru_cache(maxsize=64)

@@ -8,12 +8,11 @@ Where there is no GPU, the tests replace it by a module that computes with NumPy
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from typing import Any, NamedTuple
 
 from ...device import reason_of
-from ...errors import DeviceError
+from ...errors import DeviceError, warn
 from ...ops.window import Window
 
 Array = Any
@@ -190,10 +189,9 @@ class Convolutions:
         try:
             return build(self.library, problem, self.precision, handle=self._handle)
         except (self.library.cudnnGraphNotSupportedError, RuntimeError) as error:
-            warnings.warn(
+            warn(
                 f"cuDNN computes no {problem.verb} of x {problem.x}, w {problem.w}, {problem.window}, {problem.dtype} "
-                f"({reason_of(error)}); gpucnn's own kernels do",
-                stacklevel=4,
+                f"({reason_of(error)}); gpucnn's own kernels do"
             )
             return None
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from ...device import reason_of
-from ...errors import DeviceError
+from ...errors import DeviceError, warn
 from .compiling import announced
 from .sizes import Sizes, options, source
 
@@ -71,7 +70,7 @@ class Compiled:
             self.kernel(name, of)
         except DeviceError as error:
             self.missing.add((name, of))
-            warnings.warn(f"{error}; products with columns of the image take its place", stacklevel=5)
+            warn(f"{error}; products with columns of the image take its place")
             return False
         return True
 

@@ -146,7 +146,8 @@ def _parts(execution: Execution, batch: int) -> list[tuple[str, str, str, int]]:
     first = min(int(slot.path[0]) for slot in execution.layout.slots)
     found = [(INPUT, INPUT, "", 0)]
     for k, (layer, shape) in enumerate(zip(execution.network.layers, execution.network.shapes())):
-        within = [describe(part) for part in vars(layer).values() if hasattr(part, "out_shape")]  # of a fused layer
+        held = [value for name, value in vars(layer).items() if name[0] != "_"]
+        within = [describe(part) for part in held if hasattr(part, "out_shape")]  # of a fused layer
         passes = 1 + (k >= first) + (k > first)
         name = f"{k} {' + '.join(within) or describe(layer)}"
         found.append((name, f"forward {k}", f"backward {k}", passes * batch * cost(layer, shape)))
