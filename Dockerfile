@@ -7,7 +7,7 @@
 #   trains on the GPU; the results are in ./runs. Without a mounted folder, --rm drops them.
 # docker run --rm gpucnn doctor               says what keeps the GPU from working
 # -v gpucnn-cache:/home/gpucnn/.cache         keeps compiled kernels and downloaded data sets
-# --read-only                                 works, too: what is written lies on the volumes
+# --read-only --tmpfs /tmp                    works, too: what is kept lies on the volumes, and CuPy compiles in /tmp
 
 FROM python:3.12-slim AS wheel
 ARG EXTRAS=cuda13

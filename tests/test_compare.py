@@ -152,6 +152,21 @@ def test_a_wrong_gradient_is_found_where_0_was_expected(digits, name):
     assert wrong == [name]
 
 
+def test_a_wrong_gradient_of_few_digits_is_found():
+    """Small beside the others, and computed by differences that leave it three digits on every backend."""
+    rng = np.random.default_rng(0)
+    small, large = 1e-7 * rng.standard_normal(10), rng.standard_normal(1000)
+
+    def of(scale: np.ndarray) -> dict[str, np.ndarray]:
+        return {"0/scale": scale.astype(np.float32), "0/kernel": large.astype(np.float32)}
+
+    names = ("cpu", *(each.name for each in YARDSTICKS))
+    passes = {name: of(small * (1 + 1e-3 * rng.standard_normal(10))) for name in names}
+    for factor, is_right in ((1.0, True), (0.0, False), (2.0, False)):
+        found = agreement.compared(passes | {"other": of(factor * small)})
+        assert (found[0].differences["other"] <= LAYER_LIMIT) == is_right
+
+
 def test_relative_difference():
     assert agreement.relative(np.array([3.0, 4.5]), np.array([3.0, 4.0])) == 0.1
     assert agreement.relative(np.array([0.0, 2.0]), np.zeros(2)) == 2

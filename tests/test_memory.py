@@ -147,34 +147,6 @@ def test_who_traces_allocations_is_not_disturbed() -> None:
     assert 0.3 * measured < roughly < 3 * measured
 
 
-@pytest.mark.parametrize(
-    ("fixed", "each"),
-    [(40e6, 1e5), (0.0, 2e5), (50e6, 0.0)],
-    ids=["some for any number", "all for each", "nothing for each"],
-)
-def test_what_does_not_grow_with_the_examples_is_counted_once(
-    monkeypatch: pytest.MonkeyPatch, fixed: float, each: float
-) -> None:
-    """Where a trial of all examples would take too long, two of fewer tell what each of them adds."""
-    model = Model("two-conv", device="cpu", threads=1)
-    told = Forecast(model.execution, model.network, model.loss, gpucnn.optimizers.Adam())
-    tried = []
-
-    def trial(self: Forecast, batch_size: int, examples: int, evaluated: int) -> tuple[float, float]:
-        tried.append(examples)
-        return fixed + each * examples, 1e6
-
-    monkeypatch.setattr(Forecast, "_trial", trial)
-    whole = told._tried(64, 64)
-    assert tried == [64]
-    assert whole == pytest.approx(1e6 + fixed + 64 * each)
-    monkeypatch.setattr("gpucnn.engine.forecast.BRIEF", 20 * 3 * model.network.multiply_adds())
-    part = told._tried(64, 64)
-    assert tried[1:] == [16, 8]
-    least = max(each, 0.9 * told._outputs(1))  # what a layer gives is kept for each example
-    assert part == pytest.approx(1e6 + fixed + 16 * each + 48 * least)
-
-
 @dataclass(frozen=True)
 class Broken(Layer):
     """What it raises is said by training, not by the forecast."""

@@ -1,8 +1,8 @@
 """How much memory a training run will take, and whether it fits: said before it begins.
 
-On a CPU, one worker's share of a batch is computed once on blank images while Python tells what is allocated; where
-that would take long, two smaller parts of it, which tell what each image adds. So whichever way kernels compute, and
-whatever a layer of one's own keeps, is in it. On a CUDA device the outputs of the layers are added up.
+On a CPU, one worker's share of a batch is computed once on blank images, fewer where they are many, while Python tells
+what is allocated: whichever way the kernels compute, and whatever a layer of one's own keeps, is in it. On a CUDA
+device the outputs of the layers are added up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .update import Rules
 
 HELPER = 25_000_000  # bytes of a helper process before it has any work: Python, NumPy and gpucnn
 ITSELF = 2_500_000  # bytes of what a first run imports and keeps
-BRIEF = 1e10  # multiply-adds that the first trial may take: about a quarter of a second
+BRIEF = 6e10  # multiply-adds that a trial may take: a second or two, and less than a step of training
 MOST = 3.0  # a worker holds at most this many times the outputs of its layers and two gradients, by all that was tried
 LEAST = 0.9  # and at least this many times
 ON_A_GPU = 2.0  # a GPU at most this many times: what the outputs do not count are copies for products
@@ -193,26 +193,15 @@ class Forecast:
         """What a worker holds that computes `examples` at a time, and evaluates: measured with as many or fewer."""
         free, some = self.execution.device.memory()[0] or math.inf, examples
         work = self.network.multiply_adds() * (3 + self._evaluated / examples)
-        while some > 1 and some * work > BRIEF:
-            some = -(-some // 2)
-        brief = some
-        while some > 1 and MOST * self._outputs(some) > free / 2:
+        while some > 1 and (some * work > BRIEF or MOST * self._outputs(some) > free / 2):
             some = -(-some // 2)
         if tracemalloc.is_tracing() or MOST * self._outputs(some) > free:
             return ROUGH * self._outputs(examples)
         try:
             held, gradients = self._trial(batch_size, some, -(-self._evaluated * some // examples))
-            per_example = held / some
-            # What fewer need less tells what is needed for each, and what for any number. It may be too little, so that
-            # it is not asked where memory is scarce.
-            if 1 < some == brief < examples:
-                fewer = some // 2
-                of_fewer, _ = self._trial(batch_size, fewer, -(-self._evaluated * fewer // examples))
-                least = LEAST * self._outputs(1)
-                per_example = min(per_example, max(least, (held - of_fewer) / (some - fewer)))
         except Exception:  # of a layer of one's own: it is said where training raises it
             return ROUGH * self._outputs(examples)
-        return gradients + held + per_example * (examples - some)
+        return gradients + held * examples / some
 
     def _trial(self, batch_size: int, examples: int, evaluated: int) -> tuple[int, int]:
         """The most bytes that were allocated beside the gradients, and theirs, which are as many for any examples."""

@@ -31,7 +31,7 @@ def training_memory(
     """About how many bytes `fit` holds at its peak, theta and helper processes included, beside the data set.
 
     validation: how many examples are evaluated after each epoch. The others as in `fit`. On a CPU a part of a batch is
-    computed for it, which takes up to about a quarter of a second.
+    computed for it, which takes up to a second or two.
     """
     size = accepted.argument("batch_size", batch_size)
     return _forecast(self, optimizer, validation, augmentation, size, len(accepted.keeping(None, keep))).bytes(size)
