@@ -497,6 +497,95 @@ def test_pixels_in_columns_of_parquet_are_read_as_those_of_a_csv(tmp_path):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"x1": [1] * 12, "y1": [2] * 12, "x2": [3] * 12, "y2": [4] * 12},
+        {"md5": ["0a"] * 12, "id2": [*range(12)], "fold5": [1] * 12, "v4": [0.5] * 12},
+    ],
+)
+@pytest.mark.parametrize("name", ["image", "IMG", "picture"])
+def test_numbers_beside_pictures_in_parquet_are_no_pixels(tmp_path, more, name):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import parquet
+
+    images, labels = pictures()
+    made = pyarrow.table({name: [png(image) for image in images], "label": labels, **more})
+    parquet.write_table(made, tmp_path / "t.parquet")
+    if name == "picture":
+        with pytest.raises(DataError, match="one named image and one named label were expected"):
+            data.load(tmp_path / "t.parquet")
+        return
+    loaded = right(data.load(tmp_path / "t.parquet"))
+    assert loaded.input_shape == (4, 4, 1)
+    assert not any("pixels" in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "binary", "dictionary"])
+def test_only_columns_of_numbers_are_pixels(tmp_path, kind):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import parquet
+
+    images, labels = pictures()
+    columns = {f"pixel{k}": column for k, column in enumerate(images.reshape(12, 16).T)}
+    day = pyarrow.array([0] * 12, pyarrow.date32())
+    named = pyarrow.array([str(label) for label in labels]).dictionary_encode()
+    parquet.write_table(pyarrow.table({"label": named, "day1": day, **columns}), tmp_path / "t.parquet")
+    np.testing.assert_array_equal(data.load(tmp_path / "t.parquet").train_images[..., 0].shape[1:], (4, 4))
+    texts = pyarrow.array(["a"] * 12)
+    texts = texts.dictionary_encode() if kind == "dictionary" else texts.cast(getattr(pyarrow, kind)())
+    parquet.write_table(pyarrow.table({"label": labels, "file": texts, **columns}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="one named image and one named label were expected"):
+        data.load(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_lines_that_end_with_what_separates_cells(tmp_path, between):
+    path, lines = tmp_path / "t.csv", [line.replace(",", between) for line in TABLE]
+    path.write_text("\n".join(line + between for line in lines))
+    assert data.load(path).input_shape == (2, 2, 1), "below a header the column without a name is left out"
+    path.write_text("\n".join(line + between for line in lines[1:]))
+    with pytest.raises(DataError) as caught:
+        data.load(path)
+    assert f"every line ends with {between!r}, behind which a cell was expected; delete it" in str(caught.value)
+    path.write_text("\n".join([lines[0], *(line + between for line in lines[1:])]))
+    with pytest.raises(DataError, match="in line 2 an empty cell stands at the end, one more than in the first one"):
+        data.load(path)
+    path.write_text("\n".join([lines[1] + between, *(line + between + "9" for line in lines[1:])]))
+    with pytest.raises(DataError, match="5 columns of pixels make no square"):
+        data.load(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("label", ["label", "sort"])
+def test_a_line_break_in_the_name_of_a_column(tmp_path, label, end):
+    lines = [f'{label},a1,a2,a3,"a{end}4"', *TABLE[1:]]
+    (tmp_path / "t.csv").write_bytes(end.join(lines).encode())
+    loaded = data.load(tmp_path / "t.csv")
+    assert len(loaded.train_labels) + len(loaded.test_labels) == 8
+    lines[3] = "1,2,dark,3,4"
+    (tmp_path / "t.csv").write_bytes(end.join(lines).encode())
+    with pytest.raises(DataError, match="in line 5 'dark' in the column a2 is no number"):
+        data.load(tmp_path / "t.csv")
+
+
+def test_a_line_break_in_a_header_is_no_row_when_the_labels_are_looked_for(tmp_path):
+    rows = [f"{k},1,2,3,{k % 2}" for k in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(['a0,a1,a2,a3,"a\n4"', *rows]))
+    loaded = data.load(tmp_path / "t.csv")
+    assert loaded.class_names == ("0", "1")
+    assert any("the last column is taken as the labels" in note for note in loaded.notes)
+
+
+def test_lines_that_begin_with_a_hash_are_rows(tmp_path):
+    (tmp_path / "t.csv").write_text("\n".join([*TABLE, "#1,1,2,3,4", "#1,1,2,3,4"]))
+    loaded = data.load(tmp_path / "t.csv")
+    assert loaded.class_names == ("#1", "0", "1")
+    (tmp_path / "t.csv").write_text("\n".join([*TABLE, "# a remark"]))
+    with pytest.raises(DataError, match="in line 10 is 1 cell, and in the first one 5; add what is missing, or delete"):
+        data.load(tmp_path / "t.csv")
+
+
 @pytest.mark.parametrize("keys", [("arr_0", "arr_1"), ("foo", "bar")])
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3)])
 def test_arrays_whose_shapes_say_what_they_are(tmp_path, keys, shape):

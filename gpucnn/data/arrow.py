@@ -13,13 +13,14 @@ import numpy as np
 from ..errors import DataError, counted, listed
 from .arrays import KINDS, PARTS, dataset_of_arrays
 from .classes import check_missing
-from .columns import pixel_columns, shape_of
+from .columns import LABELS, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
 from .pictures import DEFAULT_SIZE, decoded
 from .preprocessing import Preprocessing
 
 REMEDY = "save the data set again, or check that it is one of pictures"
+IMAGES = (*KINDS["images"], "img")  # names of a column of pictures
 LARGEST_OWN = 64  # pixels of a side up to which pictures of one size keep it
 
 
@@ -58,7 +59,7 @@ def read(path: Path, size: tuple[int, int] | None, channels: int | None, invert:
     with parsing(path, "cannot be read", REMEDY):
         for part, of_part in sorted(files(path).items(), key=lambda each: each[0] != "train"):
             tables = [_table(file) for file in of_part]
-            if found := pixel_columns(tables[0].schema.names):
+            if found := _pixel_columns(tables[0].schema):
                 arrays |= {f"{part}_{kind}": array for kind, array in _pixels(tables, *found, of_part[0]).items()}
                 notes.append(f"{of_part[0].name}: {counted(len(found[1]), 'column')} of pixels are taken as pictures")
                 continue
@@ -78,6 +79,22 @@ def read(path: Path, size: tuple[int, int] | None, channels: int | None, invert:
             "options out"
         )
     return dataset_of_arrays(arrays, str(path), notes, how)
+
+
+def _pixel_columns(schema: Any) -> tuple[str, list[str]] | None:
+    """The column of the labels and those of the pixels: columns of numbers, where none may hold pictures or texts."""
+    from pyarrow import types
+
+    numbers = (types.is_integer, types.is_floating, types.is_boolean)
+    no_pixels = (types.is_binary, types.is_large_binary, types.is_string, types.is_large_string, types.is_struct)
+    names = []
+    for field in schema:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+        if field.name.lower() in LABELS or any(is_such(kind) for is_such in numbers):
+            names.append(field.name)
+        elif any(is_such(kind) for is_such in no_pixels) or types.is_fixed_size_binary(kind):
+            return None
+    return None if {name.lower() for name in schema.names} & {*IMAGES} else pixel_columns(names)
 
 
 def _pixels(tables: Sequence[Any], label: str, pixels: Sequence[str], file: Path) -> dict[str, Any]:
@@ -107,8 +124,8 @@ def _columns(schema: Any, file: Path) -> tuple[str, str]:
     """The names of the columns of pictures and of labels."""
     found = []
     for kind in ("images", "labels"):
-        names = [name for name in schema.names if name.lower() in (*KINDS[kind], "img", "fine_label")]
-        names = [name for name in names if (kind == "images") == (name.lower() in ("img", *KINDS["images"]))]
+        known = IMAGES if kind == "images" else (*LABELS, "fine_label")
+        names = [name for name in schema.names if name.lower() in known]
         if len(names) != 1:
             raise DataError(
                 f"{file}: the columns are {listed(schema.names)}; one named image and one named label were "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +55,10 @@ def columns(path: Path, first: Sequence[str], between: str, notes: list[str]) ->
             f"{path}: the first row has {len(first)} columns; a label and the pixels of a picture were expected"
         )
     names = [name.strip() for name in first] if _is_header(first) else []
+    if not names and not first[-1].strip() and not any(_cells(path, between, -1, skip=False)):
+        raise DataError(
+            f"{path}: every line ends with {between!r}, behind which a cell was expected; delete it at the end of each"
+        )
     index = [k for k, name in enumerate(names) if not name]  # as pandas writes that of a table
     kept = [k for k in range(len(first)) if k not in set(index)]
     labels = _chosen(path, names, kept, index, between, notes)
@@ -137,7 +141,9 @@ def _chosen(
 def _cells(path: Path, between: str, place: int, *, skip: bool = True) -> list[str]:
     """What stands in the column at that place, below the header where there is one to skip; at -1: in the last one."""
     with open(path, encoding="utf-8-sig") as file:
-        lines = (line.strip() for line in itertools.islice(file, int(skip), None))
+        if skip:
+            next(csv.reader(file, delimiter=between), None)
+        lines = (line.strip(" \r\n") for line in file)
         if place < 0:
             return [line.rpartition(between)[2] for line in lines if line]
         return [line.split(between, place + 1)[place] for line in lines if line.count(between) >= place and line]

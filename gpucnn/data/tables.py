@@ -108,7 +108,8 @@ def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             between = separator(file.readline())
             file.seek(0)
-            first = next(csv.reader(file, delimiter=between), [])
+            reader = csv.reader(file, delimiter=between)
+            first = next(reader, [])
             is_alone = not any(map(str.strip, file))
         found = columns(path, first, between, notes)
         if found.has_header and is_alone:
@@ -123,7 +124,8 @@ def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
                 dtype=np.float32,
                 delimiter=between,
                 quotechar='"',
-                skiprows=int(found.has_header),
+                skiprows=reader.line_num if found.has_header else 0,
+                comments=None,
                 converters=read,
                 encoding="utf-8-sig",
                 ndmin=2,
@@ -145,8 +147,10 @@ def _check_rows(path: Path, first: Sequence[str], between: str, found: Columns) 
     """DataError with the line of the file in which a row has another length, or a cell is missing or no number."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader, pictures = csv.reader(file, delimiter=between), 0
+        if found.has_header:
+            next(reader, None)
         for row in reader:
-            if not row or (found.has_header and reader.line_num == 1):
+            if not row:
                 continue
             pictures += 1
             if wrong := _wrong(row, first, found, pictures):
@@ -156,8 +160,14 @@ def _check_rows(path: Path, first: Sequence[str], between: str, found: Columns) 
 def _wrong(row: Sequence[str], first: Sequence[str], found: Columns, picture: int) -> str:
     """What is wrong with a row, and what to do about it; "" where nothing is."""
     mend = "; add what is missing, or delete the line"
+    if len(row) == len(first) + 1 and not row[-1].strip():
+        return (
+            "an empty cell stands at the end, one more than in the first one; delete what separates it from the rest, "
+            "in all lines that end so"
+        )
     if len(row) != len(first):
-        return f"are {counted(len(row), 'cell')}, and in the first one {len(first)}{mend}"
+        found_here = f"{'is' if len(row) == 1 else 'are'} {counted(len(row), 'cell')}"
+        return f"{found_here}, and in the first one {len(first)}{mend}"
     if is_missing(row[found.labels]):
         return f"the label of picture {picture} is missing{mend}"
     for k in found.pixels:
