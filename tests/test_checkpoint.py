@@ -298,7 +298,7 @@ def test_places_that_cannot_be_written(tmp_path):
             tiny().save(path)
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m.h5", "m.PT", "run.1/m.keras"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.h5", "m.PT", "run.1/m.keras", "m.txt", "m.png", "m.JPEG"])
 def test_endings_of_other_formats(tmp_path, name):
     with pytest.raises(CheckpointError, match=f"{name}: .* is not the ending of what is written") as caught:
         tiny().save(tmp_path / name)
@@ -306,13 +306,25 @@ def test_endings_of_other_formats(tmp_path, name):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["m", "m.v2", "m-0.5", "m.SAFETENSORS", "run.1/m"])
+@pytest.mark.parametrize("name", ["m", "m.v2", "m-0.5", "m.SAFETENSORS", "run.1/m", "m.best", "epoch.final", "m.ckpt"])
 def test_names_that_are_no_other_format(tmp_path, name):
     np.testing.assert_array_equal(gpucnn.load(tiny().save(tmp_path / name), device="cpu").theta, tiny().theta)
 
 
+def test_paths_of_bytes(tmp_path):
+    path = os.fsencode(tmp_path / "größe.safetensors")
+    assert tiny(seed=3).save(path) == tmp_path / "größe.safetensors"
+    taken = tiny(seed=4)
+    assert taken.load_parameters(path) == []
+    for read in (taken, gpucnn.load(path, device="cpu")):
+        np.testing.assert_array_equal(read.theta, tiny(seed=3).theta)
+    with pytest.raises(CheckpointError, match=r"nowhere: no such file") as caught:
+        gpucnn.load(os.fsencode(tmp_path / "nowhere"))
+    assert "b'" not in str(caught.value)
+
+
 def test_what_is_no_path(tmp_path):
-    for path in (None, 3, ""):
+    for path in (None, 3, "", b""):
         for call in (gpucnn.load, tiny().save, tiny().load_parameters):
             with pytest.raises(CheckpointError, match=f"path={path!r}: the path of a model's file was expected, such"):
                 call(path)
@@ -325,6 +337,11 @@ def test_a_picture_where_the_model_belongs(tmp_path, name):
     refuse(tmp_path / name, r"a picture, and a saved model was expected; the model comes first, as in `gpucnn predict")
     (tmp_path / name).write_bytes(b"picture")
     refuse(tmp_path / name, rf"comes first, .* or gpucnn.load\(MODEL\).predict\('{tmp_path / name}'\)")
+    with pytest.raises(
+        CheckpointError, match="a picture, and a saved model was expected; give the file that"
+    ) as caught:
+        tiny().load_parameters(tmp_path / name)
+    assert "predict" not in str(caught.value)
 
 
 def test_the_folder_is_brought_to_the_disk_after_the_renaming(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..data.arrays import USUAL
-from ..data.folders import is_picture_name
+from ..data.folders import SUFFIXES, is_picture_name
 from ..errors import CheckpointError, GpucnnError, listed
 from ..layers import REGISTRY
 from ..layers.base import is_own
@@ -29,7 +29,10 @@ from ..network import Network
 
 FORMAT = 1
 ENDING = ".safetensors"
-WITH_DIGITS = (".h5", ".hdf5")  # endings of files; others with digits, such as .v2, are of names
+OTHERS = (  # endings of other formats; all else behind a point, such as .v2 and .best, is of a name
+    *(".h5", ".hdf5", ".onnx", ".pt", ".pth", ".pkl", ".pickle", ".npz", ".npy", ".keras", ".pb", ".tflite"),
+    *(".joblib", ".mat", ".json", ".txt", ".svg", ".pdf", *SUFFIXES),
+)
 KEY = "gpucnn"
 SUM, KIND = (
     "sha256",
@@ -42,11 +45,11 @@ HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --l
 
 def place(path: Any) -> Path:
     """The path for a model's file. Raises CheckpointError for a folder, and for the ending of another kind of file."""
-    path = _path(path)
+    path = path_of(path)
     ending = path.suffix.lower()
     if path.is_dir():
         raise CheckpointError(f"{path}: the model cannot be saved: that is a directory; say {path / f'model{ENDING}'}")
-    if ending != ENDING and (ending in WITH_DIGITS or ending[1:].isalpha()):
+    if ending in OTHERS:
         raise CheckpointError(
             f"{path}: {ending} is not the ending of what is written, which is safetensors: say "
             f"{path.with_suffix(ENDING)}; of another format there are the arrays of model.parameters and model.state, "
@@ -55,8 +58,9 @@ def place(path: Any) -> Path:
     return path
 
 
-def _path(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+def path_of(path: Any) -> Path:
+    """A path as text, as bytes or as an object. Raises CheckpointError for what is none."""
+    if not isinstance(path, (str, bytes, os.PathLike)) or not os.fspath(path):
         raise CheckpointError(f"path={path!r}: the path of a model's file was expected, such as 'model{ENDING}'")
     return Path(os.fsdecode(path))
 
@@ -114,7 +118,7 @@ def header(path: Path, description: Mapping[str, Any]) -> str:
         raise CheckpointError(f"{path}: the model cannot be saved: {error}") from None
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(path: str | bytes | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The description and the tensors of a checkpoint whose checksum is right.
 
     The description has an entry "checksum" unless the file was written by version 0.1, which wrote none.
@@ -122,11 +126,11 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     """
     from safetensors import SafetensorError, safe_open
 
-    path = _path(path)
+    path = path_of(path)
     if is_picture_name(path):
         raise CheckpointError(
-            f"{path}: a picture, and a saved model was expected; the model comes first, as in `gpucnn predict MODEL "
-            f"{path}`, or gpucnn.load(MODEL).predict({str(path)!r})"
+            f"{path}: a picture, and a saved model was expected; give the file that `gpucnn train` or Model.save "
+            f"wrote, such as model{ENDING}"
         )
     if os.path.isdir(path):  # where Path's own methods raise, as for a name that is too long, these say no
         inside = sorted(map(str, path.glob("*.safetensors")))

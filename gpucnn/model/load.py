@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ..data.arrays import USUAL, WHITE
 from ..data.files import LIMIT, limit
+from ..data.folders import is_picture_name
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.scaling import Scaling
@@ -27,7 +28,7 @@ BYTES = 4  # of a number in float32
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[str],
     *,
     device: str | Device = "auto",
     layers: Mapping[str, type] | Iterable[type | str] | type | str | None = None,
@@ -39,6 +40,12 @@ def load(
     Raises CheckpointError, with a sentence, for everything that is not a whole checkpoint of gpucnn.
     """
     own = classes(() if layers is None else layers)
+    path = checkpoint.path_of(path)
+    if is_picture_name(path):
+        raise CheckpointError(
+            f"{path}: a picture, and a saved model was expected; the model comes first, as in `gpucnn predict MODEL "
+            f"{path}`, or gpucnn.load(MODEL).predict({str(path)!r})"
+        )
     description, tensors = checkpoint.read(path)
     device = accepted.argument("device", device)
     try:

@@ -266,7 +266,7 @@ class Model(Predicting):
 
     training_memory = training_memory
 
-    def save(self, path: str | os.PathLike[str], **more: Any) -> Path:
+    def save(self, path: str | bytes | os.PathLike[str], **more: Any) -> Path:
         """Write a safetensors checkpoint; more: entries for its description. CheckpointError, also for x.onnx."""
         path, tensors = checkpoint.place(path), named(self)
         if self.trained is not None and self.trained.is_partial:
@@ -277,12 +277,13 @@ class Model(Predicting):
         """All of the model but its parameters and device, as JSON-able values."""
         return checkpoint.description_of(self)
 
-    def load_parameters(self, path: str | os.PathLike[str], *, matching: bool = False) -> list[str]:
+    def load_parameters(self, path: str | bytes | os.PathLike[str], *, matching: bool = False) -> list[str]:
         """Take the parameters, and the running state, of a checkpoint of the same network.
 
         matching: take those whose name and shape are the same, of another network, too. -> the names of those that
         stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere.
         """
+        path = checkpoint.path_of(path)
         _, tensors = checkpoint.read(path)
         if matching:
             return take_matching(self, tensors, str(path))
