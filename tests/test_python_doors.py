@@ -443,6 +443,48 @@ def test_tables_and_columns_of_pandas_are_taken_where_arrays_are(tmp_path):
         assert by_table.predict(pandas.Series([str(tmp_path / "one.png")])).shape == (1,)
 
 
+class WithoutDtype:
+    """As tensors of some libraries: NumPy makes an array of it, which is all that it says of its numbers."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        if self.array is None:
+            raise RuntimeError("it lies elsewhere")
+        return np.asarray(self.array, dtype)
+
+    def to_numpy(self):
+        return np.asarray(self)
+
+
+def test_objects_with_to_numpy_and_no_dtype(tmp_path):
+    by_hand, by_object = model(), model()
+    by_hand.fit(IMAGES, LABELS, epochs=1)
+    by_object.fit(WithoutDtype(IMAGES), WithoutDtype(LABELS), epochs=1)
+    np.testing.assert_array_equal(by_object.theta, by_hand.theta)
+    Image.fromarray(IMAGES[3, :, :, 0]).save(tmp_path / "one.png")
+    with pytest.warns(UserWarning, match="does not say how pictures"):
+        assert by_hand.predict(WithoutDtype(np.array([str(tmp_path / "one.png")], object))).shape == (1,)
+    with pytest.raises(DataError, match=r"images: a WithoutDtype that is no array of numbers \(it lies elsewhere\)"):
+        by_hand.predict(WithoutDtype(None))
+
+
+def test_columns_of_pyarrow(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    Image.fromarray(IMAGES[3, :, :, 0]).save(tmp_path / "one.png")
+    by_hand, column = model(class_names=NAMES), IMAGES[3].ravel()
+    by_hand.fit(IMAGES, LABELS, epochs=1)
+    for make in (pyarrow.array, lambda some: pyarrow.chunked_array([some])):
+        by_table = model(class_names=NAMES)
+        by_table.fit(IMAGES, make(LABELS), epochs=1)
+        np.testing.assert_array_equal(by_table.logits(make(column)), by_hand.logits(IMAGES[3]))
+        with pytest.warns(UserWarning, match="does not say how pictures"):
+            assert by_table.predict(make([str(tmp_path / "one.png")])).shape == (1,)
+        with pytest.raises(DataError, match=r"images of shape \(24, 30\).*give images\.to_numpy\(\)\.reshape"):
+            by_table.predict(make(IMAGES.reshape(24, 30).tolist()))
+
+
 def test_tables_that_are_no_images_are_refused_in_words_that_can_be_typed():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(IMAGES.reshape(24, 30))
@@ -718,6 +760,17 @@ def test_a_notebook_shows_models_networks_and_reports():
     assert words[-1].startswith(f"largest confusions: {a} taken for {b}: {count}".replace("<dog>", "&lt;dog&gt;"))
     numbers = Model(SMALL, loss="mse", device="cpu", threads=1).report(IMAGES, np.ones((24, 3)))
     assert "<th>mean absolute error</th>" in numbers._repr_html_()
+
+
+@pytest.mark.parametrize("ignored", [2, -1])
+def test_an_ignored_class_is_not_missing(ignored):
+    some = model(loss=losses.SoftmaxCrossEntropy(ignore_index=ignored))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        some.fit(IMAGES, LABELS, epochs=1)
+    alone = model(loss=losses.SoftmaxCrossEntropy(ignore_index=2))
+    with pytest.warns(UserWarning, match="of 1 of the 2 classes, without the one that is ignored, and none is dog:"):
+        alone.fit(IMAGES, np.where(LABELS == 1, 2, LABELS), epochs=1)
 
 
 def test_outputs_that_no_label_uses_are_told_of_once():

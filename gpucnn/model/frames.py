@@ -23,9 +23,17 @@ def is_column(given: Any) -> bool:
 
 
 def held(given: Any) -> Any:
-    """A column of texts or objects as a list of these; all else as it is."""
-    is_of_objects = is_column(given) and getattr(given.dtype, "kind", "O") not in "biuf"
-    return np.asarray(given, object).tolist() if is_of_objects else given
+    """A column of texts or objects as a list of these; all else as it is.
+
+    Columns without a dtype, as pyarrow has them, are what NumPy makes of them.
+    """
+    if not is_column(given):
+        return given
+    try:
+        dtype = given.dtype if hasattr(given, "dtype") else np.asarray(given).dtype
+        return given if getattr(dtype, "kind", "O") in "biuf" else np.asarray(given, object).tolist()
+    except (ValueError, TypeError, RuntimeError):
+        return given  # `labels.as_array` says what is wrong with it
 
 
 def rows_of_pixels(given: Any, array: np.ndarray, shape: tuple[int, ...], what: str, notes: list[str]) -> np.ndarray:

@@ -74,11 +74,13 @@ def learnt(
 def unused(labels: Labels, names: Sequence[str], ignored: int | None) -> str:
     """A sentence where labels (N,), enough for all classes, have some of them never; else ""."""
     present = set(np.unique(labels if ignored is None else labels[labels != ignored]).tolist())
-    missing = [name for k, name in enumerate(names) if k not in present]
+    asked = {k: name for k, name in enumerate(names) if k != ignored}
+    missing = [name for k, name in asked.items() if k not in present]
     if not missing or not present or len(labels) < len(names):
         return ""
+    which = "one for each output of the network" if len(asked) == len(names) else "without the one that is ignored"
     return (
-        f"the labels are of {len(present)} of the {len(names)} classes, one for each output of the network, and none "
+        f"the labels are of {len(present)} of the {len(asked)} classes, {which}, and none "
         f"is {listed(missing)}: all that is learnt of what is missing is that it does not come up"
     )
 
