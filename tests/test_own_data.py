@@ -210,6 +210,17 @@ def test_the_axis_of_accuracies_holds_percentages_alone(accuracies, axis):
     assert curves.learning_curves(negative, None).axes[0].get_ylim()[0] < -4
 
 
+@pytest.mark.parametrize("losses", [(np.nan, np.nan), (np.inf, np.inf), (np.nan, -np.inf), (np.nan,)])
+@pytest.mark.parametrize("held_out", [None, np.nan, np.inf])
+def test_losses_that_are_no_numbers_make_an_empty_picture(tmp_path, losses, held_out):
+    accuracy = None if held_out is None else 0.5
+    epochs = [Epoch(k, loss, held_out, accuracy, 0.1, 1.0) for k, loss in enumerate(losses, 1)]
+    assert curves.learning_curves(epochs, tmp_path / "a.png").axes[0].get_ylim() == (0, 1)
+    opened(tmp_path / "a.png")
+    epochs.append(Epoch(len(epochs) + 1, 2.0, held_out, accuracy, 0.1, 1.0))
+    assert curves.learning_curves(epochs, None).axes[0].get_ylim() == pytest.approx((0, 2.16))
+
+
 def test_one_epoch_is_drawn_update_by_update(tmp_path):
     steps = curves.Steps()
     for k in range(1, 101):

@@ -73,7 +73,9 @@ def learning_curves(
     elif rated:
         title = f"{title}: {100 * next(iter(rated.values())):.4g} % of the held-out images right".removeprefix(": ")
     axes[0].legend(fontsize="small")
-    if axes[0].dataLim.y0 >= 0:  # a loss of one's own may be below
+    if not math.isfinite(axes[0].dataLim.y1):  # no loss is a number
+        axes[0].set_ylim(0, 1)
+    elif axes[0].dataLim.y0 >= 0:  # a loss of one's own may be below
         axes[0].set_ylim(0, 1.08 * axes[0].dataLim.y1 or 1.0)
     _label(axes[0], "loss, mean per image", 0.0 if by_update else 0.5, len(epochs))
     figure.suptitle(title, fontsize="medium")
