@@ -16,7 +16,10 @@ WORKDIR /src
 COPY pyproject.toml ./
 RUN mkdir /requirements && python -c "import sys, tomllib; \
     project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-    of_extras = [line for name in sys.argv[1].split(',') for line in project['optional-dependencies'][name]]; \
+    extras, names = project['optional-dependencies'], sys.argv[1].replace(',', ' ').split(); \
+    unknown = [name for name in names if name not in extras]; \
+    unknown and sys.exit(f'EXTRAS has {unknown}; give some of {[*extras]} instead, as in cuda13,cudnn'); \
+    of_extras = [line for name in names for line in extras[name]]; \
     print(*project['dependencies'], sep='\n', file=open('/requirements/package.txt', 'w')); \
     print(*of_extras, sep='\n', file=open('/requirements/extras.txt', 'w'))" "${EXTRAS}"
 COPY README.md LICENSE ./
@@ -56,6 +59,8 @@ VOLUME ["/home/gpucnn/.cache", "/home/gpucnn/runs"]
 FROM base AS cuda
 # CuPy's extra `ctk` brings NVRTC, cuBLAS and the CUDA headers. 13.0 is the CUDA 13 that all drivers from 580 support.
 COPY --from=wheel /requirements/extras.txt /requirements/
+RUN grep -q cupy /requirements/extras.txt || { echo "EXTRAS has neither cuda13 nor cuda12, and this image is for GPUs;" \
+    "give one, as in --build-arg EXTRAS=cuda13, or build the image without a GPU: --target cpu" >&2; exit 1; }
 RUN pip install --no-cache-dir -r /requirements/extras.txt "cuda-toolkit<13.1"
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl

@@ -65,6 +65,40 @@ def test_what_is_installed_before_the_code_is_all_that_the_package_requires(extr
         assert ran[-1] == "pip install --no-cache-dir --no-deps /wheels/*.whl"
 
 
+@of_linux
+@pytest.mark.parametrize(
+    ("extras", "means"), [("cuda13, cudnn", "cuda13,cudnn"), (" cuda12 ", "cuda12"), ("cuda13,", "cuda13")]
+)
+def test_extras_with_spaces_around_them(extras, means, tmp_path):
+    for folder in ("found", "expected"):
+        (tmp_path / folder).mkdir()
+    assert requirements(extras, tmp_path / "found") == requirements(means, tmp_path / "expected")
+
+
+@of_linux
+def test_extras_that_there_are_not(tmp_path, capfd):
+    with pytest.raises(subprocess.CalledProcessError):
+        requirements("cuda13,cuda14", tmp_path)
+    assert re.search(r"^EXTRAS has \['cuda14'\]; give some of \['cuda12', 'cuda13', ", capfd.readouterr().err)
+
+
+@of_linux
+@pytest.mark.parametrize(("extras", "status"), [("cuda13", 0), ("cuda12", 0), ("", 1), (" ", 1), ("cudnn", 1)])
+def test_an_image_for_gpus_is_not_built_without_cupy(extras, status, tmp_path):
+    """The one without a GPU is."""
+    requirements(extras, tmp_path)
+    (check,) = [rest for word, rest in instructions("cuda") if word == "RUN" and "grep" in rest]
+    ran = subprocess.run(
+        ["sh", "-euc", check.replace("/requirements", str(tmp_path / "requirements"))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == status
+    assert ("EXTRAS has neither cuda13 nor cuda12, and this image is for GPUs; give one" in ran.stderr) == bool(status)
+    assert not any("grep" in rest for _, rest in instructions("cpu"))
+
+
 def test_a_change_of_the_code_leaves_what_was_installed_before_alone():
     """The layers of libraries depend on pyproject.toml alone; the wheel comes after them."""
     steps = [rest for _, rest in instructions("wheel")]
