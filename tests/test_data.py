@@ -298,9 +298,9 @@ def test_unknown_name(tmp_path):
 
 
 def test_unknown_kind_of_file(tmp_path):
-    (tmp_path / "table.tsv").write_text("1\t2")
-    with pytest.raises(DataError, match=r"table\.tsv: this kind of file cannot be read; a path must be an \.npz"):
-        data.load(tmp_path / "table.tsv")
+    (tmp_path / "table.xlsx").write_text("1\t2")
+    with pytest.raises(DataError, match=r"table\.xlsx: this kind of file cannot be read; a path must be an \.npz"):
+        data.load(tmp_path / "table.xlsx")
 
 
 @pytest.mark.parametrize("options", [{"size": (8, 8)}, {"channels": 1}, {"invert": True}])
