@@ -426,6 +426,8 @@ def test_classes_by_number_and_by_name(gpucnn_, refused):
     [
         ("avgpool-96", ("f=sigmoid",), {"f": "sigmoid"}),
         ("two-conv", ("filters=4,8", "hidden=9"), {"filters": (4, 8), "hidden": 9}),
+        ("two-conv", ("filters=4,8,6", "padding=same"), {"filters": (4, 8, 6), "padding": "same"}),
+        ("two-conv", ("filters=4",), {"filters": (4,)}),
         ("two-conv", ("bias=untied", "padding=same"), {"bias": "untied", "padding": "same"}),
         ("two-conv", ("bias=none", "ties=all", "padding=1"), {"bias": None, "ties": "all", "padding": 1}),
         ("layered", ("bias=untied",), {"bias": "untied"}),
@@ -451,8 +453,8 @@ def test_set(gpucnn_, network, options, expected):
         ("softmax-regression", "hidden=3", "network softmax-regression has no setting 'hidden'; it has none"),
         (
             "two-conv",
-            "filters=4",
-            "two-conv: filters=4: 2 whole numbers of at least 1 were expected, such as filters=8,16",
+            "filters=4,0",
+            "two-conv: filters=(4, 0): one or more whole numbers of at least 1 were expected, such as filters=8,16",
         ),
         ("two-conv", "hidden=many", "two-conv: hidden='many': a whole number of at least 1 was expected"),
         ("two-conv", "hidden=²", "two-conv: hidden='²': a whole number of at least 1 was expected"),

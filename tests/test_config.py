@@ -295,6 +295,16 @@ def test_set_beside_a_file_changes_one_setting(train):
     assert train("--resume", "a", "--set", "hidden=8")[0] == 1
 
 
+@pytest.mark.parametrize(("filters", "saved"), [("2", 2), ("2,3,4", [2, 3, 4])])
+def test_a_run_of_fewer_or_more_convolutions_is_resumed_and_repeated(train, filters, saved):
+    options = ("--set", f"filters={filters}", "--set", "padding=same", "--set", "hidden=5")
+    assert train("two-conv", "--data", "tiny.npz", *FAST, *options, "--out", "a")[0] == 0
+    assert settings("a")["set"] == {"filters": saved, "padding": "same", "hidden": 5}
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+    assert train("--resume", "a", "--epochs", 3)[0] == 0
+
+
 @pytest.mark.parametrize("data", ["digits", "MNIST", "tiny.npz", "folder"])
 def test_data_in_the_place_of_a_network_is_told_where_it_goes(train, data):
     Path("folder").mkdir()
@@ -564,7 +574,7 @@ def test_the_file_to_begin_from_is_read_once(train, monkeypatch):
         (("--freeze", "99/*"), "freeze: no parameter's name fits '99/*'; there are"),
         (("--freeze", "*"), "freeze='*' leaves no parameter to train"),
         (("--set", "colour=red"), "network two-conv has no setting 'colour'"),
-        (("--set", "filters=4"), "two-conv: filters=4: 2 whole numbers of at least 1 were expected"),
+        (("--set", "filters=0"), "two-conv: filters=0: one or more whole numbers of at least 1 were expected"),
         (("--loss", "hinge", "--label-smoothing", "0.1"), "--label-smoothing belongs to the loss softmax, Hinge"),
         (("--loss", "binary", "--class-weights", "1,1"), "--class-weights belong to the losses softmax and focal"),
         (("--class-weights", "balance"), "--class-weights balance: did you mean balanced? balanced, or a number"),

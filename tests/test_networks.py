@@ -37,6 +37,7 @@ from gpucnn.layers import (
     PReLU,
     ReLU,
     Reshape,
+    Residual,
     Sigmoid,
     SiLU,
     Softmax,
@@ -117,27 +118,73 @@ def test_every_network_is_counted_here() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("tiny-99", {"uses": (0, 0, 0)}, r"uses=\(0, 0, 0\): 3 whole numbers of at least 1 .* such as uses=2,2,1"),
-        ("tiny-99", {"uses": (2, 2)}, "3 whole numbers"),
-        ("tiny-99", {"uses": 2}, "3 whole numbers"),
+        (
+            "tiny-99",
+            {"uses": (0, 0, 0)},
+            r"uses=\(0, 0, 0\): one or more .* at least 0, and one above 0, .* uses=2,2,1",
+        ),
+        ("tiny-99", {"uses": (-1, 2, 1)}, "whole numbers of at least 0"),
+        ("tiny-99", {"uses": ()}, "whole numbers of at least 0"),
+        ("tiny-99", {"uses": (1.0, 1, 1)}, "whole numbers of at least 0"),
         ("tiny-99", {"filters": 0}, "filters=0: a whole number of at least 1"),
-        ("two-conv", {"filters": (8,)}, "2 whole numbers of at least 1 were expected, such as filters=8,16"),
-        ("two-conv", {"filters": 8}, "2 whole numbers"),
+        ("two-conv", {"filters": ()}, "one or more whole numbers of at least 1 were expected, such as filters=8,16"),
+        ("two-conv", {"filters": (8, 0)}, "one or more whole numbers"),
+        ("two-conv", {"filters": 0}, "one or more whole numbers"),
+        ("two-conv", {"filters": None}, "one or more whole numbers"),
+        ("two-conv", {"filters": "12"}, "one or more whole numbers"),
+        ("two-conv", {"filters": np.array([[8, 16]])}, "one or more whole numbers"),
         ("two-conv", {"hidden": 0}, "hidden=0: a whole number"),
         ("single-filter", {"hidden": 1.5}, "hidden=1.5: a whole number"),
+        ("single-filter", {"hidden": np.array([5, 6])}, r"hidden=array\(\[5, 6\]\): a whole number"),
         ("fast", {"filters": (1, 2, 3)}, "2 whole numbers"),
+        ("fast", {"filters": 16}, "2 whole numbers"),
         ("fast", {"crop": -1}, "crop=-1: a whole number of at least 0"),
+        ("fast", {"crop": 1.5}, "crop=1.5: a whole number of at least 0"),
         ("record", {"filters": (1, 2)}, "3 whole numbers"),
         ("record-long", {"filters": (0, 2, 3)}, "3 whole numbers"),
         ("resnet20", {"blocks": 0}, "blocks=0: a whole number of at least 1"),
         ("mobile-small", {"width": 0}, "width=0: a number above 0"),
         ("mobile-small", {"width": "no"}, "width='no': a number above 0"),
+        ("mobile-small", {"width": 10**400}, "a number above 0"),
+        ("mobile-small", {"width": np.array([1, 2])}, "a number above 0"),
         ("two-conv", {"hiden": 3}, "network two-conv has no setting 'hiden'; it has .*; did you mean hidden"),
     ],
 )
 def test_settings_that_leave_no_network_of_its_name_are_refused(name, options, says):
     with pytest.raises(SettingError, match=says):
         build(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "same"),
+    [
+        ("two-conv", {"filters": np.array([8, 16])}, {}),
+        ("two-conv", {"filters": range(8, 17, 8)}, {}),
+        ("two-conv", {"filters": iter((8, 16))}, {}),
+        ("two-conv", {"filters": 8}, {"filters": (8,)}),
+        ("fast", {"filters": np.array([16, 48]), "crop": np.int64(2)}, {}),
+        ("fast", {"crop": None}, {"crop": 0}),
+        ("fast", {"crop": False}, {"crop": 0}),
+        ("record", {"filters": np.array([48, 96, 192])}, {}),
+        ("tiny-99", {"uses": np.array([2, 2, 1])}, {}),
+        ("tiny-99", {"uses": 2}, {"uses": (2,)}),
+        ("resnet20", {"blocks": np.int64(3)}, {}),
+        ("mobile-small", {"width": np.float32(0.25)}, {}),
+    ],
+)
+def test_settings_in_other_forms_are_the_same_network(name, options, same):
+    assert build(name, **options) == build(name, **same)
+
+
+def test_two_conv_takes_any_number_of_filters() -> None:
+    one, three = build("two-conv", filters=(8,)), build("two-conv", filters=(8, 16, 32), padding="same")
+    assert one.parameters == (25 + 1) * 8 + (12 * 12 * 8 + 1) * 128 + (128 + 1) * 10
+    assert three.parameters == 26 * 8 + (25 * 8 + 1) * 16 + (25 * 16 + 1) * 32 + (3 * 3 * 32 + 1) * 128 + 129 * 10
+
+
+@pytest.mark.parametrize(("uses", "blocks"), [((0, 1, 1), 2), ((2, 2), 4), ((0, 0, 1), 1)])
+def test_tiny_99_may_have_no_block_of_a_size(uses, blocks) -> None:
+    assert sum(isinstance(layer, Residual) for layer in build("tiny-99", uses=uses).layers) == blocks
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -91,7 +91,7 @@ def two_conv(
     input_shape: Shape = (28, 28, 1),
     classes: int = 10,
     *,
-    filters: tuple[int, int] = (8, 16),
+    filters: tuple[int, ...] = (8, 16),
     hidden: int = 128,
     bias: str | None = "tied",
     padding: str = "valid",
@@ -99,9 +99,10 @@ def two_conv(
 ) -> Network:
     """Two true convolutions of 5x5 with ReLU and 2x2 max pooling, then two dense layers: C-R-P, C-R-P-F, D-R, D-S.
 
-    two-conv eq. (22), (23), (24), (25); its widths are free. bias="untied" is its bias as written.
+    two-conv eq. (22), (23), (24), (25); its widths are free, and filters may be of fewer or more convolutions.
+    bias="untied" is its bias as written.
     """
-    checks.wholes("two-conv", "filters", filters, 2, (8, 16))
+    filters = checks.wholes("two-conv", "filters", filters, (8, 16))
     checks.whole("two-conv", "hidden", hidden)
     blocks = [
         layer
@@ -166,10 +167,9 @@ def fast(
     MNIST's border is blank; `crop` pixels of it are left out where at least 16 remain. Label smoothing of 0.1, Szegedy
     et al., 2016, makes up for what fewer filters lose.
     """
-    checks.wholes("fast", "filters", filters, 2, (16, 48))
+    first, second = checks.wholes("fast", "filters", filters, (16, 48), count=2)
     checks.whole("fast", "hidden", hidden)
-    checks.whole("fast", "crop", crop, least=0)
-    first, second = filters
+    checks.whole_or_none("fast", "crop", crop)
     blocks = Conv2D(first, 5), MaxPool2D(2), ReLU(), Conv2D(second, 5), MaxPool2D(2), ReLU()
     middle = (Crop2D(crop),) if crop and min(input_shape[:2]) - 2 * crop >= 16 else ()
     return Network(input_shape, (*middle, *blocks, Flatten(), Dense(hidden), ReLU(), Dense(classes)))

@@ -30,7 +30,7 @@ def tiny_99(
     classes: int = 10,
     *,
     filters: int = 12,
-    uses: tuple[int, int, int] = (2, 2, 1),
+    uses: tuple[int, ...] = (2, 2, 1),
 ) -> Network:
     """1,786 parameters that reach 99 % on MNIST: one 3x3 convolution, used five times in residual blocks.
 
@@ -41,7 +41,7 @@ def tiny_99(
     the place of a mean: Chen, Liu, Gao and Han, 2018, "MobileFaceNets".
     """
     checks.whole("tiny-99", "filters", filters)
-    checks.wholes("tiny-99", "uses", uses, 3, (2, 2, 1))
+    uses = checks.wholes("tiny-99", "uses", uses, (2, 2, 1), least=0)
     block = Residual((Shared("block", (conv(filters, 3),)), BatchNorm())), ReLU()
     layers: list[Layer] = [Crop2D(2), conv(filters, 3), MaxPool2D(2), BatchNorm(), ReLU()]
     for k, count in enumerate(uses):
@@ -59,8 +59,7 @@ def record(
     normalisation, Ioffe and Szegedy, 2015, and label smoothing, Szegedy et al., 2016, take it as far as it comes in
     12 epochs.
     """
-    checks.wholes("record", "filters", filters, 3, (48, 96, 192))
-    first, second, third = filters
+    first, second, third = checks.wholes("record", "filters", filters, (48, 96, 192), count=3)
     layers: list[Layer] = [Crop2D(2)]
     for each in (conv(first, 5, padding="valid"), conv(second, 3), conv(third, 3)):
         layers += [each, MaxPool2D(2), BatchNorm(), ReLU()]
