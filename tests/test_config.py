@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -348,7 +349,7 @@ def test_a_run_that_is_resumed_when_it_is_over_ends_its_log(train):
 
 
 def test_resume_says_where_the_run_stands(train):
-    """Finished; asked for more; without a state that can be read; ended by a callback."""
+    """Finished; asked for more; without a state that can be read; ended by a callback; without a state."""
     train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
     _, _, err = train("--resume", "a")
     assert "the run in a is finished (all is trained), and nothing is left to do; --epochs 4, or another" in err
@@ -356,12 +357,72 @@ def test_resume_says_where_the_run_stands(train):
     assert "the run in a goes on with epoch 3 of 3" in err
     for state in Path("a/checkpoints").iterdir():
         state.write_bytes(b"nothing")
+    Path("a/model.safetensors").unlink()
     _, _, err = train("--resume", "a", "--patience", 1, "--epochs", 50, "--lr", 5, "--anyway")
-    assert "a has no state of the run, which ended before one was saved: it begins anew" in err
-    assert "; the run begins anew\n" in err
-    assert "begins anew: softmax-regression" in Path("a/log.txt").read_text()
+    assert "the run in a begins anew: none of its states can be read: they are damaged\n" in err
+    assert err.count("; the run begins anew\n") == 1
+    log = Path("a/log.txt").read_text()
+    assert "begins anew: softmax-regression" in log
+    assert "; the run begins anew\n" in log
     _, _, err = train("--resume", "a")
     assert re.search(r"is finished \(\d+ of 50 epochs trained, loss has not improved in 1 epoch", err)
+    shutil.rmtree("a/checkpoints")
+    Path("a/model.safetensors").unlink()
+    _, _, err = train("--resume", "a")
+    assert "the run in a begins anew: no state was saved\n" in err
+
+
+def damage(folder):
+    for state in Path(folder, "checkpoints").iterdir():
+        state.write_bytes(state.read_bytes()[:-9])
+
+
+def test_a_run_whose_states_are_damaged_begins_anew_from_its_init(train):
+    assert train("softmax-regression", "--data", "tiny.npz", *FAST, "--seed", 5, "--out", "a")[0] == 0
+    options = (*SHORT, "--epochs", 2, "--init", "a/model.safetensors", "--out", "b")
+    assert train(*options)[0] == 0
+    expected = theta("b")
+    damage("b")
+    Path("b/model.safetensors").unlink()
+    assert train("--resume", "b")[0] == 0
+    np.testing.assert_array_equal(theta("b"), expected)
+    damage("b")
+    Path("b/model.safetensors").unlink()
+    Path("a/model.safetensors").unlink()
+    before = contents("b")
+    status, _, err = train("--resume", "b")
+    assert (status, "a/model.safetensors: no such file" in err) == (1, True)
+    assert contents("b") == before
+
+
+def test_a_trained_model_is_not_lost_where_its_run_would_begin_anew(train):
+    assert train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")[0] == 0
+    expected = theta("a")
+    damage("a")
+    before = contents("a")
+    status, _, err = train("--resume", "a")
+    assert status == 1
+    assert "--resume a: it holds a trained model (model.safetensors), but none of its states can be read" in err
+    assert "say `gpucnn train --config a/run.toml --out DIR` to train in another folder, or `--out a --force`" in err
+    assert contents("a") == before
+    shutil.rmtree("a/checkpoints")
+    before = contents("a")
+    status, _, err = train("--resume", "a", "--epochs", 1, "--anyway")
+    assert (status, "(model.safetensors), but no state was saved, so the run would begin anew" in err) == (1, True)
+    assert contents("a") == before
+    for advised in ("b",), ("a", "--force"):
+        assert train("--config", "a/run.toml", "--out", *advised)[0] == 0
+        np.testing.assert_array_equal(theta(advised[0]), expected)
+    assert train("--resume", "a")[0] == 0
+
+
+def test_a_state_is_read_once(train, monkeypatch):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    paths, read = [], checkpoint.read
+    monkeypatch.setattr(checkpoint, "read", lambda path: paths.append(Path(path).name) or read(path))
+    assert train("--resume", "a", "--epochs", 3)[0] == 0
+    assert paths == [max(paths)]
+    assert paths[0].startswith("step-")
 
 
 def test_fewer_epochs_than_are_trained_are_refused(train):
@@ -370,6 +431,7 @@ def test_fewer_epochs_than_are_trained_are_refused(train):
     status, _, err = train("--resume", "a", "--epochs", 1)
     assert status == 1
     assert "2 epochs are trained already, and 1 are asked for; ask for more" in err
+    assert "the run in a" not in err
     assert contents("a") == before
 
 

@@ -185,6 +185,24 @@ def test_a_state_that_is_not_whole_is_passed_over(tmp_path):
     assert_same(found, fit())
 
 
+def test_states_that_cannot_be_read_do_not_push_out_those_of_the_run(tmp_path):
+    """A run that begins anew saves states of fewer updates than the damaged ones have."""
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    for state in (tmp_path / "checkpoints").iterdir():
+        state.write_bytes(b"nothing")
+    with pytest.warns(UserWarning, match="the run") as caught, pytest.raises(Cut):
+        fit(tmp_path, 4)
+    ends = ["goes on from the state before it", "begins anew"]
+    assert [str(each.message).rpartition("the run ")[2] for each in caught] == ends
+    names = [f"step-{steps:09d}.safetensors" for steps in (3, 4, 7, 8)]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == names
+    with pytest.warns(UserWarning, match="goes on from the state before it") as caught:
+        found = fit(tmp_path)
+    assert len(caught) == 2
+    assert_same(found, fit())
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

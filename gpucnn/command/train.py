@@ -221,7 +221,7 @@ def train(
     )
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
-        start = beforehand.look(settings, out, force=force, resume=resume is not None)
+        start, found = beforehand.look(settings, out, force=force, resume=resume is not None)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         with arguments.moved(resume):
@@ -242,25 +242,25 @@ def train(
             what = (
                 f"{network}, {counted(model.layout.size, 'parameter')}, on {dataset.name} ({told.images_of(dataset)})"
             )
-            state = ("start", "") if resume is None else checkpoints.standing(path, chosen.epochs)
+            state = ("start", "") if found is None else checkpoints.standing(found, chosen.epochs)
             older = told.of_another_time(context, model)
             for each in filter(
                 None, (what, older, *told.opening(settings, chosen, rule, dataset, model, is_own, why, drawn, state[1]))
             ):
                 say(each)
-            found = environment(model.device, model.threads)
+            system = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
-            made = outcome.made(dataset, shlex.join(sys.argv), found) | {"parameters": model.layout.size}
+            made = outcome.made(dataset, shlex.join(sys.argv), system) | {"parameters": model.layout.size}
             configuration = config_file.Writing(path / CONFIG, configured, made)
-            versions = "; ".join(described(found).splitlines())
+            versions = "; ".join(described(system).splitlines())
             beginning = f"{state[0]}: {what}; {versions}"
             written = log.LogFile(
                 path / LOG, chosen.batch_size * settings.update.batches, log_every, append=resume is not None
             )
             with log.kept(written, "; ".join(filter(None, (beginning, state[1])))):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
-                    writing = configuration, tuned.Writing(path, model, found, say), *filter(None, [shown]), written
-                    history = runs.run(settings, dataset, model, path, writing, anyway=anyway)
+                    writing = configuration, tuned.Writing(path, model, system, say), *filter(None, [shown]), written
+                    history = runs.run(settings, dataset, model, path, writing, found=found, anyway=anyway)
                 configuration.finish()
                 try:
                     result = outcome.result(model, dataset, history, path)

@@ -14,17 +14,17 @@ from ..engine.freezing import thawed
 from ..errors import ShapeError
 from ..layers.initializers import generator
 from ..network.layout import Layout
-from . import checkpoint, folder, objective
+from . import checkpoint, checkpoints, folder, objective
 from .runs import Settings, check_options, network_of, recipe
 
 
 def look(
     settings: Settings, out: str | None = None, *, force: bool = False, resume: bool = False
-) -> dict[str, np.ndarray] | None:
+) -> tuple[dict[str, np.ndarray] | None, checkpoints.Found | None]:
     """Raises GpucnnError for settings that do not belong together, files that are not there, a folder that is taken.
 
     -> the tensors of the file that settings.init names, by name; None where it names none, or where the folder holds a
-    state to go on with.
+    state to go on with. And what a folder holds that is resumed.
 
     out, force, resume: as `folder.claimed` takes them. A network of one's own may have other parameters for other
     images, so that the patterns of freeze are looked at when it is built for the data.
@@ -41,11 +41,14 @@ def look(
         tuning.read(settings.acceleration.tune)
     if out is not None:
         folder.check(out, force=force, resume=resume)
-    goes_on = resume and out is not None and any((Path(out) / folder.STATES).glob("step-*"))
+    found = checkpoints.find(Path(out)) if resume and out is not None else None
+    if found is not None and found.saved is None:
+        folder.check_anew(found)
+    goes_on = found is not None and found.saved is not None
     start = None if settings.init is None or goes_on else checkpoint.read(settings.init)[1]
     check_options(settings)
     if ":" not in settings.network and (settings.options or settings.frozen):
         with contextlib.suppress(ShapeError):  # images of another size than the usual one may fit
             network = network_of(settings)
             thawed(Layout(network.init(network.input_shape, generator(0))), settings.frozen)
-    return start
+    return start, found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,7 +66,8 @@ class Checkpoints:
                 warn(f"{error}; the run goes on, but could not be resumed from here")
             self._failed = True
             return
-        for old in _files(self.folder)[KEPT:]:
+        older = [each for each in _files(self.folder) if each.name <= path.name]  # newer ones could not be read
+        for old in older[KEPT:]:
             with suppress(OSError):
                 old.unlink()
         self._saved = here
@@ -134,32 +134,54 @@ class Saved:
         return joined(self.training.get("callbacks", []), self.tensors)
 
 
-def newest(folder: Path) -> Saved | None:
-    """The newest state that was saved whole in a run's folder, or None where there is none."""
+@dataclass(frozen=True)
+class Found(os.PathLike[str]):
+    """What a run's folder holds, read once: the newest state that was saved whole, if there is one.
+
+    unread: what is wrong with those that are newer. Where a path is expected it is that of the folder.
+    """
+
+    folder: Path
+    saved: Saved | None
+    unread: tuple[str, ...] = ()
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.folder)
+
+    @property
+    def lack(self) -> str:
+        """Why there is no state, in words."""
+        return "none of its states can be read: they are damaged" if self.unread else "no state was saved"
+
+
+def find(folder: Path) -> Found:
+    """Read the newest state that was saved whole in a run's folder."""
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"resume={str(folder)!r}: a file of that name is in the way; a folder was expected")
-    paths = _files(folder / FOLDER)
-    for path in paths:
+    unread: list[str] = []
+    for path in _files(folder / FOLDER):
         try:
             saved = Saved(path, *checkpoint.read(path))
             saved.check()
-            return saved
+            return Found(folder, saved, tuple(unread))
         except CheckpointError as error:
-            then = "begins anew" if path == paths[-1] else "goes on from the state before it"
-            warn(f"{error}; the run {then}")
-    return None
+            unread.append(str(error))
+    return Found(folder, None, tuple(unread))
 
 
-def standing(folder: Path, epochs: int) -> tuple[str, str]:
-    """What becomes of a run of so many epochs that is resumed from that folder: some words, and a sentence."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `run` says them
-        saved = newest(folder)
+def standing(found: Found, epochs: int) -> tuple[str, str]:
+    """What becomes of a run of so many epochs that is resumed from there: some words, and a sentence.
+
+    The sentence is "" where the run is refused, because more epochs are trained already.
+    """
+    folder, saved = found.folder, found.saved
     if saved is None:
-        return "begins anew", f"{folder} has no state of the run, which ended before one was saved: it begins anew"
+        return "begins anew", f"the run in {folder} begins anew: {found.lack}"
     position, about, stopped = saved.training["position"], saved.training["about"], saved.training.get("stopped", "")
     done, batches = position["epoch"] - 1, position["batches"]
-    if done >= epochs or (stopped and about.get("epochs") == epochs):
+    if done > epochs:
+        return "goes on", ""
+    if done == epochs or (stopped and about.get("epochs") == epochs):
         trained = f"{done} of {counted(epochs, 'epoch')} trained, {stopped}" if done < epochs else "all is trained"
         return "is finished", (
             f"the run in {folder} is finished ({trained}), and nothing is left to do; --epochs {2 * epochs}, or "
@@ -172,13 +194,17 @@ def standing(folder: Path, epochs: int) -> tuple[str, str]:
 def run(model: Model, make: Callable[[], Fitting], folder: str | os.PathLike[str] | None, *, anyway: bool) -> History:
     """Train as make's Fitting says: from the state that is saved in the folder, where there is one, and saving there.
 
-    Raises SettingError for what cannot go on from it.
+    folder: a `Found` where it was looked at already. Raises SettingError for what cannot go on from it.
     """
     if folder is None:
         if anyway:
             raise SettingError("anyway=True: there is no run to go on with; give resume, its folder, too")
         return make().train(Position(), History())
-    saved = newest(Path(folder))
+    found = folder if isinstance(folder, Found) else find(Path(folder))
+    saved = found.saved
+    for left, error in zip(reversed(range(len(found.unread))), found.unread):
+        begins = "begins anew" if saved is None and not left else "goes on from the state before it"
+        warn(f"{error}; the run {begins}")
     if saved is not None and model.has_default_threads:  # their number decides the bits
         model.execution.share_among(saved.threads)
     if saved is not None and model.execution.acceleration.tune:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import GpucnnError, listed
 from .checkpoints import FOLDER as STATES
+from .checkpoints import Found
 
 MODEL, METRICS, CURVES, CONFIG = "model.safetensors", "metrics.jsonl", "curves.png", "run.toml"
 LOG, CONFUSION, MISTAKES, TUNING = "log.txt", "confusion.png", "mistakes.png", "tuning.json"
@@ -60,6 +61,17 @@ def check(out: str, *, force: bool, resume: bool) -> None:
         raise GpucnnError(f"--out {path}: a file of that name is in the way; choose another folder")
     if path.exists():
         _check(path, force=force, resume=resume)
+
+
+def check_anew(found: Found) -> None:
+    """Raises GpucnnError where a run that is resumed would begin anew and write over a model that was trained."""
+    path, unread = found.folder, "".join(f" ({error})" for error in found.unread[:1])
+    if os.path.lexists(path / MODEL):
+        raise GpucnnError(
+            f"--resume {path}: it holds a trained model ({MODEL}), but {found.lack}{unread}, so the run would begin "
+            f"anew and write over it; say `gpucnn train --config {path / CONFIG} --out DIR` to train in another "
+            f"folder, or `--out {path} --force` there to replace it"
+        )
 
 
 def check_run(folder: str) -> None:

@@ -29,6 +29,7 @@ from ..training.curves import Steps
 from ..training.signals import held
 from ..workers import default_threads, helpers
 from . import Model, checkpoint
+from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
 from .objective import objective
 from .own_data import UNCHANGED
@@ -173,11 +174,13 @@ def run(
     path: Path,
     callbacks: Sequence[Any] = (),
     *,
+    found: Found | None = None,
     anyway: bool = False,
 ) -> History:
     """Train the model by its recipe and leave the run's files in path: also after Ctrl-C, with what was learnt.
 
     Where path holds the state of this run, cut off, it goes on from there; anyway: where it is another run's, too.
+    found: what path holds, where that was read already.
     """
     chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
@@ -199,7 +202,7 @@ def run(
             seed=settings.seed,
             callbacks=(recorder, steps, *callbacks, *settings.keeping()),
             progress=False,
-            resume=path,
+            resume=path if found is None else found,
             anyway=anyway,
         )
         kept = {} if history.kept is None else {"kept_epoch": history.kept}
