@@ -47,7 +47,7 @@ SIZES = {
     **{each.files[-1]: each for each in WITHOUT},
     "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
     "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
-    "winograd": winograd.Problem((9, 8, 4), 5, Window((3, 3)), 4, False).sizes(),
+    "winograd": winograd.Problem((9, 8, 4), 5, Window((3, 3)), False).sizes(),
     "max pools": Sizes(("max_pools.cu",), POOL),
     "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1), ("bottom", 0), ("right", 0))),
     "depthwise": depthwise.sizes_of(Window((3, 3), (2, 2), ((1, 1), (1, 1))), (9, 8, 40), 40),

@@ -605,7 +605,7 @@ def test_a_profile_shows_the_products_of_tiles(fake_cuda):
     step(*data, 0.1)  # its kernels are looked up before it begins
     seen = kernels.kernels(model.execution, step, lambda step: step(*data, 0.1))
     names = [each["kernel"] for each in seen["kernels"]]
-    assert "36 products 8 x 32 x 32" in names
+    assert "16 products 32 x 32 x 32" in names
     assert {"winograd_of_image", "winograd_outputs", "winograd_of_kernel"} < set(names)
 
 

@@ -46,8 +46,8 @@ def shape_of(convolution, image, pool=None):
         ({"columns": [9, 1, 2], "direct": [3, 3, 3]}, "direct", "columns"),  # medians, not means
         ({"columns": [2.95], "direct": [3.0]}, "direct", "direct"),  # less than 3 %
         ({"columns": [2.95], "direct": [3.0]}, "columns", "columns"),
-        ({"winograd 2": [2.0], "winograd 4": [1.0], "columns": [3.0]}, "columns", "winograd 4"),
-        ({"winograd 2": [2.0], "columns": [3.0]}, "direct", "winograd 2"),  # the usual one could not be had
+        ({"winograd": [2.0], "cudnn": [1.0], "columns": [3.0]}, "columns", "cudnn"),
+        ({"winograd": [2.0], "columns": [3.0]}, "direct", "winograd"),  # the usual one could not be had
     ],
 )
 def test_the_fastest_is_chosen_where_it_gains_something(times, usual, chosen):
@@ -58,10 +58,10 @@ def test_the_fastest_is_chosen_where_it_gains_something(times, usual, chosen):
     ("convolution", "image", "pool", "there", "rule"),
     [
         (Conv2D(8, 5), (28, 28, 1), MaxPool2D(), "direct, columns", "direct"),
-        (Conv2D(64, 5, padding="same"), (14, 14, 32), MaxPool2D(), "columns, winograd 2", "columns"),
-        (Conv2D(64, 3, padding="same"), (32, 32, 64), None, "columns, winograd 4, winograd 2", "columns"),
+        (Conv2D(64, 5, padding="same"), (14, 14, 32), MaxPool2D(), "columns", "columns"),
+        (Conv2D(64, 3, padding="same"), (32, 32, 64), None, "columns, winograd", "columns"),
         (Conv2D(64, 3, 2, "same"), (32, 32, 64), None, "columns", "columns"),
-        (Conv2D(16, 3, padding="same"), (32, 32, 16), None, "direct, columns, winograd 4, winograd 2", "direct"),
+        (Conv2D(16, 3, padding="same"), (32, 32, 16), None, "direct, columns, winograd", "direct"),
     ],
 )
 def test_the_rule_looks_at_the_shape(convolution, image, pool, there, rule):
@@ -70,7 +70,7 @@ def test_the_rule_looks_at_the_shape(convolution, image, pool, there, rule):
     assert ways.usual(shape, 4, "float32", tiles=False) == rule
     tiled = ways.usual(shape, 4, "float32", tiles=True)
     wide = min(image[2], convolution.filters) >= ways.WIDE
-    assert tiled == (next((n for n in ways.possible(shape, 4) if n in ways.TILED), rule) if wide else rule)
+    assert tiled == ("winograd" if wide and "winograd" in there else rule)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
@@ -82,7 +82,8 @@ def test_columns_take_the_place_of_direct_kernels_where_tensor_cores_are_estimat
 
 
 def test_estimates_are_of_bytes_and_operations():
-    assert estimate.direct(100, 9, 8) == pytest.approx(3 * 2 * 100 * 9 * 8 / (67e12 * 0.3))
+    assert estimate.direct(100, 9, 8, 100) == pytest.approx(3 * 2 * 100 * 9 * 8 / (67e12 * 0.3))
+    assert estimate.direct(100, 9, 8, 25) == pytest.approx(2 * (100 + 2 * 25) * 9 * 8 / (67e12 * 0.3))
     moved, done = 3 * 4 * 100 * (2 * 9 + 8) / (4.3e12 * 0.6), 3 * 2 * 100 * 9 * 128 / (494e12 * 0.57)
     assert estimate.columns(100, 9, 8, "tf32") == pytest.approx(moved + done)
     assert estimate.columns(100, 9, 8, "bfloat16") < estimate.columns(100, 9, 8, "tf32")
@@ -96,20 +97,41 @@ def test_a_shape_in_words():
 
 @pytest.mark.parametrize("way", [*ways.NAMES, None])
 def test_every_way_gives_the_references_numbers(way, fake_cuda):
-    """Also a way that does not take a convolution, whose place columns take."""
     example = Example(NETWORK, 3, "reals", "float64")
     expected = example.run(np.array, np.asarray, REFERENCE)
     table = cuda.table(dtype="float64", tiles=way is None)
-    table.ways.choices.update({text: way for text in TEXTS if way})
-    if way in ways.TILED and way == "winograd 4":
-        table.ways.choices[TEXTS[2]] = "winograd 2"  # 9 channels and filters are too few for it
+    takes = {"winograd": TEXTS[1:2], "cudnn": [], None: []}  # others have few channels; and cuDNN is not here
+    table.ways.choices.update(dict.fromkeys(takes.get(way, TEXTS), way))
     for network in (NETWORK, fuse(NETWORK)):
         assert_same(example.run(asarray, np.asarray, table, network), expected, 1e-11)
 
 
+@pytest.mark.parametrize("way", ["direct", "winograd", "cudnn"])
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        Conv2D(64, 3, 2, "same"),
+        Conv2D(64, 3, dilation=2),
+        Conv2D(64, 5),
+        Conv2D(64, 4, padding="same"),
+        Conv2D(4, 3),
+    ],
+)
+def test_a_choice_that_does_not_take_a_convolution_is_dropped_with_a_warning(convolution, way, fake_cuda):
+    network = Network((11, 11, 40), (convolution, Flatten(), Dense(2)))
+    example = Example(network, 2, "reals", "float64")
+    table, text = cuda.table(dtype="float64"), str(shape_of(convolution, (11, 11, 40)))
+    table.ways.choices[text] = way
+    with pytest.warns(UserWarning, match=f"cannot be computed by '{way}', which was chosen for it") as seen:
+        found = example.run(asarray, np.asarray, table)
+    assert_same(found, example.run(np.array, np.asarray, REFERENCE), 1e-11)
+    assert len(seen) == 1
+    assert table.ways.choices == {}
+
+
 def test_columns_take_the_place_of_tiles_that_do_not_start(fake_cuda):
     table = cuda.table(dtype="float64")
-    table.ways.choices[TEXTS[1]] = "winograd 2"
+    table.ways.choices[TEXTS[1]] = "winograd"
 
     def refused(code, options):
         if "winograd_of_image" in code:
@@ -161,8 +183,8 @@ def test_each_convolution_is_measured_by_every_way_that_takes_it(clock):
     assert list(found) == TEXTS
     assert [list(found[text].microseconds) for text in TEXTS] == [
         ["direct", "columns"],
-        ["direct", "columns", "winograd 4", "winograd 2"],
-        ["direct", "columns", "winograd 2"],
+        ["direct", "columns", "winograd"],
+        ["direct", "columns"],
     ]
     for each in found.values():
         assert each.batch == 4
@@ -182,7 +204,7 @@ def test_choices_decide_the_bits_and_come_back_from_a_file(clock, tmp_path):
     second = tuned_model(tune=str(tmp_path / "tuning.json"))
     np.testing.assert_array_equal(fit(second), theta)
     assert second.execution.tuned == []
-    choices = dict.fromkeys(TEXTS[:2], "winograd 2")
+    choices = {TEXTS[0]: "columns", TEXTS[1]: "winograd"}
     tuning.write(tmp_path / "other.json", choices, [], made)
     third = tuned_model(tune=str(tmp_path / "other.json"))
     fit(third)

@@ -14,9 +14,11 @@ PASSES = 3  # products of a layer: its result, and the gradients of kernel and i
 FULL = 128  # filters that fill a block of a product on tensor cores: with fewer, a part of it is idle
 
 
-def direct(outputs: int, taps: int, filters: int) -> float:
-    """By kernels that read the image itself, in float32: operations. outputs: P Q; taps: I J C."""
-    return PASSES * 2.0 * outputs * taps * filters / (OPERATIONS["float32"] * DIRECT_SHARE)
+def direct(outputs: int, taps: int, filters: int, winners: int) -> float:
+    """By kernels that read the image itself, in float32: operations. outputs: P Q; taps: I J C; winners: those of the
+    outputs that gradients come through, all but behind a pool."""
+    operations = 2.0 * (outputs + (PASSES - 1) * winners) * taps * filters
+    return operations / (OPERATIONS["float32"] * DIRECT_SHARE)
 
 
 def columns(outputs: int, taps: int, filters: int, precision: str) -> float:

@@ -1,13 +1,14 @@
 """Which way a convolution of one group is computed, by its shape: as measured on this device, or else by a rule.
 
-direct: straight from the image; columns: as products with columns of the image; "winograd R": by tiles of R x R
-outputs; cudnn. The rule looks at the shape and the precision alone, so that a run gives the same bits each time; what
-was measured is a choice that the run keeps.
+direct: straight from the image; columns: as products with columns of the image; winograd: by tiles; cudnn. The rule
+looks at the shape and the precision alone, so that a run gives the same bits each time; what was measured is a choice
+that the run keeps.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,9 +18,7 @@ from .columns import Columns
 
 Array = Any
 
-DIRECT, COLUMNS, CUDNN = "direct", "columns", "cudnn"
-TILED = {f"winograd {R}": R for R in winograd.TILES}
-NAMES = (DIRECT, COLUMNS, *TILED, CUDNN)
+NAMES = DIRECT, COLUMNS, WINOGRAD, CUDNN = "direct", "columns", "winograd", "cudnn"
 WIDE = 32  # channels and filters from which on the table that prefers tiles takes them
 
 
@@ -64,7 +63,7 @@ def possible(shape: Shape, itemsize: int) -> tuple[str, ...]:
     """The ways that take this convolution, but for cuDNN, of which its library decides."""
     problems = {shape.problem(itemsize, pooled=pooled) for pooled in (True, False)}
     found = [DIRECT] if any(direct.forward(each) for each in problems) else []
-    tiled = (name for name, R in TILED.items() if winograd.applies(shape.image, shape.filters, shape.window, R))
+    tiled = [WINOGRAD] if winograd.applies(shape.image, shape.filters, shape.window) else []
     return (*found, COLUMNS, *tiled)
 
 
@@ -79,13 +78,16 @@ def usual(shape: Shape, itemsize: int, precision: str, *, tiles: bool) -> str:
     if DIRECT in there and (precision == "float32" or not _columns_are_faster(shape, precision)):
         return DIRECT
     is_wide = min(shape.image[2], shape.filters) >= WIDE
-    return next((name for name in there if tiles and is_wide and name in TILED), COLUMNS)
+    return WINOGRAD if tiles and is_wide and WINOGRAD in there else COLUMNS
 
 
 def _columns_are_faster(shape: Shape, precision: str) -> bool:
     outputs = math.prod(shape.window.outputs(*shape.image[:2]))
-    sizes = outputs, math.prod(shape.window.size) * shape.image[2], shape.filters
-    return estimate.columns(*sizes, precision) < estimate.direct(*sizes)
+    taps, winners = math.prod(shape.window.size) * shape.image[2], outputs
+    if shape.pool is not None and direct.forward(shape.problem(4)):  # gradients go through the pool's winners alone
+        winners = math.prod(shape.pool.outputs(*shape.window.outputs(*shape.image[:2])))
+    by_columns = estimate.columns(outputs, taps, shape.filters, precision)
+    return by_columns < estimate.direct(outputs, taps, shape.filters, min(winners, outputs))
 
 
 class Taken(NamedTuple):
@@ -115,10 +117,24 @@ class Ways:
         self.asked: dict[Shape, bool] | None = None
 
     def way(self, shape: Shape, dtype: Any) -> str:
-        """Of NAMES."""
-        tiles = self.tiles and not self.has_exact_ties
+        """Of NAMES: the choice, or else the rule's. A choice that does not take the convolution is dropped, which a
+        warning says."""
         chosen = self.choices.get(text_of(shape)) if self.choices else None
-        return chosen or usual(shape, dtype.itemsize, self.gpu.precision, tiles=tiles)
+        if chosen is not None and chosen not in self.candidates(shape, dtype):
+            del self.choices[text_of(shape)]
+            warnings.warn(
+                f"the convolution {shape} cannot be computed by {chosen!r}, which was chosen for it; the usual way "
+                "takes its place",
+                stacklevel=4,
+            )
+            chosen = None
+        if self.has_exact_ties:  # its products are summed in order, in float32
+            return chosen or usual(shape, dtype.itemsize, "float32", tiles=False)
+        return chosen or usual(shape, dtype.itemsize, self.gpu.precision, tiles=self.tiles)
+
+    def candidates(self, shape: Shape, dtype: Any) -> tuple[str, ...]:
+        """The ways that may be chosen for it."""
+        return (*possible(shape, dtype.itemsize), *([] if self.cudnn is None else [CUDNN]))
 
     def pooled(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Taken] | None:
         """With bias, ReLU (None: none) and max pool as one, where the first of ties wins; None where others should
@@ -148,9 +164,9 @@ class Ways:
         found: Any = None
         if way == DIRECT:
             by, found = self.direct, self.direct.pooled(x, w, None, window, groups, None, None)
-        elif way in TILED and self._tiles_start(shape, TILED[way], x.dtype):
-            by, found = self.winograd, self.winograd.correlate(x, w, window, TILED[way])
-        elif way == CUDNN and self.cudnn is not None:
+        elif way == WINOGRAD and self._tiles_start(shape, x.dtype):
+            by, found = self.winograd, self.winograd.correlate(x, w, window)
+        elif way == CUDNN and not self.gpu.compiled.is_rehearsal:  # it has nothing to compile
             by, found = self.cudnn, self.cudnn.correlate(x, w, window, groups)
         if found is None:
             by, found = self.columns, self.otherwise(x, w, window, groups)
@@ -168,8 +184,8 @@ class Ways:
             return None
         return Shape(tuple(x.shape[1:]), w.shape[3], window, pool)
 
-    def _tiles_start(self, shape: Shape, R: int, dtype: Any) -> bool:
-        sizes = winograd.Problem(shape.image, shape.filters, shape.window, R, False).sizes()
+    def _tiles_start(self, shape: Shape, dtype: Any) -> bool:
+        sizes = winograd.Problem(shape.image, shape.filters, shape.window, False).sizes()
         return self.gpu.starts("winograd_of_image", dtype, sizes)
 
     def _taken(self, by: Any, shape: Shape, residual: Any) -> Taken:
