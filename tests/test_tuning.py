@@ -14,11 +14,11 @@ import gpucnn
 from gpucnn import Model
 from gpucnn.engine import tuning
 from gpucnn.engine.acceleration import Acceleration
-from gpucnn.errors import SettingError
+from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE, cuda
 from gpucnn.kernels.cuda import estimate, ways
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from gpucnn.model import tuned
+from gpucnn.model import checkpoints, tuned
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
 
@@ -195,6 +195,111 @@ def test_each_convolution_is_measured_by_every_way_that_takes_it(clock):
     assert len(model.execution.tuned) == 3  # once for all
 
 
+def test_convolutions_of_one_way_are_not_measured_and_have_a_choice(clock, monkeypatch):
+    worked = []
+    make = tuning._work
+    monkeypatch.setattr(tuning, "_work", lambda *given: worked.append(str(given[1])) or make(*given))
+    network = Network(SHAPE, (Conv2D(16, 3), ReLU(), Conv2D(40, 1), ReLU(), Conv2D(40, 3, 2), Flatten(), Dense(3)))
+    model = Model(network, device="cuda", tune=True)
+    fit(model)
+    assert "14x14x2, 16 filters of 3x3" in worked
+    assert not any("3x3, stride" in text for text in worked)
+    assert tuning.choices_of(model.execution)["12x12x40, 40 filters of 3x3, stride 2x2"] == "columns"
+    worked.clear()
+    fit(model)
+    assert worked == []
+
+
+def test_the_batch_is_as_large_as_training_has_it(clock):
+    images, labels = data(6)
+    for begin in (
+        lambda model: model.fit(images, labels, epochs=1, batch_size=100, lr=0.01),
+        lambda model: model.fit(images, labels, epochs=1, batch_size=3, accumulate=2, lr=0.01),
+        lambda model: model.fit_batches(lambda epoch: [(images[:5], labels[:5])], epochs=1, lr=0.01),
+    ):
+        model = tuned_model(tune=True)
+        begin(model)
+        assert len({each.batch for each in model.execution.tuned}) == 1
+        yielded = model.execution.tuned[0].batch
+        assert yielded == model.execution.tuned_on["batch"]
+        assert yielded in (6, 3, 5)
+
+
+def failing(monkeypatch, way, error, *, recorded=False):
+    """That way raises, or cannot be recorded."""
+    work, record = tuning._work, gpucnn.device.Device.record
+
+    def made(execution, shape, *rest):
+        done = work(execution, shape, *rest)
+
+        def broken():
+            if execution.context.kernels.ways.choices.get(str(shape)) == way and not recorded:
+                raise error
+            return done()
+
+        broken.shape, broken.ways = shape, execution.context.kernels.ways
+        return broken
+
+    def refused(device, work):
+        if hasattr(work, "shape") and work.ways.choices.get(str(work.shape)) == way:
+            raise error
+        return record(device, work)
+
+    monkeypatch.setattr(tuning, "_work", made)
+    if recorded:
+        monkeypatch.setattr(gpucnn.device.Device, "record", refused)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("bad plan")])
+def test_a_way_that_fails_is_no_candidate_and_a_warning_says_so(error, recorded, clock, monkeypatch):
+    failing(monkeypatch, "winograd", error, recorded=recorded)
+    model = tuned_model(tune=True)
+    with pytest.warns(UserWarning, match=r"7x7x16.* by 'winograd' could not be measured \(.*(no room|bad plan)\)"):
+        fit(model)
+    assert [list(each.microseconds) for each in model.execution.tuned] == [["direct", "columns"]] * 3
+
+
+def test_where_the_usual_way_fails_training_ends_with_a_sentence(clock, monkeypatch):
+    failing(monkeypatch, "direct", MemoryError("no room"))
+    with pytest.raises(DeviceError, match="out of memory with 4 examples per batch"):
+        fit(tuned_model(tune=True))
+
+
+def test_where_no_way_can_be_recorded_the_usual_one_is_kept(clock, monkeypatch):
+    for way in ways.NAMES:
+        failing(monkeypatch, way, RuntimeError("no graph"), recorded=True)
+    model = tuned_model(tune=True)
+    with pytest.warns(UserWarning, match="no graph"):
+        fit(model)
+    assert model.execution.tuned == []
+    assert tuning.choices_of(model.execution) == dict.fromkeys(TEXTS, "direct")
+
+
+def test_without_graphs_each_way_is_timed_as_itself(fake_cuda, monkeypatch):
+    now, cost = [0.0], {"direct": 3.0, "columns": 1.0, "winograd": 2.0}
+    work = tuning._work
+
+    def made(execution, shape, *rest):
+        done = work(execution, shape, *rest)
+
+        def counted():
+            now[0] += cost[execution.context.kernels.ways.choices[str(shape)]]
+            return done()
+
+        return counted
+
+    monkeypatch.setattr(tuning, "_work", made)
+    monkeypatch.setattr(tuning, "CALLS", 1)
+    monkeypatch.setattr(tuning, "ROUNDS", 1)
+    monkeypatch.setattr(stand_in.time, "perf_counter", lambda: now[0])
+    model = tuned_model(tune=True, graph=False)
+    fit(model)
+    for each in model.execution.tuned:
+        assert each.microseconds == {name: 1e6 * cost[name] for name in each.microseconds}
+        assert each.chosen == "columns"
+
+
 def test_choices_decide_the_bits_and_come_back_from_a_file(clock, tmp_path):
     first = tuned_model(tune=True)
     theta = fit(first)
@@ -225,6 +330,52 @@ def test_a_run_that_goes_on_takes_the_choices_that_it_began_with(clock, tmp_path
         fit(tuned_model(), epochs=4, resume=tmp_path)
 
 
+def test_a_run_that_goes_on_does_not_ask_the_file_of_choices(clock, tmp_path):
+    """Rows of another network in it make no other run, and choices that differ now do not count."""
+    file = tmp_path / "tuning.json"
+    tuning.write(file, dict.fromkeys(TEXTS, "columns"), [], {})
+    whole = fit(tuned_model(tune=str(file)), epochs=4, schedule="constant")
+    fit(tuned_model(tune=str(file)), epochs=2, resume=tmp_path)
+    tuning.write(file, {**dict.fromkeys(TEXTS, "direct"), "9x9x9, 9 filters of 3x3": "columns"}, [], {})
+    with pytest.warns(UserWarning, match="epochs"):
+        theta = fit(tuned_model(tune=str(file)), epochs=4, resume=tmp_path)
+    np.testing.assert_array_equal(theta, whole)
+
+
+def test_a_run_that_began_without_tuning_does_not_go_on_with_it(clock, tmp_path):
+    fit(tuned_model(), epochs=1, resume=tmp_path)
+    with pytest.raises(SettingError, match="had another convolutions None then and to be measured now"):
+        fit(tuned_model(tune=True), epochs=1, resume=tmp_path)
+
+
+def test_what_differs_between_choices_is_named():
+    then, now = dict.fromkeys(TEXTS, "columns"), {**dict.fromkeys(TEXTS, "columns"), TEXTS[1]: "direct"}
+    with pytest.raises(SettingError) as caught:
+        checkpoints.compare({"convolutions": then}, {"convolutions": now}, "there", anyway=False)
+    assert f"another convolutions ({TEXTS[1]}) columns then and direct now; give" in str(caught.value)
+
+
+@pytest.mark.parametrize("made", [{"name": "another"}, {"precision": "tf32", "batch": 4}, {"dtype": "float64"}])
+def test_choices_that_were_measured_on_something_else_are_taken_with_a_warning(made, clock, tmp_path):
+    tuning.write(tmp_path / "tuning.json", dict.fromkeys(TEXTS, "columns"), [], made | {"python": "3"})
+    said = next(f"{name} {value}" for name, value in made.items())
+    with pytest.warns(UserWarning, match=rf"were measured with {said} \([^,]* here\); --tune measures again"):
+        fit(tuned_model(tune=str(tmp_path / "tuning.json")))
+
+
+def test_a_file_that_is_written_again_keeps_earlier_rows(tmp_path):
+    path = tmp_path / "tuning.json"
+    first = tuning.Choice("a", 4, "direct", {"direct": 1.0, "columns": 2.0})
+    tuning.write(path, {"a": "direct", "b": "direct"}, [first], {})
+    earlier, again = tuning.read(path).rows, tuning.Choice("c", 4, "columns", {"columns": 2.0})
+    tuning.write(path, {"a": "direct", "b": "columns", "c": "columns"}, [again], {}, earlier=earlier)
+    rows = tuning.read(path).rows
+    assert [row["convolution"] for row in rows] == ["a", "b", "c"]
+    assert rows[0]["microseconds"] == first.microseconds
+    assert rows[1] == {"convolution": "b", "chosen": "columns"}
+    assert rows[2]["microseconds"] == again.microseconds
+
+
 def test_there_is_nothing_to_tune_where_ties_share_a_gradient(clock):
     model = Model(
         Network(SHAPE, (Conv2D(8, 3), ReLU(), MaxPool2D(ties="all"), Flatten(), Dense(3))), device="cuda", tune=True
@@ -242,13 +393,17 @@ def test_there_is_nothing_to_tune_where_ties_share_a_gradient(clock):
         ({"device": "cuda", "tune": "torn.json"}, r"torn.json: it is no tuning.json"),
         ({"device": "cuda", "tune": "strange.json"}, "convolutions by 'magic' were chosen, which are not here"),
         ({"device": "cuda", "tune": "cudnn.json"}, "convolutions by 'cudnn' were chosen, which are not here"),
+        ({"device": "cuda", "tune": "/dev/zero"}, r"/dev/zero: it is no tuning.json .* \(it is no regular file\)"),
+        ({"device": "cuda", "tune": "list.json"}, "list.json: it is no tuning.json"),
         ({"device": "cuda", "tune": 3}, "tune=3: True, False or the path"),
+        ({"device": "cuda", "tune": ""}, "tune='': True, False or the path"),
         ({"device": "cpu", "kernels": "winograd"}, "kernels 'winograd' .* needs a CUDA device"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_with_a_sentence(options, says, fake_cuda, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "torn.json").write_text('{"convolutions": [')
+    (tmp_path / "list.json").write_text("[1]")
     for name, way in (("strange", "magic"), ("cudnn", "cudnn")):
         tuning.write(tmp_path / f"{name}.json", {"9x9x1": way}, [], {})
     with pytest.raises(SettingError, match=says):
@@ -296,6 +451,7 @@ def test_train_keeps_its_choices_in_the_runs_folder(clock, tmp_path, monkeypatch
     kept = json.loads((tmp_path / "run" / "tuning.json").read_text())
     assert [row["batch"] for row in kept["convolutions"]] == [600]
     assert (kept["made"]["name"], kept["made"]["driver"]) == ("no GPU: g++ and NumPy", "13.0")
+    assert [kept["made"][each] for each in ("precision", "dtype", "batch")] == ["float32", "float32", 600]
     assert "\ntune = true\n" in (tmp_path / "run" / "run.toml").read_text()
     assert run("--resume", str(tmp_path / "run")) == 0
     assert "microseconds" not in capsys.readouterr().err

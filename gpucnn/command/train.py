@@ -207,7 +207,7 @@ def train(
         seed,
         threads,
         arguments.options(arguments.all_set(context, options), network),
-        Acceleration(kernels, precision, graph, tuning or tune),
+        Acceleration(kernels, precision, graph, tune if tuning is None else tuning),
         augmentation_of(augment, "", (0, 0, 0)),
         patience,
         keep,
@@ -233,7 +233,7 @@ def train(
         if is_own and resume is None:
             recipe_epochs = runs.recipe(settings, len(dataset.train_labels))[0].epochs
             settings, why = suited(settings, dataset, epochs=recipe_epochs, augment=augment)
-        model = runs.new_model(settings, dataset)
+        model = runs.new_model(settings, dataset, goes_on=found is not None and found.saved is not None)
         of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert}
         of_data |= {"skip_broken": skip_broken, "classes": classes}
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))

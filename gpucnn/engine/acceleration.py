@@ -43,7 +43,7 @@ class Acceleration:
                 raise SettingError(f"{name} {getattr(self, name)!r}: one of {', '.join(known)} was expected")
         if not (self.graph is None or isinstance(self.graph, bool)):
             raise SettingError(f"graph={self.graph!r}: True, False or None was expected")
-        if not isinstance(self.tune, (bool, str)):
+        if not isinstance(self.tune, (bool, str)) or self.tune == "":
             raise SettingError(f"tune={self.tune!r}: True, False or the path of a file of choices was expected")
         if self.tune and self.kernels != "default":
             raise SettingError(

@@ -80,8 +80,9 @@ class Execution:
         self._said: set[str] = set()  # why steps were not recorded: one sentence for all steps
         self._reach: Reach | None = None
         self.tuned: list[tuning.Choice] = []  # what was measured here
+        self.tuned_on: dict[str, Any] = {}  # what choices were made on
         if isinstance(self.acceleration.tune, str):
-            tuning.choose(self, tuning.read(self.acceleration.tune))
+            tuning.choose(self, *tuning.read(self.acceleration.tune)[:2])
         _executions.add(self)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -37,14 +37,14 @@ def look(
     device = Device.parse(settings.device)
     if device.kind == "cpu":
         settings.acceleration.table(device, "float32", exact_ties=False)
-    if isinstance(settings.acceleration.tune, str):
-        tuning.read(settings.acceleration.tune)
     if out is not None:
         folder.check(out, force=force, resume=resume)
     found = checkpoints.find(Path(out)) if resume and out is not None else None
     if found is not None and found.saved is None:
         folder.check_anew(found)
     goes_on = found is not None and found.saved is not None
+    if isinstance(settings.acceleration.tune, str) and not goes_on:
+        tuning.read(settings.acceleration.tune)
     start = None if settings.init is None or goes_on else checkpoint.read(settings.init)[1]
     check_options(settings)
     if ":" not in settings.network and (settings.options or settings.frozen):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..engine.tuning import choose
+from ..engine import tuning
 from ..errors import CheckpointError, SettingError, counted, warn
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
@@ -55,6 +55,7 @@ class Checkpoints:
         epochs = [dataclasses.asdict(epoch) for epoch in history.epochs]
         plain, arrays = parted(states, model.device)
         training = trained.described() | {"history": epochs, "about": self.about}
+        training["about"] |= {"convolutions": tuning.about(model.execution)}  # measured since the run began
         training |= {"callbacks": plain, "stopped": history.stopped}
         path = self.folder / f"step-{position.steps:09d}.safetensors"
         try:
@@ -208,7 +209,9 @@ def run(model: Model, make: Callable[[], Fitting], folder: str | os.PathLike[str
     if saved is not None and model.has_default_threads:  # their number decides the bits
         model.execution.share_among(saved.threads)
     if saved is not None and model.execution.acceleration.tune:
-        choose(model.execution, saved.training["about"].get("convolutions") or {})
+        choices = saved.training["about"].get("convolutions")
+        if isinstance(choices, dict):  # else it was begun without, as comparing says
+            tuning.choose(model.execution, choices)
     fitting = make()
     keeper = Checkpoints(Path(folder), fitting)
     history = fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
@@ -226,8 +229,7 @@ def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway:
     changed = [name for name in asked if saved.get(name) != asked[name]]
     if "seed" in changed:  # which decides what is held out
         changed = [name for name in changed if name not in ("data", "validation data")]
-    both = {name: _differing(saved.get(name), asked[name]) for name in changed}
-    said = [f"{name} {_short(then)} then and {_short(now)} now" for name, (then, now) in both.items()]
+    said = [each for name in changed for each in _said(name, saved.get(name), asked[name])]
     if not changed:
         return
     if set(changed) <= {*MAY_DIFFER}:
@@ -240,6 +242,15 @@ def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway:
             f"{path}: the run that is saved there had another {' and '.join(said)}; give what it had, begin a run "
             "in another folder, or say --anyway (anyway=True) to go on from its state"
         )
+
+
+def _said(name: str, then: Any, now: Any) -> list[str]:
+    """What differs, in words; of two dictionaries, by their keys."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+        return [each for key in keys for each in _said(f"{name} ({key})", then.get(key), now.get(key))]
+    then, now = _differing(then, now)
+    return [f"{name} {_short(then)} then and {_short(now)} now"]
 
 
 def _differing(then: Any, now: Any) -> tuple[Any, Any]:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..callbacks import KeepBest
-from ..engine import memory
+from ..engine import memory, tuning
 from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
 from ..engine.streamed import fed, placed, resident
-from ..engine.tuning import choices_of, tune
 from ..errors import SettingError, warn
 from ..kernels import REFERENCE, Context
 from ..layers.initializers import generator
@@ -103,8 +102,6 @@ class Fitting:
                 raise SettingError("flip=alternate must know how many batches an epoch has; give steps")
             self.augmentation = self.augmentation.of_run(int(changes.generate_state(1)[0]), *sizes)
         self.freeze = accepted.patterns(freeze)
-        if model.execution.acceleration.tune:
-            tune(model.execution, model.scaling, self.at_once)
         self.step = model.execution.step(
             model.loss,
             self.optimizer,
@@ -136,7 +133,7 @@ class Fitting:
             "scaling": [self.model.scaling.scale, self.model.scaling.shift],
             "kernels": execution.context.kernels.name,
             "precision": execution.acceleration.precision,
-            "convolutions": choices_of(execution) or None,
+            "convolutions": tuning.about(execution),
             "threads": self.model.threads,
             "steps": None if self.stream is None else self.stream.steps,
             "freeze": [*self.freeze] or None,
@@ -202,7 +199,8 @@ class Fitting:
         kept = sum(isinstance(each.given, KeepBest) for each in self.callbacks)
         arguments = model.execution, model.network, model.loss, self.optimizer, evaluated
         forecast = Forecast(*arguments, augmentation=self.augmentation, kept=kept)
-        forecast.check(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
+        together = int(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
+        forecast.check(together)
         with model.execution.active():
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
@@ -211,6 +209,8 @@ class Fitting:
             model.trained, model.kept = None, None
             model.white, model.class_names, model.first_label = self.meaning
             with enough, shown(self.progress, self.plan.epochs) as reporters:
+                if model.execution.acceleration.tune:
+                    tuning.tune(model.execution, model.scaling, together)
                 self._begin()
                 history, end = train(
                     step,

@@ -142,9 +142,12 @@ def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, c
         ) from None
 
 
-def new_model(settings: Settings, dataset: Dataset) -> Model:
-    """The named network for this data set's images and classes."""
-    entry = networks.entry(settings.network)
+def new_model(settings: Settings, dataset: Dataset, *, goes_on: bool = False) -> Model:
+    """The named network for this data set's images and classes. goes_on: from a state, which has the ways that were
+    chosen for convolutions, whatever has become of the file that they are from."""
+    entry, how = networks.entry(settings.network), settings.acceleration
+    if goes_on:
+        how = dataclasses.replace(how, tune=bool(how.tune))
     return Model(
         network_of(settings, dataset.input_shape, len(dataset.class_names)),
         loss=objective(entry.loss, settings.loss, settings.label_smoothing, settings.class_weights, dataset),
@@ -154,7 +157,7 @@ def new_model(settings: Settings, dataset: Dataset) -> Model:
         preprocessing=dataset.preprocessing,
         threads=settings.threads,
         name=settings.network,
-        **dataclasses.asdict(settings.acceleration),
+        **dataclasses.asdict(how),
     )
 
 

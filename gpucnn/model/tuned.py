@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..engine import tuning
+from ..errors import GpucnnError
 from .folder import TUNING
 from .model import Model
 from .recorder import without
@@ -24,11 +26,16 @@ class Writing:
     def batch(self, *_: Any) -> None:
         choices = {} if self._done else tuning.choices_of(self._model.execution)
         self._done = True
-        measured, made = self._model.execution.tuned, {**self._made, "driver": self._model.device.driver}
+        execution = self._model.execution
+        measured, made = execution.tuned, self._made | execution.tuned_on | {"driver": self._model.device.driver}
+        earlier: list[dict[str, Any]] = []
         if not choices or (self._path.exists() and not measured):  # a run that goes on has it, with its times
             return
         with without(f"{self._path}: the choices cannot be written"):
-            tuning.write(self._path, choices, measured, made)
+            if self._path.exists():
+                with suppress(GpucnnError):
+                    earlier = tuning.read(self._path).rows
+            tuning.write(self._path, choices, measured, made, earlier=earlier)
         for line in told(measured):
             self._say(line)
 
