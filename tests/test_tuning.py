@@ -7,6 +7,7 @@ import json
 import fake_cuda as stand_in
 import numpy as np
 import pytest
+from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda
 from test_cuda_kernels import Example, assert_same, fuse
 
@@ -374,6 +375,25 @@ def test_a_file_that_is_written_again_keeps_earlier_rows(tmp_path):
     assert rows[0]["microseconds"] == first.microseconds
     assert rows[1] == {"convolution": "b", "chosen": "columns"}
     assert rows[2]["microseconds"] == again.microseconds
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
+def test_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(tuning, "ROUNDS", 2)
+    model = tuned_model(tune=True)
+    theta = fit_on_a_gpu(model)
+    assert [each.convolution for each in model.execution.tuned] == TEXTS
+    assert all(len(each.microseconds) > 1 for each in model.execution.tuned)
+    again = tuned_model(tune=True)
+    tuning.choose(again.execution, tuning.choices_of(model.execution))
+    np.testing.assert_array_equal(fit_on_a_gpu(again), theta)
+    assert again.execution.tuned == []
+
+
+def fit_on_a_gpu(model):
+    model.fit(*data(), epochs=1, batch_size=4, lr=0.01)
+    return model.device.fetch(model.theta)
 
 
 def test_there_is_nothing_to_tune_where_ties_share_a_gradient(clock):

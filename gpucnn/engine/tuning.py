@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..device import reason_of
-from ..errors import SettingError
+from ..errors import SettingError, warn
 from ..kernels import Context
 from ..kernels.cuda import ways
 from .scaling import Scaling
@@ -98,7 +98,7 @@ def tune(execution: Execution, scaling: Scaling, batch: int) -> list[Choice]:
     differing = {name: then for name, then in execution.tuned_on.items() if then != now[name]}
     if differing:
         said = ", ".join(f"{name} {then} ({now[name]} here)" for name, then in differing.items())
-        warnings.warn(f"the convolutions' choices were measured with {said}; --tune measures again", stacklevel=3)
+        warn(f"the convolutions' choices were measured with {said}; --tune measures again")
     made: list[Choice] = []
     with execution.active():
         met = _met(execution, scaling)
@@ -193,10 +193,7 @@ def _timed(
         except Exception as error:  # whatever a library or a driver raises, memory that is not enough included
             if name == usual and not called:
                 raise  # training would fail as well
-            warnings.warn(
-                f"the convolution {shape} by {name!r} could not be measured ({reason_of(error)}), and is not chosen",
-                stacklevel=4,
-            )
+            warn(f"the convolution {shape} by {name!r} could not be measured ({reason_of(error)}), and is not chosen")
     times: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(ROUNDS):
         for name, call in ready.items():

@@ -8,10 +8,10 @@ that the run keeps.
 from __future__ import annotations
 
 import math
-import warnings
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ...errors import warn
 from ...ops.window import Window
 from . import direct, estimate, winograd
 from .columns import Columns
@@ -122,10 +122,9 @@ class Ways:
         chosen = self.choices.get(text_of(shape)) if self.choices else None
         if chosen is not None and chosen not in self.candidates(shape, dtype):
             del self.choices[text_of(shape)]
-            warnings.warn(
+            warn(
                 f"the convolution {shape} cannot be computed by {chosen!r}, which was chosen for it; the usual way "
-                "takes its place",
-                stacklevel=4,
+                "takes its place"
             )
             chosen = None
         if self.has_exact_ties:  # its products are summed in order, in float32
