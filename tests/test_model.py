@@ -284,7 +284,7 @@ BAD_IMAGES = {
     "complex": (np.zeros((6, 8, 8, 1), complex), "type complex128: .* or as floats in 0..1, was expected"),
     "texts": (["cat.png"] * 6, "cat.png: there is no such file"),
     "other sizes": ([np.zeros((8, 8)), np.zeros((8, 9))], "images: a list that is no array of numbers .* of one shape"),
-    "nothing": (None, r"images of shape \(\) and type object"),
+    "nothing": (None, "images: None was given; give an array"),
     "nan": (np.full((6, 8, 8, 1), np.nan), "images: holds NaN or infinite values; replace them first"),
     "infinite": (np.full((6, 8, 8, 1), np.inf, np.float32), "NaN or infinite"),
 }
