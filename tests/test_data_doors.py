@@ -616,6 +616,9 @@ def test_x_and_y(tmp_path):
 def test_tables_with_tabs(tmp_path):
     (tmp_path / "t.tsv").write_text("\n".join(TABLE).replace(",", "\t"))
     assert data.load(tmp_path / "t.tsv").input_shape == (2, 2, 1)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "t.tsv").rename(tmp_path / "folder" / "train.tsv")
+    assert data.load(tmp_path / "folder").input_shape == (2, 2, 1)
 
 
 @pytest.mark.parametrize("ending", ["jpe", "jfif", "ppm", "pgm"])

@@ -149,7 +149,7 @@ def _files(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple
         for each in found:
             if each.endswith(ENDING):
                 yield each, f"{each}: a model, and no picture; give further ones as --model {each}"
-            elif each.lower().endswith((".npy", ".npz", ".csv", ".parquet")):
+            elif each.lower().endswith((".npy", ".npz", ".csv", ".tsv", ".parquet")):
                 yield each, f"{each}: arrays, and no picture; `gpucnn evaluate {model} --data {each}` measures on them"
             elif each == "-" or not os.path.isdir(each):
                 yield each, ""

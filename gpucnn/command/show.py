@@ -35,6 +35,7 @@ def show(
     from ..losses import CLASSIFICATION, OUTPUTS, kind
     from ..model import load
     from ..report import answers, drawings, inside
+    from ..report.glyphs import told_once
 
     with arguments.explained(model, None):
         loaded = load(model, device="cpu", layers=layers)
@@ -66,7 +67,8 @@ def show(
     for name, draw in drawn:
         path = os.path.join(folder, name)
         try:
-            draw(path)
+            with told_once(loaded.class_names):
+                draw(path)
             print(path)
         except SettingError as error:
             print(f"no {name}: {error}")

@@ -79,7 +79,7 @@ def _inner(folder: Path) -> Path | None:
     ):
         return None
     entries = [entry for entry in sorted(folder.iterdir()) if not folders.is_junk(entry.name)]
-    inside = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in (".npz", ".csv")]
+    inside = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in (".npz", ".csv", ".tsv")]
     if len(inside) != 1 or any(map(folders.is_picture, entries)):
         return None
     is_data = inside[0].is_file() or _reader(inside[0], str(inside[0])) is not pictures.read_folder

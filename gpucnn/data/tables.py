@@ -64,9 +64,9 @@ def _read_npy(path: Path) -> Any:
 
 
 def csv_files(folder: Path) -> dict[str, Path]:
-    """The .csv files of a folder by the part that their name says, such as train.csv and mnist_test.csv."""
+    """The .csv and .tsv files of a folder by the part that their name says, such as train.csv and mnist_test.tsv."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in (".csv", ".tsv")):
         words = path.stem.lower().replace("-", "_").split("_")
         for part, names in PARTS.items():
             if any(word in names for word in words):
