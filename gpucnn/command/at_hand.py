@@ -44,7 +44,9 @@ def check_network(network: str, command: str) -> None:
     from .. import networks
     from ..data.catalogue import resolve
 
-    is_data = resolve(network) is not None or os.path.isdir(network) or network.endswith((".npz", ".csv", ".tsv", ".parquet"))
+    is_data = (
+        resolve(network) is not None or os.path.isdir(network) or network.endswith((".npz", ".csv", ".tsv", ".parquet"))
+    )
     if is_data and network not in networks.NETWORKS:
         raise SettingError(
             f"{network}: data, and no network; say `gpucnn {command} --data {network}`, and a network before it where "
