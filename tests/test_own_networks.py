@@ -273,7 +273,7 @@ def test_an_error_of_gpucnn_passes_as_it_is(gpucnn_):
 
 
 def test_a_mistake_with_a_named_network_keeps_its_traceback(gpucnn_, monkeypatch):
-    monkeypatch.setattr(runs, "new_model", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(runs, "new_model", lambda *arguments, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         gpucnn_("train", "single-filter", "--data", "eight.npz", *FAST)
 
