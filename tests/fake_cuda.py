@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import types
 import weakref
@@ -301,7 +302,7 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
             done = subprocess.run([*command, "-o", made, source], capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             KEPT.mkdir(parents=True, exist_ok=True)
-            moved = KEPT / f"{os.getpid()}"
+            moved = KEPT / f"{os.getpid()}-{threading.get_ident()}"  # kernels are compiled by several threads at once
             shutil.copy(made, moved)
             moved.replace(kept)  # at once: another process may look for it
     return ctypes.CDLL(str(kept))
