@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, NoReturn
 
 NAMED = 10  # names in a message, beyond which "..." stands for the rest
+OURS = ("gpucnn", "contextlib")  # modules that a warning is not shown in
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, surrogates and ends of lines
 
 
@@ -119,8 +120,8 @@ def of_system(error: OSError, where: object = None) -> str:
 
 
 def warn(text: str) -> None:
-    """Warn at the line that called gpucnn."""
+    """Warn at the line that called gpucnn, also out of a context manager of its own."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "gpucnn":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
         frame, level = frame.f_back, level + 1
     warnings.warn(text, stacklevel=level)

@@ -215,6 +215,15 @@ def test_repr_of_a_model():
     )
 
 
+def test_a_warning_out_of_a_context_manager_is_shown_where_gpucnn_was_called(tmp_path):
+    digits = gpucnn.data.load("digits")
+    model = gpucnn.Model("softmax-regression", device="cpu")
+    (tmp_path / "confusion.png").mkdir()
+    with pytest.warns(UserWarning, match=r"confusion\.png: the picture cannot be written") as caught:
+        finished.draw(model, digits, tmp_path)
+    assert [each.filename for each in caught] == [__file__]
+
+
 def test_names_that_the_font_lacks_are_told_of_once(tmp_path):
     digits = gpucnn.data.load("digits").select_classes([0, 1, 2])
     names = ("猫", "いぬ", "owl")

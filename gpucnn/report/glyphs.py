@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ..errors import listed
+from ..errors import listed, warn
 
 MISSING = re.compile(r"Glyph (\d+) .*missing from")  # matplotlib's words, one warning for each character and drawing
 
@@ -26,8 +26,7 @@ def told_once(names: Sequence[str]) -> Iterator[None]:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     if missing:
         lacking = [name for name in names if missing & set(name)] or sorted(missing)
-        warnings.warn(
+        warn(
             f"the font of the pictures has no characters for {listed(lacking)}, which are boxes there; install one "
-            "that has them, such as Noto Sans CJK, and write font.family: Noto Sans CJK JP into ./matplotlibrc",
-            stacklevel=3,
+            "that has them, such as Noto Sans CJK, and write font.family: Noto Sans CJK JP into ./matplotlibrc"
         )

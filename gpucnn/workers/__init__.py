@@ -8,7 +8,6 @@ import math
 import os
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import device
 
-from ..errors import SettingError
+from ..errors import SettingError, warn
 from ..namespace import array_namespace
 from ..training.signals import unbroken
 from . import exchange, helpers, shared
@@ -191,9 +190,7 @@ def _threads(count: int) -> ThreadPoolExecutor | None:
             pool.submit(gate.wait)  # as long as these wait, each gets a thread of its own
     except RuntimeError as error:
         pool.shutdown(wait=False, cancel_futures=True)
-        warnings.warn(
-            f"no threads can be had here ({error}), so one CPU does all the work, with the same bits", stacklevel=2
-        )
+        warn(f"no threads can be had here ({error}), so one CPU does all the work, with the same bits")
         return None
     finally:
         gate.set()

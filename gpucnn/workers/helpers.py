@@ -14,11 +14,11 @@ import os
 import sys
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..errors import warn
 from . import exchange, shared
 from .helper import MARK, Helper, Lost, Packed
 from .packing import Unshareable, packed
@@ -112,7 +112,7 @@ class Team:
         if self._hopeless:
             return
         self._hopeless = True
-        warnings.warn(f"no processes can be had to compute beside this one ({why}), so {WITHOUT}", stacklevel=2)
+        warn(f"no processes can be had to compute beside this one ({why}), so {WITHOUT}")
 
     def _run(
         self, used: list[Helper], number: int, task: Task, arguments: Sequence[tuple[Any, ...]]
@@ -166,7 +166,7 @@ class Team:
         self._losses += 1
         self._hopeless |= self._losses >= LOSSES
         rest = WITHOUT if self._hopeless else "another one takes its place"
-        warnings.warn(f"a process that computed beside this one {lost}; {DONE}, and {rest}", stacklevel=2)
+        warn(f"a process that computed beside this one {lost}; {DONE}, and {rest}")
 
     def close(self) -> None:
         """End the helpers; the next `map` starts new ones."""
