@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError, counted, listed
 from .arrays import KINDS, PARTS, dataset_of_arrays
-from .classes import check_missing
+from .classes import check_objects
 from .columns import LABELS, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
@@ -106,7 +106,7 @@ def _pixels(tables: Sequence[Any], label: str, pixels: Sequence[str], file: Path
 
 def _labels(tables: Sequence[Any], name: str, file: Path) -> Any:
     labels = [each for table in tables for each in table.column(name).to_pylist()]
-    check_missing(["a text" if isinstance(each, str) else each for each in labels], f"{file}: {name}")
+    check_objects(labels, f"{file}: {name}")
     return np.array(labels)
 
 

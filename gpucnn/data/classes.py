@@ -97,6 +97,11 @@ def check_missing(labels: Iterable[Any], where: str, names: Iterable[str] = ()) 
         raise DataError(f"{where}: the label of picture {k + 1} is missing; give it one, or leave that picture out")
 
 
+def check_objects(labels: Iterable[Any], where: str) -> None:
+    """`check_missing` of all that is no text: whether a text stands for nothing, the names of the classes decide."""
+    check_missing(("a text" if isinstance(each, str) else each for each in labels), where)
+
+
 def is_missing(label: Any) -> bool:
     """Whether it is None, NaN, pandas' NA or NaT, or such a text: a class "nan" is one where class_names has it."""
     if isinstance(label, str):

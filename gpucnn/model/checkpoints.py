@@ -54,8 +54,8 @@ class Checkpoints:
         model, trained = self.fitting.model, self.fitting.trained(position)
         epochs = [dataclasses.asdict(epoch) for epoch in history.epochs]
         plain, arrays = parted(states, model.device)
-        training = trained.described() | {"history": epochs, "about": self.about}
-        training["about"] |= {"convolutions": tuning.about(model.execution)}  # measured since the run began
+        about = self.about | {"convolutions": tuning.about(model.execution)}  # measured since the run began
+        training = trained.described() | {"history": epochs, "about": about}
         training |= {"callbacks": plain, "stopped": history.stopped}
         path = self.folder / f"step-{position.steps:09d}.safetensors"
         try:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.classes import check_missing, flat, names_in, places_of, texts
+from ..data.classes import check_objects, flat, names_in, places_of, texts
 from ..data.dataset import Dataset, check_range_of_labels, checked_names
 from ..data.targets import Labels, checked_labels
 from ..errors import DataError, counted, listed
@@ -112,7 +112,9 @@ def as_array(given: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(given)
         if array.dtype.kind in "OT" or (array.dtype.kind == "U" and array is not given):
-            _check_objects(np.asarray(given, dtype=object), what)
+            objects = np.asarray(given, dtype=object)
+            if objects.ndim and objects.size == len(objects):  # (N,) or (N, 1)
+                check_objects(objects.flat, what)
         if array.dtype.kind == "T" or (array.dtype == object and all(isinstance(each, str) for each in array.flat)):
             return array.astype(str)
         return np.array(array.tolist()) if array.dtype == object and array.ndim else array
@@ -124,12 +126,6 @@ def as_array(given: Any, what: str) -> np.ndarray:
             f"{what}: a {type(given).__name__} that is no array of numbers ({reason}); give a NumPy array, one row for "
             "each image, and all of one shape"
         ) from None
-
-
-def _check_objects(objects: np.ndarray, what: str) -> None:
-    """Raises DataError where one of (N,) or (N, 1) is none, of which NumPy would make a text."""
-    if objects.ndim and objects.size == len(objects):
-        check_missing(["a text" if isinstance(each, str) else each for each in objects.flat], what)
 
 
 def fitting_labels(

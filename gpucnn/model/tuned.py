@@ -24,9 +24,10 @@ class Writing:
         self._path, self._model, self._made, self._say, self._done = folder / TUNING, model, dict(made), say, False
 
     def batch(self, *_: Any) -> None:
-        choices = {} if self._done else tuning.choices_of(self._model.execution)
-        self._done = True
-        execution = self._model.execution
+        if self._done:
+            return
+        self._done, execution = True, self._model.execution
+        choices = tuning.choices_of(execution)
         measured, made = execution.tuned, self._made | execution.tuned_on | {"driver": self._model.device.driver}
         earlier: list[dict[str, Any]] = []
         if not choices or (self._path.exists() and not measured):  # a run that goes on has it, with its times

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..namespace import array_namespace, is_whole, real_arrays, sign
+from ..namespace import array_namespace, clipped, is_whole, real_arrays
 
 Array = Any
 
@@ -151,9 +151,9 @@ def huber(z: Array, y: Array, delta: float) -> tuple[Array, Array]:
     xp, z, y = real_arrays(z, y)
     difference = z - y
     size = xp.abs(difference)
-    inside = xp.minimum(size, xp.full_like(size, delta))  # h(d) = inside (|d| - inside / 2)
+    inside = clipped(size, None, delta)  # h(d) = inside (|d| - inside / 2)
     losses = xp.sum(inside * (size - 0.5 * inside), axis=1) / z.shape[1]
-    return losses, sign(difference) * inside / z.shape[1]
+    return losses, clipped(difference, -delta, delta) / z.shape[1]
 
 
 def hinge(z: Array, y: Array, *, squared: bool = False) -> tuple[Array, Array]:

@@ -28,8 +28,8 @@ def curve(x: Array, name: str, *settings: float) -> tuple[Array, Any]:
             WITH_SLOPES[name](*some)
         return y, slopes
     for of_x, of_y in _parts(x, y):
-        if name == "hardswish":
-            _hardswish(of_x, of_y)
+        if name in IN_PLACE:
+            IN_PLACE[name](of_x, of_y)
         else:
             of_y[...] = function(of_x, *settings)
     return y, (x, name, settings)
@@ -41,10 +41,8 @@ def curve_backward(residual: Any, dy: Array) -> Array:
     x, name, settings = residual
     dx, function = like(x, dy.dtype), getattr(ops, f"{name}_backward")
     for of_x, of_dy, of_dx in _parts(x, dy, dx):
-        if name == "softplus":
-            np.multiply(of_dy, _sigmoid(of_x), out=of_dx)
-        elif name == "hardswish":
-            _hardswish_backward(of_x, of_dy, of_dx)
+        if name in BACKWARD_IN_PLACE:
+            BACKWARD_IN_PLACE[name](of_x, of_dy, of_dx)
         else:
             of_dx[...] = function(of_x, of_dy, *settings)
     return dx
@@ -82,6 +80,10 @@ def _hardswish_backward(x: Array, dy: Array, dx: Array) -> None:
     dx *= dy
 
 
+def _softplus_backward(x: Array, dy: Array, dx: Array) -> None:
+    np.multiply(dy, _sigmoid(x), out=dx)
+
+
 def _sigmoid(x: Array) -> Array:
     """`ops.sigmoid`, in place after its first pass."""
     half = x.dtype.type(0.5)
@@ -93,6 +95,8 @@ def _sigmoid(x: Array) -> Array:
 
 
 WITH_SLOPES = {"gelu": _gelu, "silu": _silu}
+IN_PLACE = {"hardswish": _hardswish}
+BACKWARD_IN_PLACE = {"hardswish": _hardswish_backward, "softplus": _softplus_backward}
 
 
 def _parts(*arrays: Array) -> Iterator[list[Array]]:
