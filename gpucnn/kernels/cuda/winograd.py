@@ -71,10 +71,9 @@ class Problem(NamedTuple):
         return Problem((*self.outputs, self.filters), self.image[2], Window((I, J), (1, 1), padding), False)
 
     def sizes(self) -> Sizes:
-        constants = ("K", self.filters), ("R", TILE), ("S", TILE), ("flipped", int(self.flipped))
-        matrices = {"pixels": OF_PIXELS, "kernel": OF_KERNEL, "products": OF_PRODUCTS}
-        named = [(f"{axis}_of_{what}", matrix) for axis in ("rows", "columns") for what, matrix in matrices.items()]
-        return Sizes(("winograd.cu",), (*placed(self.window, self.image), *constants), tuple(named))
+        constants = ("K", self.filters), ("R", TILE), ("flipped", int(self.flipped))
+        matrices = ("of_pixels", OF_PIXELS), ("of_kernel", OF_KERNEL), ("of_products", OF_PRODUCTS)
+        return Sizes(("winograd.cu",), (*placed(self.window, self.image), *constants), matrices)
 
 
 class Residual(NamedTuple):
