@@ -163,3 +163,117 @@ static Number __shfl_xor_sync(unsigned mask, Number value, int lanes) {
     wait_at(AT_WARP_BARRIER);
     return value;
 }
+
+// Tensor cores, as tensor.cu asks them: what a thread holds of the factors is what NVIDIA's PTX manual says. Four products
+// at a time are exact, and are added to the number before with as many bits as those of compute capability 8.0 keep, the
+// fewest of all: 24 after the point of the largest term, the rest being cut off, and the result is rounded towards zero
+// (Xie et al., MMA-Sim, 2025). The threads of a warp give what they hold, and the first that goes on multiplies for all.
+// What they give next goes elsewhere, for the others may be behind.
+struct Multiplied {
+    double left[16][8], right[8][8];
+    int left_exponents[16][8], right_exponents[8][8];
+    float sums[16][8];
+    bool done;
+};
+
+static Multiplied of_warp[MOST_THREADS / THREADS_OF_WARP][2];
+static unsigned char multiplied[MOST_THREADS];  // products that a thread took part in, modulo 2
+
+static inline unsigned bits_of(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static inline float number_of(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// TF32: 10 bits after the point, rounded to nearest, halves away from zero.
+static inline unsigned rounded(float x) { return x - x != 0 ? bits_of(x) : (bits_of(x) + 0x1000) & 0xFFFFE000; }
+
+// bfloat16: 7 bits after the point, halves rounded to even.
+static inline unsigned packed(float low, float high) {
+    const float of[2] = {low, high};
+    unsigned made[2];
+    for (int k = 0; k < 2; k++) {
+        const unsigned bits = bits_of(of[k]);
+        made[k] = of[k] != of[k] ? 0x7FFF : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    }
+    return made[1] << 16 | made[0];
+}
+
+static inline float towards_zero(double x) {
+    const float near = (float)x;
+    const bool is_beyond = x - x == 0 && (x > 0 ? near > x : near < x);
+    return is_beyond ? number_of(bits_of(near) - 1) : near;
+}
+
+static inline int exponent_of(float x) {
+    const int biased = bits_of(x) >> 23 & 0xFF;
+    return (biased ? biased : 1) - 127;
+}
+
+static inline double power_of_two(int exponent) {
+    const long long bits = (long long)(1023 + exponent) << 52;
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline float added(const Multiplied& all, int row, int column, int first, float before) {
+    double sum = before;
+    int most = exponent_of(before);
+    for (int k = first; k < first + 4; k++) {
+        const int exponent = all.left_exponents[row][k] + all.right_exponents[k][column];
+        most = exponent > most ? exponent : most;
+        sum += all.left[row][k] * all.right[k][column];
+    }
+    if (sum - sum != 0) return (float)sum;
+    const double scale = power_of_two(24 - most);
+    long long kept = (long long)(before * scale);
+    for (int k = first; k < first + 4; k++) kept += (long long)(all.left[row][k] * all.right[k][column] * scale);
+    return towards_zero((double)kept / scale);
+}
+
+static void multiply_as_warp(Multiplied& all, float (&sums)[4]) {
+    const int row = threadIdx.x % THREADS_OF_WARP / 4, column = threadIdx.x % 4 * 2;
+    for (int m = 0; m < 4; m++) all.sums[row + m / 2 * 8][column + m % 2] = sums[m];
+    all.done = false;
+    wait_at(AT_WARP_BARRIER);
+    if (!all.done)
+        for (int r = 0; r < 16; r++)
+            for (int c = 0; c < 8; c++) all.sums[r][c] = added(all, r, c, 4, added(all, r, c, 0, all.sums[r][c]));
+    all.done = true;
+    for (int m = 0; m < 4; m++) sums[m] = all.sums[row + m / 2 * 8][column + m % 2];
+}
+
+static inline void give(Multiplied& all, bool left, int row, int column, float x) {
+    (left ? all.left[row] : all.right[row])[column] = x;
+    (left ? all.left_exponents[row] : all.right_exponents[row])[column] = exponent_of(x);
+}
+
+static inline Multiplied& next_product() {
+    return of_warp[threadIdx.x / THREADS_OF_WARP][multiplied[threadIdx.x]++ % 2];
+}
+
+static inline void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    Multiplied& all = next_product();
+    const int group = threadIdx.x % THREADS_OF_WARP / 4, lane = threadIdx.x % 4;
+    for (int m = 0; m < 4; m++) give(all, true, group + m % 2 * 8, lane + m / 2 * 4, number_of(a[m] & 0xFFFFE000));
+    for (int m = 0; m < 2; m++) give(all, false, lane + 4 * m, group, number_of(b[m] & 0xFFFFE000));
+    multiply_as_warp(all, sums);
+}
+
+static inline void multiply_bfloat16(float (&sums)[4], const unsigned (&a)[2], unsigned b) {
+    Multiplied& all = next_product();
+    const int group = threadIdx.x % THREADS_OF_WARP / 4, lane = threadIdx.x % 4;
+    for (int half = 0; half < 2; half++) {
+        auto number = [=](unsigned bits) { return number_of(half ? bits & 0xFFFF0000 : bits << 16); };
+        for (int m = 0; m < 2; m++) give(all, true, group + 8 * m, 2 * lane + half, number(a[m]));
+        give(all, false, 2 * lane + half, group, number(b));
+    }
+    multiply_as_warp(all, sums);
+}

@@ -20,6 +20,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -33,7 +34,7 @@ import array_api_compat
 import numpy as np
 import pytest
 
-from gpucnn.kernels.cuda import cublas
+from gpucnn.kernels.cuda import cublas, tensor
 
 FLAGS = os.environ.get("GPUCNN_TEST_CXXFLAGS", "").split()
 WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function", "-fno-strict-aliasing")
@@ -511,6 +512,8 @@ def using_allocator(chosen: Callable[[int], Any]) -> Iterator[None]:
 
 
 class FakeDevice:
+    compute_capability, id = "90", 0
+
     def __init__(self, index: int = 0) -> None:
         self.index = index
 
@@ -575,8 +578,6 @@ def module() -> types.ModuleType:
 @contextlib.contextmanager
 def as_cuda() -> Iterator[FakeCublas]:
     """A CUDA device in this process, without cuDNN; the library that it multiplies with."""
-    import sys
-
     library = FakeCublas()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", module())
@@ -592,3 +593,11 @@ def fake_cuda() -> Iterator[FakeCublas]:
     """`as_cuda` for one test."""
     with as_cuda() as library:
         yield library
+
+
+@pytest.fixture
+def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are looked up, and not run: for tests that look at which there are."""
+    monkeypatch.setattr(sys.modules[__name__], "_launch", lambda *_: None)
+    monkeypatch.setattr(tensor.Tensor, "_is_right", lambda self, problem: True)
+    monkeypatch.setattr(tensor, "tried", {})

@@ -1,6 +1,6 @@
 """The kernels of one training step on a CUDA device, in order, with the bytes and the operations of each and a time
-that is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`, or with Winograd's convolutions
-`python tests/predicted.py two-conv-wide 512 winograd`.
+that is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`, or with wide convolutions
+by Winograd's tiles or by columns `python tests/predicted.py two-conv-wide 512 columns`.
 
 limit: the least time that an H200 needs for those bytes (4.3 TB/s) and operations (67 TFLOP/s of float32). predicted:
 with the shares of these that kernels of the kind reached where they were measured (cuBLAS, passes over memory), or, for
@@ -21,6 +21,7 @@ from fake_cuda import Array, as_cuda, asarray
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.kernels import cuda
+from gpucnn.kernels.cuda import tensor
 from gpucnn.network.layout import Layout
 from gpucnn.networks import build, entry
 from gpucnn.optimizers import SGD
@@ -29,20 +30,23 @@ BANDWIDTH, OPERATIONS = 4.3e12, 67e12  # of an H200, a second
 MEMORY = 139 << 30  # bytes
 PROCESSORS, CLOCK = 132, 1.755e9
 LAUNCH, PRODUCT, DIRECT = 1.2e-6, 5e-6, 3e-6  # seconds that the smallest kernel of each kind takes
+TENSOR, OLDER = 494e12, 0.62  # operations of TF32 numbers a second, and the share that older GPUs' instructions reach
+TENSOR_SHARE = 0.65  # a guess: other instructions stand beside those of the tensor cores
 MEMORY_SHARE, PRODUCT_SHARE, SHARED_SHARE = 0.6, 0.57, 0.6  # of the limits
 
 
 class Kernel(NamedTuple):
-    """Bytes and floating-point operations; seconds: predicted."""
+    """Bytes and floating-point operations, and how many of these a second are the limit; seconds: predicted."""
 
     name: str
     bytes: float
     operations: float
     seconds: float
+    rate: float = OPERATIONS
 
     @property
     def limit(self) -> float:
-        return max(self.bytes / BANDWIDTH, self.operations / OPERATIONS)
+        return max(self.bytes / BANDWIDTH, self.operations / self.rate)
 
 
 def run_step(table: Any, name: str, batch: int) -> None:
@@ -65,8 +69,9 @@ def run_step(table: Any, name: str, batch: int) -> None:
     table.updates[SGD](optimizer, theta, g, {}, 1 / batch, moment)
 
 
-def kernels_of(name: str, batch: int, *, tiles: bool = False) -> list[Kernel]:
-    """What a training step of the named network launches, with or without Winograd's tiles. Nothing is computed."""
+def kernels_of(name: str, batch: int, *, wide: str | None = None) -> list[Kernel]:
+    """What a training step of the named network launches, wide convolutions by that way (see `ways`). Nothing is
+    computed."""
     found: list[Kernel] = []
 
     def multiply(a: Any, b: Any, out: Any, *, add: bool = False) -> Any:
@@ -88,8 +93,9 @@ def kernels_of(name: str, batch: int, *, tiles: bool = False) -> list[Kernel]:
 
     with as_cuda():
         sys.modules["cupy"].cuda.runtime.memGetInfo = lambda: (MEMORY, MEMORY)
-        table = cuda.table(tiles=tiles)
+        table = cuda.table(wide=wide)
         gpu = table.gpu
+        table.ways.tensor._is_right = lambda problem: True  # not tried
         gpu.empty = lambda shape, dtype: np.empty(shape, dtype).view(Array)  # not touched: it may be large
         gpu._run, gpu.multiply_each = launched, multiply_each
         gpu.multiply = multiply
@@ -111,6 +117,8 @@ def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
     of = dict(sizes.constants) if sizes else {}
     if "K" not in of or name.startswith("winograd"):
         return Kernel(name, size, 0.0, LAUNCH + size / BANDWIDTH / MEMORY_SHARE)
+    if "factors" in of:
+        return _on_tensor_cores(name, size, arrays, of)
     N, taps = arrays[0].shape[0] if name != "image_gradient" else arrays[1].shape[0], of["I"] * of["J"] * of["C"]
     cells, K = of["cell_rows"] * of["cell_columns"], of["K"]
     if name == "correlate_direct":  # products, beside reads of shared memory of a window and of filters
@@ -135,8 +143,21 @@ def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
     return Kernel(name, size, operations, max(seconds, LAUNCH + size / BANDWIDTH / MEMORY_SHARE))
 
 
-def main(name: str, batch: int, kernels_named: str = "default") -> None:
-    kernels = kernels_of(name, batch, tiles=kernels_named == "winograd")
+def _on_tensor_cores(name: str, size: float, arrays: list[np.ndarray], of: dict[str, int]) -> Kernel:
+    """What a block's rows and columns hold is computed, used or not, and three products are one of float32 numbers."""
+    taps, filters = of["I"] * of["J"] * of["C"], -(-of["K"] // of["columns"]) * of["columns"]
+    count = arrays[-1].size // of["K"] if name == "correlate_tensor" else arrays[1].size // of["K"]
+    whole, part = (count, taps) if name == "correlate_tensor" else (taps, count)
+    computed = 2.0 * -(-whole // tensor.ROWS) * tensor.ROWS * filters * part
+    products = 3 if of["factors"] == 2 else 1
+    seconds = max(
+        DIRECT + products * computed / TENSOR / OLDER / TENSOR_SHARE, LAUNCH + size / BANDWIDTH / MEMORY_SHARE
+    )
+    return Kernel(name, size, 2.0 * count * taps * of["K"], seconds, TENSOR / products)
+
+
+def main(name: str, batch: int, wide: str | None = None) -> None:
+    kernels = kernels_of(name, batch, wide=wide)
     print(f"{name} {batch}: {len(kernels)} kernels (cuBLAS may add one to a product)")
     print("       MB     MFLOP  limit us  predicted us")
     for kernel in (*kernels, total(kernels)):
@@ -146,8 +167,9 @@ def main(name: str, batch: int, kernels_named: str = "default") -> None:
 
 def total(kernels: list[Kernel]) -> Kernel:
     """limit: of the whole step, all bytes beside all operations."""
-    bytes_, operations, seconds = (sum(getattr(k, name) for k in kernels) for name in Kernel._fields[1:])
-    return Kernel("the step", bytes_, operations, seconds)
+    bytes_, operations, seconds = (sum(getattr(k, name) for k in kernels) for name in Kernel._fields[1:4])
+    rate = operations / sum(k.operations / k.rate for k in kernels)
+    return Kernel("the step", bytes_, operations, seconds, rate)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from fake_cuda import fake_cuda
+from fake_cuda import fake_cuda, nothing_is_computed
 from test_graph import SMALL, data
 
 from gpucnn import Model, networks
@@ -16,7 +16,7 @@ from gpucnn.layers import BatchNorm, Conv2D, Dense, DepthwiseConv2D, Dropout, Fl
 from gpucnn.network import Network
 from gpucnn.optimizers import SGD
 
-__all__ = ["fake_cuda"]
+__all__ = ["fake_cuda", "nothing_is_computed"]
 
 NORMED = Network(
     (8, 8, 2),
@@ -48,7 +48,7 @@ def made(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*networks.NETWORKS, "normed"])
-def test_a_step_asks_for_nothing_that_was_not_compiled_ahead(name, fake_cuda, made):
+def test_a_step_asks_for_nothing_that_was_not_compiled_ahead(name, fake_cuda, nothing_is_computed, made):
     step, _ = step_of(NORMED if name == "normed" else networks.build(name))
     before = len(made)
     step()

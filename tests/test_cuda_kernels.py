@@ -17,7 +17,7 @@ import pytest
 import special
 from cases import CASES, fuse, kept, told
 from conftest import usable_gpu
-from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, signatures
+from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, nothing_is_computed, signatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, Factors, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
-from gpucnn.kernels.cuda import cublas, depthwise, direct, winograd
+from gpucnn.kernels.cuda import cublas, depthwise, direct, tensor, winograd
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
 from gpucnn.kernels.cuda.sizes import WITHOUT, Sizes, options, placed, side_by_side, source, without
@@ -43,10 +43,14 @@ VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
 POOL, CONVOLUTION = cuda_pools.pool_constants(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
 OF_COLUMNS = (("d", 1), ("e", 1), ("G", 4), ("flipped", 0))
 NARROW = direct.Problem((9, 8, 4), 5, Window((3, 3)), Window((2, 2), (2, 2)), True, True, False, 8)
+WIDE = tensor._problem((9, 8, 16), 20, Window((3, 3)), False)
 SIZES = {
     **{each.files[-1]: each for each in WITHOUT},
     "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
     "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
+    "on tensor cores": WIDE.sizes("tensor_correlate.cu", 2),
+    "on tensor cores, image's gradient": WIDE.of_image.sizes("tensor_correlate.cu", 1),
+    "on tensor cores, kernel's gradient": WIDE.sizes("tensor_kernel_gradient.cu", 0),
     "winograd": winograd.Problem((9, 8, 4), 5, Window((3, 3)), False).sizes(),
     "max pools": Sizes(("max_pools.cu",), POOL),
     "average pools": Sizes(("average_pools.cu",), (*POOL, ("count_padding", 1), ("bottom", 0), ("right", 0))),
@@ -58,7 +62,7 @@ SIZES = {
 }
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 
-__all__ = ["fake_cuda"]
+__all__ = ["fake_cuda", "nothing_is_computed"]
 
 
 class Example:
@@ -117,7 +121,9 @@ def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(network, fake_cuda):
+def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(
+    network, fake_cuda, nothing_is_computed
+):
     nvrtc.library()
     for code, flags in compiled_by_a_step(network):
         for architecture in nvrtc.ARCHITECTURES:
@@ -131,6 +137,9 @@ def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_wi
 @pytest.mark.parametrize(("dtype", "wide"), VARIANTS)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_each_file_compiles_for_every_type(sizes, dtype, wide):
+    """But for those of float32 alone."""
+    if dtype == "float64" and "tensor.cu" in sizes.files:
+        return
     code = source(sizes)
     for architecture in nvrtc.ARCHITECTURES:
         assert nvrtc.compiled(code, options(dtype, wide), architecture).keys() == signatures(code).keys()

@@ -227,6 +227,21 @@ def test_when_the_kernels_gradient_is_by_tiles():
     assert [problem.sums_kernel_gradient(N) for N in (1, 15, 16, 512)] == [False, False, True, True]
 
 
+def done_on(device, work, recorded):
+    """The arrays that work() makes, on the host; recorded: as a graph makes them."""
+    found = work()
+    if recorded:
+        kept = [0 * each for each in found]
+
+        def into() -> None:
+            for place, each in zip(kept, work(), strict=True):
+                place[...] = each
+
+        device.record(into).replay()
+        found = kept
+    return [device.fetch(each) for each in found]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
 @pytest.mark.parametrize("recorded", [False, True])
@@ -245,17 +260,7 @@ def test_a_gpu_gives_the_references_numbers(name, N, flip, recorded, by_tiles):
         return y, *tiles.correlate_backward(residual, kernel, gradients, True)
 
     with device.activate():
-        found = work()
-        if recorded:
-            kept = [0 * each for each in found]
-
-            def into() -> None:
-                for place, each in zip(kept, work(), strict=True):
-                    place[...] = each
-
-            device.record(into).replay()
-            found = kept
-        found = [device.fetch(each) for each in found]
+        found = done_on(device, work, recorded)
     for a, b in zip(found, expected_of(x, w, dy, window), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * np.abs(b).max())
 

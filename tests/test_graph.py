@@ -289,7 +289,10 @@ def test_losses_are_fetched_many_at_a_time(fake_cuda, monkeypatch):
         ({"kernels": "cudnn"}, "kernels 'cudnn' .* needs a CUDA device"),
         ({"precision": "tf32"}, "precision 'tf32' .* needs a CUDA device"),
         ({"precision": "float16"}, "precision 'float16': one of float32, tf32, bfloat16 was expected"),
-        ({"kernels": "fast"}, "kernels 'fast': one of default, reference, numba, cudnn, winograd was expected"),
+        (
+            {"kernels": "fast"},
+            "kernels 'fast': one of default, reference, numba, cudnn, winograd, columns was expected",
+        ),
     ],
 )
 def test_what_the_cpu_has_not_is_said(options, said):
@@ -568,7 +571,14 @@ def test_a_profile_on_cuda(fake_cuda):
     options, shown = BenchOptions(device="cuda", all_kernels=True, rounds=1), []
     rows = profile.profile("single-filter", 6, options, shown.append)["rows"]
     found = {row["kernels"]: row for row in rows}
-    assert list(found) == ["gpucnn", "gpucnn, no graph", "gpucnn TF32", "gpucnn Winograd", "gpucnn reference"]
+    assert list(found) == [
+        "gpucnn",
+        "gpucnn, no graph",
+        "gpucnn TF32",
+        "gpucnn Winograd",
+        "gpucnn columns",
+        "gpucnn reference",
+    ]
     assert len(found["gpucnn"]["milliseconds"]) == len(found["gpucnn reference"]["milliseconds"]) - 3  # five as two
     assert all(each["forward"] > 0 for row in rows for each in row["milliseconds"])
     seen = found["gpucnn"]["on_the_device"]

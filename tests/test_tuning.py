@@ -59,27 +59,28 @@ def test_the_fastest_is_chosen_where_it_gains_something(times, usual, chosen):
     ("convolution", "image", "pool", "there", "rule"),
     [
         (Conv2D(8, 5), (28, 28, 1), MaxPool2D(), "direct, columns", "direct"),
-        (Conv2D(64, 5, padding="same"), (14, 14, 32), MaxPool2D(), "columns", "columns"),
-        (Conv2D(64, 3, padding="same"), (32, 32, 64), None, "columns, winograd", "columns"),
-        (Conv2D(64, 3, 2, "same"), (32, 32, 64), None, "columns", "columns"),
-        (Conv2D(16, 3, padding="same"), (32, 32, 16), None, "direct, columns, winograd", "direct"),
+        (Conv2D(64, 5, padding="same"), (14, 14, 32), MaxPool2D(), "columns, tensor", "columns"),
+        (Conv2D(64, 3, padding="same"), (32, 32, 64), None, "columns, winograd, tensor", "columns"),
+        (Conv2D(64, 3, 2, "same"), (32, 32, 64), None, "columns, tensor", "columns"),
+        (Conv2D(62, 3), (32, 32, 64), None, "columns, winograd", "columns"),
+        (Conv2D(16, 3, padding="same"), (32, 32, 16), None, "direct, columns, winograd, tensor", "direct"),
     ],
 )
 def test_the_rule_looks_at_the_shape(convolution, image, pool, there, rule):
     shape = shape_of(convolution, image, pool)
     assert ", ".join(ways.possible(shape, 4)) == there
-    assert ways.usual(shape, 4, "float32", tiles=False) == rule
-    tiled = ways.usual(shape, 4, "float32", tiles=True)
-    wide = min(image[2], convolution.filters) >= ways.WIDE
-    assert tiled == ("winograd" if wide and "winograd" in there else rule)
+    assert ways.usual(shape, 4, "float32", wide="columns") == rule
+    is_wide = min(image[2], convolution.filters) >= ways.WIDE
+    for way in ("winograd", "tensor"):
+        assert ways.usual(shape, 4, "float32", wide=way) == (way if is_wide and way in there else rule)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
 def test_columns_take_the_place_of_direct_kernels_where_tensor_cores_are_estimated_to_be_faster(precision):
     narrow, broad = shape_of(Conv2D(8, 5), (28, 28, 1)), shape_of(Conv2D(192, 3, padding="same"), (32, 32, 3))
     for shape, expected in ((narrow, "direct"), (broad, "columns")):
-        assert ways.usual(shape, 4, "float32", tiles=False) == "direct"
-        assert ways.usual(shape, 4, precision, tiles=False) == expected
+        assert ways.usual(shape, 4, "float32", wide="columns") == "direct"
+        assert ways.usual(shape, 4, precision, wide="columns") == expected
 
 
 def test_estimates_are_of_bytes_and_operations():
@@ -100,14 +101,14 @@ def test_a_shape_in_words():
 def test_every_way_gives_the_references_numbers(way, fake_cuda):
     example = Example(NETWORK, 3, "reals", "float64")
     expected = example.run(np.array, np.asarray, REFERENCE)
-    table = cuda.table(dtype="float64", tiles=way is None)
-    takes = {"winograd": TEXTS[1:2], "cudnn": [], None: []}  # others have few channels; and cuDNN is not here
+    table = cuda.table(dtype="float64", wide="winograd" if way is None else None)
+    takes = {"winograd": TEXTS[1:2], "tensor": [], "cudnn": [], None: []}  # few channels; float64; cuDNN is not here
     table.ways.choices.update(dict.fromkeys(takes.get(way, TEXTS), way))
     for network in (NETWORK, fuse(NETWORK)):
         assert_same(example.run(asarray, np.asarray, table, network), expected, 1e-11)
 
 
-@pytest.mark.parametrize("way", ["direct", "winograd", "cudnn"])
+@pytest.mark.parametrize("way", ["direct", "winograd", "tensor", "cudnn"])
 @pytest.mark.parametrize(
     "convolution",
     [
@@ -184,7 +185,7 @@ def test_each_convolution_is_measured_by_every_way_that_takes_it(clock):
     assert list(found) == TEXTS
     assert [list(found[text].microseconds) for text in TEXTS] == [
         ["direct", "columns"],
-        ["direct", "columns", "winograd"],
+        ["direct", "columns", "winograd", "tensor"],
         ["direct", "columns"],
     ]
     for each in found.values():
@@ -200,12 +201,12 @@ def test_convolutions_of_one_way_are_not_measured_and_have_a_choice(clock, monke
     worked = []
     make = tuning._work
     monkeypatch.setattr(tuning, "_work", lambda *given: worked.append(str(given[1])) or make(*given))
-    network = Network(SHAPE, (Conv2D(16, 3), ReLU(), Conv2D(40, 1), ReLU(), Conv2D(40, 3, 2), Flatten(), Dense(3)))
+    network = Network(SHAPE, (Conv2D(16, 3), ReLU(), Conv2D(42, 1), ReLU(), Conv2D(42, 3, 2), Flatten(), Dense(3)))
     model = Model(network, device="cuda", tune=True)
     fit(model)
     assert "14x14x2, 16 filters of 3x3" in worked
     assert not any("3x3, stride" in text for text in worked)
-    assert tuning.choices_of(model.execution)["12x12x40, 40 filters of 3x3, stride 2x2"] == "columns"
+    assert tuning.choices_of(model.execution)["12x12x42, 42 filters of 3x3, stride 2x2"] == "columns"
     worked.clear()
     fit(model)
     assert worked == []
@@ -258,7 +259,8 @@ def test_a_way_that_fails_is_no_candidate_and_a_warning_says_so(error, recorded,
     model = tuned_model(tune=True)
     with pytest.warns(UserWarning, match=r"7x7x16.* by 'winograd' could not be measured \(.*(no room|bad plan)\)"):
         fit(model)
-    assert [list(each.microseconds) for each in model.execution.tuned] == [["direct", "columns"]] * 3
+    others = [["direct", "columns"], ["direct", "columns", "tensor"], ["direct", "columns"]]
+    assert [list(each.microseconds) for each in model.execution.tuned] == others
 
 
 def test_where_the_usual_way_fails_training_ends_with_a_sentence(clock, monkeypatch):
@@ -278,7 +280,7 @@ def test_where_no_way_can_be_recorded_the_usual_one_is_kept(clock, monkeypatch):
 
 
 def test_without_graphs_each_way_is_timed_as_itself(fake_cuda, monkeypatch):
-    now, cost = [0.0], {"direct": 3.0, "columns": 1.0, "winograd": 2.0}
+    now, cost = [0.0], {"direct": 3.0, "columns": 1.0, "winograd": 2.0, "tensor": 2.5}
     work = tuning._work
 
     def made(execution, shape, *rest):

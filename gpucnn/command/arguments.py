@@ -66,7 +66,8 @@ KernelsOption = Annotated[
         TABLES,
         "default: the fastest of the device, those for NumPy on a CPU and our own on CUDA",
         "Which kernels compute the layers. reference: the equations as they are written; numba: some of the CPU's, "
-        "compiled; of CUDA, cudnn: cuDNN's convolutions, winograd: Winograd's, where they are wide.",
+        "compiled; of CUDA, cudnn: cuDNN's convolutions, winograd: Winograd's, and columns: cuBLAS's products, where "
+        "they are wide.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -74,9 +75,9 @@ PrecisionOption = Annotated[
     one_of(
         PRECISIONS,
         "float32 by default",
-        "How products are rounded on a CUDA device. tf32 and bfloat16 round the factors of cuBLAS products, those of "
-        "dense layers and of convolutions by columns, to 10 and 7 bits after the point, for the tensor cores. Direct "
-        "and Winograd's convolutions and small products stay float32; columns take a direct one's place where that is "
+        "How products are rounded on a CUDA device. tf32 and bfloat16 round the factors of products, those of dense "
+        "layers and of wide convolutions, to 10 and 7 bits after the point, for the tensor cores. Direct and "
+        "Winograd's convolutions and small products stay float32; columns take a direct one's place where that is "
         "estimated to be faster.",
     ),
 ]

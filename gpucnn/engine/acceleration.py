@@ -11,7 +11,9 @@ from ..kernels import EXACT_REFERENCE, REFERENCE, Kernels, choose
 from ..kernels.cuda import cudnn
 from ..kernels.cuda.cublas import PRECISIONS
 
-TABLES = ("default", "reference", "numba", "cudnn", "winograd")
+TABLES = ("default", "reference", "numba", "cudnn", "winograd", "columns")
+WIDE = ("winograd", "columns")  # how a CUDA device computes wide convolutions, where that is asked for
+OF_CUDA = ("cudnn", *WIDE)
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Acceleration:
 
     kernels: "default", on the CPU NumPy's, on a CUDA device kernels of our own and cuBLAS products; "reference", the
     equations as they are written, on every device; "numba", of the CPU, some passes compiled; "cudnn", of a CUDA
-    device, the default with cuDNN's convolutions, and "winograd", with Winograd's where they are wide, but neither for
-    networks that share gradients among ties: these need equal bits for equal surroundings.
+    device, the default with cuDNN's convolutions, "winograd" and "columns", with Winograd's, and with cuBLAS's products
+    of columns, where they are wide, but cuDNN's and Winograd's not for networks that share gradients among ties: these
+    need equal bits for equal surroundings.
 
     precision: of a CUDA device, how float32 numbers are multiplied: "float32", or with factors rounded to 10 bits
     after the point ("tf32") or 7 ("bfloat16"). graph: whether a training step is recorded as one CUDA graph; None is
@@ -95,10 +98,10 @@ class Acceleration:
     def _of_cuda(self, device: Device, dtype: str, library: Any, exact_ties: bool) -> Kernels:
         from ..kernels.cuda import table
 
+        wide = self.kernels if self.kernels in WIDE and not exact_ties else None
         try:
             with device.activate():
-                tiles, candidate = self.kernels == "winograd" and not exact_ties, self._candidate()
-                how = {"cudnn": library, "tiles": tiles, "candidate": candidate, "exact_ties": exact_ties}
+                how = {"cudnn": library, "wide": wide, "candidate": self._candidate(), "exact_ties": exact_ties}
                 return table(self.precision, dtype, **how)
         except MemoryError:
             raise
@@ -162,4 +165,4 @@ class Acceleration:
             return f"precision {self.precision!r} (--precision)"
         if self.tune:
             return "tuning (--tune, --tuning, tune=True)"
-        return f"kernels {self.kernels!r} (--kernels)" if self.kernels in ("cudnn", "winograd") else ""
+        return f"kernels {self.kernels!r} (--kernels)" if self.kernels in OF_CUDA else ""

@@ -17,7 +17,7 @@ import numpy as np
 from ...losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ...optimizers import SGD, Adam, AdamW, Lion, RMSprop
 from .. import Pair
-from . import cublas, step
+from . import cublas, step, ways
 from .columns import Columns
 from .cudnn import Convolutions
 from .depthwise import Depthwise
@@ -30,7 +30,6 @@ from .normalization import Norms
 from .pools import Pools
 from .sizes import BLOCK, Sizes, without
 from .step import CudaKernels
-from .ways import Ways
 
 Array = Any
 
@@ -42,15 +41,15 @@ def table(
     dtype: str = "float32",
     *,
     cudnn: Any = None,
-    tiles: bool = False,
+    wide: str | None = None,
     candidate: Any = None,
     exact_ties: bool = False,
 ) -> CudaKernels:
     """The fused table for one device. precision: of float32 products, one of cublas.PRECISIONS; dtype: of theta.
 
     cudnn: the module that computes the convolutions, from cudnn.load, in one of cudnn.PRECISIONS; None: our own.
-    tiles: whether Winograd's tiles compute wide convolutions; see `ways`. candidate: the module cudnn, where it may be
-    chosen for a convolution. exact_ties: see `Kernels`; then our own, without tiles.
+    wide: how wide convolutions are computed, see `ways.Ways`. candidate: the module cudnn, where it may be chosen for a
+    convolution. exact_ties: see `Kernels`; then our own, by columns.
 
     A kernel is compiled and launched, so that what keeps kernels from running is raised here.
     """
@@ -59,13 +58,13 @@ def table(
     pools, dropout, norms = Pools(gpu, layers.sum), Dropout(gpu), Norms(layers)
     forward = InOrder(gpu, columns.residual).correlate if exact_ties else columns.correlate
     convolutions: Any = Convolutions(cudnn, gpu, precision, columns)
-    ways = None
+    choosing = None
     if cudnn is None or exact_ties:
         by_cudnn = None if candidate is None else Convolutions(candidate, gpu, precision, columns)
-        ways = Ways(gpu, columns, Direct(gpu, columns, pools, layers), forward, tiles=tiles, cudnn=by_cudnn)
-        convolutions = Depthwise(gpu, ways, layers.sum)
+        choosing = ways.Ways(gpu, columns, Direct(gpu, columns, pools, layers), forward, wide, by_cudnn)
+        convolutions = Depthwise(gpu, choosing, layers.sum)
     made = CudaKernels(
-        name="cuda+cudnn" if cudnn is not None else "cuda+winograd" if tiles else "cuda",
+        name="cuda+cudnn" if cudnn is not None else f"cuda+{wide}" if wide else "cuda",
         pixels=layers.pixels,
         channel_sums=layers.channel_sums,
         centred=norms.centred,
@@ -100,7 +99,7 @@ def table(
         },
         gpu=gpu,
         dtype=dtype,
-        ways=ways,
+        ways=choosing,
         layers=layers,
         joins_bias_and_relu=True,
         takes_factors=True,
@@ -136,9 +135,22 @@ class Gpu:
         limit = self.xp.get_default_memory_pool().get_limit()
         return limit or self.xp.cuda.runtime.memGetInfo()[1]
 
+    def device(self) -> int:
+        """The current device's number."""
+        return int(self.xp.cuda.Device().id)
+
+    @property
+    def capability(self) -> int:
+        """The device's compute capability: 90 is 9.0."""
+        return int(self.xp.cuda.Device().compute_capability)
+
     def put(self, values: Any, dtype: Any) -> Array:
         """Numbers of the host as an array."""
         return self.xp.asarray(np.asarray(values, dtype))
+
+    def get(self, array: Array) -> Any:
+        """An array as NumPy's, on the host."""
+        return self.xp.asnumpy(array)
 
     def dense(self, x: Array, dtype: Any = None) -> Array:
         """x itself, or a copy that is of dtype and has its elements in order without gaps: kernels see no strides."""

@@ -12,7 +12,8 @@
 typedef unsigned char byte;
 
 #define KERNEL extern "C" __global__ void
-#define BLOCK_KERNEL extern "C" __global__ void __launch_bounds__(threads, 1)
+#define BLOCK_KERNEL extern "C" __global__ void __launch_bounds__(threads, RESIDENT)
+#define RESIDENT 1  // blocks that a processor holds at once
 #define IN const REAL* __restrict__
 #define OUT REAL* __restrict__
 #define BYTES const byte* __restrict__

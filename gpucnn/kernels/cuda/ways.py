@@ -1,8 +1,8 @@
 """Which way a convolution of one group is computed, by its shape: as measured on this device, or else by a rule.
 
-direct: straight from the image; columns: as products with columns of the image; winograd: by tiles; cudnn. The rule
-looks at the shape and the precision alone, so that a run gives the same bits each time; what was measured is a choice
-that the run keeps.
+direct: straight from the image; columns: as products with columns of the image; winograd: by tiles; tensor: as products
+on tensor cores, straight from the image; cudnn. The rule looks at the shape and the precision alone, so that a run
+gives the same bits each time; what was measured is a choice that the run keeps.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from ...errors import warn
 from ...ops.window import Window
-from . import direct, estimate, winograd
+from . import direct, estimate, tensor, winograd
 from .columns import Columns
 
 Array = Any
 
-NAMES = DIRECT, COLUMNS, WINOGRAD, CUDNN = "direct", "columns", "winograd", "cudnn"
-WIDE = 32  # channels and filters from which on the table that prefers tiles takes them
+NAMES = DIRECT, COLUMNS, WINOGRAD, TENSOR, CUDNN = "direct", "columns", "winograd", "tensor", "cudnn"
+WIDE = 32  # channels and filters from which on a table that prefers another way to columns takes it
 
 
 class Shape(NamedTuple):
@@ -60,16 +60,17 @@ def text_of(shape: Shape) -> str:
 
 @lru_cache(maxsize=1024)
 def possible(shape: Shape, itemsize: int) -> tuple[str, ...]:
-    """The ways that take this convolution, but for cuDNN, of which its library decides."""
+    """The ways that take this convolution, but for cuDNN, of which its library decides, and whatever the GPU."""
     problems = {shape.problem(itemsize, pooled=pooled) for pooled in (True, False)}
     found = [DIRECT] if any(direct.forward(each) for each in problems) else []
     tiled = [WINOGRAD] if winograd.applies(shape.image, shape.filters, shape.window) else []
-    return (*found, COLUMNS, *tiled)
+    cores = [TENSOR] if tensor.applies(shape.image, shape.filters, shape.window, itemsize) else []
+    return (*found, COLUMNS, *tiled, *cores)
 
 
 @lru_cache(maxsize=1024)
-def usual(shape: Shape, itemsize: int, precision: str, *, tiles: bool) -> str:
-    """The rule. tiles: whether Winograd's are preferred to columns, of wide layers.
+def usual(shape: Shape, itemsize: int, precision: str, *, wide: str) -> str:
+    """The rule. wide: the way of wide layers, where it is possible; columns otherwise.
 
     Direct kernels are taken where they can be, but where the precision lets tensor cores multiply, and these are
     estimated to be faster even with their columns.
@@ -77,8 +78,7 @@ def usual(shape: Shape, itemsize: int, precision: str, *, tiles: bool) -> str:
     there = possible(shape, itemsize)
     if DIRECT in there and (precision == "float32" or not _columns_are_faster(shape, precision)):
         return DIRECT
-    is_wide = min(shape.image[2], shape.filters) >= WIDE
-    return WINOGRAD if tiles and is_wide and WINOGRAD in there else COLUMNS
+    return wide if wide in there and min(shape.image[2], shape.filters) >= WIDE else COLUMNS
 
 
 def _columns_are_faster(shape: Shape, precision: str) -> bool:
@@ -103,15 +103,16 @@ class Ways:
 
     choices: ways by the text of a shape, which count more than the rule. asked: the shapes that were met since it was
     made a dictionary, and whether their image's gradient was asked for. otherwise: the forward of `correlation` by
-    columns, or one with exact ties, with a residual of `columns`. tiles: see `usual`; cudnn: cudnn.Convolutions, where
-    it is a candidate.
+    columns, or one with exact ties, with a residual of `columns`. wide: see `usual`; None: what the
+    GPU takes. cudnn: cudnn.Convolutions, where it is a candidate.
     """
 
     def __init__(
-        self, gpu: Any, columns: Columns, by_direct: direct.Direct, otherwise: Any, *, tiles: bool, cudnn: Any = None
+        self, gpu: Any, columns: Columns, by_direct: direct.Direct, otherwise: Any, wide: str | None, cudnn: Any
     ) -> None:
         self.gpu, self.columns, self.direct, self.otherwise = gpu, columns, by_direct, otherwise
-        self.winograd, self.cudnn, self.tiles = winograd.Winograd(gpu, columns), cudnn, tiles
+        self.winograd, self.tensor = winograd.Winograd(gpu, columns), tensor.Tensor(gpu, columns, by_direct.layers.sum)
+        self.cudnn, self.wide = cudnn, wide or (TENSOR if gpu.capability >= tensor.CAPABILITY else COLUMNS)
         self.has_exact_ties = otherwise != columns.correlate
         self.choices: dict[str, str] = {}
         self.asked: dict[Shape, bool] | None = None
@@ -128,12 +129,17 @@ class Ways:
             )
             chosen = None
         if self.has_exact_ties:  # its products are summed in order, in float32
-            return chosen or usual(shape, dtype.itemsize, "float32", tiles=False)
-        return chosen or usual(shape, dtype.itemsize, self.gpu.precision, tiles=self.tiles)
+            return chosen or usual(shape, dtype.itemsize, "float32", wide=COLUMNS)
+        return chosen or usual(shape, dtype.itemsize, self.gpu.precision, wide=self.wide)
 
     def candidates(self, shape: Shape, dtype: Any) -> tuple[str, ...]:
         """The ways that may be chosen for it."""
-        return (*possible(shape, dtype.itemsize), *([] if self.cudnn is None else [CUDNN]))
+        return tuple(filter(self._is_there, (*possible(shape, dtype.itemsize), CUDNN)))
+
+    def _is_there(self, way: str) -> bool:
+        if way == TENSOR:
+            return self.gpu.capability >= tensor.CAPABILITY
+        return way != CUDNN or self.cudnn is not None
 
     def pooled(self, x: Array, w: Array, b: Array, *settings: Any) -> tuple[Array, Taken] | None:
         """With bias, ReLU (None: none) and max pool as one, where the first of ties wins; None where others should
@@ -165,6 +171,8 @@ class Ways:
             by, found = self.direct, self.direct.pooled(x, w, None, window, groups, None, None)
         elif way == WINOGRAD and self._tiles_start(shape, x.dtype):
             by, found = self.winograd, self.winograd.correlate(x, w, window)
+        elif way == TENSOR and self.tensor.starts(shape.image, w, window):
+            by, found = self.tensor, self.tensor.correlate(x, w, window)
         elif way == CUDNN and not self.gpu.compiled.is_rehearsal:  # it has nothing to compile
             by, found = self.cudnn, self.cudnn.correlate(x, w, window, groups)
         if found is None:

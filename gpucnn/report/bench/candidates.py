@@ -33,6 +33,7 @@ MORE = {
     "gpucnn, no graph": Acceleration(graph=False),
     "gpucnn TF32": Acceleration(precision="tf32"),
     "gpucnn Winograd": Acceleration(kernels="winograd"),
+    "gpucnn columns": Acceleration(kernels="columns"),
     "gpucnn cuDNN": Acceleration(kernels="cudnn"),
     "gpucnn reference": Acceleration(kernels="reference"),
 }

@@ -1,0 +1,44 @@
+// The gradient of the kernel. tensor.cu stands before it; the kernel is not swapped.
+
+// dw (parts, taps, K), as w is stored, of x and dy (N, P, Q, K); count: N P Q. Each part is the sum over `length` outputs,
+// a multiple of `depth`. A block computes `rows` taps of `columns` filters of a part.
+BLOCK_KERNEL tensor_kernel_gradient(INDEX count, IN x, IN dy, INDEX length, OUT dw) {
+    enum : INDEX { tap_blocks = (taps + rows - 1) / rows, blocks = tap_blocks * column_blocks };
+    __shared__ Four left[2][depth * left_by_depth / 4], right[2][depth * right_by_depth / 4];
+    const INDEX of_part = blockIdx.x / blocks, block = blockIdx.x % blocks;
+    const INDEX first_tap = block / column_blocks * rows, first = block % column_blocks * columns;
+    const INDEX begin = of_part * length, end = begin + length < count ? begin + length : count;
+    const INDEX tap = first_tap + threadIdx.x % (rows / 4) * 4, filter = first + threadIdx.x % (columns / 4) * 4;
+    Four of_left[lefts], of_right[rights];
+    auto load = [&](INDEX chunk) {
+#pragma unroll
+        for (INDEX k = 0; k < lefts; k++) {
+            const INDEX output = begin + chunk * depth + threadIdx.x / (rows / 4) + k * (threads / (rows / 4));
+            of_left[k] = output < end && tap < taps ? seen(x, corner_of(output), tap) : Four{};
+        }
+#pragma unroll
+        for (INDEX k = 0; k < rights; k++) {
+            const INDEX output = begin + chunk * depth + threadIdx.x / (columns / 4) + k * (threads / (columns / 4));
+            of_right[k] = output < end && filter < K ? read(dy + output * K + filter) : Four{};
+        }
+    };
+    auto keep = [&](INDEX buffer) {
+#pragma unroll
+        for (INDEX k = 0; k < lefts; k++) {
+            const INDEX at = threadIdx.x / (rows / 4) + k * (threads / (rows / 4));
+            left[buffer][at * (left_by_depth / 4) + threadIdx.x % (rows / 4)] = of_left[k];
+        }
+#pragma unroll
+        for (INDEX k = 0; k < rights; k++) {
+            const INDEX at = threadIdx.x / (columns / 4) + k * (threads / (columns / 4));
+            right[buffer][at * (right_by_depth / 4) + threadIdx.x % (columns / 4)] = of_right[k];
+        }
+    };
+    Sums sums = {};
+    const INDEX chunks = (end - begin + depth - 1) / depth;
+    multiply_all<true, true>(sums, chunks, left, right, load, keep);
+    for_each_pair(sums, [&](INDEX row, INDEX column, const float* found) {
+        if (first_tap + row < taps && first + column < K)
+            *(Two*)(dw + (of_part * taps + stored(first_tap + row)) * K + first + column) = {{found[0], found[1]}};
+    });
+}

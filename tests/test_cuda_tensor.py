@@ -1,0 +1,340 @@
+"""Convolutions on tensor cores: the reference's numbers, float32's errors, rounded factors, and what is tried first."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import numpy as np
+import nvrtc
+import pytest
+from conftest import usable_gpu
+from fake_cuda import FakeDevice, as_cuda, asarray, fake_cuda
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cuda_winograd import KINDS, done_on, drawn, expected_of, of_kind, plain
+
+from gpucnn import Model
+from gpucnn.device import Device
+from gpucnn.kernels import cuda
+from gpucnn.kernels.cuda import proof, tensor, ways
+from gpucnn.kernels.cuda.sizes import options, source
+from gpucnn.layers import Conv2D, Dense, Flatten
+from gpucnn.network import Network
+
+__all__ = ["fake_cuda"]
+
+LAYERS = {  # of the named networks, on smaller images; and the fewest channels
+    "vgg-small, second": ((12, 12, 64), Conv2D(64, 3, padding="same")),
+    "vgg-small, fourth": ((8, 8, 128), Conv2D(128, 3, padding="same")),
+    "two-conv-wide, second": ((8, 8, 32), Conv2D(64, 5, padding="same")),
+    "small": ((8, 8, 16), Conv2D(24, 3, padding="same")),
+}
+WRONG = "products on this GPU's tensor cores are not what they should be"
+
+
+def made(precision="float32") -> tensor.Tensor:
+    return cuda.table(precision).ways.tensor
+
+
+def computed(x, w, dy, window, *, flip=False, precision="float32"):
+    """y, dx and dw. flip: the kernel is given as a turned view of what is stored."""
+    cores = made(precision)
+    seen = asarray(np.ascontiguousarray(w[::-1, ::-1]))[::-1, ::-1] if flip else asarray(w)
+    assert tensor.applies(x.shape[1:], w.shape[3], window, x.itemsize)
+    y, residual = cores.correlate(asarray(x), seen, window)
+    found = y, *cores.correlate_backward(residual, seen, asarray(dy), True)
+    return [np.asarray(each) for each in found]
+
+
+def in_float64(x, w, dy, window):
+    return expected_of(*(each.astype(np.float64) for each in (x, w, dy)), window)
+
+
+def assert_near(found, expected, tolerance):
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=1))
+
+
+@st.composite
+def layers(draw):
+    """A convolution and its image: any kernel, stride, padding and dilation that fit."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    more = {"stride": st.integers(1, 2), "dilation": st.integers(1, 2)}
+    rows, columns = (draw(st.tuples(st.integers(0, 3), st.integers(0, 3))) for _ in range(2))
+    given = {name: (draw(each), draw(each)) for name, each in more.items()}
+    shape = draw(st.integers(8, 11)), draw(st.integers(8, 11)), 4 * draw(st.integers(4, 9))
+    return shape, Conv2D(4 * draw(st.integers(4, 18)), kernel, padding=(rows, columns), **given)
+
+
+@given(layer=layers(), N=st.integers(1, 3), flip=st.booleans())
+@settings(max_examples=14, deadline=None, derandomize=True)
+def test_the_references_numbers(layer, N, flip):
+    shape, convolution = layer
+    x, w, dy, window = drawn(shape, convolution, N, "float32")
+    with as_cuda(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensor, "LONG", 0)
+        patch.setattr(tensor, "TAPS", 0)
+        found = computed(x, w, dy, window, flip=flip)
+    assert_near(found, in_float64(x, w, dy, window), 1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_float32_is_at_most_four_times_as_far_off_as_a_plain_sum(name, kind, fake_cuda, monkeypatch):
+    """y, dx and dw, layer by layer; and the same bits in two runs.
+
+    Of one image, dw is by columns where nearly all numbers are 0, as usual, and else by the kernel.
+    """
+    shape, convolution = LAYERS[name]
+    is_small = shape[2] < 32
+    if not is_small and kind != "nearly all 0":
+        monkeypatch.setattr(tensor, "LONG", 0)
+    for seed in range(4 if is_small else 1):
+        x, w, dy, window = drawn(shape, convolution, 16 if is_small else 1, "float32", seed)
+        x, dy = of_kind(kind, x, dy, seed)
+        found = computed(x, w, dy, window)
+        for a, b in zip(found, computed(x, w, dy, window), strict=True):
+            np.testing.assert_array_equal(a, b)
+        exact = in_float64(x, w, dy, window)
+        for what, ours, theirs, right in zip(("y", "dx", "dw"), found, plain(x, w, dy, window), exact, strict=True):
+            error = np.abs(theirs - right).max()
+            assert np.abs(ours - right).max() <= 4 * error, (what, seed)
+
+
+def rounded(x, bits):
+    """To so many bits after the point: halves away from zero, as TF32 has them; bfloat16's are even ones."""
+    scale = 2.0 ** (bits - np.floor(np.log2(np.abs(np.where(x, x, 1)).astype(np.float64))))
+    scaled = x * scale
+    return (np.rint(scaled) if bits == 7 else np.trunc(scaled + np.copysign(0.5, scaled))) / scale
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("tf32", 10), ("bfloat16", 7)])
+def test_factors_are_rounded_and_added_in_float32(precision, bits, fake_cuda):
+    x, w, dy, window = drawn(*LAYERS["small"], 16, "float32")
+    found = computed(x, w, dy, window, precision=precision)
+    assert_near(found, expected_of(*(rounded(each, bits) for each in (x, w, dy)), window), 2e-6)
+    for a, b in zip(found, in_float64(x, w, dy, window), strict=True):
+        assert np.abs(a - b).max() > 1e-5 * np.abs(b).max()
+
+
+@pytest.mark.parametrize("N", [0, 1, 40])
+def test_the_kernels_gradient_is_a_sum_of_parts(N, fake_cuda, monkeypatch):
+    """Of whole chunks, the last of which may be shorter; and by columns of few images."""
+    x, w, dy, window = drawn((8, 8, 16), Conv2D(20, 3, padding="same"), N, "float32")
+    assert_near(computed(x, w, dy, window), in_float64(x, w, dy, window), 2e-6)
+    monkeypatch.setattr(tensor, "LONG", 1)
+    monkeypatch.setattr(tensor, "PART", 3)
+    assert_near(computed(x, w, dy, window), in_float64(x, w, dy, window), 2e-6)
+
+
+def test_how_long_parts_are():
+    problem = tensor._problem((14, 14, 32), 64, Conv2D(64, 5, padding="same").window_of((14, 14, 32)), False)
+    assert problem.length(512 * 196) == 2720  # 37 parts of 7 blocks each: 264 blocks fill a device
+    assert problem.length(1) == 16
+    assert problem.length(1025) == 528
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinities_reach_what_sees_them_and_nothing_else(bad, fake_cuda, monkeypatch):
+    monkeypatch.setattr(tensor, "LONG", 0)
+    x, w, dy, window = drawn((9, 9, 16), Conv2D(16, 3), 2, "float32")
+    x[1, 4, 4, 3] = bad
+    y, dx, dw = computed(x, w, dy, window)
+    sees = np.zeros((2, 7, 7), bool)
+    sees[1, 2:5, 2:5] = True
+    np.testing.assert_array_equal(~np.isfinite(y), np.broadcast_to(sees[..., None], y.shape))
+    assert np.isfinite(dx).all()
+    np.testing.assert_array_equal(~np.isfinite(dw).all(axis=(0, 1, 3)), np.arange(16) == 3)
+
+
+def test_views_that_begin_anywhere(fake_cuda, monkeypatch):
+    monkeypatch.setattr(tensor, "LONG", 0)
+    x, w, dy, window = drawn((8, 8, 16), Conv2D(16, 3), 2, "float32")
+
+    def moved(a):
+        flat = asarray(np.zeros(a.size + 1, np.float32))
+        flat[1:] = a.ravel()
+        return flat[1:].reshape(a.shape)
+
+    cores = made()
+    y, residual = cores.correlate(moved(x), moved(w), window)
+    found = y, *cores.correlate_backward(residual, moved(w), moved(dy), True)
+    for a, b in zip(found, computed(x, w, dy, window), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), b)
+
+
+@pytest.fixture
+def untried(monkeypatch):
+    """As if no convolution had been tried."""
+    monkeypatch.setattr(tensor, "tried", {})
+
+
+NETWORK = Network((9, 9, 32), (Conv2D(32, 3), Flatten(), Dense(3)))
+
+
+def steps(**settings):
+    """A model after two updates, trained on a few images."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, *NETWORK.input_shape), dtype=np.uint8)
+    model = Model(NETWORK, device="cuda", seed=1, **settings)
+    model.fit(images, np.arange(6) % 3, epochs=2, batch_size=6, lr=0.01, progress=False)
+    return model
+
+
+def test_wide_convolutions_are_computed_so_on_a_gpu_that_can(fake_cuda, untried, monkeypatch):
+    found = np.asarray(steps().theta)
+    assert set(tensor.tried.values()) == {True}
+    by_columns = np.asarray(steps(kernels="columns").theta)
+    assert not np.array_equal(found, by_columns)
+    np.testing.assert_allclose(found, by_columns, atol=1e-5)
+    monkeypatch.setattr(FakeDevice, "compute_capability", "75")
+    np.testing.assert_array_equal(np.asarray(steps().theta), by_columns)
+    text = "9x9x32, 32 filters of 3x3"
+    model = Model(NETWORK, device="cuda", tune=True)
+    model.execution.context.kernels.ways.choices[text] = "tensor"
+    with pytest.warns(UserWarning, match="cannot be computed by 'tensor', which was chosen for it"):
+        model.logits(np.zeros((1, *NETWORK.input_shape), np.uint8))
+
+
+@pytest.mark.parametrize("wrong", ["y", "dx", "dw"])
+def test_a_gpu_that_computes_something_else_computes_by_columns_and_a_warning_says_so(
+    wrong, fake_cuda, untried, monkeypatch
+):
+    """Where one of the three products is wrong."""
+    by_columns = np.asarray(steps(kernels="columns").theta)
+    launch, count = cuda.Gpu.launch_blocks, {"correlate_tensor": 0, "tensor_kernel_gradient": 0}
+    at = {"y": ("correlate_tensor", 1), "dx": ("correlate_tensor", 2), "dw": ("tensor_kernel_gradient", 1)}[wrong]
+
+    def broken(self, name, dtype, blocks, threads, *arguments, sizes=None):
+        launch(self, name, dtype, blocks, threads, *arguments, sizes=sizes)
+        if name in count and not self.compiled.is_rehearsal:
+            count[name] += 1
+            if (name, count[name]) == at:
+                arguments[-1][...] = arguments[-1] * np.float32(1.001)
+
+    monkeypatch.setattr(cuda.Gpu, "launch_blocks", broken)
+    what = {"y": "its result", "dx": "the image's gradient", "dw": "the kernel's gradient"}[wrong]
+    with pytest.warns(UserWarning, match=rf"{WRONG} \({what} has .* for .*\)") as seen:
+        found = steps()
+    assert sum(WRONG in str(each.message) for each in seen) == 1
+    np.testing.assert_array_equal(np.asarray(found.theta), by_columns)
+    assert set(tensor.tried.values()) == {False}
+
+
+def test_what_does_not_compile_is_computed_by_columns(fake_cuda, untried, monkeypatch):
+    by_columns = np.asarray(steps(kernels="columns").theta)
+    make = sys.modules["cupy"].RawModule
+
+    def refused(code, options):
+        if "correlate_tensor" in code:
+            raise RuntimeError("no such instruction")
+        return make(code, options)
+
+    monkeypatch.setattr(sys.modules["cupy"], "RawModule", refused)
+    with pytest.warns(UserWarning, match="no such instruction"):
+        found = steps()
+    np.testing.assert_array_equal(np.asarray(found.theta), by_columns)
+
+
+def test_what_was_not_tried_is_not_recorded(fake_cuda, untried):
+    """While a graph is recorded nothing can be looked at."""
+    table = cuda.table()
+    x, w, _, window = drawn((9, 9, 32), Conv2D(32, 3), 1, "float32")
+    x, w = asarray(x), asarray(w)
+    stream = sys.modules["cupy"].cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        _, residual = table.ways.correlate(x, w, window, 1)
+        stream.end_capture()
+    assert residual.by is table.ways.columns
+    assert not tensor.tried
+    assert table.ways.correlate(x, w, window, 1)[1].by is table.ways.tensor
+
+
+@given(layer=layers(), flip=st.booleans())
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_the_proof_holds_for_the_reference_and_for_nothing_else(layer, flip):
+    (image, convolution), rng = layer, np.random.default_rng(2)
+    window = convolution.window_of(image)
+    x, w, dy = proof.drawn(image, convolution.filters, window)
+    found = [each.astype(np.float32) for each in in_float64(x, w, dy, window)]
+    assert proof.wrong(window, 2.0**-20, x, w, dy, *found) is None
+    k = int(rng.integers(3))
+    found[k] = np.roll(found[k], 1, axis=int(rng.integers(1, 4)) if k < 2 else int(rng.integers(2, 4)))
+    assert proof.wrong(window, 2.0**-20, x, w, dy, *found) is not None
+
+
+def test_a_proof_sees_nan(fake_cuda):
+    window = Conv2D(16, 3).window_of((8, 8, 16))
+    x, w, dy = proof.drawn((8, 8, 16), 16, window)
+    y, dx, dw = (each.astype(np.float32) for each in in_float64(x, w, dy, window))
+    assert "nan" in proof.wrong(window, 2.0**-20, x, w, dy, 0 * y + np.nan, dx, dw)
+
+
+@pytest.mark.parametrize(
+    ("image", "filters", "itemsize", "fits"),
+    [
+        ((8, 8, 16), 16, 4, True),
+        ((8, 8, 16), 16, 8, False),
+        ((8, 8, 18), 16, 4, False),
+        ((8, 8, 16), 18, 4, False),
+        ((8, 8, 12), 16, 4, False),
+        ((8, 8, 16), 12, 4, False),
+        ((2, 2, 16), 16, 4, False),  # no outputs
+    ],
+)
+def test_where_they_apply(image, filters, itemsize, fits):
+    assert tensor.applies(image, filters, ways.Window((3, 3)), itemsize) == fits
+
+
+def test_where_sums_are_long_enough():
+    """Of what an output sees, and of what sees a pixel."""
+    pointwise = ways.Window((1, 1))
+    assert tensor.applies((8, 8, 128), 128, pointwise, 4)
+    assert not tensor.applies((8, 8, 124), 128, pointwise, 4)
+    assert not tensor.applies((8, 8, 128), 124, pointwise, 4)
+
+
+@pytest.mark.parametrize("precision", tensor.FACTORS)
+@pytest.mark.parametrize("name", ["vgg-small, second", "small"])
+def test_the_kernels_compile_without_a_warning_and_without_a_spill(name, precision):
+    """512 threads of a processor, which has 65,536 registers."""
+    (image, convolution), factors = LAYERS[name], tensor.FACTORS[precision]
+    problem = tensor._problem(image, convolution.filters, convolution.window_of(image), False)
+    forward, backward = "tensor_correlate.cu", "tensor_kernel_gradient.cu"
+    for each, file in ((problem, forward), (problem.of_image, forward), (problem, backward)):
+        for architecture in nvrtc.ARCHITECTURES:
+            code = source(each.sizes(file, factors))
+            for kernel, use in nvrtc.compiled(code, options("float32", False), architecture).items():
+                assert use.stack == use.spilled == 0, f"{kernel} on {architecture}: {use}"
+                assert use.registers <= 128, f"{kernel} on {architecture}: {use}"
+                assert use.shared <= 48 * 1024, f"{kernel}: {use}"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "nearly all 0"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_gpu_gives_the_references_numbers(name, kind, flip, recorded):
+    """As exact as float32's own sums, in fact; and the proof holds."""
+    x, w, dy, window = drawn(*LAYERS[name], 3, "float32")
+    x, dy = of_kind(kind, x, dy, 0)
+    device = Device("cuda")
+    images, gradients = device.put(x), device.put(dy)
+    kernel = device.put(np.ascontiguousarray(w[::-1, ::-1]))[::-1, ::-1] if flip else device.put(w)
+
+    def work():
+        y, residual = cores.correlate(images, kernel, window)
+        return y, *cores.correlate_backward(residual, kernel, gradients, True)
+
+    with device.activate(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cores = made()
+        assert cores.starts(x.shape[1:], kernel, window)
+        found = done_on(device, work, recorded)
+    for ours, theirs, right in zip(found, plain(x, w, dy, window), in_float64(x, w, dy, window), strict=True):
+        assert np.abs(ours - right).max() <= 4 * np.abs(theirs - right).max()
