@@ -1,6 +1,6 @@
 """The kernels of one training step on a CUDA device, in order, with the bytes and the operations of each and a time
 that is predicted from them, without a GPU: `python tests/predicted.py two-conv 128`, or with wide convolutions
-by Winograd's tiles or by columns `python tests/predicted.py two-conv-wide 512 columns`.
+by Winograd's tiles or by columns, and in another precision, `python tests/predicted.py vgg-small 128 columns tf32`.
 
 limit: the least time that an H200 needs for those bytes (4.3 TB/s) and operations (67 TFLOP/s of float32). predicted:
 with the shares of these that kernels of the kind reached where they were measured (cuBLAS, passes over memory), or, for
@@ -21,7 +21,7 @@ from fake_cuda import Array, as_cuda, asarray
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.kernels import cuda
-from gpucnn.kernels.cuda import tensor
+from gpucnn.kernels.cuda import cublas, estimate, tensor
 from gpucnn.network.layout import Layout
 from gpucnn.networks import build, entry
 from gpucnn.optimizers import SGD
@@ -31,7 +31,10 @@ MEMORY = 139 << 30  # bytes
 PROCESSORS, CLOCK = 132, 1.755e9
 LAUNCH, PRODUCT, DIRECT = 1.2e-6, 5e-6, 3e-6  # seconds that the smallest kernel of each kind takes
 TENSOR, OLDER = 494e12, 0.62  # operations of TF32 numbers a second, and the share that older GPUs' instructions reach
-TENSOR_SHARE = 0.65  # a guess: other instructions stand beside those of the tensor cores
+SCHEDULERS, ISSUE_SHARE = 4, 0.7  # of a processor; the second a guess: instructions that each starts in a cycle
+# Of a warp and a chunk, as compiled for compute capability 9.0: by factors, and whether it is of the kernel's gradient.
+INSTRUCTIONS = {(2, False): 312, (2, True): 345, (1, False): 215, (1, True): 250, (0, False): 165, (0, True): 200}
+NARROW = 1.15  # as many times as many, where a block has 32 filters
 MEMORY_SHARE, PRODUCT_SHARE, SHARED_SHARE = 0.6, 0.57, 0.6  # of the limits
 
 
@@ -69,16 +72,17 @@ def run_step(table: Any, name: str, batch: int) -> None:
     table.updates[SGD](optimizer, theta, g, {}, 1 / batch, moment)
 
 
-def kernels_of(name: str, batch: int, *, wide: str | None = None) -> list[Kernel]:
+def kernels_of(name: str, batch: int, *, wide: str | None = None, precision: str = "float32") -> list[Kernel]:
     """What a training step of the named network launches, wide convolutions by that way (see `ways`). Nothing is
     computed."""
     found: list[Kernel] = []
+    rate = estimate.OPERATIONS[precision]
 
     def multiply(a: Any, b: Any, out: Any, *, add: bool = False) -> Any:
         (M, K), N = a.shape, b.shape[1]
         size, operations = 4.0 * (M * K + K * N + M * N), 2.0 * M * K * N
-        seconds = PRODUCT + max(operations / OPERATIONS / PRODUCT_SHARE, size / BANDWIDTH / MEMORY_SHARE)
-        found.append(Kernel(f"product {M} x {K} x {N}", size, operations, seconds))
+        seconds = PRODUCT + max(operations / rate / PRODUCT_SHARE, size / BANDWIDTH / MEMORY_SHARE)
+        found.append(Kernel(f"product {M} x {K} x {N}", size, operations, seconds, rate))
         return out
 
     def multiply_each(a: Any, b: Any, out: Any, *, add: bool = False) -> Any:
@@ -93,7 +97,7 @@ def kernels_of(name: str, batch: int, *, wide: str | None = None) -> list[Kernel
 
     with as_cuda():
         sys.modules["cupy"].cuda.runtime.memGetInfo = lambda: (MEMORY, MEMORY)
-        table = cuda.table(wide=wide)
+        table = cuda.table(precision, wide=wide)
         gpu = table.gpu
         table.ways.tensor._is_right = lambda problem: True  # not tried
         gpu.empty = lambda shape, dtype: np.empty(shape, dtype).view(Array)  # not touched: it may be large
@@ -149,15 +153,24 @@ def _on_tensor_cores(name: str, size: float, arrays: list[np.ndarray], of: dict[
     count = arrays[-1].size // of["K"] if name == "correlate_tensor" else arrays[1].size // of["K"]
     whole, part = (count, taps) if name == "correlate_tensor" else (taps, count)
     computed = 2.0 * -(-whole // tensor.ROWS) * tensor.ROWS * filters * part
-    products = 3 if of["factors"] == 2 else 1
-    seconds = max(
-        DIRECT + products * computed / TENSOR / OLDER / TENSOR_SHARE, LAUNCH + size / BANDWIDTH / MEMORY_SHARE
-    )
+    products, of_gradient = 3 if of["factors"] == 2 else 1, name != "correlate_tensor"
+    blocks = -(-whole // tensor.ROWS) * filters // of["columns"]
+    chunks = -(-part // tensor.DEPTH)
+    if of_gradient:  # each part of the sum is computed by blocks of its own
+        parts = arrays[-1].shape[0]
+        blocks, chunks = blocks * parts, -(-chunks // parts)
+    turns = math.ceil(blocks / PROCESSORS) * of["threads"] / 32 / SCHEDULERS * chunks
+    instructions = INSTRUCTIONS[of["factors"], of_gradient] * (NARROW if of["columns"] == tensor.NARROW else 1)
+    issued = turns * instructions / CLOCK / ISSUE_SHARE
+    multiplied = products * computed / TENSOR / OLDER
+    seconds = max(DIRECT + max(multiplied, issued), LAUNCH + size / BANDWIDTH / MEMORY_SHARE)
     return Kernel(name, size, 2.0 * count * taps * of["K"], seconds, TENSOR / products)
 
 
-def main(name: str, batch: int, wide: str | None = None) -> None:
-    kernels = kernels_of(name, batch, wide=wide)
+def main(name: str, batch: int, *words: str) -> None:
+    """words: a way of wide convolutions, a precision, or both."""
+    precision = next((word for word in words if word in cublas.PRECISIONS), "float32")
+    kernels = kernels_of(name, batch, wide=next((w for w in words if w != precision), None), precision=precision)
     print(f"{name} {batch}: {len(kernels)} kernels (cuBLAS may add one to a product)")
     print("       MB     MFLOP  limit us  predicted us")
     for kernel in (*kernels, total(kernels)):

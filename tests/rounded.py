@@ -14,6 +14,7 @@ import numpy as np
 from gpucnn import Model, data
 from gpucnn.engine import acceleration
 from gpucnn.kernels import Kernels, Pair, choose
+from gpucnn.kernels.cpu.rows import whole
 from gpucnn.kernels.cuda import layers, ways
 
 LOST = {"tf32": 13, "bfloat16": 16}  # bits of a float32 number that are rounded away
@@ -37,18 +38,18 @@ def table(precision: str) -> Kernels:
         shape = ways.Shape(plain.image_shape(x), w.shape[3], window, None)
         return groups == 1 and ways.usual(shape, 4, precision, wide=ways.TENSOR) != ways.DIRECT
 
-    def forward(x: Any, w: Any, window: Any, groups: int, *more: Any) -> Any:
+    def forward(x: Any, w: Any, window: Any, groups: int, *more: Any, **options: Any) -> Any:
         is_wide, settings = is_rounded(x, w, window, groups), (window, groups, *more)
         if is_wide:
-            x, w = plain.enter(rounded(plain.leave(x), precision)), rounded(w, precision)
-        y, residual = (plain.correlation_for_pool if more else plain.correlation.forward)(x, w, *settings)
+            x, w = plain.enter(rounded(plain.leave(whole(x)), precision)), rounded(w, precision)
+        y, residual = (plain.correlation_for_pool if more else plain.correlation.forward)(x, w, *settings, **options)
         return y, (is_wide, residual)
 
     def backward(residual: Any, w: Any, dy: Any, need_dx: bool) -> Any:
         is_wide, residual = residual
         if not is_wide:
             return plain.correlation.backward(residual, w, dy, need_dx)
-        dy = plain.enter(rounded(plain.leave(dy), precision))
+        dy = plain.enter(rounded(plain.leave(whole(dy)), precision))
         return plain.correlation.backward(residual, rounded(w, precision), dy, need_dx)
 
     def matmul(a: Any, b: Any, out: Any = None) -> Any:

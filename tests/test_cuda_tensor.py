@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import cache
 
 import numpy as np
 import nvrtc
@@ -133,7 +134,7 @@ def test_how_long_parts_are():
     problem = tensor._problem((14, 14, 32), 64, Conv2D(64, 5, padding="same").window_of((14, 14, 32)), False)
     assert problem.length(512 * 196) == 2720  # 37 parts of 7 blocks each: 264 blocks fill a device
     assert problem.length(1) == 16
-    assert problem.length(1025) == 528
+    assert problem.length(1025) == 272
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -172,6 +173,11 @@ def untried(monkeypatch):
 
 
 NETWORK = Network((9, 9, 32), (Conv2D(32, 3), Flatten(), Dense(3)))
+
+
+@pytest.fixture(autouse=True)
+def few_blocks_are_enough(monkeypatch):
+    monkeypatch.setattr(tensor, "FEW", 1)
 
 
 def steps(**settings):
@@ -221,6 +227,50 @@ def test_a_gpu_that_computes_something_else_computes_by_columns_and_a_warning_sa
     assert sum(WRONG in str(each.message) for each in seen) == 1
     np.testing.assert_array_equal(np.asarray(found.theta), by_columns)
     assert set(tensor.tried.values()) == {False}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_trial_that_fails_is_said_once_and_training_goes_on(strict, fake_cuda, untried, monkeypatch):
+    """strict: where warnings are errors, the trial is not made again."""
+    by_columns = np.asarray(steps(kernels="columns").theta)
+    launch, count = cuda.Gpu.launch_blocks, []
+
+    def broken(self, name, *arguments, **options):
+        if name == "correlate_tensor" and not self.compiled.is_rehearsal:
+            count.append(name)
+            raise RuntimeError("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES")
+        launch(self, name, *arguments, **options)
+
+    monkeypatch.setattr(cuda.Gpu, "launch_blocks", broken)
+    message = rf"{WRONG} \(RuntimeError: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES\)"
+    if strict:
+        monkeypatch.setattr(tensor, "warn", raised)
+        with pytest.raises(UserWarning, match=message):
+            steps()
+        found = steps()
+    else:
+        with pytest.warns(UserWarning, match=message):
+            found = steps()
+    assert len(count) == 1
+    np.testing.assert_array_equal(np.asarray(found.theta), by_columns)
+
+
+def raised(text):
+    raise UserWarning(text)
+
+
+def test_a_few_outputs_are_computed_by_columns(fake_cuda, monkeypatch):
+    """Their blocks would leave most of a device idle."""
+    monkeypatch.setattr(tensor, "FEW", 32)
+    assert not tensor.Tensor.fills(31 * 128, 64)
+    assert tensor.Tensor.fills(31 * 128 + 1, 64)
+    assert tensor.Tensor.fills(8 * 128, 200)
+    table, seen = cuda.table(), []
+    x, w, _, window = drawn((9, 9, 32), Conv2D(32, 3), 1, "float32")
+    for N in (1, 81):
+        images = asarray(np.repeat(x, N, axis=0))
+        seen.append(table.ways.correlate(images, asarray(w), window, 1)[1].by)
+    assert seen == [table.ways.columns, table.ways.tensor]
 
 
 def test_what_does_not_compile_is_computed_by_columns(fake_cuda, untried, monkeypatch):
@@ -313,16 +363,17 @@ def test_the_kernels_compile_without_a_warning_and_without_a_spill(name, precisi
                 assert use.shared <= 48 * 1024, f"{kernel}: {use}"
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
-@pytest.mark.parametrize("recorded", [False, True])
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("kind", ["dense", "nearly all 0"])
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_gpu_gives_the_references_numbers(name, kind, flip, recorded):
-    """As exact as float32's own sums, in fact; and the proof holds."""
-    x, w, dy, window = drawn(*LAYERS[name], 3, "float32")
+@cache
+def example(name, kind):
+    """x, w, dy, window, and what a plain sum of float32 numbers and float64 make of them: with long sums."""
+    shape, convolution = LAYERS[name]
+    x, w, dy, window = drawn(shape, convolution, -(-2048 // (shape[0] * shape[1])), "float32")
     x, dy = of_kind(kind, x, dy, 0)
+    return x, w, dy, window, plain(x, w, dy, window), in_float64(x, w, dy, window)
+
+
+def on_the_device(x, w, dy, window, *, flip=False, recorded=False, precision="float32"):
+    """y, dx and dw, where the trial finds nothing wrong."""
     device = Device("cuda")
     images, gradients = device.put(x), device.put(dy)
     kernel = device.put(np.ascontiguousarray(w[::-1, ::-1]))[::-1, ::-1] if flip else device.put(w)
@@ -332,9 +383,30 @@ def test_a_gpu_gives_the_references_numbers(name, kind, flip, recorded):
         return y, *cores.correlate_backward(residual, kernel, gradients, True)
 
     with device.activate(), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cores = made()
+        warnings.filterwarnings("error", WRONG)
+        warnings.filterwarnings("error", "the CUDA kernel")
+        cores = made(precision)
         assert cores.starts(x.shape[1:], kernel, window)
-        found = done_on(device, work, recorded)
-    for ours, theirs, right in zip(found, plain(x, w, dy, window), in_float64(x, w, dy, window), strict=True):
+        return done_on(device, work, recorded)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "nearly all 0"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_gpu_is_as_exact_as_plain_sums(name, kind, flip, recorded):
+    *given, by_sums, exact = example(name, kind)
+    for ours, theirs, right in zip(on_the_device(*given, flip=flip, recorded=recorded), by_sums, exact, strict=True):
         assert np.abs(ours - right).max() <= 4 * np.abs(theirs - right).max()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
+@pytest.mark.parametrize(("precision", "bits"), [("tf32", 10), ("bfloat16", 7)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_gpu_rounds_factors(name, precision, bits):
+    x, w, dy, window, *_ = example(name, "dense")
+    found = on_the_device(x, w, dy, window, precision=precision)
+    assert_near(found, expected_of(*(rounded(each, bits) for each in (x, w, dy)), window), 1e-5)

@@ -237,6 +237,9 @@ def done_on(device, work, recorded):
             for place, each in zip(kept, work(), strict=True):
                 place[...] = each
 
+        into()  # what is compiled at its first use cannot be recorded
+        for place in kept:
+            place[...] = 0
         device.record(into).replay()
         found = kept
     return [device.fetch(each) for each in found]

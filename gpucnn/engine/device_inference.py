@@ -63,7 +63,7 @@ class DeviceForward:
         if kept is None:
             kept = _Chunk(self.device.xp.empty((size, *images.shape[1:]), dtype))
             if self.is_filled_up:
-                some, forward = kept.images[:1], self.forward
+                some, forward = kept.images, self.forward
                 forward.program.context.kernels.ahead(lambda: forward.logits(some))
         self._chunks[size, dtype] = kept
         for key in list(self._chunks)[:-SIZES]:

@@ -111,7 +111,7 @@ def tune(execution: Execution, scaling: Scaling, batch: int) -> list[Choice]:
                     missing[shape] = need_dx, names
                 else:
                     found.choices[str(shape)] = found.way(shape, dtype)
-        _rehearse(execution, missing)
+        _rehearse(execution, missing, batch)
         for shape, (need_dx, names) in missing.items():
             times, usual = _timed(execution, shape, batch, need_dx, names), found.way(shape, dtype)
             found.choices[str(shape)] = choice = fastest(times, usual) if times else usual
@@ -159,14 +159,14 @@ def _by(execution: Execution, shape: ways.Shape, name: str) -> Iterator[None]:
         choices.pop(str(shape), None)
 
 
-def _rehearse(execution: Execution, missing: Mapping[ways.Shape, tuple[bool, Sequence[str]]]) -> None:
+def _rehearse(execution: Execution, missing: Mapping[ways.Shape, tuple[bool, Sequence[str]]], batch: int) -> None:
     """Compile side by side what all their ways need."""
 
     def work() -> None:
         for shape, (need_dx, names) in missing.items():
             for name in names:
                 with suppress(Exception), _by(execution, shape, name):  # it is said when it is measured
-                    _work(execution, shape, 1, need_dx)()
+                    _work(execution, shape, batch, need_dx)()
 
     execution.context.kernels.ahead(work)
 

@@ -87,10 +87,10 @@ class WholeStep:
     def run(self, moment: Moment, images: Array, targets: Array, weights: Array | None = None) -> Array:
         """The step itself. What changes from one to the next is in moment."""
         count, kernels, losses = moment.order.shape[0], self.program.context.kernels, []
-        if not self._is_begun:
-            self._is_begun = True
-            kernels.ahead(lambda: self._computed(_cut(moment, slice(0, 2)), images, targets, weights))
         size = self.at_once or max(1, count)
+        if not self._is_begun:
+            self._is_begun = True  # the kernels depend on how many examples are computed at once
+            kernels.ahead(lambda: self._computed(_cut(moment, slice(0, size)), images, targets, weights))
         for start in range(0, max(1, count), size):
             part = moment if size >= count else _cut(moment, slice(start, start + size))
             losses.append(self._gradient(part, images, targets, weights, self._of_part if start else self._g))

@@ -141,9 +141,8 @@ class Columns:
 
         The columns are turned instead: no copies, of w or of its gradient, which the layer turns back.
         """
-        turned = w[::-1, ::-1]
-        flipped = turned.flags.c_contiguous and not w.flags.c_contiguous
-        return self.gpu.dense(turned if flipped else w, dtype), flipped
+        flipped = is_turned(w)
+        return self.gpu.dense(w[::-1, ::-1] if flipped else w, dtype), flipped
 
     def _columns(self, x: Array, sizes: _Correlation, g: int) -> Array:
         """(N P Q, I J C / groups): what each output of group g sees. One of one pixel sees the image as it stands."""
@@ -171,6 +170,11 @@ class Columns:
         V = side_by_side(self.gpu, sizes.channels, arrays=(source, target))
         first = g * sizes.channels
         self.gpu.launch(name, source.dtype, size // V, source, first, target, sizes=sizes.sizes(V))
+
+
+def is_turned(w: Array) -> bool:
+    """Whether w is a view of a whole kernel turned by 180 degrees, which is how it is stored."""
+    return w[::-1, ::-1].flags.c_contiguous and not w.flags.c_contiguous
 
 
 def _slices(K: int, groups: int) -> list[slice]:

@@ -54,15 +54,16 @@ __device__ inline unsigned bits_of(float x) { return __float_as_uint(x); }
 
 __device__ inline float number_of(unsigned bits) { return __uint_as_float(bits); }
 
-// sums += a b, 16 x 8 numbers, depth 8: a thread holds what NVIDIA's PTX manual says of mma.m16n8k8.
+// sums += a b, 16 x 8 numbers, depth 8: a thread holds what NVIDIA's PTX manual says of mma.m16n8k8. volatile: all
+// threads of a warp must come to it, so that a compiler must not move it into a branch.
 __device__ inline void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 __device__ inline void multiply_bfloat16(float (&sums)[4], const unsigned (&a)[2], unsigned b) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
         : "r"(a[0]), "r"(a[1]), "r"(b));
 }
@@ -97,10 +98,11 @@ __device__ inline void multiply_rounded(Sums& sums, const Left& a, const Right& 
         }
 }
 
-// x as high + low, both of TF32: 21 bits after the point or more.
+// x as high + low, each of which a tensor core reads as TF32, without its last 13 bits. high is rounded to 10 bits after
+// the point; NaN may be lost there, and is in low.
 __device__ inline void split(float x, unsigned& high, unsigned& low) {
-    high = rounded(x);
-    low = bits_of(x - number_of(high));  // a tensor core leaves out what TF32 has no bits for
+    high = bits_of(x) + 0x1000;
+    low = bits_of(x - number_of(high & 0xFFFFE000));
 }
 
 // sums += a b, of float32 numbers.

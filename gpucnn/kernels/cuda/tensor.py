@@ -5,8 +5,10 @@ float32 numbers to about 2^-22 (Ootomo and Yokota, 2022, who also add outside of
 zero). In the precisions tf32 and bfloat16 factors are rounded, and multiplied once. Before a convolution is computed so
 for the first time, numbers drawn for it are, and compared with sums by the host: see `proof`.
 
-NaN or an infinity reaches the outputs that see it, all of them as NaN. `gpu` is cuda.Gpu: empty, dense, launch_blocks.
-Images are (N, H, W, C), dense.
+NaN or an infinity reaches the outputs that see it, in float32 as NaN. Numbers within 2^-12 of float32's largest are
+taken for infinities there, and of those below 2^-115 bits are lost.
+
+`gpu` is cuda.Gpu: empty, dense, launch_blocks. Images are (N, H, W, C), dense.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...device import reason_of
 from ...errors import warn
 from ...ops.window import Window
 from . import proof
-from .columns import Columns
+from .columns import Columns, is_turned
 from .sizes import Sizes, placed
 
 Array = Any
@@ -35,7 +38,8 @@ CAPABILITY = 80  # of a GPU whose tensor cores multiply TF32 and bfloat16 number
 ROWS, DEPTH = 128, 16  # outputs that a block computes, and numbers of a chunk of its sums
 NARROW, FULL = 32, 64  # filters that a block computes
 BLOCKS = 264  # that fill a device
-PART = 512  # outputs that one part of the kernel's gradient is summed over at least
+FEW = 32  # blocks, below which most of a device would be idle
+PART = 256  # outputs that one part of the kernel's gradient is summed over at least
 
 tried: dict[tuple[int, int, Problem], bool] = {}  # by the device's number, factors and convolution: what `starts` found
 
@@ -121,7 +125,7 @@ class Tensor:
 
         While a graph is recorded nothing can be tried, and what was not tried before does not start.
         """
-        problem = _problem(image, w.shape[3], window, self.columns.stored(w, w.dtype)[1])
+        problem = _problem(image, w.shape[3], window, is_turned(w))
         key = self.gpu.device(), self.factors, problem
         if key not in tried:
             compiles = all(self.gpu.starts(name, "float32", sizes) for name, sizes in self._kernels(problem))
@@ -129,8 +133,14 @@ class Tensor:
                 return True
             if self.gpu.is_recording():
                 return False
+            tried[key] = False  # should a warning be raised
             tried[key] = compiles and self._is_right(problem)
         return tried[key]
+
+    @staticmethod
+    def fills(count: int, filters: int) -> bool:
+        """Whether so many outputs of a batch make enough blocks."""
+        return -(-count // ROWS) * -(-filters // FULL) >= FEW
 
     def _kernels(self, problem: Problem) -> list[tuple[str, Sizes]]:
         """All that may be launched for a convolution."""
@@ -140,6 +150,21 @@ class Tensor:
         return found
 
     def _is_right(self, problem: Problem) -> bool:
+        try:
+            wrong = self._wrong(problem)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a driver raises
+            wrong = reason_of(error)
+        if wrong is not None:
+            warn(
+                f"products on this GPU's tensor cores are not what they should be ({wrong}); products with columns of "
+                "the image take their place; please report it, with what `gpucnn doctor` prints"
+            )
+        return wrong is None
+
+    def _wrong(self, problem: Problem) -> str | None:
+        """Of the convolution with drawn numbers and its gradients; None where all is right."""
         window = problem.window
         drawn = x, w, dy = proof.drawn(problem.image, problem.filters, window)
         x, dy = self.gpu.put(x, "float32"), self.gpu.put(dy, "float32")
@@ -151,13 +176,7 @@ class Tensor:
         dx, _ = self.correlate_backward(residual, w, dy, True)
         dw = self._kernel_gradient(residual, self.columns.stored(w, w.dtype)[0], dy)
         dw = dw[::-1, ::-1] if problem.turned else dw
-        wrong = proof.wrong(window, PRECISE[self.factors], *drawn, *map(self.gpu.get, (y, dx, dw)))
-        if wrong is not None:
-            warn(
-                f"products on this GPU's tensor cores are not what they should be ({wrong}); products with columns of "
-                "the image take their place; please report it, with what `gpucnn doctor` prints"
-            )
-        return wrong is None
+        return proof.wrong(window, PRECISE[self.factors], *drawn, *map(self.gpu.get, (y, dx, dw)))
 
     def correlate(self, x: Array, w: Array, window: Window) -> tuple[Array, Residual]:
         x, (w, flipped) = self.gpu.dense(x), self.columns.stored(w, x.dtype)

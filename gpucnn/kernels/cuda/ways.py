@@ -171,7 +171,7 @@ class Ways:
             by, found = self.direct, self.direct.pooled(x, w, None, window, groups, None, None)
         elif way == WINOGRAD and self._tiles_start(shape, x.dtype):
             by, found = self.winograd, self.winograd.correlate(x, w, window)
-        elif way == TENSOR and self.tensor.starts(shape.image, w, window):
+        elif way == TENSOR and self._is_for_tensor_cores(x, w, shape):
             by, found = self.tensor, self.tensor.correlate(x, w, window)
         elif way == CUDNN and not self.gpu.compiled.is_rehearsal:  # it has nothing to compile
             by, found = self.cudnn, self.cudnn.correlate(x, w, window, groups)
@@ -190,6 +190,11 @@ class Ways:
         if groups != 1 or x.shape[3] != w.shape[2] or not x.size:
             return None
         return Shape(tuple(x.shape[1:]), w.shape[3], window, pool)
+
+    def _is_for_tensor_cores(self, x: Array, w: Array, shape: Shape) -> bool:
+        """Whether there are enough images, and the kernels start."""
+        count = x.shape[0] * math.prod(shape.window.outputs(*shape.image[:2]))
+        return self.tensor.fills(count, shape.filters) and self.tensor.starts(shape.image, w, shape.window)
 
     def _tiles_start(self, shape: Shape, dtype: Any) -> bool:
         sizes = winograd.Problem(shape.image, shape.filters, shape.window, False).sizes()
