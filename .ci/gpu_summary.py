@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+GAVE_WAY = re.compile(r"takes? (its|their) place|no CUDA graph|do not start|could not be measured")  # in warnings
 PASSED = {"0", "5"}  # of pytest: all passed; none was chosen
 
 
@@ -55,12 +56,10 @@ def tests(folder: Path) -> list[str]:
 
 
 def speed(folder: Path) -> list[str]:
-    """Prints every row of the benches; where another library was faster, and what was left out."""
-    short = [
-        line
-        for line in (folder / "speed.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.startswith(("failed or cut", "left out"))
-    ]
+    """Prints every row of the benches; where another library was faster, what gave way, and what was left out."""
+    lines = (folder / "speed.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    short = [line for line in lines if line.startswith(("failed or cut", "left out"))]
+    short += dict.fromkeys(line for line in lines if GAVE_WAY.search(line))
     for found in records(folder / "speed.jsonl"):
         for row in found["rows"]:
             if found["mode"] in ("profile", "tune"):
