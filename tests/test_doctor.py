@@ -10,9 +10,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from fake_cuda import as_cuda
 
 import gpucnn
-from gpucnn.device import select
+from gpucnn.device import Device, select
 from gpucnn.report.doctor import cuda, examine, render
 from gpucnn.report.doctor.probes import Driver, Gpu, Probes
 from gpucnn.report.doctor.report import MARKS, Check, Report
@@ -40,6 +41,7 @@ WELL = Probes(
     product=lambda device: 1e-4,
     kernel=lambda device: 0.25,
     own_kernels=lambda device: (1.5, True),
+    tensor_cores=lambda device: None,
 )
 
 
@@ -84,6 +86,7 @@ def test_the_well_machine_is_described():
         "NVIDIA H200, compute capability 9.0, 139.0 of 140.0 GiB free",
         "compiled and run in 0.25 s",
         "gpucnn's kernels  ready in 1.50 s",
+        "tensor cores      a convolution and its gradients are right in float32",
         "nvidia-cudnn-frontend 1.28.0, nvidia-cudnn-cu13 9.18.1; used by --kernels cudnn only",
         "--device auto: takes cuda:0",
     ):
@@ -208,6 +211,18 @@ def test_without_cublas_there_is_no_graph():
     assert (check.status, check.remedy) == ("warning", "pip install '.[cuda13]'")
     assert "cuBLAS is not found" in check.found
     assert report.exit_status == 0
+
+
+def test_tensor_cores():
+    report = examine("cuda", machine(tensor_cores="its result has 1 for 2"))
+    check = found(report, "tensor cores")
+    assert (check.status, report.exit_status) == ("warning", 0)
+    assert "not what they should be (its result has 1 for 2)" in check.found
+    older = H200._replace(capability=(7, 5))
+    check = found(examine("cuda", machine(gpus=[older], tensor_cores=RuntimeError())), "tensor cores")
+    assert check.status == "skipped"
+    with as_cuda():
+        assert Probes().tensor_cores(Device("cuda")) is None
 
 
 def test_a_laptop_without_a_gpu_has_no_failures():

@@ -39,6 +39,7 @@ ROWS, DEPTH = 128, 16  # outputs that a block computes, and numbers of a chunk o
 NARROW, FULL = 32, 64  # filters that a block computes
 BLOCKS = 264  # that fill a device
 FEW = 32  # blocks, below which most of a device would be idle
+TRIED = Window((3, 3), (1, 1), ((1, 1), (1, 1)))
 PART = 256  # outputs that one part of the kernel's gradient is summed over at least
 
 tried: dict[tuple[int, int, Problem], bool] = {}  # by the device's number, factors and convolution: what `starts` found
@@ -148,6 +149,10 @@ class Tensor:
         for each in (problem, *([problem.of_image] if problem.window.stride == (1, 1) else [])):
             found.append(("correlate_tensor", each.sizes("tensor_correlate.cu", self.factors)))
         return found
+
+    def trial(self) -> str | None:
+        """What a small convolution has wrong on this GPU, in words, or None."""
+        return self._wrong(_problem((8, 8, LEAST), LEAST, TRIED, False))
 
     def _is_right(self, problem: Problem) -> bool:
         try:

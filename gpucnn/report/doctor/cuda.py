@@ -59,6 +59,7 @@ class Cuda:
             guarded("CUDA product", self._product, self._install()),
             guarded("CUDA kernel", self._kernel, self._compile_remedy()),
             guarded("gpucnn's kernels", self._own_kernels, self._compile_remedy()),
+            guarded("tensor cores", self._tensor_cores, self._compile_remedy()),
             guarded("cuDNN", self._cudnn),
         ]
 
@@ -189,6 +190,17 @@ class Cuda:
         if not has_cublas:
             return "warning", "cuBLAS is not found, so a step is not recorded as a CUDA graph", self._install()
         return "ok", f"ready in {seconds:.2f} s"
+
+    def _tensor_cores(self) -> Finding:
+        """Where these fail, wide convolutions are products with columns of the image."""
+        if self.why_not:
+            return "skipped", self.why_not
+        if self.gpus[self.device.index].capability < (8, 0):
+            return "skipped", f"{self.device} is older than compute capability 8.0, from which on they are used"
+        wrong = self.probes.tensor_cores(self.device)
+        if wrong is not None:
+            return "warning", f"not what they should be ({wrong}): convolutions do without them; please report it"
+        return "ok", "a convolution and its gradients are right in float32"
 
     def _cudnn(self) -> Finding:
         installed, mend = self.probes.distributions(), CUDNN[self._fitting()] if self.wheels else ""

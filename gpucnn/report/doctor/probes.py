@@ -170,6 +170,14 @@ def _own_kernels(device: Device) -> tuple[float, bool]:
     return time.perf_counter() - start, made.gpu.multiply.library is not None
 
 
+def _tensor_cores(device: Device) -> str | None:
+    """What gpucnn's products on tensor cores have wrong, or None."""
+    from ...kernels.cuda import table
+
+    with device.activate():
+        return table().ways.tensor.trial()
+
+
 @dataclass(frozen=True)
 class Probes:
     """All that the checks ask of the machine; each may raise, which makes its check fail with the cause."""
@@ -188,3 +196,4 @@ class Probes:
     product: Callable[[Device], float] = _product
     kernel: Callable[[Device], float] = _kernel
     own_kernels: Callable[[Device], tuple[float, bool]] = _own_kernels
+    tensor_cores: Callable[[Device], str | None] = _tensor_cores
