@@ -8,6 +8,7 @@ nothing but padding: what has no term but zeros for another reason, pixel by pix
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,6 @@ import numpy as np
 from ...ops.window import Window
 
 Array = np.ndarray
-
-FEW = 8  # images
 
 
 class Occupied(NamedTuple):
@@ -29,11 +28,14 @@ class Occupied(NamedTuple):
 def occupied(image: Array, *, columns: bool) -> Occupied:
     """Of an image (H, C, W, N), or one in halves (2, H, C, W // 2, N)."""
     halves = image if image.ndim == 5 else image[None]
-    if halves.shape[2] > 1:  # the first channel, of a few images even, often has such numbers in all rows and columns
-        for some in (halves[:, :, :1, :, :FEW], halves[:, :, :1]):
-            first = occupied(some, columns=columns)
-            if first.rows.all() and (first.columns is None or first.columns.all()):
-                return first
+    parities, H, C, half, _ = halves.shape
+    if C > 1 and halves.size:  # along a diagonal the first channel often has such numbers, in all rows and columns
+        rows, across = _diagonal(H, parities * half)
+        if halves[across % parities, rows, 0, across // parities].any(axis=1).all():
+            return Occupied(np.ones(H, np.bool_), np.ones(parities * half, np.bool_) if columns else None)
+        first = occupied(halves[:, :, :1], columns=columns)
+        if first.rows.all() and (first.columns is None or first.columns.all()):
+            return first
     bits, either = halves.view(f"u{image.itemsize}"), np.bitwise_or.reduce  # several times faster than any(x != 0)
     pixels_lie_side_by_side = bits.strides[3] == bits.shape[4] * bits.itemsize
     of_rows = either(bits, axis=(3, 4)) if pixels_lie_side_by_side else either(either(bits, axis=3), axis=3)
@@ -42,6 +44,13 @@ def occupied(image: Array, *, columns: bool) -> Occupied:
         return Occupied(rows, None)
     even_and_odd = (either(either(bits, axis=1), axis=3).view(image.dtype) != 0).any(axis=1)
     return Occupied(rows, even_and_odd.T.reshape(-1))
+
+
+@lru_cache(maxsize=64)
+def _diagonal(H: int, W: int) -> tuple[Array, Array]:
+    """Rows and columns of pixels that are in all rows and in all columns. To be read only."""
+    steps = np.arange(max(H, W))
+    return steps % H, steps % W
 
 
 def together(parts: list[Occupied]) -> Occupied:
@@ -60,6 +69,8 @@ def restore(dw: Array, dx: Array | None, x: Occupied, dy: Occupied, window: Wind
         if of_x is None or of_dy is None:
             continue
         before, size = window.padding[axis][0], window.size[axis]
+        if len(of_x) >= size and of_x.all() and of_dy.all():
+            continue
         saw = np.convolve(of_dy, np.ones(size))[before:][: len(of_x)] > 0
         for offset in range(size):
             outputs, pixels = window.reach(axis, offset, len(of_x))
