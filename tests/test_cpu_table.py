@@ -367,7 +367,15 @@ def test_living_residuals_share_no_memory_with_new_calls(monkeypatch):
         np.testing.assert_allclose(NUMPY.leave(dx), numbers["dx"], rtol=1e-9, atol=1e-12)
 
 
-def test_memory_comes_back_when_its_last_view_is_gone():
+@pytest.mark.parametrize("others", [0, memory.FEW], ids=["block", "of-a-slab"])
+def test_memory_comes_back_when_its_last_view_is_gone(others):
+    with memory.apart():
+        before = [memory.empty((memory.MUCH // 4,), np.uint8) for _ in range(4 * others // memory.MUCH)]
+        _memory_comes_back()
+        assert (memory._here.slab.size > 0) == bool(before)
+
+
+def _memory_comes_back():
     size = 3 * memory.SMALL
     a = memory.empty((size,), np.uint8)
     address, view = a.ctypes.data, a[5:].reshape(-1, 1).view(np.int8)
@@ -379,6 +387,19 @@ def test_memory_comes_back_when_its_last_view_is_gone():
     lent = [memory.empty((size,), np.uint8) for _ in range(3)]
     assert address in [b.ctypes.data for b in lent]
     assert not any(np.shares_memory(lent[i], lent[j]) for i in range(3) for j in range(i))
+
+
+def test_blocks_of_slabs_never_share_memory_and_lie_on_cache_lines():
+    with memory.apart():
+        kept = []
+        for k in range(200):
+            a = memory.empty((memory.SMALL * (1 + k % 31),), np.uint8)
+            a[...] = k
+            if k % 3:
+                kept.append((k, a))
+        assert memory._here.small > 2 * memory.FEW
+        assert all((a == k).all() and a.ctypes.data % memory.LINE == 0 for k, a in kept)
+        assert 0 <= memory._here.uncut < memory._here.total / 2
 
 
 def test_threads_that_free_each_others_memory_never_share_it():

@@ -2,7 +2,8 @@
 
 A fresh array costs a page fault for every 4 KB at its first touch, often more than the arithmetic on it: threads that
 train small networks spend half their time so. The blocks behind `empty` are touched once, and lent again as soon as no
-array sees them.
+array sees them. Where there are many, they are cut from slabs so large that NumPy asks Linux for pages of 2 MB, whose
+addresses a CPU finds sooner.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ import numpy as np
 
 SMALL = 1 << 16  # bytes below which NumPy's own allocator reuses memory well enough
 MUCH = 1 << 22  # bytes from which on blocks are cut to measure
+FEW = 1 << 23  # bytes of small blocks from which on others are cut from slabs
 KEPT = 1 << 28  # bytes of blocks that one thread keeps at most
 ZEROS = 1 << 26  # bytes of `same_zeros` that one thread keeps at most
 SHAPES = 4096  # that are remembered
 CACHED = 1 << 19  # bytes that a CPU's own cache holds while they are worked on
 LINE = 64  # bytes of a cache line, and of the widest vector register
+
+
+class _Slab(np.ndarray):
+    """What blocks are views of. An array does not refer to its buffer but to what that is a view of, unless this is of
+    another class than the array: so each block knows whether arrays see it.
+    """
 
 
 class _Block(NamedTuple):
@@ -41,6 +49,9 @@ class _Shelf(threading.local):
         self.of_shape: dict[tuple[Any, ...], Sequence[_Block]] = {}
         self.of_size: dict[int, list[_Block]] = {}
         self.total = 0  # bytes, of free blocks and of others
+        self.small = 0  # bytes of blocks smaller than MUCH
+        self.slab: np.ndarray = np.empty(0, np.uint8)  # what is left of the one that blocks are cut from
+        self.uncut = 0  # bytes of this and of all before it that were not cut
         self.zeros: dict[tuple[Any, ...], np.ndarray] = {}
 
     def blocks(self, shape: tuple[int, ...], dtype: Any) -> Sequence[_Block]:
@@ -57,15 +68,28 @@ class _Shelf(threading.local):
             return _Block(np.empty(size, np.uint8), 0)
         if self.total + size > KEPT:
             self._forget()
-        memory = np.empty(size + LINE, np.uint8)
+        memory = np.empty(size + LINE, np.uint8) if size >= MUCH else self._cut(size + LINE)
         block = _Block(memory, -memory.ctypes.data % LINE)
         self.of_size[size].append(block)
         self.total += size
         return block
 
+    def _cut(self, size: int) -> np.ndarray:
+        """Memory for a small block. A slab may stay unused, so that it is small beside what is used."""
+        self.small += size
+        if self.small < FEW:
+            return np.empty(size, np.uint8)
+        if len(self.slab) < size:
+            self.slab = np.empty(max(MUCH, self.small // 4), np.uint8).view(_Slab)
+            self.uncut += len(self.slab)
+        memory, self.slab = self.slab[:size], self.slab[size:]
+        self.uncut -= size
+        return memory
+
     def _forget(self) -> None:
         """Let go of all blocks: those in use live on with their arrays."""
-        self.total = 0
+        self.total = self.small = self.uncut = 0
+        self.slab = self.slab[:0]
         for blocks in self.of_size.values():
             blocks.clear()
 
@@ -117,12 +141,15 @@ def apart() -> Iterator[None]:
 
 
 def rounded_up() -> int:
-    """Bytes of this thread's blocks that no array has reached: the system gives memory where it is written first."""
+    """Bytes of this thread's blocks, and of what these are cut from, that no array has reached: the system gives memory
+    where it is written first, large pages aside.
+    """
     most: dict[int, int] = {}
     for shape, dtype in _here.of_shape:
         size = _block_size(shape, dtype)
         most[size] = max(most.get(size, 0), math.prod(shape) * np.dtype(dtype).itemsize)
-    return sum(len(blocks) * (size - most.get(size, size)) for size, blocks in _here.of_size.items())
+    of_blocks = sum(len(blocks) * (size - most.get(size, size)) for size, blocks in _here.of_size.items())
+    return of_blocks + _here.uncut
 
 
 def same_zeros(shape: tuple[int, ...], dtype: Any, use: Any) -> np.ndarray:
