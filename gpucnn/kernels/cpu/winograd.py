@@ -137,14 +137,10 @@ def _sum_columns(kernels: Array, d_products: Array, window: Window, d_rows: Arra
             spread.sum(d_rows[t, some])
 
 
-def added_up(parts: Array, step: int, out: Array | None = None) -> Array:
-    """(..., count, n, L) -> (..., at least step (count - 1) + n, L): part k added where it begins, at k step.
-
-    Into out, where given: contiguous, and of that size.
-    """
+def added_up(parts: Array, step: int) -> Array:
+    """(..., count, n, L) -> (..., at least step (count - 1) + n, L): part k added where it begins, at k step."""
     *before, count, n, L = parts.shape
-    shape = *before, count + (n - 1) // step, step, L
-    total = empty(shape, parts.dtype) if out is None else out.reshape(shape)
+    total = empty((*before, count + (n - 1) // step, step, L), parts.dtype)
     total[..., count:, :, :] = 0
     total[..., :count, :, :] = parts[..., :step, :]
     for start in range(step, n, step):

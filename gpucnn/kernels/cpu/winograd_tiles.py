@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ops.window import Window
-from ..memory import CACHED, copy, empty, parts
+from ..memory import CACHED, LINE, copy, empty, parts
 from .exact_zeros import occupied, restore, together
 from .products import multiplied
 from .rows import Image, LazyImage, some_rows, whole
-from .winograd import POINTS, added_up, applies, tile, transforms
+from .winograd import POINTS, applies, tile, transforms
 
 Array = np.ndarray
 
@@ -133,7 +133,9 @@ def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[A
     n, m, R, S = grid.n, grid.m, grid.R, grid.S
     image = residual.image
     if N < LONG_RUNS or max(C, K) >= WIDE:
-        image = np.ascontiguousarray(image.swapaxes(2, 3)).swapaxes(2, 3)
+        turned = empty((*image.shape[:2], N, C), image.dtype)
+        turned[...] = image.swapaxes(2, 3)
+        image = turned.swapaxes(2, 3)
     d_kernels, dx = np.zeros((n, m, K, C), dy.dtype), empty(residual.x_shape, dy.dtype) if need_dx else None
     seen = [] if isinstance(dy, LazyImage) else [occupied(dy, columns=True)]
     above: Array | None = None  # what the tiles above have for rows of these
@@ -173,14 +175,14 @@ def _gradients_of_tiles(
     d_rows = multiplied(grid.of_rows[2].T, d_outputs.reshape(grid.R, -1)).reshape(n, TW, S, K * N)
     of_rows = _sums_of_rows(image, grid, th)
     if d_tiles is not None:
-        d_columns = empty(d_tiles.shape, d_tiles.dtype)
+        d_columns = empty((n, TW + (m - 1) // S, m, C * N), d_tiles.dtype)
     for some in _few(grid, C, K, N, d_outputs.itemsize):
         d_products = multiplied(grid.of_columns[2].T, d_rows[some]).reshape(-1, TW, m, K, N)
         if d_tiles is not None:
             d_sums = empty((len(d_products), TW, m, C, N), d_products.dtype)
             np.matmul(residual.kernels[some].swapaxes(-1, -2), d_products, out=d_sums)
-            d_sums = multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N))
-            added_up(d_sums, S, d_columns[some])
+            multiplied(grid.of_columns[0].T, d_sums.reshape(-1, TW, m, C * N), d_columns[some, :TW])
+            _add_overlaps(d_columns[some], S)
             del d_sums  # so that the sums of pixels lie where these are
         of_tiles = empty((len(d_products), TW, m, K, C), d_products.dtype)
         sums = _sums_of_columns(of_rows[some], grid).reshape(-1, TW, m, *image.shape[2:])
@@ -188,12 +190,27 @@ def _gradients_of_tiles(
         d_kernels[some] += np.add.reduce(of_tiles, axis=1)
         del d_products, sums, of_tiles
     if d_tiles is not None:
-        multiplied(grid.of_rows[0].T, d_columns, d_tiles)
+        columns = d_columns[:, :, :S].reshape(*d_columns.shape[:2], -1)
+        if n > 6 or columns[0, 0].nbytes % LINE:  # then OpenBLAS rounds another way where a row ends: one row, copied
+            columns = columns.reshape(n, 1, -1)
+        multiplied(grid.of_rows[0].T, columns.swapaxes(0, 1), d_tiles.reshape(columns.shape).swapaxes(0, 1))
+
+
+def _add_overlaps(tiles: Array, S: int) -> None:
+    """Add to the first S columns of each tile what those before it have for them. tiles (rows, count, m, L), each S
+    columns behind the one before; the last (m - 1) // S are not written yet.
+    """
+    count, m = tiles.shape[1:3]
+    TW = count - (m - 1) // S
+    tiles[:, TW:, :S] = 0
+    for start in range(S, m, S):
+        later, first = tiles[:, :TW, start : start + S], start // S
+        tiles[:, first : first + TW, : later.shape[2]] += later
 
 
 def _few(grid: Grid, C: int, K: int, N: int, itemsize: int) -> Iterator[slice]:
     """The n sums of rows, a few at a time: all that comes of them stays in the cache until it is added up."""
-    return parts(grid.n, grid.TW * grid.m * (C + K) * N * itemsize, 2 * CACHED)
+    return parts(grid.n, grid.TW * grid.m * (C + K) * N * itemsize, 3 * CACHED)
 
 
 def sums_of_kernel(w: Array, grid: Grid) -> Array:
