@@ -34,9 +34,14 @@ def rows_of(x: Array) -> Array:
     return x.T[None] if x.ndim == 2 else x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
-def _parts(rows: Array) -> list[slice]:
+def _parts(rows: Array) -> tuple[slice, ...]:
     """Of a size that lets what a pass reads and writes stay in the cache."""
-    return list(parts(len(rows), math.prod(rows.shape[1:]) * rows.itemsize, CACHED // 4))
+    return _parts_of(rows.shape, rows.itemsize)
+
+
+@lru_cache(maxsize=256)
+def _parts_of(shape: tuple[int, ...], itemsize: int) -> tuple[slice, ...]:
+    return tuple(parts(shape[0], math.prod(shape[1:]) * itemsize, CACHED // 4))
 
 
 def _largest(rows: Array) -> tuple[int, ...]:
