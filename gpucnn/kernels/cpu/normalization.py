@@ -68,20 +68,32 @@ def _repeated(values: Array, rows: Array) -> Array:
     return made
 
 
-def _sums(rows: Array) -> Array:
-    """(h, C, L) -> (C,), in float64; a product with ones is the fastest sum."""
-    return np.add.reduce(np.matmul(rows, ones(rows.shape[2], rows.dtype)), axis=0, dtype=np.float64)
+class _Sums:
+    """Of rows (H, C, L) over all but C, and of their products with others: of each row, and in float64 of all."""
 
+    def __init__(self, rows: Array) -> None:
+        self._sums, self._products = (np.empty(rows.shape[:2], rows.dtype) for _ in range(2))
+        self._ones = ones(rows.shape[2], rows.dtype)
 
-def _sums_of_products(a: Array, b: Array) -> Array:
-    return np.add.reduce(np.vecdot(a, b), axis=0, dtype=np.float64)
+    def take(self, some: slice, rows: Array, others: Array) -> None:
+        """Some rows (h, C, L); a product with ones is the fastest sum."""
+        np.matmul(rows, self._ones, out=self._sums[some])
+        np.vecdot(rows, others, out=self._products[some])
+
+    def found(self) -> tuple[Array, Array]:
+        """(C,) twice."""
+        return self._total(self._sums), self._total(self._products)
+
+    @staticmethod
+    def _total(of_rows: Array) -> Array:
+        return np.add.reduce(of_rows, axis=0, dtype=np.float64)
 
 
 def channel_sums(x: Array) -> Array:
     """An image or (N, C) -> (C,)."""
     x = real(x)
     if x.ndim == 2:
-        return _sums(rows_of(x)).astype(x.dtype)
+        return np.matmul(rows_of(x), ones(len(x), x.dtype))[0]
     of_pixels = np.matmul(x, ones(x.shape[3], x.dtype))
     return np.add.reduce(of_pixels, axis=(0, 2), dtype=np.float64).astype(x.dtype)
 
@@ -97,13 +109,12 @@ def centred(
     asked = centre is None
     if centre is None:
         centre = np.matmul(rows[0], ones(L, x.dtype)) / x.dtype.type(max(1, L)) if H else np.zeros(C, x.dtype)
-    total, squares, repeated = np.zeros(C), np.zeros(C), _repeated(centre, rows)
+    sums, repeated = _Sums(rows), _repeated(centre, rows)
     for some in _parts(rows):
-        np.subtract(rows[some], repeated, out=of_d[some])
+        part = np.subtract(rows[some], repeated, out=of_d[some])
         if asked:
-            total += _sums(of_d[some])
-            squares += _sums_of_products(of_d[some], of_d[some])
-    return d, (moments_of(centre, rows, total, squares) if asked else None)
+            sums.take(some, part, part)
+    return d, (moments_of(centre, rows, *sums.found()) if asked else None)
 
 
 def moments_of(centre: Array, rows: Array, total: Array, squares: Array) -> tuple[Array, Array, Array]:
@@ -140,15 +151,14 @@ def scaled_sums(residual: Scaled, dy: Array) -> tuple[Array, Array, tuple[Array,
     """Through the ReLU on the way, if there is one."""
     d, positive, at_zero, slope_at_zero = residual
     rows, of_dy, through = rows_of(d), rows_of(dy), dy if positive is None else like(d, dy.dtype)
-    of_through = rows_of(through)
-    of_dys, of_products = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    of_through, sums = rows_of(through), _Sums(of_dy)
     for some in _parts(rows):
         if positive is not None:
             np.multiply(of_dy[some], positive[some], out=of_through[some])
             if some.start in at_zero:
                 of_through[some] += slope_at_zero * of_dy[some] * at_zero[some.start]
-        of_dys += _sums(of_through[some])
-        of_products += _sums_of_products(of_through[some], rows[some])
+        sums.take(some, of_through[some], rows[some])
+    of_dys, of_products = sums.found()
     return of_dys.astype(dy.dtype), of_products.astype(dy.dtype), (d, through)
 
 

@@ -136,7 +136,8 @@ def gradients(residual: Residual, w: Array, dy: Image, need_dx: bool) -> tuple[A
         turned = empty((*image.shape[:2], N, C), image.dtype)
         turned[...] = image.swapaxes(2, 3)
         image = turned.swapaxes(2, 3)
-    d_kernels, dx = np.zeros((n, m, K, C), dy.dtype), empty(residual.x_shape, dy.dtype) if need_dx else None
+    d_kernels, dx = empty((n, m, K, C), dy.dtype), empty(residual.x_shape, dy.dtype) if need_dx else None
+    d_kernels[...] = 0
     seen = [] if isinstance(dy, LazyImage) else [occupied(dy, columns=True)]
     above: Array | None = None  # what the tiles above have for rows of these
     for th in range(grid.TH):
