@@ -547,6 +547,23 @@ def test_bias_and_relu_as_one_give_the_bits_of_the_two(shape, slope_at_zero):
             np.testing.assert_array_equal(ours, theirs)
 
 
+CURVES = [("elu", 1.0), ("elu", 0.3), ("gelu",), ("gelu_tanh",), ("silu",), ("leaky_relu", 0.01), ("leaky_relu", 0.0)]
+CURVES += [("leaky_relu", 1.5), ("hardswish",), ("softplus",)]
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=str)
+def test_curves_in_float32_are_those_of_float64_but_for_its_digits(curve):
+    far = [0.0, -0.0, 1e-30, -1e-30, 87.0, -87.0, 1e30, -1e30]
+    x = np.concatenate([np.linspace(-14, 14, 100_001), far]).astype(np.float32)[:, None]
+    found, expected = [], []
+    for table, dtype, results in ((NUMPY, np.float32, found), (REFERENCE, np.float64, expected)):
+        y, residual = table.curve.forward(x.astype(dtype), *curve)
+        results += [y, table.curve.backward(residual, np.ones(x.shape, dtype))]
+    assert found[0].dtype == found[1].dtype == np.float32
+    np.testing.assert_array_less(np.abs(found[0] - expected[0]), 4e-7 * np.maximum(1, np.abs(x)))
+    np.testing.assert_array_less(np.abs(found[1] - expected[1]), 2e-6)
+
+
 def test_biases_before_a_relu_are_added_with_it():
     layers = Conv2D(3, 3), ReLU(), Flatten(), Dense(4), ReLU(), Dense(2)
     assert [type(layer).__name__ for layer in fuse(Network((6, 6, 1), layers)).layers] == [
