@@ -389,6 +389,20 @@ def _memory_comes_back():
     assert not any(np.shares_memory(lent[i], lent[j]) for i in range(3) for j in range(i))
 
 
+def test_slabs_serve_where_their_blocks_know_what_sees_them(monkeypatch):
+    """Plain arrays' do not; then there are none."""
+    assert memory._are_seen()
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "_Slab", np.ndarray)
+        assert not memory._are_seen()
+    monkeypatch.setattr(memory, "SLABS", False)
+    with memory.apart():
+        kept = [memory.empty((1 << 20,), np.uint8) for _ in range(2 * (memory.FEW >> 20))]
+        assert memory._here.small >= memory.FEW
+        assert memory._here.slab.size == 0
+        assert len(kept) == 16
+
+
 def test_blocks_of_slabs_never_share_memory_and_lie_on_cache_lines():
     with memory.apart():
         kept = []

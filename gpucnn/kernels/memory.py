@@ -77,7 +77,7 @@ class _Shelf(threading.local):
     def _cut(self, size: int) -> np.ndarray:
         """Memory for a small block. A slab may stay unused, so that it is small beside what is used."""
         self.small += size
-        if self.small < FEW:
+        if self.small < FEW or not SLABS:
             return np.empty(size, np.uint8)
         if len(self.slab) < size:
             self.slab = np.empty(max(MUCH, self.small // 4), np.uint8).view(_Slab)
@@ -122,6 +122,20 @@ def _block_size(shape: tuple[int, ...], dtype: Any) -> int:
 
 _block = _Block(np.empty(1, np.uint8), 0)
 FREE = getrefcount(_block[0])  # no variable holds the memory itself, here or in `empty`: debuggers look at those
+
+
+def _are_seen() -> bool:
+    """Whether blocks of a slab know what sees them, which is NumPy's affair."""
+    block = _Block(np.empty(2 * LINE, np.uint8).view(_Slab)[LINE:], 0)
+    array = np.ndarray((LINE,), np.uint8, *block)
+    view, counts = array[1:], [getrefcount(block[0]) > FREE]
+    del array
+    counts.append(getrefcount(block[0]) > FREE)
+    del view
+    return all(counts) and getrefcount(block[0]) == FREE
+
+
+SLABS = _are_seen()
 
 
 @contextmanager
