@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SettingError, counted, nearest
+from .errors import DataError, SettingError, counted, nearest
 from .namespace import array_namespace, as_python
 from .training.history import History, row
 from .training.types import Callback, Epoch, Stop
@@ -130,6 +130,8 @@ class EarlyStopping(KeepBest):
             self._waited, self._to_beat = 0, value
             return
         self._waited += 1
+        if self._waited >= self.patience and self.best is None:
+            raise Stop(f"{self.watch} was NaN in all of {counted(self._waited, 'epoch')}, so that none was the best")
         if self._waited >= self.patience:
             raise Stop(
                 f"{self.watch} has not improved in {counted(self._waited, 'epoch')}; the best was epoch {self.best}"
@@ -149,34 +151,53 @@ class EarlyStopping(KeepBest):
 
 class Metric:
     """Measures a number of one's own after every epoch: function(outputs, labels), of the network's outputs (N, K), as
-    NumPy arrays. It is in the metrics of each `Epoch`, by that name, and can be watched. Labels that count from 1, as
-    those that the model learns do, are handed over from 0 on, as the columns of the outputs count.
+    NumPy arrays. It is in the metrics of each `Epoch`, by that name, and can be watched.
+
+    images, labels: what `fit` takes as validation. Labels of classes, in whatever form, are handed over as the model
+    learns them, (N,) from 0 on, as the columns of the outputs count; what the model's loss does not take, as it is.
     """
 
     def __init__(self, name: str, function: Callable[[Any, Any], float], images: Any, labels: Any) -> None:
         self.name, self.function, self.images, self.labels = name, function, images, labels
 
     def begin(self, model: Any, epochs: int) -> None:
-        self._model = model
+        self._model, self._labels = model, None
 
     def measure(self) -> dict[str, float]:
-        first, labels = getattr(self._model, "first_label", 0), self.labels
-        if first and getattr(labels, "ndim", 0) == 1 and labels.dtype.kind in "iu":
-            labels = labels - first
-        return {self.name: self.function(self._model.logits(self.images), labels)}
+        outputs = self._model.logits(self.images)
+        if self._labels is None:  # once: the model knows what labels mean when it trains
+            self._labels = self._learnt(len(outputs))
+        return {self.name: self.function(outputs, self._labels)}
+
+    def _learnt(self, images: int) -> Array:
+        labels = self.labels
+        if hasattr(labels, "__len__") and len(labels) != images:
+            raise SettingError(f"Metric {self.name!r}: {counted(images, 'image')} and {len(labels)} labels were given")
+        try:
+            return self._model.examples(self.images, labels)[1]
+        except DataError:
+            return labels
 
 
 class CSVLog:
-    """Writes a line per epoch to a CSV file, at once: the names of its numbers, then those. A resumed run goes on."""
+    """Writes a line per epoch to a CSV file, at once: the names of its numbers, then those. A resumed run goes on, and
+    so does a run of several calls of `partial_fit` that are given the same object.
+
+    Raises SettingError, before the first batch, where there is no such folder.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
-
-    def begin(self, model: Any, epochs: int) -> None:
         self._rows: list[dict[str, Any]] = []
 
+    def begin(self, model: Any, epochs: int) -> None:
+        folder = os.path.dirname(os.fspath(self.path)) or os.curdir
+        if os.path.isdir(self.path) or not os.path.isdir(folder):
+            what = "is a folder; give a file in it" if os.path.isdir(self.path) else "its folder is not there; make it"
+            raise SettingError(f"CSVLog: {os.fspath(self.path)}: {what}")
+
     def epoch(self, epoch: Epoch) -> None:
-        self._rows = [*self._rows, row(epoch)]
+        self._rows = [*(each for each in self._rows if each["epoch"] < epoch.epoch), row(epoch)]
         names = list(dict.fromkeys(name for each in self._rows for name in each))
         with open(self.path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)

@@ -221,7 +221,8 @@ def test_early_stopping_waits_and_the_best_epoch_is_kept(values, options, epochs
     assert (len(history.epochs), history.kept) == (epochs, kept)
     assert_has(made, seen.found[(kept or epochs) - 1])
     if epochs < 12:
-        assert history.stopped.startswith(f"my error has not improved in {options['patience']} epochs")
+        said = "has not improved in" if kept else "was NaN in all of"
+        assert history.stopped.startswith(f"my error {said} {options['patience']} epochs")
 
 
 @pytest.mark.parametrize("watch", ["loss", "accuracy", "validation_loss", "validation_accuracy", "train_loss"])
@@ -567,6 +568,63 @@ def test_a_metric_of_ones_own_is_measured_and_watched():
     accuracies = [epoch.validation_accuracy for epoch in history.epochs]
     assert [epoch.metrics["right"] for epoch in history.epochs] == accuracies
     assert history.kept == accuracies.index(max(accuracies)) + 1
+
+
+@pytest.mark.parametrize("form", ["texts", "a column", "one-hot", "a list"])
+def test_a_metric_takes_labels_as_fit_does(form):
+    texts = {"class_names": ["a", "b", "c"]} if form == "texts" else {}
+    images, labels = HELD
+    given = {
+        "texts": np.array(["a", "b", "c"])[labels],
+        "a column": labels[:, None],
+        "one-hot": np.eye(3, dtype=int)[labels],
+        "a list": labels.tolist(),
+    }[form]
+    seen = []
+
+    def right(outputs, learnt):
+        seen.append(learnt)
+        return float((outputs.argmax(1) == learnt).mean())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is assumed of such labels
+        history = Model(NETWORK, device="cpu", **texts).fit(
+            IMAGES, LABELS, **OPTIONS | {"epochs": 2}, callbacks=[Metric("right", right, images, given)]
+        )
+    np.testing.assert_array_equal(seen[0], labels)
+    assert [epoch.metrics["right"] for epoch in history.epochs] == [e.validation_accuracy for e in history.epochs]
+
+
+def test_a_metric_hands_over_what_the_loss_does_not_take_and_counts_it():
+    def first(outputs, given):
+        return float(given[0][0])
+
+    rows = [(k + 0.5, k) for k in range(9)]
+    history = model().fit(IMAGES, LABELS, **OPTIONS | {"epochs": 1}, callbacks=[Metric("m", first, HELD[0], rows)])
+    assert history.epochs[0].metrics["m"] == 0.5
+    with pytest.raises(SettingError, match="Metric 'm': 9 images and 1 labels were given"):
+        model().fit(IMAGES, LABELS, **OPTIONS | {"epochs": 1}, callbacks=[Metric("m", first, HELD[0], rows[:1])])
+
+
+def test_a_number_that_is_never_one_is_said():
+    metric = Metric("m", lambda outputs, labels: math.nan, *HELD)
+    history = model().fit(IMAGES, LABELS, **OPTIONS, callbacks=[metric], early_stopping=EarlyStopping(2, watch="m"))
+    assert history.stopped == "m was NaN in all of 2 epochs, so that none was the best"
+
+
+def test_a_log_as_csv_goes_on_from_one_call_to_the_next(tmp_path):
+    log, made = CSVLog(tmp_path / "log.csv"), model()
+    for _ in range(3):
+        made.partial_fit(IMAGES, LABELS, callbacks=[log])
+    assert [row["epoch"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1", "2", "3"]
+    made.fit(IMAGES, LABELS, epochs=1, callbacks=[log])
+    assert [row["epoch"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1"]
+
+
+def test_a_log_that_cannot_be_written_is_said_before_the_first_batch(tmp_path):
+    for path, said in ((tmp_path, "is a folder; give a file in it"), (tmp_path / "no" / "a.csv", "make it")):
+        with pytest.raises(SettingError, match=f"CSVLog: .*{said}"):
+            model().fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path), Losses(0)])
 
 
 def test_a_log_as_csv_goes_on_where_the_run_does(tmp_path):

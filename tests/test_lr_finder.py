@@ -80,6 +80,14 @@ def test_where_the_loss_does_not_fall_nothing_is_suggested():
     assert "had not exploded at 1e-10, where it ended" in found.reason
 
 
+def test_where_the_loss_grows_from_the_first_update_on_nothing_is_suggested():
+    """The first loss is of before any update."""
+    found = find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, lowest=50, highest=5000, updates=30, optimizer="sgd")
+    assert min(found.losses) == found.losses[0]
+    assert found.suggestion is None
+    assert f"from {found.losses[0]:.3g} at the beginning" in found.reason
+
+
 @pytest.mark.parametrize("limits", [{"lowest": 0.0}, {"lowest": 2.0, "highest": 1.0}, {"updates": 5}])
 def test_limits_that_make_no_sense(limits):
     with pytest.raises(SettingError, match="the first must be above 0 and below the second, and at least 20 updates"):

@@ -361,6 +361,22 @@ def test_an_image_means_the_same_whatever_is_beside_it(tmp_path):
     assert usual.white == 255
 
 
+@pytest.mark.parametrize(("most", "dtype"), [(16, np.uint8), (1, np.uint8), (1, np.int64)])
+def test_whole_numbers_that_are_nearly_black_are_warned_of(most, dtype):
+    dim = (IMAGES % (most + 1)).astype(dtype)
+    with pytest.warns(
+        UserWarning, match=rf"images: whole numbers to {most} are taken as 0\.\.255, nearly black; where"
+    ):
+        found = model().fit(dim, LABELS, epochs=1)
+    assert len(found.epochs) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model().fit(np.zeros_like(IMAGES), LABELS, epochs=1)  # of black nothing can be said
+        trained = model()
+        trained.fit(IMAGES, LABELS, epochs=1)
+        trained.predict(dim.astype(np.uint8))  # and a picture that one asks about may be dark
+
+
 def test_a_batch_does_not_decide_what_is_white():
     dark, found = np.minimum(IMAGES, 12), [model(), model()]
     found[0].fit_batches([(IMAGES, LABELS), (dark, LABELS)])
@@ -807,7 +823,7 @@ def test_outputs_that_no_label_uses_are_told_of_once():
         ("partial_fit", "num_epochs", "write epochs"),
         ("partial_fit", "accumulte", "did you mean accumulate"),
         ("fit_batches", "steps_per_epoch", "write steps"),
-        ("fit_batches", "batch_size", "fit takes batch_size|as many images"),
+        ("fit_batches", "batch_size", "each of the batches that you give is one update; leave it out"),
         ("evaluate", "batch_size", "as there is memory for; leave it out"),
         ("evaluate", "verbose", "fit takes progress"),
         ("predict", "batch_size", "as there is memory for; leave it out"),

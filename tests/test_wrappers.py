@@ -17,6 +17,7 @@ from test_steps import BATCH, LR, NETWORK, STEPS, WAYS, data, many_shards, model
 from gpucnn import Model, Network
 from gpucnn.engine.gradient import gradient
 from gpucnn.engine.recorded import RecordedStep
+from gpucnn.engine.update import Rules
 from gpucnn.errors import SettingError
 from gpucnn.kernels import Context
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU
@@ -556,3 +557,31 @@ def test_ctrl_c_leaves_theta_and_its_average_where_they_were(monkeypatch, at):
         np.testing.assert_array_equal(step.theta, 7)
     np.testing.assert_array_equal(step.theta, np.arange(3))
     np.testing.assert_array_equal(step.average, 7)
+
+
+LAYOUT = Layout(NETWORK.init(NETWORK.input_shape, np.random.default_rng(0)))
+
+
+def test_muons_patterns_are_one_or_some_and_must_fit():
+    assert Muon(apart="4/*") == Muon(apart=("4/*",))
+    with pytest.raises(SettingError, match=r"Muon: apart: no parameter's name fits '9/\*'; there are .* and others"):
+        Rules(Muon(apart=("4/*", "9/*")), LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (EMA("adam"), "EMA: optimizer='adam'"),
+        (EMA(Clip("sgd", norm=1.0)), "Clip: optimizer='sgd'"),
+        (Muon(others="adam"), "Muon: others='adam'"),
+        (Groups("adam", {"*/bias": {"rate": 0.1}}), "Groups: optimizer='adam'"),
+    ],
+)
+def test_a_name_in_an_optimiser_is_refused(optimizer, said):
+    with pytest.raises(SettingError, match=f"{said}: an optimiser was expected, such as Adam"):
+        Rules(optimizer, LAYOUT)
+
+
+def test_settings_of_groups_are_a_dict():
+    with pytest.raises(SettingError, match="a dict of dicts by patterns was expected"):
+        Groups(SGD(), [("0/*", {"rate": 0.1})])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
 
 from .arguments import check_format
 from .options import ChannelsOption, InvertOption, SizeOption
@@ -84,7 +84,13 @@ def augment(
     augmentation_of(augment, "", (0, 0, 0))
     shape = None if size is None else parse_size(size)
     dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=is_folder_of_pictures(data))
-    how = Augmentation.parse(augmentation_of(augment, data, dataset.input_shape) or "none")
+    asked = augmentation_of(augment, data, dataset.input_shape)
+    if not asked:
+        raise BadParameter(
+            f"{augment} changes nothing here, so there is nothing to draw; give one, such as shift=2",
+            param_hint="--augment",
+        )
+    how = Augmentation.parse(asked)
     how.check(dataset.input_shape)
     augmented.draw(dataset, replace(how, key=seed), out)
     print(f"{dataset.name}, {how.text()}: drawn in {out}")

@@ -127,6 +127,8 @@ def as_images(array: Any, where: str, notes: list[str]) -> Images:
     if array.dtype.kind in "iu" and array.size and (array.min(), array.max()) == (0, 1):
         notes.append(f"{where}: pixels are 0 and 1; 1 is taken as white")
         array = array.astype(bool)
+    if array.dtype == np.uint8 and (said := dim(array, where)):
+        notes.append(said)
     array = pixels(array, where, notes)
     return checked_images(np.ascontiguousarray(array[..., None] if array.ndim == 3 else array), where)
 
@@ -145,6 +147,16 @@ def white_of(array: Any) -> int:
     if array.dtype == np.uint8 or array.dtype.kind not in "iuf" or not array.size:
         return USUAL
     return WHITE if array.min() >= 0 and 1 < array.max() <= WHITE and _is_whole(array) else USUAL
+
+
+def dim(array: Any, where: str) -> str:
+    """A sentence on whole numbers that are taken as 0..255 and are hardly so; "" for others."""
+    if array.dtype.kind not in "iu" or not array.size or not 0 < (most := array.max()) <= WHITE or array.min() < 0:
+        return ""
+    return (
+        f"{where}: whole numbers to {most} are taken as 0..255, nearly black; where {most} is white, divide them by "
+        f"{most}, so that they are floats in 0..1"
+    )
 
 
 def _is_whole(array: Any) -> bool:

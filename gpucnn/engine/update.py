@@ -28,6 +28,9 @@ class Rules:
     def __init__(self, optimizer: Optimizer, layout: Layout, trained: Layout | None = None) -> None:
         self.optimizer = optimizer
         self.wrappers, rule = chain(optimizer)
+        for where, inner in _inside(self.wrappers, rule):
+            if not hasattr(inner, "init"):
+                raise SettingError(f"{where}={inner!r}: an optimiser was expected, such as Adam() of gpucnn.optimizers")
         rule = rule.bind(layout) if hasattr(rule, "bind") else rule
         moved, self._size = trained or layout, layout.size
         self._inside, found = rule, rule.parts(moved) if hasattr(rule, "parts") else parts_of(rule, moved)
@@ -161,6 +164,14 @@ class Rules:
     def _finish(self, theta: Array, state: State, moment: Moment) -> None:
         for wrapper in reversed(self.wrappers):
             wrapper.after(theta, state, moment.number if is_own(wrapper) else moment.step)
+
+
+def _inside(wrappers: list[Any], rule: Any) -> Iterator[tuple[str, Any]]:
+    """The optimisers in optimisers, each with where it stands."""
+    for each in (*wrappers, rule):
+        for name in ("optimizer", "others"):
+            if hasattr(each, name):
+                yield f"{type(each).__name__}: {name}", getattr(each, name)
 
 
 def _reduces(rule: Any) -> bool:

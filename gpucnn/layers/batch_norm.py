@@ -46,7 +46,7 @@ class BatchNorm(Layer):
     and "variance", 1 at first. After each update a running number is momentum times itself plus 1 - momentum times the
     batch's; that is Keras's meaning of momentum, and PyTorch's is 1 minus it: momentum=0.9 here is momentum=0.1 there.
     As in PyTorch, the running variance takes the sum of squares divided by n - 1, n being the numbers of a channel in
-    the batch. Of a single number, of which PyTorch raises, the output is the bias, and the running variance takes 0.
+    the batch. Of a single number, of which PyTorch raises, the output is the bias, and the running variance stays.
 
     scale, bias: whether there are such parameters, (C,) each, 1 and 0 at first. The bias of a convolution or dense
     layer in front is useless, since the mean is subtracted: give that layer bias=None, or False.
@@ -78,7 +78,9 @@ class BatchNorm(Layer):
         if residual.statistics is None:
             return state
         count, mean, _, squares = residual.statistics
-        new = {"mean": mean, "variance": squares / _at_least_1(count - 1)}
+        xp = array_namespace(count)
+        variance = xp.where(count > 1, squares / _at_least_1(count - 1), state["variance"])
+        new = {"mean": mean, "variance": variance}
         return {name: self.momentum * state[name] + (1 - self.momentum) * new[name] for name in state}
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:

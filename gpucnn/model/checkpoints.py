@@ -184,10 +184,10 @@ def standing(found: Found, epochs: int) -> tuple[str, str]:
         return "goes on", ""
     if done == epochs or (stopped and about.get("epochs") == epochs):
         trained = f"{done} of {counted(epochs, 'epoch')} trained, {stopped}" if done < epochs else "all is trained"
-        return "is finished", (
-            f"the run in {folder} is finished ({trained}), and nothing is left to do; --epochs {2 * epochs}, or "
-            "another number, trains it further"
-        )
+        how = f"--epochs {2 * epochs}, or another number, trains it further"
+        if done < epochs:
+            how = f"another number of --epochs than {epochs} trains it on, with a larger --patience for longer"
+        return "is finished", f"the run in {folder} is finished ({trained}), and nothing is left to do; {how}"
     here = f"after {counted(batches, 'batch', 'batches')} of epoch {done + 1}" if batches else f"with epoch {done + 1}"
     return "goes on", f"the run in {folder} goes on {here} of {epochs}"
 

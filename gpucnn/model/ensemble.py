@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ class Ensemble(Predicting):
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self.models = list(models)
+        self.models = list(models) if isinstance(models, Iterable) else []
         if not self.models or not all(isinstance(each, Model) for each in self.models):
             raise SettingError("Ensemble: a list of one or more models was expected, such as [gpucnn.load(path), ...]")
         first = self.models[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.arrays import USUAL, pixels, white_of
+from ..data.arrays import USUAL, dim, pixels, white_of
 from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures, summed_up
 from ..data.preprocessing import Preprocessing
@@ -68,9 +68,12 @@ def learning(model: Any, images: Any, labels: Any) -> Meaning:
     if kind(model.loss) == CLASSIFICATION and not _are_shares(given, model.loss):
         ignored = getattr(model.loss, "ignore_index", None)
         names, first = learnt(given, names, model.first_label, ignored, notes)
+    white, pictures = white_in(images), _pictures(images)[0]
+    if white == USUAL and pictures is None and (said := dim(as_array(images, "images"), "images")):
+        notes.append(said)
     for note in notes:
         warn(note)
-    return Meaning(white_in(images), names, first)
+    return Meaning(white, names, first)
 
 
 def _are_shares(labels: np.ndarray, loss: Any) -> bool:

@@ -287,5 +287,6 @@ class Model(Predicting):
         _, tensors = checkpoint.read(path)
         if matching:
             return take_matching(self, tensors, str(path))
-        take(self, tensors, f"{path}: belongs to another network", "load it with gpucnn.load(path)")
+        advice = "load it with gpucnn.load(path), or take what fits with matching=True"
+        take(self, tensors, f"{path}: belongs to another network", advice)
         return []

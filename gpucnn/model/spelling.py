@@ -110,6 +110,8 @@ def _instead(method: str, word: str, known: set[str]) -> str:
         return f"write {EXAMPLES.get(meant, meant)}" if word in OTHERS else f"did you mean {meant}?"
     if word in ELSEWHERE:
         return ELSEWHERE[word]
+    if method == "fit_batches" and meant == "batch_size":
+        return "each of the batches that you give is one update; leave it out"
     if method not in ("Model", "fit") and meant == "batch_size":
         return "as many images are looked at together as there is memory for; leave it out"
     for other in ("Model", "fit", "fit_batches", "predict", "report"):

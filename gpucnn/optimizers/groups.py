@@ -35,6 +35,11 @@ class Groups(Optimizer):
         if isinstance(self.optimizer, (Around, Groups)):
             name = type(self.optimizer).__name__
             raise SettingError(f"Groups: {name} cannot be inside; write it around, as in {name}(Groups(...), ...)")
+        if not isinstance(self.settings, Mapping) or not all(isinstance(of, Mapping) for of in self.settings.values()):
+            raise SettingError(
+                f"Groups: settings {self.settings!r}: a dict of dicts by patterns was expected, such as "
+                '{"*/bias": {"rate": 0.1}}'
+            )
         object.__setattr__(self, "settings", {name: dict(given) for name, given in self.settings.items()})
         for pattern, given in self.settings.items():
             numbers = [given.get(name, 0.0) for name in OF_PART]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..namespace import array_namespace, as_python
 from ..network.layout import Layout, Slot
 from ..ops import dense
@@ -78,7 +78,7 @@ class Muon(Optimizer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        object.__setattr__(self, "apart", tuple(self.apart))
+        object.__setattr__(self, "apart", (self.apart,) if isinstance(self.apart, str) else tuple(self.apart))
         if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.scale not in SCALES or self.steps < 1:
             raise SettingError(
                 f"{self}: momentum must be in [0, 1), weight decay >= 0, steps >= 1, scale one of {', '.join(SCALES)}"
@@ -88,6 +88,14 @@ class Muon(Optimizer):
             name = type(self.others).__name__
             around = "" if isinstance(self.others, Muon) else f", and {name} goes around, as in {name}(Muon(), ...)"
             raise SettingError(f"Muon: others={name}(...): a rule such as AdamW() or SGD() was expected{around}")
+
+    def bind(self, layout: Layout) -> Optimizer:
+        names = [slot.name for slot in layout.slots]
+        for pattern in self.apart:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                near = nearest(pattern, names, 0.0)
+                raise SettingError(f"Muon: apart: no parameter's name fits {pattern!r}; there are {near} and others")
+        return self
 
     def init(self, theta: Array) -> State:
         return {**self.others.init(theta), "momentum": array_namespace(theta).zeros_like(theta)}

@@ -128,7 +128,7 @@ def _judged(rates: list[float], losses: list[float], means: list[float], explode
     at = int(np.argmin(means))
     best = rates[at]
     ended = f"it exploded at {rates[-1]:.2g}" if exploded else f"it had not exploded at {rates[-1]:.2g}, where it ended"
-    start = float(np.mean(losses[:LEAST]))
+    start = min(losses[0], float(np.mean(losses[:LEAST])))  # the first one is of before any update
     if means[at] > FELL * start:
         reason = f"the loss fell nowhere, from {start:.3g} at the beginning, and {ended}; no rate can be suggested"
         return Search(rates, losses, means, best, None, reason, exploded)

@@ -127,6 +127,8 @@ def _wrong(part: str, name: str) -> str:
     """What is wrong with a part of a text, and what can be there."""
     if name in KNOWN:
         return f"{part} cannot be read, {KNOWN[name]} was expected"
+    if part in ("default", "none"):
+        return f"{part!r} stands alone; leave out the others, or it"
     near = nearest(name, KNOWN)
     hint = f"did you mean {KNOWN[near]}? " if near else ""
     return f"{part!r} is not known; {hint}give one or more of {', '.join(KNOWN.values())}, with commas between"
