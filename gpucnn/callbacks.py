@@ -24,7 +24,8 @@ SHORT = {"loss": "validation_loss", "accuracy": "validation_accuracy"}
 
 @dataclass(eq=False, kw_only=True)
 class KeepBest:
-    """At the end of the run the model gets the parameters, and the layers' running state, of its best epoch.
+    """At the end of the run, one that ends with an error too, the model gets the parameters, and the layers' running
+    state, of its best epoch.
 
     watch: what is compared, the name of a number of `Epoch` or of its metrics; "loss" and "accuracy" are those of the
     validation. The first of equal epochs is the best. larger: whether larger is better; None: unless the name ends in
@@ -48,9 +49,10 @@ class KeepBest:
             self.best, self.value = epoch.epoch, value
 
     def end(self, history: History) -> None:
-        if self._vectors is not None:
-            self._model.theta[...], self._model.execution.state[...] = self._vectors
-            history.kept = self.best
+        vectors = getattr(self, "_vectors", None)  # there are none where the run has not begun
+        if vectors is not None:
+            self._model.theta[...], self._model.execution.state[...] = vectors
+            self._vectors, history.kept = None, self.best
 
     def state(self) -> dict[str, Any]:
         arrays = {} if self._vectors is None else {"theta": self._vectors[0], "layers": self._vectors[1]}
@@ -101,8 +103,9 @@ class KeepBest:
 class EarlyStopping(KeepBest):
     """Ends the run when `patience` epochs in a row have brought nothing better; `KeepBest` says what better means.
 
-    Prechelt, 1998. min_delta: what a gain must be above to count. keep: "best" gives the model the best epoch's
-    parameters at the end, whatever min_delta is, "last" leaves it those of the last.
+    Prechelt, 1998. The epochs are those of one call: each `partial_fit` counts anew. min_delta: what a gain must be
+    above to count. keep: "best" gives the model the best epoch's parameters at the end, whatever min_delta is, "last"
+    leaves it those of the last.
     """
 
     patience: int = 5

@@ -606,6 +606,38 @@ def test_a_metric_hands_over_what_the_loss_does_not_take_and_counts_it():
         model().fit(IMAGES, LABELS, **OPTIONS | {"epochs": 1}, callbacks=[Metric("m", first, HELD[0], rows[:1])])
 
 
+class Fails:
+    """Raises at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.at = epoch
+
+    def epoch(self, epoch):
+        if epoch.epoch == self.at:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("more", [{}, {"lr": 1e30, "schedule": lambda step, steps: 1.0 if step > 15 else 1e-32}])
+@pytest.mark.parametrize("kind", [KeepBest, EarlyStopping])
+def test_the_best_epoch_is_kept_where_the_run_ends_with_an_error(kind, more):
+    """Of a callback, and of a rate that makes the loss infinite."""
+    made, seen, losses = model(), Thetas(), Losses(3, 1, 2, 4, 5, 6)
+    told = [losses, seen, kind(watch="watched", larger=False), Fails(4)]
+    with pytest.raises((TrainingError, ZeroDivisionError)):
+        made.fit(IMAGES, LABELS, **OPTIONS | more, callbacks=told)
+    assert len(seen.found) >= 3
+    assert_has(made, seen.found[1])
+
+
+def test_a_kept_epoch_is_not_restored_by_a_run_that_does_not_begin():
+    keep, made, other = KeepBest(watch="watched"), model(), model()
+    made.fit(IMAGES, LABELS, **OPTIONS | {"epochs": 3}, callbacks=[Losses(3, 1, 2), keep])
+    before = np.asarray(other.theta).copy()
+    with pytest.raises(SettingError):
+        other.fit(IMAGES, LABELS, **OPTIONS, callbacks=[keep, Losses(3), CSVLog("no/such/folder.csv")])
+    np.testing.assert_array_equal(other.theta, before)
+
+
 def test_a_number_that_is_never_one_is_said():
     metric = Metric("m", lambda outputs, labels: math.nan, *HELD)
     history = model().fit(IMAGES, LABELS, **OPTIONS, callbacks=[metric], early_stopping=EarlyStopping(2, watch="m"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from ..network import Network, describe
 from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
 from ..training.augmentation import Augmentation
+from ..training.history import History
 from .frames import is_column
 
 DTYPES = ("float32", "float64")
@@ -115,9 +117,21 @@ def callbacks(given: Any) -> list[Any]:
     return told
 
 
+@contextmanager
+def best_kept(callbacks: list[Any]) -> Iterator[None]:
+    """Where a run ends with an error, the model gets what was to be kept. callbacks: as `callbacks` makes them."""
+    try:
+        yield
+    except BaseException:
+        for each in callbacks:
+            if isinstance(each.given, KeepBest):
+                each.given.end(History())
+        raise
+
+
 def patterns(given: Any) -> tuple[str, ...]:
-    """The names, or patterns of names, that freeze takes: one, or some."""
-    found = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else None
+    """The names, or patterns of names, that freeze takes: one, or some, with commas between in a text."""
+    found = tuple(given.split(",")) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else None
     if found is None or not all(isinstance(each, str) for each in found):
         raise SettingError(f"freeze={given!r}: patterns of parameters' names were expected, such as '0/*'")
     return found

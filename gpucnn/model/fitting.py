@@ -208,7 +208,7 @@ class Fitting:
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
             model.white, model.class_names, model.first_label = self.meaning
-            with enough, shown(self.progress, self.plan.epochs) as reporters:
+            with enough, shown(self.progress, self.plan.epochs) as reporters, accepted.best_kept(self.callbacks):
                 if model.execution.acceleration.tune:
                     tuning.tune(model.execution, model.scaling, together)
                 self._begin()
