@@ -33,7 +33,7 @@ class Network(Sequential):
         given = self.input_shape
         layers = checked(self.layers)
         shape = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
-        if len(shape) not in (1, 3) or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
+        if not shape or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
             raise ShapeError(f"input_shape {given!r}: (H, W, C) or (features,), each at least 1, was expected")
         object.__setattr__(self, "input_shape", tuple(map(int, shape)))
         object.__setattr__(self, "layers", layers)
