@@ -151,7 +151,12 @@ def white_of(array: Any) -> int:
 
 def dim(array: Any, where: str) -> str:
     """A sentence on whole numbers that are taken as 0..255 and are hardly so; "" for others."""
-    if array.dtype.kind not in "iu" or not array.size or not 0 < (most := array.max()) <= WHITE or array.min() < 0:
+    if array.dtype.kind not in "iu" or not array.size or not array.ndim:
+        return ""
+    if any(some.max() > WHITE for some in _parts(array)):  # mostly the first ones' tell
+        return ""
+    most = array.max()
+    if most <= 0 or array.min() < 0:
         return ""
     return (
         f"{where}: whole numbers to {most} are taken as 0..255, nearly black; where {most} is white, divide them by "

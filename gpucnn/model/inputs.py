@@ -55,9 +55,18 @@ def given_images(
     return batch, is_one
 
 
-def white_in(images: Any) -> int:
-    """What is white in a model's training images, 255 or 16; see `data.arrays.white_of`. Raises DataError."""
-    return USUAL if _pictures(images)[0] is not None else white_of(as_array(images, "images"))
+def white_in(images: Any, notes: list[str]) -> int:
+    """What is white in a model's training images, 255 or 16; see `data.arrays.white_of`. notes: what is assumed.
+
+    Raises DataError.
+    """
+    if _pictures(images)[0] is not None:
+        return USUAL
+    array = as_array(images, "images")
+    white = white_of(array)
+    if white == USUAL and (said := dim(array, "images")):
+        notes.append(said)
+    return white
 
 
 def learning(model: Any, images: Any, labels: Any) -> Meaning:
@@ -68,9 +77,7 @@ def learning(model: Any, images: Any, labels: Any) -> Meaning:
     if kind(model.loss) == CLASSIFICATION and not _are_shares(given, model.loss):
         ignored = getattr(model.loss, "ignore_index", None)
         names, first = learnt(given, names, model.first_label, ignored, notes)
-    white, pictures = white_in(images), _pictures(images)[0]
-    if white == USUAL and pictures is None and (said := dim(as_array(images, "images"), "images")):
-        notes.append(said)
+    white = white_in(images, notes)
     for note in notes:
         warn(note)
     return Meaning(white, names, first)

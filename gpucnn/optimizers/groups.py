@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -56,11 +56,7 @@ class Groups(Optimizer):
         return {name: vector for rule in rules_of(parts) for name, vector in rule.init(theta).items()}
 
     def bind(self, layout: Layout) -> Optimizer:
-        names = [slot.name for slot in layout.slots]
-        for pattern in self.settings:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                near = nearest(pattern, names, 0.0)
-                raise SettingError(f"Groups: no parameter's name fits {pattern!r}; there are {near} and others")
+        check_patterns(self.settings, layout, "Groups")
         bind = getattr(self.optimizer, "bind", None)
         return self if bind is None else dataclasses.replace(self, optimizer=bind(layout))
 
@@ -79,6 +75,15 @@ class Groups(Optimizer):
         """The optimiser with the settings of a pattern. Raises SettingError for those that it does not have."""
         given = {name: value for name, value in self.settings[pattern].items() if name not in OF_PART}
         return _in_group(self.optimizer, given, f"Groups: {pattern}") if given else self.optimizer
+
+
+def check_patterns(patterns: Iterable[str], layout: Layout, where: str) -> None:
+    """Raises SettingError, which begins with `where`, for a pattern that no parameter's name fits."""
+    names = [slot.name for slot in layout.slots]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = nearest(pattern, names, 0.0)
+            raise SettingError(f"{where}: no parameter's name fits {pattern!r}; there are {near} and others")
 
 
 class _Alone(Layout):

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..errors import SettingError, nearest
+from ..errors import SettingError
 from ..namespace import array_namespace, as_python
 from ..network.layout import Layout, Slot
 from ..ops import dense
 from .base import Around, Optimizer, Part, State, as_number, merged, without_decay
-from .groups import Groups
+from .groups import Groups, check_patterns
 from .rules import Adam, AdamW
 
 Array = Any
@@ -90,11 +90,7 @@ class Muon(Optimizer):
             raise SettingError(f"Muon: others={name}(...): a rule such as AdamW() or SGD() was expected{around}")
 
     def bind(self, layout: Layout) -> Optimizer:
-        names = [slot.name for slot in layout.slots]
-        for pattern in self.apart:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                near = nearest(pattern, names, 0.0)
-                raise SettingError(f"Muon: apart: no parameter's name fits {pattern!r}; there are {near} and others")
+        check_patterns(self.apart, layout, "Muon: apart")
         return self
 
     def init(self, theta: Array) -> State:

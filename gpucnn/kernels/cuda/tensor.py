@@ -75,6 +75,11 @@ class Problem(NamedTuple):
         return -(-self.filters // self.columns)
 
     @property
+    def gradient_blocks(self) -> int:
+        """Of each part of the kernel's gradient."""
+        return -(-self.taps // ROWS) * self.column_blocks
+
+    @property
     def of_image(self) -> Problem:
         """The convolution of dy with the turned kernel, which makes the image's gradient. For a stride of 1."""
         (rows, across), (d, e) = self.window.size, self.window.dilation
@@ -91,8 +96,7 @@ class Problem(NamedTuple):
 
     def length(self, count: int) -> int:
         """Outputs of each part of the kernel's gradient, of `count`: few blocks would compute it otherwise."""
-        blocks = -(-self.taps // ROWS) * self.column_blocks
-        parts = max(1, min(BLOCKS // blocks, count // PART))
+        parts = max(1, min(BLOCKS // self.gradient_blocks, count // PART))
         return DEPTH * math.ceil(count / parts / DEPTH)
 
 
@@ -218,7 +222,7 @@ class Tensor:
         length = problem.length(count)
         parts = self.gpu.empty((-(-count // length), w.size), x.dtype)
         sizes = problem.sizes("tensor_kernel_gradient.cu", self.factors)
-        blocks = parts.shape[0] * -(-problem.taps // ROWS) * problem.column_blocks
+        blocks = parts.shape[0] * problem.gradient_blocks
         arguments = count, self._aligned(x), self._aligned(dy), length, parts
         self.gpu.launch_blocks("tensor_kernel_gradient", x.dtype, blocks, problem.threads, *arguments, sizes=sizes)
         return self.sum(parts, w.size).reshape(w.shape)
