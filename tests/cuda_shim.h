@@ -164,6 +164,11 @@ static Number __shfl_xor_sync(unsigned mask, Number value, int lanes) {
     return value;
 }
 
+template <typename Number>
+static Number __shfl_sync(unsigned mask, Number value, int lane) {
+    return __shfl_xor_sync(mask, value, lane ^ (int)(threadIdx.x % THREADS_OF_WARP));
+}
+
 // Tensor cores, as tensor.cu asks them: what a thread holds of the factors is what NVIDIA's PTX manual says. Four products
 // at a time are exact, and are added to the number before with as many bits as those of compute capability 8.0 keep, the
 // fewest of all: 24 after the point of the largest term, the rest being cut off, and the result is rounded towards zero

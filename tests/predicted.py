@@ -21,7 +21,7 @@ from fake_cuda import Array, as_cuda, asarray
 from gpucnn.engine.rewrite import rewritten
 from gpucnn.engine.scaling import Scaling
 from gpucnn.kernels import cuda
-from gpucnn.kernels.cuda import cublas, estimate, tensor
+from gpucnn.kernels.cuda import cublas, estimate, tensor_problem
 from gpucnn.network.layout import Layout
 from gpucnn.networks import build, entry
 from gpucnn.optimizers import SGD
@@ -110,7 +110,7 @@ def kernels_of(name: str, batch: int, *, wide: str | None = None, precision: str
 
 def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
     """Each array is read or written once; what a direct kernel reads again comes from caches."""
-    size = float(sum(a.nbytes for a in arrays))
+    size = float(sum({id(a): a.nbytes for a in arrays}.values()))
     if name == "small_product":
         (a, b, out), rounds = arrays, math.ceil(arrays[2].size / 256 / PROCESSORS)
         depth = math.isqrt(a.size * b.size // max(1, out.size))
@@ -151,16 +151,17 @@ def _on_tensor_cores(name: str, size: float, arrays: list[np.ndarray], of: dict[
     """What a block's rows and columns hold is computed, used or not, and three products are one of float32 numbers."""
     taps, filters = of["I"] * of["J"] * of["C"], -(-of["K"] // of["columns"]) * of["columns"]
     count = arrays[-1].size // of["K"] if name == "correlate_tensor" else arrays[1].size // of["K"]
+    count *= 4 if of.get("with_pool") else 1  # pixels of a cell
     whole, part = (count, taps) if name == "correlate_tensor" else (taps, count)
-    computed = 2.0 * -(-whole // tensor.ROWS) * tensor.ROWS * filters * part
+    computed = 2.0 * -(-whole // tensor_problem.ROWS) * tensor_problem.ROWS * filters * part
     products, of_gradient = 3 if of["factors"] == 2 else 1, name != "correlate_tensor"
-    blocks = -(-whole // tensor.ROWS) * filters // of["columns"]
-    chunks = -(-part // tensor.DEPTH)
+    blocks = -(-whole // tensor_problem.ROWS) * filters // of["columns"]
+    chunks = -(-part // tensor_problem.DEPTH)
     if of_gradient:  # each part of the sum is computed by blocks of its own
         parts = arrays[-1].shape[0]
         blocks, chunks = blocks * parts, -(-chunks // parts)
     turns = math.ceil(blocks / PROCESSORS) * of["threads"] / 32 / SCHEDULERS * chunks
-    instructions = INSTRUCTIONS[of["factors"], of_gradient] * (NARROW if of["columns"] == tensor.NARROW else 1)
+    instructions = INSTRUCTIONS[of["factors"], of_gradient] * (NARROW if of["columns"] == tensor_problem.NARROW else 1)
     issued = turns * instructions / CLOCK / ISSUE_SHARE
     multiplied = products * computed / TENSOR / OLDER
     seconds = max(DIRECT + max(multiplied, issued), LAUNCH + size / BANDWIDTH / MEMORY_SHARE)

@@ -581,5 +581,5 @@ def test_curves_in_float32_are_those_of_float64_but_for_its_digits(curve):
 def test_biases_before_a_relu_are_added_with_it():
     layers = Conv2D(3, 3), ReLU(), Flatten(), Dense(4), ReLU(), Dense(2)
     assert [type(layer).__name__ for layer in fuse(Network((6, 6, 1), layers)).layers] == [
-        *("BiasReLU", "Flatten", "BiasReLU", "Dense")
+        *("ConvReLU", "Flatten", "BiasReLU", "Dense")
     ]

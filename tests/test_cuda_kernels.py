@@ -26,11 +26,12 @@ from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DeviceError, ShapeError
 from gpucnn.kernels import REFERENCE, Factors, cuda
 from gpucnn.kernels.cuda import columns as cuda_columns
-from gpucnn.kernels.cuda import cublas, depthwise, direct, tensor, winograd
+from gpucnn.kernels.cuda import cublas, depthwise, direct, winograd
 from gpucnn.kernels.cuda import layers as cuda_layers
 from gpucnn.kernels.cuda import pools as cuda_pools
 from gpucnn.kernels.cuda.sizes import WITHOUT, Sizes, options, placed, side_by_side, source, without
 from gpucnn.kernels.cuda.step import pack
+from gpucnn.kernels.cuda.tensor_problem import After, problem_of
 from gpucnn.layers import Conv2D, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network import Network
@@ -43,12 +44,14 @@ VARIANTS = list(itertools.product(("float32", "float64"), (False, True)))
 POOL, CONVOLUTION = cuda_pools.pool_constants(Window((2, 2), (2, 2)), (9, 8, 4)), placed(Window((3, 3)), (9, 8, 4))
 OF_COLUMNS = (("d", 1), ("e", 1), ("G", 4), ("flipped", 0))
 NARROW = direct.Problem((9, 8, 4), 5, Window((3, 3)), Window((2, 2), (2, 2)), True, True, False, 8)
-WIDE = tensor._problem((9, 8, 16), 20, Window((3, 3)), False)
+WIDE = problem_of((9, 8, 16), 20, Window((3, 3)), False)
 SIZES = {
     **{each.files[-1]: each for each in WITHOUT},
     "columns": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 1))),
     "columns, four channels at once": Sizes(("columns.cu",), (*CONVOLUTION, *OF_COLUMNS, ("V", 4))),
     "on tensor cores": WIDE.sizes("tensor_correlate.cu", 2),
+    "on tensor cores, with bias and ReLU": WIDE._replace(after=After(relu=True)).sizes("tensor_correlate.cu", 2),
+    "on tensor cores, with a pool": WIDE._replace(after=After(relu=True, pool=True)).sizes("tensor_correlate.cu", 2),
     "on tensor cores, image's gradient": WIDE.of_image.sizes("tensor_correlate.cu", 1),
     "on tensor cores, kernel's gradient": WIDE.sizes("tensor_kernel_gradient.cu", 0),
     "winograd": winograd.Problem((9, 8, 4), 5, Window((3, 3)), False).sizes(),

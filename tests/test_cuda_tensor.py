@@ -18,9 +18,10 @@ from test_cuda_winograd import KINDS, done_on, drawn, expected_of, of_kind, plai
 from gpucnn import Model
 from gpucnn.device import Device
 from gpucnn.kernels import cuda
-from gpucnn.kernels.cuda import proof, tensor, ways
+from gpucnn.kernels.cuda import proof, tensor, tensor_problem, ways
 from gpucnn.kernels.cuda.sizes import options, source
-from gpucnn.layers import Conv2D, Dense, Flatten
+from gpucnn.kernels.cuda.tensor_problem import problem_of
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.network import Network
 
 __all__ = ["fake_cuda"]
@@ -126,12 +127,12 @@ def test_the_kernels_gradient_is_a_sum_of_parts(N, fake_cuda, monkeypatch):
     x, w, dy, window = drawn((8, 8, 16), Conv2D(20, 3, padding="same"), N, "float32")
     assert_near(computed(x, w, dy, window), in_float64(x, w, dy, window), 2e-6)
     monkeypatch.setattr(tensor, "LONG", 1)
-    monkeypatch.setattr(tensor, "PART", 3)
+    monkeypatch.setattr(tensor_problem, "PART", 3)
     assert_near(computed(x, w, dy, window), in_float64(x, w, dy, window), 2e-6)
 
 
 def test_how_long_parts_are():
-    problem = tensor._problem((14, 14, 32), 64, Conv2D(64, 5, padding="same").window_of((14, 14, 32)), False)
+    problem = problem_of((14, 14, 32), 64, Conv2D(64, 5, padding="same").window_of((14, 14, 32)), False)
     assert problem.length(512 * 196) == 2720  # 37 parts of 7 blocks each: 264 blocks fill a device
     assert problem.length(1) == 16
     assert problem.length(1025) == 272
@@ -303,24 +304,121 @@ def test_what_was_not_tried_is_not_recorded(fake_cuda, untried):
     assert table.ways.correlate(x, w, window, 1)[1].by is table.ways.tensor
 
 
+def pieces(cores, x, w, b, window, slope, pool):
+    """What follows a convolution, by kernels of its own: result, residuals."""
+    y, residual = cores.correlate(x, w, window)
+    if pool is None:
+        return *cores.layers.bias_relu(y, b, slope), residual
+    if slope is not None:
+        return *cores.pools.bias_relu_max_pool(y, b, slope, pool, "first"), residual
+    y, pooled = cores.pools.max_pool(y, pool, "first")
+    return cores.layers.add_bias(y, b)[0], pooled, residual
+
+
+@given(layer=layers(), N=st.integers(1, 3), after=st.sampled_from([(0.5, False), (0.25, True), (None, True)]))
+@settings(max_examples=14, deadline=None, derandomize=True)
+def test_what_follows_in_the_same_kernel_gives_the_same_bits(layer, N, after):
+    """Bias, ReLU and a max pool, with ties, exact zeros before the ReLU and NaN; y, dx, dw and db."""
+    (shape, convolution), (slope, is_pooled) = layer, after
+    x, w, _, window = drawn(shape, convolution, N, "float32")
+    x, w, b = np.rint(x), np.rint(w), np.rint(3 * np.random.default_rng(1).standard_normal(w.shape[3], np.float32))
+    x[-1, 4, 4, 3] = np.nan
+    outputs = window.outputs(*shape[:2])
+    with as_cuda(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensor, "LONG", 0)
+        patch.setattr(tensor, "TAPS", 0)
+        cores, pool = made(), tensor_problem.POOL if is_pooled else None
+        x, w, b = map(asarray, (x, w, b))
+        if is_pooled and min(outputs) < 2:
+            return
+        expected, kept, residual = pieces(cores, x, w, b, window, slope, pool)
+        dy = asarray(np.random.default_rng(2).standard_normal(expected.shape, np.float32))
+        if pool is None:
+            found, seen = cores.rectified(x, w, b, window, slope)
+        else:
+            found, seen = cores.pooled(x, w, b, window, slope)
+        gradients = cores.followed_backward(seen, w, dy, True)
+        if pool is None:
+            dy, db = cores.layers.bias_relu_backward(kept, dy)
+        elif slope is None:
+            db, dy = cores.layers.channel_sums(dy), cores.pools.max_pool_backward(kept, dy)
+        else:
+            dy, db = cores.pools.bias_relu_max_pool_backward(kept, dy)
+        wanted = *cores.correlate_backward(residual, w, dy, True), db
+        np.testing.assert_array_equal(found, expected)
+        for a, b in zip(gradients, wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+POOLED = Network((10, 10, 32), (Conv2D(32, 3), ReLU(), MaxPool2D(2), Conv2D(32, 3), ReLU(), Flatten(), Dense(3)))
+
+
+def test_networks_with_what_follows_in_the_same_kernel(fake_cuda, untried, monkeypatch):
+    """Training and inference launch no kernel for it, and give what separate kernels give, to the last bit."""
+    launched, launch = [], cuda.Gpu._run
+
+    def noted(self, name, *arguments):
+        launched.append(name)
+        launch(self, name, *arguments)
+
+    def done():
+        launched.clear()
+        model = Model(POOLED, device="cuda", seed=1)
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (6, *POOLED.input_shape), dtype=np.uint8)
+        model.fit(images, np.arange(6) % 3, epochs=2, batch_size=6, lr=0.01, progress=False)
+        return np.asarray(model.theta), model.logits(images)
+
+    monkeypatch.setattr(cuda.Gpu, "_run", noted)
+    found = done()
+    assert not {"bias_relu_max_pool", "bias_relu"}.intersection(launched)
+    assert {True} == set(tensor.tried.values())
+    assert {each.after for *_, each in tensor.tried} == {tensor.After(True, True), tensor.After(True)}
+    monkeypatch.setattr(ways.Ways, "rectified", lambda *arguments: None)
+    monkeypatch.setattr(ways.Ways, "pooled", lambda *arguments: None)
+    for a, b in zip(found, done(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert {"bias_relu_max_pool", "bias_relu"} <= set(launched)
+
+
+@pytest.mark.parametrize("after", [(True, False), (True, True), (False, True)])
+def test_a_trial_sees_what_is_wrong_behind_a_convolution(after, fake_cuda, monkeypatch):
+    """In y, in what ReLU made of it, or in the winners."""
+    cores, after = made(), tensor.After(*after)
+    problem = problem_of((8, 8, 16), 16, tensor.TRIED, False, after)
+    assert cores._wrong(problem) is None
+    launch = cuda.Gpu.launch_blocks
+    for place in (-1, -2 if after.pool else -3):  # y; codes or activated
+
+        def broken(self, name, *arguments, place=place, **options):
+            launch(self, name, *arguments, **options)
+            if name == "correlate_tensor" and arguments[place].size > 1:
+                changed = arguments[place]
+                changed[...] = changed ^ 1 if changed.dtype == np.uint8 else changed + np.float32(0.01)
+
+        monkeypatch.setattr(cuda.Gpu, "launch_blocks", broken)
+        said = cores._wrong(problem)
+        assert "result" in said or "pool" in said
+
+
 @given(layer=layers(), flip=st.booleans())
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_the_proof_holds_for_the_reference_and_for_nothing_else(layer, flip):
     (image, convolution), rng = layer, np.random.default_rng(2)
     window = convolution.window_of(image)
-    x, w, dy = proof.drawn(image, convolution.filters, window)
+    numbers = x, w, _, dy = proof.drawn(image, convolution.filters, window)
     found = [each.astype(np.float32) for each in in_float64(x, w, dy, window)]
-    assert proof.wrong(window, 2.0**-20, x, w, dy, *found) is None
+    assert proof.wrong(window, 2.0**-20, numbers, proof.Found(*found)) is None
     k = int(rng.integers(3))
     found[k] = np.roll(found[k], 1, axis=int(rng.integers(1, 4)) if k < 2 else int(rng.integers(2, 4)))
-    assert proof.wrong(window, 2.0**-20, x, w, dy, *found) is not None
+    assert proof.wrong(window, 2.0**-20, numbers, proof.Found(*found)) is not None
 
 
 def test_a_proof_sees_nan(fake_cuda):
     window = Conv2D(16, 3).window_of((8, 8, 16))
-    x, w, dy = proof.drawn((8, 8, 16), 16, window)
+    numbers = x, w, _, dy = proof.drawn((8, 8, 16), 16, window)
     y, dx, dw = (each.astype(np.float32) for each in in_float64(x, w, dy, window))
-    assert "nan" in proof.wrong(window, 2.0**-20, x, w, dy, 0 * y + np.nan, dx, dw)
+    assert "nan" in proof.wrong(window, 2.0**-20, numbers, proof.Found(0 * y + np.nan, dx, dw))
 
 
 @pytest.mark.parametrize(
@@ -352,9 +450,10 @@ def test_where_sums_are_long_enough():
 def test_the_kernels_compile_without_a_warning_and_without_a_spill(name, precision):
     """512 threads of a processor, which has 65,536 registers."""
     (image, convolution), factors = LAYERS[name], tensor.FACTORS[precision]
-    problem = tensor._problem(image, convolution.filters, convolution.window_of(image), False)
+    problem = problem_of(image, convolution.filters, convolution.window_of(image), False)
     forward, backward = "tensor_correlate.cu", "tensor_kernel_gradient.cu"
-    for each, file in ((problem, forward), (problem.of_image, forward), (problem, backward)):
+    afters = [problem._replace(after=tensor.After(*each)) for each in ((True, False), (True, True), (False, True))]
+    for each, file in (*((each, forward) for each in (problem, problem.of_image, *afters)), (problem, backward)):
         for architecture in nvrtc.ARCHITECTURES:
             code = source(each.sizes(file, factors))
             for kernel, use in nvrtc.compiled(code, options("float32", False), architecture).items():

@@ -9,7 +9,7 @@ import pytest
 from cases import fuse, run
 
 from gpucnn import networks
-from gpucnn.engine.rewrite import BiasReLU, Converted, ConvMaxPool, ConvReLUMaxPool
+from gpucnn.engine.rewrite import Converted, ConvMaxPool, ConvReLU, ConvReLUMaxPool
 from gpucnn.kernels import REFERENCE
 from gpucnn.kernels.cpu import NUMPY
 from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
@@ -100,7 +100,6 @@ def test_whole_networks_give_the_plain_numbers(name, kernels):
     "layers",
     [
         (Conv2D(2, 3, bias="untied"), ReLU(), MaxPool2D()),
-        (Conv2D(2, 3, bias=None), ReLU(), MaxPool2D()),
         (Conv2D(2, 3), Tanh(), MaxPool2D()),
         (Conv2D(2, 3, bias="untied"), MaxPool2D()),
         (Conv2D(2, 3), MaxPool2D(3, 2, 1)),
@@ -116,9 +115,15 @@ def test_other_layers_are_left_alone(layers):
 @pytest.mark.parametrize(
     "behind", [(), (AvgPool2D(),), (MaxPool2D(3, 2, 1),), (MaxPool2D(2, padding="same", stride=1),)], ids=str
 )
-def test_a_relu_behind_a_convolution_is_one_layer_with_its_bias(behind):
-    network = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), *behind))
-    assert fuse(network).layers == (BiasReLU(Conv2D(2, 3), ReLU()), *behind)
+@pytest.mark.parametrize("bias", ["tied", None])
+def test_a_relu_behind_a_convolution_is_one_layer_with_it(behind, bias):
+    convolution = Conv2D(2, 3, bias=bias)
+    assert fuse(Network((8, 8, 1), (convolution, ReLU(), *behind))).layers == (ConvReLU(convolution, ReLU()), *behind)
+
+
+def test_a_convolution_without_a_bias_and_its_pool_are_two_layers():
+    layers = Conv2D(2, 3, bias=None), ReLU(), MaxPool2D()
+    assert fuse(Network((8, 8, 1), layers)).layers == (ConvReLU(*layers[:2]), layers[2])
 
 
 def test_derived_layers_are_left_alone():

@@ -19,19 +19,37 @@ from .converted import Converted
 
 
 class _Block(Layer):
-    """What blocks have in common. Parameters are those of the convolution, so theta does not change."""
+    """What blocks of a convolution have in common. Parameters are the convolution's, so theta does not change."""
 
     convolution: Conv2D
-    pool: MaxPool2D
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.pool.out_shape(self.convolution.out_shape(in_shape))
+        return self.convolution.out_shape(in_shape)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         return self.convolution.init(in_shape, rng)
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         return self.convolution.multiply_adds(in_shape)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        kernel = self.convolution.oriented(params["kernel"])
+        dx, dkernel, db = self._gradients(residual, kernel, dy, need_dx, context.kernels)
+        dparams = {"kernel": self.convolution.oriented(dkernel)}
+        return dx, dparams if db is None else dparams | {"bias": db}
+
+    def _gradients(self, residual: Any, kernel: Any, dy: Any, need_dx: bool, kernels: Kernels) -> tuple[Any, Any, Any]:
+        """dx or None, dkernel, db or None."""
+        raise NotImplementedError
+
+
+class _Pooled(_Block):
+    """The same with a max pool."""
+
+    pool: MaxPool2D
+
+    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.pool.out_shape(self.convolution.out_shape(in_shape))
 
     def _forward(self, params: Any, x: Any, slope_at_zero: float | None, context: Context) -> tuple[Any, Any]:
         convolution, kernels = self.convolution, context.kernels
@@ -40,14 +58,12 @@ class _Block(Layer):
         settings = window, convolution.groups, slope_at_zero, pool, self.pool.ties
         return kernels.pooled_correlation(x, convolution.oriented(params["kernel"]), params["bias"], *settings)
 
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        kernel = self.convolution.oriented(params["kernel"])
-        dx, dkernel, db = context.kernels.pooled_correlation_backward(residual, kernel, dy, need_dx)
-        return dx, {"kernel": self.convolution.oriented(dkernel), "bias": db}
+    def _gradients(self, residual: Any, kernel: Any, dy: Any, need_dx: bool, kernels: Kernels) -> tuple[Any, Any, Any]:
+        return kernels.pooled_correlation_backward(residual, kernel, dy, need_dx)
 
 
 @dataclass(frozen=True)
-class ConvReLUMaxPool(_Block):
+class ConvReLUMaxPool(_Pooled):
     """The three layers as one."""
 
     convolution: Conv2D
@@ -59,7 +75,7 @@ class ConvReLUMaxPool(_Block):
 
 
 @dataclass(frozen=True)
-class ConvMaxPool(_Block):
+class ConvMaxPool(_Pooled):
     """The two layers as one, where the first of ties wins: the bias is added to the maxima alone, which are fewer."""
 
     convolution: Conv2D
@@ -70,10 +86,28 @@ class ConvMaxPool(_Block):
 
 
 @dataclass(frozen=True)
-class BiasReLU(Layer):
-    """A convolution or dense layer, whose bias is added together with the ReLU behind it."""
+class ConvReLU(_Block):
+    """A convolution with a bias for each channel, or none, and a ReLU."""
 
-    layer: Conv2D | DepthwiseConv2D | Dense
+    convolution: Conv2D
+    activation: ReLU
+
+    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        convolution, kernels = self.convolution, context.kernels
+        window = convolution.window_of(kernels.image_shape(x))
+        settings = window, convolution.groups, self.activation.slope_at_zero
+        kernel, b = convolution.oriented(params["kernel"]), params.get("bias")
+        return kernels.rectified_correlation(x, kernel, b, *settings)
+
+    def _gradients(self, residual: Any, kernel: Any, dy: Any, need_dx: bool, kernels: Kernels) -> tuple[Any, Any, Any]:
+        return kernels.rectified_correlation_backward(residual, kernel, dy, need_dx)
+
+
+@dataclass(frozen=True)
+class BiasReLU(Layer):
+    """A dense layer or a depthwise convolution, whose bias is added together with the ReLU behind it."""
+
+    layer: DepthwiseConv2D | Dense
     activation: ReLU
 
     @cached_property
@@ -200,11 +234,12 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
 
 
 def _joined(layers: tuple[Layer, ...]) -> tuple[Layer | None, int]:
-    """The same for a layer with one bias for each channel, or unit, and a ReLU."""
-    kinds = tuple(map(type, layers))
-    biased = kinds == (Dense, ReLU) and layers[0].bias  # type: ignore[attr-defined]
-    tied = kinds in ((Conv2D, ReLU), (DepthwiseConv2D, ReLU)) and layers[0].bias == "tied"  # type: ignore[attr-defined]
-    return (BiasReLU(*layers), 2) if biased or tied else (None, 1)  # type: ignore[arg-type]
+    """The same for a layer with one bias for each channel, or unit, and a ReLU; a convolution may have none."""
+    kinds, bias = tuple(map(type, layers)), getattr(layers[0], "bias", None)
+    if kinds == (Conv2D, ReLU) and bias in ("tied", None):
+        return ConvReLU(*layers), 2  # type: ignore[arg-type]
+    biased = (kinds == (Dense, ReLU) and bias) or (kinds == (DepthwiseConv2D, ReLU) and bias == "tied")
+    return (BiasReLU(*layers), 2) if biased else (None, 1)  # type: ignore[arg-type]
 
 
 def _normalised(layers: tuple[Layer, ...], in_shape: tuple[int, ...], kernels: Kernels) -> tuple[Layer | None, int]:

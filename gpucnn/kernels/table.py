@@ -114,7 +114,7 @@ class Kernels:
     takes_factors         whether `collect` takes gradients as Factors, which it multiplies where they belong
 
     What is made of other verbs, and what a training step asks beside its layers, is a method: `pooled_correlation`,
-    `bias_relu`; `ahead`, `begin`, `of_rule`, `gather`, `loss`, `collect`.
+    `rectified_correlation`, `bias_relu`; `ahead`, `begin`, `of_rule`, `gather`, `loss`, `collect`.
     """
 
     name: str = "reference"
@@ -179,6 +179,26 @@ class Kernels:
         else:
             db = self.bias.backward(added[0], dy)
             dy = self.max_pool.backward(pooled, dy)
+        return *self.correlation.backward(seen, w, dy, need_dx), db
+
+    def rectified_correlation(
+        self, x: Any, w: Any, b: Any, window: Any, groups: int, slope_at_zero: float
+    ) -> tuple[Any, Any]:
+        """correlation, bias (K,) or None, and ReLU as one -> image, residual."""
+        y, seen = self.correlation.forward(x, w, window, groups)
+        if b is None:
+            y, rectified = self.relu.forward(y, slope_at_zero)
+        else:
+            y, rectified = self.bias_relu(y, b, slope_at_zero)
+        return y, (seen, rectified, b is not None)
+
+    def rectified_correlation_backward(self, residual: Any, w: Any, dy: Any, need_dx: bool) -> tuple[Any, Any, Any]:
+        """dx or None, dkernel, db or None."""
+        (seen, rectified, biased), db = residual, None
+        if biased:
+            dy, db = self.bias_relu_backward(rectified, dy)
+        else:
+            dy = self.relu.backward(rectified, dy)
         return *self.correlation.backward(seen, w, dy, need_dx), db
 
     def bias_relu(self, y: Any, b: Any, slope_at_zero: float) -> tuple[Any, Any]:

@@ -47,6 +47,38 @@ __device__ inline REAL slope_of(byte code, REAL slope_at_zero) {
     return code == NOBODY ? (REAL)0 : code == FIRST_AT_ZERO ? slope_at_zero : (REAL)1;
 }
 
+__device__ inline REAL rectified(REAL x) { return x <= 0 ? (REAL)0 : x; }  // NaN stays NaN
+
+// What a max pool makes of a window, from what a convolution is at its pixels, every `step` numbers, and the code; with a
+// bias and ReLU before it, as bias_relu_max_pool, or a bias behind it, as max_pool.
+template <bool with_relu, bool with_bias, INDEX window, INDEX step>
+__device__ inline REAL cell_of(const REAL* pixels, REAL bias, byte& code) {
+    if (with_relu) {
+        REAL best = 0;
+        code = pixels[0] + bias == 0 ? FIRST_AT_ZERO : NOBODY;
+#pragma unroll
+        for (INDEX k = 0; k < window; k++) {
+            const REAL v = pixels[k * step] + bias;
+            if (v > best || v != v) {
+                best = v;
+                code = v == v ? (byte)k : NOBODY;
+            }
+        }
+        return best;
+    }
+    REAL best = pixels[0];
+    code = best == best ? 0 : NOBODY;
+#pragma unroll
+    for (INDEX k = 1; k < window; k++) {
+        const REAL v = pixels[k * step];
+        if (v > best || v != v) {
+            best = v;
+            code = v == v ? (byte)k : NOBODY;
+        }
+    }
+    return with_bias ? best + bias : best;
+}
+
 // Where `rest`, which counts elements, stands along their last axis, of this length; it then counts along the others.
 __device__ inline INDEX pop_axis(INDEX& rest, INDEX length) {
     const INDEX place = rest % length;

@@ -167,7 +167,7 @@ class Direct:
         self.gpu, self.columns, self.pools, self.layers = gpu, columns, pools, layers
 
     def correlate_backward(self, residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
-        dx, dw, _ = self.pooled_backward(residual, w, dy, need_dx)
+        dx, dw, _ = self.followed_backward(residual, w, dy, need_dx)
         return dx, dw
 
     def pooled(
@@ -198,7 +198,7 @@ class Direct:
         self.gpu.launch_blocks("correlate_direct", x.dtype, blocks, launch.threads, *arrays, sizes=launch.sizes)
         return y, Residual(x, problem, codes, float(slope_at_zero or 0.0) if relu else 1.0)
 
-    def pooled_backward(
+    def followed_backward(
         self, residual: Residual, w: Array, dy: Array, need_dx: bool
     ) -> tuple[Array | None, Array, Array | None]:
         """dx or None, dkernel, db or None."""

@@ -14,34 +14,6 @@ struct alignas(F) Codes {
     byte at[F];
 };
 
-// y of a cell, and its code, from what the convolution is at the pixels of its window.
-__device__ inline REAL cell_of(const REAL* pixels, REAL bias, byte& code) {
-    if (with_relu) {  // as bias_relu_max_pool
-        REAL best = 0;
-        code = pixels[0] + bias == 0 ? FIRST_AT_ZERO : NOBODY;
-#pragma unroll
-        for (INDEX k = 0; k < window; k++) {
-            const REAL v = pixels[k * F] + bias;
-            if (v > best || v != v) {
-                best = v;
-                code = v == v ? (byte)k : NOBODY;
-            }
-        }
-        return best;
-    }
-    REAL best = pixels[0];  // as max_pool
-    code = best == best ? 0 : NOBODY;
-#pragma unroll
-    for (INDEX k = 1; k < window; k++) {
-        const REAL v = pixels[k * F];
-        if (v > best || v != v) {
-            best = v;
-            code = v == v ? (byte)k : NOBODY;
-        }
-    }
-    return with_bias ? best + bias : best;
-}
-
 // y[n, p, q, k] = the maximum over a pool's window, or the one pixel, of the convolution. A block takes `band` rows of
 // cells, a thread one cell of F filters: the pixels of its window times F are sums in its registers.
 BLOCK_KERNEL correlate_direct(IN x, IN w, IN b, OUT y, byte* __restrict__ codes) {
@@ -84,7 +56,7 @@ BLOCK_KERNEL correlate_direct(IN x, IN w, IN b, OUT y, byte* __restrict__ codes)
 #pragma unroll
         for (INDEX f = 0; f < F; f++) {
             const REAL bias = with_bias && group * F + f < K ? b[group * F + f] : (REAL)0;
-            found.at[f] = cell_of(sums + f, bias, winners.at[f]);
+            found.at[f] = cell_of<with_relu, with_bias, window, F>(sums + f, bias, winners.at[f]);
         }
         if constexpr (K % F == 0) {
             *(Filters*)(y + at) = found;

@@ -75,7 +75,7 @@ BLOCK_KERNEL sum_rows_pooled(IN dy, BYTES codes, REAL slope_at_zero, INDEX rows,
 
 KERNEL relu(INDEX count, IN x, OUT y) {
     THREAD_OR_RETURN(i, count);
-    y[i] = x[i] <= 0 ? (REAL)0 : x[i];  // NaN stays NaN
+    y[i] = rectified(x[i]);
 }
 
 KERNEL relu_backward(INDEX count, IN x, IN dy, REAL slope_at_zero, OUT dx) {
@@ -88,7 +88,7 @@ KERNEL bias_relu(INDEX count, OUT y, IN b, INDEX size, OUT activated) {
     THREAD_OR_RETURN(i, count);
     const REAL v = y[i] + b[i % size];
     y[i] = v;
-    activated[i] = v <= 0 ? (REAL)0 : v;
+    activated[i] = rectified(v);
 }
 
 // The gradient of both: dx, and the sums of its rows, as sum_rows has them.

@@ -82,7 +82,7 @@ KERNEL bias_relu_max_pool_all_backward(INDEX count, IN x, IN b, IN y, IN dy, REA
     THREAD_OR_RETURN(k, count);
     INDEX n = k;
     const INDEX c = pop_axis(n, C), w = pop_axis(n, W), h = pop_axis(n, H);
-    const REAL v = x[k] + b[c], after = v <= 0 ? (REAL)0 : v;
+    const REAL v = x[k] + b[c], after = rectified(v);
     REAL sum = 0;
     EACH_WINDOW_THAT_SEES(h + top, w + left) {
         const INDEX at = ((n * P + p) * Q + q) * C + c;

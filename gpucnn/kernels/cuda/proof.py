@@ -5,7 +5,8 @@ The host adds up a few outputs, and a few numbers of both gradients, in float64.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,31 +17,96 @@ Array = Any
 LOOKED_AT = 64  # numbers of each result
 
 
-def drawn(image: tuple[int, int, int], filters: int, window: Window) -> tuple[Array, Array, Array]:
-    """x (1, H, W, C), w (I, J, C, K) and dy (1, P, Q, K), always the same of that shape."""
+class Drawn(NamedTuple):
+    """x (1, H, W, C), w (I, J, C, K), b (K,) and dy (1, P, Q, K)."""
+
+    x: Array
+    w: Array
+    b: Array
+    dy: Array
+
+
+class Found(NamedTuple):
+    """What kernels made of these: y, with the bias if something comes after it, dx and dw.
+
+    after: whether ReLU follows, or None where nothing does; activated: what it made of y, without a pool; codes: of
+    a max pool of 2 x 2 pixels, whose result y then is.
+    """
+
+    y: Array
+    dx: Array
+    dw: Array
+    after: bool | None = None
+    activated: Any = None
+    codes: Any = None
+
+
+def drawn(image: tuple[int, int, int], filters: int, window: Window) -> Drawn:
+    """Always the same of that shape. image: H, W, C."""
     rng = np.random.default_rng(0)
-    shapes = (1, *image), (*window.size, image[2], filters), (1, *window.outputs(*image[:2]), filters)
-    x, w, dy = (rng.standard_normal(shape, np.float32) for shape in shapes)
-    return x, w, dy
+    shapes = (1, *image), (*window.size, image[2], filters), (filters,), (1, *window.outputs(*image[:2]), filters)
+    return Drawn(*(rng.standard_normal(shape, np.float32) for shape in shapes))
 
 
-def wrong(window: Window, precise: float, x: Array, w: Array, dy: Array, y: Array, dx: Array, dw: Array) -> str | None:
-    """Which of y, dx and dw is not what x, w and dy make, by how much; None where all are.
+def wrong(window: Window, precise: float, drawn: Drawn, found: Found) -> str | None:
+    """Which of y, dx and dw is not what it should be, by how much; None where all are.
 
     precise: the part of the sum of its terms' absolute values that a number may be wrong by.
     """
+    (x, w, b, dy), (y, dx, dw, after, activated, codes) = drawn, found
     rng = np.random.default_rng(1)
-    for name, found, terms in (
-        ("its result", y, _of_outputs(window, x, w)),
+    of_outputs, pooled = _of_outputs(window, x, w), codes is not None
+    if pooled:
+        if said := _wrong_cells(_places(rng, y), of_outputs, precise, b, found):
+            return said
+    elif after is not None:
+        of_outputs = _biased(of_outputs, b)
+        if not np.array_equal(np.maximum(y, 0), activated):
+            return "ReLU made something else of its result"
+    of_gradients = (
         ("the image's gradient", dx, _of_pixels(window, w, dy)),
         ("the kernel's gradient", dw, _of_kernel(window, x, dy)),
-    ):
-        for place in zip(*(rng.integers(0, length, LOOKED_AT) for length in found.shape)):
+    )
+    for name, given, terms in (*(() if pooled else (("its result", y, of_outputs),)), *of_gradients):
+        for place in _places(rng, given):
             a, b = (each.astype(np.float64) for each in terms(place))
             expected, size = (a * b).sum(), (abs(a) * abs(b)).sum()
-            if not abs(found[place] - expected) <= precise * size:
-                return f"{name} has {found[place]:.9g} for {expected:.9g}"
+            if not abs(given[place] - expected) <= precise * size:
+                return f"{name} has {given[place]:.9g} for {expected:.9g}"
     return None
+
+
+def _places(rng: Any, found: Array) -> Iterator[tuple[Any, ...]]:
+    return zip(*(rng.integers(0, length, LOOKED_AT) for length in found.shape))
+
+
+def _wrong_cells(places: Any, of_outputs: Any, precise: float, b: Array, found: Found) -> str | None:
+    """As `wrong`, of a max pool's results and of the winners that it wrote down."""
+    y, after = found.y, found.after
+    for place in places:
+        n, p, q, k = place
+        factors = [of_outputs((n, 2 * p + i, 2 * q + j, k)) for i in (0, 1) for j in (0, 1)]
+        terms = [a.astype(np.float64) * w for a, w in factors]
+        values = [float(each.sum() + b[k]) for each in terms]
+        error = precise * max(float(abs(each).sum() + abs(b[k])) for each in terms)
+        most = max(*values, 0.0) if after else max(values)
+        code = int(found.codes[place])
+        if not abs(y[place] - most) <= error:
+            return f"the pool behind it has {y[place]:.9g} for {most:.9g}"
+        won = values[code] if code < len(values) else 0.0 if after else -np.inf
+        if not abs(won - most) <= 2 * error:
+            return f"the pool behind it has another winner, {code}, than the largest of {values}"
+    return None
+
+
+def _biased(of_outputs: Any, b: Array) -> Any:
+    """With the bias as one term more."""
+
+    def terms(place: Any) -> tuple[Array, Array]:
+        factors = of_outputs(place)
+        return np.append(factors[0], b[place[3]]), np.append(factors[1], np.ones(1, b.dtype))
+
+    return terms
 
 
 def _of_outputs(window: Window, x: Array, w: Array) -> Any:

@@ -62,6 +62,17 @@ class CudaKernels(Kernels):
         if self.ways is not None:
             self.gpu.compiled.ahead(work)
 
+    def rectified_correlation(self, x: Array, w: Array, b: Array | None, *settings: Any) -> tuple[Array, Any]:
+        found = None if self.ways is None else self.ways.rectified(x, w, b, *settings)
+        return found or super().rectified_correlation(x, w, b, *settings)
+
+    def rectified_correlation_backward(
+        self, residual: Any, w: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Array, Array | None]:
+        if isinstance(residual, Taken):
+            return self.ways.followed_backward(residual, w, dy, need_dx)
+        return super().rectified_correlation_backward(residual, w, dy, need_dx)
+
     def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
         return self.layers.bias_relu(y, b, slope_at_zero)
 
@@ -80,7 +91,7 @@ class CudaKernels(Kernels):
         self, residual: Any, w: Array, dy: Array, need_dx: bool
     ) -> tuple[Array | None, Array, Array]:
         if isinstance(residual, Taken):
-            return self.ways.pooled_backward(residual, w, dy, need_dx)
+            return self.ways.followed_backward(residual, w, dy, need_dx)
         return super().pooled_correlation_backward(residual, w, dy, need_dx)
 
     def begin(self, batch: Array, lr: float, step: int, optimizer: Any, held: Any = None) -> CudaMoment:

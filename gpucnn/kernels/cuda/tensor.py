@@ -14,7 +14,6 @@ taken for infinities there, and of those below 2^-115 bits are lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,10 @@ from ...errors import warn
 from ...ops.window import Window
 from . import proof
 from .columns import Columns, is_turned
-from .sizes import Sizes, placed
+from .layers import Layers
+from .pools import Pooled, Pools, max_pool_sizes
+from .sizes import Sizes
+from .tensor_problem import FULL, NOTHING, POOL, ROWS, After, Problem, problem_of
 
 Array = Any
 
@@ -35,74 +37,18 @@ LEAST = 16  # channels and filters: fewer leave most of a tensor core idle
 TAPS = 128  # numbers that an output sees, and that see a pixel
 LONG = 1024  # numbers in each sum of the kernel's gradient
 CAPABILITY = 80  # of a GPU whose tensor cores multiply TF32 and bfloat16 numbers
-ROWS, DEPTH = 128, 16  # outputs that a block computes, and numbers of a chunk of its sums
-NARROW, FULL = 32, 64  # filters that a block computes
-BLOCKS = 264  # that fill a device
 FEW = 32  # blocks, below which most of a device would be idle
 TRIED = Window((3, 3), (1, 1), ((1, 1), (1, 1)))
-PART = 256  # outputs that one part of the kernel's gradient is summed over at least
 
 tried: dict[tuple[int, int, Problem], bool] = {}  # by the device's number, factors and convolution: what `starts` found
 
 
-class Problem(NamedTuple):
-    """A convolution of one group. image: H, W, C; outputs: P, Q; filters: K; before: padded rows above and columns on
-    the left; turned: whether the kernel is read turned by 180 degrees; swapped: whether it is stored (I, J, K, C)."""
-
-    image: tuple[int, int, int]
-    outputs: tuple[int, int]
-    filters: int
-    window: Window
-    before: tuple[int, int]
-    turned: bool
-    swapped: bool = False
-
-    @property
-    def taps(self) -> int:
-        return math.prod(self.window.size) * self.image[2]
-
-    @property
-    def columns(self) -> int:
-        """Filters of a block."""
-        return NARROW if self.filters <= NARROW else FULL
-
-    @property
-    def threads(self) -> int:
-        return self.columns * ROWS // 32
-
-    @property
-    def column_blocks(self) -> int:
-        return -(-self.filters // self.columns)
-
-    @property
-    def gradient_blocks(self) -> int:
-        """Of each part of the kernel's gradient."""
-        return -(-self.taps // ROWS) * self.column_blocks
-
-    @property
-    def of_image(self) -> Problem:
-        """The convolution of dy with the turned kernel, which makes the image's gradient. For a stride of 1."""
-        (rows, across), (d, e) = self.window.size, self.window.dilation
-        before = d * (rows - 1) - self.before[0], e * (across - 1) - self.before[1]
-        image = (*self.outputs, self.filters)
-        return Problem(image, self.image[:2], self.image[2], self.window, before, not self.turned, not self.swapped)
-
-    def sizes(self, file: str, factors: int) -> Sizes:
-        (d, e), known = self.window.dilation, dict(placed(self.window, self.image))
-        known.update(zip(("P", "Q", "top", "left"), (*self.outputs, *self.before)))
-        known.update({"d": d, "e": e, "K": self.filters, "turned": int(self.turned), "swapped": int(self.swapped)})
-        known.update({"factors": factors, "columns": self.columns, "threads": self.threads})
-        return Sizes(("tensor.cu", file), tuple(known.items()))
-
-    def length(self, count: int) -> int:
-        """Outputs of each part of the kernel's gradient, of `count`: few blocks would compute it otherwise."""
-        parts = max(1, min(BLOCKS // self.gradient_blocks, count // PART))
-        return DEPTH * math.ceil(count / parts / DEPTH)
-
-
 class Residual(NamedTuple):
+    """after: what the pool keeps, or ReLU: y with its bias, and the slope at zero; None where nothing follows."""
+
     x: Array
     problem: Problem
+    after: Any = None
 
 
 def applies(image: tuple[int, int, int], filters: int, window: Window, itemsize: int) -> bool:
@@ -116,21 +62,21 @@ class Tensor:
     """`correlation` on tensor cores; whoever calls has asked `applies`.
 
     gpu: cuda.Gpu; columns: for the image's gradient where strides are larger than 1, for the kernel's where its sums
-    are short, and for how kernels are stored; sum: the sum of the rows of a matrix of so many columns.
+    are short, and for how kernels are stored; pools, layers: for gradients of what follows a convolution.
     """
 
-    def __init__(self, gpu: Any, columns: Columns, sum: Callable[[Array, int], Array]) -> None:
-        self.gpu, self.columns, self.sum = gpu, columns, sum
+    def __init__(self, gpu: Any, columns: Columns, pools: Pools, layers: Layers) -> None:
+        self.gpu, self.columns, self.pools, self.layers = gpu, columns, pools, layers
         self.factors = FACTORS[gpu.precision]
 
-    def starts(self, image: tuple[int, int, int], w: Array, window: Window) -> bool:
+    def starts(self, image: tuple[int, int, int], w: Array, window: Window, after: After = NOTHING) -> bool:
         """Whether the kernels can be compiled and loaded, and compute what they should; a warning says once why not.
 
         image: H, W, C; w: the kernel, of which only the shape and how it is stored count.
 
         While a graph is recorded nothing can be tried, and what was not tried before does not start.
         """
-        problem = _problem(image, w.shape[3], window, is_turned(w))
+        problem = problem_of(image, w.shape[3], window, is_turned(w), after)
         key = self.gpu.device(), self.factors, problem
         if key not in tried:
             compiles = all(self.gpu.starts(name, "float32", sizes) for name, sizes in self._kernels(problem))
@@ -156,7 +102,8 @@ class Tensor:
 
     def trial(self) -> str | None:
         """What a small convolution has wrong on this GPU, in words, or None."""
-        return self._wrong(_problem((8, 8, LEAST), LEAST, TRIED, False))
+        problems = (problem_of((8, 8, LEAST), LEAST, TRIED, False, each) for each in (NOTHING, After(True, True)))
+        return next(filter(None, map(self._wrong, problems)), None)
 
     def _is_right(self, problem: Problem) -> bool:
         try:
@@ -173,36 +120,85 @@ class Tensor:
         return wrong is None
 
     def _wrong(self, problem: Problem) -> str | None:
-        """Of the convolution with drawn numbers and its gradients; None where all is right."""
-        window = problem.window
-        drawn = x, w, dy = proof.drawn(problem.image, problem.filters, window)
-        x, dy = self.gpu.put(x, "float32"), self.gpu.put(dy, "float32")
-        if problem.turned:
-            w = self.gpu.put(np.ascontiguousarray(w[::-1, ::-1]), "float32")[::-1, ::-1]
-        else:
-            w = self.gpu.put(w, "float32")
-        y, residual = self.correlate(x, w, window)
+        """Of the convolution with drawn numbers, and its gradients; None where all is right."""
+        window, (relu, pool), numbers = (
+            problem.window,
+            problem.after,
+            proof.drawn(problem.image, problem.filters, problem.window),
+        )
+        x, b, dy = (self.gpu.put(each, "float32") for each in (numbers.x, numbers.b, numbers.dy))
+        w = numbers.w[::-1, ::-1] if problem.turned else numbers.w
+        w = self.gpu.put(np.ascontiguousarray(w), "float32")
+        w = w[::-1, ::-1] if problem.turned else w
+        y, residual, activated, codes = self._forward(x, w, b, window, problem.after)
         dx, _ = self.correlate_backward(residual, w, dy, True)
         dw = self._kernel_gradient(residual, self.columns.stored(w, w.dtype)[0], dy)
         dw = dw[::-1, ::-1] if problem.turned else dw
-        return proof.wrong(window, PRECISE[self.factors], *drawn, *map(self.gpu.get, (y, dx, dw)))
+        found = proof.Found(*map(self.gpu.get, (y, dx, dw)))
+        if pool:
+            found = found._replace(after=relu, codes=self.gpu.get(codes))
+        elif relu:
+            found = found._replace(after=True, activated=self.gpu.get(activated))
+        return proof.wrong(window, PRECISE[self.factors], numbers, found)
 
     def correlate(self, x: Array, w: Array, window: Window) -> tuple[Array, Residual]:
-        x, (w, flipped) = self.gpu.dense(x), self.columns.stored(w, x.dtype)
-        problem = _problem(tuple(x.shape[1:]), w.shape[3], window, flipped)
-        return self._correlated(problem, x, w), Residual(x, problem)
+        y, residual, *_ = self._forward(x, w, None, window, NOTHING)
+        return y, residual
 
-    def _correlated(self, problem: Problem, x: Array, w: Array) -> Array:
-        y = self.gpu.empty((x.shape[0], *problem.outputs, problem.filters), x.dtype)
-        count = y.size // problem.filters
+    def rectified(self, x: Array, w: Array, b: Array, window: Window, slope_at_zero: float) -> tuple[Array, Residual]:
+        """With a bias (K,) and ReLU."""
+        y, residual, activated, _ = self._forward(x, w, b, window, After(relu=True))
+        return activated, residual._replace(after=(y, float(slope_at_zero)))
+
+    def pooled(
+        self, x: Array, w: Array, b: Array, window: Window, slope_at_zero: float | None
+    ) -> tuple[Array, Residual]:
+        """With a bias (K,), ReLU (None: none) and the max pool POOL, where the first of ties wins."""
+        relu = slope_at_zero is not None
+        y, residual, _, codes = self._forward(x, w, b, window, After(relu, pool=True))
+        shape = (*residual.problem.outputs, residual.problem.filters)
+        slope = float(slope_at_zero or 0.0) if relu else 1.0
+        pooled = Pooled((x.shape[0], *shape), max_pool_sizes(POOL, shape), codes, slope_at_zero=slope)
+        return y, residual._replace(after=pooled)
+
+    def _forward(
+        self, x: Array, w: Array, b: Array | None, window: Window, after: After
+    ) -> tuple[Array, Residual, Array, Array]:
+        """y, with its bias if any, or what the pool makes of it; then what ReLU makes of y, and the pool's codes, which
+        are of use where there is one."""
+        x, (w, flipped) = self.gpu.dense(x), self.columns.stored(w, x.dtype)
+        problem = problem_of(tuple(x.shape[1:]), w.shape[3], window, flipped, after)
+        y, activated, codes = self._correlated(problem, x, w, b)
+        return y, Residual(x, problem), activated, codes
+
+    def _correlated(self, problem: Problem, x: Array, w: Array, b: Array | None = None) -> tuple[Array, Array, Array]:
+        shape, after = (x.shape[0], *problem.cells, problem.filters), problem.after
+        y, nothing = self.gpu.empty(shape, x.dtype), (1,)
+        activated = self.gpu.empty(shape if after == After(relu=True) else nothing, x.dtype)
+        codes = self.gpu.empty(shape if after.pool else nothing, "uint8")
+        count = y.size // problem.filters * (math.prod(POOL.size) if after.pool else 1)
         sizes, x = problem.sizes("tensor_correlate.cu", self.factors), self._aligned(x)
         blocks = -(-count // ROWS) * problem.column_blocks
-        self.gpu.launch_blocks("correlate_tensor", x.dtype, blocks, problem.threads, count, x, w, y, sizes=sizes)
-        return y
+        arrays = x, w, x if b is None else self.gpu.dense(b, x.dtype), activated, codes, y
+        self.gpu.launch_blocks("correlate_tensor", x.dtype, blocks, problem.threads, count, *arrays, sizes=sizes)
+        return y, activated, codes
+
+    def followed_backward(
+        self, residual: Residual, w: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
+        """dx or None, dkernel, db: of `rectified` and `pooled`."""
+        dy, (relu, pool) = self.gpu.dense(dy, residual.x.dtype), residual.problem.after
+        if not pool:
+            dy, db = self.layers.bias_relu_backward(residual.after, dy)
+        elif relu:
+            dy, db = self.pools.bias_relu_max_pool_backward(residual.after, dy)
+        else:
+            db, dy = self.layers.channel_sums(dy), self.pools.max_pool_backward(residual.after, dy)
+        return *self.correlate_backward(residual, w, dy, need_dx), db
 
     def correlate_backward(self, residual: Residual, w: Array, dy: Array, need_dx: bool) -> tuple[Array | None, Array]:
         """dx or None, dkernel."""
-        x, problem = residual
+        x, problem, _ = residual
         w, dy = self.columns.stored(w, x.dtype)[0], self.gpu.dense(dy, x.dtype)
         seen, dx = self.columns.residual(x, problem.window, 1, problem.turned), None
         if dy.size >= LONG * problem.filters:
@@ -210,14 +206,14 @@ class Tensor:
         else:
             dw = self.columns.kernel_gradient(seen, w, dy)
         if need_dx and problem.window.stride == (1, 1):
-            dx = self._correlated(problem.of_image, dy, w)
+            dx, *_ = self._correlated(problem.of_image, dy, w)
         elif need_dx:
             dx = self.columns.image_gradient(seen, w, dy)
         return dx, dw[::-1, ::-1] if problem.turned else dw
 
     def _kernel_gradient(self, residual: Residual, w: Array, dy: Array) -> Array:
         """As w is stored; parts of the batch's outputs first, then their sum, in order."""
-        x, problem = residual
+        x, problem, _ = residual
         count = dy.size // problem.filters
         length = problem.length(count)
         parts = self.gpu.empty((-(-count // length), w.size), x.dtype)
@@ -225,13 +221,8 @@ class Tensor:
         blocks = parts.shape[0] * problem.gradient_blocks
         arguments = count, self._aligned(x), self._aligned(dy), length, parts
         self.gpu.launch_blocks("tensor_kernel_gradient", x.dtype, blocks, problem.threads, *arguments, sizes=sizes)
-        return self.sum(parts, w.size).reshape(w.shape)
+        return self.layers.sum(parts, w.size).reshape(w.shape)
 
     def _aligned(self, x: Array) -> Array:
         """x, or a copy that begins where four numbers can be read at once."""
         return x.copy() if self.gpu.address(x) % (4 * x.itemsize) else x
-
-
-def _problem(image: tuple[int, int, int], filters: int, window: Window, turned: bool) -> Problem:
-    (top, _), (left, _) = window.padding
-    return Problem(image, window.outputs(*image[:2]), filters, window, (top, left), turned)

@@ -15,6 +15,7 @@ from ...errors import warn
 from ...ops.window import Window
 from . import direct, estimate, tensor, winograd
 from .columns import Columns
+from .tensor_problem import NOTHING, After, takes
 
 Array = Any
 
@@ -111,7 +112,8 @@ class Ways:
         self, gpu: Any, columns: Columns, by_direct: direct.Direct, otherwise: Any, wide: str | None, cudnn: Any
     ) -> None:
         self.gpu, self.columns, self.direct, self.otherwise = gpu, columns, by_direct, otherwise
-        self.winograd, self.tensor = winograd.Winograd(gpu, columns), tensor.Tensor(gpu, columns, by_direct.layers.sum)
+        self.winograd = winograd.Winograd(gpu, columns)
+        self.tensor = tensor.Tensor(gpu, columns, by_direct.pools, by_direct.layers)
         self.cudnn, self.wide = cudnn, wide or (TENSOR if gpu.capability >= tensor.CAPABILITY else COLUMNS)
         self.has_exact_ties = otherwise != columns.correlate
         self.choices: dict[str, str] = {}
@@ -146,16 +148,37 @@ class Ways:
         compute it, one after the other."""
         window, groups, slope_at_zero, pool = settings
         shape = self._shape(x, w, window, groups, pool)
-        if shape is None or self.way(shape, x.dtype) != DIRECT:
+        way = None if shape is None else self.way(shape, x.dtype)
+        if shape is None or way not in (DIRECT, TENSOR):
             return None
-        found = self.direct.pooled(x, w, b, window, groups, slope_at_zero, pool)
-        return None if found is None else (found[0], self._taken(self.direct, shape, found[1]))
+        if way == DIRECT:
+            found = self.direct.pooled(x, w, b, window, groups, slope_at_zero, pool)
+            return self._told(self.direct, shape, found)
+        takes_pool = takes(pool, window.outputs(*shape.image[:2]))
+        if takes_pool and self._is_for_tensor_cores(x, w, shape, After(slope_at_zero is not None, pool=True)):
+            return self._told(self.tensor, shape, self.tensor.pooled(x, w, b, window, slope_at_zero))
+        return None
 
-    def pooled_backward(
+    def rectified(self, x: Array, w: Array, b: Array | None, *settings: Any) -> tuple[Array, Taken] | None:
+        """The same with a bias (None: none) and ReLU alone."""
+        window, groups, slope_at_zero = settings
+        shape = self._shape(x, w, window, groups, None)
+        way = None if shape is None else self.way(shape, x.dtype)
+        if shape is None or way not in (DIRECT, TENSOR):
+            return None
+        if way == DIRECT:  # a pool of one pixel keeps a byte for each output, and ReLU four
+            found = self.direct.pooled(x, w, b, window, groups, slope_at_zero, direct.ONE_PIXEL)
+            return self._told(self.direct, shape, found)
+        if b is not None and self._is_for_tensor_cores(x, w, shape, After(relu=True)):
+            return self._told(self.tensor, shape, self.tensor.rectified(x, w, b, window, slope_at_zero))
+        return None
+
+    def followed_backward(
         self, taken: Taken, w: Array, dy: Array, need_dx: bool
     ) -> tuple[Array | None, Array, Array | None]:
+        """Of both: dx or None, dkernel, db or None."""
         self._note(taken.shape, need_dx)
-        return self.direct.pooled_backward(taken.residual, w, dy, need_dx)
+        return taken.by.followed_backward(taken.residual, w, dy, need_dx)
 
     def correlate(
         self, x: Array, w: Array, window: Window, groups: int, pool: Window | None = None, ties: str = "first"
@@ -191,14 +214,17 @@ class Ways:
             return None
         return Shape(tuple(x.shape[1:]), w.shape[3], window, pool)
 
-    def _is_for_tensor_cores(self, x: Array, w: Array, shape: Shape) -> bool:
+    def _is_for_tensor_cores(self, x: Array, w: Array, shape: Shape, after: After = NOTHING) -> bool:
         """Whether there are enough images, and the kernels start."""
         count = x.shape[0] * math.prod(shape.window.outputs(*shape.image[:2]))
-        return self.tensor.fills(count, shape.filters) and self.tensor.starts(shape.image, w, shape.window)
+        return self.tensor.fills(count, shape.filters) and self.tensor.starts(shape.image, w, shape.window, after)
 
     def _tiles_start(self, shape: Shape, dtype: Any) -> bool:
         sizes = winograd.Problem(shape.image, shape.filters, shape.window, False).sizes()
         return self.gpu.starts("winograd_of_image", dtype, sizes)
+
+    def _told(self, by: Any, shape: Shape, found: tuple[Array, Any] | None) -> tuple[Array, Taken] | None:
+        return None if found is None else (found[0], self._taken(by, shape, found[1]))
 
     def _taken(self, by: Any, shape: Shape, residual: Any) -> Taken:
         self._note(shape, False)
