@@ -164,11 +164,6 @@ static Number __shfl_xor_sync(unsigned mask, Number value, int lanes) {
     return value;
 }
 
-template <typename Number>
-static Number __shfl_sync(unsigned mask, Number value, int lane) {
-    return __shfl_xor_sync(mask, value, lane ^ (int)(threadIdx.x % THREADS_OF_WARP));
-}
-
 // Tensor cores, as tensor.cu asks them: what a thread holds of the factors is what NVIDIA's PTX manual says. Four products
 // at a time are exact, and are added to the number before with as many bits as those of compute capability 8.0 keep, the
 // fewest of all: 24 after the point of the largest term, the rest being cut off, and the result is rounded towards zero
@@ -184,6 +179,8 @@ struct Multiplied {
 static Multiplied of_warp[MOST_THREADS / THREADS_OF_WARP][2];
 static unsigned char multiplied[MOST_THREADS];  // products that a thread took part in, modulo 2
 
+static inline unsigned block_read_anew() { return blockIdx.x; }
+
 static inline unsigned bits_of(float x) {
     unsigned bits;
     memcpy(&bits, &x, sizeof bits);
@@ -195,9 +192,6 @@ static inline float number_of(unsigned bits) {
     memcpy(&x, &bits, sizeof x);
     return x;
 }
-
-// TF32: 10 bits after the point, rounded to nearest, halves away from zero.
-static inline unsigned rounded(float x) { return x - x != 0 ? bits_of(x) : (bits_of(x) + 0x1000) & 0xFFFFE000; }
 
 // bfloat16: 7 bits after the point, halves rounded to even.
 static inline unsigned packed(float low, float high) {
@@ -272,13 +266,15 @@ static inline void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], const
     multiply_as_warp(all, sums);
 }
 
-static inline void multiply_bfloat16(float (&sums)[4], const unsigned (&a)[2], unsigned b) {
-    Multiplied& all = next_product();
+static inline void multiply_bfloat16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     const int group = threadIdx.x % THREADS_OF_WARP / 4, lane = threadIdx.x % 4;
-    for (int half = 0; half < 2; half++) {
-        auto number = [=](unsigned bits) { return number_of(half ? bits & 0xFFFF0000 : bits << 16); };
-        for (int m = 0; m < 2; m++) give(all, true, group + 8 * m, 2 * lane + half, number(a[m]));
-        give(all, false, 2 * lane + half, group, number(b));
+    for (int k = 0; k < 2; k++) {  // of depth 8 each
+        Multiplied& all = next_product();
+        for (int half = 0; half < 2; half++) {
+            auto number = [=](unsigned bits) { return number_of(half ? bits & 0xFFFF0000 : bits << 16); };
+            for (int m = 0; m < 2; m++) give(all, true, group + 8 * m, 2 * lane + half, number(a[2 * k + m]));
+            give(all, false, 2 * lane + half, group, number(b[k]));
+        }
+        multiply_as_warp(all, sums);
     }
-    multiply_as_warp(all, sums);
 }

@@ -32,9 +32,9 @@ PROCESSORS, CLOCK = 132, 1.755e9
 LAUNCH, PRODUCT, DIRECT = 1.2e-6, 5e-6, 3e-6  # seconds that the smallest kernel of each kind takes
 TENSOR, OLDER = 494e12, 0.62  # operations of TF32 numbers a second, and the share that older GPUs' instructions reach
 SCHEDULERS, ISSUE_SHARE = 4, 0.7  # of a processor; the second a guess: instructions that each starts in a cycle
-# Of a warp and a chunk, as compiled for compute capability 9.0: by factors, and whether it is of the kernel's gradient.
-INSTRUCTIONS = {(2, False): 312, (2, True): 345, (1, False): 215, (1, True): 250, (0, False): 165, (0, True): 200}
-NARROW = 1.15  # as many times as many, where a block has 32 filters
+# Of a warp and a chunk, as compiled for compute capability 9.0: by factors, of the convolution and of the kernel's
+# gradient, where a block has 64 filters, and where it has 32.
+INSTRUCTIONS = {64: {2: (281, 306), 1: (174, 193), 0: (136, 156)}, 32: {2: (304, 325), 1: (211, 221), 0: (160, 171)}}
 MEMORY_SHARE, PRODUCT_SHARE, SHARED_SHARE = 0.6, 0.57, 0.6  # of the limits
 
 
@@ -161,7 +161,7 @@ def _on_tensor_cores(name: str, size: float, arrays: list[np.ndarray], of: dict[
         parts = arrays[-1].shape[0]
         blocks, chunks = blocks * parts, -(-chunks // parts)
     turns = math.ceil(blocks / PROCESSORS) * of["threads"] / 32 / SCHEDULERS * chunks
-    instructions = INSTRUCTIONS[of["factors"], of_gradient] * (NARROW if of["columns"] == tensor_problem.NARROW else 1)
+    instructions = INSTRUCTIONS[of["columns"]][of["factors"]][of_gradient]
     issued = turns * instructions / CLOCK / ISSUE_SHARE
     multiplied = products * computed / TENSOR / OLDER
     seconds = max(DIRECT + max(multiplied, issued), LAUNCH + size / BANDWIDTH / MEMORY_SHARE)

@@ -81,6 +81,7 @@ __device__ inline REAL cell_of(const REAL* pixels, REAL bias, byte& code) {
 
 // Where `rest`, which counts elements, stands along their last axis, of this length; it then counts along the others.
 __device__ inline INDEX pop_axis(INDEX& rest, INDEX length) {
+    if (rest < 0) __builtin_unreachable();  // a compiler divides natural numbers faster
     const INDEX place = rest % length;
     rest /= length;
     return place;

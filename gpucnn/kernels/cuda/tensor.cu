@@ -9,9 +9,11 @@
 // C and K are multiples of 4; images and gradients begin where four numbers can be read at once, kernels need not.
 // A tap is a triple (i, j, c). A warp computes 32 x 32 numbers; instructions of a tensor core take 16 x 8 of them, and
 // depth 8. Sums on tensor cores are rounded towards zero: of float32 numbers, they are of 16 taps each, and added outside.
+// Which of its rows, columns and depths an instruction takes for which is free, and such that a thread reads four numbers
+// at once: it has those of rows 4 g .. 4 g + 3 and columns 8 l .. 8 l + 7, where 4 g + l counts it in its warp.
 
 #undef RESIDENT
-#define RESIDENT (512 / threads)
+#define RESIDENT (factors == 2 && threads == 128 ? 3 : 512 / threads) // as many as leave each thread the registers it needs
 
 enum : INDEX {
     taps = I * J * C,
@@ -21,10 +23,8 @@ enum : INDEX {
     lefts = rows * depth / 4 / threads,
     rights = columns * depth / 4 / threads,
     column_blocks = (K + columns - 1) / columns,
-    by_number = depth + 4,  // distances in shared memory that let a warp read without conflicts
-    left_by_depth = rows + 8,
+    left_by_depth = rows + 8,  // distances in shared memory that let a warp read without conflicts
     right_by_depth = columns + 8,
-    right_size = swapped ? columns * by_number : depth * right_by_depth,
 };
 
 struct alignas(16) Four {
@@ -36,13 +36,6 @@ __device__ inline Four read(IN from) { return *(const Four*)from; }
 __device__ inline Four read_one_by_one(IN from) { return {{from[0], from[1], from[2], from[3]}}; }
 
 #ifdef __CUDACC__
-// A number rounded to TF32, 10 bits after the point.
-__device__ inline unsigned rounded(float x) {
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-    return bits;
-}
-
 // Two numbers rounded to bfloat16.
 __device__ inline unsigned packed(float low, float high) {
     unsigned bits;
@@ -54,6 +47,13 @@ __device__ inline unsigned bits_of(float x) { return __float_as_uint(x); }
 
 __device__ inline float number_of(unsigned bits) { return __uint_as_float(bits); }
 
+// blockIdx.x, read anew: what is made of it need not be kept in registers until then.
+__device__ inline INDEX block_read_anew() {
+    unsigned block;
+    asm volatile("mov.u32 %0, %ctaid.x;" : "=r"(block));
+    return block;
+}
+
 // sums += a b, 16 x 8 numbers, depth 8: a thread holds what NVIDIA's PTX manual says of mma.m16n8k8. volatile: all
 // threads of a warp must come to it, so that a compiler must not move it into a branch.
 __device__ inline void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
@@ -62,155 +62,178 @@ __device__ inline void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], c
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-__device__ inline void multiply_bfloat16(float (&sums)[4], const unsigned (&a)[2], unsigned b) {
-    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+// The same of bfloat16 numbers, depth 16, two of them in 32 bits: m16n8k16.
+__device__ inline void multiply_bfloat16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b));
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #endif
 
-// What a thread holds of 32 x 8 numbers on the left, by pairs of rows 8 apart, or of 8 x 32 on the right.
-typedef float Sums[2][4][4];
-typedef float Left[2][4];
-typedef float Right[4][2];
+typedef float Sums[2][4][4];  // of a warp, that a thread has: by instructions, 16 rows and 8 columns each
 
-// sums += a b, each factor being rounded.
-__device__ inline void multiply_rounded(Sums& sums, const Left& a, const Right& b) {
-    unsigned right[4][2];
+// What a tensor core reads as x rounded to TF32, 10 bits after the point: it leaves out the last 13 bits. NaN may be lost.
+__device__ inline unsigned rounded(float x) { return bits_of(x) + 0x1000; }
+
+// What is kept of numbers in shared memory: of a NaN, bits that `rounded` does not lose.
+__device__ inline Four kept(Four x) {
+    if constexpr (factors == 1)
 #pragma unroll
-    for (INDEX v = 0; v < 4; v++)
-        if constexpr (factors > 0) {
-            right[v][0] = rounded(b[v][0]);
-            right[v][1] = rounded(b[v][1]);
-        } else {  // which of the depth's numbers are a pair is the same on both sides
-            right[v][0] = packed(b[v][0], b[v][1]);
-        }
-#pragma unroll
-    for (INDEX u = 0; u < 2; u++)
-        if constexpr (factors > 0) {
-            const unsigned left[4] = {rounded(a[u][0]), rounded(a[u][1]), rounded(a[u][2]), rounded(a[u][3])};
-#pragma unroll
-            for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left, right[v]);
-        } else {
-            const unsigned left[2] = {packed(a[u][0], a[u][2]), packed(a[u][1], a[u][3])};
-#pragma unroll
-            for (INDEX v = 0; v < 4; v++) multiply_bfloat16(sums[u][v], left, right[v][0]);
-        }
+        for (INDEX k = 0; k < 4; k++) x.at[k] = x.at[k] != x.at[k] ? number_of(0x7FC00000) : x.at[k];
+    return x;
 }
 
-// x as high + low, each of which a tensor core reads as TF32, without its last 13 bits. high is rounded to 10 bits after
-// the point; NaN may be lost there, and is in low.
+// x as high + low, each of which a tensor core reads as TF32. A NaN that is lost in high is in low.
 __device__ inline void split(float x, unsigned& high, unsigned& low) {
-    high = bits_of(x) + 0x1000;
+    high = rounded(x);
     low = bits_of(x - number_of(high & 0xFFFFE000));
 }
 
-// sums += a b, of float32 numbers.
-__device__ inline void multiply_split(Sums& sums, const Left& a, const Right& b) {
-    unsigned high[4][2], low[4][2];
-#pragma unroll
-    for (INDEX v = 0; v < 4; v++)
-#pragma unroll
-        for (INDEX k = 0; k < 2; k++) split(b[v][k], high[v][k], low[v][k]);
-#pragma unroll
-    for (INDEX u = 0; u < 2; u++) {
-        unsigned left_high[4], left_low[4];
-#pragma unroll
-        for (INDEX k = 0; k < 4; k++) split(a[u][k], left_high[k], left_low[k]);
-#pragma unroll
-        for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left_low, high[v]);
-#pragma unroll
-        for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left_high, low[v]);
-#pragma unroll
-        for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left_high, high[v]);
-    }
-}
+// A factor's chunk in shared memory is stored by depth, its numbers after one another, or the left one by number: of each
+// 32 rows, row 4 g + i then stands in place 8 i + g, and depth 4 l + j of the right factor in place 4 j + l.
+__device__ inline INDEX number_at(INDEX place) { return place / 32 * 32 + place % 8 * 4 + place % 32 / 8; }
+__device__ inline INDEX place_of_depth(INDEX k) { return k % 4 * 4 + k / 4; }
 
-// Where a number of the left factor stands in shared memory, by its row and its place along the depth, or one of the
-// right factor, by its column.
+// What a thread needs of a chunk, from number `first` of its warp on: numbers i = 0 .. 3 at the depths j = 0 .. 3.
 template <bool along_depth, INDEX step>
-__device__ inline INDEX place(INDEX row, INDEX k) {
-    return along_depth ? k * step + row : row * step + k;
-}
+struct Chunk {
+    Four of[4];
 
-// sums += a chunk of the left factor times one of the right.
-template <bool left_along_depth, bool right_along_depth>
-__device__ inline void multiply_chunk(Sums& sums, const float* left, const float* right) {
-    const INDEX warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
-    const INDEX row = warp / (columns / side) * side + group, column = warp % (columns / side) * side + group;
+    __device__ inline Chunk(const Four* from, INDEX first) {
+        const INDEX group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
+#pragma unroll
+        for (INDEX n = 0; n < 4; n++)
+            of[n] = along_depth ? from[(4 * n + lane) * (step / 4) + first / 4 + group]
+                                : from[(first + 8 * n + group) * (depth / 4) + lane];
+    }
+
+    __device__ inline float at(INDEX i, INDEX j) const { return along_depth ? of[j].at[i] : of[i].at[j]; }
+};
+
+__device__ inline INDEX first_row_of_warp() { return threadIdx.x / 32 / (columns / side) * side; }
+__device__ inline INDEX first_column_of_warp() { return threadIdx.x / 32 % (columns / side) * side; }
+
+// sums += a chunk of the left factor times one of the right, of float32 numbers; between() is done half way.
+template <typename Left, typename Right, typename Between>
+__device__ inline void multiply_split(Sums& sums, const Left& a, const Right& b, Between between) {
     Sums of_chunk = {};
 #pragma unroll
-    for (INDEX k = 0; k < depth; k += 8) {
-        Left a;
-        Right b;
-#pragma unroll
-        for (INDEX u = 0; u < 2; u++)
-#pragma unroll
-            for (INDEX m = 0; m < 4; m++)
-                a[u][m] = left[place<left_along_depth, left_along_depth ? left_by_depth : by_number>(
-                    row + 16 * u + m % 2 * 8, k + lane + m / 2 * 4)];
+    for (INDEX j = 0; j < 4; j += 2) {
+        if (j > 0) between();
+        unsigned high[4][2], low[4][2];
 #pragma unroll
         for (INDEX v = 0; v < 4; v++)
 #pragma unroll
-            for (INDEX m = 0; m < 2; m++)
-                b[v][m] = right[place<right_along_depth, right_along_depth ? right_by_depth : by_number>(
-                    column + 8 * v, k + lane + 4 * m)];
-        if constexpr (factors == 2)
-            multiply_split(of_chunk, a, b);
-        else
-            multiply_rounded(sums, a, b);
+            for (INDEX m = 0; m < 2; m++) split(b.at(v, j + m), high[v][m], low[v][m]);
+#pragma unroll
+        for (INDEX u = 0; u < 2; u++) {
+            unsigned left_high[4], left_low[4];
+#pragma unroll
+            for (INDEX m = 0; m < 4; m++) split(a.at(2 * u + m % 2, j + m / 2), left_high[m], left_low[m]);
+#pragma unroll
+            for (INDEX v = 0; v < 4; v++) multiply_tf32(of_chunk[u][v], left_low, high[v]);
+#pragma unroll
+            for (INDEX v = 0; v < 4; v++) multiply_tf32(of_chunk[u][v], left_high, low[v]);
+#pragma unroll
+            for (INDEX v = 0; v < 4; v++) multiply_tf32(of_chunk[u][v], left_high, high[v]);
+        }
     }
-    if constexpr (factors == 2)
-#pragma unroll
-        for (INDEX u = 0; u < 2; u++)
-#pragma unroll
-            for (INDEX v = 0; v < 4; v++)
-#pragma unroll
-                for (INDEX m = 0; m < 4; m++) sums[u][v][m] += of_chunk[u][v][m];
-}
-
-// work(row, column, numbers): for each two numbers side by side that this thread has, counted from the block's first.
-template <typename Work>
-__device__ inline void for_each_pair(const Sums& sums, Work work) {
-    const INDEX warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
-    const INDEX row = warp / (columns / side) * side + group, column = warp % (columns / side) * side + 2 * lane;
 #pragma unroll
     for (INDEX u = 0; u < 2; u++)
 #pragma unroll
         for (INDEX v = 0; v < 4; v++)
 #pragma unroll
-            for (INDEX half = 0; half < 2; half++)
-                work(row + 16 * u + 8 * half, column + 8 * v, &sums[u][v][2 * half]);
+            for (INDEX m = 0; m < 4; m++) sums[u][v][m] += of_chunk[u][v][m];
 }
 
-struct alignas(8) Two {
-    float at[2];
-};
+// The same of numbers rounded to TF32.
+template <typename Left, typename Right>
+__device__ inline void multiply_rounded(Sums& sums, const Left& a, const Right& b) {
+#pragma unroll
+    for (INDEX j = 0; j < 4; j += 2) {
+        unsigned right[4][2];
+#pragma unroll
+        for (INDEX v = 0; v < 4; v++)
+#pragma unroll
+            for (INDEX m = 0; m < 2; m++) right[v][m] = rounded(b.at(v, j + m));
+#pragma unroll
+        for (INDEX u = 0; u < 2; u++) {
+            unsigned left[4];
+#pragma unroll
+            for (INDEX m = 0; m < 4; m++) left[m] = rounded(a.at(2 * u + m % 2, j + m / 2));
+#pragma unroll
+            for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left, right[v]);
+        }
+    }
+}
+
+// The same of numbers rounded to bfloat16.
+template <typename Left, typename Right>
+__device__ inline void multiply_packed(Sums& sums, const Left& a, const Right& b) {
+    unsigned right[4][2];
+#pragma unroll
+    for (INDEX v = 0; v < 4; v++)
+#pragma unroll
+        for (INDEX m = 0; m < 2; m++) right[v][m] = packed(b.at(v, 2 * m), b.at(v, 2 * m + 1));
+#pragma unroll
+    for (INDEX u = 0; u < 2; u++) {
+        unsigned left[4];
+#pragma unroll
+        for (INDEX m = 0; m < 4; m++)
+            left[m] = packed(a.at(2 * u + m % 2, m / 2 * 2), a.at(2 * u + m % 2, m / 2 * 2 + 1));
+#pragma unroll
+        for (INDEX v = 0; v < 4; v++) multiply_bfloat16(sums[u][v], left, right[v]);
+    }
+}
+
+// The first of four rows, and of eight columns, that a thread has in the end, counted from its block's first.
+__device__ inline INDEX row_of_thread() { return first_row_of_warp() + threadIdx.x % 32 / 4 * 4; }
+__device__ inline INDEX column_of_thread() { return first_column_of_warp() + threadIdx.x % 4 * 8; }
+
+// Its numbers in row i, in columns 4 h .. 4 h + 3.
+__device__ inline Four found(const Sums& sums, INDEX i, INDEX h) {
+    Four numbers;
+#pragma unroll
+    for (INDEX v = 0; v < 4; v++) numbers.at[v] = sums[i / 2][v][i % 2 * 2 + h];
+    return numbers;
+}
 
 // Which tap of the kernel as it is stored is tap `tap` of what is computed.
 __device__ inline INDEX stored(INDEX tap) { return turned ? (I * J - 1 - tap / C) * C + tap % C : tap; }
 
-// Where an output's window begins: its first row and column, padding not counted, and the number in x that would be there.
-struct Corner {
-    INDEX row, column, at;
+// What an output sees: bit i, or 16 + j, of inside is whether row i, or column j, of its window is within the image; x[at]
+// would be the window's first number.
+struct alignas(2 * sizeof(INDEX)) Seen {
+    unsigned inside;
+    INDEX at;
 };
 
-__device__ inline Corner corner_of(INDEX output) {
-    INDEX n = output;
-    const INDEX q = pop_axis(n, Q), p = pop_axis(n, P), row = s * p - top, column = t * q - left;
-    return {row, column, ((n * H + row) * W + column) * C};
+// A bit for each of `count` places, from `first` on, every `step`, that is within an axis of that length.
+__device__ inline unsigned within(INDEX first, INDEX step, INDEX count, INDEX length) {
+    const INDEX from = first < 0 ? (step - 1 - first) / step : 0, to = first < length ? (length - first + step - 1) / step : 0;
+    return from < to ? (1u << (to < count ? to : count)) - (1u << (from < count ? from : count)) : 0u;
 }
 
-// The four channels that tap `tap` of an output sees, 0 outside the image.
-__device__ inline Four seen(IN x, Corner from, INDEX tap) {
-    const INDEX c = tap % C, j = tap / C % J, i = tap / (C * J), h = from.row + d * i, w = from.column + e * j;
-    if (h < 0 || h >= H || w < 0 || w >= W) return {};
-    return read(x + (from.at + (d * i * W + e * j) * C + c));
+__device__ inline Seen seen_by(INDEX output) {
+    INDEX n = output;
+    const INDEX q = pop_axis(n, Q), p = pop_axis(n, P), row = s * p - top, column = t * q - left;
+    return {within(row, d, I, H) | within(column, e, J, W) << 16, ((n * H + row) * W + column) * C};
+}
+
+// The same of one tap: the bits that it needs, all where there is no such tap, and where its number is from x[at] on.
+__device__ inline Seen seen_as(INDEX tap) {
+    const INDEX c = tap % C, j = tap / C % J, i = tap / (C * J);
+    return {tap < taps ? 1u << i | 1u << (16 + j) : ~0u, (d * i * W + e * j) * C + c};
+}
+
+// The four channels that tap `as` of output `by` sees, 0 outside the image.
+__device__ inline Four seen(IN x, Seen by, Seen as) {
+    return (by.inside & as.inside) == as.inside ? read(x + (by.at + as.at)) : Four{};
 }
 
 // sums = all chunks of the left factor, taken one after the other by load, times those of the right. load(chunk) reads
 // both from global memory, while the chunk before is multiplied; keep(buffer) writes what it read to shared memory.
-template <bool left_along_depth, bool right_along_depth, INDEX left_size, INDEX right_size, typename Load, typename Keep>
+template <bool left_along_depth, INDEX left_size, INDEX right_size, typename Load, typename Keep>
 __device__ inline void multiply_all(Sums& sums, INDEX chunks, const Four (&left)[2][left_size],
                                     const Four (&right)[2][right_size], Load load, Keep keep) {
     load(0);
@@ -218,8 +241,18 @@ __device__ inline void multiply_all(Sums& sums, INDEX chunks, const Four (&left)
     __syncthreads();
     for (INDEX chunk = 0; chunk < chunks; chunk++) {
         const INDEX buffer = chunk % 2;
-        if (chunk + 1 < chunks) load(chunk + 1);
-        multiply_chunk<left_along_depth, right_along_depth>(sums, left[buffer][0].at, right[buffer][0].at);
+        const auto load_next = [&]() {
+            if (chunk + 1 < chunks) load(chunk + 1);
+        };
+        if constexpr (factors < 2) load_next();
+        const Chunk<left_along_depth, left_by_depth> a(left[buffer], first_row_of_warp());
+        const Chunk<true, right_by_depth> b(right[buffer], first_column_of_warp());
+        if constexpr (factors == 2)
+            multiply_split(sums, a, b, load_next);
+        else if constexpr (factors == 1)
+            multiply_rounded(sums, a, b);
+        else
+            multiply_packed(sums, a, b);
         if (chunk + 1 < chunks) keep(1 - buffer);
         __syncthreads();
     }

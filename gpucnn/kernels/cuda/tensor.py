@@ -35,6 +35,7 @@ PRECISE = {2: 2.0**-20, 1: 2.0**-9, 0: 2.0**-6}  # of a sum's absolute terms, th
 LEAST = 16  # channels and filters: fewer leave most of a tensor core idle
 # With sums of fewer numbers, of which many are 0, float32 errors are above 4 times those of a plain sum.
 TAPS = 128  # numbers that an output sees, and that see a pixel
+LARGEST = 15  # rows and columns of a kernel: a bit for each says whether they are in the image
 LONG = 1024  # numbers in each sum of the kernel's gradient
 CAPABILITY = 80  # of a GPU whose tensor cores multiply TF32 and bfloat16 numbers
 FEW = 32  # blocks, below which most of a device would be idle
@@ -54,7 +55,7 @@ class Residual(NamedTuple):
 def applies(image: tuple[int, int, int], filters: int, window: Window, itemsize: int) -> bool:
     """Whether these kernels take this convolution. image: H, W, C."""
     fewest = min(image[2], filters)
-    is_long = fewest >= LEAST and math.prod(window.size) * fewest >= TAPS
+    is_long = fewest >= LEAST and math.prod(window.size) * fewest >= TAPS and max(window.size) <= LARGEST
     return itemsize == 4 and image[2] % 4 == filters % 4 == 0 and is_long and min(window.outputs(*image[:2])) > 0
 
 
