@@ -112,7 +112,8 @@ def _kernel(name: str, arrays: list[np.ndarray], sizes: Any) -> Kernel:
     """Each array is read or written once; what a direct kernel reads again comes from caches."""
     size = float(sum({id(a): a.nbytes for a in arrays}.values()))
     if name == "small_product":
-        (a, b, out), rounds = arrays, math.ceil(arrays[2].size / 256 / PROCESSORS)
+        a, b, *_, out = arrays
+        rounds = math.ceil(out.size / 256 / PROCESSORS)
         depth = math.isqrt(a.size * b.size // max(1, out.size))
         seconds = LAUNCH + rounds * math.ceil(depth / 64) * 1000 / CLOCK  # to fetch and add up 64 numbers of each sum
         return Kernel(f"small product, depth {depth}", size, 2.0 * out.size * depth, seconds)

@@ -393,6 +393,31 @@ def test_small_products(M, K, N, put_a, put_b, dtype):
     np.testing.assert_array_less(np.abs(found - exact), np.finfo(dtype).eps * (K + 1) * size + 1e-300)
 
 
+@given(M=st.integers(0, 40), K=st.sampled_from([3, 70, 300]), N=st.integers(1, 40), slope=st.sampled_from([0.0, 0.5]))
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_a_bias_and_relu_behind_a_product_give_the_same_bits_as_by_themselves(M, K, N, slope):
+    """Small products, and those that cuBLAS makes."""
+    rng = np.random.default_rng(M + 71 * K)
+    with as_cuda():
+        layers = cuda_layers.Layers(cuda.Gpu())
+        x, w, b = (asarray(np.rint(rng.standard_normal(shape))) for shape in ((M, K), (K, N), (N,)))
+        if M:
+            x[0, 0] = np.nan
+        expected, _ = layers.add_bias(layers.matmul(x, w), b)
+        activated, (before, _) = layers.bias_relu(layers.matmul(x, w), b, slope)
+        found, shape = layers.biased_product(x, w, b)
+        rectified, (y, kept) = layers.rectified_product(x, w, b, slope)
+    assert (shape, kept) == ((N,), slope)
+    for a, c in ((found, expected), (rectified, activated), (y, before)):
+        np.testing.assert_array_equal(a, c)
+
+
+def test_a_bias_that_does_not_fit_is_refused(fake_cuda):
+    layers = cuda_layers.Layers(cuda.Gpu())
+    with pytest.raises(ShapeError):
+        layers.biased_product(asarray(np.ones((2, 3))), asarray(np.ones((3, 4))), asarray(np.ones(5)))
+
+
 def test_small_products_are_not_left_to_cublas(fake_cuda):
     layers = cuda_layers.Layers(cuda.Gpu())
     layers.matmul(asarray(np.ones((128, 256))), asarray(np.ones((256, 128))))

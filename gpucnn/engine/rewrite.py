@@ -125,6 +125,10 @@ class BiasReLU(Layer):
         return self.layer.multiply_adds(in_shape)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+        if isinstance(self.layer, Dense):
+            settings = params["weights"], params["bias"], self.activation.slope_at_zero
+            y, joined = context.kernels.rectified_product(x, *settings)
+            return y, ((x, None), joined)  # as the layer without its bias has it
         y, seen = self._product.forward(params, x, context)
         y, joined = context.kernels.bias_relu(y, params["bias"], self.activation.slope_at_zero)
         return y, (seen, joined)

@@ -114,7 +114,8 @@ class Kernels:
     takes_factors         whether `collect` takes gradients as Factors, which it multiplies where they belong
 
     What is made of other verbs, and what a training step asks beside its layers, is a method: `pooled_correlation`,
-    `rectified_correlation`, `bias_relu`; `ahead`, `begin`, `of_rule`, `gather`, `loss`, `collect`.
+    `rectified_correlation`, `bias_relu`, `biased_product`, `rectified_product`; `ahead`, `begin`, `of_rule`, `gather`,
+    `loss`, `collect`.
     """
 
     name: str = "reference"
@@ -200,6 +201,14 @@ class Kernels:
         else:
             dy = self.relu.backward(rectified, dy)
         return *self.correlation.backward(seen, w, dy, need_dx), db
+
+    def biased_product(self, x: Any, w: Any, b: Any) -> tuple[Any, Any]:
+        """matmul and bias (K,) as one -> (N, K), residual of bias."""
+        return self.bias.forward(self.matmul(x, w), b)
+
+    def rectified_product(self, x: Any, w: Any, b: Any, slope_at_zero: float) -> tuple[Any, Any]:
+        """matmul, bias (K,) and ReLU as one -> (N, K), residual of `bias_relu`."""
+        return self.bias_relu(self.matmul(x, w), b, slope_at_zero)
 
     def bias_relu(self, y: Any, b: Any, slope_at_zero: float) -> tuple[Any, Any]:
         """bias (K,), which may overwrite the array, and ReLU as one -> array, residual."""

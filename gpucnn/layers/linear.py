@@ -53,10 +53,9 @@ class Dense(Layer):
         return in_shape[0] * self.units
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        y = context.kernels.matmul(x, params["weights"])
         if not self.bias:
-            return y, (x, None)
-        y, added = context.kernels.bias.forward(y, params["bias"])
+            return context.kernels.matmul(x, params["weights"]), (x, None)
+        y, added = context.kernels.biased_product(x, params["weights"], params["bias"])
         return y, (x, added)
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:

@@ -5,9 +5,10 @@ constexpr int threads = 256;  // of a block
 constexpr int side = 16, depth = 64;  // of small_product: rows and columns of a block's tile; numbers of its sums at once
 
 // out (M, N) = a (M, K) times b (K, N); a[m, k] is at a_down m + a_right k, and so b. A block takes side x side sums, a
-// thread one, and loads neighbouring threads neighbouring numbers.
+// thread one, and loads neighbouring threads neighbouring numbers. with_bias: bias (N,) is added to each row; with_relu:
+// activated is what a ReLU makes of out.
 BLOCK_KERNEL small_product(IN a, INDEX a_down, INDEX a_right, IN b, INDEX b_down, INDEX b_right, INDEX M, INDEX K,
-                           INDEX N, OUT out) {
+                           INDEX N, IN bias, INDEX with_bias, INDEX with_relu, OUT activated, OUT out) {
     __shared__ REAL left[side][depth + 1];
     __shared__ REAL right[depth][side + 1];
     const INDEX tiles = (N + side - 1) / side, first_row = blockIdx.x / tiles * side;
@@ -30,7 +31,11 @@ BLOCK_KERNEL small_product(IN a, INDEX a_down, INDEX a_right, IN b, INDEX b_down
 #pragma unroll 8
         for (INDEX k = 0; k < count; k++) sum += left[row][k] * right[k][column];
     }
-    if (first_row + row < M && first_column + column < N) out[(first_row + row) * N + first_column + column] = sum;
+    if (first_row + row >= M || first_column + column >= N) return;
+    const INDEX at = (first_row + row) * N + first_column + column;
+    if (with_bias) sum += bias[first_column + column];
+    out[at] = sum;
+    if (with_relu) activated[at] = rectified(sum);
 }
 
 // y[i] += b[i mod size]: tied, untied and dense biases alike.

@@ -31,14 +31,38 @@ class Layers:
         cuBLAS takes 5 microseconds for the smallest product, so that small ones have a kernel of their own, which adds
         float32 numbers in every precision.
         """
+        out = self.gpu.empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out
+        return out if self._multiplied(a, b, out) else self.gpu.multiply(a, b, out)
+
+    def biased_product(self, x: Array, w: Array, b: Array) -> tuple[Array, Any]:
+        """`matmul` and `add_bias`: in one launch where the product is a small one."""
+        y, b = self.gpu.empty((x.shape[0], w.shape[1]), x.dtype), self.gpu.dense(b, x.dtype)
+        if self._multiplied(x, w, y, b):
+            return y, tuple(b.shape)
+        return self.add_bias(self.gpu.multiply(x, w, y), b)
+
+    def rectified_product(self, x: Array, w: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
+        """`matmul` and `bias_relu`, likewise."""
+        y, b = self.gpu.empty((x.shape[0], w.shape[1]), x.dtype), self.gpu.dense(b, x.dtype)
+        activated = self.gpu.empty(y.shape, y.dtype)
+        if self._multiplied(x, w, y, b, activated):
+            return activated, (y, float(slope_at_zero))
+        return self.bias_relu(self.gpu.multiply(x, w, y), b, slope_at_zero)
+
+    def _multiplied(self, a: Array, b: Array, out: Array, bias: Array = None, activated: Array = None) -> bool:
+        """Whether a times b is a small product, which then is written to out, with a bias if there is one, and what
+        ReLU makes of that to activated."""
         (M, K), N = a.shape, b.shape[1]
-        out = self.gpu.empty((M, N), a.dtype) if out is None else out
         left, right = _laid(a), _laid(b)
         if not (left and right and a.dtype == b.dtype and a.dtype.name in REALS and K <= DEPTH and M * K * N <= SMALL):
-            return self.gpu.multiply(a, b, out)
+            return False
+        if bias is not None and bias.shape != (N,):
+            return False
+        behind = left[0] if bias is None else bias, int(bias is not None), int(activated is not None)
+        arguments = *left, *right, M, K, N, *behind, out if activated is None else activated, out
         blocks = -(-M // SQUARE) * -(-N // SQUARE)
-        self.gpu.launch_blocks("small_product", a.dtype, blocks, BLOCK, *left, *right, M, K, N, out)
-        return out
+        self.gpu.launch_blocks("small_product", a.dtype, blocks, BLOCK, *arguments)
+        return True
 
     def pixels(self, images: Array, dtype: Any, scale: float, shift: float) -> Array:
         """uint8 (N, H, W, C) -> the same in dtype, pixel * scale + shift."""

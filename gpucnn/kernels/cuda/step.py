@@ -73,6 +73,12 @@ class CudaKernels(Kernels):
             return self.ways.followed_backward(residual, w, dy, need_dx)
         return super().rectified_correlation_backward(residual, w, dy, need_dx)
 
+    def biased_product(self, x: Array, w: Array, b: Array) -> tuple[Array, Any]:
+        return self.layers.biased_product(x, w, b)
+
+    def rectified_product(self, x: Array, w: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
+        return self.layers.rectified_product(x, w, b, slope_at_zero)
+
     def bias_relu(self, y: Array, b: Array, slope_at_zero: float) -> tuple[Array, Any]:
         return self.layers.bias_relu(y, b, slope_at_zero)
 
