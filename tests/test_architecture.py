@@ -100,7 +100,7 @@ def test_the_files_are_found() -> None:
     known = {"ops/convolution.py", "layers/linear.py", "network/__init__.py", "device/recording.py", "engine/shards.py"}
     assert known <= set(FILES)
     assert used("ops/pooling.py") == {"errors.py", "namespace.py", "ops/window.py"}
-    assert floor("kernels/cpu/rows.py") > floor("losses.py") > floor("kernels/table.py") > floor("ops/pooling.py")
+    assert floor("kernels/cpu/rows.py") > floor("metrics.py") > floor("kernels/table.py") > floor("ops/pooling.py")
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -132,11 +132,11 @@ def test_imports_go_one_way(name: str) -> None:
 
 def test_the_top_level_is_small() -> None:
     """What a user imports by name, and the ground floor; all else is in packages."""
-    public = {"callbacks", "losses", "metrics", "schedules"}
+    public = {"callbacks", "metrics", "schedules"}
     assert {name for name in FILES if "/" not in name} == {
         f"{name}.py" for name in ("__init__", "__main__", "errors", "namespace", *public)
     }
-    for name in (*public, "data", "layers", "networks", "ops", "optimizers", "errors"):
+    for name in (*public, "data", "layers", "losses", "networks", "ops", "optimizers", "errors"):
         assert importlib.import_module(f"gpucnn.{name}") is getattr(gpucnn, name)
 
 
