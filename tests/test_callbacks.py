@@ -121,6 +121,24 @@ def test_a_measure_that_is_no_number_is_refused():
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses("x")])
 
 
+@pytest.mark.parametrize("given", [None, 0.5, [("a", 1.0)], {3: 1.0}])
+@pytest.mark.parametrize("method", ["measure", "state"])
+def test_what_a_callback_gives_is_by_name(given, method):
+    class Mine:
+        def load_state(self, state):
+            raise AssertionError
+
+        def state(self):
+            return {}
+
+    setattr(Mine, method, lambda self: given)
+    getattr(Mine, method).__qualname__ = f"Mine.{method}"
+    with pytest.raises(SettingError) as caught:
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[Mine()])
+    says = f"Mine.{method} gives {given!r}; a dict by names was expected, {{}} where there is nothing to tell"
+    assert str(caught.value) == says
+
+
 @pytest.mark.parametrize("name", ["validation_loss", "epoch", "metrics", "lr"])
 def test_a_measure_has_a_name_of_its_own(name):
     with pytest.raises(SettingError, match=f"measure gives '{name}', which every epoch has already"):

@@ -319,7 +319,10 @@ def test_label_smoothing_by_hand() -> None:
         (lambda: SoftmaxCrossEntropy(label_smoothing=True), "label_smoothing=True"),
         (lambda: SoftmaxCrossEntropy(class_weights=(1, -1)), r"class_weights=\(1, -1\): a number of at least 0 for"),
         (lambda: SoftmaxCrossEntropy(class_weights=()), r"class_weights=\(\)"),
-        (lambda: SoftmaxCrossEntropy(class_weights=(0, 0.0)), r"class_weights=\(0, 0.0\): nothing would be learnt; give"),
+        (
+            lambda: SoftmaxCrossEntropy(class_weights=(0, 0.0)),
+            r"class_weights=\(0, 0.0\): nothing would be learnt; give",
+        ),
         (lambda: FocalLoss(alpha=np.zeros(3)), "alpha=.*: nothing would be learnt; give at least one class a number"),
         (lambda: SoftmaxCrossEntropy(class_weights="heavy"), "class_weights='heavy'"),
         (lambda: SoftmaxCrossEntropy(ignore_index=1.5), "ignore_index=1.5: a label, such as -1, or None"),
