@@ -654,6 +654,65 @@ def test_layers_of_arrays_and_of_numpys_floats():
     assert Model(y, device="cpu").logits(np.ones((2, 4), np.float32)).dtype == np.float32
 
 
+CONVOLUTIONS = (
+    lambda bias: layers.Conv2D(4, 3, bias=bias),
+    lambda bias: layers.DepthwiseConv2D(3, bias=bias),
+    lambda bias: layers.SeparableConv2D(4, 3, bias=bias),
+    lambda bias: layers.ConvTranspose2D(4, 3, bias=bias),
+)
+OTHERS = (
+    lambda bias: layers.Dense(4, bias=bias),
+    lambda bias: layers.BatchNorm(bias=bias),
+    lambda bias: layers.LayerNorm(bias=bias),
+    lambda bias: layers.GroupNorm(1, bias=bias),
+    lambda bias: layers.InstanceNorm(bias=bias),
+)
+
+
+@pytest.mark.parametrize("make", [*CONVOLUTIONS, *OTHERS])
+def test_no_bias_is_none_or_false_and_a_bias_is_true_everywhere(make):
+    def has_bias(layer):
+        return "bias" in layer.init((5, 5, 2) if not isinstance(layer, Dense) else (8,), np.random.default_rng(0))
+
+    usual = type(make(None))
+    for value in (None, False, np.False_):
+        assert make(value) == make(None)
+        assert repr(make(value)) == repr(make(None))
+        assert not has_bias(make(value))
+    for value in (True, np.True_):
+        assert has_bias(make(value))
+        assert make(value).bias == usual.__dataclass_fields__["bias"].default
+        hash(make(value))
+    for value in ("relu", 0, 1.0, ["tied"]):
+        with pytest.raises(SettingError, match=f"bias={re.escape(repr(value))}: .* was expected"):
+            make(value)
+
+
+def test_a_kernel_may_be_a_list():
+    assert layers.DepthwiseConv2D([3, 2]) == layers.DepthwiseConv2D((3, 2))
+    assert layers.SeparableConv2D(4, [3, 2], [1, 1]) == layers.SeparableConv2D(4, (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: layers.Conv2D(2, 3, flip="yes"), "Conv2D: flip='yes': True or False was expected"),
+        (lambda: layers.MaxPool2D(2, ceil_mode=1), "MaxPool2D: ceil_mode=1: True"),
+        (lambda: layers.AvgPool2D(2, count_padding="no"), "AvgPool2D: count_padding='no'"),
+        (lambda: layers.PReLU("channels"), "PReLU: shared='channels'"),
+        (lambda: layers.GELU("none"), "GELU: approximate='none'"),
+        (lambda: losses.Hinge(2), "Hinge: squared=2"),
+        (lambda: optimizers.SGD(0.9, 0.01), "SGD: nesterov=0.01"),
+        (lambda: optimizers.RMSprop(centered="no"), "RMSprop: centered='no'"),
+        (lambda: Augmentation(shift=1, reflect=2), "Augmentation: reflect=2"),
+        (lambda: Views(flip="x"), "Views: flip='x'"),
+    ],
+)
+def test_what_is_neither_true_nor_false_is_refused(make, says):
+    with pytest.raises(SettingError, match=says):
+        make()
+
+
 def test_fit_with_numpys_numbers_is_the_same(tmp_path):
     def run(n, x, resume):
         made = model(Network((n(6), n(5), n(1)), (layers.Conv2D(n(2), n(3)), Flatten(), Dense(n(3)))), seed=n(1))

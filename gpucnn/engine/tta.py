@@ -37,8 +37,6 @@ class Views:
         as_python(self)
         if not isinstance(self.shift, int) or isinstance(self.shift, bool) or self.shift < 0:
             raise SettingError(f"tta: shift={self.shift!r}, a whole number of pixels, an int, was expected")
-        if not isinstance(self.flip, bool):
-            raise SettingError(f"tta: flip={self.flip!r}, True or False was expected")
         if not (self.shift or self.flip):
             raise SettingError("tta: there is one view only; give shift=1, flip, or both, or leave it out")
 

@@ -196,6 +196,9 @@ class Hinge(Loss):
 
     squared: bool = False
 
+    def __post_init__(self) -> None:
+        as_python(self)
+
     def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         return ops.hinge(logits, ops.one_hot(labels, logits.shape[1], logits.dtype), squared=self.squared)
 
