@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from .fitting import OPTIONS, Fitting, Trained, standing
 from .needs import training_memory
 from .predicting import Predicting
 from .spelling import spelt
-from .tensors import named, take, take_matching
+from .tensors import named, take, take_matching, take_named
 
 
 class Model(Predicting):
@@ -124,7 +124,8 @@ class Model(Predicting):
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
-        """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model."""
+        """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model; what is
+        changed there is set by `load_parameters`."""
         return self._named(self.layout, self.execution.theta)
 
     @property
@@ -277,12 +278,18 @@ class Model(Predicting):
         """All of the model but its parameters and device, as JSON-able values."""
         return checkpoint.description_of(self)
 
-    def load_parameters(self, path: str | bytes | os.PathLike[str], *, matching: bool = False) -> list[str]:
-        """Take the parameters, and the running state, of a checkpoint of the same network.
+    def load_parameters(
+        self, path: str | bytes | os.PathLike[str] | Mapping[str, Any], *, matching: bool = False
+    ) -> list[str]:
+        """Take the parameters, and the running state, of a checkpoint of the same network; or, where a dict is given,
+        some by their names, such as load_parameters({"0/bias": numpy.zeros(8), "state/1/mean": mean}).
 
         matching: take those whose name and shape are the same, of another network, too. -> the names of those that
-        stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere.
+        stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere;
+        for a dict SettingError, before anything is taken, where the model has no such name, shape or numbers.
         """
+        if isinstance(path, Mapping):
+            return take_named(self, path, matching=matching)
         path = checkpoint.path_of(path)
         _, tensors = checkpoint.read(path)
         if matching:
