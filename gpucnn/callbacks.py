@@ -13,8 +13,8 @@ from typing import Any
 
 from .errors import DataError, SettingError, counted, nearest
 from .namespace import array_namespace, as_python
-from .training.history import History, row
-from .training.types import Callback, Epoch, Stop
+from .training.history import Epoch, History, row
+from .training.types import Callback, Stop
 
 __all__ = ["CSVLog", "Callback", "EarlyStopping", "KeepBest", "Metric", "Stop", "TensorBoard"]
 

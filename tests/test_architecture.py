@@ -152,6 +152,18 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not waiting
 
 
+def test_two_files_name_types_of_files_that_import_them() -> None:
+    """A function that is a method's body, and one that is called where what it changes is made."""
+
+    def is_for_types(node: ast.AST) -> bool:
+        return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+    bodies = {name: [each for node in tree(name).body if is_for_types(node) for each in node.body] for name in FILES}
+    assert {name for name, body in bodies.items() if used(name, iter(body))} == {
+        *("__init__.py", "data/summary.py", "engine/tuning.py")
+    }
+
+
 def loaded_by(program: str) -> set[str]:
     """The modules that a new process has loaded at the end of a program."""
     path = os.pathsep.join(filter(None, [str(ROOT.parent), os.environ.get("PYTHONPATH")]))

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +29,10 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
+from .holding import Holding
 from .inputs import check_counting, fitting_weights, learning, one_update
 from .labels import Meaning, unused
 from .tensors import OPTIMIZER, Trained
-
-if TYPE_CHECKING:
-    from .model import Model
 
 Array = Any
 
@@ -46,7 +44,7 @@ class Fitting:
 
     def __init__(
         self,
-        model: Model,
+        model: Holding,
         images: Any,
         labels: Any,
         plan: Plan,
@@ -260,7 +258,7 @@ class Fitting:
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
 
 
-def standing(model: Model) -> Trained | None:
+def standing(model: Holding) -> Trained | None:
     """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
     if model.kept is not None:
         warn(
@@ -276,7 +274,7 @@ def _classes(optimizer: str) -> list[str]:
 
 
 def batch_of(
-    model: Model, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None
+    model: Holding, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None
 ) -> tuple[Array, Array, Array | None]:
     """Examples as a step takes them. meaning: see `Predicting.batch`. Raises DataError."""
     images, labels = model.batch(images, labels, meaning=meaning)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ from ..training import History, Plan
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
-from .fitting import OPTIONS, Fitting, Trained, standing
+from .fitting import OPTIONS, Fitting, standing
+from .holding import Holding
 from .needs import training_memory
-from .predicting import Predicting
 from .spelling import spelt
-from .tensors import named, take, take_matching, take_named
+from .tensors import named
 
 
-class Model(Predicting):
+class Model(Holding):
     """network + loss + parameters on a device + what the input is.
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
@@ -94,8 +94,7 @@ class Model(Predicting):
             acceleration=Acceleration(kernels, precision, graph, tune),
         )
         self.has_default_threads = threads is None
-        self.trained: Trained | None = None
-        self.kept: int | None = None  # the epoch of its parameters, where training went on beyond
+        self.trained, self.kept = None, None
         self.white = USUAL  # in images of whole numbers
         self.first_label = 0  # the number of the first class
         self.layout = self.execution.given
@@ -106,36 +105,6 @@ class Model(Predicting):
             f"Model({self.name!r}, {self.layout.size:,} parameters on {self.device}, {describe(self.loss)}, "
             f"{OUTPUTS[kind(self.loss)]} {', '.join(shortened(self.class_names))},\n      {self.network!r})"
         )
-
-    @property
-    def theta(self) -> Any:
-        """theta, the vector of all parameters, on the device; what is written there changes the model."""
-        return self.execution.theta
-
-    @theta.setter
-    def theta(self, vector: Any) -> None:
-        with self.device.activate():
-            self.execution.theta[...] = vector
-
-    @property
-    def threads(self) -> int:
-        """CPU threads that training may use."""
-        return self.execution.workers.threads
-
-    @property
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model; what is
-        changed there is set by `load_parameters`."""
-        return self._named(self.layout, self.execution.theta)
-
-    @property
-    def state(self) -> dict[str, np.ndarray]:
-        """The layers' running state by its path, such as "1/mean", as `parameters` are."""
-        return self._named(self.state_layout, self.execution.state)
-
-    def _named(self, layout: Layout, vector: Any) -> dict[str, np.ndarray]:
-        vector = self.device.fetch(vector)
-        return {slot.name: vector[slot.place].reshape(slot.shape).copy() for slot in layout.slots}
 
     def summary(self, batch: int = 128) -> str:
         """See `Network.summary`."""
@@ -273,27 +242,3 @@ class Model(Predicting):
         if self.trained is not None and self.trained.is_partial:
             more, tensors = more | {"training": self.trained.described()}, tensors | self.trained.tensors(self.device)
         return checkpoint.write(path, self.describe() | more, tensors)
-
-    def describe(self) -> dict[str, Any]:
-        """All of the model but its parameters and device, as JSON-able values."""
-        return checkpoint.description_of(self)
-
-    def load_parameters(
-        self, path: str | bytes | os.PathLike[str] | Mapping[str, Any], *, matching: bool = False
-    ) -> list[str]:
-        """Take the parameters, and the running state, of a checkpoint of the same network; or, where a dict is given,
-        some by their names, such as load_parameters({"0/bias": numpy.zeros(8), "state/1/mean": mean}).
-
-        matching: take those whose name and shape are the same, of another network, too. -> the names of those that
-        stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere;
-        for a dict SettingError, before anything is taken, where the model has no such name, shape or numbers.
-        """
-        if isinstance(path, Mapping):
-            return take_named(self, path, matching=matching)
-        path = checkpoint.path_of(path)
-        _, tensors = checkpoint.read(path)
-        if matching:
-            return take_matching(self, tensors, str(path))
-        advice = "load it with gpucnn.load(path), or take what fits with matching=True"
-        take(self, tensors, f"{path}: belongs to another network", advice)
-        return []

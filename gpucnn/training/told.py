@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import SettingError
-from .types import Callback, Epoch, Position, Stop
+from .history import Epoch
+from .types import Callback, Position, Stop
 
 States = list[dict[str, Any]]
 NAMES = frozenset(each.name for each in fields(Epoch))
