@@ -25,7 +25,7 @@ SHORT = {"loss": "validation_loss", "accuracy": "validation_accuracy"}
 @dataclass(eq=False, kw_only=True)
 class KeepBest:
     """At the end of the run, one that ends with an error too, the model gets the parameters, and the layers' running
-    state, of its best epoch.
+    state, of its best epoch. Of several calls of `partial_fit`, each has a best epoch of its own.
 
     watch: what is compared, the name of a number of `Epoch` or of its metrics; "loss" and "accuracy" are those of the
     validation. The first of equal epochs is the best. larger: whether larger is better; None: unless the name ends in
@@ -40,6 +40,7 @@ class KeepBest:
         self.best: int | None = None
         self.value: float | None = None
         self._vectors: tuple[Array, Array] | None = None
+        self._runs = True
 
     def epoch(self, epoch: Epoch) -> None:
         value = self._watched(epoch)
@@ -49,10 +50,10 @@ class KeepBest:
             self.best, self.value = epoch.epoch, value
 
     def end(self, history: History) -> None:
-        vectors = getattr(self, "_vectors", None)  # there are none where the run has not begun
-        if vectors is not None:
-            self._model.theta[...], self._model.execution.state[...] = vectors
-            self._vectors, history.kept = None, self.best
+        has_begun, self._runs = getattr(self, "_runs", False), False
+        if has_begun and self._vectors is not None and self._is_over(history):
+            self._model.theta[...], self._model.execution.state[...] = self._vectors
+            history.kept = self.best
 
     def state(self) -> dict[str, Any]:
         arrays = {} if self._vectors is None else {"theta": self._vectors[0], "layers": self._vectors[1]}
@@ -79,6 +80,10 @@ class KeepBest:
                 f"{type(self).__name__} watches {self.watch!r}, which a loss of numbers has none of; watch the loss"
             )
 
+    def _is_over(self, history: History) -> bool:
+        """Whether the model gets the best epoch at the end."""
+        return True
+
     def _watched(self, epoch: Epoch) -> float:
         numbers = {**vars(epoch), **epoch.metrics}
         value = numbers.get(SHORT.get(self.watch, self.watch))
@@ -103,9 +108,10 @@ class KeepBest:
 class EarlyStopping(KeepBest):
     """Ends the run when `patience` epochs in a row have brought nothing better; `KeepBest` says what better means.
 
-    Prechelt, 1998. The epochs are those of one call: each `partial_fit` counts anew. min_delta: what a gain must be
-    above to count. keep: "best" gives the model the best epoch's parameters at the end, whatever min_delta is, "last"
-    leaves it those of the last.
+    Prechelt, 1998. `fit` begins to count anew; calls of `partial_fit` that are given the same object go on counting.
+    min_delta: what a gain must be above to count. keep: "best" gives the model the best epoch's parameters at the end,
+    of `partial_fit` where the run was stopped and not left to go on, whatever min_delta is; "last" leaves it those of
+    the last.
     """
 
     patience: int = 5
@@ -140,9 +146,8 @@ class EarlyStopping(KeepBest):
                 f"{self.watch} has not improved in {counted(self._waited, 'epoch')}; the best was epoch {self.best}"
             )
 
-    def end(self, history: History) -> None:
-        if self.keep == "best":
-            super().end(history)
+    def _is_over(self, history: History) -> bool:
+        return self.keep == "best" and bool(history.stopped or not history.goes_on)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"waited": self._waited, "to_beat": self._to_beat}

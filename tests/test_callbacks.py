@@ -329,6 +329,46 @@ def test_an_object_may_serve_several_runs():
     assert found[0].stopped == found[1].stopped != ""
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_early_stopping_counts_on_over_calls_of_partial_fit(epochs, keep):
+    """As one call of fit: the same epoch ends it, and the same bits are kept."""
+    options = {"batch_size": 7, "lr": 0.02, "validation": HELD}
+    stopping, losses, made = EarlyStopping(2, watch="watched", larger=False, keep=keep), Counted(*VALUES), model()
+    seen = []
+    while len(seen) < 12:
+        history = made.partial_fit(IMAGES, LABELS, epochs=epochs, callbacks=[losses, stopping], **options)
+        seen += [row["epoch"] for row in history]
+        if history.stopped:
+            break
+        assert history.kept is None
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert history.stopped == "watched has not improved in 2 epochs; the best was epoch 4"
+    expected, _ = fit(early_stopping=EarlyStopping(2, watch="watched", larger=False, keep=keep))
+    assert history.kept == (4 if keep == "best" else None)
+    assert_has(made, (expected.theta, expected.execution.state))
+
+
+def test_early_stopping_goes_on_behind_fit_and_begins_anew_with_it():
+    options = {"batch_size": 7, "validation": HELD}
+    stopping, losses, made = EarlyStopping(2, watch="watched", larger=False), Counted(3, 2, 4, 5, 6), model()
+    made.fit(IMAGES, LABELS, epochs=2, callbacks=[losses, stopping], **options)
+    best = made.theta.copy(), made.execution.state.copy()
+    assert not made.partial_fit(IMAGES, LABELS, callbacks=[losses, stopping], **options).stopped
+    history = made.partial_fit(IMAGES, LABELS, epochs=3, callbacks=[losses, stopping], **options)
+    assert ([row["epoch"] for row in history], history.kept) == ([4], 2)
+    assert_has(made, best)
+    again = made.fit(IMAGES, LABELS, epochs=4, callbacks=[losses, stopping], **options)
+    assert [row["epoch"] for row in again] == [1, 2, 3, 4]
+    made.theta += 1
+    theta = made.theta.copy()
+    with pytest.raises(SettingError, match="CSVLog"):  # before the run begins, and what an earlier one kept is let be
+        made.fit(IMAGES, LABELS, callbacks=[CSVLog("no/such/folder.csv"), stopping, losses], **options)
+    np.testing.assert_array_equal(made.theta, theta)
+    other = model().partial_fit(IMAGES, LABELS, epochs=3, callbacks=[losses, stopping], **options)
+    assert not other.stopped
+
+
 def fit(folder=None, cut=None, **options):
     made, stopping = model(), EarlyStopping(2, watch="watched", larger=False)
     options = OPTIONS | {"early_stopping": stopping, "resume": folder} | options

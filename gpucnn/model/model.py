@@ -206,8 +206,9 @@ class Model(Holding):
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
         counts in the first call only. An average of theta, as `EMA` keeps it, begins anew from parameters that were set
-        between two calls; where an earlier epoch was kept, all begins anew, which is warned of. Otherwise as `fit`,
-        which takes these options too: sample_weight, augmentation, accumulate, freeze, callbacks, progress. `save`
+        between two calls; where an earlier epoch was kept, all begins anew, which is warned of. Callbacks that have a
+        state, such as `EarlyStopping`, go on where the same object is given again. Otherwise as `fit`, which takes
+        these options too: sample_weight, augmentation, accumulate, freeze, callbacks, progress. `save`
         keeps what is needed to go on after `gpucnn.load`. Ctrl-C ends one call, and a loop of them should look at
         history.signal, which is then not 0.
         """
@@ -220,7 +221,7 @@ class Model(Holding):
             plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
         known = None if before is None else self.meaning
         fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, meaning=known, **options)
-        return fitting.train(fitting.go_on(before), History(), is_partial=True)
+        return fitting.train(fitting.go_on(before), History(goes_on=True), is_partial=True)
 
     def recompute_state(self, images: np.ndarray, *, batch_size: int = 128) -> None:
         """Let the running state of layers such as BatchNorm follow a pass over images, with the parameters as they are.

@@ -28,7 +28,8 @@ class Trained:
 
     is_partial: by partial_fit, which may go on after the model was saved and loaded. is_averaged: the model's theta is
     the average, and theta as training left it is among the vectors, where the average was. left: the SHA-256 of the
-    model's theta, which tells whether it was set since, or None where it cannot have been.
+    model's theta, which tells whether it was set since, or None where it cannot have been. callbacks: those that were
+    told, and go on where further training is given the same objects.
     """
 
     position: Position
@@ -38,6 +39,7 @@ class Trained:
     is_partial: bool = False
     is_averaged: bool = False
     left: str | None = None
+    callbacks: tuple[Any, ...] = ()
 
     def described(self) -> dict[str, Any]:
         """All of it but the vectors, for JSON."""

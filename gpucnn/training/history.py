@@ -39,6 +39,7 @@ class History:
     interrupted: Ctrl-C or SIGTERM ended it, the last epoch is not in the list. signal: the number of the one that did,
     also of one that came when all was trained, or 0. stopped: why a callback ended the run, or "". kept: the epoch
     whose parameters the model has, where that was asked for, or None: then it has the last ones.
+    goes_on: whether it is of `partial_fit`, after which further calls may go on.
     saves, saving: how often the state of the run was saved, and the seconds that this took. A notebook shows it as a
     table. It is a sequence of rows, a dict for each epoch: len(history), history[-1], and history["train_loss"] for a
     list of one number.
@@ -52,6 +53,7 @@ class History:
     signal: int = 0
     stopped: str = ""
     kept: int | None = None
+    goes_on: bool = False
 
     @property
     def seconds(self) -> float:

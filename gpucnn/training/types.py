@@ -73,7 +73,8 @@ class Callback(Protocol):
         """
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from there; called after `begin`. Arrays are NumPy's, and tuples are lists."""
+        """Go on from there; called after `begin`. Arrays are NumPy's, and tuples are lists; but where `partial_fit` is
+        given the same object as the call before, it is what `state` gave."""
 
 
 class Step(Protocol):
