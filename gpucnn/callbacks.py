@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import DataError, SettingError, counted, nearest
+from .errors import DataError, SettingError, counted, nearest, warn
 from .namespace import array_namespace, as_python
 from .training.history import Epoch, History, row
 from .training.types import Callback, Stop
@@ -191,32 +192,44 @@ class CSVLog:
     """Writes a line per epoch to a CSV file, at once: the names of its numbers, then those. A resumed run goes on, and
     so does a run of several calls of `partial_fit` that are given the same object.
 
-    Raises SettingError, before the first batch, where there is no such folder.
+    A file that another run left there is not written over: with append the lines go behind its own, else it gets
+    another name, such as epochs-1.csv for epochs.csv, which is warned of. Raises SettingError, before the first batch,
+    where there is no such folder, or nothing that lines can be appended to.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path
-        self._rows: list[dict[str, Any]] = []
+    def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
+        self.path, self.append = path, append
 
     def begin(self, model: Any, epochs: int) -> None:
         folder = os.path.dirname(os.fspath(self.path)) or os.curdir
         if os.path.isdir(self.path) or not os.path.isdir(folder):
             what = "is a folder; give a file in it" if os.path.isdir(self.path) else "its folder is not there; make it"
             raise SettingError(f"CSVLog: {os.fspath(self.path)}: {what}")
+        self._rows: list[dict[str, Any]] = []
+        self._before = _rows_of(self.path) if self.append and os.path.exists(self.path) else []
+        self._is_ours = self.append  # what lies there
 
     def epoch(self, epoch: Epoch) -> None:
-        self._rows = [*(each for each in self._rows if each["epoch"] < epoch.epoch), row(epoch)]
-        names = list(dict.fromkeys(name for each in self._rows for name in each))
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
+        if not self._is_ours and os.path.exists(self.path):
+            name = _put_aside(os.fspath(self.path))
+            warn(
+                f"CSVLog: {os.fspath(self.path)} was there, and is {name} now; append=True writes behind what is there"
+            )
+        self._is_ours = True
+        self._rows = [*self._rows, row(epoch)]
+        rows = [*self._before, *self._rows]
+        place = os.path.realpath(self.path)
+        with open(f"{place}.part", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for each in rows for name in each)))
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows(rows)
+        os.replace(f"{place}.part", place)  # so that a run that is killed meanwhile leaves the file whole
 
     def state(self) -> dict[str, Any]:
-        return {"rows": self._rows}
+        return {"rows": self._rows, "before": self._before}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self._rows = state["rows"]
+        self._rows, self._before, self._is_ours = state["rows"], state.get("before", []), True
 
 
 class TensorBoard:
@@ -247,3 +260,24 @@ class TensorBoard:
 
 def _copy(vector: Array) -> Array:
     return array_namespace(vector).asarray(vector, copy=True)
+
+
+def _rows_of(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a CSV file of epochs, as texts by the names in its first one. Raises SettingError for another."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows, names = list(reader), reader.fieldnames
+    except (OSError, ValueError, csv.Error):
+        rows, names = [], ["?"]
+    if names and ("epoch" not in names or any(None in each for each in rows)):
+        raise SettingError(f"CSVLog: {os.fspath(path)}: it is no CSV file of epochs to append to; give another name")
+    return rows
+
+
+def _put_aside(path: str) -> str:
+    """Give the file there the next name that is free, and return that."""
+    stem, ending = os.path.splitext(path)
+    name = next(each for k in itertools.count(1) if not os.path.lexists(each := f"{stem}-{k}{ending}"))
+    os.replace(path, name)
+    return name

@@ -707,8 +707,49 @@ def test_a_log_as_csv_goes_on_from_one_call_to_the_next(tmp_path):
     for _ in range(3):
         made.partial_fit(IMAGES, LABELS, callbacks=[log])
     assert [row["epoch"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1", "2", "3"]
-    made.fit(IMAGES, LABELS, epochs=1, callbacks=[log])
+    with pytest.warns(UserWarning, match=r"log.csv was there, and is .*log-1.csv now; append=True writes behind"):
+        made.fit(IMAGES, LABELS, epochs=1, callbacks=[log])
     assert [row["epoch"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1"]
+    assert [row["epoch"] for row in csv.DictReader((tmp_path / "log-1.csv").open())] == ["1", "2", "3"]
+
+
+def epochs_in(path):
+    return [row["epoch"] for row in csv.DictReader(path.open())]
+
+
+def test_a_log_that_was_there_is_kept(tmp_path):
+    path, made = tmp_path / "log.csv", model()
+    made.fit(IMAGES, LABELS, epochs=2, callbacks=[CSVLog(path)])
+    whole = path.read_text()
+    for k in (1, 2):
+        with pytest.warns(UserWarning, match=f"was there, and is .*log-{k}.csv now"):
+            made.fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path), Losses(k)])
+        assert epochs_in(path) == ["1"]
+    assert (tmp_path / "log-1.csv").read_text() == whole
+    assert epochs_in(tmp_path / "log-2.csv") == ["1"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["log-1.csv", "log-2.csv", "log.csv"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = path.read_text().splitlines()
+        for _ in range(2):  # each with an object of its own
+            made.partial_fit(IMAGES, LABELS, callbacks=[CSVLog(path, append=True)])
+        assert epochs_in(path) == ["1", "2", "3"]
+        assert path.read_text().splitlines()[:2] == before
+        made.fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path, append=True), Losses(5, name="other")])
+        assert epochs_in(path) == ["1", "2", "3", "1"]
+        assert next(csv.DictReader(path.open()))["other"] == ""
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "epoch,loss\n1,2,3\n", '"epoch\n', b"\xff\xfe"])
+def test_lines_are_not_appended_to_another_file(tmp_path, text):
+    path = tmp_path / "log.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingError, match=r"log.csv: it is no CSV file of epochs to append to; give another name"):
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path, append=True)])
+    assert path.read_bytes() == (text if isinstance(text, bytes) else text.encode())
+    path.write_text("")
+    model().fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path, append=True)])
+    assert epochs_in(path) == ["1"]
 
 
 def test_a_log_that_cannot_be_written_is_said_before_the_first_batch(tmp_path):
@@ -717,9 +758,11 @@ def test_a_log_that_cannot_be_written_is_said_before_the_first_batch(tmp_path):
             model().fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path), Losses(0)])
 
 
-def test_a_log_as_csv_goes_on_where_the_run_does(tmp_path):
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_a_log_as_csv_goes_on_where_the_run_does(tmp_path, append):
     def fit(name, *more, resume=None):
-        log = CSVLog(tmp_path / name)
+        log = CSVLog(tmp_path / name, append=append)
         options = OPTIONS | {"epochs": 3, "resume": resume}
         model().fit(IMAGES, LABELS, **options, callbacks=[Counted(3, 1, 2), log, *more])
         rows = list(csv.DictReader((tmp_path / name).read_text().splitlines()))
