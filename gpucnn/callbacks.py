@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import DataError, SettingError, counted, nearest, warn
+from .names import Explained, explain
 from .namespace import array_namespace, as_python
 from .training.history import Epoch, History, row
 from .training.types import Callback, Stop
 
 __all__ = ["CSVLog", "Callback", "EarlyStopping", "KeepBest", "Metric", "Stop", "TensorBoard"]
 
+explain(__name__)
+
 Array = Any
 SHORT = {"loss": "validation_loss", "accuracy": "validation_accuracy"}
 
 
 @dataclass(eq=False, kw_only=True)
-class KeepBest:
+class KeepBest(Explained):
     """At the end of the run, one that ends with an error too, the model gets the parameters, and the layers' running
     state, of its best epoch. Of several calls of `partial_fit`, each has a best epoch of its own.
 
@@ -158,7 +161,7 @@ class EarlyStopping(KeepBest):
         self._waited, self._to_beat = state["waited"], state["to_beat"]
 
 
-class Metric:
+class Metric(Explained):
     """Measures a number of one's own after every epoch: function(outputs, labels), of the network's outputs (N, K), as
     NumPy arrays. It is in the metrics of each `Epoch`, by that name, and can be watched.
 
@@ -188,7 +191,7 @@ class Metric:
             return labels
 
 
-class CSVLog:
+class CSVLog(Explained):
     """Writes a line per epoch to a CSV file, at once: the names of its numbers, then those. A resumed run goes on, and
     so does a run of several calls of `partial_fit` that are given the same object.
 
@@ -232,7 +235,7 @@ class CSVLog:
         self._rows, self._before, self._is_ours = state["rows"], state.get("before", []), True
 
 
-class TensorBoard:
+class TensorBoard(Explained):
     """Writes the numbers of each epoch to a folder for TensorBoard, which must be installed: `pip install tensorboard`.
 
     Raises SettingError, before the first batch, where it is not.

@@ -25,19 +25,9 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 
 # From the ground up; a file belongs to the longest of these names that it begins with.
 FLOORS = (
-    *("errors", "namespace", "device", "ops", "kernels", "layers", "network", "losses optimizers schedules metrics"),
-    *(
-        "training callbacks",
-        "kernels/cpu kernels/cuda",
-        "workers",
-        "engine",
-        "networks",
-        "data",
-        "model",
-        "report",
-        "web",
-    ),
-    "command",
+    *("errors", "namespace names", "device", "ops", "kernels", "layers", "network"),
+    *("losses optimizers schedules metrics", "training callbacks", "kernels/cpu kernels/cuda", "workers", "engine"),
+    *("networks", "data", "model", "report", "web", "command"),
 )
 PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) and name != "layers/initializers.py"]
 CUPY = {"device/obstacle.py", "kernels/cuda/__init__.py"}
@@ -134,7 +124,7 @@ def test_the_top_level_is_small() -> None:
     """What a user imports by name, and the ground floor; all else is in packages."""
     public = {"callbacks", "metrics", "schedules"}
     assert {name for name in FILES if "/" not in name} == {
-        f"{name}.py" for name in ("__init__", "__main__", "errors", "namespace", *public)
+        f"{name}.py" for name in ("__init__", "__main__", "errors", "names", "namespace", *public)
     }
     for name in (*public, "data", "layers", "losses", "networks", "ops", "optimizers", "errors"):
         assert importlib.import_module(f"gpucnn.{name}") is getattr(gpucnn, name)

@@ -17,16 +17,19 @@ from array_api_compat import device
 
 from .. import ops
 from ..errors import SettingError
+from ..names import Explained, explain
 from ..namespace import array_namespace, as_python
 from .weights import balanced as balanced
 from .weights import check_length as _check_length
 from .weights import check_number as _check_number
 from .weights import factors as _factors
 
+explain(__name__)
+
 Array = Any
 
 
-class Loss:
+class Loss(Explained):
     """The base of losses. It holds defaults only, and deriving from it is optional.
 
     What targets are is one of three kinds; see `kind`. numbers: numbers (N, K), as logits are. multi_label: 0 or 1, for
