@@ -425,7 +425,7 @@ def test_one_image_is_no_batch_to_train_on():
         (IMAGES.reshape(24, 30), r"shape \(24, 30\) .*each row is an image.*images.reshape\(-1, 6, 5, 1\)"),
         (IMAGES[:, :5, :, 0], r"images of shape \(24, 5, 5\) and type uint8: \(N, 6, 5, 1\) as uint8"),
         (IMAGES + 0.5, r"floats from 0.5 to 255.5, 0..1 was expected"),
-        (IMAGES / 127.5 - 1, "floats from -1 to 1, 0..1 was expected"),
+        (IMAGES / 127.5 - 1, r"floats from -1 to 1, 0..1 was expected; where.* begin with BatchNorm\(\)"),
         (np.full((2, 6, 5, 1), -1), "images: whole numbers from -1 to -1, 0..255 was expected"),
         (None, r"images: None was given; give an array"),
         ([IMAGES[0], IMAGES[0, 1:]], "images: a list that is no array of numbers .* all of one shape"),
@@ -435,6 +435,18 @@ def test_images_that_are_none(images, says):
     for call in (model().predict, lambda given: model().fit(given, LABELS), lambda given: model().score(given, LABELS)):
         with pytest.raises(DataError, match=says):
             call(images)
+
+
+def test_behind_a_batch_normalisation_the_scale_of_images_does_not_matter():
+    """What the sentence for standardised images sends a user to."""
+    made = [
+        model(Network((6, 5, 1), (layers.BatchNorm(0.0, epsilon=1e-12), Flatten(), Dense(3))), dtype="float64")
+        for _ in range(2)
+    ]
+    one, other = IMAGES / 255, 0.2 + IMAGES / 255 * 0.5
+    for each, images in zip(made, (one, other), strict=True):
+        each.fit(images, LABELS, epochs=30, batch_size=24)  # all images at once: running numbers are theirs
+    np.testing.assert_allclose(made[1].predict_proba(other), made[0].predict_proba(one), rtol=1e-6)
 
 
 TAKEN = r"images: each row of the table is taken as an image of 6x5, row by row"
