@@ -56,7 +56,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != place:
             raise
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        from .names import unknown
+
+        raise unknown(__name__, name) from None
     found = globals()[name] = getattr(module, name) if name in _PLACES else module
     return found
 

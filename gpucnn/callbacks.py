@@ -6,26 +6,30 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import DataError, SettingError, counted, nearest
+from .errors import DataError, SettingError, counted, nearest, warn
+from .names import Explained, explain
 from .namespace import array_namespace, as_python
-from .training.history import History, row
-from .training.types import Callback, Epoch, Stop
+from .training.history import Epoch, History, row
+from .training.types import Callback, Stop
 
 __all__ = ["CSVLog", "Callback", "EarlyStopping", "KeepBest", "Metric", "Stop", "TensorBoard"]
+
+explain(__name__)
 
 Array = Any
 SHORT = {"loss": "validation_loss", "accuracy": "validation_accuracy"}
 
 
 @dataclass(eq=False, kw_only=True)
-class KeepBest:
+class KeepBest(Explained):
     """At the end of the run, one that ends with an error too, the model gets the parameters, and the layers' running
-    state, of its best epoch.
+    state, of its best epoch. Of several calls of `partial_fit`, each has a best epoch of its own.
 
     watch: what is compared, the name of a number of `Epoch` or of its metrics; "loss" and "accuracy" are those of the
     validation. The first of equal epochs is the best. larger: whether larger is better; None: unless the name ends in
@@ -40,6 +44,7 @@ class KeepBest:
         self.best: int | None = None
         self.value: float | None = None
         self._vectors: tuple[Array, Array] | None = None
+        self._runs = True
 
     def epoch(self, epoch: Epoch) -> None:
         value = self._watched(epoch)
@@ -49,10 +54,10 @@ class KeepBest:
             self.best, self.value = epoch.epoch, value
 
     def end(self, history: History) -> None:
-        vectors = getattr(self, "_vectors", None)  # there are none where the run has not begun
-        if vectors is not None:
-            self._model.theta[...], self._model.execution.state[...] = vectors
-            self._vectors, history.kept = None, self.best
+        has_begun, self._runs = getattr(self, "_runs", False), False
+        if has_begun and self._vectors is not None and self._is_over(history):
+            self._model.theta[...], self._model.execution.state[...] = self._vectors
+            history.kept = self.best
 
     def state(self) -> dict[str, Any]:
         arrays = {} if self._vectors is None else {"theta": self._vectors[0], "layers": self._vectors[1]}
@@ -79,6 +84,10 @@ class KeepBest:
                 f"{type(self).__name__} watches {self.watch!r}, which a loss of numbers has none of; watch the loss"
             )
 
+    def _is_over(self, history: History) -> bool:
+        """Whether the model gets the best epoch at the end."""
+        return True
+
     def _watched(self, epoch: Epoch) -> float:
         numbers = {**vars(epoch), **epoch.metrics}
         value = numbers.get(SHORT.get(self.watch, self.watch))
@@ -103,9 +112,10 @@ class KeepBest:
 class EarlyStopping(KeepBest):
     """Ends the run when `patience` epochs in a row have brought nothing better; `KeepBest` says what better means.
 
-    Prechelt, 1998. The epochs are those of one call: each `partial_fit` counts anew. min_delta: what a gain must be
-    above to count. keep: "best" gives the model the best epoch's parameters at the end, whatever min_delta is, "last"
-    leaves it those of the last.
+    Prechelt, 1998. `fit` begins to count anew; calls of `partial_fit` that are given the same object go on counting.
+    min_delta: what a gain must be above to count. keep: "best" gives the model the best epoch's parameters at the end,
+    of `partial_fit` where the run was stopped and not left to go on, whatever min_delta is; "last" leaves it those of
+    the last.
     """
 
     patience: int = 5
@@ -140,9 +150,8 @@ class EarlyStopping(KeepBest):
                 f"{self.watch} has not improved in {counted(self._waited, 'epoch')}; the best was epoch {self.best}"
             )
 
-    def end(self, history: History) -> None:
-        if self.keep == "best":
-            super().end(history)
+    def _is_over(self, history: History) -> bool:
+        return self.keep == "best" and bool(history.stopped or not history.goes_on)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"waited": self._waited, "to_beat": self._to_beat}
@@ -152,7 +161,7 @@ class EarlyStopping(KeepBest):
         self._waited, self._to_beat = state["waited"], state["to_beat"]
 
 
-class Metric:
+class Metric(Explained):
     """Measures a number of one's own after every epoch: function(outputs, labels), of the network's outputs (N, K), as
     NumPy arrays. It is in the metrics of each `Epoch`, by that name, and can be watched.
 
@@ -182,39 +191,51 @@ class Metric:
             return labels
 
 
-class CSVLog:
+class CSVLog(Explained):
     """Writes a line per epoch to a CSV file, at once: the names of its numbers, then those. A resumed run goes on, and
     so does a run of several calls of `partial_fit` that are given the same object.
 
-    Raises SettingError, before the first batch, where there is no such folder.
+    A file that another run left there is not written over: with append the lines go behind its own, else it gets
+    another name, such as epochs-1.csv for epochs.csv, which is warned of. Raises SettingError, before the first batch,
+    where there is no such folder, or nothing that lines can be appended to.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path
-        self._rows: list[dict[str, Any]] = []
+    def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
+        self.path, self.append = path, append
 
     def begin(self, model: Any, epochs: int) -> None:
         folder = os.path.dirname(os.fspath(self.path)) or os.curdir
         if os.path.isdir(self.path) or not os.path.isdir(folder):
             what = "is a folder; give a file in it" if os.path.isdir(self.path) else "its folder is not there; make it"
             raise SettingError(f"CSVLog: {os.fspath(self.path)}: {what}")
+        self._rows: list[dict[str, Any]] = []
+        self._before = _rows_of(self.path) if self.append and os.path.exists(self.path) else []
+        self._is_ours = self.append  # what lies there
 
     def epoch(self, epoch: Epoch) -> None:
-        self._rows = [*(each for each in self._rows if each["epoch"] < epoch.epoch), row(epoch)]
-        names = list(dict.fromkeys(name for each in self._rows for name in each))
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
+        if not self._is_ours and os.path.exists(self.path):
+            name = _put_aside(os.fspath(self.path))
+            warn(
+                f"CSVLog: {os.fspath(self.path)} was there, and is {name} now; append=True writes behind what is there"
+            )
+        self._is_ours = True
+        self._rows = [*self._rows, row(epoch)]
+        rows = [*self._before, *self._rows]
+        place = os.path.realpath(self.path)
+        with open(f"{place}.part", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for each in rows for name in each)))
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows(rows)
+        os.replace(f"{place}.part", place)  # so that a run that is killed meanwhile leaves the file whole
 
     def state(self) -> dict[str, Any]:
-        return {"rows": self._rows}
+        return {"rows": self._rows, "before": self._before}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self._rows = state["rows"]
+        self._rows, self._before, self._is_ours = state["rows"], state.get("before", []), True
 
 
-class TensorBoard:
+class TensorBoard(Explained):
     """Writes the numbers of each epoch to a folder for TensorBoard, which must be installed: `pip install tensorboard`.
 
     Raises SettingError, before the first batch, where it is not.
@@ -242,3 +263,24 @@ class TensorBoard:
 
 def _copy(vector: Array) -> Array:
     return array_namespace(vector).asarray(vector, copy=True)
+
+
+def _rows_of(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a CSV file of epochs, as texts by the names in its first one. Raises SettingError for another."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows, names = list(reader), reader.fieldnames
+    except (OSError, ValueError, csv.Error):
+        rows, names = [], ["?"]
+    if names and ("epoch" not in names or any(None in each for each in rows)):
+        raise SettingError(f"CSVLog: {os.fspath(path)}: it is no CSV file of epochs to append to; give another name")
+    return rows
+
+
+def _put_aside(path: str) -> str:
+    """Give the file there the next name that is free, and return that."""
+    stem, ending = os.path.splitext(path)
+    name = next(each for k in itertools.count(1) if not os.path.lexists(each := f"{stem}-{k}{ending}"))
+    os.replace(path, name)
+    return name

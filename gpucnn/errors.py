@@ -55,7 +55,7 @@ class SettingError(GpucnnError, ValueError):
 
 
 class ArgumentError(SettingError, TypeError):
-    """A method has no argument of that name."""
+    """A method has no argument, or a class no setting, of that name."""
 
 
 class ShapeError(GpucnnError, ValueError):

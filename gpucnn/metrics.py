@@ -14,8 +14,11 @@ import numpy as np
 
 from .errors import counted
 from .losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, correct
+from .names import explain
 from .namespace import array_namespace
 from .network.notebook import paragraphs, table
+
+explain(__name__)
 
 Array = Any
 Row = dict[str, float]

@@ -9,6 +9,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from .errors import SettingError
+
 
 def array_namespace(*arrays: Any) -> Any:
     """The array API's functions for these arrays: `array_api_compat.array_namespace`, but NumPy stands for itself.
@@ -100,11 +102,17 @@ def read_only(array: Any) -> Any:
 def as_python(thing: Any) -> None:
     """Give the fields of a dataclass that hold NumPy's numbers, also in tuples, Python's; and arrays of whole numbers.
 
-    So equal settings are equal and print alike, can be written as JSON, and do not decide the type of results.
+    So equal settings are equal and print alike, can be written as JSON, and do not decide the type of results. Where a
+    field is of type bool, None is False. Raises SettingError for what is neither, whose truth nobody meant.
     """
     for field in fields(thing):
         given = getattr(thing, field.name)
-        if (made := _plain(given)) is not given:
+        made = _plain(given)
+        if field.type == "bool":
+            made = False if made is None else made
+            if not isinstance(made, bool):
+                raise SettingError(f"{type(thing).__name__}: {field.name}={given!r}: True or False was expected")
+        if made is not given:
             object.__setattr__(thing, field.name, made)
 
 

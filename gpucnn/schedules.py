@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import SettingError, nearest
+from .names import Explained, explain
 from .namespace import as_python
+
+explain(__name__)
 
 Schedule = Callable[[int, int], float]
 
@@ -57,7 +60,7 @@ def linear(step: int, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Explained):
     """end + (1 - end) (1 - step / steps)^power."""
 
     power: float = 1.0
@@ -72,7 +75,7 @@ class Polynomial:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(Explained):
     """end^(step / steps): the same factor in each step."""
 
     end: float = 0.01
@@ -86,7 +89,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class Steps:
+class Steps(Explained):
     """1, and `factor` times as much from each milestone on: parts of all steps, in order."""
 
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -103,7 +106,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Restarts:
+class Restarts(Explained):
     """Cosines that begin anew `cycles` times, each `longer` times as long as the one before. Loshchilov and Hutter,
     2017 (SGDR)."""
 
@@ -126,7 +129,7 @@ class Restarts:
 
 
 @dataclass(frozen=True)
-class Warmup:
+class Warmup(Explained):
     """Up from 1 / n to 1 in equal parts over the first n steps, then the schedule over the steps that are left.
 
     length: a part of all steps, below 1, or n itself. Goyal et al., 2017.
@@ -145,7 +148,7 @@ class Warmup:
 
 
 @dataclass(frozen=True)
-class Joined:
+class Joined(Explained):
     """Schedules one after the other, each over its own part of the steps: pieces of (part, schedule)."""
 
     pieces: tuple[tuple[float, Schedule], ...]

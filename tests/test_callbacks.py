@@ -121,6 +121,24 @@ def test_a_measure_that_is_no_number_is_refused():
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses("x")])
 
 
+@pytest.mark.parametrize("given", [None, 0.5, [("a", 1.0)], {3: 1.0}])
+@pytest.mark.parametrize("method", ["measure", "state"])
+def test_what_a_callback_gives_is_by_name(given, method):
+    class Mine:
+        def load_state(self, state):
+            raise AssertionError
+
+        def state(self):
+            return {}
+
+    setattr(Mine, method, lambda self: given)
+    getattr(Mine, method).__qualname__ = f"Mine.{method}"
+    with pytest.raises(SettingError) as caught:
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[Mine()])
+    says = f"Mine.{method} gives {given!r}; a dict by names was expected, {{}} where there is nothing to tell"
+    assert str(caught.value) == says
+
+
 @pytest.mark.parametrize("name", ["validation_loss", "epoch", "metrics", "lr"])
 def test_a_measure_has_a_name_of_its_own(name):
     with pytest.raises(SettingError, match=f"measure gives '{name}', which every epoch has already"):
@@ -309,6 +327,46 @@ def test_an_object_may_serve_several_runs():
     found = [model().fit(IMAGES, LABELS, **OPTIONS, early_stopping=stopping) for _ in range(2)]
     assert told(found[0]) == told(found[1])
     assert found[0].stopped == found[1].stopped != ""
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_early_stopping_counts_on_over_calls_of_partial_fit(epochs, keep):
+    """As one call of fit: the same epoch ends it, and the same bits are kept."""
+    options = {"batch_size": 7, "lr": 0.02, "validation": HELD}
+    stopping, losses, made = EarlyStopping(2, watch="watched", larger=False, keep=keep), Counted(*VALUES), model()
+    seen = []
+    while len(seen) < 12:
+        history = made.partial_fit(IMAGES, LABELS, epochs=epochs, callbacks=[losses, stopping], **options)
+        seen += [row["epoch"] for row in history]
+        if history.stopped:
+            break
+        assert history.kept is None
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert history.stopped == "watched has not improved in 2 epochs; the best was epoch 4"
+    expected, _ = fit(early_stopping=EarlyStopping(2, watch="watched", larger=False, keep=keep))
+    assert history.kept == (4 if keep == "best" else None)
+    assert_has(made, (expected.theta, expected.execution.state))
+
+
+def test_early_stopping_goes_on_behind_fit_and_begins_anew_with_it():
+    options = {"batch_size": 7, "validation": HELD}
+    stopping, losses, made = EarlyStopping(2, watch="watched", larger=False), Counted(3, 2, 4, 5, 6), model()
+    made.fit(IMAGES, LABELS, epochs=2, callbacks=[losses, stopping], **options)
+    best = made.theta.copy(), made.execution.state.copy()
+    assert not made.partial_fit(IMAGES, LABELS, callbacks=[losses, stopping], **options).stopped
+    history = made.partial_fit(IMAGES, LABELS, epochs=3, callbacks=[losses, stopping], **options)
+    assert ([row["epoch"] for row in history], history.kept) == ([4], 2)
+    assert_has(made, best)
+    again = made.fit(IMAGES, LABELS, epochs=4, callbacks=[losses, stopping], **options)
+    assert [row["epoch"] for row in again] == [1, 2, 3, 4]
+    made.theta += 1
+    theta = made.theta.copy()
+    with pytest.raises(SettingError, match="CSVLog"):  # before the run begins, and what an earlier one kept is let be
+        made.fit(IMAGES, LABELS, callbacks=[CSVLog("no/such/folder.csv"), stopping, losses], **options)
+    np.testing.assert_array_equal(made.theta, theta)
+    other = model().partial_fit(IMAGES, LABELS, epochs=3, callbacks=[losses, stopping], **options)
+    assert not other.stopped
 
 
 def fit(folder=None, cut=None, **options):
@@ -649,8 +707,49 @@ def test_a_log_as_csv_goes_on_from_one_call_to_the_next(tmp_path):
     for _ in range(3):
         made.partial_fit(IMAGES, LABELS, callbacks=[log])
     assert [row["epoch"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1", "2", "3"]
-    made.fit(IMAGES, LABELS, epochs=1, callbacks=[log])
+    with pytest.warns(UserWarning, match=r"log.csv was there, and is .*log-1.csv now; append=True writes behind"):
+        made.fit(IMAGES, LABELS, epochs=1, callbacks=[log])
     assert [row["epoch"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1"]
+    assert [row["epoch"] for row in csv.DictReader((tmp_path / "log-1.csv").open())] == ["1", "2", "3"]
+
+
+def epochs_in(path):
+    return [row["epoch"] for row in csv.DictReader(path.open())]
+
+
+def test_a_log_that_was_there_is_kept(tmp_path):
+    path, made = tmp_path / "log.csv", model()
+    made.fit(IMAGES, LABELS, epochs=2, callbacks=[CSVLog(path)])
+    whole = path.read_text()
+    for k in (1, 2):
+        with pytest.warns(UserWarning, match=f"was there, and is .*log-{k}.csv now"):
+            made.fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path), Losses(k)])
+        assert epochs_in(path) == ["1"]
+    assert (tmp_path / "log-1.csv").read_text() == whole
+    assert epochs_in(tmp_path / "log-2.csv") == ["1"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["log-1.csv", "log-2.csv", "log.csv"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = path.read_text().splitlines()
+        for _ in range(2):  # each with an object of its own
+            made.partial_fit(IMAGES, LABELS, callbacks=[CSVLog(path, append=True)])
+        assert epochs_in(path) == ["1", "2", "3"]
+        assert path.read_text().splitlines()[:2] == before
+        made.fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path, append=True), Losses(5, name="other")])
+        assert epochs_in(path) == ["1", "2", "3", "1"]
+        assert next(csv.DictReader(path.open()))["other"] == ""
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "epoch,loss\n1,2,3\n", '"epoch\n', b"\xff\xfe"])
+def test_lines_are_not_appended_to_another_file(tmp_path, text):
+    path = tmp_path / "log.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingError, match=r"log.csv: it is no CSV file of epochs to append to; give another name"):
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path, append=True)])
+    assert path.read_bytes() == (text if isinstance(text, bytes) else text.encode())
+    path.write_text("")
+    model().fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path, append=True)])
+    assert epochs_in(path) == ["1"]
 
 
 def test_a_log_that_cannot_be_written_is_said_before_the_first_batch(tmp_path):
@@ -659,9 +758,11 @@ def test_a_log_that_cannot_be_written_is_said_before_the_first_batch(tmp_path):
             model().fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path), Losses(0)])
 
 
-def test_a_log_as_csv_goes_on_where_the_run_does(tmp_path):
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_a_log_as_csv_goes_on_where_the_run_does(tmp_path, append):
     def fit(name, *more, resume=None):
-        log = CSVLog(tmp_path / name)
+        log = CSVLog(tmp_path / name, append=append)
         options = OPTIONS | {"epochs": 3, "resume": resume}
         model().fit(IMAGES, LABELS, **options, callbacks=[Counted(3, 1, 2), log, *more])
         rows = list(csv.DictReader((tmp_path / name).read_text().splitlines()))

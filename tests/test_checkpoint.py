@@ -20,8 +20,20 @@ import gpucnn
 from gpucnn import Model, Network, networks
 from gpucnn.data import Preprocessing
 from gpucnn.engine.scaling import Scaling
-from gpucnn.errors import CheckpointError, DataError, DeviceError
-from gpucnn.layers import REGISTRY, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sigmoid, Tanh
+from gpucnn.errors import CheckpointError, DataError, DeviceError, SettingError
+from gpucnn.layers import (
+    REGISTRY,
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Tanh,
+)
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
 from gpucnn.ops.window import Window
@@ -687,6 +699,50 @@ def test_load_parameters_of_another_network(saved):
     with pytest.raises(CheckpointError, match=message):
         other.load_parameters(saved)
     np.testing.assert_array_equal(other.theta, before)
+
+
+def normed():
+    return Model(Network((6, 6, 1), (Conv2D(2, 3), BatchNorm(), Flatten(), Dense(3))), device="cpu", threads=1)
+
+
+def test_some_parameters_are_set_by_their_names():
+    model = normed()
+    before = model.parameters
+    mean, kernel = np.array([3.0, 4.0]), before["0/kernel"] + 1
+    left = model.load_parameters({"0/kernel": kernel.astype(np.float64), "3/bias": [1, 2, 3], "state/1/mean": mean})
+    assert left == ["0/bias", "1/scale", "1/bias", "3/weights", "state/1/variance"]
+    expected = before | {"0/kernel": kernel, "3/bias": np.array([1, 2, 3])}
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(value, expected[name], strict=name != "3/bias")
+    np.testing.assert_array_equal(model.state["1/mean"], mean)
+    assert model.load_parameters(before) == ["state/1/mean", "state/1/variance"]
+    left = model.load_parameters({"x": mean, "3/bias": mean, "0/bias": mean}, matching=True)
+    assert left[:2] == ["0/kernel", "1/scale"]
+    np.testing.assert_array_equal(model.parameters["0/bias"], mean)
+    np.testing.assert_array_equal(model.parameters["3/bias"], before["3/bias"])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"0/kernels": np.zeros(2)},
+            r"the model has no '0/kernels'; did you mean 0/kernel\? it has 0/kernel, 0",
+        ),
+        ({3: np.zeros(2)}, "the model has no 3; it has 0/kernel, 0/bias"),
+        ({"0/bias": np.zeros(3)}, r"0/bias has shape \(3,\), \(2,\) was expected"),
+        ({"0/bias": np.array([1, np.nan])}, "0/bias holds NaN or infinite values"),
+        ({"0/bias": np.array([1, 1e300])}, "0/bias holds NaN or infinite values"),
+        ({"0/bias": ["1", "2"]}, "0/bias is a list; a NumPy array of numbers was expected"),
+        ({"0/bias": [[1], [2, 3]]}, "0/bias is a list; a NumPy array of numbers was expected"),
+        ({"0/bias": None}, "0/bias is a NoneType; a NumPy array"),
+    ],
+)
+def test_parameters_that_cannot_be_set_leave_all_as_they_are(given, says):
+    model = normed()
+    with pytest.raises(SettingError, match=says):
+        model.load_parameters({"0/kernel": model.parameters["0/kernel"] + 1, **given})
+    assert model.theta.tobytes() == normed().theta.tobytes()
 
 
 def test_load_parameters_into_another_type(saved):

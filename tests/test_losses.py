@@ -319,6 +319,11 @@ def test_label_smoothing_by_hand() -> None:
         (lambda: SoftmaxCrossEntropy(label_smoothing=True), "label_smoothing=True"),
         (lambda: SoftmaxCrossEntropy(class_weights=(1, -1)), r"class_weights=\(1, -1\): a number of at least 0 for"),
         (lambda: SoftmaxCrossEntropy(class_weights=()), r"class_weights=\(\)"),
+        (
+            lambda: SoftmaxCrossEntropy(class_weights=(0, 0.0)),
+            r"class_weights=\(0, 0.0\): nothing would be learnt; give",
+        ),
+        (lambda: FocalLoss(alpha=np.zeros(3)), "alpha=.*: nothing would be learnt; give at least one class a number"),
         (lambda: SoftmaxCrossEntropy(class_weights="heavy"), "class_weights='heavy'"),
         (lambda: SoftmaxCrossEntropy(ignore_index=1.5), "ignore_index=1.5: a label, such as -1, or None"),
         (lambda: FocalLoss(-1), "gamma=-1: a number of at least 0 was expected"),
@@ -331,6 +336,13 @@ def test_label_smoothing_by_hand() -> None:
         (lambda: balanced([0, 0, 2], 3), "class 1 has no example; give a weight for each class"),
         (lambda: balanced([0, 1, -1], 2), "labels run from -1 to 1, 0..1 was expected"),
         (lambda: balanced([0, 1, 2], 2), "labels run from 0 to 2, 0..1 was expected"),
+        (lambda: balanced([1, 2, 2], 3), "class 0 has no example"),
+        (lambda: balanced([1, 2, 3], 3, ignore_index=0), "labels run from 1 to 3, 0..2 was expected"),
+        (lambda: balanced(["a", "b"], 2), r"labels of shape \(2,\) and type <U1: give one whole number for each"),
+        (lambda: balanced([0.5, 1.0], 2), r"type float64: give one whole number for each example, the place of its"),
+        (lambda: balanced(np.eye(3), 3), r"labels of shape \(3, 3\) and type float64: turn one-hot rows into labels"),
+        (lambda: balanced([0, 1], "2"), "classes='2': the number of classes was expected"),
+        (lambda: balanced([0, 1], ("a", "b")), r"classes=\('a', 'b'\): the number of classes was expected"),
     ],
 )
 def test_settings_that_mean_nothing(make: Any, says: str) -> None:
@@ -344,6 +356,14 @@ def test_balanced_class_weights() -> None:
     assert np.mean(np.array(weights)[[0, 0, 0, 1]]) == 1
     assert balanced([0, -1, 0, 0, -1, 1], 2, ignore_index=-1) == weights
     assert balanced(np.array([0, 7, 0, 0, 1]), 2, ignore_index=7) == weights
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[1, 1, 1, 2], [[0], [0], [0], [1]], np.array([0.0, 0, 0, 1]), [False, False, False, True], np.uint8([1, 1, 1, 2])],
+)
+def test_balanced_takes_labels_as_fit_does(labels: Any) -> None:
+    assert balanced(labels, np.int64(2)) == (4 / (2 * 3), 2.0)
 
 
 def test_kinds() -> None:

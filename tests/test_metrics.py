@@ -312,6 +312,29 @@ def test_weights_that_are_no_mean():
         net.evaluate(IMAGES, LABELS, sample_weight=-np.ones(N))
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (20, "top_k=20: the model has 7 classes, and a smaller number was expected"),
+        (7, "top_k=7: the model has 7 classes"),
+        (0, "top_k=0: a whole number of at least 1 was expected"),
+        (2.5, "top_k=2.5: a whole number of at least 1"),
+        ("all", "top_k='all': a whole number of at least 1"),
+        (True, "top_k=True"),
+    ],
+)
+def test_as_many_classes_as_come_first(given, says):
+    net = model()
+    with pytest.raises(SettingError, match=says):
+        net.report(IMAGES, LABELS, top_k=given)
+    assert "top_5_accuracy" in net.report(IMAGES, LABELS).overall
+    for k in (1, 2, 6):
+        found = net.report(IMAGES, LABELS, top_k=k).overall[f"top_{k}_accuracy"]
+        assert found == metrics.top_k(net.logits(IMAGES), LABELS, k).mean()
+    with pytest.raises(SettingError, match=r"top_k=2: MultiLabelCrossEntropy\(\) is of labels; leave it out"):
+        model(MultiLabelCrossEntropy()).report(IMAGES, FLAGS, top_k=2)
+
+
 def test_settings_for_another_number_of_outputs():
     with pytest.raises(SettingError, match="class_weights: 2 numbers for a network of 7 outputs"):
         model(SoftmaxCrossEntropy(class_weights=(1, 2)))

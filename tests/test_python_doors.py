@@ -425,7 +425,7 @@ def test_one_image_is_no_batch_to_train_on():
         (IMAGES.reshape(24, 30), r"shape \(24, 30\) .*each row is an image.*images.reshape\(-1, 6, 5, 1\)"),
         (IMAGES[:, :5, :, 0], r"images of shape \(24, 5, 5\) and type uint8: \(N, 6, 5, 1\) as uint8"),
         (IMAGES + 0.5, r"floats from 0.5 to 255.5, 0..1 was expected"),
-        (IMAGES / 127.5 - 1, "floats from -1 to 1, 0..1 was expected"),
+        (IMAGES / 127.5 - 1, r"floats from -1 to 1, 0..1 was expected; where.* begin with BatchNorm\(\)"),
         (np.full((2, 6, 5, 1), -1), "images: whole numbers from -1 to -1, 0..255 was expected"),
         (None, r"images: None was given; give an array"),
         ([IMAGES[0], IMAGES[0, 1:]], "images: a list that is no array of numbers .* all of one shape"),
@@ -435,6 +435,18 @@ def test_images_that_are_none(images, says):
     for call in (model().predict, lambda given: model().fit(given, LABELS), lambda given: model().score(given, LABELS)):
         with pytest.raises(DataError, match=says):
             call(images)
+
+
+def test_behind_a_batch_normalisation_the_scale_of_images_does_not_matter():
+    """What the sentence for standardised images sends a user to."""
+    made = [
+        model(Network((6, 5, 1), (layers.BatchNorm(0.0, epsilon=1e-12), Flatten(), Dense(3))), dtype="float64")
+        for _ in range(2)
+    ]
+    one, other = IMAGES / 255, 0.2 + IMAGES / 255 * 0.5
+    for each, images in zip(made, (one, other), strict=True):
+        each.fit(images, LABELS, epochs=30, batch_size=24)  # all images at once: running numbers are theirs
+    np.testing.assert_allclose(made[1].predict_proba(other), made[0].predict_proba(one), rtol=1e-6)
 
 
 TAKEN = r"images: each row of the table is taken as an image of 6x5, row by row"
@@ -652,6 +664,65 @@ def test_layers_of_arrays_and_of_numpys_floats():
         hash(each)
     y = Network((4,), (layers.LeakyReLU(np.float64(0.5)), layers.Dense(2)))
     assert Model(y, device="cpu").logits(np.ones((2, 4), np.float32)).dtype == np.float32
+
+
+CONVOLUTIONS = (
+    lambda bias: layers.Conv2D(4, 3, bias=bias),
+    lambda bias: layers.DepthwiseConv2D(3, bias=bias),
+    lambda bias: layers.SeparableConv2D(4, 3, bias=bias),
+    lambda bias: layers.ConvTranspose2D(4, 3, bias=bias),
+)
+OTHERS = (
+    lambda bias: layers.Dense(4, bias=bias),
+    lambda bias: layers.BatchNorm(bias=bias),
+    lambda bias: layers.LayerNorm(bias=bias),
+    lambda bias: layers.GroupNorm(1, bias=bias),
+    lambda bias: layers.InstanceNorm(bias=bias),
+)
+
+
+@pytest.mark.parametrize("make", [*CONVOLUTIONS, *OTHERS])
+def test_no_bias_is_none_or_false_and_a_bias_is_true_everywhere(make):
+    def has_bias(layer):
+        return "bias" in layer.init((5, 5, 2) if not isinstance(layer, Dense) else (8,), np.random.default_rng(0))
+
+    usual = type(make(None))
+    for value in (None, False, np.False_):
+        assert make(value) == make(None)
+        assert repr(make(value)) == repr(make(None))
+        assert not has_bias(make(value))
+    for value in (True, np.True_):
+        assert has_bias(make(value))
+        assert make(value).bias == usual.__dataclass_fields__["bias"].default
+        hash(make(value))
+    for value in ("relu", 0, 1.0, ["tied"]):
+        with pytest.raises(SettingError, match=f"bias={re.escape(repr(value))}: .* was expected"):
+            make(value)
+
+
+def test_a_kernel_may_be_a_list():
+    assert layers.DepthwiseConv2D([3, 2]) == layers.DepthwiseConv2D((3, 2))
+    assert layers.SeparableConv2D(4, [3, 2], [1, 1]) == layers.SeparableConv2D(4, (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: layers.Conv2D(2, 3, flip="yes"), "Conv2D: flip='yes': True or False was expected"),
+        (lambda: layers.MaxPool2D(2, ceil_mode=1), "MaxPool2D: ceil_mode=1: True"),
+        (lambda: layers.AvgPool2D(2, count_padding="no"), "AvgPool2D: count_padding='no'"),
+        (lambda: layers.PReLU("channels"), "PReLU: shared='channels'"),
+        (lambda: layers.GELU("none"), "GELU: approximate='none'"),
+        (lambda: losses.Hinge(2), "Hinge: squared=2"),
+        (lambda: optimizers.SGD(0.9, 0.01), "SGD: nesterov=0.01"),
+        (lambda: optimizers.RMSprop(centered="no"), "RMSprop: centered='no'"),
+        (lambda: Augmentation(shift=1, reflect=2), "Augmentation: reflect=2"),
+        (lambda: Views(flip="x"), "Views: flip='x'"),
+    ],
+)
+def test_what_is_neither_true_nor_false_is_refused(make, says):
+    with pytest.raises(SettingError, match=says):
+        make()
 
 
 def test_fit_with_numpys_numbers_is_the_same(tmp_path):

@@ -324,6 +324,12 @@ def test_fit_takes_numbers_and_weights():
     images, _ = data()
     model, expected = (Model(NETWORK, loss=SquaredError(), device="cpu", dtype="float64") for _ in range(2))
     history = model.fit(images, NUMBERS, sample_weight=WEIGHTS, epochs=2, batch_size=8, validation=(images, NUMBERS))
+    column = Model(NETWORK, loss=SquaredError(), device="cpu", dtype="float64")
+    column.fit(images, NUMBERS, sample_weight=WEIGHTS[:, None], epochs=2, batch_size=8)
+    np.testing.assert_array_equal(column.theta, model.theta)
+    assert column.evaluate(images, NUMBERS, sample_weight=WEIGHTS[:, None].tolist()) == model.evaluate(
+        images, NUMBERS, sample_weight=WEIGHTS
+    )
     assert history.epochs[-1].validation_accuracy is None
     errors = {"mean_absolute_error", "mean_squared_error", "r2"}
     assert set(model.evaluate(images, NUMBERS)) == {"loss", "examples", *errors}
@@ -335,6 +341,10 @@ def test_fit_takes_numbers_and_weights():
     ("weights", "says"),
     [
         (np.ones(3), r"sample_weight of shape \(3,\) and type float64: numbers \(40,\) \(one for each image\) were"),
+        (
+            np.ones((1, 40)),
+            r"sample_weight of shape \(1, 40\) and type float64: numbers \(40,\) \(one for each image\)",
+        ),
         (np.full(40, np.nan), "sample_weight: NaN or infinite values are there; replace them first"),
         (np.full(40, -1.0), "sample_weight holds -1: numbers of at least 0 were expected"),
         (["a"] * 40, "sample_weight of shape .* and type <U1: numbers"),

@@ -13,7 +13,7 @@ from gpucnn.engine import tta
 from gpucnn.engine.tta import Views
 from gpucnn.errors import SettingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from gpucnn.losses import BinaryCrossEntropy
+from gpucnn.losses import BinaryCrossEntropy, FocalLoss, SoftmaxCrossEntropy
 
 __all__ = ["fake_cuda"]
 
@@ -120,3 +120,29 @@ def test_an_ensemble_is_the_mean_of_its_models():
 def test_models_that_do_not_go_together_are_refused(others, sentence):
     with pytest.raises(SettingError, match=sentence):
         Ensemble(others)
+
+
+class Cold(SoftmaxCrossEntropy):
+    """Probabilities by half of the logits."""
+
+    def probabilities(self, logits):
+        return super().probabilities(logits / 2)
+
+
+@pytest.mark.parametrize(
+    "loss", [SoftmaxCrossEntropy(label_smoothing=0.1), SoftmaxCrossEntropy(class_weights=(1, 2, 3)), FocalLoss()]
+)
+def test_what_only_training_sees_of_a_loss_may_differ(loss):
+    models = [model(), model(seed=1, loss=loss)]
+    both = Ensemble(models)
+    logits = np.mean([each.logits(IMAGES) for each in models], axis=0)
+    np.testing.assert_array_equal(both.predict_proba(IMAGES), models[0].loss.probabilities(logits))
+    assert both.evaluate(IMAGES, LABELS)["loss"] == pytest.approx(models[0].loss(logits, LABELS)[0].mean())
+    with pytest.raises(SettingError, match=r"model 2 has the loss Cold.*they do not make the same of logits"):
+        Ensemble([models[1], model(loss=Cold())])
+
+
+def test_numbers_and_classes_do_not_answer_together():
+    with pytest.raises(SettingError, match=r"model 2 has the loss Multi.* the first Binary.*give models of one kind"):
+        Ensemble([model(loss="binary"), model(loss="multi-label")])
+    assert Ensemble([model(loss="mse"), model(loss="huber")]).predict(IMAGES).shape == (30, 3)

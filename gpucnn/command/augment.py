@@ -50,7 +50,7 @@ def augmentation_of(text: str | None, data: str, input_shape: tuple[int, int, in
     data: a name or a path. Raises SettingError.
     """
     from ..data.catalogue import resolve
-    from ..model.own_data import UNCHANGED
+    from ..model.runs import UNCHANGED
     from ..training.augmentation import Augmentation, usual
 
     asked = None if text is None else text.strip()

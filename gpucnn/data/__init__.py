@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..names import explain
 from .catalogue import NAMES
 from .dataset import Dataset
 from .loading import ACCEPTED, load
@@ -23,3 +24,5 @@ __all__ = [
     "verify",
     "where",
 ]
+
+explain(__name__)

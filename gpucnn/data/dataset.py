@@ -246,10 +246,13 @@ def check_range(images: Any, where: str) -> None:
     if not np.isfinite([least, most]).all():
         raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
     if least < 0 or most > 1:
-        raise DataError(
-            f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; hand over the uint8 values 0..255 "
-            "themselves, or scale them"
-        )
+        what = "hand over the uint8 values 0..255 themselves, or scale them"
+        if least < 0:
+            what = (
+                "where they were standardised, hand over what they were before, or (x - a) / (b - a) with the same "
+                "limits a and b of all, and let the network begin with BatchNorm(), which standardises them"
+            )
+        raise DataError(f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; {what}")
 
 
 def check_counts(images: Images, labels: Any, where: object) -> None:

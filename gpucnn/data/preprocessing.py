@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import DataError
+from ..names import Explained
 from ..namespace import as_python
 from .strokes import Strokes
 
@@ -34,7 +35,7 @@ def check_size(size: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Explained):
     """Picture file -> uint8 array (H, W, C): resized to cover `size` = (H, W), cropped at the centre, C = `channels`.
 
     `invert` turns every value v into 255 - v, for dark strokes on light paper shown to a network that was trained on

@@ -10,6 +10,7 @@ from typing import Any
 from array_api_compat import device
 
 from ..errors import SettingError, nearest
+from ..names import Explained
 from ..namespace import array_namespace, as_python, joined
 from ..training.augmentation import geometry
 
@@ -20,7 +21,7 @@ KNOWN = ("shift=PIXELS", "flip")
 
 
 @dataclass(frozen=True)
-class Views:
+class Views(Explained):
     """The views of an image whose logits are averaged, itself among them.
 
     shift: the image where it is, and moved by this number of pixels to its four sides and its four corners, what comes
@@ -37,8 +38,6 @@ class Views:
         as_python(self)
         if not isinstance(self.shift, int) or isinstance(self.shift, bool) or self.shift < 0:
             raise SettingError(f"tta: shift={self.shift!r}, a whole number of pixels, an int, was expected")
-        if not isinstance(self.flip, bool):
-            raise SettingError(f"tta: flip={self.flip!r}, True or False was expected")
         if not (self.shift or self.flip):
             raise SettingError("tta: there is one view only; give shift=1, flip, or both, or leave it out")
 

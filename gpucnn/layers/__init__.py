@@ -6,6 +6,7 @@ tests/cases.py. One that stays in your own code needs none of this: `gpucnn chec
 
 from __future__ import annotations
 
+from ..names import explain as _explain
 from .activation import ELU as ELU
 from .activation import GELU as GELU
 from .activation import Hardswish as Hardswish
@@ -43,6 +44,8 @@ from .pooling import GlobalAvgPool2D as GlobalAvgPool2D
 from .pooling import GlobalMaxPool2D as GlobalMaxPool2D
 from .pooling import MaxPool2D as MaxPool2D
 from .transposed import ConvTranspose2D as ConvTranspose2D
+
+_explain(__name__)
 
 REGISTRY: dict[str, type] = {
     name: value

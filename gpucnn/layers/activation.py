@@ -137,8 +137,7 @@ class GELU(_Curve):
     approximate: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.approximate, bool):
-            raise SettingError(f"GELU: approximate={self.approximate!r}: True or False was expected")
+        as_python(self)
 
     def _curve(self) -> tuple[Any, ...]:
         return ("gelu_tanh",) if self.approximate else ("gelu",)

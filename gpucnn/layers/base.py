@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..kernels import Context
+from ..names import Explained
 
 Gradients = tuple[Any, Any]  # dx or None, dparams
 
 
-class Layer:
+class Layer(Explained):
     """The base of layers, which are frozen dataclasses. It holds defaults only, and deriving from it is optional.
 
     Shapes leave the batch out: an image is (H, W, C), a vector (features,). A layer of your own meets images as

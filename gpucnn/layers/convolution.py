@@ -27,6 +27,11 @@ def check_image(in_shape: tuple[int, ...], groups: int) -> None:
         raise ShapeError(f"{groups} groups do not divide the input's {in_shape[2]} channels")
 
 
+def bias_of(value: Any) -> Any:
+    """What a convolution's bias is called: True is "tied", False is None."""
+    return "tied" if value is True else None if value is False else value
+
+
 class WithKernelAndBias(Layer):
     """What Conv2D and ConvTranspose2D share: settings, initial numbers, the bias. Derived classes have the rest.
 
@@ -39,7 +44,7 @@ class WithKernelAndBias(Layer):
     padding: Padding
     dilation: int | tuple[int, int]
     groups: int
-    bias: str | None
+    bias: str | bool | None
     flip: bool
     initializer: str
 
@@ -50,6 +55,7 @@ class WithKernelAndBias(Layer):
         for each in ("kernel", "stride", "dilation"):
             object.__setattr__(self, each, pair(getattr(self, each), each))
         object.__setattr__(self, "padding", padding_of(self.padding))
+        object.__setattr__(self, "bias", bias_of(self.bias))
         if self.bias not in biases:
             *others, last = (f'"{each}"' if each else "None" for each in biases)
             raise SettingError(f"{name}: bias={self.bias!r}: {', '.join(others)} or {last} was expected")
@@ -108,7 +114,7 @@ class Conv2D(WithKernelAndBias):
     filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels.
     padding: "valid", "same", "same-lower", "full", p, (rows, columns) or ((top, bottom), (left, right)) in pixels.
     groups: the number of parts into which channels in and out are cut, none of which sees another.
-    bias: "tied", one per filter; "untied", one per output position; or None.
+    bias: "tied" or True, one per filter; "untied", one per output position; None or False, none.
     Parameters: kernel (I, J, C / groups, K); bias (K,) or (P, Q, K), zeros at first.
 
     two-conv eq. (1) with flip=True; its (17) adds an untied bias, as do binary-sigmoid, "Convolutional Layer" and
@@ -121,7 +127,7 @@ class Conv2D(WithKernelAndBias):
     padding: Padding = "valid"
     dilation: int | tuple[int, int] = 1
     groups: int = 1
-    bias: str | None = "tied"
+    bias: str | bool | None = "tied"
     flip: bool = False
     initializer: str = "glorot_uniform"
 

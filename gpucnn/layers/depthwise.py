@@ -30,15 +30,15 @@ class DepthwiseConv2D(Layer):
     padding: Padding = "valid"
     multiplier: int = 1
     dilation: int | tuple[int, int] = 1
-    bias: str | None = "tied"
+    bias: str | bool | None = "tied"
     flip: bool = False
     initializer: str = "glorot_uniform"
 
     def __post_init__(self) -> None:
         as_python(self)
         positive(self.multiplier, "DepthwiseConv2D: multiplier")
-        checked = convolution_of(self, 1)
-        for name in ("kernel", "stride", "padding", "dilation"):
+        checked = convolution_of.__wrapped__(self, 1)  # a list has no hash
+        for name in ("kernel", "stride", "padding", "dilation", "bias"):
             object.__setattr__(self, name, getattr(checked, name))
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -89,8 +89,8 @@ class SeparableConv2D(Layer):
     """DepthwiseConv2D, then Conv2D of one pixel that mixes its channels into `filters`, and one bias behind both.
 
     kernel, stride, padding, multiplier, dilation and flip are the depthwise part's, whose M = multiplier; bias is the
-    pointwise part's: "tied", "untied" or None. There is nothing between the two: with a normalisation or an activation
-    there, as in MobileNet, write the two layers.
+    pointwise part's. There is nothing between the two: with a normalisation or an activation there, as in MobileNet,
+    write the two layers.
     Parameters: depthwise (I, J, 1, C M); pointwise (1, 1, C M, K); bias (K,) or (P, Q, K), zeros at first.
 
     Chollet, 2017, section 1; Howard et al., 2017, section 3.1.
@@ -102,7 +102,7 @@ class SeparableConv2D(Layer):
     padding: Padding = "valid"
     multiplier: int = 1
     dilation: int | tuple[int, int] = 1
-    bias: str | None = "tied"
+    bias: str | bool | None = "tied"
     flip: bool = False
     initializer: str = "glorot_uniform"
 
@@ -110,7 +110,7 @@ class SeparableConv2D(Layer):
         as_python(self)
         for name in ("kernel", "stride", "padding", "dilation"):
             object.__setattr__(self, name, getattr(self.depthwise, name))
-        self.pointwise  # noqa: B018  # what is wrong is said where the layer is made
+        object.__setattr__(self, "bias", self.pointwise.bias)  # what is wrong is said where the layer is made
 
     @property
     def depthwise(self) -> DepthwiseConv2D:

@@ -25,7 +25,8 @@ class ConvTranspose2D(WithKernelAndBias):
     output_padding: rows and columns more, less than the stride, that a convolution with stride would not have looked
     at; not with "same". Keras's "valid" has H stride + max(kernel - stride, 0) rows: output_padding = stride - kernel
     where the stride is larger.
-    groups: as in Conv2D. bias: "tied" or None. flip: the kernel turned by 180 degrees, so that of a true convolution.
+    groups: as in Conv2D. bias: as there, but for "untied". flip: the kernel turned by 180 degrees, so that of a true
+    convolution.
     Parameters: kernel (I, J, K / groups, C), that of the convolution which would lead back; bias (K,), zeros at first.
 
     Dumoulin and Visin, 2016, chapter 4.
@@ -38,7 +39,7 @@ class ConvTranspose2D(WithKernelAndBias):
     output_padding: int | tuple[int, int] = 0
     dilation: int | tuple[int, int] = 1
     groups: int = 1
-    bias: str | None = "tied"
+    bias: str | bool | None = "tied"
     flip: bool = False
     initializer: str = "glorot_uniform"
 

@@ -65,6 +65,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "keep": (lambda value: value in ("best", "last", None), "best or last"),
     "early_stopping": (_is(EarlyStopping, type(None)), "an EarlyStopping, such as EarlyStopping(patience=5),"),
     "steps": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
+    "top_k": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
 UNTOLD: dict[str, Any] = {  # what a callback without the method does

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import schedules
 from ..callbacks import EarlyStopping
@@ -14,15 +14,13 @@ from ..training import History, Plan
 from ..training.source import Arrays, Stream
 from . import accepted, checkpoints
 from .fitting import OPTIONS, Fitting, batch_of
+from .holding import Holding
 from .spelling import spelt
-
-if TYPE_CHECKING:
-    from .model import Model
 
 
 @spelt(*OPTIONS, "seed")
 def fit_batches(
-    self: Model,
+    self: Holding,
     batches: Any,
     *,
     epochs: int = 1,

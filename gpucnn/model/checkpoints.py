@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,9 @@ from ..errors import CheckpointError, SettingError, counted, warn
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
 from . import checkpoint
+from .fitting import Fitting
+from .holding import Holding
 from .tensors import joined, named, parted, take, trained
-
-if TYPE_CHECKING:
-    from .fitting import Fitting
-    from .model import Model
 
 FOLDER = "checkpoints"
 KEPT = 2
@@ -192,7 +190,7 @@ def standing(found: Found, epochs: int) -> tuple[str, str]:
     return "goes on", f"the run in {folder} goes on {here} of {epochs}"
 
 
-def run(model: Model, make: Callable[[], Fitting], folder: str | os.PathLike[str] | None, *, anyway: bool) -> History:
+def run(model: Holding, make: Callable[[], Fitting], folder: str | os.PathLike[str] | None, *, anyway: bool) -> History:
     """Train as make's Fitting says: from the state that is saved in the folder, where there is one, and saving there.
 
     folder: a `Found` where it was looked at already. Raises SettingError for what cannot go on from it.

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..engine.tta import Views
 from ..errors import SettingError, counted
+from ..losses import Loss, kind
 from ..network import describe
 from .model import Model
 from .predicting import Predicting
@@ -17,7 +18,9 @@ from .predicting import Predicting
 class Ensemble(Predicting):
     """Models whose logits are averaged: logits, probabilities, answers and how good they are, as of one `Model`.
 
-    The models have the same input, classes and loss; their networks may differ. Raises SettingError.
+    The models have the same input and classes, and losses that make the same of logits, so that these may differ in
+    what only training sees, such as label smoothing; how good the answers are is measured by the loss of the first.
+    Their networks may differ. Raises SettingError.
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
@@ -30,10 +33,14 @@ class Ensemble(Predicting):
                 ("takes images of", each.network.input_shape, first.network.input_shape),
                 ("has the classes", each.class_names, first.class_names),
                 ("counts labels from", each.first_label, first.first_label),
-                ("has the loss", describe(each.loss), describe(first.loss)),
             ):
                 if one != other:
                     raise SettingError(f"Ensemble: model {k} {what} {one}, the first {other}; give models of one kind")
+            if not _answers_alike(each.loss, first):
+                raise SettingError(
+                    f"Ensemble: model {k} has the loss {describe(each.loss)}, the first {describe(first.loss)}, and "
+                    "they do not make the same of logits; give models of one kind"
+                )
         self.network, self.loss, self.device = first.network, first.loss, first.device
         self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
         self.preprocessing, self.white = first.preprocessing, first.white
@@ -46,3 +53,14 @@ class Ensemble(Predicting):
     def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
         logits = np.mean([each.logits(images, tta=tta) for each in self.models], axis=0)
         yield self.device.put(logits.astype(self.execution.theta.dtype))
+
+
+def _answers_alike(loss: Loss, model: Model) -> bool:
+    """Whether a loss has the kind of the model's, and makes the same probabilities of some logits."""
+    if kind(loss) != kind(model.loss):
+        return False
+    some = np.linspace(-2, 3, 2 * len(model.class_names)).reshape(2, -1).astype(model.theta.dtype)
+    with model.device.activate():
+        logits = model.device.put(some)
+        one, other = (model.device.fetch(each.probabilities(logits)) for each in (loss, model.loss))
+    return np.array_equal(one, other)

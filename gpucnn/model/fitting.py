@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +29,10 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
+from .holding import Holding
 from .inputs import check_counting, fitting_weights, learning, one_update
 from .labels import Meaning, unused
 from .tensors import OPTIMIZER, Trained
-
-if TYPE_CHECKING:
-    from .model import Model
 
 Array = Any
 
@@ -46,7 +44,7 @@ class Fitting:
 
     def __init__(
         self,
-        model: Model,
+        model: Holding,
         images: Any,
         labels: Any,
         plan: Plan,
@@ -71,6 +69,7 @@ class Fitting:
         self.progress = accepted.argument("progress", progress)
         self.callbacks = accepted.callbacks(callbacks)
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
+        self.known: tuple[Any, ...] = ()  # callbacks that were told of the epochs before
         self.stream = images if isinstance(images, Stream) else None
         is_first = meaning is None and model.trained is None and model.kept is None
         if meaning is None:  # a batch of many does not decide it
@@ -152,7 +151,7 @@ class Fitting:
         """
         if before is None:
             return Position()
-        own = self.vectors
+        own, self.known = self.vectors, before.callbacks
         is_like = anyway or _classes(before.optimizer) == _classes(described(self.optimizer))
         shapes = [{name: each.shape for name, each in some.items()} for some in (own, before.vectors)]
         if not is_like or shapes[0] != shapes[1]:
@@ -198,9 +197,8 @@ class Fitting:
         evaluated = 0 if self.held is None else len(self.held[0])
         kept = sum(isinstance(each.given, KeepBest) for each in self.callbacks)
         arguments = model.execution, model.network, model.loss, self.optimizer, evaluated
-        forecast = Forecast(*arguments, augmentation=self.augmentation, kept=kept)
         together = int(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
-        forecast.check(together)
+        Forecast(*arguments, augmentation=self.augmentation, kept=kept).check(together)
         with model.execution.active():
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
@@ -229,7 +227,8 @@ class Fitting:
         is_last = history.kept is None or (history.kept + 1, 0) == (end.epoch, end.batches)
         if is_last:  # else the optimiser's vectors belong to other parameters
             found = self.trained(end, is_partial=is_partial, is_averaged=is_averaged)
-            model.trained = replace(found, left=self._left)
+            known = tuple(each.given for each in self._stateful if type(each.given) is not KeepBest)
+            model.trained = replace(found, left=self._left, callbacks=known)
         else:
             model.kept = history.kept
         return history
@@ -245,7 +244,11 @@ class Fitting:
     def _begin(self) -> None:
         """Tell the callbacks that the run begins, and give them their states where it goes on."""
         for callback in self.callbacks:
+            is_known = callback.state is not None and any(callback.given is each for each in self.known)
+            state = callback.state() if is_known else None
             callback.begin(self.model, int(self.plan.epochs))
+            if state is not None:
+                callback.load_state(state)
         for callback, state in zip(self._stateful, self.states):
             callback.load_state(state)
 
@@ -260,7 +263,7 @@ class Fitting:
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
 
 
-def standing(model: Model) -> Trained | None:
+def standing(model: Holding) -> Trained | None:
     """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
     if model.kept is not None:
         warn(
@@ -276,7 +279,7 @@ def _classes(optimizer: str) -> list[str]:
 
 
 def batch_of(
-    model: Model, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None
+    model: Holding, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None
 ) -> tuple[Array, Array, Array | None]:
     """Examples as a step takes them. meaning: see `Predicting.batch`. Raises DataError."""
     images, labels = model.batch(images, labels, meaning=meaning)

@@ -254,8 +254,10 @@ def check_counting(loss: Any, labels: np.ndarray, weights: np.ndarray | None = N
 
 
 def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:
-    """A finite factor of at least 0 for each example's loss, (N,). Raises DataError."""
-    weights = _numbers(as_array(weights, "sample_weight"), (examples,), dtype, "sample_weight", "one for each image")
+    """A finite factor of at least 0 for each example's loss, (N,), given so or as a column (N, 1). Raises DataError."""
+    given = as_array(weights, "sample_weight")
+    given = given[:, 0] if given.shape == (examples, 1) else given
+    weights = _numbers(given, (examples,), dtype, "sample_weight", "one for each image")
     if weights.min() < 0:
         raise DataError(f"sample_weight holds {weights.min():g}: numbers of at least 0 were expected")
     return weights

@@ -29,14 +29,14 @@ from ..training import History, Plan
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
-from .fitting import OPTIONS, Fitting, Trained, standing
+from .fitting import OPTIONS, Fitting, standing
+from .holding import Holding
 from .needs import training_memory
-from .predicting import Predicting
 from .spelling import spelt
-from .tensors import named, take, take_matching
+from .tensors import named
 
 
-class Model(Predicting):
+class Model(Holding):
     """network + loss + parameters on a device + what the input is.
 
     network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
@@ -94,8 +94,7 @@ class Model(Predicting):
             acceleration=Acceleration(kernels, precision, graph, tune),
         )
         self.has_default_threads = threads is None
-        self.trained: Trained | None = None
-        self.kept: int | None = None  # the epoch of its parameters, where training went on beyond
+        self.trained, self.kept = None, None
         self.white = USUAL  # in images of whole numbers
         self.first_label = 0  # the number of the first class
         self.layout = self.execution.given
@@ -106,35 +105,6 @@ class Model(Predicting):
             f"Model({self.name!r}, {self.layout.size:,} parameters on {self.device}, {describe(self.loss)}, "
             f"{OUTPUTS[kind(self.loss)]} {', '.join(shortened(self.class_names))},\n      {self.network!r})"
         )
-
-    @property
-    def theta(self) -> Any:
-        """theta, the vector of all parameters, on the device; what is written there changes the model."""
-        return self.execution.theta
-
-    @theta.setter
-    def theta(self, vector: Any) -> None:
-        with self.device.activate():
-            self.execution.theta[...] = vector
-
-    @property
-    def threads(self) -> int:
-        """CPU threads that training may use."""
-        return self.execution.workers.threads
-
-    @property
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model."""
-        return self._named(self.layout, self.execution.theta)
-
-    @property
-    def state(self) -> dict[str, np.ndarray]:
-        """The layers' running state by its path, such as "1/mean", as `parameters` are."""
-        return self._named(self.state_layout, self.execution.state)
-
-    def _named(self, layout: Layout, vector: Any) -> dict[str, np.ndarray]:
-        vector = self.device.fetch(vector)
-        return {slot.name: vector[slot.place].reshape(slot.shape).copy() for slot in layout.slots}
 
     def summary(self, batch: int = 128) -> str:
         """See `Network.summary`."""
@@ -236,8 +206,9 @@ class Model(Predicting):
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
         counts in the first call only. An average of theta, as `EMA` keeps it, begins anew from parameters that were set
-        between two calls; where an earlier epoch was kept, all begins anew, which is warned of. Otherwise as `fit`,
-        which takes these options too: sample_weight, augmentation, accumulate, freeze, callbacks, progress. `save`
+        between two calls; where an earlier epoch was kept, all begins anew, which is warned of. Callbacks that have a
+        state, such as `EarlyStopping`, go on where the same object is given again. Otherwise as `fit`, which takes
+        these options too: sample_weight, augmentation, accumulate, freeze, callbacks, progress. `save`
         keeps what is needed to go on after `gpucnn.load`. Ctrl-C ends one call, and a loop of them should look at
         history.signal, which is then not 0.
         """
@@ -250,7 +221,7 @@ class Model(Predicting):
             plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
         known = None if before is None else self.meaning
         fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, meaning=known, **options)
-        return fitting.train(fitting.go_on(before), History(), is_partial=True)
+        return fitting.train(fitting.go_on(before), History(goes_on=True), is_partial=True)
 
     def recompute_state(self, images: np.ndarray, *, batch_size: int = 128) -> None:
         """Let the running state of layers such as BatchNorm follow a pass over images, with the parameters as they are.
@@ -272,21 +243,3 @@ class Model(Predicting):
         if self.trained is not None and self.trained.is_partial:
             more, tensors = more | {"training": self.trained.described()}, tensors | self.trained.tensors(self.device)
         return checkpoint.write(path, self.describe() | more, tensors)
-
-    def describe(self) -> dict[str, Any]:
-        """All of the model but its parameters and device, as JSON-able values."""
-        return checkpoint.description_of(self)
-
-    def load_parameters(self, path: str | bytes | os.PathLike[str], *, matching: bool = False) -> list[str]:
-        """Take the parameters, and the running state, of a checkpoint of the same network.
-
-        matching: take those whose name and shape are the same, of another network, too. -> the names of those that
-        stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere.
-        """
-        path = checkpoint.path_of(path)
-        _, tensors = checkpoint.read(path)
-        if matching:
-            return take_matching(self, tensors, str(path))
-        advice = "load it with gpucnn.load(path), or take what fits with matching=True"
-        take(self, tensors, f"{path}: belongs to another network", advice)
-        return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..data import Dataset
 from ..engine.forecast import Forecast
@@ -11,16 +11,14 @@ from ..networks import Recipe
 from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
 from . import accepted
-
-if TYPE_CHECKING:
-    from .model import Model
+from .holding import Holding
 
 COPIES = 2  # of a state, while it is saved
 AROUND = 20_000_000  # bytes that the learning curve's matplotlib and a progress bar take
 
 
 def training_memory(
-    self: Model,
+    self: Holding,
     *,
     batch_size: int = 128,
     optimizer: Optimizer | str = "adam",
@@ -37,7 +35,9 @@ def training_memory(
     return _forecast(self, optimizer, validation, augmentation, size, len(accepted.keeping(None, keep))).bytes(size)
 
 
-def _forecast(model: Model, optimizer: Any, validation: int, augmentation: Any, batch_size: int, kept: int) -> Forecast:
+def _forecast(
+    model: Holding, optimizer: Any, validation: int, augmentation: Any, batch_size: int, kept: int
+) -> Forecast:
     how = None if augmentation is None else accepted.argument("augmentation", augmentation)
     if how is not None:
         how.check(model.network.input_shape)
@@ -47,7 +47,7 @@ def _forecast(model: Model, optimizer: Any, validation: int, augmentation: Any, 
     return Forecast(*arguments, augmentation=how, kept=kept)
 
 
-def told(model: Model, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, kept: int) -> str:
+def told(model: Holding, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, kept: int) -> str:
     """What a run by that recipe needs, such as "needs about 210 MB, 23,689 MB are free".
 
     kept: how many callbacks keep an epoch's parameters.

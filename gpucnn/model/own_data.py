@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
 
 from ..data import Dataset
 from ..errors import counted
 from ..networks import Recipe, entry
 from ..training.augmentation import usual
+from .runs import Settings
 
-if TYPE_CHECKING:
-    from .runs import Settings
-
-UNCHANGED = "none"  # the word for no augmentation
 FEW = 10_000  # training images up to which they are changed at random
 TELLING = 100  # held-out images from which on the epoch that is best on them is likely to be a good one
 SMALLEST = 8  # pixels of a side, below which what is moved is hardly a picture

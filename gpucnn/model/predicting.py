@@ -15,7 +15,7 @@ from ..engine.evaluation import counting, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..engine.tta import Views
-from ..errors import DataError, SettingError
+from ..errors import DataError, SettingError, counted
 from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kind
 from ..namespace import array_namespace
 from ..network import Network, describe, shortened
@@ -24,6 +24,8 @@ from . import accepted
 from .inputs import check_counting, fitting_examples, fitting_weights, given_images
 from .labels import Meaning
 from .spelling import spelt
+
+TOP = 5  # classes with the largest outputs, in a report of more
 
 
 class Predicting:
@@ -111,15 +113,17 @@ class Predicting:
         labels: np.ndarray,
         *,
         sample_weight: Any = None,
-        top_k: int = 5,
+        top_k: int | None = None,
         tta: Views | str | None = None,
     ) -> metrics.Report:
         """What `evaluate` finds, by class: precision, recall, f1, support, their averages, and the confusion matrix.
 
-        `print` shows it as a table; see `metrics.Report`. top_k: overall also has top_5_accuracy, the part of examples
-        whose class is among the 5 with the largest outputs, where there are more than these. Of labels it has
-        precision and so on of each; of numbers, errors of each.
+        `print` shows it as a table; see `metrics.Report`. top_k=3: overall also has top_3_accuracy, the part of
+        examples whose class is among the 3 with the largest outputs; by default top_5_accuracy, where there are more
+        than 5 classes. Of labels it has precision and so on of each; of numbers, errors of each. Raises SettingError
+        where there are no more classes than top_k.
         """
+        top_k = self._top_k(top_k)
         images, labels, weights = self._weighted(images, labels, sample_weight)
         counts = counting(self.loss, labels, None)
         if counts is not None:
@@ -128,12 +132,25 @@ class Predicting:
         logits, of_kind = self.logits(images, tta=tta), kind(self.loss)
         with self.execution.active():
             overall = measured(self.device, self.loss, [self.device.put(logits)], labels, weights)
-        if of_kind == CLASSIFICATION and 1 < top_k < logits.shape[1]:
+        if top_k is not None:
             classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
             found = np.average(metrics.top_k(logits, classes, top_k), weights=weights)
             overall[f"top_{top_k}_accuracy"] = float(found)
         overall["examples"] = len(labels)
         return metrics.report_of(of_kind, overall, logits, labels, self.class_names, weights)
+
+    def _top_k(self, given: int | None) -> int | None:
+        """Among how many classes `report` looks for an example's own. Raises SettingError."""
+        is_of_classes, classes = kind(self.loss) == CLASSIFICATION, self._classes()
+        if given is None:
+            return TOP if is_of_classes and classes > TOP else None
+        accepted.argument("top_k", given)
+        if not is_of_classes:
+            raise SettingError(f"top_k={given}: {describe(self.loss)} is of {OUTPUTS[kind(self.loss)]}; leave it out")
+        if given >= classes:
+            there = counted(classes, "class", "classes")
+            raise SettingError(f"top_k={given}: the model has {there}, and a smaller number was expected")
+        return given
 
     @spelt()
     def score(self, images: Any, labels: Any, sample_weight: Any = None) -> float:

@@ -32,10 +32,11 @@ from . import Model, checkpoint
 from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
 from .objective import objective
-from .own_data import UNCHANGED
 from .recorder import Recorder, without
 from .tensors import take_matching
 from .update_settings import UpdateSettings
+
+UNCHANGED = "none"  # the word for no augmentation
 
 
 @dataclass(frozen=True)

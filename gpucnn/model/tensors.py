@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, SettingError, listed, nearest
 from ..network import Network
 from ..network.layout import Layout
 from ..training import Position
@@ -28,7 +28,8 @@ class Trained:
 
     is_partial: by partial_fit, which may go on after the model was saved and loaded. is_averaged: the model's theta is
     the average, and theta as training left it is among the vectors, where the average was. left: the SHA-256 of the
-    model's theta, which tells whether it was set since, or None where it cannot have been.
+    model's theta, which tells whether it was set since, or None where it cannot have been. callbacks: those that were
+    told, and go on where further training is given the same objects.
     """
 
     position: Position
@@ -38,6 +39,7 @@ class Trained:
     is_partial: bool = False
     is_averaged: bool = False
     left: str | None = None
+    callbacks: tuple[Any, ...] = ()
 
     def described(self) -> dict[str, Any]:
         """All of it but the vectors, for JSON."""
@@ -156,6 +158,42 @@ def take_matching(model: Any, tensors: Mapping[str, np.ndarray], where: str) -> 
         raise CheckpointError(f"{where}: no parameter has the name and shape of one here; give one of a like network")
     take(model, own | same, where, "give another model")
     return [name for name in own if name not in same]
+
+
+def take_named(model: Any, given: Mapping[Any, Any], *, matching: bool) -> list[str]:
+    """Write arrays, by the names that `named` has. -> the names of all that stay as they are.
+
+    matching: those of other names or shapes are left alone. Raises SettingError, before it writes any.
+    """
+    own, taken = named(model), {}
+    for name, value in given.items():
+        if name not in own and not matching:
+            near = nearest(str(name), own)
+            hint = f"did you mean {near}? " if near else ""
+            raise SettingError(f"load_parameters: the model has no {name!r}; {hint}it has {listed([*own])}")
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError):
+            array = np.asarray(None)
+        if array.dtype.kind not in "biuf":
+            kind = type(value).__name__
+            raise SettingError(f"load_parameters: {name} is a {kind}; a NumPy array of numbers was expected")
+        if name in own and array.shape == own[name].shape:
+            with np.errstate(over="ignore"):
+                taken[name] = array.astype(model.theta.dtype)
+            if not np.isfinite(taken[name]).all():
+                raise SettingError(f"load_parameters: {name} holds NaN or infinite values; give finite ones")
+        elif not matching:
+            raise SettingError(f"load_parameters: {name} has shape {array.shape}, {own[name].shape} was expected")
+    for layout, vector, before in (
+        (model.layout, model.theta, ""),
+        (model.state_layout, model.execution.state, STATE),
+    ):
+        for slot in layout.slots:
+            if before + slot.name in taken:
+                with model.device.activate():
+                    vector[slot.place] = model.device.put(taken[before + slot.name].ravel())
+    return [name for name in own if name not in taken]
 
 
 def _copy(tensor: np.ndarray, vector: np.ndarray, where: str, remedy: str) -> None:

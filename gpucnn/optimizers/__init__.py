@@ -9,6 +9,7 @@ parameters other settings by their names.
 from __future__ import annotations
 
 from ..errors import SettingError
+from ..names import explain
 from .base import Around, Optimizer, Part, State, described
 from .groups import Groups, changed
 from .matrices import LAMB, Muon
@@ -37,6 +38,8 @@ __all__ = [
     "described",
     "optimizer",
 ]
+
+explain(__name__)
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import SettingError
+from ..names import Explained
 from ..namespace import array_namespace
 from ..network import describe
 from ..network.layout import Layout, Slot
@@ -18,7 +19,7 @@ State = dict[str, Array]
 DECAYS = ("all", "kernels")
 
 
-class Optimizer:
+class Optimizer(Explained):
     """The base of optimisers. It holds defaults only, and deriving from it is optional.
 
     usual_lr: the learning rate that `gpucnn train --optimizer` takes where none is given.

@@ -8,20 +8,17 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..engine.streamed import placed
 from ..errors import SettingError
 from ..layers.initializers import generator
-from ..model import accepted
+from ..model import Model, accepted
 from ..model.inputs import learning
 from ..training.augmentation import Augmentation
 from ..training.curves import blank
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 Array = Any
 

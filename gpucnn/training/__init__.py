@@ -10,13 +10,13 @@ from typing import Any
 
 from ..device import Device
 from ..errors import Interrupted, TrainingError
-from .history import History
+from .history import Epoch, History
 from .recovery import LastGood
 from .run import DIVERGED, NotFinite, Run
 from .signals import held
 from .source import Source
 from .told import Told
-from .types import Callback, Epoch, Keeper, Plan, Position, Step, Stop
+from .types import Callback, Keeper, Plan, Position, Step, Stop
 
 __all__ = [
     "DIVERGED",

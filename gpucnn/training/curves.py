@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from .types import Epoch
+from .history import Epoch
 
 FEW = 3  # epochs up to which the loss of each update is drawn, because so few points are no curve
 MEANS = 30  # of updates, at most

@@ -11,7 +11,25 @@ from typing import Any
 
 from ..errors import SettingError, nearest
 from ..network.notebook import paragraphs, table
-from .types import Epoch
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed. epoch counts from 1; losses are means per example.
+
+    train_loss was measured batch by batch, while training moved theta, the vector of all parameters; validation_loss
+    and validation_accuracy after the epoch. train_loss is divided by all examples of the epoch, as gradients are, and
+    validation_loss by those that count: a loss with ignore_index divides them by different numbers. lr: the learning
+    rate of the last step. seconds: without the validation. metrics: numbers that callbacks measured, by name.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    lr: float
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass
@@ -21,6 +39,7 @@ class History:
     interrupted: Ctrl-C or SIGTERM ended it, the last epoch is not in the list. signal: the number of the one that did,
     also of one that came when all was trained, or 0. stopped: why a callback ended the run, or "". kept: the epoch
     whose parameters the model has, where that was asked for, or None: then it has the last ones.
+    goes_on: whether it is of `partial_fit`, after which further calls may go on.
     saves, saving: how often the state of the run was saved, and the seconds that this took. A notebook shows it as a
     table. It is a sequence of rows, a dict for each epoch: len(history), history[-1], and history["train_loss"] for a
     list of one number.
@@ -34,6 +53,7 @@ class History:
     signal: int = 0
     stopped: str = ""
     kept: int | None = None
+    goes_on: bool = False
 
     @property
     def seconds(self) -> float:

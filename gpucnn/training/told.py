@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from ..errors import SettingError
-from .types import Callback, Epoch, Position, Stop
+from .history import Epoch
+from .types import Callback, Position, Stop
 
 States = list[dict[str, Any]]
 NAMES = frozenset(each.name for each in fields(Epoch))
@@ -44,7 +45,7 @@ class Told:
         return self._kept[max(each for each in self._kept if each <= here)]
 
     def _states(self) -> States:
-        return [dict(each.state()) for each in self.callbacks if each.state is not None]
+        return [dict(_by_name(each.state)) for each in self.callbacks if each.state is not None]
 
     def batch(self, position: tuple[int, int], done: int, examples: int, loss: float | None) -> str:
         """A batch is done. position: the epoch, and how many of its batches are done. -> why the run ends, or ""."""
@@ -52,11 +53,12 @@ class Told:
         return self._all("batch", position[0], done, examples, loss)
 
     def measured(self) -> dict[str, float]:
-        """What they measure of the epoch that ended. Raises SettingError for what is no number, or named as another."""
+        """What they measure of the epoch that ended. Raises SettingError for what are no numbers by name, or named as
+        others."""
         self._seen = None
         found: dict[str, float] = {}
         for callback in self.callbacks:
-            for name, value in callback.measure().items():
+            for name, value in _by_name(callback.measure).items():
                 if name in NAMES:
                     raise SettingError(f"measure gives {name!r}, which every epoch has already; give it another name")
                 try:
@@ -78,3 +80,14 @@ class Told:
             except Stop as stop:
                 why = why or str(stop) or "a callback ended the run"
         return why
+
+
+def _by_name(method: Callable[[], Any]) -> Mapping[str, Any]:
+    """What a callback's method gives, by name. Raises SettingError for what is no dict, such as a forgotten return."""
+    found = method()
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        where = getattr(method, "__qualname__", method)
+        raise SettingError(
+            f"{where} gives {found!r}; a dict by names was expected, {{}} where there is nothing to tell"
+        )
+    return found

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import SettingError
 from ..schedules import Schedule
-
-if TYPE_CHECKING:
-    from .history import History
+from .history import Epoch, History
 
 Array = Any
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch showed. epoch counts from 1; losses are means per example.
-
-    train_loss was measured batch by batch, while training moved theta, the vector of all parameters; validation_loss
-    and validation_accuracy after the epoch. train_loss is divided by all examples of the epoch, as gradients are, and
-    validation_loss by those that count: a loss with ignore_index divides them by different numbers. lr: the learning
-    rate of the last step. seconds: without the validation. metrics: numbers that callbacks measured, by name.
-    """
-
-    epoch: int
-    train_loss: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    lr: float
-    seconds: float
-    metrics: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -94,7 +73,8 @@ class Callback(Protocol):
         """
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from there; called after `begin`. Arrays are NumPy's, and tuples are lists."""
+        """Go on from there; called after `begin`. Arrays are NumPy's, and tuples are lists; but where `partial_fit` is
+        given the same object as the call before, it is what `state` gave."""
 
 
 class Step(Protocol):

@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import device
 
 from ...kernels.random import below, bits
+from ...names import Explained
 from ...namespace import array_namespace, as_python
 from . import colour, geometry, mixtures, on_numpy, settings
 from .settings import usual
@@ -42,7 +43,7 @@ class Mixture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Explained):
     """Random changes of a training image, drawn anew whenever it is used. In this order:
 
     flip: half of the images are mirrored, left to right; with "alternate" each image in every second epoch, half of

@@ -9,21 +9,27 @@ not know. Both are alike on average over a data set whose weights have the mean 
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import device
 
-from . import ops
-from .errors import SettingError
-from .namespace import array_namespace, as_python
+from .. import ops
+from ..errors import SettingError
+from ..names import Explained, explain
+from ..namespace import array_namespace, as_python
+from .weights import balanced as balanced
+from .weights import check_length as _check_length
+from .weights import check_number as _check_number
+from .weights import factors as _factors
+
+explain(__name__)
 
 Array = Any
 
 
-class Loss:
+class Loss(Explained):
     """The base of losses. It holds defaults only, and deriving from it is optional.
 
     What targets are is one of three kinds; see `kind`. numbers: numbers (N, K), as logits are. multi_label: 0 or 1, for
@@ -176,8 +182,8 @@ class FocalLoss(Loss):
         losses, dz = ops.focal_cross_entropy(logits, y, self.gamma)
         if self.alpha is None:
             return losses, dz
-        factors = array_namespace(logits).sum(y * self.beside(logits, self.alpha)[None, :], axis=1)
-        return losses * factors, dz * factors[:, None]
+        weights = array_namespace(logits).sum(y * self.beside(logits, self.alpha)[None, :], axis=1)
+        return losses * weights, dz * weights[:, None]
 
     def probabilities(self, logits: Array) -> Array:
         return ops.softmax(logits)
@@ -192,6 +198,9 @@ class Hinge(Loss):
     """
 
     squared: bool = False
+
+    def __post_init__(self) -> None:
+        as_python(self)
 
     def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         return ops.hinge(logits, ops.one_hot(labels, logits.shape[1], logits.dtype), squared=self.squared)
@@ -255,46 +264,7 @@ def kind(loss: Any) -> str:
     return MULTI_LABEL if getattr(loss, "multi_label", False) else CLASSIFICATION
 
 
-def balanced(labels: Any, classes: int, ignore_index: int | None = None) -> tuple[float, ...]:
-    """Class weights n / (K n_k), which let each of K classes count alike, whatever its part n_k of n examples.
-
-    Their mean over the examples is 1. labels (N,) below `classes`, on the host, or ignore_index, which is not counted.
-    Raises SettingError for other labels, and where a class has no example.
-    """
-    labels = np.extract(np.asarray(labels) != ignore_index, labels)
-    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise SettingError(f"balanced: labels run from {labels.min()} to {labels.max()}, 0..{classes - 1} was expected")
-    counts = np.bincount(labels, minlength=classes)
-    if not counts.all():
-        raise SettingError(f"balanced weights: class {counts.argmin()} has no example; give a weight for each class")
-    return tuple((counts.sum() / (classes * counts)).tolist())
-
-
 def correct(logits: Array, labels: Array) -> Array:
     """1 where the largest logit is the label's, else 0. logits (N, K), labels (N,) -> (N,) int64, on the device."""
     xp = array_namespace(logits, labels)
     return xp.astype(xp.argmax(logits, axis=1) == labels, xp.int64)
-
-
-def _factors(name: str, values: Any) -> tuple[float, ...] | None:
-    """The numbers that were given, as Python's."""
-    if values is None:
-        return None
-    try:
-        numbers = tuple(map(float, values))
-    except (TypeError, ValueError):
-        numbers = ()
-    if not numbers or not all(math.isfinite(each) and each >= 0 for each in numbers):
-        raise SettingError(f"{name}={values!r}: a number of at least 0 for each class was expected, such as (1, 2.5)")
-    return numbers
-
-
-def _check_length(name: str, values: tuple[float, ...] | None, outputs: int) -> None:
-    if values is not None and len(values) != outputs:
-        raise SettingError(f"{name}: {len(values)} numbers for a network of {outputs} outputs; give one for each")
-
-
-def _check_number(name: str, value: Any, *, may_be_0: bool) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < 0 or (value == 0 and not may_be_0):
-        raise SettingError(f"{name}={value!r}: a number {'of at least 0' if may_be_0 else 'above 0'} was expected")
