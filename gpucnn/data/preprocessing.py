@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from ..errors import DataError
 from ..names import Explained
 from ..namespace import as_python
@@ -50,6 +52,8 @@ class Preprocessing(Explained):
     strokes: Strokes | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.invert, (bool, np.bool_)):
+            raise DataError(f"invert {self.invert!r}: True or False was expected")
         as_python(self)
         if isinstance(self.size, list):  # JSON's
             object.__setattr__(self, "size", tuple(self.size))
@@ -58,8 +62,6 @@ class Preprocessing(Explained):
         check_size(self.size)
         if type(self.channels) is not int or self.channels not in (1, 3):
             raise DataError(f"channels {self.channels!r}: 1 (grey) or 3 (red, green, blue) was expected")
-        if type(self.invert) is not bool:
-            raise DataError(f"invert {self.invert!r}: True or False was expected")
         if not (self.strokes is None or isinstance(self.strokes, Strokes)):
             raise DataError(f"strokes {self.strokes!r}: Strokes or None was expected")
 
