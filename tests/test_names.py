@@ -62,6 +62,16 @@ def test_a_setting_that_there_is_not_is_answered(make, says):
     assert isinstance(caught.value, GpucnnError)
 
 
+def test_a_public_class_answers_for_what_it_has_not():
+    """But for those whose methods do, those that say what a callback or an example is asked, and what is not made."""
+    others = {"Model", "Callback", "Stop", "Report"}
+    for module in (gpucnn, *(getattr(gpucnn, name) for name in gpucnn.__all__)):
+        for name, held in vars(module).items() if inspect.ismodule(module) else ():
+            is_public = inspect.isclass(held) and held.__module__.startswith(f"{module.__name__}") and name[0] != "_"
+            if is_public and module not in (gpucnn.errors, gpucnn.ops) and name not in others:
+                assert issubclass(held, names.Explained), held
+
+
 def classes():
     return [each for each in {*names.Explained.__subclasses__()} for each in _derived(each)]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, counted, printable
+from ..names import Explained
 from .preprocessing import Preprocessing
 from .split import permutation, plain_split, stratified_split
 from .summary import summary
@@ -29,7 +30,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(Explained):
     """Training and test pictures (N, H, W, C) uint8 with labels (N,) in 0..len(class_names)-1.
 
     In place of labels there may be rows (N, K) with a name for each of K: of 0 and 1, uint8, where several labels may

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..names import Explained
 from ..namespace import as_python
 
 Array = NDArray[Any]
@@ -18,7 +19,7 @@ FAINT = 24  # of 255, below which nothing is seen on the ground
 
 
 @dataclass(frozen=True)
-class Strokes:
+class Strokes(Explained):
     """How strokes lie in the training's pictures, which are light on dark.
 
     box: the longer side of the box around them, as a part of the picture's side. by: what lies in the middle, their

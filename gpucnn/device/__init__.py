@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError, nearest
+from ..names import Explained
 from . import host
 from .obstacle import _cuda_obstacle, import_cupy, reason_of, version_text
 from .recording import Recording
@@ -23,7 +24,7 @@ __all__ += ["reason_of", "select", "version_text"]
 
 
 @dataclass(frozen=True)
-class Device:
+class Device(Explained):
     """One place to compute: `Device("cpu")`, or `Device("cuda", 1)` for the second CUDA device that is visible.
 
     Making one checks the values only; `Device.parse` also checks that the device can be used.

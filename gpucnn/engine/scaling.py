@@ -8,13 +8,14 @@ from typing import Any
 
 from ..errors import SettingError
 from ..kernels import Kernels
+from ..names import Explained
 from ..namespace import array_namespace, as_python
 
 Array = Any
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Scaling(Explained):
     """x = pixel * scale + shift for uint8; floats are taken as they are."""
 
     scale: float = 1 / 255

@@ -10,12 +10,13 @@ import numpy as np
 from ..engine.tta import Views
 from ..errors import SettingError, counted
 from ..losses import Loss, kind
+from ..names import Explained
 from ..network import describe
 from .model import Model
 from .predicting import Predicting
 
 
-class Ensemble(Predicting):
+class Ensemble(Predicting, Explained):
     """Models whose logits are averaged: logits, probabilities, answers and how good they are, as of one `Model`.
 
     The models have the same input and classes, and losses that make the same of logits, so that these may differ in

@@ -8,64 +8,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..errors import SettingError, nearest
 from ..layers import AvgPool2D, Conv2D, Crop2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
-from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ..losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from ..names import explain
 from ..network import Network, own
-from ..optimizers import SGD, Adam, Optimizer
+from ..optimizers import SGD, Adam
 from . import checks
+from .entry import Entry, Recipe, Shape
 from .mobile import mobile_small
 from .papers import allcnn, lenet5, resnet20
 from .records import record, record_long, tiny_99
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. lr: the base learning rate; schedule: a schedule's name, one of `schedules.SCHEDULES`.
-
-    epochs are for data sets of MNIST's size; on a smaller one there are more, until theta, the vector of all
-    parameters, has been updated `updates` times. validation: the part of the training images that is not trained on
-    but measured after each epoch, for the learning curve. augmentation: how training images are changed, as the text
-    that `Augmentation.parse` reads; "" leaves them as they are.
-    """
-
-    optimizer: Optimizer
-    lr: float
-    schedule: str = "constant"
-    batch_size: int = 128
-    epochs: int = 5
-    updates: int = 400
-    validation: float = 0.1
-    augmentation: str = ""
-
-    def epochs_for(self, examples: int) -> int:
-        """The number of epochs on a data set with this number of training examples."""
-        return max(self.epochs, math.ceil(self.updates / math.ceil(examples / self.batch_size)))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A named network: its builder, its source document, the loss it is trained with, its recipe, its usual data."""
-
-    build: Callable[..., Network]
-    document: str
-    recipe: Recipe
-    loss: Loss = SoftmaxCrossEntropy()
-    input_shape: Shape = (28, 28, 1)
-    classes: int = 10
-
-    @property
-    def about(self) -> str:
-        """The first line of what its factory says of it."""
-        return (inspect.getdoc(self.build) or "").split("\n")[0]
-
+explain(__name__)
 
 ACTIVATIONS: dict[str, Callable[[], Any]] = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
 

@@ -59,7 +59,7 @@ class Optimizer(Explained):
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Explained):
     """A part of theta and the rule that updates it, at `rate` times the learning rate.
 
     slot: the parameter that it is, for rules that work by parameter. l1, l2: the gradient gains l1 sign(theta) +

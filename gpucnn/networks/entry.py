@@ -1,0 +1,56 @@
+"""What a named network is made of: its builder, and the recipe that trains it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..losses import Loss, SoftmaxCrossEntropy
+from ..names import Explained
+from ..network import Network
+from ..optimizers import Optimizer
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Recipe(Explained):
+    """How a network is trained. lr: the base learning rate; schedule: a schedule's name, one of `schedules.SCHEDULES`.
+
+    epochs are for data sets of MNIST's size; on a smaller one there are more, until theta, the vector of all
+    parameters, has been updated `updates` times. validation: the part of the training images that is not trained on
+    but measured after each epoch, for the learning curve. augmentation: how training images are changed, as the text
+    that `Augmentation.parse` reads; "" leaves them as they are.
+    """
+
+    optimizer: Optimizer
+    lr: float
+    schedule: str = "constant"
+    batch_size: int = 128
+    epochs: int = 5
+    updates: int = 400
+    validation: float = 0.1
+    augmentation: str = ""
+
+    def epochs_for(self, examples: int) -> int:
+        """The number of epochs on a data set with this number of training examples."""
+        return max(self.epochs, math.ceil(self.updates / math.ceil(examples / self.batch_size)))
+
+
+@dataclass(frozen=True)
+class Entry(Explained):
+    """A named network: its builder, its source document, the loss it is trained with, its recipe, its usual data."""
+
+    build: Callable[..., Network]
+    document: str
+    recipe: Recipe
+    loss: Loss = SoftmaxCrossEntropy()
+    input_shape: Shape = (28, 28, 1)
+    classes: int = 10
+
+    @property
+    def about(self) -> str:
+        """The first line of what its factory says of it."""
+        return (inspect.getdoc(self.build) or "").split("\n")[0]
