@@ -119,7 +119,7 @@ def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
     found: dict[tuple[str, tuple[str, ...]], None] = {}
     table = cuda.table()
     table.gpu.xp.RawModule = lambda code, options: found.setdefault((code, options)) or RawModule(code, options)
-    predicted.run_step(table, network, 2)
+    predicted.run_step(table, network, 128)
     return found
 
 

@@ -31,6 +31,10 @@ struct alignas(16) Four {
     float at[4];
 };
 
+struct alignas(8) Two {
+    float at[2];
+};
+
 __device__ inline Four read(IN from) { return *(const Four*)from; }
 
 __device__ inline Four read_one_by_one(IN from) { return {{from[0], from[1], from[2], from[3]}}; }
@@ -89,101 +93,130 @@ __device__ inline void split(float x, unsigned& high, unsigned& low) {
     low = bits_of(x - number_of(high & 0xFFFFE000));
 }
 
-// A factor's chunk in shared memory is stored by depth, its numbers after one another, or the left one by number: of each
-// 32 rows, row 4 g + i then stands in place 8 i + g, and depth 4 l + j of the right factor in place 4 j + l.
+// A factor's chunk in shared memory is stored by depth, its numbers after one another, or the left one by number, in two
+// halves of 8 depths each: of each 32 rows, row 4 g + i then stands in place 8 i + g, and of each 8 depths of the right
+// factor, depth 2 l + j in place 4 j + l.
+enum : INDEX { half = rows * 8 + 16 };
 __device__ inline INDEX number_at(INDEX place) { return place / 32 * 32 + place % 8 * 4 + place % 32 / 8; }
-__device__ inline INDEX place_of_depth(INDEX k) { return k % 4 * 4 + k / 4; }
+__device__ inline INDEX place_of_depth(INDEX k) { return k / 8 * 8 + k % 2 * 4 + k % 8 / 2; }
 
-// What a thread needs of a chunk, from number `first` of its warp on: numbers i = 0 .. 3 at the depths j = 0 .. 3.
+// What a thread needs of half a chunk, from number `first` of its warp on: numbers i = 0 .. 3 at the depths j = 0, 1.
 template <bool along_depth, INDEX step>
-struct Chunk {
-    Four of[4];
+struct Half {
+    float of[4][2];
 
-    __device__ inline Chunk(const Four* from, INDEX first) {
+    __device__ inline Half(const Four* from, INDEX first, INDEX which) {
         const INDEX group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
+        if constexpr (along_depth) {
 #pragma unroll
-        for (INDEX n = 0; n < 4; n++)
-            of[n] = along_depth ? from[(4 * n + lane) * (step / 4) + first / 4 + group]
-                                : from[(first + 8 * n + group) * (depth / 4) + lane];
+            for (INDEX j = 0; j < 2; j++) {
+                const Four numbers = from[(8 * which + 4 * j + lane) * (step / 4) + first / 4 + group];
+#pragma unroll
+                for (INDEX i = 0; i < 4; i++) of[i][j] = numbers.at[i];
+            }
+        } else {
+#pragma unroll
+            for (INDEX i = 0; i < 4; i++) {
+                const Two numbers = ((const Two*)from)[which * (half / 2) + (first + 8 * i + group) * 4 + lane];
+                of[i][0] = numbers.at[0];
+                of[i][1] = numbers.at[1];
+            }
+        }
     }
-
-    __device__ inline float at(INDEX i, INDEX j) const { return along_depth ? of[j].at[i] : of[i].at[j]; }
 };
 
 __device__ inline INDEX first_row_of_warp() { return threadIdx.x / 32 / (columns / side) * side; }
 __device__ inline INDEX first_column_of_warp() { return threadIdx.x / 32 % (columns / side) * side; }
 
-// sums += a chunk of the left factor times one of the right, of float32 numbers; between() is done half way.
-template <typename Left, typename Right, typename Between>
-__device__ inline void multiply_split(Sums& sums, const Left& a, const Right& b, Between between) {
-    Sums of_chunk = {};
+// sums += half a chunk of the left factor times one of the right, of float32 numbers.
+template <typename Left, typename Right>
+__device__ inline void multiply_split(Sums& sums, const Left& a, const Right& b) {
+    unsigned high[4][2], low[4][2];
 #pragma unroll
-    for (INDEX j = 0; j < 4; j += 2) {
-        if (j > 0) between();
-        unsigned high[4][2], low[4][2];
+    for (INDEX v = 0; v < 4; v++)
 #pragma unroll
-        for (INDEX v = 0; v < 4; v++)
+        for (INDEX j = 0; j < 2; j++) split(b.of[v][j], high[v][j], low[v][j]);
 #pragma unroll
-            for (INDEX m = 0; m < 2; m++) split(b.at(v, j + m), high[v][m], low[v][m]);
+    for (INDEX u = 0; u < 2; u++) {
+        unsigned left_high[4], left_low[4];
 #pragma unroll
-        for (INDEX u = 0; u < 2; u++) {
-            unsigned left_high[4], left_low[4];
+        for (INDEX m = 0; m < 4; m++) split(a.of[2 * u + m % 2][m / 2], left_high[m], left_low[m]);
 #pragma unroll
-            for (INDEX m = 0; m < 4; m++) split(a.at(2 * u + m % 2, j + m / 2), left_high[m], left_low[m]);
+        for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left_low, high[v]);
 #pragma unroll
-            for (INDEX v = 0; v < 4; v++) multiply_tf32(of_chunk[u][v], left_low, high[v]);
+        for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left_high, low[v]);
 #pragma unroll
-            for (INDEX v = 0; v < 4; v++) multiply_tf32(of_chunk[u][v], left_high, low[v]);
-#pragma unroll
-            for (INDEX v = 0; v < 4; v++) multiply_tf32(of_chunk[u][v], left_high, high[v]);
-        }
+        for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left_high, high[v]);
     }
-#pragma unroll
-    for (INDEX u = 0; u < 2; u++)
-#pragma unroll
-        for (INDEX v = 0; v < 4; v++)
-#pragma unroll
-            for (INDEX m = 0; m < 4; m++) sums[u][v][m] += of_chunk[u][v][m];
 }
 
 // The same of numbers rounded to TF32.
 template <typename Left, typename Right>
 __device__ inline void multiply_rounded(Sums& sums, const Left& a, const Right& b) {
-#pragma unroll
-    for (INDEX j = 0; j < 4; j += 2) {
-        unsigned right[4][2];
-#pragma unroll
-        for (INDEX v = 0; v < 4; v++)
-#pragma unroll
-            for (INDEX m = 0; m < 2; m++) right[v][m] = rounded(b.at(v, j + m));
-#pragma unroll
-        for (INDEX u = 0; u < 2; u++) {
-            unsigned left[4];
-#pragma unroll
-            for (INDEX m = 0; m < 4; m++) left[m] = rounded(a.at(2 * u + m % 2, j + m / 2));
-#pragma unroll
-            for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left, right[v]);
-        }
-    }
-}
-
-// The same of numbers rounded to bfloat16.
-template <typename Left, typename Right>
-__device__ inline void multiply_packed(Sums& sums, const Left& a, const Right& b) {
     unsigned right[4][2];
 #pragma unroll
     for (INDEX v = 0; v < 4; v++)
 #pragma unroll
-        for (INDEX m = 0; m < 2; m++) right[v][m] = packed(b.at(v, 2 * m), b.at(v, 2 * m + 1));
+        for (INDEX j = 0; j < 2; j++) right[v][j] = rounded(b.of[v][j]);
 #pragma unroll
     for (INDEX u = 0; u < 2; u++) {
         unsigned left[4];
 #pragma unroll
-        for (INDEX m = 0; m < 4; m++)
-            left[m] = packed(a.at(2 * u + m % 2, m / 2 * 2), a.at(2 * u + m % 2, m / 2 * 2 + 1));
+        for (INDEX m = 0; m < 4; m++) left[m] = rounded(a.of[2 * u + m % 2][m / 2]);
+#pragma unroll
+        for (INDEX v = 0; v < 4; v++) multiply_tf32(sums[u][v], left, right[v]);
+    }
+}
+
+// sums += a whole chunk, of numbers rounded to bfloat16. Halves are what an instruction has of 16 depths.
+template <typename Left, typename Right>
+__device__ inline void multiply_packed(Sums& sums, const Left (&a)[2], const Right (&b)[2]) {
+    unsigned right[4][2];
+#pragma unroll
+    for (INDEX v = 0; v < 4; v++)
+#pragma unroll
+        for (INDEX k = 0; k < 2; k++) right[v][k] = packed(b[k].of[v][0], b[k].of[v][1]);
+#pragma unroll
+    for (INDEX u = 0; u < 2; u++) {
+        unsigned left[4];
+#pragma unroll
+        for (INDEX m = 0; m < 4; m++) left[m] = packed(a[m / 2].of[2 * u + m % 2][0], a[m / 2].of[2 * u + m % 2][1]);
 #pragma unroll
         for (INDEX v = 0; v < 4; v++) multiply_bfloat16(sums[u][v], left, right[v]);
     }
+}
+
+// sums += a chunk of the left factor times one of the right; between() is done half way.
+template <bool left_along_depth, typename Between>
+__device__ inline void multiply_chunk(Sums& sums, const Four* left, const Four* right, Between between) {
+    typedef Half<left_along_depth, left_by_depth> Left;
+    typedef Half<true, right_by_depth> Right;
+    const INDEX row = first_row_of_warp(), column = first_column_of_warp();
+    if constexpr (factors == 0) {
+        between();
+        const Left a[2] = {Left(left, row, 0), Left(left, row, 1)};
+        const Right b[2] = {Right(right, column, 0), Right(right, column, 1)};
+        multiply_packed(sums, a, b);
+        return;
+    }
+    Sums of_chunk = {};
+#pragma unroll
+    for (INDEX k = 0; k < 2; k++) {
+        if (k == (factors == 2)) between();
+        const Left a(left, row, k);
+        const Right b(right, column, k);
+        if constexpr (factors == 2)
+            multiply_split(of_chunk, a, b);
+        else
+            multiply_rounded(sums, a, b);
+    }
+    if constexpr (factors == 2)
+#pragma unroll
+        for (INDEX u = 0; u < 2; u++)
+#pragma unroll
+            for (INDEX v = 0; v < 4; v++)
+#pragma unroll
+                for (INDEX m = 0; m < 4; m++) sums[u][v][m] += of_chunk[u][v][m];
 }
 
 // The first of four rows, and of eight columns, that a thread has in the end, counted from its block's first.
@@ -197,6 +230,9 @@ __device__ inline Four found(const Sums& sums, INDEX i, INDEX h) {
     for (INDEX v = 0; v < 4; v++) numbers.at[v] = sums[i / 2][v][i % 2 * 2 + h];
     return numbers;
 }
+
+// Filters beyond the last are computed with its numbers, and left out.
+__device__ inline INDEX at_most(INDEX filter, INDEX last) { return K % columns == 0 || filter < last ? filter : last; }
 
 // Which tap of the kernel as it is stored is tap `tap` of what is computed.
 __device__ inline INDEX stored(INDEX tap) { return turned ? (I * J - 1 - tap / C) * C + tap % C : tap; }
@@ -221,9 +257,10 @@ __device__ inline Seen seen_by(INDEX output) {
 }
 
 // The same of one tap: the bits that it needs, all where there is no such tap, and where its number is from x[at] on.
-__device__ inline Seen seen_as(INDEX tap) {
+// known: whether there is one.
+__device__ inline Seen seen_as(INDEX tap, bool known) {
     const INDEX c = tap % C, j = tap / C % J, i = tap / (C * J);
-    return {tap < taps ? 1u << i | 1u << (16 + j) : ~0u, (d * i * W + e * j) * C + c};
+    return {known || tap < taps ? 1u << i | 1u << (16 + j) : ~0u, (d * i * W + e * j) * C + c};
 }
 
 // The four channels that tap `as` of output `by` sees, 0 outside the image.
@@ -241,18 +278,9 @@ __device__ inline void multiply_all(Sums& sums, INDEX chunks, const Four (&left)
     __syncthreads();
     for (INDEX chunk = 0; chunk < chunks; chunk++) {
         const INDEX buffer = chunk % 2;
-        const auto load_next = [&]() {
+        multiply_chunk<left_along_depth>(sums, left[buffer], right[buffer], [&]() {
             if (chunk + 1 < chunks) load(chunk + 1);
-        };
-        if constexpr (factors < 2) load_next();
-        const Chunk<left_along_depth, left_by_depth> a(left[buffer], first_row_of_warp());
-        const Chunk<true, right_by_depth> b(right[buffer], first_column_of_warp());
-        if constexpr (factors == 2)
-            multiply_split(sums, a, b, load_next);
-        else if constexpr (factors == 1)
-            multiply_rounded(sums, a, b);
-        else
-            multiply_packed(sums, a, b);
+        });
         if (chunk + 1 < chunks) keep(1 - buffer);
         __syncthreads();
     }

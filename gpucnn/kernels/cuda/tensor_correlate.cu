@@ -13,11 +13,13 @@ __device__ inline INDEX output_of(INDEX row) {
     return (n * P + 2 * p + offset / 2) * Q + 2 * q + offset % 2;
 }
 
+constexpr bool is_whole = taps % depth == 0;  // each chunk
+
 // y (N, P, Q, K) of x (N, H, W, C) and w; count: N P Q. A block computes `rows` outputs of `columns` filters. With a ReLU,
 // y with its bias, and activated, what the ReLU makes of it. With a pool, count is 4 times the number of its cells, and y
 // (N, P / 2, Q / 2, K) and codes what it makes of that, as bias_relu_max_pool, or max_pool and a bias.
 BLOCK_KERNEL correlate_tensor(INDEX count, IN x, IN w, IN b, OUT activated, byte* __restrict__ codes, OUT y) {
-    __shared__ Four left[2][rows * depth / 4], right[2][depth * right_by_depth / 4];
+    __shared__ Four left[2][half / 2], right[2][depth * right_by_depth / 4];
     __shared__ Seen windows[rows];
     const INDEX first_row = blockIdx.x / column_blocks * rows, first = blockIdx.x % column_blocks * columns;
     const INDEX part = threadIdx.x % 4 * 4;  // of the left chunk: a thread reads 4 taps of a row
@@ -29,26 +31,27 @@ BLOCK_KERNEL correlate_tensor(INDEX count, IN x, IN w, IN b, OUT activated, byte
     Four of_left[lefts], of_right[rights];
     auto load = [&](INDEX chunk) {
         const INDEX tap = chunk * depth + part;
-        const Seen as = seen_as(tap);
+        const Seen as = seen_as(tap, is_whole);
 #pragma unroll
         for (INDEX k = 0; k < lefts; k++) of_left[k] = seen(x, windows[threadIdx.x / 4 + k * (threads / 4)], as);
 #pragma unroll
         for (INDEX k = 0; k < rights; k++) {
             const INDEX item = threadIdx.x + k * threads;
             if constexpr (swapped) {  // 4 taps of a filter
-                const INDEX filter = first + item / 4;
-                const bool inside = tap < taps && filter < K;
-                of_right[k] = inside ? read_one_by_one(w + (stored(tap) / C * K + filter) * C + tap % C) : Four{};
+                const INDEX filter = at_most(first + item / 4, K - 1);
+                const REAL* from = w + (stored(tap) / C * K + filter) * C + tap % C;
+                of_right[k] = is_whole || tap < taps ? read_one_by_one(from) : Four{};
             } else {  // 4 filters of a tap
-                const INDEX filter = first + item % (columns / 4) * 4, at = chunk * depth + item / (columns / 4);
-                const bool inside = at < taps && filter < K;
-                of_right[k] = inside ? read_one_by_one(w + stored(at) * K + filter) : Four{};
+                const INDEX filter = at_most(first + item % (columns / 4) * 4, K - 4);
+                const INDEX at = chunk * depth + item / (columns / 4);
+                of_right[k] = is_whole || at < taps ? read_one_by_one(w + stored(at) * K + filter) : Four{};
             }
         }
     };
     auto keep = [&](INDEX buffer) {
 #pragma unroll
-        for (INDEX k = 0; k < lefts; k++) left[buffer][threadIdx.x + k * threads] = kept(of_left[k]);
+        for (INDEX k = 0; k < lefts; k++)
+            left[buffer][part / 8 * (half / 4) + (threadIdx.x / 4 + k * (threads / 4)) * 2 + part % 8 / 4] = kept(of_left[k]);
 #pragma unroll
         for (INDEX k = 0; k < rights; k++) {
             const INDEX item = threadIdx.x + k * threads;

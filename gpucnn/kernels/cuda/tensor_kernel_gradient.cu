@@ -9,8 +9,8 @@ BLOCK_KERNEL tensor_kernel_gradient(INDEX count, IN x, IN dy, INDEX length, OUT 
     const INDEX of_part = blockIdx.x / blocks, block = blockIdx.x % blocks;
     const INDEX first_tap = block / column_blocks * rows, first = block % column_blocks * columns;
     const INDEX begin = of_part * length, end = begin + length < count ? begin + length : count;
-    const INDEX tap = first_tap + threadIdx.x % (rows / 4) * 4, filter = first + threadIdx.x % (columns / 4) * 4;
-    const Seen as = seen_as(tap);
+    const INDEX tap = first_tap + threadIdx.x % (rows / 4) * 4, filter = at_most(first + threadIdx.x % (columns / 4) * 4, K - 4);
+    const Seen as = seen_as(tap, taps % rows == 0);
     auto note = [&](INDEX chunk) {
         const INDEX output = begin + chunk * depth + threadIdx.x;
         if (threadIdx.x < depth) windows[chunk % 2][threadIdx.x] = output < end ? seen_by(output) : Seen{};
@@ -26,7 +26,7 @@ BLOCK_KERNEL tensor_kernel_gradient(INDEX count, IN x, IN dy, INDEX length, OUT 
 #pragma unroll
         for (INDEX k = 0; k < rights; k++) {
             const INDEX output = begin + chunk * depth + threadIdx.x / (columns / 4) + k * (threads / (columns / 4));
-            of_right[k] = output < end && filter < K ? read(dy + output * K + filter) : Four{};
+            of_right[k] = output < end ? read(dy + output * K + filter) : Four{};
         }
     };
     auto keep = [&](INDEX buffer) {
