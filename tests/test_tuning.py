@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import usable_gpu
 from fake_cuda import asarray, fake_cuda
+from fake_cudnn import fake_cudnn
 from test_cuda_kernels import Example, assert_same, fuse
 
 import gpucnn
@@ -23,7 +24,7 @@ from gpucnn.model import checkpoints, tuned
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
 
-__all__ = ["fake_cuda"]
+__all__ = ["fake_cuda", "fake_cudnn"]
 
 FIRST = Conv2D(16, 3, padding="same"), ReLU(), MaxPool2D()
 LAYERS = (*FIRST, Conv2D(16, 3, padding="same"), ReLU(), Conv2D(9, 3), Flatten(), Dense(3))
@@ -210,6 +211,21 @@ def test_convolutions_of_one_way_are_not_measured_and_have_a_choice(clock, monke
     worked.clear()
     fit(model)
     assert worked == []
+
+
+def test_cudnn_is_measured_chosen_and_used(fake_cudnn, clock, tmp_path):
+    """Where its module is there; a run that is given such choices takes them, with the same numbers."""
+    expected = fit(tuned_model())
+    model = tuned_model(tune=True)
+    fit(model)
+    assert all("cudnn" in each.microseconds for each in model.execution.tuned)
+    choices = dict.fromkeys(TEXTS, "cudnn")
+    tuning.write(tmp_path / "tuning.json", choices, [], model.execution.tuned_on)
+    fake_cudnn.executed.clear()
+    chosen = tuned_model(tune=str(tmp_path / "tuning.json"))
+    np.testing.assert_allclose(fit(chosen), expected, atol=1e-5)
+    assert tuning.choices_of(chosen.execution) == choices
+    assert {"conv_fprop", "conv_dgrad", "conv_wgrad"} == set(fake_cudnn.executed)
 
 
 def test_the_batch_is_as_large_as_training_has_it(clock):
