@@ -13,6 +13,7 @@ import gpucnn
 from gpucnn import Device, Model, Network, networks
 from gpucnn.data import Preprocessing
 from gpucnn.device import select
+from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import DataError, DeviceError, SettingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -344,3 +345,45 @@ def test_no_images_cannot_be_trained_on_or_evaluated():
     ):
         with pytest.raises(DataError, match=r"there are no (validation )?images; give at least one"):
             call()
+
+
+class TestScalingOfFloats:
+    """Scaling(floats=True): numbers are numbers, whatever their type and range."""
+
+    IMAGES = np.random.default_rng(3).integers(0, 256, (40, 6, 6, 1), np.uint8)
+    LABELS = np.arange(40) % 3
+
+    def model(self, **how):
+        network = Network((6, 6, 1), (Conv2D(2, 3), ReLU(), Flatten(), Dense(3)))
+        scaling = Scaling(1 / 64, -2.0, floats=True)
+        return gpucnn.Model(network, scaling=scaling, device="cpu", threads=1, **how)
+
+    @pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32, np.float64])
+    def test_the_same_numbers_are_the_same_image_in_every_type(self, kind):
+        first, other = self.model(dtype="float64"), self.model(dtype="float64")
+        first.fit(self.IMAGES, self.LABELS, epochs=2, batch_size=16)
+        other.fit(self.IMAGES.astype(kind), self.LABELS, epochs=2, batch_size=16)
+        np.testing.assert_allclose(other.theta, first.theta, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(other.logits(self.IMAGES.astype(kind)), first.logits(self.IMAGES), rtol=1e-10)
+
+    def test_the_network_sees_them_scaled(self):
+        plain = gpucnn.Model(self.model().network, device="cpu", threads=1)
+        halves = self.IMAGES / np.float32(255)
+        scaled = gpucnn.Model(plain.network, scaling=Scaling(2.0, -0.5, floats=True), device="cpu", threads=1)
+        inside = np.clip(halves * 2 - 0.5, 0, 1)
+        np.testing.assert_allclose(scaled.logits((inside + 0.5) / 2), plain.logits(inside), rtol=1e-4, atol=1e-5)
+
+    def test_any_range_is_taken_and_only_finite_numbers(self, tmp_path):
+        model = self.model()
+        images = self.IMAGES * np.float32(10) - 700
+        model.fit(images, self.LABELS, epochs=1)
+        loaded = gpucnn.load(model.save(tmp_path / "model"), device="cpu")
+        assert loaded.scaling == model.scaling
+        np.testing.assert_array_equal(loaded.logits(images), model.logits(images))
+        images[3, 2, 2] = np.nan
+        with pytest.raises(DataError, match="NaN or infinite"):
+            model.predict(images)
+
+    def test_what_is_neither_true_nor_false_is_refused(self):
+        with pytest.raises(SettingError, match="True or False"):
+            Scaling(floats=1)  # type: ignore[arg-type]

@@ -189,11 +189,11 @@ def description_of(model: Any) -> dict[str, Any]:
         "name": model.name,
         "network": layer_to_dict(model.network),
         "loss": loss_to_dict(model.loss),
-        "scaling": {"scale": model.scaling.scale, "shift": model.scaling.shift},
+        "scaling": model.scaling.described(),
         "class_names": list(model.class_names),
         "preprocessing": None if model.preprocessing is None else model.preprocessing.to_dict(),
         "dtype": str(model.theta.dtype),
-        **({} if model.white == USUAL else {"white": model.white}),
+        **({} if model.white in (USUAL, None) else {"white": model.white}),
         **({"first_label": model.first_label} if model.first_label else {}),
     }
 

@@ -129,7 +129,7 @@ class Fitting:
             "augmentation": None if self.augmentation is None else describe(self.augmentation),
             "seed": self.seed,
             "dtype": str(self.model.theta.dtype),
-            "scaling": [self.model.scaling.scale, self.model.scaling.shift],
+            "scaling": [*self.model.scaling.described().values()],
             "kernels": execution.context.kernels.name,
             "precision": execution.acceleration.precision,
             "convolutions": tuning.about(execution),

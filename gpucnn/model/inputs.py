@@ -33,14 +33,18 @@ def reading(model: Any, name: str) -> Preprocessing:
 
 
 def given_images(
-    images: Any, shape: tuple[int, ...], how: Preprocessing | None = None, what: str = "images", white: int = USUAL
+    images: Any,
+    shape: tuple[int, ...],
+    how: Preprocessing | None = None,
+    what: str = "images",
+    white: int | None = USUAL,
 ) -> tuple[np.ndarray, bool]:
     """Images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1, and whether they are one image alone.
 
     They may come as (N, H, W) where C is 1, or as a table with a row of pixels for each, channels first, as files or
     pictures of Pillow, which are read by `how`, and without the axis of the batch where there is one. Whole numbers of
-    any type are 0..white, but for floats of which none is above 1; see `data.arrays.pixels`. What is assumed is warned
-    of. Raises DataError.
+    any type are 0..white, but for floats of which none is above 1; see `data.arrays.pixels`. Where white is None, the
+    numbers are of any range and stay what they are. What is assumed is warned of. Raises DataError.
     """
     notes: list[str] = []
     pictures, is_one = _pictures(images)
@@ -77,7 +81,7 @@ def learning(model: Any, images: Any, labels: Any) -> Meaning:
     if kind(model.loss) == CLASSIFICATION and not _are_shares(given, model.loss):
         ignored = getattr(model.loss, "ignore_index", None)
         names, first = learnt(given, names, model.first_label, ignored, notes)
-    white = white_in(images, notes)
+    white = None if model.white is None else white_in(images, notes)
     for note in notes:
         warn(note)
     return Meaning(white, names, first)
@@ -163,14 +167,19 @@ def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
 
 
-def _scaled(array: np.ndarray, what: str, notes: list[str], white: int) -> np.ndarray:
-    """The same as uint8, or as floats in 0..1 where it is such."""
+def _scaled(array: np.ndarray, what: str, notes: list[str], white: int | None) -> np.ndarray:
+    """The same as uint8, or as floats in 0..1 where it is such; where white is None, as floats of any range."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"{what} of shape {array.shape} and type {array.dtype}: {_expected(array.shape[1:])}, was expected"
         )
+    if white is None:
+        array = array if array.dtype.kind == "f" else array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise DataError(f"{what}: holds NaN or infinite values; replace them first, or leave those images out")
+        return array
     if array.dtype.kind == "f" and (not array.size or not array.max() > 1):
         check_range(array, what)
         return array

@@ -14,11 +14,11 @@ from ..errors import DataError, counted, listed
 
 
 class Meaning(NamedTuple):
-    """What stands for what in images and labels: white, in whole numbers; the names of the classes; the first one's
-    number, 0 or 1.
+    """What stands for what in images and labels: white, in whole numbers, or None where numbers are taken as they are;
+    the names of the classes; the first one's number, 0 or 1.
     """
 
-    white: int
+    white: int | None
     names: tuple[str, ...]
     first: int = 0
 

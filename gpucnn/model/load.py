@@ -76,7 +76,7 @@ def load(
             threads=threads,
             name=description["name"],
         )
-        if (white := description.get("white", USUAL)) not in (USUAL, WHITE):
+        if (white := description.get("white", model.white)) not in (model.white, USUAL, WHITE):
             raise CheckpointError(f"its description says that {white!r} is white; train it again")
         if (first := description.get("first_label", 0)) not in (0, 1):
             raise CheckpointError(f"its description says that labels count from {first!r}; train it again")

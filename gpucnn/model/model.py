@@ -95,7 +95,7 @@ class Model(Holding):
         )
         self.has_default_threads = threads is None
         self.trained, self.kept = None, None
-        self.white = USUAL  # in images of whole numbers
+        self.white = None if self.scaling.floats else USUAL  # in images of whole numbers
         self.first_label = 0  # the number of the first class
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))

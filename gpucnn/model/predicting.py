@@ -34,7 +34,8 @@ class Predicting:
     images: an array (N, H, W, C), or (N, H, W) where C is 1, uint8 or floats in 0..1; or picture files, or pictures of
     Pillow, in a list, which are read as those of the training were (`preprocessing`). An image without N, or one file,
     gives its answer without N. Whole numbers of other types are 0..white: 255, or 16 where the images of the last `fit`
-    were whole numbers to 16, as scikit-learn's digits are. What is assumed, and what was done to pictures of strokes,
+    were whole numbers to 16, as scikit-learn's digits are. With a `Scaling` of floats, any numbers are taken as they
+    are. What is assumed, and what was done to pictures of strokes,
     is warned of; see `inputs.given_images`. labels: what `fit` takes. Both raise DataError.
 
     tta: test-time augmentation, such as "shift=1,flip": logits are means over views of an image; see `engine.tta`.
@@ -48,7 +49,7 @@ class Predicting:
     name: str
     class_names: tuple[str, ...]
     preprocessing: Preprocessing | None
-    white: int
+    white: int | None
     first_label: int
 
     def _repr_html_(self) -> str:
