@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # to import it from typing would take longer than all tha
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import callbacks, data, errors, layers, losses, metrics, networks, ops, optimizers, schedules
+    from . import callbacks, data, errors, estimators, layers, losses, metrics, networks, ops, optimizers, schedules
     from .device import Device
     from .model import Ensemble, Model, load  # type: ignore[no-redef]  # mypy finds it through __getattr__, too
     from .network import Network
@@ -34,6 +34,7 @@ __all__ = [
     "callbacks",
     "data",
     "errors",
+    "estimators",
     "layers",
     "load",
     "losses",

@@ -1,0 +1,226 @@
+"""What the estimators have in common: parameters, images, and the model between fit and predict."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import KW_ONLY, dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .. import networks
+from ..callbacks import EarlyStopping
+from ..engine.scaling import Scaling
+from ..errors import DataError, Interrupted, SettingError
+from ..losses import CLASSIFICATION, OUTPUTS, kind
+from ..model import Model
+from ..network import Network
+
+Array = Any
+Shape = tuple[int, ...]
+HELD_OUT = 0.1  # of the images, where early stopping must have some to watch
+PART = 1024  # images whose mean is taken together, in float64
+
+
+@dataclass(eq=False, repr=False)
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """What both are. The dataclass writes the constructor, which stores its arguments and does nothing else."""
+
+    network: Any = None
+    _: KW_ONLY
+    settings: Any = None
+    image_shape: Any = None
+    loss: Any = None
+    epochs: int = 20
+    batch_size: int = 64
+    optimizer: Any = "adam"
+    lr: float = 0.005
+    schedule: Any = "one-cycle"
+    augmentation: Any = None
+    validation_fraction: float | None = None
+    early_stopping: Any = None
+    callbacks: Any = ()
+    warm_start: bool = False
+    device: Any = "auto"
+    threads: int | None = None
+    dtype: str = "float32"
+    kernels: str = "default"
+    precision: str = "float32"
+    verbose: bool = False
+    random_state: Any = None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _fit(self, X: Array, y: Array, outputs: Array, weights: Array, classes: Array = None) -> None:
+        """Train on images and targets, as the model takes them. outputs: their names. classes: y, to be divided by."""
+        seed = self._begin(X, outputs, is_new=not self._goes_on)
+        fraction = self.validation_fraction
+        if fraction is None:
+            fraction = HELD_OUT if self.early_stopping else 0
+        held = None
+        if fraction:
+            order = np.arange(len(X))
+            rest, some = train_test_split(order, test_size=fraction, random_state=seed % 2**32, stratify=classes)
+            held = X[some], y[some]
+            X, y, weights = X[rest], y[rest], None if weights is None else weights[rest]
+        stopping = EarlyStopping() if self.early_stopping is True else self.early_stopping or None
+        self.history_ = self.model_.fit(
+            X,
+            y,
+            epochs=self.epochs,
+            schedule=self.schedule,
+            validation=held,
+            early_stopping=copy.copy(stopping),  # what it watched stays in it
+            sample_weight=weights,
+            seed=seed,
+            **self._of_training(),
+        )
+        self._end()
+
+    def _fit_further(self, X: Array, y: Array, outputs: Array, weights: Array) -> None:
+        """One epoch more, or the first one."""
+        is_new = not hasattr(self, "model_")
+        before = [] if is_new else self.history_.epochs
+        seed = self._begin(X, outputs, is_new=is_new)
+        self.history_ = self.model_.partial_fit(X, y, sample_weight=weights, seed=seed, **self._of_training())
+        self.history_.epochs[:0] = before
+        self._end()
+
+    def _of_training(self) -> dict[str, Any]:
+        names = ("batch_size", "optimizer", "lr", "augmentation", "callbacks")
+        return {name: getattr(self, name) for name in names} | {"progress": bool(self.verbose)}
+
+    def _begin(self, X: Array, outputs: Array, *, is_new: bool) -> int:
+        """Make the model, where there is to be a new one. -> the seed."""
+        given = self.random_state
+        seed = int(given if isinstance(given, Integral) else check_random_state(given).randint(2**31 - 1))
+        if not is_new:
+            return seed
+        names = ("device", "threads", "dtype", "kernels", "precision")
+        model = Model(
+            self._network(len(outputs)),
+            loss=self._loss(),
+            name=self.network if isinstance(self.network, str) else None,
+            class_names=outputs,
+            scaling=_standardising(X),
+            seed=seed,
+            **{name: getattr(self, name) for name in names},
+        )
+        if kind(model.loss) != self._kind:
+            other = "CNNRegressor" if self._kind == CLASSIFICATION else "CNNClassifier"
+            raise SettingError(
+                f"loss={self.loss!r} is of {OUTPUTS[kind(model.loss)]}, and {type(self).__name__} of "
+                f"{OUTPUTS[self._kind]}; choose another loss, or {other}"
+            )
+        self.model_ = model
+        return seed
+
+    def _network(self, outputs: int) -> Network:
+        given, shape = self.network, self.image_shape_
+        if given is None or isinstance(given, str):
+            usual = {"padding": "same"} if given is None else {}
+            return networks.build(given or "two-conv", shape, outputs, **usual | dict(self.settings or {}))
+        if self.settings:
+            raise SettingError(
+                f"settings={self.settings!r} are of a network by its name, and network is none; drop them"
+            )
+        if isinstance(given, Network):
+            return given
+        made = given(shape, outputs) if callable(given) else Network(shape, given)
+        if not isinstance(made, Network):
+            raise SettingError(f"network: the function gave a {type(made).__name__}; a Network was expected")
+        return made
+
+    def _loss(self) -> Any:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        if self.history_.signal:
+            raise Interrupted(self.history_.signal)
+
+    @property
+    def _goes_on(self) -> bool:
+        return bool(self.warm_start) and hasattr(self, "model_")
+
+    def _images(self, X: Array, *given: Any, is_new: bool = False, **how: Any) -> Any:
+        """X as the model's images (N, *image_shape_), and y where it is given, both checked by scikit-learn.
+
+        is_new: whether they decide what an image is.
+        """
+        shape, own = X.shape if hasattr(X, "shape") else np.asarray(X).shape, None
+        if len(shape) > 2:
+            own = shape[1:] if len(shape) > 3 else (*shape[1:], 1)
+            X = np.asarray(X).reshape(shape[0], math.prod(shape[1:]))
+        found = validate_data(self, X, *given, reset=is_new, **how)
+        rows, *y = found if given else (found,)
+        if is_new:
+            self.image_shape_ = self._shape(own, rows.shape[1])
+        elif own is not None and own != self.image_shape_:
+            raise DataError(f"X has images of {own}, and {self.image_shape_} was expected, as in fit")
+        if rows.dtype != np.uint8:
+            rows = rows.astype(np.float64 if str(self.dtype) == "float64" else np.float32, copy=False)
+        images = rows.reshape(-1, *self.image_shape_)
+        return (images, *y) if given else images
+
+    def _shape(self, own: Shape | None, features: int) -> Shape:
+        """The shape of an image. own: that in X; None: X has rows."""
+        given = self.image_shape
+        if given is None and isinstance(self.network, Network):
+            given = self.network.input_shape
+        if given is None:
+            side = math.isqrt(features)
+            if own is None and side * side != features:
+                raise SettingError(
+                    f"X has rows of {features} features, which are no square image of one channel; give image_shape, "
+                    "such as (28, 28, 1), or (1, -1, 1) for a signal"
+                )
+            return (side, side, 1) if own is None else own
+        sizes = tuple(given) if isinstance(given, (tuple, list)) else ()
+        known = [n for n in sizes if n != -1]
+        if not 1 <= len(sizes) <= 3 or len(known) < len(sizes) - 1 or not all(_is_size(n) for n in known):
+            raise SettingError(
+                f"image_shape={given!r}: (H, W) or (H, W, C), of which one may be -1, or (features,) was expected"
+            )
+        shape = tuple(int(n) if n != -1 else features // math.prod(known) for n in sizes)
+        shape = (*shape, 1) if len(shape) == 2 else shape
+        if math.prod(shape) != features or own not in (None, shape):
+            found = f"rows of {features} features" if own is None else f"images of {own}"
+            raise DataError(f"X has {found}, which are none of {tuple(given)}; give them so, or another image_shape")
+        return shape
+
+    def _weights(self, y: Array, given: Array) -> Array:
+        """Factors of the examples' losses (N,), or None."""
+        if given is None:
+            return None
+        weights = np.asarray(given, np.float64)
+        check_consistent_length(y, weights)
+        if not weights.any():
+            raise DataError("sample_weight is zero for all examples; give some that count")
+        return weights
+
+    def _outputs(self, X: Array) -> Array:
+        """The network's outputs (N, K) for X."""
+        check_is_fitted(self, "model_")
+        return self.model_.logits(self._images(X))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _standardising(images: Array) -> Scaling:
+    """What gives these numbers the mean 0 and, unless all are alike, the standard deviation 1."""
+    parts = [images[begin : begin + PART] for begin in range(0, len(images), PART)]
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / images.size
+    deviation = math.sqrt(sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts) / images.size)
+    deviation = deviation or 1.0
+    return Scaling(1 / deviation, -mean / deviation, floats=True)
