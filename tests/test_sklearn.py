@@ -324,8 +324,10 @@ class TestTraining:
         assert fitted.predict(REST).shape == (300,)
 
     def test_training_that_diverges(self):
+        diverging = tiny(optimizer="sgd", lr=1e30, network=[Flatten(), Dense(10)])
         with np.errstate(all="ignore"), pytest.raises(TrainingError, match="lower learning rate"):
-            tiny(optimizer="sgd", lr=1e30, network=[Flatten(), Dense(10)]).fit(FEW, LABELS)
+            diverging.fit(FEW, LABELS)
+        assert not hasattr(diverging, "model_")
 
     def test_what_is_not_fitted_says_so(self):
         for method in ("predict", "predict_proba", "decision_function"):

@@ -59,7 +59,7 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     _kind = CLASSIFICATION
 
     def fit(self, X: Array, y: Array, sample_weight: Array = None) -> CNNClassifier:
-        """Train on images X, see the class, and classes y (N,)."""
+        """Train on images X, in the forms that the class says, and their classes y (N,)."""
         is_new = not self._goes_on
         images, y = self._images(X, y, is_new=is_new)
         check_classification_targets(y)

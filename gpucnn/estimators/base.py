@@ -21,6 +21,7 @@ from ..errors import DataError, Interrupted, SettingError
 from ..losses import CLASSIFICATION, OUTPUTS, kind
 from ..model import Model
 from ..network import Network
+from ..training import History
 
 Array = Any
 Shape = tuple[int, ...]
@@ -62,7 +63,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, X: Array, y: Array, outputs: Array, weights: Array, classes: Array = None) -> None:
         """Train on images and targets, as the model takes them. outputs: their names. classes: y, to be divided by."""
-        seed = self._begin(X, outputs, is_new=not self._goes_on)
+        model, seed = self._begin(X, outputs, is_new=not self._goes_on)
         fraction = self.validation_fraction
         if fraction is None:
             fraction = HELD_OUT if self.early_stopping else 0
@@ -73,7 +74,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             held = X[some], y[some]
             X, y, weights = X[rest], y[rest], None if weights is None else weights[rest]
         stopping = EarlyStopping() if self.early_stopping is True else self.early_stopping or None
-        self.history_ = self.model_.fit(
+        history = model.fit(
             X,
             y,
             epochs=self.epochs,
@@ -84,27 +85,26 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             seed=seed,
             **self._of_training(),
         )
-        self._end()
+        self._end(model, history)
 
     def _fit_further(self, X: Array, y: Array, outputs: Array, weights: Array) -> None:
         """One epoch more, or the first one."""
         is_new = not hasattr(self, "model_")
-        before = [] if is_new else self.history_.epochs
-        seed = self._begin(X, outputs, is_new=is_new)
-        self.history_ = self.model_.partial_fit(X, y, sample_weight=weights, seed=seed, **self._of_training())
-        self.history_.epochs[:0] = before
-        self._end()
+        model, seed = self._begin(X, outputs, is_new=is_new)
+        history = model.partial_fit(X, y, sample_weight=weights, seed=seed, **self._of_training())
+        history.epochs[:0] = [] if is_new else self.history_.epochs
+        self._end(model, history)
 
     def _of_training(self) -> dict[str, Any]:
         names = ("batch_size", "optimizer", "lr", "augmentation", "callbacks")
         return {name: getattr(self, name) for name in names} | {"progress": bool(self.verbose)}
 
-    def _begin(self, X: Array, outputs: Array, *, is_new: bool) -> int:
-        """Make the model, where there is to be a new one. -> the seed."""
+    def _begin(self, X: Array, outputs: Array, *, is_new: bool) -> tuple[Model, int]:
+        """The model that is to be trained, and the seed."""
         given = self.random_state
         seed = int(given if isinstance(given, Integral) else check_random_state(given).randint(2**31 - 1))
         if not is_new:
-            return seed
+            return self.model_, seed
         names = ("device", "threads", "dtype", "kernels", "precision")
         model = Model(
             self._network(len(outputs)),
@@ -121,8 +121,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 f"loss={self.loss!r} is of {OUTPUTS[kind(model.loss)]}, and {type(self).__name__} of "
                 f"{OUTPUTS[self._kind]}; choose another loss, or {other}"
             )
-        self.model_ = model
-        return seed
+        return model, seed
 
     def _network(self, outputs: int) -> Network:
         given, shape = self.network, self.image_shape_
@@ -143,9 +142,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _loss(self) -> Any:
         raise NotImplementedError
 
-    def _end(self) -> None:
-        if self.history_.signal:
-            raise Interrupted(self.history_.signal)
+    def _end(self, model: Model, history: History) -> None:
+        """Keep what was learnt. Raises Interrupted where Ctrl-C ended it, or a search would go on."""
+        self.model_, self.history_ = model, history
+        if history.signal:
+            raise Interrupted(history.signal)
 
     @property
     def _goes_on(self) -> bool:
@@ -221,6 +222,6 @@ def _standardising(images: Array) -> Scaling:
     """What gives these numbers the mean 0 and, unless all are alike, the standard deviation 1."""
     parts = [images[begin : begin + PART] for begin in range(0, len(images), PART)]
     mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / images.size
-    deviation = math.sqrt(sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts) / images.size)
-    deviation = deviation or 1.0
+    squares = sum(float(np.square(np.subtract(part, mean, dtype=np.float64)).sum()) for part in parts)
+    deviation = math.sqrt(squares / images.size) or 1.0
     return Scaling(1 / deviation, -mean / deviation, floats=True)
