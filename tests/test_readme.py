@@ -227,6 +227,20 @@ def test_losses_of_the_command(tmp_path, monkeypatch, capsys):
     assert Path("report/confusion.png").exists()
 
 
+def test_a_search_of_scikit_learn():
+    names: dict = {}
+    exec(block("python", "GridSearchCV"), names)
+    assert names["search"].best_score_ > 0.94
+    assert names["search"].best_params_ == {"lr": 0.01}
+
+
+def test_estimators():
+    names: dict = {"gpucnn": gpucnn}
+    exec(block("python", "TransformedTargetRegressor("), names)
+    assert names["by_layers"].score(names["digits"].test_images, names["digits"].test_labels) > 0.9
+    assert names["by_name"].history_.examples == 1294
+
+
 def test_optimisers_and_wrappers():
     exec(block("python", "from gpucnn.optimizers import EMA"), {})
 
