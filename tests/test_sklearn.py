@@ -27,7 +27,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import gpucnn
 from gpucnn import Model, Network
 from gpucnn.callbacks import EarlyStopping
-from gpucnn.errors import DataError, SettingError, TrainingError
+from gpucnn.errors import ArgumentError, DataError, SettingError, TrainingError
 from gpucnn.estimators import CNNClassifier, CNNRegressor
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.optimizers import SGD
@@ -88,6 +88,20 @@ class TestParameters:
         given = tiny(lr="much")
         with pytest.raises(SettingError, match="a learning rate above 0 was expected"):
             given.fit(FEW, LABELS)
+
+    @pytest.mark.parametrize(
+        ("how", "said"),
+        [
+            ({"learning_rate": 0.1}, "CNNClassifier has no setting 'learning_rate'; write lr"),
+            ({"max_iter": 5}, "write epochs"),
+            ({"seed": 5}, "write random_state"),
+            ({"progress": True}, "write verbose"),
+            ({"epoch": 5}, "did you mean epochs"),
+        ],
+    )
+    def test_those_that_there_are_not(self, how, said):
+        with pytest.raises(ArgumentError, match=said):
+            CNNClassifier(**how)
 
     def test_fit_writes_none(self):
         stopping = EarlyStopping(patience=1)
@@ -278,6 +292,12 @@ class TestTraining:
         told = []
         tiny(callbacks=[told.append]).fit(FEW, LABELS)
         assert [each.epoch for each in told] == [1, 2, 3]
+
+    def test_what_the_model_takes_is_handed_on(self):
+        changed = tiny(augmentation="shift=1", kernels="reference", verbose=True).fit(FEW, LABELS)
+        assert changed.model_.execution.context.kernels.name == "reference"
+        plain = tiny(kernels="reference").fit(FEW, LABELS)
+        assert (changed.model_.theta != plain.model_.theta).any()
 
     def test_warm_start_goes_on(self):
         fitted = tiny(warm_start=True, network=[Flatten(), Dense(10)]).fit(FEW, LABELS)

@@ -6,7 +6,7 @@ import copy
 import math
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -17,20 +17,23 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import networks
 from ..callbacks import EarlyStopping
 from ..engine.scaling import Scaling
-from ..errors import DataError, Interrupted, SettingError
+from ..errors import ArgumentError, DataError, Interrupted, SettingError
 from ..losses import CLASSIFICATION, OUTPUTS, kind
 from ..model import Model
+from ..model.spelling import OTHERS
+from ..names import Explained
 from ..network import Network
 from ..training import History
 
 Array = Any
 Shape = tuple[int, ...]
 HELD_OUT = 0.1  # of the images, where early stopping must have some to watch
+WORDS = {**OTHERS, "seed": "random_state", "progress": "verbose", "validation": "validation_fraction"}
 PART = 1024  # images whose mean is taken together, in float64
 
 
 @dataclass(eq=False, repr=False)
-class Estimator(BaseEstimator):  # type: ignore[misc]
+class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
     """What both are. The dataclass writes the constructor, which stores its arguments and does nothing else."""
 
     network: Any = None
@@ -55,6 +58,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     precision: str = "float32"
     verbose: bool = False
     random_state: Any = None
+
+    def __new__(cls, *given: Any, **settings: Any) -> Self:
+        names = cls._get_param_names()
+        for word in settings:
+            if word not in names and (meant := WORDS.get(word)) in names:
+                raise ArgumentError(f"{cls.__name__} has no setting {word!r}; write {meant}")
+        return super().__new__(cls, *given, **settings)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
