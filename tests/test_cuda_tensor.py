@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -18,7 +20,7 @@ from test_cuda_winograd import KINDS, done_on, drawn, expected_of, of_kind, plai
 from gpucnn import Model
 from gpucnn.device import Device
 from gpucnn.kernels import cuda
-from gpucnn.kernels.cuda import proof, tensor, tensor_problem, ways
+from gpucnn.kernels.cuda import proof, sizes, tensor, tensor_problem, ways
 from gpucnn.kernels.cuda.sizes import options, source
 from gpucnn.kernels.cuda.tensor_problem import problem_of
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -401,6 +403,55 @@ def test_a_trial_sees_what_is_wrong_behind_a_convolution(after, fake_cuda, monke
         assert "result" in said or "pool" in said
 
 
+MUTANTS = {
+    "every image is the first": ("tensor.cu", "((n * H + row) * W + column) * C", "(row * W + column) * C"),
+    "of a pool, too": ("tensor_correlate.cu", "(n * P + 2 * p + offset / 2) * Q", "(2 * p + offset / 2) * Q"),
+    "the last part is short": (
+        *("tensor_kernel_gradient.cu", "end = begin + length < count ? begin + length"),
+        "end = of_part > 0 ? begin + 1 : begin + length < count ? begin + length",
+    ),
+    "one buffer for two": (
+        *("tensor_kernel_gradient.cu", "windows[chunk % 2][threadIdx.x / ("),
+        "windows[0][threadIdx.x / (",
+    ),
+    "nobody writes the last row": (
+        *("tensor_correlate.cu", "if (row + i >= count) continue"),
+        "if (row + i >= count - 1) continue",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("problem", [((4, 4, 16), 16), ((8, 8, 16), 20)], ids=str)
+def test_a_trial_sees_wrong_kernels(problem, name, fake_cuda, monkeypatch):
+    """Those that are right of one image, or of a sum of one part, as well."""
+    file, right, wrong = MUTANTS[name]
+    text = sizes._text
+    assert text(file).count(right) == 1
+    monkeypatch.setattr(sizes, "_text", lambda name: text(name).replace(right, wrong) if name == file else text(name))
+    after = tensor.After(True, True) if "pool" in name else tensor.NOTHING
+    assert made()._wrong(problem_of(*problem, tensor.TRIED, False, after)) is not None
+
+
+def test_another_thread_waits_for_a_trial(fake_cuda, untried, monkeypatch):
+    cores, began, goes_on = made(), threading.Event(), threading.Event()
+
+    def slowly(problem):
+        began.set()
+        assert goes_on.wait(60)
+        return True
+
+    monkeypatch.setattr(cores, "_is_right", slowly)
+    w, window = asarray(np.zeros((3, 3, 32, 32), np.float32)), Conv2D(32, 3).window_of((9, 9, 32))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cores.starts, (9, 9, 32), w, window)
+        assert began.wait(60)
+        second = pool.submit(cores.starts, (9, 9, 32), w, window)
+        goes_on.set()
+        assert first.result(60)
+        assert second.result(60)
+
+
 @given(layer=layers(), flip=st.booleans())
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_the_proof_holds_for_the_reference_and_for_nothing_else(layer, flip):
@@ -418,7 +469,7 @@ def test_a_proof_sees_nan(fake_cuda):
     window = Conv2D(16, 3).window_of((8, 8, 16))
     numbers = x, w, _, dy = proof.drawn((8, 8, 16), 16, window)
     y, dx, dw = (each.astype(np.float32) for each in in_float64(x, w, dy, window))
-    assert "nan" in proof.wrong(window, 2.0**-20, numbers, proof.Found(0 * y + np.nan, dx, dw))
+    assert "not finite" in proof.wrong(window, 2.0**-20, numbers, proof.Found(0 * y + np.nan, dx, dw))
 
 
 @pytest.mark.parametrize(
@@ -502,6 +553,41 @@ def test_a_gpu_is_as_exact_as_plain_sums(name, kind, flip, recorded):
     *given, by_sums, exact = example(name, kind)
     for ours, theirs, right in zip(on_the_device(*given, flip=flip, recorded=recorded), by_sums, exact, strict=True):
         assert np.abs(ours - right).max() <= 4 * np.abs(theirs - right).max()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not usable_gpu(), reason="no CUDA device can be used here")
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("precision", tensor.FACTORS)
+@pytest.mark.parametrize(("slope", "is_pooled"), [(0.5, False), (0.25, True), (None, True)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_on_a_gpu_what_follows_in_the_same_kernel_gives_the_same_bits(name, slope, is_pooled, precision, recorded):
+    """With ties, exact zeros before the ReLU and NaN."""
+    shape, convolution = LAYERS[name]
+    x, w, _, window = drawn(shape, convolution, 5, "float32")
+    b = 3 * np.random.default_rng(1).standard_normal(w.shape[3], np.float32)
+    x[-1, 4, 4, 3] = np.nan
+    device, pool = Device("cuda"), tensor_problem.POOL if is_pooled else None
+    x, w, b = (device.put(np.rint(each)) for each in (x, w, b))
+
+    def work():
+        expected, kept, residual = pieces(cores, x, w, b, window, slope, pool)
+        found, seen = cores.pooled(x, w, b, window, slope) if is_pooled else cores.rectified(x, w, b, window, slope)
+        dy = expected * 0 + 1
+        gradients = cores.followed_backward(seen, w, dy, True)
+        if pool is None:
+            dy, db = cores.layers.bias_relu_backward(kept, dy)
+        elif slope is None:
+            db, dy = cores.layers.channel_sums(dy), cores.pools.max_pool_backward(kept, dy)
+        else:
+            dy, db = cores.pools.bias_relu_max_pool_backward(kept, dy)
+        return found, *gradients, expected, *cores.correlate_backward(residual, w, dy, True), db
+
+    with device.activate():
+        cores = made(precision)
+        results = done_on(device, work, recorded)
+    for one, other in zip(results[:4], results[4:], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.gpu

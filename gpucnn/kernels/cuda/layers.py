@@ -45,9 +45,10 @@ class Layers:
         """`matmul` and `bias_relu`, likewise."""
         y, b = self.gpu.empty((x.shape[0], w.shape[1]), x.dtype), self.gpu.dense(b, x.dtype)
         activated = self.gpu.empty(y.shape, y.dtype)
-        if self._multiplied(x, w, y, b, activated):
-            return activated, (y, float(slope_at_zero))
-        return self.bias_relu(self.gpu.multiply(x, w, y), b, slope_at_zero)
+        if not self._multiplied(x, w, y, b, activated):
+            self.gpu.multiply(x, w, y)
+            self.gpu.launch("bias_relu", y.dtype, y.size, y, b, b.size, activated)
+        return activated, (y, float(slope_at_zero))
 
     def _multiplied(self, a: Array, b: Array, out: Array, bias: Array = None, activated: Array = None) -> bool:
         """Whether a times b is a small product, which then is written to out, with a bias if there is one, and what

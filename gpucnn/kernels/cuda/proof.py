@@ -5,6 +5,7 @@ The host adds up a few outputs, and a few numbers of both gradients, in float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,10 +16,12 @@ from ...ops.window import Window
 Array = Any
 
 LOOKED_AT = 64  # numbers of each result
+OUTPUTS = 800  # of a trial, so that the kernel's gradient is summed in several parts, of several chunks
+MOST = 1 << 24  # numbers of an array of it
 
 
 class Drawn(NamedTuple):
-    """x (1, H, W, C), w (I, J, C, K), b (K,) and dy (1, P, Q, K)."""
+    """x (N, H, W, C), w (I, J, C, K), b (K,) and dy (N, P, Q, K)."""
 
     x: Array
     w: Array
@@ -42,14 +45,17 @@ class Found(NamedTuple):
 
 
 def drawn(image: tuple[int, int, int], filters: int, window: Window) -> Drawn:
-    """Always the same of that shape. image: H, W, C."""
-    rng = np.random.default_rng(0)
-    shapes = (1, *image), (*window.size, image[2], filters), (filters,), (1, *window.outputs(*image[:2]), filters)
+    """Two images or more, always the same of that shape. image: H, W, C."""
+    rng, outputs = np.random.default_rng(0), window.outputs(*image[:2])
+    room = MOST // max(math.prod(image), math.prod(outputs) * filters)
+    count = max(2, min(room, -(-OUTPUTS // math.prod(outputs))))
+    shapes = (count, *image), (*window.size, image[2], filters), (filters,), (count, *outputs, filters)
     return Drawn(*(rng.standard_normal(shape, np.float32) for shape in shapes))
 
 
 def wrong(window: Window, precise: float, drawn: Drawn, found: Found) -> str | None:
-    """Which of y, dx and dw is not what it should be, by how much; None where all are.
+    """Which of y, dx and dw is not what it should be, by how much; None where all are. A number that is not finite is
+    one that no kernel wrote.
 
     precise: the part of the sum of its terms' absolute values that a number may be wrong by.
     """
@@ -57,6 +63,8 @@ def wrong(window: Window, precise: float, drawn: Drawn, found: Found) -> str | N
     rng = np.random.default_rng(1)
     of_outputs, pooled = _of_outputs(window, x, w), codes is not None
     if pooled:
+        if not np.isfinite(y).all():
+            return "the pool behind it has numbers that are not finite"
         if said := _wrong_cells(_places(rng, y), of_outputs, precise, b, found):
             return said
     elif after is not None:
@@ -68,6 +76,8 @@ def wrong(window: Window, precise: float, drawn: Drawn, found: Found) -> str | N
         ("the kernel's gradient", dw, _of_kernel(window, x, dy)),
     )
     for name, given, terms in (*(() if pooled else (("its result", y, of_outputs),)), *of_gradients):
+        if not np.isfinite(given).all():
+            return f"{name} has numbers that are not finite"
         for place in _places(rng, given):
             a, b = (each.astype(np.float64) for each in terms(place))
             expected, size = (a * b).sum(), (abs(a) * abs(b)).sum()
@@ -77,7 +87,12 @@ def wrong(window: Window, precise: float, drawn: Drawn, found: Found) -> str | N
 
 
 def _places(rng: Any, found: Array) -> Iterator[tuple[Any, ...]]:
-    return zip(*(rng.integers(0, length, LOOKED_AT) for length in found.shape))
+    """Along each axis, half of them are at its ends, where the last blocks are."""
+    axes = []
+    for length in found.shape:
+        anywhere, ends = rng.integers(0, length, LOOKED_AT), rng.choice([0, length - 1], LOOKED_AT)
+        axes.append(np.where(rng.integers(0, 2, LOOKED_AT), anywhere, ends))
+    return zip(*axes)
 
 
 def _wrong_cells(places: Any, of_outputs: Any, precise: float, b: Array, found: Found) -> str | None:
