@@ -32,7 +32,7 @@ SHAPE = (14, 14, 2)
 NETWORK = Network(SHAPE, LAYERS)
 TEXTS = [
     "14x14x2, 16 filters of 3x3, padding 1,1,1,1, max pool 2x2 by 2x2",
-    "7x7x16, 16 filters of 3x3, padding 1,1,1,1",
+    "7x7x16, 16 filters of 3x3, padding 1,1,1,1, ReLU",
     "7x7x16, 9 filters of 3x3",
 ]
 
@@ -103,8 +103,9 @@ def test_every_way_gives_the_references_numbers(way, fake_cuda):
     example = Example(NETWORK, 3, "reals", "float64")
     expected = example.run(np.array, np.asarray, REFERENCE)
     table = cuda.table(dtype="float64", wide="winograd" if way is None else None)
-    takes = {"winograd": TEXTS[1:2], "tensor": [], "cudnn": [], None: []}  # few channels; float64; cuDNN is not here
-    table.ways.choices.update(dict.fromkeys(takes.get(way, TEXTS), way))
+    alone = TEXTS[1].removesuffix(", ReLU")  # as layers of their own
+    takes = {"winograd": [TEXTS[1], alone], "tensor": [], "cudnn": [], None: []}  # few channels; float64; none is here
+    table.ways.choices.update(dict.fromkeys(takes.get(way, [*TEXTS, alone]), way))
     for network in (NETWORK, fuse(NETWORK)):
         assert_same(example.run(asarray, np.asarray, table, network), expected, 1e-11)
 
@@ -134,7 +135,7 @@ def test_a_choice_that_does_not_take_a_convolution_is_dropped_with_a_warning(con
 
 def test_columns_take_the_place_of_tiles_that_do_not_start(fake_cuda):
     table = cuda.table(dtype="float64")
-    table.ways.choices[TEXTS[1]] = "winograd"
+    table.ways.choices[TEXTS[1].removesuffix(", ReLU")] = "winograd"
 
     def refused(code, options):
         if "winograd_of_image" in code:
@@ -205,7 +206,7 @@ def test_convolutions_of_one_way_are_not_measured_and_have_a_choice(clock, monke
     network = Network(SHAPE, (Conv2D(16, 3), ReLU(), Conv2D(42, 1), ReLU(), Conv2D(42, 3, 2), Flatten(), Dense(3)))
     model = Model(network, device="cuda", tune=True)
     fit(model)
-    assert "14x14x2, 16 filters of 3x3" in worked
+    assert "14x14x2, 16 filters of 3x3, ReLU" in worked
     assert not any("3x3, stride" in text for text in worked)
     assert tuning.choices_of(model.execution)["12x12x42, 42 filters of 3x3, stride 2x2"] == "columns"
     worked.clear()

@@ -205,7 +205,7 @@ def _timed(
 
 
 def _work(execution: Execution, shape: ways.Shape, batch: int, need_dx: bool) -> Callable[[], Any]:
-    """Both passes, on random numbers; with a pool behind it, bias, ReLU and pool are part of them."""
+    """Both passes, on random numbers; with a pool or a ReLU behind it, bias, ReLU and pool are part of them."""
     kernels, dtype, rng = execution.context.kernels, execution.theta.dtype, np.random.default_rng(0)
 
     def drawn(*sizes: int, count: int | None = None) -> Any:
@@ -218,6 +218,9 @@ def _work(execution: Execution, shape: ways.Shape, batch: int, need_dx: bool) ->
     dy = drawn(*(outputs if pool is None else pool.outputs(*outputs)), K, count=batch)
 
     def work() -> Any:
+        if shape.relu:
+            _, residual = kernels.rectified_correlation(x, w, b, window, 1, 0.0)
+            return kernels.rectified_correlation_backward(residual, w, dy, need_dx)
         if pool is None:
             _, residual = kernels.correlation.forward(x, w, window, 1)
             return kernels.correlation.backward(residual, w, dy, need_dx)

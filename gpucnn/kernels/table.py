@@ -187,11 +187,12 @@ class Kernels:
     ) -> tuple[Any, Any]:
         """correlation, bias (K,) or None, and ReLU as one -> image, residual."""
         y, seen = self.correlation.forward(x, w, window, groups)
-        if b is None:
-            y, rectified = self.relu.forward(y, slope_at_zero)
-        else:
-            y, rectified = self.bias_relu(y, b, slope_at_zero)
-        return y, (seen, rectified, b is not None)
+        return self.rectified(y, seen, b, slope_at_zero)
+
+    def rectified(self, y: Any, seen: Any, b: Any, slope_at_zero: float) -> tuple[Any, Any]:
+        """What is behind the correlation there, whose residual is `seen`."""
+        y, joined = self.relu.forward(y, slope_at_zero) if b is None else self.bias_relu(y, b, slope_at_zero)
+        return y, (seen, joined, b is not None)
 
     def rectified_correlation_backward(self, residual: Any, w: Any, dy: Any, need_dx: bool) -> tuple[Any, Any, Any]:
         """dx or None, dkernel, db or None."""

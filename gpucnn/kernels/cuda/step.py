@@ -63,8 +63,13 @@ class CudaKernels(Kernels):
             self.gpu.compiled.ahead(work)
 
     def rectified_correlation(self, x: Array, w: Array, b: Array | None, *settings: Any) -> tuple[Array, Any]:
-        found = None if self.ways is None else self.ways.rectified(x, w, b, *settings)
-        return found or super().rectified_correlation(x, w, b, *settings)
+        window, groups, slope_at_zero = settings
+        if self.ways is None or groups != 1:
+            return super().rectified_correlation(x, w, b, *settings)
+        if (found := self.ways.rectified(x, w, b, *settings)) is not None:
+            return found
+        y, seen = self.ways.correlate(x, w, window, groups, relu=True)
+        return self.rectified(y, seen, b, slope_at_zero)
 
     def rectified_correlation_backward(
         self, residual: Any, w: Array, dy: Array, need_dx: bool

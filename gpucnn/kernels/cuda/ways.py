@@ -24,12 +24,14 @@ WIDE = 32  # channels and filters from which on a table that prefers another way
 
 
 class Shape(NamedTuple):
-    """What the way depends on. image: H, W, C; filters: K; pool: of a max pool behind it, None for none."""
+    """What the way depends on. image: H, W, C; filters: K; pool: of a max pool behind it, None for none; relu: whether
+    there is a ReLU behind it, and no pool."""
 
     image: tuple[int, int, int]
     filters: int
     window: Window
     pool: Window | None
+    relu: bool = False
 
     def __str__(self) -> str:
         (H, W, C), window, pool = self.image, self.window, self.pool
@@ -42,6 +44,8 @@ class Shape(NamedTuple):
             parts.append(f"dilation {_sides(window.dilation)}")
         if pool is not None:
             parts.append(f"max pool {_sides(pool.size)} by {_sides(pool.stride)}")
+        if self.relu:
+            parts.append("ReLU")
         return ", ".join(parts)
 
     def problem(self, itemsize: int, *, pooled: bool = True) -> direct.Problem:
@@ -162,7 +166,7 @@ class Ways:
     def rectified(self, x: Array, w: Array, b: Array | None, *settings: Any) -> tuple[Array, Taken] | None:
         """The same with a bias (None: none) and ReLU alone."""
         window, groups, slope_at_zero = settings
-        shape = self._shape(x, w, window, groups, None)
+        shape = self._shape(x, w, window, groups, None, relu=True)
         way = None if shape is None else self.way(shape, x.dtype)
         if shape is None or way not in (DIRECT, TENSOR):
             return None
@@ -181,10 +185,18 @@ class Ways:
         return taken.by.followed_backward(taken.residual, w, dy, need_dx)
 
     def correlate(
-        self, x: Array, w: Array, window: Window, groups: int, pool: Window | None = None, ties: str = "first"
+        self,
+        x: Array,
+        w: Array,
+        window: Window,
+        groups: int,
+        pool: Window | None = None,
+        ties: str = "first",
+        *,
+        relu: bool = False,
     ) -> tuple[Array, Any]:
-        """pool, ties: of the pool that follows, if any."""
-        shape = self._shape(x, w, window, groups, pool if ties == "first" else None)
+        """pool, ties: of the pool that follows, if any; relu: whether a ReLU does."""
+        shape = self._shape(x, w, window, groups, pool if ties == "first" else None, relu=relu)
         if shape is None:
             return self.otherwise(x, w, window, groups)
         way = self.way(shape, x.dtype)
@@ -208,11 +220,13 @@ class Ways:
         self._note(taken.shape, need_dx)
         return taken.by.correlate_backward(taken.residual, w, dy, need_dx)
 
-    def _shape(self, x: Array, w: Array, window: Window, groups: int, pool: Window | None) -> Shape | None:
+    def _shape(
+        self, x: Array, w: Array, window: Window, groups: int, pool: Window | None, *, relu: bool = False
+    ) -> Shape | None:
         """None where there is no choice: of several groups, of no images, and where shapes do not fit."""
         if groups != 1 or x.shape[3] != w.shape[2] or not x.size:
             return None
-        return Shape(tuple(x.shape[1:]), w.shape[3], window, pool)
+        return Shape(tuple(x.shape[1:]), w.shape[3], window, pool, relu)
 
     def _is_for_tensor_cores(self, x: Array, w: Array, shape: Shape, after: After = NOTHING) -> bool:
         """Whether there are enough images, and the kernels start."""
