@@ -18,6 +18,9 @@ from gpucnn.layers import REGISTRY, BatchNorm, Conv2D, Dense, Flatten, Layer, Re
 from gpucnn.network import Network
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnx.reference")
+
+NOT_BY_REFERENCE = {"transposed groups", "transposed depthwise", "shared in nests"}  # groups; a pool padded at its ends
 
 
 def ran(path, images):
@@ -25,7 +28,7 @@ def ran(path, images):
     try:
         import onnxruntime
     except ImportError:
-        session = pytest.importorskip("onnx.reference").ReferenceEvaluator(str(path))
+        session = onnx.reference.ReferenceEvaluator(str(path))
         names = session.output_names
     else:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -55,6 +58,8 @@ def outputs(model, x):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_layer(name, tmp_path):
+    if name in NOT_BY_REFERENCE:
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed, and onnx's evaluator cannot run this")
     layers, shape = CASES[name]
     model = random_model(vectors(Network(shape, layers)), loss="mse")
     path = model.export(tmp_path / "m.onnx", pixels="float32")
@@ -80,10 +85,13 @@ def test_the_cases_have_every_layer():
 @pytest.mark.parametrize("name", gpucnn.networks.NETWORKS)
 def test_every_network_by_name(name, tmp_path):
     model = gpucnn.Model(name, device="cpu")
-    model.execution.state[...] = np.random.default_rng(0).uniform(0.5, 1.5, model.state_layout.size)
+    images = np.random.default_rng(1).integers(0, 256, (8, *model.network.input_shape), "uint8")
+    for _ in range(3):
+        model.recompute_state(images)
     path = model.export(tmp_path / "m.onnx")
-    images = np.random.default_rng(1).integers(0, 256, (3, *model.network.input_shape), "uint8")
+    images = images[:3]
     found, logits = ran(path, images), model.logits(images)
+    assert abs(logits).max() > 0.01
     np.testing.assert_allclose(found["logits"], logits, rtol=1e-4, atol=1e-4 * abs(logits).max())
     np.testing.assert_allclose(found["probabilities"], model.predict_proba(images), rtol=1e-3, atol=1e-5)
     assert len(ran(path, images[:1])["logits"]) == 1
@@ -159,7 +167,7 @@ def test_what_the_file_tells(trained, tmp_path):
         "gpucnn_version": gpucnn.__version__,
         "preprocessing": "",
     }
-    assert (model.ir_version, [(each.domain, each.version) for each in model.opset_import]) == (7, [("", 13)])
+    assert (model.ir_version, [(each.domain, each.version) for each in model.opset_import]) == (7, [("", 14)])
     assert (model.producer_name, model.producer_version) == ("gpucnn", gpucnn.__version__)
     (given,) = model.graph.input
     dims = given.type.tensor_type.shape.dim

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import ELU, GELU, Hardswish, LeakyReLU, PReLU, SiLU, Softmax
+from ..layers import ELU, GELU, LeakyReLU, PReLU, SiLU, Softmax
 from .graph import Graph
 
 Numbers = Mapping[str, np.ndarray]
@@ -53,11 +53,6 @@ def gelu(graph: Graph, layer: GELU, numbers: Numbers, x: str, shape: tuple[int, 
 def silu(graph: Graph, layer: SiLU, numbers: Numbers, x: str, shape: tuple[int, ...]) -> str:
     """x sigmoid(x)."""
     return graph.add("Mul", x, graph.add("Sigmoid", x))
-
-
-def hardswish(graph: Graph, layer: Hardswish, numbers: Numbers, x: str, shape: tuple[int, ...]) -> str:
-    """x min(max(x / 6 + 1/2, 0), 1)."""
-    return graph.add("Mul", x, graph.add("HardSigmoid", x, alpha=1 / 6, beta=0.5))
 
 
 def softmax(graph: Graph, layer: Softmax, numbers: Numbers, x: str, shape: tuple[int, ...]) -> str:

@@ -17,8 +17,8 @@ from ..network.folding import folded
 from .graph import Graph
 from .network import chain
 
-OPSET = 13
-IR_VERSION = 7  # that of the first version of ONNX with this operator set: later ones ask for newer runtimes
+OPSET = 14
+IR_VERSION = 7  # that of the version of ONNX which brought this operator set: later ones ask for newer runtimes
 INPUT, LOGITS, PROBABILITIES = "images", "logits", "probabilities"
 TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 FUNCTIONS = {"Softmax": ops.softmax, "Sigmoid": ops.sigmoid, "": lambda logits: logits}

@@ -31,7 +31,7 @@ WRITERS: dict[type, Callable[..., str]] = {
     own_layers.GlobalAvgPool2D: pooling.global_average_pool,
     own_layers.GlobalMaxPool2D: pooling.global_max_pool,
     own_layers.GroupNorm: normalization.grouped_norm,
-    own_layers.Hardswish: activations.hardswish,
+    own_layers.Hardswish: activations.one_node("HardSwish"),
     own_layers.InstanceNorm: normalization.grouped_norm,
     own_layers.LayerNorm: normalization.grouped_norm,
     own_layers.LeakyReLU: activations.leaky_relu,

@@ -26,7 +26,7 @@ def max_pool(graph: Graph, layer: MaxPool2D, numbers: Numbers, x: str, shape: tu
 
 
 def average_pool(graph: Graph, layer: AvgPool2D, numbers: Numbers, x: str, shape: tuple[int, ...]) -> str:
-    """AveragePool, or sums and what they are divided by, where operator set 13 has no such mean: of dilated windows,
+    """AveragePool, or sums and what they are divided by, where operator set 14 has no such mean: of dilated windows,
     and where padding counts, but not what ceil_mode sees beyond.
     """
     window = layer.window_of(shape)
