@@ -329,6 +329,23 @@ def test_without_the_package(tmp_path, monkeypatch):
         model.export(tmp_path / "m.onnx")
 
 
+def test_an_estimator_takes_numbers_as_they_are(tmp_path):
+    from gpucnn.estimators import CNNClassifier
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(500, 90, (40, 6, 5, 1)).astype("float32"), np.arange(40) % 2
+    estimator = CNNClassifier(Network((6, 5, 1), (Flatten(), Dense(2))), epochs=2, random_state=0)
+    model = estimator.fit(images, labels).model_
+    path = model.export(tmp_path / "m.onnx")
+    np.testing.assert_allclose(
+        ran(path, images)["probabilities"], estimator.predict_proba(images), rtol=1e-4, atol=1e-5
+    )
+    assert "images: floats of any range (N, H, W, C)" in [each.value for each in onnx.load(path).metadata_props]
+    pixels = rng.integers(0, 256, (4, 6, 5, 1), "uint8")
+    found = ran(model.export(tmp_path / "bytes.onnx", pixels="uint8"), pixels)
+    np.testing.assert_allclose(found["logits"], model.logits(pixels), rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture
 def gpucnn_(monkeypatch, capsys, tmp_path):
     """gpucnn_("export", ...) -> exit status, standard output, standard error, in a folder of its own."""

@@ -26,9 +26,13 @@ def export(
         one_of(LAYOUTS, "NHWC by default, as `predict` takes images", "The axes of the images that the file takes."),
     ] = "NHWC",
     pixels: Annotated[
-        str,
-        one_of(PIXELS, "uint8 by default", "What a pixel is: a byte 0..255 (uint8), or a number in 0..1 (float32)."),
-    ] = "uint8",
+        str | None,
+        one_of(
+            PIXELS,
+            "uint8 by default, float32 for a model that scales floats",
+            "What a pixel is: a byte 0..255 (uint8), or a number in 0..1 (float32).",
+        ),
+    ] = None,
     layers: LayersOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,14 +40,15 @@ def export(
 
     The file takes "images" as they are, of any number, and scales their pixels itself; it gives "logits" and,
     of classes and labels, "probabilities". The names of the classes are in its metadata. Pictures must have the model's
-    size.
-    Needs onnx: pip install '.[onnx]'.
+    size. Needs onnx: pip install '.[onnx]'.
     """
     from ..model import load
+    from ..model.exporting import usual_pixels
 
     with arguments.explained(model, to_check(layers)):
         loaded = load(model, device="cpu", layers=layers)
         place = Path(model).with_suffix(".onnx") if out is None else out
+        pixels = pixels or usual_pixels(loaded)
         path = loaded.export(place, layout=layout, pixels=pixels)
     from ..onnx.document import input_shape  # whether onnx is there is known by now
 

@@ -18,17 +18,21 @@ from .holding import Holding
 ENDING = ".onnx"
 
 
-def export(self: Holding, path: str | bytes | os.PathLike[str], *, layout: str = "NHWC", pixels: str = "uint8") -> Path:
+def export(
+    self: Holding, path: str | bytes | os.PathLike[str], *, layout: str = "NHWC", pixels: str | None = None
+) -> Path:
     """Write the model as ONNX, which onnxruntime and others run, with the scaling of pixels inside. -> the path.
 
     The file takes what `predict` takes: an input "images", bytes 0..255 of shape (N, H, W, C), or with layout="NCHW"
-    (N, C, H, W); with pixels="float32" floats in 0..1 instead. N is free. It gives "logits" and, unless the loss is of
+    (N, C, H, W); with pixels="float32" floats in 0..1 instead, and of a model that scales floats, as the estimators'
+    models do, floats of any range, which is its default. N is free. It gives "logits" and, unless the loss is of
     numbers, "probabilities", (N, classes), as `logits` and `predict_proba` do, in float32. Its metadata are
     class_names, first_label, what the outputs are of, how pictures become images (preprocessing), and the version.
 
     Needs the package onnx. Raises SettingError for layers that cannot be written, and CheckpointError for a path.
     """
-    layout, pixels = accepted.argument("layout", layout), accepted.argument("pixels", pixels)
+    pixels = accepted.argument("pixels", usual_pixels(self) if pixels is None else pixels)
+    layout = accepted.argument("layout", layout)
     place = checkpoint.place(path, ENDING, "ONNX")
     try:
         from ..onnx import document
@@ -46,10 +50,16 @@ def export(self: Holding, path: str | bytes | os.PathLike[str], *, layout: str =
     )
 
 
+def usual_pixels(model: Holding) -> str:
+    """What a pixel is in an exported model unless it is said."""
+    return "float32" if model.scaling.floats else "uint8"
+
+
 def _told(model: Holding, layout: str, pixels: str) -> dict[str, Any]:
     """What stands in the file beside the graph."""
     axes = f"(N, {', '.join(layout[1:])})" if len(model.network.input_shape) == 3 else "(N, features)"
-    numbers = "bytes 0..255" if pixels == "uint8" else "floats in 0..1"
+    floats = "floats of any range" if model.scaling.floats else "floats in 0..1"
+    numbers = "bytes 0..255" if pixels == "uint8" else floats
     how = {} if model.preprocessing is None else {"preprocessing": asdict(model.preprocessing)}
     return {
         "name": model.name,

@@ -100,8 +100,8 @@ def output_function(loss: Any, outputs: int) -> str:
 
 
 def _scaled(graph: Graph, shape: tuple[int, ...], scaling: Any, layout: str, pixels: str) -> str:
-    """What comes in as the network's layers take it, as `engine.scaling.Scaling` makes it: floats are taken as they
-    are, and bytes scaled.
+    """What comes in as the network's layers take it, by `engine.scaling.Scaling`: bytes are scaled, and floats where it
+    says so.
     """
     x = INPUT
     with graph.inside(INPUT):
@@ -109,6 +109,7 @@ def _scaled(graph: Graph, shape: tuple[int, ...], scaling: Any, layout: str, pix
             x = graph.channels_first(x)
         if pixels == "uint8":
             x = graph.add("Cast", x, to=TensorProto.FLOAT)
+        if pixels == "uint8" or scaling.floats:
             x = graph.add("Mul", x, graph.constant("scale", scaling.scale))
             x = graph.add("Add", x, graph.constant("shift", scaling.shift)) if scaling.shift else x
     return x
