@@ -27,7 +27,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 FLOORS = (
     *("errors", "namespace names", "device", "ops", "kernels", "layers", "network"),
     *("losses optimizers schedules metrics", "training callbacks", "kernels/cpu kernels/cuda", "workers", "engine"),
-    *("networks", "data", "model", "report estimators", "web", "command"),
+    *("onnx", "networks", "data", "model", "report estimators", "web", "command"),
 )
 PLAIN = [name for name in FILES if name.startswith(("ops/", "layers/")) and name != "layers/initializers.py"]
 CUPY = {"device/obstacle.py", "kernels/cuda/__init__.py"}

@@ -15,6 +15,7 @@ from typer.main import get_command
 import gpucnn
 from gpucnn import command as cli
 from gpucnn.command import main
+from gpucnn.report import gradient_check
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("notebooks/*.md"))}
@@ -87,7 +88,7 @@ def test_extras_that_are_installed_are_in_the_package():
     named = {
         each for text in PAGES.values() for found in re.findall(r"\.\[([\w,]+)\]", text) for each in found.split(",")
     }
-    assert {"dev", "cuda13", "cuda12", "web", "notebooks"} <= named <= set(extras)
+    assert {"dev", "cuda13", "cuda12", "web", "notebooks", "onnx"} <= named <= set(extras)
 
 
 def test_what_docker_is_told_is_there():
@@ -210,6 +211,37 @@ def test_links_lead_to_files_that_there_are(page):
 def test_a_network_of_blocks(capsys):
     exec(block("python", "gpucnn.Network((32, 32, 3), layers)"), {"gpucnn": gpucnn})
     assert "Residual" in capsys.readouterr().out
+
+
+def test_in_other_programs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    monkeypatch.chdir(tmp_path)
+    digits = gpucnn.data.load("digits")
+    model = gpucnn.Model("two-conv", device="cpu", threads=1)
+    model.fit(digits.train_images, digits.train_labels, epochs=1, lr=0.003, progress=False)
+    model.save("runs/two-conv-digits/model.safetensors")
+    (line,) = [each for each in block("sh", "gpucnn export").splitlines() if each.startswith("gpucnn")]
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    assert main() == 0
+    exec(block("python", "InferenceSession"), {"digits": digits})
+    assert capsys.readouterr().out.endswith(f"{[str(k) for k in model.predict(digits.test_images[:9])]}\n")
+
+
+def test_a_layer_of_your_own_as_onnx(tmp_path):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    names: dict = {"__name__": __name__}  # dataclasses look their module up
+    exec(block("python", "def to_onnx"), names)
+    layers = gpucnn.layers.Conv2D(2, 3), names["Squared"](), gpucnn.layers.Flatten(), gpucnn.layers.Dense(3)
+    network = gpucnn.Network((5, 4, 1), (*layers, names["Squared"]()))
+    assert all(row.right for row in gradient_check.check(network))
+    model = gpucnn.Model(network, device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (4, 5, 4, 1), np.uint8)
+    session = runtime.InferenceSession(str(model.export(tmp_path / "m.onnx")))
+    np.testing.assert_allclose(
+        session.run(["logits"], {"images": images})[0], model.logits(images), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_losses_of_the_command(tmp_path, monkeypatch, capsys):

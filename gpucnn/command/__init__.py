@@ -22,6 +22,7 @@ from . import help as texts
 from .augment import augment
 from .catalogue import data_app, networks
 from .demo import demo
+from .export import export
 from .predict import predict
 from .reports import check, compare, doctor
 from .saved import evaluate, verify
@@ -50,6 +51,7 @@ EXAMPLES = {
     ),
     "show": ("show runs/mine/model.safetensors", "show runs/mine/model.safetensors one.png --class 7"),
     "serve": ("serve runs/mine/model.safetensors", "serve runs/mine/model.safetensors --port 0"),
+    "export": ("export runs/mine/model.safetensors", "export runs/mine/model.safetensors mine.onnx --layout NCHW"),
     "verify": ("verify runs/mine/model.safetensors",),
     "augment": ("augment digits", "augment my_pictures --augment shift=2,rotate=15,flip --out changed.png"),
     "networks": ("networks", "networks two-conv", "networks my_nets:tiny"),
@@ -78,6 +80,7 @@ for command in (
     predict,
     show,
     serve,
+    export,
     verify,
     augment,
     networks,

@@ -28,6 +28,7 @@ from ..training.history import History
 from .frames import is_column
 
 DTYPES = ("float32", "float64")
+LAYOUTS, PIXELS = ("NHWC", "NCHW"), ("uint8", "float32")  # of exported models
 
 
 def _is(*kinds: Any) -> Callable[[Any], bool]:
@@ -66,6 +67,8 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "early_stopping": (_is(EarlyStopping, type(None)), "an EarlyStopping, such as EarlyStopping(patience=5),"),
     "steps": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "top_k": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
+    "layout": (lambda value: value in LAYOUTS, "one of NHWC, NCHW"),
+    "pixels": (lambda value: value in PIXELS, "one of uint8, float32"),
     "progress": (_is(bool, type(None)), "True, False or None"),
 }
 UNTOLD: dict[str, Any] = {  # what a callback without the method does

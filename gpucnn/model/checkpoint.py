@@ -43,19 +43,31 @@ OWN = "own:"  # before the class names of a user's own layers, which may be thos
 HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --layers module:{0} on the command line"
 
 
-def place(path: Any) -> Path:
-    """The path for a model's file. Raises CheckpointError for a folder, and for the ending of another kind of file."""
+def place(path: Any, usual: str = ENDING, kind: str = "safetensors") -> Path:
+    """The path for a model's file. Raises CheckpointError for a folder, and for the ending of another kind of file.
+
+    usual: the ending of what is to be written; kind: what that is.
+    """
     path = path_of(path)
     ending = path.suffix.lower()
     if path.is_dir():
-        raise CheckpointError(f"{path}: the model cannot be saved: that is a directory; say {path / f'model{ENDING}'}")
-    if ending in OTHERS:
+        raise CheckpointError(f"{path}: the model cannot be saved: that is a directory; say {path / f'model{usual}'}")
+    if ending in (*OTHERS, ENDING) and ending != usual:
         raise CheckpointError(
-            f"{path}: {ending} is not the ending of what is written, which is safetensors: say "
-            f"{path.with_suffix(ENDING)}; of another format there are the arrays of model.parameters and model.state, "
-            "which numpy.savez and others write"
+            f"{path}: {ending} is not the ending of what is written, which is {kind}: say {path.with_suffix(usual)}; "
+            f"of another format there are {_others(usual)}"
         )
     return path
+
+
+def _others(usual: str) -> str:
+    """What there is beside a kind of file, for a message."""
+    if usual != ENDING:
+        return "model.save(path), which writes safetensors, and the arrays of model.parameters and model.state"
+    return (
+        "the arrays of model.parameters and model.state, which numpy.savez and others write, and ONNX, which "
+        "model.export(path) and `gpucnn export` write"
+    )
 
 
 def path_of(path: Any) -> Path:
@@ -81,9 +93,14 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
     total = hashlib.sha256(head)
     total.update(rest)
     head = head.replace(NO_SUM.encode(), total.hexdigest().encode(), 1)
+    return put(path, head, rest)
+
+
+def put(path: Path, *parts: bytes | memoryview) -> Path:
+    """Write a file of these parts, whole or not at all. Raises CheckpointError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, head, rest)
+        _replace(path, *parts)
     except OSError as error:
         raise CheckpointError(f"{path}: the model cannot be saved: {error.strerror or error}") from None
     return path

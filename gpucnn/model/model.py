@@ -29,6 +29,7 @@ from ..training import History, Plan
 from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
+from .exporting import export
 from .fitting import OPTIONS, Fitting, standing
 from .holding import Holding
 from .needs import training_memory
@@ -236,6 +237,7 @@ class Model(Holding):
                 self.execution.follow(images, self.scaling, size)
 
     training_memory = training_memory
+    export = spelt()(export)
 
     def save(self, path: str | bytes | os.PathLike[str], **more: Any) -> Path:
         """Write a safetensors checkpoint; more: entries for its description. CheckpointError, also for x.onnx."""
