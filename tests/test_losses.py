@@ -24,6 +24,7 @@ from gpucnn.losses import (
     FocalLoss,
     Hinge,
     Huber,
+    Loss,
     MeanSquaredError,
     MultiLabelCrossEntropy,
     SoftmaxCrossEntropy,
@@ -388,3 +389,18 @@ def test_copies_make_their_own_arrays() -> None:
         assert copied == loss
         assert not copied._placed
         close(copied(LOGITS, LABELS), expected, 0)
+
+
+def test_the_base_gives_probabilities_of_what_a_loss_is_of():
+    logits = np.array([[1.0, -2.0, 0.5], [30.0, 0.0, -30.0]])
+
+    class Labels(Loss):
+        multi_label = True
+
+    class Numbers(Loss):
+        numbers = True
+
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(Loss().probabilities(logits), softmax, rtol=1e-12)
+    np.testing.assert_allclose(Labels().probabilities(logits), 1 / (1 + np.exp(-logits)), rtol=1e-12, atol=1e-15)
+    assert Numbers().probabilities(logits) is logits

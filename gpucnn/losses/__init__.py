@@ -30,7 +30,8 @@ Array = Any
 
 
 class Loss(Explained):
-    """The base of losses. It holds defaults only, and deriving from it is optional.
+    """The base of losses. It holds defaults only, and deriving from it is optional: a class that does not derive needs
+    `__call__` and `probabilities`.
 
     What targets are is one of three kinds; see `kind`. numbers: numbers (N, K), as logits are. multi_label: 0 or 1, for
     each output whether its label holds, (N, K). Else they are classes, whole numbers (N,) below K.
@@ -48,8 +49,10 @@ class Loss(Explained):
         raise NotImplementedError
 
     def probabilities(self, logits: Array) -> Array:
-        """logits (N, K) -> (N, K); the logits themselves where they are the answer."""
-        return logits
+        """logits (N, K) -> (N, K): their softmax or, where several labels may hold, sigmoid; numbers as they are."""
+        if self.numbers:
+            return logits
+        return ops.sigmoid(logits) if self.multi_label else ops.softmax(logits)
 
     def check(self, outputs: int) -> None:
         """Raises SettingError where a setting does not fit a network of that many outputs."""
