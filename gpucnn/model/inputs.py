@@ -68,7 +68,7 @@ def white_in(images: Any, notes: list[str]) -> int:
         return USUAL
     array = as_array(images, "images")
     white = white_of(array)
-    if white == USUAL and (said := dim(array, "images")):
+    if white == USUAL and not _is_two_valued(array) and (said := dim(array, "images")):
         notes.append(said)
     return white
 
@@ -167,8 +167,15 @@ def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
 
 
+def _is_two_valued(array: np.ndarray) -> bool:
+    """Whether these are whole numbers to 1, of which 1 is hardly meant as the darkest grey but one."""
+    return array.dtype.kind in "iu" and array.max(initial=0) == 1
+
+
 def _scaled(array: np.ndarray, what: str, notes: list[str], white: int | None) -> np.ndarray:
     """The same as uint8, or as floats in 0..1 where it is such; where white is None, as floats of any range."""
+    if white == USUAL and _is_two_valued(array) and (said := dim(array, what)):
+        notes.append(said)
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "biuf":
