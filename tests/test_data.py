@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -1236,3 +1237,47 @@ def test_named_preprocessing_reads_pictures(tmp_path):
     path = save_picture(tmp_path / "seven.png", np.zeros((50, 40)))
     preprocessing = data.load("digits").preprocessing
     assert data.read_pictures([path], preprocessing).shape == (1, 28, 28, 1)
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """The folders that may not be read, by their paths; root may read all."""
+    paths, usual = set(), os.scandir
+
+    def scandir(path="."):
+        if os.fspath(path) in paths:
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return paths
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["a folder inside a class's", "a class's"])
+def test_a_folder_that_cannot_be_read_is_said(tmp_path, refused, whole):
+    root = picture_folder(tmp_path, ("cat", "dog", "owl"))
+    save_picture(root / "cat" / "indoor" / "1.png", np.zeros((8, 8)))
+    closed = root / "cat" if whole else root / "cat" / "indoor"
+    refused.add(str(closed))
+    with pytest.raises(DataError) as caught:
+        data.load(root)
+    assert str(caught.value) == (
+        f"{closed}: the folder cannot be read (Permission denied); look at the permissions, or leave out what cannot "
+        "be read with --skip-broken (skip_broken=True)"
+    )
+    loaded = data.load(root, skip_broken=True)
+    assert f"left out: {closed}: the folder cannot be read (Permission denied)" in loaded.notes
+    assert len(loaded.train_labels) + len(loaded.test_labels) == (10 if whole else 15)
+
+
+@pytest.mark.parametrize("what", ["a link to a file that is not there", "no regular file"])
+def test_what_is_named_as_a_picture_and_is_none(tmp_path, what):
+    path = picture_folder(tmp_path) / "cat" / "x.png"
+    if what == "no regular file":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere")
+    with pytest.raises(DataError, match=f"1 of 11 pictures cannot be read.*x.png: {what}"):
+        data.load(tmp_path)
+    loaded = data.load(tmp_path, skip_broken=True)
+    assert len(loaded.train_labels) + len(loaded.test_labels) == 10

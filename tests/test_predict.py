@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,3 +282,23 @@ def test_what_was_done_to_strokes_is_said_once_for_all_alike(gpucnn_):
     assert gpucnn_("predict", "m.safetensors", "-", content=Path(light).read_bytes())[2].startswith(
         "gpucnn: standard input: its strokes"
     )
+
+
+def test_what_cannot_be_read_in_a_folder_is_named(gpucnn_, monkeypatch):
+    model()
+    picture("p/a.png")
+    picture("p/deep/b.png")
+    Path("p/gone.png").symlink_to("nowhere")
+    usual = os.scandir
+
+    def scandir(path="."):
+        if os.fspath(path) == "p/deep":
+            raise PermissionError(13, "Permission denied", "p/deep")
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    status, out, err = gpucnn_("predict", "m.safetensors", "p")
+    assert (status, names_of(out)) == (1, ["p/a.png"])
+    assert "2 of 3 pictures cannot be read" in err
+    assert "p/gone.png: a link to a file that is not there" in err
+    assert "p/deep: the folder cannot be read (Permission denied)" in err

@@ -153,10 +153,13 @@ def _files(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple
                 yield each, f"{each}: arrays, and no picture; `gpucnn evaluate {model} --data {each}` measures on them"
             elif each == "-" or not os.path.isdir(each):
                 yield each, ""
-            elif inside := pictures_in(Path(each), others):
-                yield from ((str(path), "") for path in inside)
             else:
-                yield each, f"{each}: no pictures ({ENDINGS}) in this folder"
+                unreadable: list[str] = []
+                inside = pictures_in(Path(each), others, unreadable)
+                yield from ((str(path), "") for path in inside)
+                yield from ((each, text) for text in unreadable)
+                if not inside and not unreadable:
+                    yield each, f"{each}: no pictures ({ENDINGS}) in this folder"
 
 
 def _answers(

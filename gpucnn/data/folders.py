@@ -67,7 +67,12 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
         notes.append(f"left out: {counted(outside, 'picture')} in {root} itself, outside of the class folders")
     beside = [path for path in root.iterdir() if path.is_file() and not is_picture(path) and not is_junk(path.name)]
     others = Counter(map(_ending, beside))
-    listing = {entry.name: pictures_in(entry, others, notes) for entry in visible}
+    unreadable: list[str] = []
+    listing = {entry.name: pictures_in(entry, others, unreadable, notes) for entry in visible}
+    if unreadable and not skip_empty:
+        remedy = "look at the permissions, or leave out what cannot be read with --skip-broken (skip_broken=True)"
+        raise DataError(f"{listed(unreadable)}; {remedy}")
+    notes += [f"left out: {each}" for each in unreadable]
     deeper = sum(path.parent != entry for entry in visible for path in listing[entry.name])
     if empty := [name for name, pictures in listing.items() if not pictures]:
         _tell_empty(root, empty, notes, skip=skip_empty and len(empty) < len(listing) - 1)
@@ -96,14 +101,17 @@ def _tell_empty(root: Path, empty: list[str], notes: list[str], *, skip: bool) -
     )
 
 
-def pictures_in(folder: Path, others: Counter[str], notes: list[str] | None = None) -> list[Path]:
+def pictures_in(
+    folder: Path, others: Counter[str], unreadable: list[str], notes: list[str] | None = None
+) -> list[Path]:
     """The picture files of a folder and of those inside it, sorted, but for hidden ones and junk.
 
-    others: gets how many other files there are, by their ending; notes: which links to folders are left out.
+    others: gets how many other files there are, by their ending; unreadable: which folders cannot be read, and why;
+    notes: which links to folders are left out.
     """
     found = []
-    for path in _files(folder, [] if notes is None else notes):
-        if is_picture(path):
+    for path in _files(folder, [] if notes is None else notes, unreadable):
+        if is_picture_name(path):
             found.append(path)
         else:
             others[_ending(path)] += 1
@@ -123,12 +131,16 @@ def no_pictures(others: Counter[str], where: str = "") -> str:
 
 def holds_pictures(folder: Path) -> bool:
     """Whether a picture lies in a folder inside this one."""
-    return any(is_picture(path) for inner in _visible_folders(folder) for path in _files(inner, []))
+    return any(is_picture(path) for inner in _visible_folders(folder) for path in _files(inner, [], []))
 
 
-def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
+def _files(folder: Path, notes: list[str], unreadable: list[str]) -> Iterator[Path]:
     """The files of a folder and of those inside it, sorted, but for hidden ones and junk."""
-    for where, folders, names in os.walk(folder):
+
+    def tell(error: OSError) -> None:
+        unreadable.append(f"{error.filename}: the folder cannot be read ({error.strerror})")
+
+    for where, folders, names in os.walk(folder, onerror=tell):
         folders[:] = sorted(name for name in folders if not is_junk(name))
         notes += [f"left out: {Path(where) / name}, a link to a folder" for name in folders if _is_link(where, name)]
         yield from (Path(where) / name for name in sorted(names) if not is_junk(name))

@@ -79,15 +79,21 @@ def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | Non
     """One picture, upright as its camera recorded, as uint8 (H, W, C). Transparent parts become white paper,
     or black where nothing is seen on white.
     """
+    _check_file(path)
+    return decoded(path, path, preprocessing, said)
+
+
+def _check_file(path: Path) -> None:
+    """DataError for what is no file of a picture by what can be seen from outside."""
     if os.path.isdir(path):
         raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
     if not os.path.exists(path):
-        raise DataError(f"{path}: there is no such file; check the path")
+        what = "a link to a file that is not there" if os.path.islink(path) else "there is no such file"
+        raise DataError(f"{path}: {what}; check the path")
     if path.suffix.lower() in (".npy", ".npz"):
         raise DataError(f"{path}: arrays, and no picture; give the arrays in it, which numpy.load reads")
     if not path.is_file():  # opening a named pipe would wait for a writer
         raise DataError(f"{path}: no regular file; save the picture in one")
-    return decoded(path, path, preprocessing, said)
 
 
 def decoded(
@@ -234,6 +240,7 @@ def read_folder(
 def _stored(path: Path, broken: dict[Path, str]) -> tuple[bool, tuple[int, int]] | None:
     """Whether the file stores one channel, and its height and width; only its header is read."""
     try:
+        _check_file(path)
         with opened(path, path) as picture:
             is_grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
             return is_grey, (picture.height, picture.width)
