@@ -1233,6 +1233,12 @@ def test_a_summary_of_many_classes_is_short():
     )
 
 
+def test_a_summary_of_many_classes_of_equal_size_names_none():
+    images, labels = np.zeros((60, 2, 2, 3), np.uint8), np.repeat(np.arange(30), 2)
+    made = data.Dataset("many", images, labels, images[:1], labels[:1], tuple(map(str, range(30))))
+    assert made.summary().endswith("\ntraining pictures of a class: 2")
+
+
 def test_named_preprocessing_reads_pictures(tmp_path):
     path = save_picture(tmp_path / "seven.png", np.zeros((50, 40)))
     preprocessing = data.load("digits").preprocessing

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from gpucnn import data
-from gpucnn.data.loading import is_folder_of_pictures
+from gpucnn.data.columns import by_number
+from gpucnn.data.loading import may_be_broken
 from gpucnn.errors import DataError
 
 
@@ -362,10 +363,10 @@ def test_tables_that_are_none_of_pictures(tmp_path):
     with pytest.raises(DataError, match="the columns are text, label; one named image and one named label"):
         data.load(path)
     parquet.write_table(pyarrow.table({"image": ["a"], "label": [1]}), path)
-    with pytest.raises(DataError, match="a picture is str, bytes of an image file were expected"):
+    with pytest.raises(DataError, match="picture 1 is str, bytes of an image file were expected"):
         data.load(path)
     parquet.write_table(pyarrow.table({"image": [b"junk", b"junk"], "label": [0, 1]}), path)
-    with pytest.raises(DataError, match=r"own\.parquet: cannot be read \(cannot identify image"):
+    with pytest.raises(DataError, match=r"picture 1: cannot be read as a picture \(cannot identify image"):
         data.load(path)
     path.write_bytes(b"junk")
     with pytest.raises(DataError, match=r"own\.parquet: cannot be read"):
@@ -416,7 +417,7 @@ def test_the_only_data_in_a_folder(tmp_path, kind):
     loaded = right(data.load(folder))
     assert loaded.name == "mine"
     assert loaded.notes[0] == f"the data lie in {inner.name}, and nothing else does"
-    assert not is_folder_of_pictures(str(folder))
+    assert not may_be_broken(str(folder))
     (folder / "other").mkdir()
     if kind in ("npz", "csv"):
         return
@@ -629,3 +630,99 @@ def test_endings_that_pillow_reads(tmp_path, ending):
             Image.new("L", (4, 4), grey).save(tmp_path / name / f"{k}.{ending}", "JPEG" if ending[0] == "j" else "PPM")
     loaded = data.load(tmp_path, size=(4, 4))
     assert (loaded.train_images[:, 0, 0, 0] > 127).tolist() == (loaded.train_labels == 1).tolist()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_were_sorted_as_texts_are_taken_by_their_numbers(tmp_path, kind):
+    images, labels = pictures()
+    images = images + np.arange(16, dtype=np.uint8).reshape(4, 4, 1) if images.ndim == 4 else images
+    columns = {"label": labels} | {f"pixel{k}": column for k, column in enumerate(images.reshape(12, 16).T)}
+    columns = dict(sorted(columns.items()))
+    assert list(columns)[1:4] == ["pixel0", "pixel1", "pixel10"]
+    path = tmp_path / f"t.{kind}"
+    if kind == "csv":
+        path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values()))]))
+    else:
+        pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    loaded = data.load(path)
+    found = np.concatenate([loaded.train_images, loaded.test_images]).reshape(12, 16)
+    np.testing.assert_array_equal(np.unique(found, axis=0), np.unique(images.reshape(12, 16), axis=0))
+    assert any("the columns of pixels are taken in the order of the numbers in their names" in n for n in loaded.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["p0", "p1", "p2"], []),
+        (["p0", "p10", "p2"], [0, 2, 1]),
+        (["a_1_2", "a_1_10", "a_1_1"], [2, 0, 1]),
+        (["1x1", "2x1", "1x2"], []),  # whether the row or the column comes first, nobody says
+        (["r1", "g0", "b0"], []),
+        (["p1", "p1", "p0"], []),
+        (["p1", "p", "p0"], []),
+        (["2", "0", "1"], [1, 2, 0]),
+    ],
+)
+def test_the_order_that_names_say(names, order):
+    assert by_number(names) == order
+
+
+def test_a_picture_in_parquet_that_cannot_be_read(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    images, labels = pictures(30)
+    rows = [png(image) for image in images]
+    rows[3], rows[5], rows[6] = None, {"bytes": b"junk", "path": None}, {"bytes": None, "path": "gone.png"}
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table({"image": rows, "label": labels}), path)
+    with pytest.raises(DataError) as caught:
+        data.load(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: 3 of 30 pictures cannot be read; mend or delete them")
+    assert f"{path}: picture 4 is missing" in said
+    assert f"{path}: picture 6: cannot be read as a picture (cannot identify image file)" in said
+    assert f"{path}: picture 7: gone.png cannot be read (No such file or directory)" in said
+    loaded = right(data.load(path, skip_broken=True))
+    assert len(loaded.train_labels) + len(loaded.test_labels) == 27
+    assert any(note.startswith("left out: 3 pictures that cannot be read") for note in loaded.notes)
+    assert may_be_broken(str(path))
+
+
+@pytest.mark.parametrize("name", ["label", "fine_label"])
+def test_columns_of_parquet_that_are_left_out_are_said(tmp_path, name):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    images, labels = pictures(30)
+    rows = [png(image) for image in images]
+    table = pyarrow.table({"image": rows, name: labels, "coarse_label": labels // 2, "weight": labels / 2})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    loaded = right(data.load(tmp_path / "t.parquet"))
+    said = ["t.parquet: left out: the columns coarse_label, weight"]
+    assert list(loaded.notes) == (["t.parquet: fine_label is taken as the label"] if name != "label" else []) + said
+
+
+@pytest.mark.parametrize("door", ["folder", "parquet"])
+def test_what_was_done_to_pictures_is_said_in_training_too(tmp_path, door):
+    rng = np.random.default_rng(0)
+    made, labels = [], np.arange(12) % 2
+    for k in range(12):
+        picture = rng.integers(30, 255, (6, 6, 4), dtype=np.uint8)
+        picture[..., 3] = 255 if k < 6 else 128  # the second half is transparent
+        made.append(np.uint16([[0, 4095]] * 2) if k == 0 else picture)
+    if door == "folder":
+        for k, picture in enumerate(made):
+            (tmp_path / "t" / "ab"[labels[k]]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / "t" / "ab"[labels[k]] / f"{k}.png")
+        loaded = data.load(tmp_path / "t")
+    else:
+        pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+        table = pyarrow.table({"image": [png(picture) for picture in made], "label": labels})
+        pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+        loaded = data.load(tmp_path / "t.parquet")
+    said = [note for note in loaded.notes if "transparent" in note or "black" in note]
+    assert len(said) == 2
+    assert any("of each of 6 pictures" in note and "its transparent parts were laid on white" in note for note in said)
+    assert any("it is nearly black: no value is above 16 of 255" in note for note in said)

@@ -76,14 +76,14 @@ def augment(
     from dataclasses import replace
 
     from ..data import load, parse_size
-    from ..data.loading import is_folder_of_pictures
+    from ..data.loading import may_be_broken
     from ..report import augmented
     from ..training.augmentation import Augmentation
 
     check_format(out, "--out")
     augmentation_of(augment, "", (0, 0, 0))
     shape = None if size is None else parse_size(size)
-    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=is_folder_of_pictures(data))
+    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
     asked = augmentation_of(augment, data, dataset.input_shape)
     if not asked:
         raise BadParameter(

@@ -78,13 +78,13 @@ def show(
 ) -> None:
     """Say what a data set holds: classes, pictures of each, sizes, parts, and what was left out and why."""
     from ..data import load, parse_size
-    from ..data.loading import is_folder_of_pictures
+    from ..data.loading import may_be_broken
     from ..report import sheet
 
     if out is not None:
         check_format(out, "--out")
     shape = None if size is None else parse_size(size)
-    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=is_folder_of_pictures(data))
+    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
     print(dataset.summary())
     if out is not None:
         sheet.draw(dataset, out)

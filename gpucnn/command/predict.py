@@ -61,7 +61,7 @@ def predict(
     are not there, at the end: then the exit status is 1.
     """
     from ..data.folders import no_pictures
-    from ..data.pictures import summed_up
+    from ..data.summary import summed_up
     from ..report import answers
 
     if as_csv and as_json:

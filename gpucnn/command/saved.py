@@ -161,15 +161,12 @@ def to_check(layers: list[str] | None) -> str | None:
 def _load_as(data: str, how: Any, *, skip_broken: bool = False) -> Any:
     """A data set, and pictures in it read as the model's own pictures were."""
     from ..data import load
-    from ..data.loading import is_folder_of_pictures
 
-    if how is not None and os.path.isdir(data):
-        as_own = {"size": how.size, "channels": how.channels, "invert": how.invert}
-        if is_folder_of_pictures(data):
-            return load(data, **as_own, skip_broken=skip_broken)
+    is_own = os.path.isdir(data) or (data.endswith(".parquet") and os.path.isfile(data))
+    if how is not None and is_own:
         try:
-            return load(data, **as_own)
-        except GpucnnError:  # of a folder of arrays, for which these are refused
+            return load(data, size=how.size, channels=how.channels, invert=how.invert, skip_broken=skip_broken)
+        except GpucnnError:  # as of a folder of arrays, for which these are refused
             if how.invert:
                 raise
     return load(data, skip_broken=skip_broken)

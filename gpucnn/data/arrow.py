@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import numpy as np
 from ..errors import DataError, counted, listed
 from .arrays import KINDS, PARTS, dataset_of_arrays
 from .classes import check_objects
-from .columns import LABELS, pixel_columns, shape_of
+from .columns import LABELS, REORDERED, by_number, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
-from .pictures import DEFAULT_SIZE, decoded
+from .pictures import DEFAULT_SIZE, decoded, opened, tell_broken
 from .preprocessing import Preprocessing
+from .summary import summed_up
 
 REMEDY = "save the data set again, or check that it is one of pictures"
 IMAGES = (*KINDS["images"], "img")  # names of a column of pictures
+FINE = "fine_label"  # of CIFAR-100
 LARGEST_OWN = 64  # pixels of a side up to which pictures of one size keep it
 
 
@@ -41,11 +44,14 @@ def files(path: Path) -> dict[str, list[Path]]:
     return parts
 
 
-def read(path: Path, size: tuple[int, int] | None, channels: int | None, invert: bool) -> Dataset:
+def read(
+    path: Path, size: tuple[int, int] | None, channels: int | None, invert: bool, skip_broken: bool = False
+) -> Dataset:
     """The data set of a Parquet file, or of a folder with some, or of what `Dataset.save_to_disk` wrote.
 
     A column holds the pictures, as bytes, and another one the labels; or each of many a pixel, as in Kaggle's CSV.
-    size: of the pictures; their own where they are all alike and small, else 28x28. DataError.
+    size: of the pictures; their own where they are all alike and small, else 28x28. skip_broken: leave out pictures
+    that cannot be read. DataError.
     """
     try:
         import pyarrow  # noqa: F401
@@ -56,29 +62,51 @@ def read(path: Path, size: tuple[int, int] | None, channels: int | None, invert:
     arrays: dict[str, Any] = {}
     notes: list[str] = []
     how: Preprocessing | None = None
+    are_pixels, total = False, 0
+    broken: dict[Any, str] = {}
+    done: dict[str, list[str]] = {}
     with parsing(path, "cannot be read", REMEDY):
         for part, of_part in sorted(files(path).items(), key=lambda each: each[0] != "train"):
             tables = [_table(file) for file in of_part]
-            if found := _pixel_columns(tables[0].schema):
-                arrays |= {f"{part}_{kind}": array for kind, array in _pixels(tables, *found, of_part[0]).items()}
+            schema = tables[0].schema
+            if found := _pixel_columns(schema):
+                are_pixels = True
+                arrays |= {
+                    f"{part}_{kind}": array for kind, array in _pixels(tables, *found, of_part[0], notes).items()
+                }
                 notes.append(f"{of_part[0].name}: {counted(len(found[1]), 'column')} of pixels are taken as pictures")
+                notes += _unused(schema, of_part[0], {found[0], *found[1]})
                 continue
-            pictures, labels = _columns(tables[0].schema, of_part[0])
-            contents = [each for table in tables for each in _contents(table.column(pictures), of_part[0].parent)]
+            pictures, labels = _columns(schema, of_part[0])
+            notes += _unused(schema, of_part[0], {pictures, labels})
+            contents = {
+                k: v for file, table in zip(of_part, tables) for k, v in _contents(table, pictures, file, broken)
+            }
+            total += sum(map(len, tables))
             how = how or _how(contents, size, channels, invert, path)
-            arrays[f"{part}_images"] = np.stack(
-                [decoded(io.BytesIO(each), f"{path}: {part} {k}", how) for k, each in enumerate(contents)]
-            )
-            arrays[f"{part}_labels"] = _labels(tables, labels, of_part[0])
-            names = _names(tables[0].schema, labels)
+            images = [_decoded(content, where, how, broken, done) for where, content in contents.items()]
+            whole = np.array([image is not None for image in images], bool)
+            arrays[f"{part}_images"] = np.array([image for image in images if image is not None], np.uint8)
+            arrays[f"{part}_labels"] = _labels(tables, labels, of_part[0])[whole]
+            names = _names(schema, labels)
             if part == "train" and names:
                 arrays["class_names"] = np.array(names)
-    if notes and (size is not None or channels is not None or invert):
+    if broken:
+        tell_broken(path, broken, total, notes, skip=skip_broken and len(broken) < total)
+    notes += summed_up(done)
+    if are_pixels and (size is not None or channels is not None or invert):
         raise DataError(
             f"{path}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
             "options out"
         )
     return dataset_of_arrays(arrays, str(path), notes, how)
+
+
+def _unused(schema: Any, file: Path, used: set[str]) -> list[str]:
+    """What is said of other columns, and of labels that have no usual name beside other ones."""
+    others = [name for name in schema.names if name not in used]
+    taken = [f"{file.name}: {FINE} is taken as the label"] if others and FINE in used else []
+    return taken + ([f"{file.name}: left out: the columns {listed(others)}"] if others else [])
 
 
 def _pixel_columns(schema: Any) -> tuple[str, list[str]] | None:
@@ -97,8 +125,11 @@ def _pixel_columns(schema: Any) -> tuple[str, list[str]] | None:
     return None if {name.lower() for name in schema.names} & {*IMAGES} else pixel_columns(names)
 
 
-def _pixels(tables: Sequence[Any], label: str, pixels: Sequence[str], file: Path) -> dict[str, Any]:
+def _pixels(tables: Sequence[Any], label: str, pixels: Sequence[str], file: Path, notes: list[str]) -> dict[str, Any]:
     """Images (N, H, W) or (N, H, W, 3) and labels (N,) of a table with a row of pixels for each picture."""
+    if order := by_number(pixels):
+        pixels = [pixels[k] for k in order]
+        notes.append(f"{file.name}: {REORDERED}")
     rows = np.concatenate([np.stack([table.column(name).to_numpy() for name in pixels], axis=1) for table in tables])
     shape = shape_of(len(pixels)) or ()
     return {"images": rows.reshape(-1, *shape), "labels": _labels(tables, label, file)}
@@ -124,7 +155,7 @@ def _columns(schema: Any, file: Path) -> tuple[str, str]:
     """The names of the columns of pictures and of labels."""
     found = []
     for kind in ("images", "labels"):
-        known = IMAGES if kind == "images" else (*LABELS, "fine_label")
+        known = IMAGES if kind == "images" else (*LABELS, FINE)
         names = [name for name in schema.names if name.lower() in known]
         if len(names) != 1:
             raise DataError(
@@ -135,31 +166,51 @@ def _columns(schema: Any, file: Path) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _contents(column: Any, folder: Path) -> Iterator[bytes]:
-    """The bytes of each picture: of the column itself, or of the file whose path it gives."""
-    for value in column.to_pylist():
+def _contents(table: Any, name: str, file: Path, broken: dict[Any, str]) -> Iterator[tuple[str, bytes]]:
+    """By place, for messages, the bytes of each picture: of the column, or of the file whose path it gives.
+
+    b"" where there are none; broken: gets why.
+    """
+    for k, value in enumerate(table.column(name).to_pylist(), 1):
+        where = f"{file}: picture {k}"
         content = value.get("bytes") if isinstance(value, dict) else value
         if content is None and isinstance(value, dict) and value.get("path"):
-            content = (folder / value["path"]).read_bytes()
+            try:
+                content = (file.parent / value["path"]).read_bytes()
+            except OSError as error:
+                broken[where] = f"{where}: {value['path']} cannot be read ({error.strerror})"
         if not isinstance(content, bytes):
-            raise DataError(f"{folder}: a picture is {type(content).__name__}, bytes of an image file were expected")
-        yield content
+            kind = "is missing" if content is None else f"is {type(content).__name__}"
+            broken.setdefault(where, f"{where} {kind}, bytes of an image file were expected")
+            content = b""
+        yield where, content
+
+
+def _decoded(content: bytes, where: str, how: Preprocessing, broken: dict[Any, str], done: dict[str, list[str]]) -> Any:
+    """The picture (H, W, C), or None where it cannot be read. done: gets what was done to it."""
+    said: list[str] = []
+    try:
+        image = None if where in broken else decoded(io.BytesIO(content), where, how, said)
+    except DataError as error:
+        broken[where] = str(error)
+        return None
+    if said:
+        done[where] = said
+    return image
 
 
 def _how(
-    contents: Sequence[bytes], size: tuple[int, int] | None, channels: int | None, invert: bool, path: Path
+    contents: Mapping[str, bytes], size: tuple[int, int] | None, channels: int | None, invert: bool, path: Path
 ) -> Preprocessing:
     """As the pictures are, where they are alike and small."""
-    from PIL import Image
-
     sizes, modes = set(), set()
-    for content in contents:
-        with Image.open(io.BytesIO(content)) as picture:
+    if not contents:
+        raise DataError(f"{path}: holds no pictures; give at least one")
+    for where, content in contents.items():
+        with suppress(DataError), opened(io.BytesIO(content), where) as picture:
             sizes.add((picture.height, picture.width))
             modes.add(picture.mode)
-    if not sizes:
-        raise DataError(f"{path}: holds no pictures; give at least one")
-    own = next(iter(sizes))
+    own = next(iter(sizes), DEFAULT_SIZE)
     usual = own if len(sizes) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE
     grey = all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
     return Preprocessing(usual if size is None else size, channels or (1 if grey else 3), invert)

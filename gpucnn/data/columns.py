@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ FEW = 100  # different numbers that may be classes
 LEAST = 9  # columns whose names 0, 1, 2, ... are no pixels
 NAMELESS = "(without a name)"
 SEPARATORS = ",;\t"
+REORDERED = "the columns of pixels are taken in the order of the numbers in their names, not in that of the table"
 
 
 class Columns(NamedTuple):
@@ -74,7 +76,21 @@ def columns(path: Path, first: Sequence[str], between: str, notes: list[str]) ->
             f"{path}: {len(pixels)} columns of pixels make no square picture; save an .npz with images (N, H, W) and "
             "labels"
         )
+    if names and (order := by_number([names[k] for k in pixels])):
+        pixels = [pixels[k] for k in order]
+        notes.append(f"{path.name}: {REORDERED}")
     return Columns(labels, pixels, shape, bool(names))
+
+
+def by_number(names: Sequence[str]) -> list[int]:
+    """Places of the names in the order of their last numbers, which are all that differs, where they do not ascend: as
+    where names were sorted as texts, pixel0, pixel1, pixel10. Else empty.
+    """
+    last = re.compile(r"[0-9]+(?=[^0-9]*$)")
+    found = [last.search(name) for name in names]
+    numbers = [int(each[0]) for each in found if each]
+    is_told = len(set(numbers)) == len(names) and len({last.sub("", name) for name in names}) == 1
+    return sorted(range(len(names)), key=numbers.__getitem__) if is_told and numbers != sorted(numbers) else []
 
 
 def pixel_columns(names: Sequence[str]) -> tuple[str, list[str]] | None:

@@ -32,9 +32,9 @@ def load(
     """The data set `digits`, `mnist`, `fashion-mnist` or `cifar10`, or that of a path.
 
     A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W),
-    `channels` (1 or 3) and `invert` (dark on light becomes light on dark) are for pictures only, `skip_broken` (leave
-    out what cannot be read, and classes without pictures) for folders of such. The data set's notes say what was left
-    out or assumed.
+    `channels` (1 or 3) and `invert` (dark on light becomes light on dark) are for pictures only, as is `skip_broken`
+    (leave out what cannot be read, and classes without pictures). The data set's notes say what was left out or
+    assumed.
     DataError, saying what to do, for everything that cannot be read.
     """
     text = os.fspath(name_or_path)
@@ -54,14 +54,14 @@ def load(
             f"{text}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
             "options out"
         )
-    if reader is not pictures.read_folder and skip_broken:
-        raise DataError(f"{text}: skip_broken is for folders of pictures only; leave it out")
+    if reader not in (pictures.read_folder, arrow.read) and skip_broken:
+        raise DataError(f"{text}: skip_broken is for folders of pictures, and Parquet of such, only; leave it out")
     if name is not None:
         return load_named(name)
     if reader is pictures.read_folder:
         found = pictures.read_folder(path, size, channels, invert, skip_broken)
     else:
-        found = arrow.read(path, size, channels, invert) if reader is arrow.read else reader(path)
+        found = arrow.read(path, size, channels, invert, skip_broken) if reader is arrow.read else reader(path)
     if inner is not None:
         found = replace(found, notes=(f"the data lie in {inner.name}, and nothing else does", *found.notes))
     whole = whole.resolve()  # its messages named the path; the data set has a short name
@@ -86,12 +86,15 @@ def _inner(folder: Path) -> Path | None:
     return inside[0] if is_data else None
 
 
-def is_folder_of_pictures(name_or_path: str) -> bool:
-    """Whether `load` reads that as a folder of pictures, for which skip_broken is."""
+def may_be_broken(name_or_path: str) -> bool:
+    """Whether `load` takes skip_broken for it: a folder, or a table, of pictures."""
     path = Path(name_or_path).expanduser()
-    if resolve(name_or_path) is not None or not path.is_dir():
+    if resolve(name_or_path) is not None or not path.exists():
         return False
-    return _reader(path, name_or_path) is pictures.read_folder and _inner(path) is None
+    if not path.is_dir():
+        return path.suffix == ".parquet"
+    place = _inner(path) or path
+    return _reader(place, str(place)) in (pictures.read_folder, arrow.read)
 
 
 def _reader(path: Path, text: str) -> Callable[..., Dataset]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from .files import check_limit, parsing
 from .folders import count_junk, find_parts, list_classes
 from .preprocessing import Preprocessing
 from .strokes import FAINT
+from .summary import summed_up
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs other programs for some of the rest
 REMEDY = "leave it out, or save it again as PNG"
 DEFAULT_SIZE = (28, 28)
 _opening = threading.Lock()
 SHOWN = 5  # broken pictures in a message
-FEW = 3  # pictures that are named where the same is said of them
+DARK = 16  # the largest value of pictures that may have been meant as brighter ones
 COPIES = 4  # of a decoded picture, while it is turned and put on paper
 
 
@@ -60,19 +61,6 @@ def read_pictures(
         if notes is not None and said:
             notes[str(given)] = said
     return images
-
-
-def summed_up(notes: Mapping[str, Sequence[str]]) -> list[str]:
-    """A sentence for all pictures of which the same was noted, from notes by picture."""
-    alike: dict[str, list[str]] = {}
-    for name, said in notes.items():
-        alike.setdefault("; ".join(said), []).append(name)
-    return [
-        f"{', '.join(names)}: {text}"
-        if len(names) <= FEW
-        else f"of each of {len(names)} pictures ({', '.join(names[:FEW])}, ...): {text}"
-        for text, names in alike.items()
-    ]
 
 
 def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
@@ -122,6 +110,10 @@ def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[s
         made, done = preprocessing.strokes.brought(255 - grey if preprocessing.invert else grey, preprocessing.size)
         noted += done
         return np.repeat(made[..., None], preprocessing.channels, axis=2)
+    if 0 < np.asarray(picture).max(initial=0) <= DARK:
+        noted.append(
+            f"it is nearly black: no value is above {DARK} of 255; where such a value is white, save it anew, brighter"
+        )
     fitted = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
     values = np.asarray(fitted).reshape(height, width, preprocessing.channels)
     return 255 - values if preprocessing.invert else values
@@ -228,9 +220,11 @@ def read_folder(
             notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
     how = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
     notes += _fitted({shape for _, shape in stored}, how.size)
-    parts = {part: _read_part(files[part], listings[part], names, how, broken) for part in files}
+    done: dict[str, list[str]] = {}
+    parts = {part: _read_part(files[part], listings[part], names, how, broken, done) for part in files}
+    notes += summed_up(done)
     if broken:
-        _tell_broken(folder, broken, sum(map(len, files.values())), notes, skip=skip_broken)
+        tell_broken(folder, broken, sum(map(len, files.values())), notes, skip=skip_broken)
     made = {part: Part(*arrays, str(folder)) for part, arrays in parts.items() if part != "validation"}
     return Dataset.of_parts(
         str(folder), list(made.values()), names, how, validation=parts.get("validation"), notes=notes
@@ -259,23 +253,32 @@ def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int]) -> list[str]:
 
 
 def _read_part(
-    paths: list[Path], listing: dict[str, list[Path]], names: list[str], how: Preprocessing, broken: dict[Path, str]
+    paths: list[Path],
+    listing: dict[str, list[Path]],
+    names: list[str],
+    how: Preprocessing,
+    broken: dict[Path, str],
+    done: dict[str, list[str]],
 ) -> tuple[Images, NDArray[np.int64]]:
-    """The pictures that can be read, and their labels."""
+    """The pictures that can be read, and their labels. done: gets what was done to pictures, by their paths."""
     images = np.empty((len(paths), *how.size, how.channels), np.uint8)
     labels = np.repeat([names.index(name) for name in listing], [len(files) for files in listing.values()])
     whole = np.ones(len(paths), bool)
     for k, path in enumerate(paths):
+        said: list[str] = []
         try:
             if path not in broken:
-                images[k] = read_picture(path, how)
+                images[k] = read_picture(path, how, said)
         except DataError as error:
             broken[path] = str(error)
         whole[k] = path not in broken
+        if said and whole[k]:
+            done[str(path)] = said
     return (images, labels) if whole.all() else (images[whole], labels[whole])
 
 
-def _tell_broken(folder: Path, broken: dict[Path, str], total: int, notes: list[str], *, skip: bool) -> None:
+def tell_broken(folder: Path, broken: Mapping[Any, str], total: int, notes: list[str], *, skip: bool) -> None:
+    """Note the pictures that cannot be read, sentences by their place. DataError where they may not be left out."""
     texts = list(broken.values())
     shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
     if not skip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .dataset import Dataset
 
 MOST = 20  # classes that are listed one by one
+FEW = 3  # pictures that are named where the same is said of them
 
 
 def summary(dataset: Dataset) -> str:
@@ -31,10 +33,9 @@ def summary(dataset: Dataset) -> str:
             lines.append("  ".join([name.ljust(wide), *(f"{counts[part][k]:>10,}" for part in parts)]))
     else:
         fewest, most = (pick(counts["training"]) for pick in (np.argmin, np.argmax))
-        lines.append(
-            f"training pictures of a class: {counts['training'][fewest]:,} ({names[fewest]}) to "
-            f"{counts['training'][most]:,} ({names[most]})"
-        )
+        least, largest = (f"{counts['training'][k]:,}" for k in (fewest, most))
+        each = least if least == largest else f"{least} ({names[fewest]}) to {largest} ({names[most]})"
+        lines.append(f"training pictures of a class: {each}")
     return "\n".join([*lines, *map(printable, dataset.notes)])
 
 
@@ -62,3 +63,16 @@ def _of_rows(dataset: Dataset, parts: dict[str, Any]) -> str:
         lines += [f"{name}: {means[k]:.4g} +- {deviations[k]:.4g} in training" for k, name in enumerate(names[:MOST])]
     more = [f"and {len(names) - MOST} more"] if len(names) > MOST else []
     return "\n".join([*lines, *more, *map(printable, dataset.notes)])
+
+
+def summed_up(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for all pictures of which the same was noted, from notes by picture."""
+    alike: dict[str, list[str]] = {}
+    for name, said in notes.items():
+        alike.setdefault("; ".join(said), []).append(name)
+    return [
+        f"{', '.join(names)}: {text}"
+        if len(names) <= FEW
+        else f"of each of {len(names)} pictures ({', '.join(names[:FEW])}, ...): {text}"
+        for text, names in alike.items()
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data.arrays import role
+from ..data.columns import REORDERED, by_number
 from ..errors import DataError, listed
 
 
@@ -56,6 +57,9 @@ def rows_of_pixels(given: Any, array: np.ndarray, shape: tuple[int, ...], what: 
             f"alone, such as {_name(what)}.drop(columns=[{others[0]!r}])"
         )
     if is_grey and array.shape[1] == pixels:
+        if order := by_number(list(map(str, given.columns))):
+            notes.append(f"{what}: {REORDERED}")
+            array = array[:, order]
         notes.append(f"{what}: each row of the table is taken as an image of {shape[0]}x{shape[1]}, row by row")
         return array.reshape(-1, *shape[:2])
     if array.shape[1] - 1 == pixels:

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..data.arrays import USUAL, dim, pixels, white_of
 from ..data.dataset import check_counts, check_range
-from ..data.pictures import is_picture_or_path, read_pictures, summed_up
+from ..data.pictures import is_picture_or_path, read_pictures
 from ..data.preprocessing import Preprocessing
+from ..data.summary import summed_up
 from ..engine.evaluation import counting
 from ..errors import DataError, GpucnnError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, REGRESSION, kind
