@@ -76,7 +76,7 @@ def test_a_sheet_shows_what_training_makes(monkeypatch, tmp_path):
             np.testing.assert_array_equal(image, theirs)
             titles.append(axis.get_title())
     assert all(title.count(" %") == 2 for title in titles)
-    assert {title.split(":")[0] for title in titles} == {"cat", "a rather long n…"}
+    assert {title.split(":")[0] for title in titles} == {"cat", "a rathe…of a dog"}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from PIL import Image
 
 from gpucnn import command as cli
 from gpucnn import data
+from gpucnn.report import confusion, sheet
+from gpucnn.report.lr_finder import Search, picture
 
 
 @pytest.fixture
@@ -139,3 +141,31 @@ def test_evaluate_says_what_was_left_out(gpucnn_, pets):
     np.save("x.npy", np.zeros((2, 28, 28)))
     err = gpucnn_("predict", model, "x.npy")[2]
     assert err == f"gpucnn: x.npy: arrays, and no picture; `gpucnn evaluate {model} --data x.npy` measures on them\n"
+
+
+def test_names_that_are_long_stay_different():
+    plants = [
+        "Pepper,_bell___Bacterial_spot",
+        "Pepper,_bell___healthy",
+        "Tomato___Tomato_mosaic_virus",
+        "Tomato___Tomato_Yellow_Leaf_Curl_Virus",
+    ]
+    short = sheet.all_shortened([*plants, "cat"])
+    assert short == ["Pepper,…ial_spot", "Pepper,…_healthy", "Tomato_…ic_virus", "Tomato_…rl_Virus", "cat"]
+    alike = [f"a class of number {k} among many that are alike" for k in range(60)]
+    assert len(set(sheet.all_shortened(alike))) == 60
+
+
+@pytest.mark.parametrize("count", [6, 60])
+def test_no_label_of_a_confusion_matrix_is_cut(tmp_path, count):
+    names = [f"WWWWWWWWWWWWWWWWWW number {k} WWWWWWWWWWW" for k in range(count)]
+    confusion.draw(np.ones((count, count)), names, tmp_path / "c.png", "a model on data")
+    edge = np.asarray(Image.open(tmp_path / "c.png").convert("L"))
+    assert min(edge[:, :3].min(), edge[:, -3:].min(), edge[:3].min(), edge[-3:].min()) == 255
+
+
+def test_the_title_of_a_search_is_not_cut(tmp_path):
+    title = "two-conv on pictures, batches of 64, images changed by shift=2, rotate=10, zoom=0.1, brightness=0.2, flip"
+    picture(Search([1e-5, 1e-3], [2.0, 1.0], [2.0, 1.0], 1e-3, None, "", False), tmp_path / "lr.png", title)
+    drawn = np.asarray(Image.open(tmp_path / "lr.png").convert("L"))
+    assert drawn[:, :3].min() == drawn[:, -3:].min() == 255

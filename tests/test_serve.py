@@ -240,9 +240,11 @@ def test_a_seven_drawn_with_the_mouse_is_a_seven(page):
     assert page.locator("#regions").evaluate("image => image.naturalWidth") == 28
     if folder := os.environ.get("GPUCNN_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/serve.png", full_page=True)
+    assert page.locator("#why").is_visible()
     page.get_by_role("button", name="Clear").click()
     verdict(page, "Nothing is drawn yet.")
     assert page.locator("#layers .layer").count() == 0
+    assert not page.locator("#why").is_visible()
 
 
 def test_a_seven_drawn_with_the_keyboard_is_a_seven(page):
@@ -268,6 +270,11 @@ def test_a_picture_is_opened(page, tmp_path):
     path.write_bytes(b"junk")
     page.set_input_files("#file", str(path))
     verdict(page, "the picture: cannot be read as a picture")
+    assert "error" in page.locator("#answer").get_attribute("class")
+    assert not page.locator("#why").is_visible(), "there is nothing to show"
+    page.get_by_role("button", name="Clear").click()
+    verdict(page, "Nothing is drawn yet.")
+    assert "error" not in page.locator("#answer").get_attribute("class")
 
 
 def test_every_control_has_a_name(page):

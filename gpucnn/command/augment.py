@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 from typer import Argument, BadParameter, Option
 
+from ..errors import printable
 from .arguments import check_format
 from .options import ChannelsOption, InvertOption, SizeOption
 
@@ -78,12 +80,15 @@ def augment(
     from ..data import load, parse_size
     from ..data.loading import may_be_broken
     from ..report import augmented
+    from ..report.glyphs import told_once
     from ..training.augmentation import Augmentation
 
     check_format(out, "--out")
     augmentation_of(augment, "", (0, 0, 0))
     shape = None if size is None else parse_size(size)
     dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
+    for note in dataset.notes:
+        print(printable(f"gpucnn: {note}"), file=sys.stderr)
     asked = augmentation_of(augment, data, dataset.input_shape)
     if not asked:
         raise BadParameter(
@@ -92,5 +97,6 @@ def augment(
         )
     how = Augmentation.parse(asked)
     how.check(dataset.input_shape)
-    augmented.draw(dataset, replace(how, key=seed), out)
+    with told_once(dataset.class_names):
+        augmented.draw(dataset, replace(how, key=seed), out)
     print(f"{dataset.name}, {how.text()}: drawn in {out}")

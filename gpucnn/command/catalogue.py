@@ -80,6 +80,7 @@ def show(
     from ..data import load, parse_size
     from ..data.loading import may_be_broken
     from ..report import sheet
+    from ..report.glyphs import told_once
 
     if out is not None:
         check_format(out, "--out")
@@ -87,7 +88,8 @@ def show(
     dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
     print(dataset.summary())
     if out is not None:
-        sheet.draw(dataset, out)
+        with told_once(dataset.class_names):
+            sheet.draw(dataset, out)
         print(f"some pictures of each class are in {out}")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 from typer import Option
 
+from ..errors import printable
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
 from .at_hand import check_network
@@ -101,8 +103,11 @@ def lr(
             seed=seed,
             augmentation=chosen.augmentation or None,
         )
+    for note in dataset.notes:
+        print(printable(f"gpucnn: {note}"), file=sys.stderr)
     changed = f", images changed by {chosen.augmentation}" if chosen.augmentation else ""
-    picture(found, out, f"{network} on {dataset.name}, batches of {chosen.batch_size}{changed}")
+    title = f"{network} on {dataset.name}, batches of {chosen.batch_size}"
+    picture(found, out, title + changed.replace(",", ", ").replace(",  ", ", "))
     if as_json:
         print(arguments.json_text({**asdict(found), "augment": chosen.augmentation or None, "picture": out}))
         return

@@ -10,7 +10,7 @@ import numpy as np
 from ..data import Dataset
 from ..training.augmentation import Augmentation
 from ..training.curves import blank
-from .sheet import CLASSES, of_class, picture, shortened
+from .sheet import CLASSES, all_shortened, of_class, picture
 
 VERSIONS = 8  # of each picture
 LEAST = 4  # pictures: where there are fewer classes, a class has several
@@ -46,7 +46,8 @@ def _chosen(dataset: Dataset) -> tuple[list[str], np.ndarray]:
     """The names and the indices of the first examples of each class that is shown."""
     shown = range(min(len(dataset.class_names), CLASSES))
     found = [(k, index) for k in shown for index in of_class(dataset, k)[: -(-LEAST // len(shown))]]
-    return [shortened(dataset.class_names[k]) for k, _ in found], np.asarray([index for _, index in found])
+    names = all_shortened(dataset.class_names)
+    return [names[k] for k, _ in found], np.asarray([index for _, index in found])
 
 
 def _made(images: Any, indices: Any, names: list[str], how: Augmentation, step: int) -> tuple[Any, list[str]]:

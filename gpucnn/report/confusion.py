@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..training.curves import blank
-from .sheet import shortened
+from .sheet import all_shortened
 
 NUMBERS = 25  # classes up to which each cell has its number
 NAMES = 60  # and up to which each class has its name
@@ -30,8 +30,8 @@ def draw(confusion: Any, names: Sequence[str], path: str | os.PathLike[str], tit
     axis = figure.subplots()
     image = axis.imshow(parts, cmap="cividis", vmin=0, vmax=1)
     step = 1 if K <= NAMES else -(-K // NAMES)
-    ticks = range(0, K, step)
-    labels = [shortened(names[k]) for k in ticks]
+    ticks, short = range(0, K, step), all_shortened(names)
+    labels = [short[k] for k in ticks]
     wide = max(map(len, labels)) > 3
     axis.set_xticks(ticks, labels, rotation=90 if wide else 0)
     axis.set_yticks(ticks, labels)
@@ -44,4 +44,4 @@ def draw(confusion: Any, names: Sequence[str], path: str | os.PathLike[str], tit
                 axis.text(j, i, f"{count:.4g}", ha="center", va="center", color=color, fontsize=8)
     figure.colorbar(image, ax=axis, label="part of the row", fraction=0.046)
     axis.set_title(title, fontsize="medium")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight", pad_inches=0.1)  # however long the names are

@@ -28,5 +28,6 @@ def told_once(names: Sequence[str]) -> Iterator[None]:
         lacking = [name for name in names if missing & set(name)] or sorted(missing)
         warn(
             f"the font of the pictures has no characters for {listed(lacking)}, which are boxes there; install one "
-            "that has them, such as Noto Sans CJK, and write font.family: Noto Sans CJK JP into ./matplotlibrc"
+            "that has them, such as Noto Sans CJK for Chinese, Japanese and Korean or Noto Emoji, and write its name "
+            "behind the usual one into ./matplotlibrc: font.family: DejaVu Sans, Noto Sans CJK JP"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,5 +157,5 @@ def picture(found: Search, path: str | os.PathLike[str], title: str = "") -> Non
     axis.set_ylabel("mean loss per example")
     axis.grid(alpha=0.3)
     axis.legend()
-    axis.set_title(title)
+    axis.set_title(textwrap.fill(title, 80, break_on_hyphens=False), fontsize="medium")
     figure.savefig(path, dpi=120)

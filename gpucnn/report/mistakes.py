@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..training.curves import blank
-from .sheet import shortened
+from .sheet import all_shortened
 
 ACROSS, MOST = 5, 20  # pictures in a row, and on the sheet
 WIDTH, HEIGHT = 1.0, 1.24  # of a picture's place on the sheet, where its longer side is 0.86
@@ -44,6 +44,7 @@ def draw(
     count = int((probabilities.argmax(axis=1) != labels).sum())
     if not count:
         return 0
+    short = all_shortened(names)
     rows = -(-len(chosen) // ACROSS)
     figure = blank((1.7 * ACROSS * WIDTH, 1.7 * rows * HEIGHT + 0.5))
     axis = figure.subplots()
@@ -51,11 +52,7 @@ def draw(
         left, top = k % ACROSS * WIDTH, k // ACROSS * HEIGHT
         _picture(axis, images[index], left + WIDTH / 2, top + 0.45)
         given = int(probabilities[index].argmax())
-        text = (
-            f"{shortened(names[labels[index]])}\n"
-            f"taken for {shortened(names[given])}\n"
-            f"({100 * probabilities[index, given]:.0f} % sure)"
-        )
+        text = f"{short[labels[index]]}\ntaken for {short[given]}\n({100 * probabilities[index, given]:.0f} % sure)"
         axis.text(left + WIDTH / 2, top + 0.92, text, ha="center", va="top", fontsize=8, linespacing=1.15)
     axis.set(xlim=(0, ACROSS * WIDTH), ylim=(rows * HEIGHT, 0), aspect="equal")
     axis.axis("off")

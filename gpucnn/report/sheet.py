@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from ..data import Dataset
 from ..training.curves import blank
 
+WIDE = 16  # characters of a name
 CLASSES, EACH = 20, 8  # classes on a sheet, and pictures of each
 
 
@@ -18,13 +21,12 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
     shown = range(min(len(dataset.class_names), CLASSES))
     figure = blank((1.6 + 0.75 * each, 0.8 * len(shown) + 0.6))
     panels = figure.subplots(len(shown), each, squeeze=False)
+    names = all_shortened(dataset.class_names)
     for k, row in zip(shown, panels):
         found = of_class(dataset, k)
         for axis, index in zip(row, [*found[:each], *[None] * each]):
             picture(axis, None if index is None else dataset.train_images[index])
-        row[0].set_ylabel(
-            f"{shortened(dataset.class_names[k])}\n{len(found):,}", rotation=0, ha="right", va="center", labelpad=6
-        )
+        row[0].set_ylabel(f"{names[k]}\n{len(found):,}", rotation=0, ha="right", va="center", labelpad=6)
     left_out = len(dataset.class_names) - len(shown)
     more = f"; {left_out} more classes are not shown" if left_out else ""
     figure.suptitle(f"{dataset.name}: training pictures of each class{more}", fontsize="medium")
@@ -56,4 +58,12 @@ def picture(axis: Any, image: Any) -> None:
 
 
 def shortened(name: str) -> str:
-    return name if len(name) <= 16 else f"{name[:15]}…"
+    """At most WIDE characters of a name, its beginning and its end, where names of one kind differ."""
+    return name if len(name) <= WIDE else f"{name[: WIDE // 2 - 1]}…{name[-(WIDE // 2) :]}"
+
+
+def all_shortened(names: Sequence[str]) -> list[str]:
+    """The names as `shortened` has them; those that would be alike with their numbers, from 0, in front."""
+    short = [shortened(name) for name in names]
+    times = Counter(short)
+    return [each if times[each] == 1 else shortened(f"{k}: {name}") for k, (each, name) in enumerate(zip(short, names))]

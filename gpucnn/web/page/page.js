@@ -16,10 +16,12 @@ function clear() {
   pen.strokeStyle = ink;
   asked += 1;
   again = null;
+  byId("answer").classList.remove("error");
   byId("answer").textContent = "Nothing is drawn yet.";
   byId("notes").textContent = "";
   for (const item of byId("bars").children) setBar(item, 0, false);
   for (const name of ["picture", "pixels", "regions"]) byId(name).removeAttribute("src");
+  for (const name of ["why", "layers-of-it"]) byId(name).hidden = true;
   byId("layers").replaceChildren();
 }
 
@@ -142,6 +144,7 @@ function show(found) {
     byId(name).closest("figure").hidden = !found[name];
     if (found[name]) byId(name).src = found[name];
   }
+  for (const name of ["why", "layers-of-it"]) byId(name).hidden = false;
   byId("layers").replaceChildren(...found.layers.map((layer) => {
     const row = document.createElement("div"), text = document.createElement("p");
     row.className = "layer";
