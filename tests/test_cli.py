@@ -733,7 +733,9 @@ def test_evaluate_on_data_that_do_not_fit(gpucnn_, refused):
     names = np.array(["0", "1", "x"])
     np.savez("other.npz", **np.load(npz("two.npz")), class_names=names)
     refused("evaluate", model, "--data", "other.npz", says="other has no class '2'; its classes are 0, 1, x")
-    refused("evaluate", model, says="digits has images of shape (28, 28, 1), this model takes (8, 8, 1)")
+    refused("evaluate", model, says="it was trained on tiny, and no data set has this name; say --data PATH")
+    says = "digits has images of shape (28, 28, 1), this model takes (8, 8, 1)"
+    refused("evaluate", model, "--data", "digits", says=says)
     refused("evaluate", model, "--data", "nowhere", says="nowhere: no data set has this name")
     refused("evaluate", "nowhere", says="nowhere: no such file")
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import gpucnn
 from gpucnn import command as cli
 from gpucnn import data
+from gpucnn.data import load
 from gpucnn.report import confusion, sheet
 from gpucnn.report.lr_finder import Search, picture
 
@@ -134,7 +136,7 @@ def test_evaluate_says_what_was_left_out(gpucnn_, pets):
     assert out.startswith("pets: ")
     assert "gpucnn: left out: 1 picture that cannot be read" in err
     assert "gpucnn: left out: the classes eel, which the model does not know" in err
-    assert "choose data of the model's classes with --data" in gpucnn_("evaluate", model)[2]
+    assert "it was trained on pets, and no data set has this name; say --data PATH" in gpucnn_("evaluate", model)[2]
     status, _, err = gpucnn_("evaluate")
     assert status == 2
     assert f"themodelshereare{model}" in "".join(err.replace("│", "").split())
@@ -169,3 +171,39 @@ def test_the_title_of_a_search_is_not_cut(tmp_path):
     picture(Search([1e-5, 1e-3], [2.0, 1.0], [2.0, 1.0], 1e-3, None, "", False), tmp_path / "lr.png", title)
     drawn = np.asarray(Image.open(tmp_path / "lr.png").convert("L"))
     assert drawn[:, :3].min() == drawn[:, -3:].min() == 255
+
+
+def test_a_part_for_validation_that_is_no_image_is_said(gpucnn_, pets):
+    how = "--data", pets, "--skip-broken", "--device", "cpu", "--threads", "1", "--epochs", "1", "--out", "run"
+    assert "no validation" not in gpucnn_("train", "softmax-regression", *how, "--validation", "0.1")[2]
+    err = gpucnn_("train", "softmax-regression", *how, "--force", "--validation", "0.0001")[2]
+    assert "no validation: 0.0001 of 20 training images is no image; --validation 0.1 is a tenth" in err
+
+
+def test_arrays_that_a_network_is_too_large_for(gpucnn_):
+    images = np.random.default_rng(0).integers(0, 255, (20, 8, 8), np.uint8)
+    np.savez("small.npz", images=images, labels=np.arange(20) % 2)
+    err = gpucnn_("train", "--data", "small.npz", "--device", "cpu", "--epochs", "1")[2]
+    assert "two-conv on images of 8x8: layer 3 (Conv2D)" in err
+    assert "try --set padding=same, or another network (`gpucnn networks`)" in err
+    how = "--set", "padding=same", "--device", "cpu", "--threads", "1", "--epochs", "1"
+    assert gpucnn_("train", "--data", "small.npz", *how)[0] == 0
+
+
+def test_evaluate_takes_the_data_that_the_model_was_trained_on(gpucnn_, monkeypatch):
+    how = "softmax-regression", "--device", "cpu", "--threads", "1", "--epochs", "1", "--out", "run"
+    assert gpucnn_("train", *how)[0] == 0
+    path = Path("run/model.safetensors")
+    gpucnn.load(path, device="cpu").save(path, trained_on="fashion-mnist")
+    asked = []
+    monkeypatch.setattr(data, "load", lambda name, **how: asked.append(name) or loaded)
+    loaded = load("digits")
+    assert gpucnn_("evaluate", path, "--device", "cpu")[0] == 0
+    assert asked == ["fashion-mnist"]
+
+
+@pytest.mark.parametrize("command", ["verify", "path", "fetch"])
+def test_a_path_has_no_name(gpucnn_, pets, command):
+    err = gpucnn_("data", command, pets)[2]
+    assert f"{pets}: a path, and only data sets that have a name are downloaded and checked" in err
+    assert "gpucnn data show" in err

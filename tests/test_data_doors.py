@@ -726,3 +726,19 @@ def test_what_was_done_to_pictures_is_said_in_training_too(tmp_path, door):
     assert len(said) == 2
     assert any("of each of 6 pictures" in note and "its transparent parts were laid on white" in note for note in said)
     assert any("it is nearly black: no value is above 16 of 255" in note for note in said)
+
+
+def test_an_npz_says_what_it_leaves_out_and_why(tmp_path):
+    images, labels = pictures()
+    np.savez(tmp_path / "t.npz", images, labels)
+    loaded = data.load(tmp_path / "t.npz")
+    assert not any("left out" in note for note in loaded.notes)
+    np.savez(tmp_path / "t.npz", train_images=images, train_labels=labels, test_images=images, more=labels)
+    loaded = data.load(tmp_path / "t.npz")
+    assert "left out: test_images, because there are no labels of that part" in loaded.notes
+    assert "left out: more, which are no images or labels of a part" in loaded.notes
+
+
+def test_a_size_that_is_too_large_is_said_with_its_limit():
+    with pytest.raises(DataError, match=r"each 1\.\.4096, was expected"):
+        data.parse_size("100000x100000")

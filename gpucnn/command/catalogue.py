@@ -12,7 +12,9 @@ from .arguments import JsonOption, check_format
 from .help import Command
 from .options import ChannelsOption, InvertOption, SizeOption
 
-data_app = Typer(help="List data sets, look at one, download it, check its files.", no_args_is_help=True)
+data_app = Typer(
+    help="List data sets, look at one; download one that has a name, check its files.", no_args_is_help=True
+)
 
 DataName = Annotated[str, Argument(help="The data set: digits, mnist, fashion-mnist or cifar10.")]
 

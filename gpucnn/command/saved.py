@@ -12,9 +12,18 @@ from typer import Argument, Option
 
 from ..errors import GpucnnError, counted, printable
 from . import arguments
-from .arguments import DataOption, DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
+from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
 from .options import SkipBrokenOption
+
+EvaluatedOption = Annotated[
+    str | None,
+    Option(
+        metavar="NAME|PATH",
+        help="The data set, as `gpucnn train` takes it; by default the one that the model was trained on, where that "
+        "has a name.",
+    ),
+]
 
 
 def evaluate(
@@ -22,7 +31,7 @@ def evaluate(
         list[str],
         Argument(metavar="MODEL", help="The model.safetensors file; of several, which belong together, the mean."),
     ],
-    data: DataOption = "digits",
+    data: EvaluatedOption = None,
     layers: LayersOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -62,6 +71,7 @@ def evaluate(
     with arguments.explained(models[0], to_check(layers)), quiet:
         several = [load(model, device=device, layers=layers, threads=threads) for model in models]
         loaded = several[0] if len(several) == 1 else Ensemble(several)
+        data = _trained_on(models[0]) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
         dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing, skip_broken=skip_broken))
         examples = dataset.test_images, dataset.test_labels
@@ -78,6 +88,18 @@ def evaluate(
     print(f"{dataset.name}: {shown(found) if whole is None else whole}")
     if written:
         print(f"\nwritten to {out}: {', '.join(written)}")
+
+
+def _trained_on(path: str) -> str:
+    """The name of the data set that a model was trained on; digits where its file says none. Raises GpucnnError."""
+    from ..data.catalogue import resolve
+    from ..model import checkpoint
+
+    found = checkpoint.read(path)[0].get("trained_on") or "digits"
+    name = resolve(found) if isinstance(found, str) else None
+    if name is None:
+        raise GpucnnError(f"{path}: it was trained on {found}, and no data set has this name; say --data PATH")
+    return name
 
 
 def _check_place(folder: str) -> None:

@@ -64,6 +64,9 @@ def opening(
     if is_own:
         yield dataset.summary()
     yield from filter(None, (why, lasting(settings, chosen, len(dataset.train_labels))))
+    total, part = len(dataset.train_labels), chosen.validation
+    if part and dataset.validation is None and not min(round(part * total), total - 1):
+        yield f"no validation: {part:g} of {counted(total, 'training image')} is no image; --validation 0.1 is a tenth"
     yield device_line(settings.device, model)
     if drawn:
         begun = min(settings.init, os.path.relpath(settings.init), key=len)

@@ -27,6 +27,7 @@ EXPECTED = (
     "(train_images, train_labels, test_images, test_labels) or (x_train, y_train, x_test, y_test) or (images, labels) "
     "or (X, y)"
 )
+OTHER = {"images": "labels", "labels": "images"}
 WHITE = 16  # the largest value of scikit-learn's digits
 USUAL = 255  # what white is in other whole numbers
 
@@ -75,7 +76,12 @@ def chosen(keys: Sequence[str], where: str) -> tuple[dict[str, tuple[str, str]],
         )
     used = {key for pair in pairs.values() for key in pair} | set(NAMES)
     unused = [key for key in keys if key not in used]
-    notes = [f"left out: {', '.join(unused)}, which are no images or labels of a part"] if unused else []
+    alone = [
+        f"{key}, because there are no {OTHER[kind]} of that part" for (_, kind), key in found.items() if key in unused
+    ]
+    others = [key for key in unused if key not in found.values()]
+    notes = [f"left out: {', '.join(others)}, which are no images or labels of a part"] if others else []
+    notes += [f"left out: {each}" for each in alone]
     if "validation" in pairs and "test" not in pairs:
         pairs["test"] = pairs.pop("validation")
         notes.append(
@@ -86,7 +92,7 @@ def chosen(keys: Sequence[str], where: str) -> tuple[dict[str, tuple[str, str]],
 
 def _missing(found: Mapping[tuple[str, str], str]) -> str:
     part, kind = next(iter(found), ("", ""))
-    other = {"images": "labels", "labels": "images"}.get(kind)
+    other = OTHER.get(kind)
     return f"the {other} beside {found[part, kind]}" if other else "images and labels"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from ..errors import DataError, nearest
@@ -105,6 +106,11 @@ def did_you_mean(name: str) -> str:
 def known_name(name: str) -> str:
     """The name in NAMES that is meant; DataError with the list of them otherwise."""
     known = resolve(name)
+    if known is None and os.path.exists(name):
+        raise DataError(
+            f"{name}: a path, and only data sets that have a name are downloaded and checked ({', '.join(NAMES)}); "
+            f"`gpucnn data show {name}` reads it and says what it holds"
+        )
     if known is None:
         raise DataError(f"{name}: no data set has this name; the names are {', '.join(NAMES)}{did_you_mean(name)}")
     return known

@@ -24,7 +24,8 @@ def read_npz(path: Path) -> Dataset:
     arrays = read_arrays(path)
     notes: list[str] = []
     if not any(role(key) for key in arrays):
-        arrays |= _by_shape(path, [key for key in arrays if not is_wanted(key)], notes)
+        taken = _by_shape(path, [key for key in arrays if not is_wanted(key)], notes)
+        arrays = {key: array for key, array in arrays.items() if is_wanted(key)} | taken
     return dataset_of_arrays(arrays, str(path), notes)
 
 

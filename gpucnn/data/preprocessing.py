@@ -19,7 +19,7 @@ LARGEST_SIDE = 4096
 
 def parse_size(text: str) -> tuple[int, int]:
     """(H, W) of a text such as `32x24`, `32,24` or `28`, a square; DataError for anything else."""
-    match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[x×,]\s*(\d{1,5})\s*)?", str(text), re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d{1,18})\s*(?:[x×,]\s*(\d{1,18})\s*)?", str(text), re.IGNORECASE)
     if match is None:
         raise DataError(f"size {text!r}: two whole numbers, HEIGHTxWIDTH, were expected; write for example 28x28")
     size = int(match[1]), int(match[2] or match[1])

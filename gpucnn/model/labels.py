@@ -148,8 +148,8 @@ def fitting_labels(
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{what}: NaN or infinite values are there; replace them first, or leave those images out")
     if array.ndim == 1 and array.dtype.kind in "US":
-        more = "; give Model(..., class_names=[...]) the texts, in the order of its outputs"
-        return places_of(array, names, what, more if _are_usual(names) else "")
+        more = "give Model(..., class_names=[...]) the texts, in the order of its outputs"
+        return places_of(array, names, what, f"; {'' if _are_usual(names) else 'for other classes '}{more}")
     if array.ndim == 1 and (array.dtype == bool or (array.dtype.kind == "f" and _is_whole(array))):
         array = array.astype(np.int64)
     labels = checked_labels(array, what)

@@ -20,7 +20,7 @@ from ..data.catalogue import resolve
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError
+from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, ShapeError
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -132,6 +132,13 @@ def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, c
     there = check_options(settings)
     try:
         return networks.build(settings.network, input_shape, classes, **settings.options)
+    except ShapeError as error:
+        if input_shape is None:
+            raise
+        padded = there.get("padding") == "valid" and settings.options.get("padding", "valid") == "valid"
+        remedy = f"{'try --set padding=same, or another' if padded else 'take another'} network (`gpucnn networks`)"
+        size = "x".join(map(str, input_shape[:2]))
+        raise ShapeError(f"{settings.network} on images of {size}: {error}; {remedy}") from None
     except GpucnnError:
         raise
     except (TypeError, ValueError) as error:
