@@ -203,7 +203,7 @@ class Model(Holding):
     ) -> History:
         """Train for some more epochs, from where the last call, or `fit`, stopped: the optimiser, the number of
         updates, the order of batches, augmentation and draws go on. Calls of one epoch each are, bit for bit, one call
-        of many.
+        of many. The optimizer, lr, batch_size and schedule are those of this call: give what the last one had again.
 
         total_epochs: those that the schedule is stretched over, all calls together; needed unless it is constant. seed
         counts in the first call only. An average of theta, as `EMA` keeps it, begins anew from parameters that were set
