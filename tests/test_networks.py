@@ -215,6 +215,13 @@ def test_entries_are_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_no_classes_and_no_shape_are_not_the_usual_ones(name: str) -> None:
+    for wrong in ({"classes": 0}, {"classes": -1}, {"input_shape": ()}, {"input_shape": 28}, {"input_shape": "28x28"}):
+        with pytest.raises(ShapeError):
+            build(name, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_networks_take_other_images(name: str) -> None:
     assert build(name, (36, 40, 3)).input_shape == (36, 40, 3)
 
