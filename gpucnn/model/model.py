@@ -223,8 +223,8 @@ class Model(Holding):
             plan = replace(plan, epochs=done + epochs)
         if total_epochs is not None and shape is not schedules.constant and plan.epochs > total_epochs:
             raise SettingError(
-                f"partial_fit: total_epochs={total_epochs} is too small: with the {done} that the model was trained for "
-                f"there are {plan.epochs} in all, and the schedule ends with the last"
+                f"partial_fit: total_epochs={total_epochs} is too small: with the {done} that the model was trained "
+                f"for there are {plan.epochs} in all, and the schedule ends with the last"
             )
         known = None if before is None else self.meaning
         fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, meaning=known, **options)
