@@ -643,7 +643,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[GpucnnError], str]] = {
     "window over the image": (
         lambda: Network((3, 1, 1), (MaxPool2D(),)),
         ShapeError,
-        "layer 0 (MaxPool2D): a kernel that spans 2 x 2 pixels does not fit an image of 3 x 1",
+        "layer 0 (MaxPool2D): a window that spans 2 x 2 pixels does not fit an image of 3 x 1",
     ),
     "padding as large as the window": (
         lambda: Network((8, 8, 1), (MaxPool2D(2, padding=2),)),
