@@ -270,9 +270,9 @@ def test_numbers_of_any_library_are_settings_of_windows_and_errors_name_what_was
             ops.correlate(x, w, groups=wrong)
         with pytest.raises(ShapeError, match=f"stride={wrong!r}"):
             ops.correlate(x, w, groups=2, stride=wrong)
-    with pytest.raises(ShapeError, match="a window that spans 7 x 7 pixels .* use a smaller window"):
+    with pytest.raises(ShapeError, match=r"a window that spans 7 x 7 pixels .* use a smaller window"):
         ops.max_pool(x, 7)
-    with pytest.raises(ShapeError, match="a kernel that spans 3 x 3 pixels .* use a smaller kernel"):
+    with pytest.raises(ShapeError, match=r"a kernel that spans 3 x 3 pixels .* use a smaller kernel"):
         ops.correlate(x[:, :2], w, groups=2)
 
 

@@ -23,6 +23,7 @@ from gpucnn.layers import (
     GELU,
     REGISTRY,
     AvgPool2D,
+    BatchNorm,
     Conv2D,
     Crop2D,
     Dense,
@@ -31,6 +32,8 @@ from gpucnn.layers import (
     GlobalAvgPool2D,
     GlobalMaxPool2D,
     Hardswish,
+    InstanceNorm,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
     PadChannels,
@@ -598,6 +601,26 @@ def test_arguments_take_their_canonical_form(one: Any, other: Any) -> None:
 def test_named_networks_are_equal_by_value() -> None:
     assert build("two-conv") == build("two-conv")
     assert len({build("two-conv"), build("two-conv"), build("layered")}) == 2
+
+
+@pytest.mark.parametrize("wrong", ["a", None, math.nan, math.inf, True, [0.1]])
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        *((ReLU, "slope_at_zero"), (LeakyReLU, "slope"), (PReLU, "start"), (ELU, "alpha"), (Dropout, "rate")),
+        *((BatchNorm, "momentum"), (BatchNorm, "epsilon"), (LayerNorm, "epsilon"), (InstanceNorm, "epsilon")),
+    ],
+)
+def test_a_setting_that_is_a_number_takes_no_other_thing(layer: Any, name: str, wrong: Any) -> None:
+    with pytest.raises(SettingError, match=re.escape(f"{layer.__name__}: {name}={wrong!r}: a ")):
+        layer(**{name: wrong})
+    assert getattr(layer(**{name: np.float64(0.25)}), name) == 0.25
+
+
+@pytest.mark.parametrize("wrong", [10, None, "ab", (2, 3)])
+def test_a_reshape_to_no_shape_is_refused(wrong: Any) -> None:
+    with pytest.raises(ShapeError, match=re.escape(f"Reshape: {wrong!r}: a vector (features,) or an image")):
+        Reshape(wrong)
 
 
 # Errors
