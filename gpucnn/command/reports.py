@@ -35,8 +35,7 @@ def check(
     from ..network import own
     from ..report import gradient_check, table_check
 
-    sizes = (input_shape or "").lower().replace("x", ",")
-    shape = tuple(arguments.whole_numbers(sizes, "--input")) if sizes else None
+    shape = None if input_shape is None else arguments.shape(input_shape, "--input")
     network = gradient_check.find(name, shape)
     place = Device.parse(device)
     with own.explained(name):
