@@ -498,3 +498,12 @@ def test_a_loss_that_is_not_finite_before_any_update_does_not_blame_the_rate():
     began = r"it began in batch 1 of epoch 1: parameter 0/kernel reaches nan"
     with pytest.raises(RuntimeError, match=rf"batch 1: the loss is nan \({began}\), so .*; no update came before it"):
         model.fit(images, labels, epochs=1)
+
+
+def test_a_plot_into_no_kind_of_picture_is_refused(tmp_path):
+    images, labels = data()
+    found = Model(NETWORK, device="cpu").fit(images, labels, epochs=1)
+    with pytest.raises(ValueError, match=r"curves\.xyz: .*xyz.* not supported"):
+        found.plot(tmp_path / "curves.xyz")
+    found.plot(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()
