@@ -289,14 +289,6 @@ def whole_numbers(text: str, option: str) -> list[int]:
         raise BadParameter(message, param_hint=option) from None
 
 
-def shape(text: str, option: str) -> tuple[int, ...]:
-    """HxWxC, or the number of features."""
-    sizes = text.lower().replace(",", "x").split("x")
-    if not all(size.isdecimal() and _is_number(size) and int(size) for size in sizes):
-        raise BadParameter(f"{text!r}: HxWxC, such as 28x28x1, or a number of features was expected", param_hint=option)
-    return tuple(map(int, sizes))
-
-
 def labels(text: str, names: Sequence[str]) -> list[int]:
     """Classes by name or, where none has that name, by number."""
     parts = [part.strip() for part in text.split(",")]
