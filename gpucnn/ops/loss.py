@@ -26,7 +26,7 @@ def _both(name: str, outputs: Array, y: Array) -> tuple[Any, Array, Array]:
     if outputs.ndim != 2:
         raise ShapeError(f"{name} (N, K), a row for each example, was expected, found shape {tuple(outputs.shape)}")
     check_shape("y", y, outputs.shape, "`one_hot` makes rows of class numbers, a reshape to (N, 1) of numbers (N,)")
-    return real_arrays(outputs, y)  # type: ignore[return-value]
+    return real_arrays(outputs, y)
 
 
 def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:

@@ -94,7 +94,7 @@ class Window:
 
 
 def convolution_window(
-    size: Any, stride: Any, padding: Padding, dilation: Any, height: int, width: int, what: str = "kernel"
+    size: Any, stride: Any, padding: Padding, dilation: Any, height: int, width: int, *, what: str = "kernel"
 ) -> Window:
     """The window of a convolution on an image of (height, width) pixels.
 
@@ -133,7 +133,7 @@ def pooling_window(
     """
     size = pair(size, "window")
     stride = size if stride is None else stride
-    window = convolution_window(size, stride, padding, dilation, height, width, "window")
+    window = convolution_window(size, stride, padding, dilation, height, width, what="window")
     for axis in (0, 1):
         if max(window.padding[axis]) >= window.span(axis):
             raise ShapeError(
