@@ -221,7 +221,10 @@ def _check_empty(command: Any, ctx: Any) -> None:
 
 def _words(ctx: Any) -> str:
     """The command's name, behind those of the groups that it is in, such as "data show"."""
-    return "" if ctx.parent is None else f"{_words(ctx.parent)} {ctx.command.name}".strip()
+    if ctx.parent is None and hasattr(ctx.command, "commands"):
+        return ""
+    before = "" if ctx.parent is None else _words(ctx.parent)
+    return f"{before} {ctx.command.name}".strip()
 
 
 def _number(param: Any, ctx: Any, given: list[str]) -> str:
