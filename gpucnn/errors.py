@@ -43,6 +43,12 @@ def counted(number: Any, what: str, several: str = "") -> str:
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
+def check_shape(what: str, array: Any, shape: Sequence[int], hint: str = "") -> None:
+    """Raises ShapeError where an array has another shape than that; hint: what to do."""
+    if tuple(array.shape) != tuple(shape):
+        raise ShapeError(f"{what} has shape {tuple(array.shape)}, {tuple(shape)} was expected{hint and f'; {hint}'}")
+
+
 class GpucnnError(Exception):
     """The base of all errors that this library raises on purpose; the command prints the sentence and exits with 1."""
 

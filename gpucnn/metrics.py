@@ -129,7 +129,8 @@ def precision_and_recall(right: Any, predicted: Any, support: Any) -> dict[str, 
 class Report:
     """What `Model.report` finds. Its text is a table.
 
-    kind: of the targets; overall: as of `Model.evaluate`; rows: by class, label or output; averages over them.
+    kind: of the targets; overall: as of `Model.evaluate`; rows: by class, label or output; averages over them,
+    without classes that no example has and none was given, as in scikit-learn.
     confusion: (K, K), examples of each class (row) that were given each class (column); None but for classes.
     """
 
@@ -196,9 +197,11 @@ def report_of(kind: str, overall: Row, logits: Any, targets: Any, names: Sequenc
         micro = {name: float(value) for name, value in precision_and_recall(*(c.sum() for c in counts)).items()}
         return Report(kind, overall, _rows(columns, names), {"micro average": micro, **_averages(columns)})
     labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
-    confusion = confusion_matrix(labels, logits.argmax(axis=1), len(names), weights)
+    predicted = logits.argmax(axis=1)
+    confusion = confusion_matrix(labels, predicted, len(names), weights)
     columns = precision_and_recall(np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
-    return Report(kind, overall, _rows(columns, names), _averages(columns), confusion)
+    averages = _averages({name: values[np.union1d(labels, predicted)] for name, values in columns.items()})
+    return Report(kind, overall, _rows(columns, names), averages, confusion)
 
 
 def _rows(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Row]:

@@ -223,14 +223,34 @@ def test_no_command_shows_the_help(gpucnn_, arguments):
         (("train", "fast", "--set", "hiden"), "'hiden': NAME=VALUE was expected, such as hidden=128"),
         (("train", "softmax-regression", "--set", "f"), "and softmax-regression has nothing to set"),
         (("train", "--set", "=3"), "'=3': NAME=VALUE was expected"),
-        (("check", "two-conv", "--input", "28,x,1"), "'28,,,1': whole numbers with commas between were expected"),
+        (("check", "two-conv", "--input", "28,x,1"), "'28,x,1': HxWxC, such as 28x28x1, or a number of features"),
         (("evaluate",), "Missing argument 'MODEL'"),
         (("predict", "model.safetensors"), "Missing argument 'IMAGE'"),
-        (("data", "fetch"), "Missing argument"),
+        *((("data", word), "`gpucnn data list` lists both") for word in ("show", "fetch", "verify", "path")),
+        *(
+            (words, "an empty text was given; a variable of the shell that is not set is one")
+            for words in (
+                *(("train", "--data", ""), ("train", "--data="), ("train", "--out", "")),
+                *(
+                    ("data", "show", ""),
+                    ("augment", ""),
+                    ("demo", ""),
+                    ("verify", ""),
+                    ("predict", "m.safetensors", ""),
+                ),
+                ("evaluate", "m.safetensors", "--report", "--out", ""),
+            )
+        ),
     ],
 )
 def test_wrong_usage(misused, arguments, says):
     misused(*arguments, says=says)
+
+
+def test_help_of_what_is_no_command_is_refused(gpucnn_, refused):
+    assert gpucnn_("help", "data", "show")[0] == 0
+    refused("help", "train", "lr", says="lr is no command of `gpucnn train`; `gpucnn train --help` says all of it")
+    refused("help", "data", "show", "x", says="help: x is no command of `gpucnn data show`")
 
 
 # --- train
@@ -403,7 +423,7 @@ def test_validation(gpucnn_, part):
     assert Path("v/curves.png").exists()
 
 
-def test_classes_by_number_and_by_name(gpucnn_, refused):
+def test_classes_by_number_and_by_name(gpucnn_, refused, misused):
     train = ("train", "binary-sigmoid", *FAST, "--classes")
     status, out, err = gpucnn_(*train, "3,8", "--json")
     assert status == 0
@@ -418,7 +438,7 @@ def test_classes_by_number_and_by_name(gpucnn_, refused):
     refused(*train, "top,bottom", says="--classes top,bottom: there is no class 'bottom'; choose from left, right, top")
     refused(*train, "0,3", says="there is no class 3; choose from 0 (left), 1 (right), 2 (top)")
     refused(*train, "1,1", says="two or more different ones were expected")
-    refused(*train, "", says="there is no class ''")
+    misused(*train, "", says="Invalid value for '--classes': an empty text was given")
 
 
 @pytest.mark.parametrize(
@@ -746,7 +766,10 @@ def test_evaluate_on_data_that_do_not_fit(gpucnn_, refused):
 def test_networks(gpucnn_):
     status, out, _ = gpucnn_("networks")
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(networks.NETWORKS)
+    assert [line.split()[0] for line in out.splitlines() if line[0] != " "] == list(networks.NETWORKS)
+    assert max(map(len, out.splitlines())) <= 100  # as wide as the terminal
+    words = " ".join(out.split())
+    assert all(entry.about in words for entry in networks.NETWORKS.values())
     rows = last_json(gpucnn_("networks", "--json")[1])
     assert [row["name"] for row in rows] == list(networks.NETWORKS)
     assert all(row["parameters"] == networks.build(row["name"]).parameters for row in rows)
@@ -821,10 +844,10 @@ def own_layers(tmp_path, monkeypatch):
 def test_check_a_layer_of_ones_own(gpucnn_, refused, own_layers):
     status, out, _ = gpucnn_("check", "own_twice:Twice", "--input", "5,5,2")
     assert status == 0
-    assert out.split()[:8] == ["input", "2", "x", "5", "x", "5", "x", "2"]
+    assert out.split()[:8] == ["input", "5", "x", "5", "x", "5", "x", "2"]
     assert out.splitlines()[0].endswith("right")
     status, out, _ = gpucnn_("check", "own_twice:Twice", "--input", "4", "--json")
-    assert [(row["name"], row["shape"], row["right"]) for row in last_json(out)] == [("input", [2, 4], True)]
+    assert [(row["name"], row["shape"], row["right"]) for row in last_json(out)] == [("input", [5, 4], True)]
     refused("check", "own_twice:Twice", says="own_twice:Twice is a layer: say the shape of its input")
     refused("check", "own_twice:Thrice", "--input", "4", says="module own_twice has no 'Thrice'")
     refused("check", "own_twice:Raises", "--input", "4", says="own_twice:Raises: IndexError: out of range (")

@@ -16,7 +16,7 @@ from worked import WORKED, Worked
 
 import gpucnn
 from gpucnn import ops
-from gpucnn.errors import SettingError
+from gpucnn.errors import SettingError, ShapeError
 from gpucnn.ops import EQUATIONS
 from gpucnn.ops.index import Equation
 
@@ -172,3 +172,125 @@ def test_each_equation_gives_the_number_worked_by_hand(row: Equation) -> None:
     else:
         assert np.shape(found) == np.shape(example.expected)
         np.testing.assert_allclose(found, example.expected, rtol=1e-12, atol=1e-15)
+
+
+def _drawn(*shape):
+    return np.random.default_rng(len(shape)).standard_normal(shape)
+
+
+GRADIENTS = {  # of a dy of the shape that is named first; each takes no other
+    "correlate": ((2, 3, 3, 4), lambda dy: ops.correlate_backward(_drawn(2, 5, 5, 3), _drawn(3, 3, 3, 4), dy)),
+    "convolve": ((2, 3, 3, 4), lambda dy: ops.convolve_backward(_drawn(2, 5, 5, 3), _drawn(3, 3, 3, 4), dy)),
+    "depthwise": (
+        (2, 3, 3, 6),
+        lambda dy: ops.depthwise_correlate_backward(_drawn(2, 5, 5, 3), _drawn(3, 3, 1, 6), dy),
+    ),
+    "transposed": (
+        (2, 5, 5, 3),
+        lambda dy: ops.transposed_correlate_backward(_drawn(2, 3, 3, 4), _drawn(3, 3, 3, 4), dy),
+    ),
+    "max_pool": (
+        (2, 2, 2, 3),
+        lambda dy: ops.max_pool_backward(_drawn(2, 4, 4, 3), ops.max_pool(_drawn(2, 4, 4, 3)), dy),
+    ),
+    "max_pool, y": ((2, 2, 2, 3), lambda y: ops.max_pool_backward(_drawn(2, 4, 4, 3), y, _drawn(2, 2, 2, 3))),
+    "back_fill": ((2, 2, 2, 3), lambda dy: ops.back_fill(np.zeros((2, 2, 2, 3), int), dy, (4, 4))),
+    "back_fill, indices": ((2, 2, 2, 3), lambda at: ops.back_fill(at.astype(int), _drawn(2, 2, 2, 3), (4, 4))),
+    "average_pool": ((2, 2, 2, 3), lambda dy: ops.average_pool_backward(dy, (5, 5))),
+    "place": ((2, 2, 2, 3), lambda dy: ops.part_backward(dy, (slice(1, 3), slice(1, 3), slice(3)), (5, 5, 3))),
+    "upsample": ((2, 4, 4, 3), lambda dy: ops.upsample_backward(dy, (4, 4), "bilinear")),
+    "dense": ((2, 4), lambda dy: ops.dense_backward(_drawn(2, 3), _drawn(3, 4), dy)),
+    "flatten": ((2, 12), lambda dy: ops.flatten_backward(dy, (2, 2, 3))),
+    "relu": ((2, 4), lambda dy: ops.relu_backward(_drawn(2, 4), dy)),
+    "sigmoid": ((2, 4), lambda dy: ops.sigmoid_backward(_drawn(2, 4), dy)),
+    "tanh": ((2, 4), lambda dy: ops.tanh_backward(_drawn(2, 4), dy)),
+    "leaky_relu": ((2, 4), lambda dy: ops.leaky_relu_backward(_drawn(2, 4), dy)),
+    "prelu": ((2, 4), lambda dy: ops.prelu_backward(_drawn(2, 4), dy, _drawn(4))),
+    "elu": ((2, 4), lambda dy: ops.elu_backward(_drawn(2, 4), dy)),
+    "gelu": ((2, 4), lambda dy: ops.gelu_backward(_drawn(2, 4), dy)),
+    "gelu_tanh": ((2, 4), lambda dy: ops.gelu_tanh_backward(_drawn(2, 4), dy)),
+    "silu": ((2, 4), lambda dy: ops.silu_backward(_drawn(2, 4), dy)),
+    "softplus": ((2, 4), lambda dy: ops.softplus_backward(_drawn(2, 4), dy)),
+    "hardswish": ((2, 4), lambda dy: ops.hardswish_backward(_drawn(2, 4), dy)),
+    "softmax": ((2, 4), lambda ds: ops.softmax_backward(_drawn(2, 4), ds)),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_refuse_a_dy_that_does_not_fit(name):
+    shape, gradient = GRADIENTS[name]
+    gradient(_drawn(*shape))
+    free = {"upsample": (0, 3), "average_pool": (0, 3), "place": (0,), "flatten": (0,)}.get(name, ())
+    for axis in set(range(len(shape))) - {*free}:
+        for length in {1, shape[axis] - 1, shape[axis] + 1, shape[axis] + 2} - {shape[axis], 0}:
+            with pytest.raises(ShapeError):
+                gradient(_drawn(*shape[:axis], length, *shape[axis + 1 :]))
+    if name != "flatten":
+        with pytest.raises(ShapeError):
+            gradient(_drawn(*shape, 1))
+
+
+LOSSES = {
+    "softmax_cross_entropy": ops.softmax_cross_entropy,
+    "weighted_cross_entropy": ops.weighted_cross_entropy,
+    "sigmoid_cross_entropy": ops.sigmoid_cross_entropy,
+    "cross_entropy": ops.cross_entropy,
+    "cross_entropy_backward": ops.cross_entropy_backward,
+    "binary_cross_entropy": ops.binary_cross_entropy,
+    "binary_cross_entropy_backward": ops.binary_cross_entropy_backward,
+    "focal_cross_entropy": lambda z, y: ops.focal_cross_entropy(z, y, 2.0),
+    "mean_squared_error": ops.mean_squared_error,
+    "huber": lambda z, y: ops.huber(z, y, 1.0),
+    "hinge": ops.hinge,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_refuse_targets_of_another_shape(name):
+    loss, z = LOSSES[name], np.full((3, 3), 1 / 3)
+    loss(z, np.eye(3))
+    for y in (np.array([0, 1, 2]), np.zeros((3, 1)), np.zeros((1, 3)), np.zeros((3, 3, 1))):
+        with pytest.raises(ShapeError, match="`one_hot` makes rows of class numbers"):
+            loss(z, y)
+    with pytest.raises(ShapeError, match=r"y has shape \(3,\), \(3, 1\) was expected"):
+        loss(z[:, :1], np.zeros(3))
+    with pytest.raises(ShapeError, match="a row for each example"):
+        loss(z[0], np.zeros(3))
+    with pytest.raises(ShapeError, match=r"labels \(N,\)"):
+        ops.one_hot(np.array([[0], [1]]), 3, z.dtype)
+
+
+def test_numbers_of_any_library_are_settings_of_windows_and_errors_name_what_was_given():
+    x, w = _drawn(1, 5, 5, 4), _drawn(3, 3, 2, 4)
+    same = {"stride": np.int64(2), "padding": (np.int32(1), 1), "dilation": np.array(1), "groups": np.int64(2)}
+    plain = {"stride": 2, "padding": 1, "dilation": 1, "groups": 2}
+    np.testing.assert_array_equal(ops.correlate(x, w, **same), ops.correlate(x, w, **plain))
+    for wrong in (0, -1, 1.0, True):
+        with pytest.raises(ShapeError, match=f"groups={wrong!r}: a whole number of at least 1 was expected"):
+            ops.correlate(x, w, groups=wrong)
+        with pytest.raises(ShapeError, match=f"stride={wrong!r}"):
+            ops.correlate(x, w, groups=2, stride=wrong)
+    with pytest.raises(ShapeError, match=r"a window that spans 7 x 7 pixels .* use a smaller window"):
+        ops.max_pool(x, 7)
+    with pytest.raises(ShapeError, match=r"a kernel that spans 3 x 3 pixels .* use a smaller kernel"):
+        ops.correlate(x[:, :2], w, groups=2)
+
+
+def test_of_two_precisions_the_result_has_the_finer_one_in_either_order():
+    for verb, w in ((ops.correlate, _drawn(3, 3, 3, 4)), (ops.depthwise_correlate, _drawn(3, 3, 1, 6))):
+        x = _drawn(2, 5, 5, 3)
+        for types in (("float32", "float64"), ("float64", "float32")):
+            y = verb(x.astype(types[0]), w.astype(types[1]))
+            assert y.dtype == np.float64
+            np.testing.assert_allclose(y, verb(*(a.astype(t).astype(float) for a, t in zip((x, w), types))), rtol=1e-12)
+    x, w = _drawn(2, 3, 3, 4).astype("float32"), _drawn(3, 3, 3, 4)
+    assert ops.transposed_correlate(x, w, (5, 5)).dtype == np.float64
+
+
+def test_back_fill_takes_the_windows_that_the_pool_takes():
+    x = _drawn(2, 7, 6, 3)
+    for more in ({"dilation": 2}, {"ceil_mode": True}, {"window": 3, "padding": 1, "ceil_mode": True}):
+        y, indices = ops.max_pool_with_indices(x, **more)
+        dy = np.random.default_rng(1).standard_normal(y.shape)
+        expected = ops.max_pool_backward(x, y, dy, **more)
+        np.testing.assert_array_equal(ops.back_fill(indices, dy, (7, 6), **more), expected)

@@ -189,8 +189,21 @@ def test_a_gradient_that_is_wrong_in_places(layer, row):
     assert [name for name, found in rows.items() if not found.right] == [row]
 
 
-def test_a_network_that_gives_nan_is_not_right():
-    assert not any(row.right for row in rows_of(NotANumber()).values())
+def test_a_network_that_gives_nan_is_told_of_its_inputs():
+    with pytest.raises(GpucnnError, match=r"not finite, .* inputs are normal numbers, below 0 too: .* Softplus"):
+        rows_of(NotANumber())
+
+
+class RightForTwo(Affine):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        dx = dx.copy()
+        dx[2:] = 0
+        return dx, dparams
+
+
+def test_a_gradient_that_is_right_for_the_first_examples_only_is_wrong():
+    assert not rows_of(RightForTwo())["input"].right
 
 
 # --- kinks
@@ -389,11 +402,11 @@ LAYER = r"^layer 1 \(\w+\): "
         (ForgetsA(), LAYER + r"backward: dparams has \['b'\], a dict with \['a', 'b'\] was expected"),
         (MoreKeys(), LAYER + r"backward: dparams has \['a', 'b', 'c'\], a dict with \['a', 'b'\] was expected"),
         (NoDict(), LAYER + r"backward: dparams has None, a dict with \['a', 'b'\] was expected"),
-        (ForgetsDx(), LAYER + r"backward: dx is None, shape \(2, 4\) and type float64 were expected"),
+        (ForgetsDx(), LAYER + r"backward: dx is None, shape \(5, 4\) and type float64 were expected"),
         (SumsTooMuch(), r"^backward: the gradient of 1/a has shape \(\) and type float64, shape \(4,\) and type"),
         (
             PromisesMore(),
-            LAYER + r"forward: y has shape \(2, 4\) and type float64, shape \(2, 5\) and type float64 were",
+            LAYER + r"forward: y has shape \(5, 4\) and type float64, shape \(5, 5\) and type float64 were",
         ),
         (DxAlone(), LAYER + "backward gives one array; write `return dx, dparams`"),
         (YAlone(), LAYER + "forward gives one array; write `return y, residual`"),
@@ -413,7 +426,7 @@ LAYER = r"^layer 1 \(\w+\): "
             r"numpy.sqrt\(2\), widen float32: write float\(...\)",
         ),
         (AList(), LAYER + r"forward gives \[array.{71}\.\.\.; write `return y, residual`$"),
-        (ManyValues(), LAYER + r"forward: y is \[0, 1, .{70}\.\.\., shape \(2, 4\) and type float64 were expected$"),
+        (ManyValues(), LAYER + r"forward: y is \[0, 1, .{70}\.\.\., shape \(5, 4\) and type float64 were expected$"),
         (SingleDx(), LAYER + r"backward: dx .* and type float32, .* and type float64 were expected"),
         (Zero(), "^forward gives 0 everywhere, so nothing can be compared; mend it, or draw others with --seed"),
         (Random(), "^forward gives another output for the same input, and differences say nothing of what is random"),
@@ -504,7 +517,7 @@ def test_a_layer_with_a_running_state_is_right():
     [
         (NoNextState(), r"has a running state and no next_state\(state, residual\); write one"),
         (OtherKeys(), r": next_state gives \['mean'\], a dict with \['count', 'mean'\] was expected"),
-        (OtherShapes(), r": next_state: mean has shape \(2, 4\), \(4,\) was expected, as init_state gives it"),
+        (OtherShapes(), r": next_state: mean has shape \(5, 4\), \(4,\) was expected, as init_state gives it"),
         (ListOfParameters(), r": init gives \[array\(\[1., 1., 1., 1.\]\)\], a dict of arrays by name was expected"),
         (NumberAsState(), ": init_state: count is 0, an array was expected"),
         (WritesItsState(), r": next_state writes into an array that it was given"),
@@ -514,7 +527,7 @@ def test_a_layer_with_a_running_state_is_right():
             r": forward in inference: TypeError: .* \(.*test_gradient_check.py, line \d+\); there, "
             "context.training is False and context.examples is None",
         ),
-        (ShorterInInference(), r": forward in inference: y has shape \(1, 4\) .*, shape \(2, 4\) and type"),
+        (ShorterInInference(), r": forward in inference: y has shape \(1, 4\) .*, shape \(5, 4\) and type"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Affine) else "",
 )

@@ -109,10 +109,28 @@ def test_classes(sklearn_metrics, weights):
     expected = sklearn_metrics.classification_report(
         LABELS, predicted, target_names=names, output_dict=True, zero_division=0, **how
     )
-    for name, row in {**found.rows, "macro avg": found.averages["macro average"]}.items():
+    for name, row in found.rows.items():
         assert list(row.values()) == pytest.approx(list(expected[name].values()), rel=1e-12)
-    weighted = found.averages["weighted average"]
-    assert list(weighted.values()) == pytest.approx(list(expected["weighted avg"].values()), rel=1e-12)
+    expected = sklearn_metrics.classification_report(  # without labels: of the classes that there are
+        LABELS, predicted, output_dict=True, zero_division=0, sample_weight=weights
+    )
+    for ours, name in (("macro average", "macro avg"), ("weighted average", "weighted avg")):
+        assert list(found.averages[ours].values()) == pytest.approx(list(expected[name].values()), rel=1e-12)
+
+
+@every_weight
+def test_averages_leave_out_classes_that_no_example_has_and_none_was_given(sklearn_metrics, weights):
+    rng = np.random.default_rng(4)
+    labels, logits = rng.choice([0, 2, 5], N), rng.random((N, 9)) + 9 * np.isin(np.arange(9), [0, 2, 7])
+    overall = {"loss": 0.0, "accuracy": float(np.mean(labels == logits.argmax(axis=1)))}
+    found = metrics.report_of("classification", overall, logits, labels, list("abcdefghi"), weights)
+    assert len(found.rows) == 9
+    expected = sklearn_metrics.classification_report(
+        labels, logits.argmax(axis=1), output_dict=True, zero_division=0, sample_weight=weights
+    )
+    for ours, name in (("macro average", "macro avg"), ("weighted average", "weighted avg")):
+        assert list(found.averages[ours].values()) == pytest.approx(list(expected[name].values()), rel=1e-12)
+    assert found.averages["macro average"]["recall"] > 0.1
 
 
 @every_weight

@@ -23,6 +23,7 @@ from gpucnn.layers import (
     GELU,
     REGISTRY,
     AvgPool2D,
+    BatchNorm,
     Conv2D,
     Crop2D,
     Dense,
@@ -31,6 +32,8 @@ from gpucnn.layers import (
     GlobalAvgPool2D,
     GlobalMaxPool2D,
     Hardswish,
+    InstanceNorm,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
     PadChannels,
@@ -212,6 +215,13 @@ def test_entries_are_whole(name: str) -> None:
     assert network.shapes()[-1] == (found.classes,)
     assert build(name, classes=7).shapes()[-1] == (7,)
     assert isinstance(found.loss, BinaryCrossEntropy) == name.endswith("-sigmoid")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_classes_and_no_shape_are_not_the_usual_ones(name: str) -> None:
+    for wrong in ({"classes": 0}, {"classes": -1}, {"input_shape": ()}, {"input_shape": 28}, {"input_shape": "28x28"}):
+        with pytest.raises(ShapeError):
+            build(name, **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -593,6 +603,26 @@ def test_named_networks_are_equal_by_value() -> None:
     assert len({build("two-conv"), build("two-conv"), build("layered")}) == 2
 
 
+@pytest.mark.parametrize("wrong", ["a", None, math.nan, math.inf, True, [0.1]])
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        *((ReLU, "slope_at_zero"), (LeakyReLU, "slope"), (PReLU, "start"), (ELU, "alpha"), (Dropout, "rate")),
+        *((BatchNorm, "momentum"), (BatchNorm, "epsilon"), (LayerNorm, "epsilon"), (InstanceNorm, "epsilon")),
+    ],
+)
+def test_a_setting_that_is_a_number_takes_no_other_thing(layer: Any, name: str, wrong: Any) -> None:
+    with pytest.raises(SettingError, match=re.escape(f"{layer.__name__}: {name}={wrong!r}: a ")):
+        layer(**{name: wrong})
+    assert getattr(layer(**{name: np.float64(0.25)}), name) == 0.25
+
+
+@pytest.mark.parametrize("wrong", [10, None, "ab", (2, 3)])
+def test_a_reshape_to_no_shape_is_refused(wrong: Any) -> None:
+    with pytest.raises(ShapeError, match=re.escape(f"Reshape: {wrong!r}: a vector (features,) or an image")):
+        Reshape(wrong)
+
+
 # Errors
 
 
@@ -636,7 +666,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[GpucnnError], str]] = {
     "window over the image": (
         lambda: Network((3, 1, 1), (MaxPool2D(),)),
         ShapeError,
-        "layer 0 (MaxPool2D): a kernel that spans 2 x 2 pixels does not fit an image of 3 x 1",
+        "layer 0 (MaxPool2D): a window that spans 2 x 2 pixels does not fit an image of 3 x 1",
     ),
     "padding as large as the window": (
         lambda: Network((8, 8, 1), (MaxPool2D(2, padding=2),)),

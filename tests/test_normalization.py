@@ -453,6 +453,19 @@ def test_the_folded_network_gives_the_same_to_rounding(case: str) -> None:
     assert {slot.name: slot.shape for slot in Layout(params).slots} == other.parameter_shapes()
 
 
+@pytest.mark.parametrize("case", FOLDED)
+def test_what_a_model_has_by_path_folds_too(case: str) -> None:
+    network = Network((7, 7, 2), FOLDED[case] if case == "dense" else (*FOLDED[case], Flatten(), Dense(2)))
+    model = Model(network, device="cpu", dtype="float64")
+    model.fit(np.random.default_rng(1).random((12, 7, 7, 2)), np.arange(12) % network.shapes()[-1][0], epochs=2)
+    other, params, state = folded(model.network, model.parameters, model.state)
+    made = Model(other, device="cpu", dtype="float64")
+    assert {name: each.shape for name, each in params.items()} == other.parameter_shapes()
+    made.load_parameters(params | {f"state/{name}": each for name, each in state.items()})
+    x = np.random.default_rng(2).random((5, 7, 7, 2))
+    close(made.predict_proba(x), model.predict_proba(x))
+
+
 def test_a_transposed_convolution_folds_where_scales_are_negative() -> None:
     layer = ConvTranspose2D(4, 3, stride=2, groups=2)
     network = Network((5, 4, 6), (layer, BatchNorm(), ReLU()))

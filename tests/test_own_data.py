@@ -166,6 +166,11 @@ def test_the_worst_mistakes_come_first():
     assert mistakes.worst(chances, labels, 1).tolist() == [3]
 
 
+def test_mistakes_stand_in_the_order_of_the_figure_that_is_written_beside_them():
+    chances = np.asarray([[0.05, 0.5, 0.45], [0.1, 0.9, 0.0], [0.3, 0.6, 0.1], [0.2, 0.6, 0.2]])
+    assert mistakes.worst(chances, np.asarray([0, 0, 0, 0])).tolist() == [1, 3, 2, 0]
+
+
 @pytest.mark.parametrize(("classes", "shape"), [(2, (8, 8, 1)), (2, (30, 9, 3)), (100, (8, 20, 1))])
 def test_mistakes_of_few_and_many_classes(tmp_path, classes, shape):
     rng = np.random.default_rng(0)

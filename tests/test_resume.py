@@ -305,6 +305,35 @@ def test_a_model_that_fit_trained_is_saved_without_the_optimiser(tmp_path):
     assert tensors.keys() == made.parameters.keys()
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "restarts", "polynomial=0.5"])
+def test_partial_fit_refuses_to_train_beyond_the_end_of_its_schedule(schedule):
+    made = model()
+    with pytest.raises(SettingError, match=r"total_epochs=2 is too small: with the 0 .* there are 3 in all"):
+        made.partial_fit(IMAGES, LABELS, epochs=3, total_epochs=2, schedule=schedule)
+    made.fit(IMAGES, LABELS, epochs=2, schedule=schedule)
+    before = made.theta.copy()
+    with pytest.raises(SettingError, match=r"total_epochs=2 is too small: with the 2 .* there are 4 in all"):
+        made.partial_fit(IMAGES, LABELS, epochs=2, total_epochs=2, schedule=schedule)
+    np.testing.assert_array_equal(made.theta, before)
+    made.partial_fit(IMAGES, LABELS, epochs=2, total_epochs=4, schedule=schedule)
+    made.partial_fit(IMAGES, LABELS, epochs=2, total_epochs=2)  # constant
+    for wrong in (0, -1, 2.5, "4"):
+        with pytest.raises(SettingError, match=f"total_epochs={wrong!r}"):
+            made.partial_fit(IMAGES, LABELS, total_epochs=wrong, schedule=schedule)
+
+
+def test_a_schedule_ends_with_the_last_epoch_where_calls_have_more_or_fewer_batches():
+    made = model()
+    rates = []
+    for k, count in enumerate((len(IMAGES), len(IMAGES) // 2, len(IMAGES) // 4)):
+        found = made.partial_fit(
+            IMAGES[:count], LABELS[:count], batch_size=1, lr=1.0, schedule="linear", total_epochs=3
+        )
+        rates.append(found[-1]["lr"])
+        assert math.isclose(rates[-1], 1 - (k + 1 - 1 / count) / 3)
+    assert rates == sorted(rates, reverse=True)
+
+
 def test_partial_fit_refuses_what_it_cannot_go_on_with():
     made = model()
     with pytest.raises(SettingError, match="total_epochs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import fake_cuda as fake
@@ -477,11 +478,17 @@ def test_a_loss_that_writes_into_the_users_targets_is_stopped():
     np.testing.assert_array_equal(numbers, NUMBERS)
 
 
-@pytest.mark.parametrize("gives", [None, [1.0], float("nan")])
+@pytest.mark.parametrize("gives", [None, [1.0], float("nan"), -1, -0.1, 1j, np.complex128(1)])
 def test_a_schedule_that_gives_no_number_is_refused(gives):
     images, labels = data()
-    with pytest.raises(ValueError, match=r"the schedule gives .* for step 0; a number was expected"):
+    with pytest.raises(ValueError, match=r"the schedule gives .* for step 0; a number of at least 0 was expected"):
         Model(NETWORK, device="cpu").fit(images, labels, epochs=1, schedule=lambda step, steps: gives)
+
+
+def test_what_is_told_of_an_epoch_is_json_whatever_type_the_rate_has():
+    images, labels = data()
+    found = Model(NETWORK, device="cpu").fit(images, labels, epochs=np.int64(1), lr=np.float32(0.01))
+    assert json.loads(json.dumps(found[-1]))["lr"] == float(np.float32(0.01))
 
 
 def test_a_loss_that_is_not_finite_before_any_update_does_not_blame_the_rate():
@@ -491,3 +498,12 @@ def test_a_loss_that_is_not_finite_before_any_update_does_not_blame_the_rate():
     began = r"it began in batch 1 of epoch 1: parameter 0/kernel reaches nan"
     with pytest.raises(RuntimeError, match=rf"batch 1: the loss is nan \({began}\), so .*; no update came before it"):
         model.fit(images, labels, epochs=1)
+
+
+def test_a_plot_into_no_kind_of_picture_is_refused(tmp_path):
+    images, labels = data()
+    found = Model(NETWORK, device="cpu").fit(images, labels, epochs=1)
+    with pytest.raises(ValueError, match=r"curves\.xyz: .*xyz.* not supported"):
+        found.plot(tmp_path / "curves.xyz")
+    found.plot(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()

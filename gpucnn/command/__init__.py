@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -100,8 +100,15 @@ def help_(
     words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="The command to explain.")] = None,
 ) -> None:
     """Explain gpucnn, or one of its commands."""
-    app_context = context.find_root()
-    app_context.command.main([*(words or []), "--help"], prog_name="gpucnn", standalone_mode=False)
+    command: Any = context.find_root().command
+    first, *more = words or [""]
+    found = command.commands.get(first)
+    for k, word in enumerate(more if found else []):
+        found = getattr(found, "commands", {}).get(word)
+        if found is None:
+            of = " ".join(["gpucnn", first, *more[:k]])
+            raise GpucnnError(f"help: {word} is no command of `{of}`; `{of} --help` says all of it")
+    command.main([*(words or []), "--help"], prog_name="gpucnn", standalone_mode=False)
 
 
 def _version(asked: bool) -> None:

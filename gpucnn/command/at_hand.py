@@ -55,4 +55,10 @@ def check_network(network: str, command: str) -> None:
     networks.entry(network)
 
 
+def no_data(given: Mapping[str, Any]) -> str:
+    """What to write where no data set is named."""
+    return "It is a data set, by its name or, for `gpucnn data show`, its path; `gpucnn data list` lists both"
+
+
 MISSING.update({"predict": one_word} | dict.fromkeys(("evaluate", "serve", "show", "verify"), no_model))
+MISSING.update(dict.fromkeys(("data show", "data fetch", "data verify", "data path"), no_data))

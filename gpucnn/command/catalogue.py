@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
@@ -38,8 +40,10 @@ def networks(
     elif name is not None:
         print(_described(name))
     else:
+        width = shutil.get_terminal_size((10**6, 24)).columns  # a pipe gets whole lines
         for row in rows:
-            print(f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<17} {row['about']}")
+            head = f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<17} "
+            print(textwrap.fill(row["about"], max(width, 80), initial_indent=head, subsequent_indent=" " * len(head)))
 
 
 @data_app.command("list", cls=Command)
@@ -92,7 +96,8 @@ def show(
     if out is not None:
         with told_once(dataset.class_names):
             sheet.draw(dataset, out)
-        print(f"some pictures of each class are in {out}")
+        of = " of each class" if dataset.is_classified else ""
+        print(f"some pictures{of} are in {out}")
 
 
 @data_app.command(cls=Command)

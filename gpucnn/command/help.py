@@ -194,17 +194,37 @@ def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
     """
     given = [*args]
     try:
-        return parse(ctx, args)
+        rest = parse(ctx, args)
     except Exception as error:
         if hasattr(error, "possibilities") and hasattr(error, "option_name"):
             known = [name for each in command.get_params(ctx) for name in (*each.opts, *each.secondary_opts)]
             error.possibilities = []
             error.message += meant(error.option_name, known)  # type: ignore[attr-defined]
-        elif type(error).__name__ == "MissingParameter" and command.name in MISSING:
-            error.message = MISSING[command.name](ctx.params)  # type: ignore[attr-defined]
+        elif type(error).__name__ == "MissingParameter" and _words(ctx) in MISSING:
+            error.message = MISSING[_words(ctx)](ctx.params)  # type: ignore[attr-defined]
         elif getattr(error, "param", None) is not None and NO_NUMBER.search(getattr(error, "message", "")):
             error.message = _number(error.param, ctx, given)  # type: ignore[attr-defined]
         raise
+    if "" in given or any(word.startswith("--") and word.endswith("=") for word in given):
+        _check_empty(command, ctx)
+    return rest
+
+
+def _check_empty(command: Any, ctx: Any) -> None:
+    """Raises BadParameter for an empty text: as a path it would be the current folder."""
+    for each in command.get_params(ctx):
+        value, source = ctx.params.get(each.name), ctx.get_parameter_source(each.name)
+        texts = value if isinstance(value, (list, tuple)) else (value,)
+        if source is not None and source.name == "COMMANDLINE" and "" in texts:
+            raise BadParameter("an empty text was given; a variable of the shell that is not set is one", ctx, each)
+
+
+def _words(ctx: Any) -> str:
+    """The command's name, behind those of the groups that it is in, such as "data show"."""
+    if ctx.parent is None and hasattr(ctx.command, "commands"):
+        return ""
+    before = "" if ctx.parent is None else _words(ctx.parent)
+    return f"{before} {ctx.command.name}".strip()
 
 
 def _number(param: Any, ctx: Any, given: list[str]) -> str:

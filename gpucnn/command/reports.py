@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, BadParameter, Exit, Option
 
 from ..errors import GpucnnError
 from . import arguments
@@ -35,8 +35,7 @@ def check(
     from ..network import own
     from ..report import gradient_check, table_check
 
-    sizes = (input_shape or "").lower().replace("x", ",")
-    shape = tuple(arguments.whole_numbers(sizes, "--input")) if sizes else None
+    shape = None if input_shape is None else _shape(input_shape)
     network = gradient_check.find(name, shape)
     place = Device.parse(device)
     with own.explained(name):
@@ -118,3 +117,12 @@ def compare(
         compare_plots.overview(found, plot)
     shown = compare_text.render if verbose else compare_text.brief
     print(arguments.json_text(found.to_dict()) if as_json else shown(found))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """What --input says: HxWxC, or the number of features."""
+    sizes = text.lower().replace(",", "x").split("x")
+    if not all(size.isascii() and size.isdecimal() and len(size) < 10 and int(size) for size in sizes):
+        message = f"{text!r}: HxWxC, such as 28x28x1, or a number of features was expected"
+        raise BadParameter(message, param_hint="--input")
+    return tuple(map(int, sizes))

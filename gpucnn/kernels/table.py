@@ -57,7 +57,7 @@ class Moment:
         return self.lr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Kernels:
     """One coherent table; the defaults are the equations of `ops`, on any array library. Arguments, in order:
 
@@ -222,6 +222,9 @@ class Kernels:
         added, seen = residual
         dy = self.relu.backward(seen, dy)
         return dy, self.bias.backward(added, dy)
+
+    def __repr__(self) -> str:
+        return f"<the kernels {self.name}>"
 
     def ahead(self, work: Callable[[], Any]) -> None:
         """Prepare for work that is to come, which may be called once to see what it asks of the table: its arrays then

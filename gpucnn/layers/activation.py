@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import ops
-from ..errors import SettingError, ShapeError
+from ..errors import ShapeError
 from ..kernels import Context
 from ..namespace import array_namespace, as_python
-from .base import Gradients, Layer
+from .base import Gradients, Layer, check_number
 from .initializers import ones
 
 
@@ -22,6 +22,7 @@ class ReLU(Layer):
 
     def __post_init__(self) -> None:
         as_python(self)
+        check_number(self, "slope_at_zero")
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.relu.forward(x, self.slope_at_zero)
@@ -74,6 +75,7 @@ class LeakyReLU(_Curve):
 
     def __post_init__(self) -> None:
         as_python(self)
+        check_number(self, "slope")
 
     def _curve(self) -> tuple[Any, ...]:
         return "leaky_relu", self.slope
@@ -91,6 +93,7 @@ class PReLU(Layer):
 
     def __post_init__(self) -> None:
         as_python(self)
+        check_number(self, "start")
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         return {"slope": self.start * ones(rng, self.parameter_shapes(in_shape)["slope"])}
@@ -120,8 +123,7 @@ class ELU(_Curve):
 
     def __post_init__(self) -> None:
         as_python(self)
-        if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha < math.inf:
-            raise SettingError(f"ELU: alpha={self.alpha!r}: a finite number of at least 0 was expected")
+        check_number(self, "alpha", lambda alpha: 0 <= alpha < math.inf, "a finite number of at least 0")
 
     def _curve(self) -> tuple[Any, ...]:
         return "elu", self.alpha

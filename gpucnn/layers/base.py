@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..errors import SettingError
 from ..kernels import Context
 from ..names import Explained
 
@@ -110,3 +113,12 @@ def initial_state(layer: Any, in_shape: tuple[int, ...]) -> dict[str, Any]:
 def has_place(layer: Any) -> bool:
     """Whether a layer gets a context of its own."""
     return not is_own(layer) or layer.has_place
+
+
+def check_number(
+    layer: Any, name: str, fits: Callable[[float], bool] = math.isfinite, expected: str = "a finite number"
+) -> None:
+    """Raises SettingError where a setting of the layer is no number, or one that does not fit."""
+    value = getattr(layer, name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+        raise SettingError(f"{type(layer).__name__}: {name}={value!r}: {expected} was expected")

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..errors import SettingError
 from ..kernels import Context
 from ..kernels.context import alone
 from ..namespace import array_namespace, as_python, real_arrays
-from .base import Gradients, Layer
+from .base import Gradients, Layer, check_number
 from .initializers import ones, zeros
 from .normalization import affine, check_epsilon
 
@@ -64,8 +63,7 @@ class BatchNorm(Layer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        if not 0 <= self.momentum <= 1:
-            raise SettingError(f"BatchNorm: momentum={self.momentum}: a number from 0 to 1 was expected")
+        check_number(self, "momentum", lambda momentum: 0 <= momentum <= 1, "a number from 0 to 1")
         check_epsilon(self)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:

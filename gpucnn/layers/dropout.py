@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import SettingError
 from ..kernels import Context
 from ..namespace import as_python
-from .base import Gradients, Layer
+from .base import Gradients, Layer, check_number
 from .geometry import image
 
 
@@ -30,10 +29,7 @@ class Dropout(Layer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        if isinstance(self.rate, bool) or not isinstance(self.rate, int | float) or not 0 <= self.rate < 1:
-            raise SettingError(
-                f"{type(self).__name__}: rate={self.rate!r}: a number of at least 0, below 1, was expected"
-            )
+        check_number(self, "rate", lambda rate: 0 <= rate < 1, "a number of at least 0, below 1,")
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         if not self.rate or not context.training or context.examples is None:

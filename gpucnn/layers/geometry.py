@@ -129,8 +129,8 @@ class PadChannels(_Placed):
     def __post_init__(self) -> None:
         as_python(self)
         given = self.channels
-        both: Any = (given // 2, given - given // 2) if isinstance(given, int) else given
-        if not isinstance(both, list | tuple) or len(both) != 2 or not all(isinstance(n, int) and n >= 0 for n in both):
+        both: Any = (given // 2, given - given // 2) if type(given) is int else given
+        if not isinstance(both, list | tuple) or len(both) != 2 or not all(type(n) is int and n >= 0 for n in both):
             raise SettingError(
                 f"PadChannels: channels={given!r}: a number of at least 0, or (before, behind), was expected"
             )

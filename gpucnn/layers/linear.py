@@ -89,9 +89,10 @@ class Reshape(Layer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        object.__setattr__(self, "shape", tuple(self.shape))
-        if len(self.shape) not in (1, 3):
-            raise ShapeError(f"Reshape: {self.shape}: a vector (features,) or an image (H, W, C) was expected")
+        given = self.shape
+        if not isinstance(given, list | tuple) or len(given) not in (1, 3):
+            raise ShapeError(f"Reshape: {given!r}: a vector (features,) or an image (H, W, C) was expected")
+        object.__setattr__(self, "shape", tuple(given))
         for length in self.shape:
             positive(length, "Reshape: length")
 

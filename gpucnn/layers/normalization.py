@@ -11,7 +11,7 @@ from ..errors import SettingError, ShapeError
 from ..kernels import Context
 from ..namespace import array_namespace, as_python, real_arrays
 from ..ops.window import positive
-from .base import Gradients, Layer
+from .base import Gradients, Layer, check_number
 from .initializers import ones, zeros
 
 Array = Any
@@ -19,8 +19,7 @@ Array = Any
 
 def check_epsilon(layer: Any) -> None:
     """Raises SettingError where the layer's epsilon is not positive."""
-    if not layer.epsilon > 0:
-        raise SettingError(f"{type(layer).__name__}: epsilon={layer.epsilon}: a positive number was expected")
+    check_number(layer, "epsilon", lambda epsilon: 0 < epsilon < math.inf, "a positive number")
 
 
 def affine(layer: Any, shape: tuple[int, ...], rng: Any) -> dict[str, Any]:

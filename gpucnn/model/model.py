@@ -217,9 +217,15 @@ class Model(Holding):
         if total_epochs is None and shape is not schedules.constant:
             why = "the schedule must know how many epochs there will be in all"
             raise SettingError(f"partial_fit: {why}; give total_epochs, or leave the schedule constant")
-        plan = Plan(epochs, batch_size, lr, shape, total_epochs)
+        plan, done = Plan(epochs, batch_size, lr, shape, total_epochs), 0
         if before is not None:
-            plan, seed = replace(plan, epochs=before.position.epoch - 1 + epochs), before.seed
+            done, seed = before.position.epoch - 1, before.seed
+            plan = replace(plan, epochs=done + epochs)
+        if total_epochs is not None and shape is not schedules.constant and plan.epochs > total_epochs:
+            raise SettingError(
+                f"partial_fit: total_epochs={total_epochs} is too small: with the {done} that the model was trained "
+                f"for there are {plan.epochs} in all, and the schedule ends with the last"
+            )
         known = None if before is None else self.meaning
         fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, meaning=known, **options)
         return fitting.train(fitting.go_on(before), History(goes_on=True), is_partial=True)

@@ -19,6 +19,14 @@ from .layout import Layout, add_shared
 from .notebook import as_it_is
 
 
+def shape_of(given: Any) -> tuple[int, ...]:
+    """An input_shape as whole numbers. Raises ShapeError for what is none."""
+    shape = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+    if not shape or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
+        raise ShapeError(f"input_shape {given!r}: (H, W, C) or (features,), each at least 1, was expected")
+    return tuple(map(int, shape))
+
+
 @dataclass(frozen=True)
 class Network(Sequential):
     """layers, applied in order to inputs of input_shape: (H, W, C) for images, (features,) for vectors.
@@ -30,12 +38,8 @@ class Network(Sequential):
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        given = self.input_shape
         layers = checked(self.layers)
-        shape = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
-        if not shape or not all(hasattr(n, "__index__") and n >= 1 for n in shape):
-            raise ShapeError(f"input_shape {given!r}: (H, W, C) or (features,), each at least 1, was expected")
-        object.__setattr__(self, "input_shape", tuple(map(int, shape)))
+        object.__setattr__(self, "input_shape", shape_of(self.input_shape))
         object.__setattr__(self, "layers", layers)
         self.shapes()
         self._check_shared()

@@ -14,6 +14,7 @@ from ..layers import BatchNorm, Conv2D, ConvTranspose2D, Dense, DepthwiseConv2D,
 from ..layers.chain import inside
 from ..namespace import array_namespace
 from . import Network
+from .layout import Layout, at
 
 Array = Any
 
@@ -69,13 +70,31 @@ def _scaled(layer: Any, kernel: Array, scale: Array) -> Array:
 
 
 def folded(network: Network, params: Any, state: Any) -> tuple[Network, dict[str, Any], dict[str, Any]]:
-    """The network without the norms that fold, with its parameters and what is left of its state, by path.
+    """The network without the norms that fold, with its parameters and what is left of its state.
 
     It gives in inference what the network gives, to rounding. A norm behind another layer stays, and those inside of
-    `Shared`, whose places have one kernel and running numbers of their own.
+    `Shared`, whose places have one kernel and running numbers of their own. params and state are dicts by path, as
+    `Model.parameters` and `Model.state` are, or nested, as `Network.init` gives them; so are those that are given back.
     """
+    by_path = any("/" in name for name in (*params, *state))
+    if by_path:
+        params, state = _nested(params), _nested(state)
     layers, *left = _folded(network.layers, params, state)
+    if by_path:
+        left = [{slot.name: at(each, slot.path) for slot in Layout(each).slots} for each in left]
     return replace(network, layers=layers), *left  # type: ignore[return-value]
+
+
+def _nested(by_path: Mapping[str, Array]) -> dict[str, Any]:
+    """{"0/kernel": ...} as {"0": {"kernel": ...}}."""
+    found: dict[str, Any] = {}
+    for name, array in by_path.items():
+        *path, last = name.split("/")
+        inner = found
+        for key in path:
+            inner = inner.setdefault(key, {})
+        inner[last] = array
+    return found
 
 
 def _folded(layers: tuple[Any, ...], params: Any, state: Any) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:

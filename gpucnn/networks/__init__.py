@@ -16,7 +16,7 @@ from ..errors import SettingError, nearest
 from ..layers import AvgPool2D, Conv2D, Crop2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ..losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ..names import explain
-from ..network import Network, own
+from ..network import Network, own, shape_of
 from ..optimizers import SGD, Adam
 from . import checks
 from .entry import Entry, Recipe, Shape
@@ -206,10 +206,12 @@ def build(name: str, input_shape: Shape | None = None, classes: int | None = Non
     found = entry(name)
     if name in NETWORKS:
         check_settings(name, options)
-    network = found.build(input_shape or found.input_shape, classes or found.classes, **options)
+    shape = found.input_shape if input_shape is None else shape_of(input_shape)
+    network = found.build(shape, found.classes if classes is None else classes, **options)
     takes, gives = network.input_shape, network.shapes()[-1]
-    if (input_shape and takes != tuple(input_shape)) or (classes and gives != (classes,)):
-        asked = f"{input_shape or takes} -> {(classes,) if classes else gives} was asked for"
+    asked_for = takes if input_shape is None else shape, gives if classes is None else (classes,)
+    if asked_for != (takes, gives):
+        asked = f"{asked_for[0]} -> {asked_for[1]} was asked for"
         advice = "choose other data, or let it take input_shape and classes"
         raise SettingError(f"network {name} is {takes} -> {gives}, {asked}; {advice}")
     return network

@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..errors import check_shape
 from ..namespace import array_namespace, clipped, real_arrays
 from .normal import FAR, normal
 
 Array = Any
 
 CUBIC, CUBIC_SLOPE = 0.044715, math.sqrt(2 / math.pi)  # of the tanh form of GELU
+
+
+def _both(dy: Array, seen: Array) -> tuple[Any, Array, Array]:
+    """`real_arrays` of a gradient and of what its forward made. Raises ShapeError where their shapes differ."""
+    check_shape("dy", dy, seen.shape)
+    return real_arrays(dy, seen)
 
 
 def relu(x: Array) -> Array:
@@ -27,7 +34,7 @@ def relu_backward(x: Array, dy: Array, slope_at_zero: float = 0.5) -> Array:
 
     two-conv eq. (10), layered eq. (21): 1/2 at 0; single-filter, "dc/dz^1" and "new_map_relu_prime".
     """
-    xp, dy, x = real_arrays(dy, x)
+    xp, dy, x = _both(dy, x)
     slope = xp.astype(x > 0, dy.dtype)
     if slope_at_zero:
         slope = slope + slope_at_zero * xp.astype(x == 0, dy.dtype)
@@ -45,7 +52,7 @@ def sigmoid(x: Array) -> Array:
 
 def sigmoid_backward(y: Array, dy: Array) -> Array:
     """dx = dy y (1 - y), from the output y. binary-sigmoid, "Sigmoid Derivative"."""
-    _, dy, y = real_arrays(dy, y)
+    _, dy, y = _both(dy, y)
     return dy * y * (1 - y)
 
 
@@ -57,7 +64,7 @@ def tanh(x: Array) -> Array:
 
 def tanh_backward(y: Array, dy: Array) -> Array:
     """dx = dy (1 - y y), from the output y. avgpool-96, "delta_1": its "derivative of activation function"."""
-    _, dy, y = real_arrays(dy, y)
+    _, dy, y = _both(dy, y)
     return dy * (1 - y * y)
 
 
@@ -68,7 +75,7 @@ def leaky_relu(x: Array, slope: float = 0.01) -> Array:
 
 def leaky_relu_backward(x: Array, dy: Array, slope: float = 0.01) -> Array:
     """dx = dy where x > 0, else slope dy: at 0 as in PyTorch. `leaky_relu`."""
-    _, dy, x = real_arrays(dy, x)
+    _, dy, x = _both(dy, x)
     positive = _is_positive(x, dy.dtype)
     return dy * (positive + slope * (1 - positive))
 
@@ -86,7 +93,7 @@ def prelu_backward(x: Array, dy: Array, slope: Array) -> tuple[Array, Array]:
 
     He, Zhang, Ren and Sun, 2015, "(2)" and "(3)"; at 0 as in PyTorch.
     """
-    xp, dy, x = real_arrays(dy, x)
+    xp, dy, x = _both(dy, x)
     positive = _is_positive(x, dy.dtype)
     return dy * (positive + slope * (1 - positive)), dy * xp.minimum(x, xp.zeros_like(x))
 
@@ -111,7 +118,7 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
 
 def elu_backward(x: Array, dy: Array, alpha: float = 1.0) -> Array:
     """dx = dy where x > 0, else alpha exp(x) dy: at 0 alpha, as in PyTorch. `elu`."""
-    xp, dy, x = real_arrays(dy, x)
+    xp, dy, x = _both(dy, x)
     positive = _is_positive(x, dy.dtype)
     return dy * (positive + (1 - positive) * (alpha * xp.exp(clipped(x, None, 0.0))))
 
@@ -124,7 +131,7 @@ def gelu(x: Array) -> Array:
 
 def gelu_backward(x: Array, dy: Array) -> Array:
     """dx = dy (P(X <= x) + x p(x)), p the density. `gelu`."""
-    _, dy, x = real_arrays(dy, x)
+    _, dy, x = _both(dy, x)
     below, density = normal(x)
     return dy * (below + clipped(x, -FAR, FAR) * density)
 
@@ -137,7 +144,7 @@ def gelu_tanh(x: Array) -> Array:
 
 def gelu_tanh_backward(x: Array, dy: Array) -> Array:
     """dx = dy ((1 + t) / 2 + x (1 - t^2) u' / 2), t = tanh(u), u' = sqrt(2 / pi) (1 + 3 0.044715 x^2). `gelu_tanh`."""
-    _, dy, x = real_arrays(dy, x)
+    _, dy, x = _both(dy, x)
     t, near, squared = _tanh_of_cubic(x)
     du = CUBIC_SLOPE * (1 + 3 * CUBIC * squared)
     return dy * (0.5 * t + 0.5 + 0.5 * near * (1 - t * t) * du)
@@ -159,7 +166,7 @@ def silu(x: Array) -> Array:
 
 def silu_backward(x: Array, dy: Array) -> Array:
     """dx = dy s (1 + x (1 - s)), s = sigmoid(x). `silu`."""
-    _, dy, x = real_arrays(dy, x)
+    _, dy, x = _both(dy, x)
     s = sigmoid(x)
     return dy * (s * (1 + x * (1 - s)))
 
@@ -175,7 +182,7 @@ def softplus(x: Array) -> Array:
 
 def softplus_backward(x: Array, dy: Array) -> Array:
     """dx = dy sigmoid(x). `softplus`."""
-    _, dy, x = real_arrays(dy, x)
+    _, dy, x = _both(dy, x)
     return dy * sigmoid(x)
 
 
@@ -187,7 +194,7 @@ def hardswish(x: Array) -> Array:
 
 def hardswish_backward(x: Array, dy: Array) -> Array:
     """dx = 0 where x <= -3, dy where x >= 3, else dy (x / 3 + 1 / 2): at the kinks as in PyTorch. `hardswish`."""
-    xp, dy, x = real_arrays(dy, x)
+    xp, dy, x = _both(dy, x)
     inner, above = xp.astype((x > -3) & (x < 3), dy.dtype), xp.astype(x >= 3, dy.dtype)
     return dy * ((clipped(x, -3.0, 3.0) * (1 / 3) + 0.5) * inner + above)
 
@@ -207,5 +214,6 @@ def softmax_backward(s: Array, ds: Array) -> Array:
 
     s, ds (..., K) -> (..., K). two-conv eq. (12); layered eq. (23), whose backward form lacks the sum.
     """
+    check_shape("ds", ds, s.shape)
     xp, s, ds = real_arrays(s, ds)
     return s * (ds - xp.sum(ds * s, axis=-1, keepdims=True))

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import ShapeError, check_shape
 from ..namespace import array_namespace, real_arrays, summed
-from .window import Padding, Window, convolution_window
+from .window import FORWARDS, Padding, Window, convolution_window, positive
 
 Array = Any
 
@@ -40,7 +40,7 @@ def correlate(
     xp, x, w = real_arrays(x, w)
     window = fitted(x, w, stride, padding, dilation, groups)
     P, Q = window.outputs(x.shape[1], x.shape[2])
-    y = xp.zeros((x.shape[0], P, Q, w.shape[3]), dtype=x.dtype, device=x.device)
+    y = xp.zeros((x.shape[0], P, Q, w.shape[3]), dtype=xp.result_type(x, w), device=x.device)
     for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
         for c, k in _groups(w, groups):
             seen, kernel = x[(*pixels[:3], c)], w[(*offset, slice(None), k)]
@@ -68,7 +68,8 @@ def correlate_backward(
     dw[i,j,c,k] = sum over n,p,q of x[n, s p + d i - top, t q + e j - left, c] dy[n,p,q,k]
     dx[n, s p + d i - top, t q + e j - left, c] gains w[i,j,c,k] dy[n,p,q,k], for every i,j,k,p,q.
 
-    dy (N, P, Q, K) -> dx (N, H, W, C), or None without need_dx; dw (I, J, C/groups, K).
+    dy (N, P, Q, K) -> dx (N, H, W, C), or None without need_dx; dw (I, J, C/groups, K). Raises ShapeError as
+    `correlate`, and for a dy of another shape.
 
     binary-sigmoid, "(1) dE/dk_ij" and "(3) dE/dx_i": dE/dK is the valid cross-correlation of X with dE/dY (printed
     there with the star of a convolution), dE/dX the full convolution of dE/dY with K. single-filter, "fill_dw", whose
@@ -76,6 +77,7 @@ def correlate_backward(
     """
     xp, x, w, dy = real_arrays(x, w, dy)
     window = fitted(x, w, stride, padding, dilation, groups)
+    check_shape("dy", dy, (x.shape[0], *window.outputs(x.shape[1], x.shape[2]), w.shape[3]), FORWARDS)
     dw = xp.zeros_like(w)
     dx = xp.zeros_like(x) if need_dx else None
     for offset, outputs, pixels in window.looks(x.shape[1], x.shape[2]):
@@ -147,7 +149,7 @@ def transposed_correlate(
     """
     xp, x, w = real_arrays(x, w)
     C = w.shape[2] * groups
-    y = xp.zeros((x.shape[0], *size, C), dtype=x.dtype, device=x.device)
+    y = xp.zeros((x.shape[0], *size, C), dtype=xp.result_type(x, w), device=x.device)
     window = fitted(y, w, stride, padding, dilation, groups)
     if tuple(x.shape[1:]) != (*window.outputs(*size), w.shape[3]):
         raise ShapeError(
@@ -180,8 +182,10 @@ def transposed_correlate_backward(
     dy (N, H, W, C) -> dx (N, P, Q, K), or None without need_dx; dw (I, J, C/groups, K).
     """
     xp, x, w, dy = real_arrays(x, w, dy)
-    (top, bottom), (left, right) = fitted(dy, w, stride, padding, dilation, groups).padding
+    window = fitted(dy, w, stride, padding, dilation, groups)
+    (top, bottom), (left, right) = window.padding
     N, H, W, C = dy.shape
+    check_shape("x", x, (N, *window.outputs(H, W), w.shape[3]), f"a dy of {(H, W)} pixels was given; {FORWARDS}")
     whole = xp.zeros((N, top + H + bottom, left + W + right, C), dtype=dy.dtype, device=dy.device)
     whole[:, top : top + H, left : left + W, :] = dy
     options = {"stride": stride, "dilation": dilation, "groups": groups}
@@ -250,7 +254,7 @@ def fitted(x: Array, w: Array, stride: Any, padding: Padding, dilation: Any, gro
             f"an image batch (N, H, W, C) and a kernel (I, J, C / groups, K) were expected, found shapes "
             f"{tuple(x.shape)} and {tuple(w.shape)}"
         )
-    if x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
+    if x.shape[3] != w.shape[2] * positive(groups, "groups") or w.shape[3] % groups:
         raise ShapeError(
             f"an image of {x.shape[3]} channels does not fit a kernel of shape {tuple(w.shape)} in {groups} group(s); "
             f"{w.shape[2] * groups} channels, and filters that {groups} divides, were expected"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import ShapeError, check_shape
 from ..namespace import real_arrays
 from .convolution import fitted
-from .window import Padding, Window
+from .window import FORWARDS, Padding, Window
 
 Array = Any
 
@@ -27,7 +27,7 @@ def depthwise_correlate(x: Array, w: Array, *, stride: Any = 1, padding: Padding
     xp, x, w = real_arrays(x, w)
     window, M = _fitted(x, w, stride, padding, dilation)
     (N, H, W, C), (P, Q) = x.shape, window.outputs(x.shape[1], x.shape[2])
-    y = xp.zeros((N, P, Q, C, M), dtype=x.dtype, device=x.device)
+    y = xp.zeros((N, P, Q, C, M), dtype=xp.result_type(x, w), device=x.device)
     for (i, j), outputs, pixels in window.looks(H, W):
         y[(*outputs, slice(None))] += x[pixels][..., None] * xp.reshape(w[i, j, 0, :], (C, M))
     return xp.reshape(y, (N, P, Q, C * M))
@@ -53,6 +53,7 @@ def depthwise_correlate_backward(
     xp, x, w, dy = real_arrays(x, w, dy)
     window, M = _fitted(x, w, stride, padding, dilation)
     (N, H, W, C), (P, Q) = x.shape, window.outputs(x.shape[1], x.shape[2])
+    check_shape("dy", dy, (N, P, Q, C * M), FORWARDS)
     dy = xp.reshape(dy, (N, P, Q, C, M))
     dw = xp.zeros_like(w)
     dx = xp.zeros_like(x) if need_dx else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, ShapeError, check_shape
 from ..namespace import array_namespace, real_arrays
 
 Array = Any
@@ -37,6 +37,7 @@ def place(x: Array, places: Places, image_shape: tuple[int, int, int]) -> Array:
     xp, x = real_arrays(x)
     y = xp.zeros((x.shape[0], *image_shape), dtype=x.dtype, device=x.device)
     rows, columns, channels = places
+    check_shape("an image to be placed", x, y[:, rows, columns, channels].shape)
     y[:, rows, columns, channels] = x
     return y
 
@@ -67,6 +68,8 @@ def upsample_backward(dy: Array, factor: tuple[int, int], kind: str, axes: Seque
     """dx_h = sum over the outputs of dy times their weight of x_h in `upsample`. (N, f H, g W, C) -> (N, H, W, C)."""
     _, dy = real_arrays(dy)
     for axis, times in zip(axes, factor):
+        if dy.ndim != 4 or dy.shape[axis] % times:
+            raise ShapeError(f"dy has shape {tuple(dy.shape)}, which is no image batch enlarged by {tuple(factor)}")
         if times > 1:
             dy = _gathered(dy, axis, times, kind)
     return dy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import ShapeError, check_shape
 from ..namespace import array_namespace, real_arrays
 
 Array = Any
@@ -20,11 +20,7 @@ def dense(x: Array, w: Array) -> Array:
     ReLU: f(sum over i of w_ji a_i + b_j) is meant, and its w is our transpose.
     Raises ShapeError when the features do not fit.
     """
-    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
-        raise ShapeError(
-            f"vectors (N, features) and weights (features, units) were expected, found shapes {tuple(x.shape)} "
-            f"and {tuple(w.shape)}"
-        )
+    _check_dense(x, w)
     xp, x, w = real_arrays(x, w)
     return xp.matmul(x, w)
 
@@ -37,8 +33,18 @@ def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True) -> tu
     two-conv eq. (7), (8), layered eq. (13), (14); avgpool-96, "Delta W_1", "Delta W_2"; single-filter, "dc/dw^1",
     "dc/dw^2", "dc/da^0", "dc/da^1": w^T delta, where it prints delta . w^T.
     """
+    _check_dense(x, w)
+    check_shape("dy", dy, (x.shape[0], w.shape[1]))
     xp, x, w, dy = real_arrays(x, w, dy)
     return (xp.matmul(dy, w.T) if need_dx else None), xp.matmul(x.T, dy)
+
+
+def _check_dense(x: Array, w: Array) -> None:
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
+        raise ShapeError(
+            f"vectors (N, features) and weights (features, units) were expected, found shapes {tuple(x.shape)} "
+            f"and {tuple(w.shape)}"
+        )
 
 
 def flatten(x: Array) -> Array:

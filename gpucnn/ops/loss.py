@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import ShapeError, check_shape
 from ..namespace import array_namespace, clipped, is_whole, real_arrays
 
 Array = Any
@@ -11,11 +12,21 @@ Array = Any
 
 def one_hot(labels: Array, classes: int, dtype: Any) -> Array:
     """y[n,k] = 1 where labels[n] = k, else 0. labels (N,) integers -> (N, classes) of dtype."""
+    if labels.ndim != 1:
+        raise ShapeError(f"labels (N,), a class for each example, were expected, found shape {tuple(labels.shape)}")
     xp = array_namespace(labels)
     if is_whole(xp, labels.dtype):
         labels = xp.astype(labels, xp.int64)  # in bytes the classes from 256 on would begin again at 0
     every = xp.arange(classes, dtype=labels.dtype, device=labels.device)
     return xp.astype(labels[:, None] == every[None, :], dtype)
+
+
+def _both(name: str, outputs: Array, y: Array) -> tuple[Any, Array, Array]:
+    """`real_arrays` of outputs and targets. Raises ShapeError unless both are (N, K)."""
+    if outputs.ndim != 2:
+        raise ShapeError(f"{name} (N, K), a row for each example, was expected, found shape {tuple(outputs.shape)}")
+    check_shape("y", y, outputs.shape, "`one_hot` makes rows of class numbers, a reshape to (N, 1) of numbers (N,)")
+    return real_arrays(outputs, y)
 
 
 def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
@@ -26,7 +37,7 @@ def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     two-conv eq. (15), whose fifth line sums over all k (k != j is printed), layered eq. (26); single-filter,
     "Cross Entropy" and "delta^2", both this gradient, a2 - y (z2 - 1 is printed).
     """
-    xp, z, y = real_arrays(z, y)
+    xp, z, y = _both("z", z, y)
     z = z - xp.max(z, axis=1, keepdims=True)
     e = xp.exp(z)
     total = xp.sum(e, axis=1, keepdims=True)
@@ -39,13 +50,13 @@ def cross_entropy(x: Array, y: Array) -> Array:
 
     Where y is 0 the term is 0, whatever x is. two-conv eq. (14), layered eq. (25), where log z is printed.
     """
-    xp, x, y = real_arrays(x, y)
+    xp, x, y = _both("x", x, y)
     return -xp.sum(y * xp.log(_one_where(y == 0, x)), axis=1)
 
 
 def cross_entropy_backward(x: Array, y: Array) -> Array:
     """dJ_n/dx_ni = -y_ni / x_ni. x, y (N, K) -> (N, K). The first factor of `softmax_cross_entropy`'s."""
-    _, x, y = real_arrays(x, y)
+    _, x, y = _both("x", x, y)
     return -y / _one_where(y == 0, x)
 
 
@@ -56,14 +67,14 @@ def binary_cross_entropy(x: Array, y: Array) -> Array:
 
     binary-sigmoid, "Cross Entropy Loss": its sum covers both logarithms (the brackets are missing there).
     """
-    xp, x, y = real_arrays(x, y)
+    xp, x, y = _both("x", x, y)
     terms = y * xp.log(_one_where(y == 0, x)) + (1 - y) * xp.log(_one_where(y == 1, 1 - x))
     return -xp.sum(terms, axis=1) / x.shape[1]
 
 
 def binary_cross_entropy_backward(x: Array, y: Array) -> Array:
     """dE_n/dx_nk = 1/K ((1 - y_nk) / (1 - x_nk) - y_nk / x_nk). x, y (N, K) -> (N, K). binary-sigmoid, "dE/dy_1"."""
-    _, x, y = real_arrays(x, y)
+    _, x, y = _both("x", x, y)
     return ((1 - y) / _one_where(y == 1, 1 - x) - y / _one_where(y == 0, x)) / x.shape[1]
 
 
@@ -73,7 +84,7 @@ def sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     E_n = 1/K sum over k of [max(z, 0) - z y + log(1 + exp(-|z|))], dE_n/dz = (sigmoid(z) - y) / K.
     z, y (N, K) -> losses (N,), dz (N, K). An infinite z costs 0 where y agrees with it, and inf where y does not.
     """
-    xp, z, y = real_arrays(z, y)
+    xp, z, y = _both("z", z, y)
     K, zero = z.shape[1], xp.zeros_like(z)
     between = xp.where((y == 0) | (y == 1), zero, z)
     linear = xp.where(y == 1, xp.maximum(-z, zero), xp.maximum(z, zero) - between * y)
@@ -86,7 +97,7 @@ def smoothed(y: Array, amount: float) -> Array:
 
     Szegedy et al., 2016, "Rethinking the Inception Architecture for Computer Vision", section 7.
     """
-    _, y = real_arrays(y)
+    _, y, _ = _both("y", y, y)
     return (1 - amount) * y + amount / y.shape[1]
 
 
@@ -96,7 +107,7 @@ def weighted_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     J_n = -sum over i of y_ni log x_ni with x = softmax(z), and dJ_n/dz = s_n x - y. z, y (N, K) -> losses (N,), dz
     (N, K). A row of zeros costs nothing, whatever z is: an example that does not count.
     """
-    xp, z, y = real_arrays(z, y)
+    xp, z, y = _both("z", z, y)
     total = xp.sum(y, axis=1)
     counts = total > 0
     z = xp.where(counts[:, None], z, xp.zeros_like(z))
@@ -116,7 +127,7 @@ def focal_cross_entropy(z: Array, y: Array, gamma: float) -> tuple[Array, Array]
 
     Lin et al., 2017, "Focal Loss for Dense Object Detection", of one sigmoid there and of softmax here.
     """
-    xp, z, y = real_arrays(z, y)
+    xp, z, y = _both("z", z, y)
     zero = xp.zeros_like(z)
     z = z - xp.max(z, axis=1, keepdims=True)
     e = xp.exp(z)
@@ -137,7 +148,7 @@ def mean_squared_error(z: Array, y: Array) -> tuple[Array, Array]:
     Rumelhart, Hinton and Williams, 1986, "Learning Representations by Back-propagating Errors", where half the
     sum over outputs is taken.
     """
-    xp, z, y = real_arrays(z, y)
+    xp, z, y = _both("z", z, y)
     difference = z - y
     return xp.sum(difference * difference, axis=1) / z.shape[1], difference * (2 / z.shape[1])
 
@@ -148,7 +159,7 @@ def huber(z: Array, y: Array, delta: float) -> tuple[Array, Array]:
     dJ_n/dz = d / K, held to between -delta / K and delta / K. z, y (N, K) -> losses (N,), dz (N, K).
     Huber, 1964, "Robust Estimation of a Location Parameter".
     """
-    xp, z, y = real_arrays(z, y)
+    xp, z, y = _both("z", z, y)
     difference = z - y
     size = xp.abs(difference)
     inside = clipped(size, None, delta)  # h(d) = inside (|d| - inside / 2)
@@ -164,7 +175,7 @@ def hinge(z: Array, y: Array, *, squared: bool = False) -> tuple[Array, Array]:
 
     Crammer and Singer, 2001, "On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines", section 2.
     """
-    xp, z, y = real_arrays(z, y)
+    xp, z, y = _both("z", z, y)
     others = xp.where(y == 1, xp.full_like(z, -xp.inf), z)
     at_label = xp.sum(xp.where(y == 1, z, xp.zeros_like(z)), axis=1)
     lacking = 1 + xp.max(others, axis=1) - at_label

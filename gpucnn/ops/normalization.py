@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..errors import check_shape
 from ..namespace import array_namespace, real_arrays, summed
 
 Array = Any
@@ -41,6 +42,7 @@ def scaled(d: Array, scale: Array, shift: Array) -> Array:
 
 def scaled_backward(d: Array, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
     """dx = a dy + b d + c, with the factors (a, b, c), each (C,), of `batch_norm_backward`."""
+    check_shape("dy", dy, d.shape)
     _, d, dy = real_arrays(d, dy)
     a, b, c = factors
     return a * dy + (b * d + c)
@@ -48,6 +50,7 @@ def scaled_backward(d: Array, dy: Array, factors: tuple[Array, Array, Array]) ->
 
 def scaled_sums(d: Array, dy: Array) -> tuple[Array, Array]:
     """The gradient of `scaled` by shift and by scale: the sums of dy, and of dy d. d, dy (..., C) -> (C,) twice."""
+    check_shape("dy", dy, d.shape)
     _, d, dy = real_arrays(d, dy)
     axes = tuple(range(d.ndim - 1))
     return summed(dy, axes), summed(dy * d, axes)
@@ -99,6 +102,7 @@ def standardize_backward(u: Array, inverse: Array, du: Array, axes: tuple[int, .
 
     u and inverse from `standardize`.
     """
+    check_shape("du", du, u.shape)
     _, u, du = real_arrays(u, du)
     return inverse * (du - _mean(du, axes) - u * _mean(du * u, axes))
 

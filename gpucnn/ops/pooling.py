@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import SettingError, ShapeError
+from ..errors import SettingError, ShapeError, check_shape
 from ..namespace import array_namespace, real_arrays
-from .window import Padding, Window, pooling_window
+from .window import FORWARDS, Padding, Window, pooling_window
 
 Array = Any
 
@@ -49,15 +49,19 @@ def max_pool_backward(
     dJ/dz_ij where (t, u) lies in window (i, j) and x_tu = P_ij, not only where t = i and u = j.
     A maximum of NaN equals no pixel, and its dy goes nowhere.
 
-    x (N, H, W, C), y and dy (N, P, Q, C) -> dx (N, H, W, C). Raises SettingError for another name in ties.
+    x (N, H, W, C), y and dy (N, P, Q, C) -> dx (N, H, W, C). Raises SettingError for another name in ties,
+    ShapeError as `max_pool` and for a y or dy of another shape.
     """
     if ties not in ("first", "all"):
         raise SettingError(f'ties={ties!r}: "first" or "all" was expected')
     xp, x, y = real_arrays(x, y)
     _, dy = real_arrays(dy)
+    fitted = _fit(x, window, stride, padding, more)
+    for what, array in (("y", y), ("dy", dy)):
+        _check_outputs(what, array, fitted, x.shape)
     dx = xp.zeros(x.shape, dtype=dy.dtype, device=x.device)
     undecided = xp.ones(y.shape, dtype=xp.bool, device=x.device)
-    for _, outputs, pixels in _fit(x, window, stride, padding, more).looks(x.shape[1], x.shape[2]):
+    for _, outputs, pixels in fitted.looks(x.shape[1], x.shape[2]):
         won = undecided[outputs] & (x[pixels] == y[outputs])
         dx[pixels] += dy[outputs] * xp.astype(won, dy.dtype)
         if ties == "first":
@@ -94,19 +98,24 @@ def back_fill(
     *,
     stride: Any = None,
     padding: Padding = "valid",
+    **more: Any,
 ) -> Array:
     """new_map[indices[p, q]] += dy[p, q]: the gradient goes back to where each maximum stood.
 
-    indices, dy (N, P, Q, C), image_shape (H, W) -> (N, H, W, C).
+    indices, dy (N, P, Q, C), image_shape (H, W) -> (N, H, W, C). more: as of `max_pool`.
 
     single-filter, "Back fill_map()"; its new_map has the shape of the feature map, 26 x 26 (28 x 28 is printed).
     A gather over window offsets, not a scatter: repeatable on every device.
     """
     xp, dy = real_arrays(dy)
+    _check_image(dy)
     H, W = image_shape
     new_map = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
     pixel = xp.reshape(xp.arange(H * W, dtype=indices.dtype, device=dy.device), (1, H, W, 1))
-    for _, outputs, pixels in _fit(new_map, window, stride, padding, {}).looks(H, W):
+    fitted = _fit(new_map, window, stride, padding, more)
+    for what, array in (("indices", indices), ("dy", dy)):
+        _check_outputs(what, array, fitted, new_map.shape)
+    for _, outputs, pixels in fitted.looks(H, W):
         new_map[pixels] += dy[outputs] * xp.astype(indices[outputs] == pixel[pixels], dy.dtype)
     return new_map
 
@@ -153,9 +162,11 @@ def average_pool_backward(
     avgpool-96, "delta C^2_n(i, j)" and "delta C_m(i, j)", apart from f'.
     """
     xp, dy = real_arrays(dy)
+    _check_image(dy)
     H, W = image_shape
     dx = xp.zeros((dy.shape[0], H, W, dy.shape[3]), dtype=dy.dtype, device=dy.device)
     fitted = _fit(dx, window, stride, padding, more)
+    _check_outputs("dy", dy, fitted, dx.shape)
     share = dy / _divisor(dy, fitted, image_shape, count_padding)
     for _, outputs, pixels in fitted.looks(H, W):
         dx[pixels] += share[outputs]
@@ -179,9 +190,19 @@ def _divisor(like: Array, window: Window, image_shape: tuple[int, ...], count_pa
     return xp.reshape(rows, (1, -1, 1, 1)) * xp.reshape(columns, (1, 1, -1, 1))
 
 
+def _check_outputs(what: str, array: Array, window: Window, image_shape: tuple[int, ...]) -> None:
+    """Raises ShapeError unless the array has the shape of a pool's outputs of images of that shape, (N, H, W, C)."""
+    N, H, W, C = image_shape
+    check_shape(what, array, (N, *window.outputs(H, W), C), FORWARDS)
+
+
 def _fit(x: Array, window: Any, stride: Any, padding: Padding, more: dict[str, Any]) -> Window:
-    if x.ndim != 4:
-        raise ShapeError(f"an image batch (N, H, W, C) was expected, found shape {tuple(x.shape)}")
+    _check_image(x)
     if isinstance(window, Window):
         return window
     return pooling_window(window, stride, padding, x.shape[1], x.shape[2], **more)
+
+
+def _check_image(x: Array) -> None:
+    if x.ndim != 4:
+        raise ShapeError(f"an image batch (N, H, W, C) was expected, found shape {tuple(x.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,6 +11,9 @@ from typing import Any
 from ..errors import ShapeError, counted
 
 Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+
+
+FORWARDS = "stride, padding and the like must be those of the forward function"  # of a gradient
 
 
 @dataclass(frozen=True)
@@ -89,28 +93,31 @@ class Window:
         return all(self.stride[axis] >= self.span(axis) for axis in (0, 1))
 
 
-def convolution_window(size: Any, stride: Any, padding: Padding, dilation: Any, height: int, width: int) -> Window:
+def convolution_window(
+    size: Any, stride: Any, padding: Padding, dilation: Any, height: int, width: int, *, what: str = "kernel"
+) -> Window:
     """The window of a convolution on an image of (height, width) pixels.
 
     padding: "valid" (none), "same" (ceil(H / stride) outputs, the odd pixel after), "same-lower" (the odd pixel
     before), "full" (dilation (I - 1) on each side: every output that sees at least one pixel), or pixels: p,
     (rows, columns), ((top, bottom), (left, right)).
+    what: the name that errors give it.
     binary-sigmoid, "Valid" and "Full". Raises ShapeError when the kernel does not fit the padded image.
     """
-    size, stride, dilation = pair(size, "kernel"), pair(stride, "stride"), pair(dilation, "dilation")
-    return _window(size, stride, padding_of(padding), dilation, height, width)
+    size, stride, dilation = pair(size, what), pair(stride, "stride"), pair(dilation, "dilation")
+    return _window(size, stride, padding_of(padding), dilation, height, width, what)
 
 
 @lru_cache(maxsize=1024)
-def _window(size: Any, stride: Any, padding: Any, dilation: Any, height: int, width: int) -> Window:
+def _window(size: Any, stride: Any, padding: Any, dilation: Any, height: int, width: int, what: str) -> Window:
     spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, size))
     pads = tuple(_padding_along(padding, axis, spans[axis], stride[axis], (height, width)[axis]) for axis in (0, 1))
     window = Window(size, stride, pads, dilation)  # type: ignore[arg-type]
     if min(window.outputs(height, width)) < 1:
         seen = " x ".join(map(str, spans))
         raise ShapeError(
-            f"a kernel that spans {seen} pixels does not fit an image of {height} x {width} with padding {padding!r}; "
-            "use a smaller kernel or more padding"
+            f"a {what} that spans {seen} pixels does not fit an image of {height} x {width} with padding {padding!r}; "
+            f"use a smaller {what} or more padding"
         )
     return window
 
@@ -125,7 +132,8 @@ def pooling_window(
     Raises ShapeError when the window does not fit, or when the padding is as large as the window.
     """
     size = pair(size, "window")
-    window = convolution_window(size, size if stride is None else stride, padding, dilation, height, width)
+    stride = size if stride is None else stride
+    window = convolution_window(size, stride, padding, dilation, height, width, what="window")
     for axis in (0, 1):
         if max(window.padding[axis]) >= window.span(axis):
             raise ShapeError(
@@ -157,16 +165,15 @@ def _pixels_beyond(window: Window, axis: int, length: int) -> int:
 
 def pair(value: Any, name: str) -> tuple[int, int]:
     """n or (rows, columns) -> (rows, columns), positive whole numbers; ShapeError otherwise."""
-    both = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
-    if len(both) != 2 or not all(isinstance(n, int) and n >= 1 for n in both):
+    both = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(both) != 2 or not all(_is_whole(n) and n >= 1 for n in both):
         raise ShapeError(f"{name}={value!r}: a positive whole number or a pair (rows, columns) of them was expected")
-    return both
+    return int(both[0]), int(both[1])
 
 
 def positive(value: Any, name: str) -> int:
     """A whole number of at least 1; ShapeError otherwise."""
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not whole or value < 1:
+    if not _is_whole(value) or value < 1:
         raise ShapeError(f"{name}={value!r}: a whole number of at least 1 was expected")
     return value
 
@@ -175,14 +182,22 @@ def padding_of(value: Any) -> Any:
     """Check a padding argument and give it its hashable form: a name, or ((top, bottom), (left, right))."""
     if isinstance(value, str) and value in ("valid", "same", "same-lower", "full"):
         return value
-    both: Any = (value, value) if isinstance(value, int) else value if _has_two(value) else (None, None)
-    sides: Any = tuple((side, side) if isinstance(side, int) else side if _has_two(side) else () for side in both)
-    if not all(side and all(isinstance(n, int) and n >= 0 for n in side) for side in sides):
+    both: Any = (value, value) if _is_whole(value) else value if _has_two(value) else (None, None)
+    sides: Any = tuple((side, side) if _is_whole(side) else side if _has_two(side) else () for side in both)
+    if not all(side and all(_is_whole(n) and n >= 0 for n in side) for side in sides):
         raise ShapeError(
             f'padding={value!r}: "valid", "same", "same-lower", "full", a number of pixels, (rows, columns) or '
             "((top, bottom), (left, right)) was expected"
         )
-    return tuple(map(tuple, sides))
+    return tuple(tuple(map(int, side)) for side in sides)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is one whole number, Python's or an array library's, and no truth value."""
+    try:
+        return not isinstance(value, bool) and operator.index(value) == value
+    except TypeError:
+        return False
 
 
 def _has_two(value: Any) -> bool:

@@ -41,7 +41,7 @@ class Row:
         return self.directions > 0 and self.error < TOLERANCE
 
 
-def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 0) -> list[Row]:
+def check(network: Network, *, batch: int = 5, directions: int = 4, seed: int = 0) -> list[Row]:
     """Compare the gradient of sum(dy * y) by every parameter and by the input, dy random, with central differences.
 
     Inputs and parameters are drawn anew (normal; a bias of 0 would sit on kinks). Where a difference comes from a kink
@@ -63,6 +63,11 @@ def check(network: Network, *, batch: int = 2, directions: int = 4, seed: int = 
     if not np.array_equal(y, output(x, theta)[0], equal_nan=True):
         raise GpucnnError(
             "forward gives another output for the same input, and differences say nothing of what is random"
+        )
+    if not np.isfinite(y).all():
+        raise GpucnnError(
+            "forward gives numbers that are not finite, so nothing can be compared; inputs are normal numbers, below 0 "
+            "too: check a layer that takes others only in a network, behind one that makes them, such as Softplus()"
         )
     if not y.any():
         raise GpucnnError("forward gives 0 everywhere, so nothing can be compared; mend it, or draw others with --seed")

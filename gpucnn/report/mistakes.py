@@ -16,14 +16,15 @@ WIDTH, HEIGHT = 1.0, 1.24  # of a picture's place on the sheet, where its longer
 
 
 def worst(probabilities: Any, labels: Any, most: int = MOST) -> np.ndarray:
-    """The places of examples that are given a wrong class, those first whose own class seems least probable.
+    """The places of examples that are given a wrong class, the surest first: of those alike, the one first whose own
+    class seems least probable.
 
     probabilities (N, K); labels (N,) -> at most `most` places.
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
-    own = probabilities[np.arange(len(labels)), labels]
+    own, given = probabilities[np.arange(len(labels)), labels], probabilities.max(axis=1)
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    return wrong[np.argsort(own[wrong], kind="stable")][:most]
+    return wrong[np.lexsort((own[wrong], -given[wrong]))][:most]
 
 
 def draw(

@@ -120,13 +120,16 @@ class History:
     def plot(self, path: str | os.PathLike[str] | None = None, title: str = "") -> Any:
         """The learning curves as a figure of matplotlib, which a notebook shows; and as an image file at path.
 
-        Raises SettingError where no epoch has ended.
+        Raises SettingError where no epoch has ended, and for a path whose ending names no kind of picture.
         """
         if not self.epochs:
             raise SettingError("there is no epoch to plot; train for one first")
         from .curves import learning_curves
 
-        return learning_curves(self.epochs, path, title)
+        try:
+            return learning_curves(self.epochs, path, title)
+        except ValueError as error:
+            raise SettingError(f"{os.fspath(path or '')}: {error}") from None
 
 
 def _shown(name: str, value: Any) -> str:

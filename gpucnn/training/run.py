@@ -193,11 +193,16 @@ class Run:
 
     def _factor(self, later: int = 0) -> float:
         """The schedule's factor on the learning rate for the next step, or a later one. Raises SettingError for what is
-        no number."""
-        step = self.step.steps + later
-        factor = self.plan.schedule(step, (self.plan.total_epochs or self.plan.epochs) * self.source.batches)
-        if not isinstance(factor, (int, float, np.number)) or not math.isfinite(factor):
+        no number of at least 0.
+
+        Steps are counted by epochs: where those before had another number of batches, the schedule still ends with the
+        last epoch, and not before it.
+        """
+        batches = self.source.batches
+        step = (self.number - 1) * batches + self.done + later
+        factor = self.plan.schedule(step, (self.plan.total_epochs or self.plan.epochs) * batches)
+        if not isinstance(factor, (int, float, np.integer, np.floating)) or not 0 <= factor < math.inf:
             raise SettingError(
-                f"the schedule gives {factor!r} for step {step}; a number was expected, the factor on lr"
+                f"the schedule gives {factor!r} for step {step}; a number of at least 0 was expected, the factor on lr"
             )
         return float(factor)

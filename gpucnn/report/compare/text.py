@@ -115,7 +115,7 @@ def speed(found: Comparison) -> str:
     """A training step's times by batch size, and the batch size from which each device is faster than the CPU."""
     head = ["", "batch", "first step", "transfer", "compute", "images/s", "with transfer"]
     lines = table([head, *map(_speed_row, found.speeds)], left=1)
-    title = "a training step in float32, medians; first step: with all that is prepared once; transfer: of its images"
+    title = "a training step in float32, medians; first step: one, with what it prepares; transfer: of its images"
     return "\n".join([title, *lines, *break_even(found)])
 
 
