@@ -121,7 +121,7 @@ def compare(
 
 def _shape(text: str) -> tuple[int, ...]:
     """What --input says: HxWxC, or the number of features."""
-    sizes = text.lower().replace(",", "x").split("x")
+    sizes = text.lower().replace(" ", "").replace(",", "x").split("x")
     if not all(size.isascii() and size.isdecimal() and len(size) < 10 and int(size) for size in sizes):
         message = f"{text!r}: HxWxC, such as 28x28x1, or a number of features was expected"
         raise BadParameter(message, param_hint="--input")
