@@ -213,7 +213,8 @@ class CSVLog(Explained):
         self._is_ours = self.append  # what lies there
 
     def epoch(self, epoch: Epoch) -> None:
-        if not self._is_ours and os.path.exists(self.path):
+        is_device = os.path.exists(self.path) and not os.path.isfile(self.path)  # such as /dev/null, which stays
+        if not self._is_ours and os.path.exists(self.path) and not is_device:
             name = _put_aside(os.fspath(self.path))
             warn(
                 f"CSVLog: {os.fspath(self.path)} was there, and is {name} now; append=True writes behind what is there"
@@ -222,11 +223,13 @@ class CSVLog(Explained):
         self._rows = [*self._rows, row(epoch)]
         rows = [*self._before, *self._rows]
         place = os.path.realpath(self.path)
-        with open(f"{place}.part", "w", newline="", encoding="utf-8") as file:
+        written = place if is_device else f"{place}.part"
+        with open(written, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(dict.fromkeys(name for each in rows for name in each)))
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(f"{place}.part", place)  # so that a run that is killed meanwhile leaves the file whole
+        if not is_device:
+            os.replace(written, place)  # so that a run that is killed meanwhile leaves the file whole
 
     def state(self) -> dict[str, Any]:
         return {"rows": self._rows, "before": self._before}

@@ -6,9 +6,11 @@ import csv
 import functools
 import json
 import math
+import os
 import signal
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -801,3 +803,16 @@ def test_tensorboard(tmp_path, monkeypatch):
 
 def test_the_public_names():
     assert gpucnn.callbacks.EarlyStopping is EarlyStopping
+
+
+def test_a_log_to_what_is_no_regular_file_leaves_it_there(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        log = CSVLog(pipe)
+        log.begin(None, 1)
+        log.epoch(Epoch(1, 1.0, None, None, 0.1, 1.0))
+        assert read.result(60).startswith("epoch,")
+    assert pipe.is_fifo()
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -806,3 +807,15 @@ def test_a_number_that_was_written_with_an_axis_is_read(tmp_path):
     tensors["0/factor"] = np.array([2.5], np.float32)
     checkpoint.write(path, description, tensors)
     assert gpucnn.load(path, device="cpu", layers=[ReLU]).parameters["0/factor"] == 2.5
+
+
+def test_what_is_no_regular_file_stays_what_it_is(tmp_path):
+    """As /dev/null must: the file is written into it, and does not take its place."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        checkpoint.put(pipe, b"ab", b"c")
+        assert read.result(60) == b"abc"
+    assert pipe.is_fifo()
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]

@@ -255,6 +255,12 @@ class Wrong(Scaled):
         return None
 
 
+@dataclass(frozen=True)
+class Listing(Wrong):
+    def to_onnx(self, graph, numbers, x, in_shape):
+        return [x]
+
+
 class Failing(Scaled):
     def to_onnx(self, graph, numbers, x, in_shape):
         return graph.add("Mul", x, numbers["none"])
@@ -286,6 +292,7 @@ def test_a_layer_of_ones_own_writes_its_nodes(tmp_path):
         ),
         (Derived(6), r"layer 0/layers/0 \(Derived\) is none that gpucnn knows"),
         (Wrong(), r"layer 0/layers/0 \(Wrong\): to_onnx gives None; the name of an array was expected"),
+        (Listing(), r"layer 0/layers/0 \(Listing\): to_onnx gives \['.*'\]; the name of an array was expected"),
         (Failing(), r"layer 0/layers/0 \(Failing\): to_onnx: KeyError: 'none' \(.*test_onnx.py, line \d+\)"),
         (Invalid(), r"no valid ONNX, look at the layers of your own: .*Mull"),
     ],
@@ -304,7 +311,9 @@ def test_arguments_that_are_refused(tmp_path):
             model.export(tmp_path / name)
     with pytest.raises(CheckpointError, match=r"that is a directory; say .*model\.onnx"):
         model.export(tmp_path)
-    with pytest.raises(CheckpointError, match=r"path=3: the path of a model's file was expected"):
+    with pytest.raises(
+        CheckpointError, match=r"path=3: the path of a model's file was expected, such as 'model\.onnx'"
+    ):
         model.export(3)
     with pytest.raises(SettingError, match="layout='CHW': one of NHWC, NCHW was expected"):
         model.export(tmp_path / "m.onnx", layout="CHW")

@@ -347,6 +347,34 @@ class TestTraining:
         assert fitted.history_.interrupted
         assert fitted.predict(REST).shape == (300,)
 
+    def test_a_fit_that_is_refused_leaves_no_model_of_other_classes(self):
+        fitted = tiny().fit(FEW, LABELS)
+        fitted.set_params(lr=-1)
+        with pytest.raises(ValueError, match="lr"):
+            fitted.fit(FEW, np.array(list("jihgfedcba"))[LABELS])
+        with pytest.raises(NotFittedError):
+            fitted.predict(FEW)
+
+    @pytest.mark.parametrize("change", [lambda X: X * 1e-50, lambda X: X * 1e38, lambda X: X + 1e12])
+    def test_numbers_that_float32_cannot_tell_apart_are_refused(self, change):
+        with pytest.raises(DataError, match='StandardScaler before the estimator, or give it dtype="float64"'):
+            tiny().fit(change(FEW.astype(float)), LABELS)
+
+    def test_numbers_that_float64_cannot_square_are_refused(self):
+        with pytest.raises(DataError, match=r"StandardScaler before the estimator$"):
+            tiny(dtype="float64").fit(FEW * 1e200, LABELS)
+
+    def test_weights_of_classes_that_a_batch_lacks(self):
+        few = LABELS < 2
+        weighted = tiny(class_weight={0: 1.0, 9: 5.0}).partial_fit(FEW[few], LABELS[few], classes=range(10))
+        assert weighted.predict(REST).shape == (300,)
+        with pytest.raises(ValueError, match="class_weight has 17, and the classes are 0"):
+            tiny(class_weight={17: 5.0}).fit(FEW, LABELS)
+
+    def test_images_of_too_many_axes(self):
+        with pytest.raises(DataError, match="X has 5 axes"):
+            tiny().fit(FEW.reshape(len(FEW), 2, 2, 4, 4), LABELS)
+
     def test_training_that_diverges(self):
         diverging = tiny(optimizer="sgd", lr=1e30, network=[Flatten(), Dense(10)])
         with np.errstate(all="ignore"), pytest.raises(TrainingError, match="lower learning rate"):

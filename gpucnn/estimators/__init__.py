@@ -5,6 +5,7 @@ They are thin: a parameter is only stored until `fit` hands it to `Model`, and t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,10 @@ __all__ = ["CNNClassifier", "CNNRegressor"]
 class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A network that tells classes apart, as scikit-learn has classifiers.
 
-    X: images (N, H, W, C) or (N, H, W), or rows of pixels (N, features), in numbers of any type and range. The network
-    sees (x - m) / s, where m and s are the mean and the standard deviation of all numbers in the X of the first `fit`
-    or `partial_fit`, so that a scaler before it in a pipeline may be there and need not be.
+    X: images (N, H, W, C) or (N, H, W), or rows of pixels (N, features), in numbers of any type, and of any range that
+    dtype can tell apart. The network sees (x - m) / s, where m and s are the mean and the standard deviation of all
+    numbers in the X of the first `fit` or `partial_fit`, so that a scaler before it in a pipeline may be there and need
+    not be.
 
     network: a network's name, with `settings` as its arguments, such as {"filters": (16, 32)}; or a Network; or layers,
     in a list or tuple, whose last one gives an output for each class or number; or a function of (input_shape, outputs)
@@ -101,7 +103,9 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self.classes_[best]
 
     def predict_proba(self, X: Array) -> Array:
-        """The probability of each class (N, K), in the order of classes_. Rows add up to 1, whatever the loss is."""
+        """The probability of each class (N, K), in the order of classes_. Rows add up to 1, whatever the loss is: of a
+        sigmoid for each class they are divided by their sum, which `Model.predict_proba` and ONNX leave as they are.
+        """
         outputs = self._outputs(X)
         found = self.model_.loss.probabilities(outputs)
         if isinstance(self.model_.loss, BinaryCrossEntropy):  # a sigmoid for each class
@@ -120,6 +124,13 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             raise DataError(f"there is one class alone, {found[0]}; at least two classes were expected")
         self.classes_ = found
 
+    def _factors(self) -> Array:
+        """What class_weight has for each class, 1 where it has none. Raises SettingError for what is no class."""
+        names, given = self.classes_.tolist(), dict(self.class_weight)
+        if strange := [each for each in given if each not in names]:
+            raise SettingError(f"class_weight has {_names(strange)}, and the classes are {_names(self.classes_)}")
+        return np.array([given.get(name, 1.0) for name in names], np.float64)
+
     def _codes(self, y: Array) -> Array:
         """The places of labels in classes_ (N,). Raises DataError for others."""
         places = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
@@ -131,7 +142,10 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         weights = super()._weights(y, given)
         if self.class_weight is None:
             return weights
-        factors = compute_sample_weight(self.class_weight, y)
+        if isinstance(self.class_weight, Mapping):  # of classes that a batch may lack
+            factors = self._factors()[self._codes(y)]
+        else:
+            factors = compute_sample_weight(self.class_weight, y)
         return factors if weights is None else factors * weights
 
 
@@ -182,5 +196,5 @@ class CNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         return y.reshape(len(y), -1)
 
 
-def _names(classes: Array) -> str:
+def _names(classes: Any) -> str:
     return listed([str(each) for each in classes])

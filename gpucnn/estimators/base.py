@@ -167,18 +167,27 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
 
         is_new: whether they decide what an image is.
         """
+        if is_new:  # whatever becomes of this call, the model of an earlier one does not fit what is taken now
+            for name in ("model_", "history_"):
+                vars(self).pop(name, None)
         shape, own = X.shape if hasattr(X, "shape") else np.asarray(X).shape, None
+        if len(shape) > 4:
+            raise DataError(
+                f"X has {len(shape)} axes; images (N, H, W, C), or rows of pixels (N, features), were expected"
+            )
         if len(shape) > 2:
             own = shape[1:] if len(shape) > 3 else (*shape[1:], 1)
             X = np.asarray(X).reshape(shape[0], math.prod(shape[1:]))
         found = validate_data(self, X, *given, reset=is_new, **how)
         rows, *y = found if given else (found,)
+        dtype = np.dtype("float64" if str(self.dtype) == "float64" else "float32")
         if is_new:
+            _check_range(rows, dtype)
             self.image_shape_ = self._shape(own, rows.shape[1])
         elif own is not None and own != self.image_shape_:
             raise DataError(f"X has images of {own}, and {self.image_shape_} was expected, as in fit")
         if rows.dtype != np.uint8:
-            rows = rows.astype(np.float64 if str(self.dtype) == "float64" else np.float32, copy=False)
+            rows = rows.astype(dtype, copy=False)
         images = rows.reshape(-1, *self.image_shape_)
         return (images, *y) if given else images
 
@@ -226,6 +235,19 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _check_range(rows: Array, dtype: Any) -> None:
+    """Raises DataError for numbers that the type cannot tell apart, or whose squares are none of it."""
+    least, most, of = float(rows.min()), float(rows.max()), np.finfo(dtype)
+    largest, spread = max(abs(least), abs(most)), most - least
+    fits = largest < math.sqrt(of.max) and spread > math.sqrt(of.tiny) and spread > 100 * float(of.eps) * largest
+    if spread and not fits:
+        other = ', or give it dtype="float64"' if dtype == np.float32 else ""
+        raise DataError(
+            f"X has numbers from {least:g} to {most:g}, which {dtype} cannot tell well apart; put a StandardScaler "
+            f"before the estimator{other}"
+        )
 
 
 def _standardising(images: Array) -> Scaling:

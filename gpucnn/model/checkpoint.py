@@ -48,7 +48,7 @@ def place(path: Any, usual: str = ENDING, kind: str = "safetensors") -> Path:
 
     usual: the ending of what is to be written; kind: what that is.
     """
-    path = path_of(path)
+    path = path_of(path, usual)
     ending = path.suffix.lower()
     if path.is_dir():
         raise CheckpointError(f"{path}: the model cannot be saved: that is a directory; say {path / f'model{usual}'}")
@@ -70,11 +70,12 @@ def _others(usual: str) -> str:
     )
 
 
-def path_of(path: Any) -> Path:
+def path_of(path: Any, ending: str = ENDING) -> Path:
     """A path as text, as bytes or as an object. Raises CheckpointError for what is none."""
-    if not isinstance(path, (str, bytes, os.PathLike)) or not os.fspath(path):
-        raise CheckpointError(f"path={path!r}: the path of a model's file was expected, such as 'model{ENDING}'")
-    return Path(os.fsdecode(path))
+    given = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else ""
+    if not given or "\0" in given:
+        raise CheckpointError(f"path={path!r}: the path of a model's file was expected, such as 'model{ending}'")
+    return Path(given)
 
 
 def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
@@ -107,6 +108,10 @@ def put(path: Path, *parts: bytes | memoryview) -> Path:
 
 
 def _replace(path: Path, *parts: bytes | memoryview) -> None:
+    if path.exists() and not path.is_file():  # such as /dev/null, which must stay what it is
+        with open(path, "wb") as file:
+            file.writelines(parts)
+        return
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:

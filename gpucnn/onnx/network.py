@@ -83,7 +83,7 @@ def layer(graph: Graph, layer: Any, params: Any, state: Any, x: str, shape: tupl
         )
     with explained(f"{name}: to_onnx"):
         y = layer.to_onnx(graph, {**params, **state}, x, shape)
-    if y not in graph.names:
+    if not isinstance(y, str) or y not in graph.names:
         raise SettingError(f"{name}: to_onnx gives {y!r}; the name of an array was expected, as graph.add returns it")
     return y
 
