@@ -168,8 +168,8 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         is_new: whether they decide what an image is.
         """
         if is_new:  # whatever becomes of this call, the model of an earlier one does not fit what is taken now
-            for name in ("model_", "history_"):
-                vars(self).pop(name, None)
+            for name in {"model_", "history_"}.intersection(vars(self)):
+                delattr(self, name)
         shape, own = X.shape if hasattr(X, "shape") else np.asarray(X).shape, None
         if len(shape) > 4:
             raise DataError(
