@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .errors import DataError, SettingError, counted, nearest, warn
@@ -17,6 +19,7 @@ from .names import Explained, explain
 from .namespace import array_namespace, as_python
 from .training.history import Epoch, History, row
 from .training.types import Callback, Stop
+from .training.writing import write_whole
 
 __all__ = ["CSVLog", "Callback", "EarlyStopping", "KeepBest", "Metric", "Stop", "TensorBoard"]
 
@@ -213,23 +216,18 @@ class CSVLog(Explained):
         self._is_ours = self.append  # what lies there
 
     def epoch(self, epoch: Epoch) -> None:
-        is_device = os.path.exists(self.path) and not os.path.isfile(self.path)  # such as /dev/null, which stays
-        if not self._is_ours and os.path.exists(self.path) and not is_device:
+        if not self._is_ours and os.path.isfile(self.path):
             name = _put_aside(os.fspath(self.path))
             warn(
                 f"CSVLog: {os.fspath(self.path)} was there, and is {name} now; append=True writes behind what is there"
             )
         self._is_ours = True
         self._rows = [*self._rows, row(epoch)]
-        rows = [*self._before, *self._rows]
-        place = os.path.realpath(self.path)
-        written = place if is_device else f"{place}.part"
-        with open(written, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(name for each in rows for name in each)))
-            writer.writeheader()
-            writer.writerows(rows)
-        if not is_device:
-            os.replace(written, place)  # so that a run that is killed meanwhile leaves the file whole
+        rows, text = [*self._before, *self._rows], io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for each in rows for name in each)))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(Path(os.path.realpath(self.path)), text.getvalue().encode("utf-8"))
 
     def state(self) -> dict[str, Any]:
         return {"rows": self._rows, "before": self._before}

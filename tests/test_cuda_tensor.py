@@ -317,6 +317,24 @@ def pieces(cores, x, w, b, window, slope, pool):
     return cores.layers.add_bias(y, b)[0], pooled, residual
 
 
+def gradients_of_pieces(cores, kept, residual, w, dy, slope, pool):
+    """dx, dw and db of `pieces`."""
+    if pool is None:
+        dy, db = cores.layers.bias_relu_backward(kept, dy)
+    elif slope is None:
+        db, dy = cores.layers.channel_sums(dy), cores.pools.max_pool_backward(kept, dy)
+    else:
+        dy, db = cores.pools.bias_relu_max_pool_backward(kept, dy)
+    return *cores.correlate_backward(residual, w, dy, True), db
+
+
+def as_one(cores, x, w, b, window, slope, pool):
+    """What `pieces` computes, by one kernel: result, residual."""
+    if pool is None:
+        return cores.rectified(x, w, b, window, slope)
+    return cores.pooled(x, w, b, window, slope)
+
+
 @given(layer=layers(), N=st.integers(1, 3), after=st.sampled_from([(0.5, False), (0.25, True), (None, True)]))
 @settings(max_examples=14, deadline=None, derandomize=True)
 def test_what_follows_in_the_same_kernel_gives_the_same_bits(layer, N, after):
@@ -335,18 +353,9 @@ def test_what_follows_in_the_same_kernel_gives_the_same_bits(layer, N, after):
             return
         expected, kept, residual = pieces(cores, x, w, b, window, slope, pool)
         dy = asarray(np.random.default_rng(2).standard_normal(expected.shape, np.float32))
-        if pool is None:
-            found, seen = cores.rectified(x, w, b, window, slope)
-        else:
-            found, seen = cores.pooled(x, w, b, window, slope)
+        found, seen = as_one(cores, x, w, b, window, slope, pool)
         gradients = cores.followed_backward(seen, w, dy, True)
-        if pool is None:
-            dy, db = cores.layers.bias_relu_backward(kept, dy)
-        elif slope is None:
-            db, dy = cores.layers.channel_sums(dy), cores.pools.max_pool_backward(kept, dy)
-        else:
-            dy, db = cores.pools.bias_relu_max_pool_backward(kept, dy)
-        wanted = *cores.correlate_backward(residual, w, dy, True), db
+        wanted = gradients_of_pieces(cores, kept, residual, w, dy, slope, pool)
         np.testing.assert_array_equal(found, expected)
         for a, b in zip(gradients, wanted, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -572,16 +581,10 @@ def test_on_a_gpu_what_follows_in_the_same_kernel_gives_the_same_bits(name, slop
 
     def work():
         expected, kept, residual = pieces(cores, x, w, b, window, slope, pool)
-        found, seen = cores.pooled(x, w, b, window, slope) if is_pooled else cores.rectified(x, w, b, window, slope)
+        found, seen = as_one(cores, x, w, b, window, slope, pool)
         dy = expected * 0 + 1
-        gradients = cores.followed_backward(seen, w, dy, True)
-        if pool is None:
-            dy, db = cores.layers.bias_relu_backward(kept, dy)
-        elif slope is None:
-            db, dy = cores.layers.channel_sums(dy), cores.pools.max_pool_backward(kept, dy)
-        else:
-            dy, db = cores.pools.bias_relu_max_pool_backward(kept, dy)
-        return found, *gradients, expected, *cores.correlate_backward(residual, w, dy, True), db
+        wanted = gradients_of_pieces(cores, kept, residual, w, dy, slope, pool)
+        return found, *cores.followed_backward(seen, w, dy, True), expected, *wanted
 
     with device.activate():
         cores = made(precision)

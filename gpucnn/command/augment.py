@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from typer import Argument, BadParameter, Option
 
-from ..errors import printable
 from .arguments import check_format
 from .options import ChannelsOption, InvertOption, SizeOption
+from .told import tell_notes
 
 USUAL = "default"
 
@@ -87,8 +86,7 @@ def augment(
     augmentation_of(augment, "", (0, 0, 0))
     shape = None if size is None else parse_size(size)
     dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
-    for note in dataset.notes:
-        print(printable(f"gpucnn: {note}"), file=sys.stderr)
+    tell_notes(dataset)
     asked = augmentation_of(augment, data, dataset.input_shape)
     if not asked:
         raise BadParameter(

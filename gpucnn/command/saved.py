@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
 from .options import SkipBrokenOption
+from .told import tell_notes
 
 EvaluatedOption = Annotated[
     str | None,
@@ -80,8 +80,7 @@ def evaluate(
         check_finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
     text = arguments.json_text({"data": dataset.name, **found})
     written = [] if out is None else _write_report(out, text, loaded, dataset, tta)
-    for note in dataset.notes:
-        print(printable(f"gpucnn: {note}"), file=sys.stderr)
+    tell_notes(dataset)
     if as_json:
         print(text)
         return

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from typer import Option
 
-from ..errors import printable
 from . import arguments
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
 from .at_hand import check_network
@@ -20,6 +18,7 @@ from .options import (
     SkipBrokenOption,
     WeightDecayOption,
 )
+from .told import tell_notes
 
 
 def lr(
@@ -103,11 +102,11 @@ def lr(
             seed=seed,
             augmentation=chosen.augmentation or None,
         )
-    for note in dataset.notes:
-        print(printable(f"gpucnn: {note}"), file=sys.stderr)
+    tell_notes(dataset)
     changed = f", images changed by {chosen.augmentation}" if chosen.augmentation else ""
     title = f"{network} on {dataset.name}, batches of {chosen.batch_size}"
-    picture(found, out, title + changed.replace(",", ", ").replace(",  ", ", "))
+    spaced = changed.replace(str(chosen.augmentation), str(chosen.augmentation).replace(",", ", "))
+    picture(found, out, title + spaced)
     if as_json:
         print(arguments.json_text({**asdict(found), "augment": chosen.augmentation or None, "picture": out}))
         return

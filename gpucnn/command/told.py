@@ -1,18 +1,25 @@
-"""Lines that `gpucnn train` prints of its run."""
+"""Lines that `gpucnn train` prints of its run, and what commands say of a data set."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from typer import Context
 
-from ..errors import counted, nearest
+from ..errors import counted, nearest, printable
 
 
 def images_of(dataset: Any) -> str:
     return counted(len(dataset.train_labels), "image")
+
+
+def tell_notes(dataset: Any) -> None:
+    """What was left out or assumed, on standard error."""
+    for note in dataset.notes:
+        print(printable(f"gpucnn: {note}"), file=sys.stderr)
 
 
 OF_NETWORK = ("network", "options", "data", "size", "channels", "classes")  # what decides how many parameters it has

@@ -8,12 +8,10 @@ Layer names resolve in the registry, or in the layers that the caller names; not
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from ..errors import CheckpointError, GpucnnError, listed
 from ..layers import REGISTRY
 from ..layers.base import is_own
 from ..network import Network
+from ..training.writing import write_whole
 
 FORMAT = 1
 ENDING = ".safetensors"
@@ -101,34 +100,10 @@ def put(path: Path, *parts: bytes | memoryview) -> Path:
     """Write a file of these parts, whole or not at all. Raises CheckpointError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, *parts)
+        write_whole(path, *parts)
     except OSError as error:
         raise CheckpointError(f"{path}: the model cannot be saved: {error.strerror or error}") from None
     return path
-
-
-def _replace(path: Path, *parts: bytes | memoryview) -> None:
-    if path.exists() and not path.is_file():  # such as /dev/null, which must stay what it is
-        with open(path, "wb") as file:
-            file.writelines(parts)
-        return
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # where a folder cannot be opened, as on Windows, its entry is safe without
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def header(path: Path, description: Mapping[str, Any]) -> str:

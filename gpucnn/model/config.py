@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GpucnnError
+from ..training.writing import write_whole
 
 NAME = "run.toml"
 MOST = 1 << 20  # bytes
@@ -40,10 +41,8 @@ def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> N
     plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
     tables = {name: value for name, value in settings.items() if isinstance(value, Mapping) and value}
     text = HEAD + _lines(plain) + "".join(f"\n[{name}]\n{_lines(table)}" for name, table in tables.items())
-    part = path.with_name(f".{path.name}-part")
     try:
-        part.write_text(text + NOTE + _lines(made), encoding="utf-8", errors="replace")
-        part.replace(path)
+        write_whole(path, (text + NOTE + _lines(made)).encode("utf-8", "replace"))
     except OSError as error:
         raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
 
