@@ -25,7 +25,7 @@ DataOption = Annotated[
     Option(
         metavar="NAME|PATH",
         help="The data set: digits, mnist, fashion-mnist or cifar10; or the path of a folder that has one sub-folder "
-        "of pictures per class, of an .npz, .csv or .parquet file, or of a folder of IDX, .npy or .csv files.",
+        "of pictures per class, or a .csv that names them; of an .npz, .csv or .parquet file; or of IDX or .npy files.",
     ),
 ]
 DeviceOption = Annotated[

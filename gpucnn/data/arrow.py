@@ -17,7 +17,8 @@ from .classes import check_objects
 from .columns import LABELS, REORDERED, by_number, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
-from .pictures import DEFAULT_SIZE, decoded, opened, tell_broken
+from .picture_sets import DEFAULT_SIZE, Wanted, tell_broken
+from .pictures import decoded, opened
 from .preprocessing import Preprocessing
 from .summary import summed_up
 
@@ -44,14 +45,11 @@ def files(path: Path) -> dict[str, list[Path]]:
     return parts
 
 
-def read(
-    path: Path, size: tuple[int, int] | None, channels: int | None, invert: bool, skip_broken: bool = False
-) -> Dataset:
+def read(path: Path, wanted: Wanted) -> Dataset:
     """The data set of a Parquet file, or of a folder with some, or of what `Dataset.save_to_disk` wrote.
 
     A column holds the pictures, as bytes, and another one the labels; or each of many a pixel, as in Kaggle's CSV.
-    size: of the pictures; their own where they are all alike and small, else 28x28. skip_broken: leave out pictures
-    that cannot be read. DataError.
+    Pictures keep their size where they are all alike and small, unless one is wanted. DataError.
     """
     try:
         import pyarrow  # noqa: F401
@@ -83,7 +81,7 @@ def read(
                 k: v for file, table in zip(of_part, tables) for k, v in _contents(table, pictures, file, broken)
             }
             total += sum(map(len, tables))
-            how = how or _how(contents, size, channels, invert, path)
+            how = how or _how(contents, wanted, path)
             images = [_decoded(content, where, how, broken, done) for where, content in contents.items()]
             whole = np.array([image is not None for image in images], bool)
             arrays[f"{part}_images"] = np.array([image for image in images if image is not None], np.uint8)
@@ -92,13 +90,10 @@ def read(
             if part == "train" and names:
                 arrays["class_names"] = np.array(names)
     if broken:
-        tell_broken(path, broken, total, notes, skip=skip_broken and len(broken) < total)
+        tell_broken(path, broken, total, notes, skip=wanted.skip_broken and len(broken) < total)
     notes += summed_up(done)
-    if are_pixels and (size is not None or channels is not None or invert):
-        raise DataError(
-            f"{path}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
-            "options out"
-        )
+    if are_pixels:
+        wanted.refuse_for_arrays(path)
     return dataset_of_arrays(arrays, str(path), notes, how)
 
 
@@ -199,9 +194,7 @@ def _decoded(content: bytes, where: str, how: Preprocessing, broken: dict[Any, s
     return image
 
 
-def _how(
-    contents: Mapping[str, bytes], size: tuple[int, int] | None, channels: int | None, invert: bool, path: Path
-) -> Preprocessing:
+def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path) -> Preprocessing:
     """As the pictures are, where they are alike and small."""
     sizes, modes = set(), set()
     if not contents:
@@ -213,7 +206,8 @@ def _how(
     own = next(iter(sizes), DEFAULT_SIZE)
     usual = own if len(sizes) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE
     grey = all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
-    return Preprocessing(usual if size is None else size, channels or (1 if grey else 3), invert)
+    size = usual if wanted.size is None else wanted.size
+    return Preprocessing(size, wanted.channels or (1 if grey else 3), wanted.invert)
 
 
 def _names(schema: Any, label: str) -> list[str]:

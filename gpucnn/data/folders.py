@@ -129,6 +129,12 @@ def no_pictures(others: Counter[str], where: str = "") -> str:
     return f"left out: {others.total()} {what.format(where)} ending ({kinds})"
 
 
+def holds_classes(folder: Path) -> bool:
+    """Whether there are two folders with pictures in them, or in its training part."""
+    inside = _visible_folders(find_parts(folder, [])["train"])
+    return sum(any(map(is_picture, _files(each, [], []))) for each in inside) > 1
+
+
 def holds_pictures(folder: Path) -> bool:
     """Whether a picture lies in a folder inside this one."""
     return any(is_picture(path) for inner in _visible_folders(folder) for path in _files(inner, [], []))

@@ -7,18 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DataError
-from . import arrow, folders, idx, pictures, tables
+from ..errors import DataError, listed
+from . import arrow, folders, idx, listings, tables
 from .catalogue import NAMES, did_you_mean, resolve
 from .dataset import Dataset
 from .named import load_named
 from .npz import read_npz
+from .picture_sets import Wanted, read_folder
 
 ACCEPTED = (
     "an .npz, .csv or .parquet file, a folder with IDX files (train-images-idx3-ubyte, ...), with .npy files "
     "(x_train.npy, ...) or one of these, with .csv files (train.csv, ...), a data set of Hugging Face that was saved "
-    "to disk, or a folder with one sub-folder of pictures per class"
+    "to disk, or a folder with one sub-folder of pictures per class, or with pictures and a .csv of file,label lines"
 )
+OF_PICTURES = (read_folder, listings.read_table, listings.read_tables, arrow.read)
 
 
 def load(
@@ -49,19 +51,20 @@ def load(
     if inner is not None:
         path, text = inner, str(inner)
     reader: Callable[..., Dataset] = load_named if name is not None else _reader(path, text)
-    if reader not in (pictures.read_folder, arrow.read) and (size is not None or channels is not None or invert):
-        raise DataError(
-            f"{text}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
-            "options out"
-        )
-    if reader not in (pictures.read_folder, arrow.read) and skip_broken:
-        raise DataError(f"{text}: skip_broken is for folders of pictures, and Parquet of such, only; leave it out")
+    wanted = Wanted(size, channels, invert, skip_broken)
+    if reader not in OF_PICTURES:
+        wanted.refuse_for_arrays(text)
+        if skip_broken:
+            raise DataError(
+                f"{text}: skip_broken is for folders of pictures, tables that name such, and Parquet of them, only; "
+                "leave it out"
+            )
     if name is not None:
         return load_named(name)
-    if reader is pictures.read_folder:
-        found = pictures.read_folder(path, size, channels, invert, skip_broken)
-    else:
-        found = arrow.read(path, size, channels, invert, skip_broken) if reader is arrow.read else reader(path)
+    found = reader(path, wanted) if reader in OF_PICTURES else reader(path)
+    if reader is read_folder and (beside := [each.name for each in listings.in_folder(path).values()]):
+        more = f"left out: {listed(beside)}, since the sub-folders say the classes; to use a table, give its path"
+        found = replace(found, notes=(*found.notes, more))
     if inner is not None:
         found = replace(found, notes=(f"the data lie in {inner.name}, and nothing else does", *found.notes))
     whole = whole.resolve()  # its messages named the path; the data set has a short name
@@ -72,17 +75,13 @@ def load(
 
 def _inner(folder: Path) -> Path | None:
     """The only folder of arrays, or the only file of a data set, in a folder that holds no data itself."""
-    if (
-        not folder.is_dir()
-        or _reader(folder, str(folder)) is not pictures.read_folder
-        or folders.holds_pictures(folder)
-    ):
+    if not folder.is_dir() or _reader(folder, str(folder)) is not read_folder or folders.holds_pictures(folder):
         return None
     entries = [entry for entry in sorted(folder.iterdir()) if not folders.is_junk(entry.name)]
     inside = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in (".npz", ".csv", ".tsv")]
     if len(inside) != 1 or any(map(folders.is_picture, entries)):
         return None
-    is_data = inside[0].is_file() or _reader(inside[0], str(inside[0])) is not pictures.read_folder
+    is_data = inside[0].is_file() or _reader(inside[0], str(inside[0])) is not read_folder
     return inside[0] if is_data else None
 
 
@@ -92,9 +91,9 @@ def may_be_broken(name_or_path: str) -> bool:
     if resolve(name_or_path) is not None or not path.exists():
         return False
     if not path.is_dir():
-        return path.suffix == ".parquet"
+        return path.suffix == ".parquet" or listings.names_pictures(path)
     place = _inner(path) or path
-    return _reader(place, str(place)) in (pictures.read_folder, arrow.read)
+    return _reader(place, str(place)) in OF_PICTURES
 
 
 def _reader(path: Path, text: str) -> Callable[..., Dataset]:
@@ -109,15 +108,19 @@ def _reader(path: Path, text: str) -> Callable[..., Dataset]:
         }
         if idx.NAMED.fullmatch(path.name.lower()):
             return idx.read_file
+        if listings.names_pictures(path):
+            return listings.read_table
         if path.suffix.lower() not in of_ending:
             raise DataError(f"{text}: this kind of file cannot be read; a path must be {ACCEPTED}")
         return of_ending[path.suffix.lower()]
     if idx.has_idx_files(path):
         return idx.read_folder
+    if listings.in_folder(path) and not folders.holds_classes(path):
+        return listings.read_tables
     if folders.holds_pictures(path):  # a table beside class folders is no data set
-        return pictures.read_folder
+        return read_folder
     if arrow.files(path):
         return arrow.read
     if tables.has_npy_files(path):
         return tables.read_npy_folder
-    return tables.read_csv_folder if tables.csv_files(path) else pictures.read_folder
+    return tables.read_csv_folder if tables.csv_files(path) else read_folder

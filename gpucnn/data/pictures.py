@@ -1,11 +1,11 @@
-"""Picture files, alone or in folders with one sub-folder per class, as uint8 arrays."""
+"""Pictures, from files or as Pillow has them, as uint8 arrays."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, counted
-from .dataset import Dataset, Images, Part
+from ..errors import DataError
+from .dataset import Images
 from .files import check_limit, parsing
-from .folders import count_junk, find_parts, list_classes
 from .preprocessing import Preprocessing
 from .strokes import FAINT
-from .summary import summed_up
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs other programs for some of the rest
 REMEDY = "leave it out, or save it again as PNG"
-DEFAULT_SIZE = (28, 28)
 _opening = threading.Lock()
-SHOWN = 5  # broken pictures in a message
 DARK = 16  # the largest value of pictures that may have been meant as brighter ones
 COPIES = 4  # of a decoded picture, while it is turned and put on paper
 
@@ -67,11 +63,11 @@ def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | Non
     """One picture, upright as its camera recorded, as uint8 (H, W, C). Transparent parts become white paper,
     or black where nothing is seen on white.
     """
-    _check_file(path)
+    check_file(path)
     return decoded(path, path, preprocessing, said)
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     """DataError for what is no file of a picture by what can be seen from outside."""
     if os.path.isdir(path):
         raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
@@ -181,112 +177,3 @@ def eight_bits(picture: Any, where: object, kind: str | None) -> Any:
         return picture
     values = np.asarray(picture).astype(np.uint32)
     return Image.fromarray(((2 * 255 * values + 65535) // (2 * 65535)).astype(np.uint8))
-
-
-def read_folder(
-    folder: Path,
-    size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    invert: bool = False,
-    skip_broken: bool = False,
-) -> Dataset:
-    """The data set of folder/train/CLASS and folder/test/CLASS or, without these two, of folder/CLASS.
-
-    In the second case a stratified fifth becomes the test part; folder/val/CLASS is the validation part. Class names
-    are the sorted names of the sub-folders. `size` is 28x28 unless given; `channels` is 1 if every picture is stored in
-    grey, else 3. skip_broken: leave out what cannot be read, and classes without pictures. The notes say what was left
-    out.
-    DataError naming the folder or files that are missing, empty or unreadable.
-    """
-    notes: list[str] = []
-    with parsing(folder, "cannot be read", "check that you may read the folder and those in it"):
-        if junk := count_junk(folder):
-            notes.append(f"left out: {junk} hidden files and folders, or what archivers leave, such as __MACOSX")
-        roots = find_parts(folder, notes)
-        listings = {part: list_classes(root, notes, skip_empty=skip_broken) for part, root in roots.items()}
-    names = list(listings["train"])
-    for part, listing in listings.items():
-        if strange := ", ".join(sorted(listing.keys() - set(names))):
-            raise DataError(f"{roots[part]}: train and {part} must have the same classes; {strange} is in {part} only")
-        if missing := ", ".join(sorted(set(names) - listing.keys())):
-            notes.append(f"the {part} part has no pictures of {missing}")
-    files = {part: [path for name in listing for path in listing[name]] for part, listing in listings.items()}
-    broken: dict[Path, str] = {}
-    stored = [found for paths in files.values() for path in paths if (found := _stored(path, broken)) is not None]
-    grey = sum(is_grey for is_grey, _ in stored)
-    if channels is None:
-        channels = 1 if grey == len(stored) else 3
-        if 0 < grey < len(stored):
-            notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
-    how = Preprocessing(DEFAULT_SIZE if size is None else size, channels, invert)
-    notes += _fitted({shape for _, shape in stored}, how.size)
-    done: dict[str, list[str]] = {}
-    parts = {part: _read_part(files[part], listings[part], names, how, broken, done) for part in files}
-    notes += summed_up(done)
-    if broken:
-        tell_broken(folder, broken, sum(map(len, files.values())), notes, skip=skip_broken)
-    made = {part: Part(*arrays, str(folder)) for part, arrays in parts.items() if part != "validation"}
-    return Dataset.of_parts(
-        str(folder), list(made.values()), names, how, validation=parts.get("validation"), notes=notes
-    )
-
-
-def _stored(path: Path, broken: dict[Path, str]) -> tuple[bool, tuple[int, int]] | None:
-    """Whether the file stores one channel, and its height and width; only its header is read."""
-    try:
-        _check_file(path)
-        with opened(path, path) as picture:
-            is_grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
-            return is_grey, (picture.height, picture.width)
-    except DataError as error:
-        broken[path] = str(error)
-        return None
-
-
-def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int]) -> list[str]:
-    """What is said where pictures are not of that size."""
-    if not sizes - {size}:
-        return []
-    shown = [f"{height}x{width}" for height, width in (min(sizes), max(sizes))]
-    found = shown[0] if len(sizes) == 1 else f"of {len(sizes)} sizes, {shown[0]} to {shown[1]}"
-    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, which --size changes"]
-
-
-def _read_part(
-    paths: list[Path],
-    listing: dict[str, list[Path]],
-    names: list[str],
-    how: Preprocessing,
-    broken: dict[Path, str],
-    done: dict[str, list[str]],
-) -> tuple[Images, NDArray[np.int64]]:
-    """The pictures that can be read, and their labels. done: gets what was done to pictures, by their paths."""
-    images = np.empty((len(paths), *how.size, how.channels), np.uint8)
-    labels = np.repeat([names.index(name) for name in listing], [len(files) for files in listing.values()])
-    whole = np.ones(len(paths), bool)
-    for k, path in enumerate(paths):
-        said: list[str] = []
-        try:
-            if path not in broken:
-                images[k] = read_picture(path, how, said)
-        except DataError as error:
-            broken[path] = str(error)
-        whole[k] = path not in broken
-        if said and whole[k]:
-            done[str(path)] = said
-    return (images, labels) if whole.all() else (images[whole], labels[whole])
-
-
-def tell_broken(folder: Path, broken: Mapping[Any, str], total: int, notes: list[str], *, skip: bool) -> None:
-    """Note the pictures that cannot be read, sentences by their place. DataError where they may not be left out."""
-    texts = list(broken.values())
-    shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
-    if not skip:
-        raise DataError(
-            f"{folder}: {len(texts)} of {total} pictures cannot be read; mend or delete them, or leave them out with "
-            f"--skip-broken (skip_broken=True): {shown}"
-        )
-    notes.append(
-        f"left out: {counted(len(texts), 'picture')} that cannot be read: {', '.join(map(str, list(broken)[:SHOWN]))}"
-        + (" and more" if len(texts) > SHOWN else "")
-    )

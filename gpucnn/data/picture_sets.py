@@ -1,0 +1,156 @@
+"""Data sets of picture files: how they become the images of each part, and what is said of those that cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError, counted
+from .dataset import Dataset, Part
+from .files import parsing
+from .folders import count_junk, find_parts, list_classes
+from .pictures import check_file, opened, read_picture
+from .preprocessing import Preprocessing
+from .summary import summed_up
+
+DEFAULT_SIZE = (28, 28)
+SHOWN = 5  # broken pictures in a message
+
+
+class Wanted(NamedTuple):
+    """What pictures shall become.
+
+    size (H, W): 28x28 where it is None. channels: 1 if every picture is stored in grey, else 3, where it is None.
+    invert: dark on light becomes light on dark. skip_broken: what cannot be read is left out, and said.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    invert: bool = False
+    skip_broken: bool = False
+
+    def refuse_for_arrays(self, where: object) -> None:
+        """DataError if one of the first three is asked of what holds arrays."""
+        if self.size is not None or self.channels is not None or self.invert:
+            raise DataError(
+                f"{where}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
+                "options out"
+            )
+
+
+def read_folder(folder: Path, wanted: Wanted) -> Dataset:
+    """The data set of folder/train/CLASS and folder/test/CLASS or, without these two, of folder/CLASS.
+
+    In the second case a stratified fifth becomes the test part; folder/val/CLASS is the validation part. Class names
+    are the sorted names of the sub-folders; with skip_broken, classes without pictures are left out. The notes say what
+    was left out. DataError naming the folder or files that are missing, empty or unreadable.
+    """
+    notes: list[str] = []
+    with parsing(folder, "cannot be read", "check that you may read the folder and those in it"):
+        if junk := count_junk(folder):
+            notes.append(f"left out: {junk} hidden files and folders, or what archivers leave, such as __MACOSX")
+        roots = find_parts(folder, notes)
+        listings = {part: list_classes(root, notes, skip_empty=wanted.skip_broken) for part, root in roots.items()}
+    names = list(listings["train"])
+    for part, listing in listings.items():
+        if strange := ", ".join(sorted(listing.keys() - set(names))):
+            raise DataError(f"{roots[part]}: train and {part} must have the same classes; {strange} is in {part} only")
+        if missing := ", ".join(sorted(set(names) - listing.keys())):
+            notes.append(f"the {part} part has no pictures of {missing}")
+    files = {part: [path for name in listing for path in listing[name]] for part, listing in listings.items()}
+    labels = {
+        part: np.repeat([names.index(name) for name in listing], [len(paths) for paths in listing.values()])
+        for part, listing in listings.items()
+    }
+    return dataset_of_files(folder, files, labels, names, wanted, notes)
+
+
+def dataset_of_files(
+    where: Path,
+    files: Mapping[str, Sequence[Path]],
+    targets: Mapping[str, Any],
+    names: Sequence[str] | None,
+    wanted: Wanted,
+    notes: list[str],
+) -> Dataset:
+    """The data set of the picture files of each part, "train", "validation" and "test", and their labels or rows.
+
+    names: of the classes, or of what is in a row; see `Dataset.of_parts`. notes: what was said before. DataError naming
+    what cannot be read.
+    """
+    broken: dict[Path, str] = {}
+    stored = [found for paths in files.values() for path in paths if (found := _stored(path, broken)) is not None]
+    grey, channels = sum(is_grey for is_grey, _ in stored), wanted.channels
+    if channels is None:
+        channels = 1 if grey == len(stored) else 3
+        if 0 < grey < len(stored):
+            notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
+    how = Preprocessing(DEFAULT_SIZE if wanted.size is None else wanted.size, channels, wanted.invert)
+    notes += _fitted({shape for _, shape in stored}, how.size)
+    done: dict[str, list[str]] = {}
+    parts = {part: _read_part(files[part], targets[part], how, broken, done) for part in files}
+    notes += summed_up(done)
+    if broken:
+        tell_broken(where, broken, sum(map(len, files.values())), notes, skip=wanted.skip_broken)
+    made = {part: Part(*arrays, str(where)) for part, arrays in parts.items() if part != "validation"}
+    return Dataset.of_parts(
+        str(where), list(made.values()), names, how, validation=parts.get("validation"), notes=notes
+    )
+
+
+def _stored(path: Path, broken: dict[Path, str]) -> tuple[bool, tuple[int, int]] | None:
+    """Whether the file stores one channel, and its height and width; only its header is read."""
+    try:
+        check_file(path)
+        with opened(path, path) as picture:
+            is_grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
+            return is_grey, (picture.height, picture.width)
+    except DataError as error:
+        broken[path] = str(error)
+        return None
+
+
+def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int]) -> list[str]:
+    """What is said where pictures are not of that size."""
+    if not sizes - {size}:
+        return []
+    shown = [f"{height}x{width}" for height, width in (min(sizes), max(sizes))]
+    found = shown[0] if len(sizes) == 1 else f"of {len(sizes)} sizes, {shown[0]} to {shown[1]}"
+    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, which --size changes"]
+
+
+def _read_part(
+    paths: Sequence[Path], targets: Any, how: Preprocessing, broken: dict[Path, str], done: dict[str, list[str]]
+) -> tuple[Any, Any]:
+    """The pictures that can be read, and their labels. done: gets what was done to pictures, by their paths."""
+    images = np.empty((len(paths), *how.size, how.channels), np.uint8)
+    whole = np.ones(len(paths), bool)
+    for k, path in enumerate(paths):
+        said: list[str] = []
+        try:
+            if path not in broken:
+                images[k] = read_picture(path, how, said)
+        except DataError as error:
+            broken[path] = str(error)
+        whole[k] = path not in broken
+        if said and whole[k]:
+            done[str(path)] = said
+    return (images, targets) if whole.all() else (images[whole], targets[whole])
+
+
+def tell_broken(folder: Path, broken: Mapping[Any, str], total: int, notes: list[str], *, skip: bool) -> None:
+    """Note the pictures that cannot be read, sentences by their place. DataError where they may not be left out."""
+    texts = list(broken.values())
+    shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
+    if not skip:
+        raise DataError(
+            f"{folder}: {len(texts)} of {total} pictures cannot be read; mend or delete them, or leave them out with "
+            f"--skip-broken (skip_broken=True): {shown}"
+        )
+    notes.append(
+        f"left out: {counted(len(texts), 'picture')} that cannot be read: {', '.join(map(str, list(broken)[:SHOWN]))}"
+        + (" and more" if len(texts) > SHOWN else "")
+    )

@@ -1,0 +1,191 @@
+"""Data sets of a table that names picture files, with what stands beside each name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpucnn import Model, data, networks
+from gpucnn.data.loading import may_be_broken
+from gpucnn.errors import DataError
+
+COUNT = 20
+Rows = list[str]
+
+
+def names(first: int = 0, count: int = COUNT) -> list[str]:
+    return [f"{k:02}.png" for k in range(first, first + count)]
+
+
+def draw(folder: Path, files: list[str]) -> None:
+    """Pictures of 4x4 pixels, that are all 30 and ten times the number in the picture's name."""
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 30 + 10 * int(Path(file).stem)).save(folder / file)
+
+
+def table(folder: Path, rows: Rows, name: str = "labels.csv") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder / name
+
+
+def letters(files: list[str], header: str = "file,label") -> Rows:
+    return [header, *(f"{file},{'ab'[k % 2]}" for k, file in enumerate(files))]
+
+
+def load(path: Path, **options: Any) -> data.Dataset:
+    return data.load(path, size=(4, 4), **options)
+
+
+def by_number(dataset: data.Dataset) -> dict[int, Any]:
+    """What stands beside the picture of each number, of all parts."""
+    parts = [(dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)]
+    parts += [dataset.validation] if dataset.validation else []
+    return {
+        int(image[0, 0, 0]) // 10 - 3: label.tolist()
+        for images, labels in parts
+        for image, label in zip(images, labels)
+    }
+
+
+@pytest.mark.parametrize("header", ["file,label", "filename,breed", "image_path,class", ",target"])
+@pytest.mark.parametrize("by_folder", [True, False])
+def test_each_picture_gets_its_label(tmp_path: Path, header: str, by_folder: bool) -> None:
+    draw(tmp_path, names())
+    path = table(tmp_path, letters(names(), header))
+    found = load(tmp_path if by_folder else path)
+    assert found.class_names == ("a", "b")
+    assert by_number(found) == {k: k % 2 for k in range(COUNT)}
+    assert (len(found.train_labels), len(found.test_labels)) == (16, 4)
+    assert found.name == (tmp_path.name if by_folder else "labels")
+
+
+def test_a_table_without_names_of_columns_in_any_order(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, [f"{'ab'[k % 2]};{file}" for k, file in enumerate(names())], "all.tsv")
+    assert by_number(load(tmp_path)) == {k: k % 2 for k in range(COUNT)}
+
+
+@pytest.mark.parametrize("written", ["{}", "pictures/{}", "pictures\\{}", "./pictures/{}"])
+def test_pictures_in_a_folder_beside_the_table(tmp_path: Path, written: str) -> None:
+    draw(tmp_path / "pictures", names())
+    table(tmp_path, letters([written.format(file) for file in names()]))
+    assert by_number(load(tmp_path)) == {k: k % 2 for k in range(COUNT)}
+
+
+def test_a_table_for_each_part_as_kaggles(tmp_path: Path) -> None:
+    """The pictures of both parts have the same names; what the example of a submission says counts for nothing."""
+    draw(tmp_path / "train", names())
+    draw(tmp_path / "test", names())
+    table(tmp_path, letters(names()), "train.csv")
+    table(tmp_path, ["file", *names()], "test.csv")
+    table(tmp_path, ["file,label", *(f"{file},a" for file in names())], "sample_submission.csv")
+    found = load(tmp_path)
+    assert (len(found.train_labels), len(found.test_labels)) == (16, 4)
+    assert any("test.csv, without the column label" in note for note in found.notes)
+    table(tmp_path, ["file,label", *(f"{file},b" for file in names())], "test.csv")
+    found = load(tmp_path)
+    assert (len(found.train_labels), found.test_labels.tolist()) == (COUNT, [1] * COUNT)
+
+
+def test_a_column_that_says_the_parts(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    part = ["train", "Train", "val", "test"]
+    table(tmp_path, ["file,label,split", *(f"{file},{k % 2},{part[k // 2 % 4]}" for k, file in enumerate(names()))])
+    found = load(tmp_path)
+    assert by_number(found) == {k: k % 2 for k in range(COUNT)}
+    assert found.validation is not None
+    assert (len(found.train_labels), len(found.validation[1]), len(found.test_labels)) == (12, 4, 4)
+    assert "labels.csv: the column split says the parts" in found.notes
+
+
+def test_columns_of_0_and_1_are_several_labels_and_others_numbers(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,round,tall", *(f"{file},{k % 2},{k % 3 == 0:d}" for k, file in enumerate(names()))])
+    found = load(tmp_path)
+    assert (found.class_names, found.what, found.train_labels.dtype) == (("round", "tall"), "labels", np.uint8)
+    assert by_number(found) == {k: [k % 2, int(k % 3 == 0)] for k in range(COUNT)}
+    table(tmp_path, ["file,x,y", *(f"{file},{k},{k / 4}" for k, file in enumerate(names()))])
+    found = load(tmp_path)
+    assert (found.class_names, found.what) == (("x", "y"), "numbers")
+    assert by_number(found) == {k: [k, k / 4] for k in range(COUNT)}
+
+
+@pytest.mark.parametrize(("cell", "what"), [("{:.1f}", "numbers"), ("{}", "classes")])
+def test_a_column_of_numbers_of_another_name_is_what_it_is_written_as(tmp_path: Path, cell: str, what: str) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,angle", *(f"{file},{cell.format(k % 4)}" for k, file in enumerate(names()))])
+    found = load(tmp_path)
+    assert found.what == what
+    assert any("taken as" in note for note in found.notes)
+
+
+def test_what_is_beside_the_point_is_left_out_and_said(tmp_path: Path) -> None:
+    draw(tmp_path, names(count=COUNT + 2))
+    rows = letters(names(), "id,file,label,width")
+    table(tmp_path, [rows[0], *(f"{k},{row},640" for k, row in enumerate(rows[1:])), "7,07.png,b,640"])
+    assert list(load(tmp_path).notes) == [
+        "labels.csv: left out: the columns id, width",
+        f"left out: 2 pictures in {tmp_path} without a line in labels.csv",
+        f"left out: 1 line of {tmp_path / 'labels.csv'} that name a picture again",
+        f"{tmp_path / 'labels.csv'}: labels are texts; the classes are a, b",
+    ]
+
+
+def test_class_folders_count_before_a_table_beside_them(tmp_path: Path) -> None:
+    draw(tmp_path / "x", names())
+    draw(tmp_path / "y", names(20, 4))
+    path = table(tmp_path, letters([f"x/{file}" for file in names()]))
+    found = load(tmp_path)
+    assert found.class_names == ("x", "y")
+    assert any("left out: labels.csv, since the sub-folders say the classes" in note for note in found.notes)
+    assert load(path).class_names == ("a", "b")
+
+
+def test_missing_pictures_are_named_or_left_out(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    path = table(tmp_path, letters([*names(), "20.png", "21.png"]))
+    with pytest.raises(DataError, match=r"2 of 22 pictures cannot be read.*20.png: there is no such file"):
+        load(path)
+    found = load(path, skip_broken=True)
+    assert len(by_number(found)) == COUNT
+    assert any("left out: 2 pictures that cannot be read" in note for note in found.notes)
+    assert may_be_broken(str(path))
+    assert may_be_broken(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["file,label", "00.png,a", "01.png,"], "in line 3 the cell of the column label is missing"),
+        (["file,label", "00.png,a", "01.png,b,c"], "in line 3 are 3 cells, and in the first one 2"),
+        (["file", "00.png", "01.png"], "nothing stands beside them; add a column named label"),
+        (["file,kind,place", "00.png,a,b", "01.png,c,d"], "none of the columns kind, place is named label"),
+        (["file,label,class", "00.png,a,b", "01.png,c,d"], "the columns label, class may all be the labels; keep one"),
+        (
+            ["file,mask,label", "00.png,01.png,a", "01.png,00.png,b"],
+            "the columns file, mask all name pictures; keep one",
+        ),
+        (["file,label", "00.png,a", "00.png,b"], "stands in line 2 and, with something else beside it, in line 3"),
+        (["file,label,split", "00.png,a,test", "01.png,b,test"], "no picture is of the training part"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, rows: Rows, said: str) -> None:
+    draw(tmp_path, names())
+    path = table(tmp_path, rows)
+    with pytest.raises(DataError, match=said):
+        load(path)
+
+
+def test_a_model_learns_the_numbers_of_a_table(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,grey", *(f"{file},{k / 25:.3f}" for k, file in enumerate(names()))])
+    found = load(tmp_path)
+    model = Model(networks.build("single-filter", input_shape=(4, 4, 1), classes=1), loss="mse")
+    model.fit(found.train_images, found.train_labels, epochs=1, batch_size=4)
+    assert model.predict(found.test_images).shape == (4, 1)
