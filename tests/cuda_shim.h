@@ -1,6 +1,8 @@
 // Lets a C++ compiler compile the CUDA kernels and run them on the CPU, block after block. Where threads share nothing,
 // they run one after the other. The threads of a BLOCK_KERNEL run in turn, each from one barrier to the next; shared
 // memory holds NaN when a block begins, and a barrier that not all threads reach ends the process with a message.
+// Neither blocks nor threads have an order on a GPU: here blocks run from the last to the first, and threads now in one
+// direction and now in the other, so that what one reads before a barrier that another writes differs.
 #undef _FORTIFY_SOURCE  // it takes a jump from one thread's stack to another's for a mistake
 #include <pthread.h>
 #include <setjmp.h>
@@ -46,14 +48,16 @@ struct Place {
 
 static thread_local Place threadIdx, blockIdx, blockDim, gridDim;
 
+static inline unsigned in_turn(unsigned k, unsigned count, bool backwards) { return backwards ? count - 1 - k : k; }
+
 template <typename Work>
 static void launch(unsigned grid, unsigned block, Work work) {
     gridDim.x = grid;
     blockDim.x = block;
-    for (unsigned b = 0; b < grid; b++)
+    for (unsigned b = grid; b-- > 0;)
         for (unsigned t = 0; t < block; t++) {
             blockIdx.x = b;
-            threadIdx.x = t;
+            threadIdx.x = in_turn(t, block, b % 2);
             work();
         }
 }
@@ -120,8 +124,10 @@ static bool released(unsigned from, unsigned to, State barrier) {
 
 static void run_block(unsigned block) {
     for (unsigned t = 0; t < block; t++) all_threads[t].state = READY;
-    for (unsigned done = 0; done < block;) {
-        for (unsigned t = 0; t < block; t++) {
+    bool backwards = blockIdx.x % 2;
+    for (unsigned done = 0; done < block; backwards = !backwards) {
+        for (unsigned k = 0; k < block; k++) {
+            const unsigned t = in_turn(k, block, backwards);
             if (all_threads[t].state != READY) continue;
             threadIdx.x = t;
             go_on(all_threads[t]);
@@ -144,7 +150,7 @@ static void launch_together(unsigned grid, unsigned block, Work work) {
     blockDim.x = block;
     body = [](void* data) { (*(Work*)data)(); };
     body_data = &work;
-    for (unsigned b = 0; b < grid; b++) {
+    for (unsigned b = grid; b-- > 0;) {
         blockIdx.x = b;
         memset(__start_shared_memory, 0xFF, __stop_shared_memory - __start_shared_memory);
         run_block(block);
