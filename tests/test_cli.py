@@ -776,14 +776,29 @@ def test_networks(gpucnn_):
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
-def test_one_network(gpucnn_, name):
+def test_one_network(gpucnn_, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "500")
     status, out, _ = gpucnn_("networks", name)
     assert status == 0
     assert out.startswith(f"{name}: ")
     assert networks.build(name).summary(networks.entry(name).recipe.batch_size) in out
 
 
-def test_one_network_says_what_can_be_set(gpucnn_, refused):
+@pytest.mark.parametrize("name", ["resnet20", "two-conv"])
+def test_one_network_fits_into_a_terminal(gpucnn_, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = gpucnn_("networks", name)
+    assert max(map(len, out.splitlines())) <= 80
+    for line in (
+        networks.build(name).summary(networks.entry(name).recipe.batch_size).splitlines()
+    ):  # what is cut is the layers' settings alone
+        assert line.split("  ")[-1] in out
+    monkeypatch.setenv("COLUMNS", "20")
+    assert "Conv2D(16, 3, pad..." in gpucnn_("networks", "resnet20")[1]
+
+
+def test_one_network_says_what_can_be_set(gpucnn_, refused, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
     _, out, _ = gpucnn_("networks", "two-conv")
     assert "--set: filters=8,16, hidden=128, bias=tied, padding=valid, ties=first\n" in out
     assert (

@@ -1239,6 +1239,27 @@ def test_a_summary_of_many_classes_of_equal_size_names_none():
     assert made.summary().endswith("\ntraining pictures of a class: 2")
 
 
+@pytest.mark.parametrize("most", [19, 20])
+def test_a_summary_says_where_classes_are_very_unequal(most):
+    labels = np.repeat([0, 1], [2, most])
+    images = np.zeros((len(labels), 2, 2, 1), np.uint8)
+    found = data.Dataset("animals", images, labels, images[:1], labels[:1], ("cat", "dog")).summary()
+    assert ("training has 20 pictures of dog and 2 of cat: " in found) == (most == 20)
+    assert ("--class-weights balanced" in found) == (most == 20)
+
+
+def test_a_summary_says_where_training_has_test_pictures():
+    """An empty picture may come again without being the same."""
+    images = np.arange(4 * 4, dtype=np.uint8).reshape(4, 2, 2, 1)
+    images[3] = 7
+    labels = np.array([0, 1, 0, 1])
+    for chosen, said in (([1, 3], "1 of 2 test pictures is in training, too"), ([0, 2], "2 of 2 test pictures are in")):
+        found = data.Dataset("twice", images, labels, images[chosen], labels[chosen], ("a", "b")).summary()
+        assert said in found
+    others = data.Dataset("once", images, labels, images[:2, ::-1], labels[:2], ("a", "b")).summary()
+    assert "in training" not in others
+
+
 def test_named_preprocessing_reads_pictures(tmp_path):
     path = save_picture(tmp_path / "seven.png", np.zeros((50, 40)))
     preprocessing = data.load("digits").preprocessing

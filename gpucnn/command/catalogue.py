@@ -40,10 +40,9 @@ def networks(
     elif name is not None:
         print(_described(name))
     else:
-        width = shutil.get_terminal_size((10**6, 24)).columns  # a pipe gets whole lines
         for row in rows:
             head = f"{row['name']:<19} {row['parameters']:>9,}  {row['document']:<17} "
-            print(textwrap.fill(row["about"], max(width, 80), initial_indent=head, subsequent_indent=" " * len(head)))
+            print(_wrapped(row["about"], head, least=80))
 
 
 @data_app.command("list", cls=Command)
@@ -69,7 +68,8 @@ def list_names(as_json: JsonOption = False) -> None:
         return
     for row in rows:
         print(f"{row['name']:<14} {row['training']:>6,} + {row['test']:>6,} pictures of {row['shape']}, {row['about']}")
-    print(f"\nOr the path of {ACCEPTED}.")
+    print()
+    print(_wrapped(f"Or the path of {ACCEPTED}."))
 
 
 @data_app.command(cls=Command)
@@ -132,14 +132,25 @@ def _described(name: str) -> str:
 
     found = networks.entry(name)
     recipe = found.recipe
-    return (
-        f"{name}: {found.about}\n"
-        f"source: {found.document}\n"
-        f"recipe: {described(recipe.optimizer)}, learning rate {recipe.lr:g}, {recipe.schedule}, "
-        f"batches of {recipe.batch_size}, {counted(recipe.epochs, 'epoch')} of a data set as large as "
-        "MNIST"
-        f"{f', images changed by {recipe.augmentation}' if recipe.augmentation else ''}\n"
-        f"loss: {describe(found.loss)}\n"
-        f"--set: {networks.shown(networks.settings_of(name)) or 'nothing'}\n\n"
-        f"{networks.build(name).summary(recipe.batch_size)}"
+    changed = f", images changed by {recipe.augmentation}" if recipe.augmentation else ""
+    lines = [
+        f"{name}: {found.about}",
+        f"source: {found.document}",
+        f"recipe: {described(recipe.optimizer)}, learning rate {recipe.lr:g}, {recipe.schedule}, batches of "
+        f"{recipe.batch_size}, {counted(recipe.epochs, 'epoch')} of a data set as large as MNIST{changed}",
+        f"loss: {describe(found.loss)}",
+        f"--set: {networks.shown(networks.settings_of(name)) or 'nothing'}",
+    ]
+    return "\n".join([*map(_wrapped, lines), "", networks.build(name).summary(recipe.batch_size, _width())])
+
+
+def _width() -> int:
+    """Characters in a line of the terminal; a pipe gets whole lines."""
+    return shutil.get_terminal_size((10**6, 24)).columns
+
+
+def _wrapped(text: str, head: str = "", least: int = 20) -> str:
+    """The text behind a head, broken at words to fit into the terminal, or into `least` characters."""
+    return textwrap.fill(
+        text, max(_width(), least), initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
     )

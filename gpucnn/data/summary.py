@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import printable
+from ..errors import counted, printable
 
 if TYPE_CHECKING:
     from .dataset import Dataset
 
 MOST = 20  # classes that are listed one by one
 FEW = 3  # pictures that are named where the same is said of them
+UNEQUAL = 10  # times as many pictures as of another class
+MOST_BYTES = 1 << 30  # of pictures that are looked through for the same ones
 
 
 def summary(dataset: Dataset) -> str:
@@ -36,7 +39,37 @@ def summary(dataset: Dataset) -> str:
         least, largest = (f"{counts['training'][k]:,}" for k in (fewest, most))
         each = least if least == largest else f"{least} ({names[fewest]}) to {largest} ({names[most]})"
         lines.append(f"training pictures of a class: {each}")
-    return "\n".join([*lines, *map(printable, dataset.notes)])
+    return "\n".join([*lines, *map(printable, dataset.notes), *_unequal(counts["training"], names), *_again(dataset)])
+
+
+def _unequal(counts: Any, names: Sequence[str]) -> list[str]:
+    """What is said where training has far more pictures of one class than of another."""
+    rare, common = int(np.argmin(counts)), int(np.argmax(counts))
+    if not 0 < UNEQUAL * counts[rare] <= counts[common]:
+        return []
+    return [
+        f"training has {counts[common]:,} pictures of {names[common]} and {counts[rare]:,} of {names[rare]}: where all "
+        "classes matter alike, --class-weights balanced; `gpucnn evaluate --report` says how well each is known"
+    ]
+
+
+def _again(dataset: Dataset) -> list[str]:
+    """What is said of test pictures that were trained on: the very same pixels, but for what is all of one value."""
+    train, test = dataset.train_images, dataset.test_images
+    if train.nbytes + test.nbytes > MOST_BYTES:
+        return []
+    known = {_digest(image) for image in train}
+    count = sum(_digest(image) in known and image.min() < image.max() for image in test)
+    if not count:
+        return []
+    return [
+        f"{count:,} of {counted(len(test), 'test picture')} {'is' if count == 1 else 'are'} in training, too: what was "
+        "learnt by heart makes the accuracy look better than it is"
+    ]
+
+
+def _digest(image: Any) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def _size(dataset: Dataset, parts: dict[str, Any]) -> str:
@@ -62,7 +95,7 @@ def _of_rows(dataset: Dataset, parts: dict[str, Any]) -> str:
         means, deviations = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
         lines += [f"{name}: {means[k]:.4g} +- {deviations[k]:.4g} in training" for k, name in enumerate(names[:MOST])]
     more = [f"and {len(names) - MOST} more"] if len(names) > MOST else []
-    return "\n".join([*lines, *more, *map(printable, dataset.notes)])
+    return "\n".join([*lines, *more, *map(printable, dataset.notes), *_again(dataset)])
 
 
 def summed_up(notes: Mapping[str, Sequence[str]]) -> list[str]:

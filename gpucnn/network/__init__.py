@@ -150,10 +150,11 @@ class Network(Sequential):
         """The summary, for notebooks."""
         return as_it_is(self.summary())
 
-    def summary(self, batch: int = 128) -> str:
+    def summary(self, batch: int = 128, width: int | None = None) -> str:
         """A table of the layers: output shape, parameters, multiply-adds; and the totals.
 
-        Layers inside layers stand below these, which have the sums.
+        Layers inside layers stand below these, which have the sums. width: characters of a line, into which the layers'
+        settings are cut to fit where there is room for 20 characters of them; None cuts nothing.
         """
         sizes = {name: math.prod(shape) for name, shape in self.parameter_shapes().items()}
         rows = [("", "layer", "output", "parameters", "multiply-adds"), ("", "input", _by(self.input_shape), "", "")]
@@ -164,6 +165,10 @@ class Network(Sequential):
             rows.append((path[0] if len(path) == 1 else "", name, *figures))
         rows.append(("", "total", "", f"{sum(sizes.values()):,}", f"{self.multiply_adds():,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        if width is not None:
+            others = sum(widths) - widths[1] + 4 * len("  ")
+            widths[1] = min(widths[1], max(20, width - others))
+            rows = [(row[0], _cut(row[1], widths[1]), *row[2:]) for row in rows]
         lines = [
             "  ".join(_aligned(cell, width, k) for k, (cell, width) in enumerate(zip(row, widths))) for row in rows
         ]
@@ -171,6 +176,10 @@ class Network(Sequential):
             lines.append(f"and {self.running_numbers:,} running numbers, which are not learnt")
         lines.append(f"about {self.memory(batch) / 1e6:,.1f} MB to train on {counted(batch, 'example')}")
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _parameter_shapes(layers: Iterable[Any], in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
