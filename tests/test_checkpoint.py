@@ -336,6 +336,16 @@ def test_paths_of_bytes(tmp_path):
     assert "b'" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("m" * 300, "too long; give another path"), ("-", "models are not read from and written to a")]
+)
+def test_names_that_no_file_has(tmp_path, monkeypatch, name, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=said):
+        tiny().save(name)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_what_is_no_path(tmp_path):
     for path in (None, 3, "", b""):
         for call in (gpucnn.load, tiny().save, tiny().load_parameters):

@@ -49,7 +49,13 @@ def place(path: Any, usual: str = ENDING, kind: str = "safetensors") -> Path:
     """
     path = path_of(path, usual)
     ending = path.suffix.lower()
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise CheckpointError(
+            f"{path}: the model cannot be saved: {error.strerror or error}; give another path"
+        ) from None
+    if is_folder:
         raise CheckpointError(f"{path}: the model cannot be saved: that is a directory; say {path / f'model{usual}'}")
     if ending in (*OTHERS, ENDING) and ending != usual:
         raise CheckpointError(
@@ -74,6 +80,10 @@ def path_of(path: Any, ending: str = ENDING) -> Path:
     given = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else ""
     if not given or "\0" in given:
         raise CheckpointError(f"path={path!r}: the path of a model's file was expected, such as 'model{ending}'")
+    if given == "-":
+        raise CheckpointError(
+            f"-: models are not read from and written to a terminal or a pipe; name a file, such as model{ending}"
+        )
     return Path(given)
 
 
