@@ -153,6 +153,22 @@ def test_scaling_and_vectors(tmp_path):
         np.testing.assert_allclose(found, model.logits(images), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("pixels", "scale"), [("uint8", 1 / 128), ("float32", 1 / 255)])
+def test_an_ensemble_answers_alike(trained, digits, tmp_path, pixels, scale):
+    """Of models whose networks and scaling differ."""
+    scaling = gpucnn.engine.scaling.Scaling(scale=scale)
+    more = gpucnn.Model("softmax-regression", device="cpu", class_names=digits.class_names, scaling=scaling)
+    more.theta = np.random.default_rng(0).normal(0, 0.1, more.layout.size)
+    ensemble = gpucnn.Ensemble([trained, more, trained])
+    images = digits.test_images[:50]
+    images = images if pixels == "uint8" else (images / 255).astype("float32")
+    found = ran(ensemble.export(tmp_path / "m.onnx", pixels=pixels), images)
+    np.testing.assert_allclose(found["logits"], ensemble.logits(images), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["probabilities"], ensemble.predict_proba(images), rtol=1e-3, atol=1e-5)
+    told = {each.key: each.value for each in onnx.load(tmp_path / "m.onnx").metadata_props}
+    assert (told["name"], json.loads(told["class_names"])) == ("3 models", [*digits.class_names])
+
+
 def test_what_the_file_tells(trained, tmp_path):
     model = onnx.load(trained.export(tmp_path / "m.onnx"))
     told = {each.key: each.value for each in model.metadata_props}

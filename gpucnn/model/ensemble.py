@@ -12,8 +12,10 @@ from ..errors import SettingError, counted
 from ..losses import Loss, kind
 from ..names import Explained
 from ..network import describe
+from .exporting import export
 from .model import Model
 from .predicting import Predicting
+from .spelling import spelt
 
 
 class Ensemble(Predicting, Explained):
@@ -50,6 +52,8 @@ class Ensemble(Predicting, Explained):
 
     def __repr__(self) -> str:
         return f"Ensemble of {self.name}, the first: {self.models[0]!r}"
+
+    export = spelt()(export)
 
     def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
         logits = np.mean([each.logits(images, tta=tta) for each in self.models], axis=0)

@@ -1,4 +1,4 @@
-"""`Model.export`: the model as a file that other programs run."""
+"""`Model.export` and `Ensemble.export`: what answers as a file that other programs run."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from ..errors import SettingError
 from ..losses import OUTPUTS, kind
 from . import accepted, checkpoint
 from .holding import Holding
+from .predicting import Predicting
 
 ENDING = ".onnx"
 
 
 def export(
-    self: Holding, path: str | bytes | os.PathLike[str], *, layout: str = "NHWC", pixels: str | None = None
+    self: Predicting, path: str | bytes | os.PathLike[str], *, layout: str = "NHWC", pixels: str | None = None
 ) -> Path:
     """Write the model as ONNX, which onnxruntime and others run, with the scaling of pixels inside. -> the path.
 
     The file takes what `predict` takes: an input "images", bytes 0..255 of shape (N, H, W, C), or with layout="NCHW"
     (N, C, H, W); with pixels="float32" floats in 0..1 instead, and of a model that scales floats, as the estimators'
-    models do, floats of any range, which is its default. N is free. It gives "logits" and, unless the loss is of
-    numbers, "probabilities", (N, classes), as `logits` and `predict_proba` do, in float32. Its metadata are
-    class_names, first_label, what the outputs are of, how pictures become images (preprocessing), and the version.
+    models do, floats of any range, which is its default. N is free. It gives "logits", of an Ensemble the mean of its
+    models', and, unless the loss is of numbers, "probabilities", (N, classes), as `logits` and `predict_proba` do, in
+    float32. Its metadata are class_names, first_label, what the outputs are of, how pictures become images
+    (preprocessing), and the version.
 
     Needs the package onnx. Raises SettingError for layers that cannot be written, and CheckpointError for a path.
     """
@@ -35,27 +37,31 @@ def export(
     layout = accepted.argument("layout", layout)
     place = checkpoint.place(path, ENDING, "ONNX")
     try:
-        from ..onnx import document
+        from ..onnx import Answering, document
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "onnx":
             raise
         raise SettingError(
             "onnx, which writes these files, is not installed; run `pip install '.[onnx]'` in gpucnn's folder"
         ) from None
-    wide = (self.device.fetch(vector).astype(np.float64) for vector in (self.theta, self.execution.state))
-    params, state = (each.unpack(vector) for each, vector in zip((self.layout, self.state_layout), wide))
+    members = [_answering(each, Answering) for each in getattr(self, "models", [self])]
     how = {"layout": layout, "pixels": pixels}
-    return checkpoint.put(
-        place, document(self.network, params, state, self.loss, self.scaling, **how, told=_told(self, **how))
-    )
+    return checkpoint.put(place, document(members, self.loss, **how, told=_told(self, **how)))
 
 
-def usual_pixels(model: Holding) -> str:
+def _answering(model: Holding, kind: Any) -> Any:
+    """What is written of one model, in float64."""
+    wide = (model.device.fetch(vector).astype(np.float64) for vector in (model.theta, model.execution.state))
+    params, state = (each.unpack(vector) for each, vector in zip((model.layout, model.state_layout), wide))
+    return kind(model.network, params, state, model.scaling)
+
+
+def usual_pixels(model: Predicting) -> str:
     """What a pixel is in an exported model unless it is said."""
     return "float32" if model.scaling.floats else "uint8"
 
 
-def _told(model: Holding, layout: str, pixels: str) -> dict[str, Any]:
+def _told(model: Predicting, layout: str, pixels: str) -> dict[str, Any]:
     """What stands in the file beside the graph."""
     axes = f"(N, {', '.join(layout[1:])})" if len(model.network.input_shape) == 3 else "(N, features)"
     floats = "floats of any range" if model.scaling.floats else "floats in 0..1"

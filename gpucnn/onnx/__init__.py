@@ -7,6 +7,6 @@ layer of one's own writes its nodes in a method `to_onnx`: see `network.layer`.
 
 from __future__ import annotations
 
-from .document import document
+from .document import Answering, document
 
-__all__ = ["document"]
+__all__ = ["Answering", "document"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -24,25 +24,26 @@ TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 FUNCTIONS = {"Softmax": ops.softmax, "Sigmoid": ops.sigmoid, "": lambda logits: logits}
 
 
-def document(
-    network: Network,
-    params: Any,
-    state: Any,
-    loss: Any,
-    scaling: Any,
-    *,
-    layout: str = "NHWC",
-    pixels: str = "uint8",
-    told: Mapping[str, Any],
-) -> bytes:
-    """The file's contents, checked by onnx's own checker.
+class Answering(NamedTuple):
+    """A network that answers, its parameters and running state, as it has them, as NumPy arrays, and its scaling."""
 
-    params, state: as the network has them, as NumPy arrays. layout, pixels: of the input, see `Model.export`. told:
-    what stands in the file beside the graph, by name, as JSON where it is no text. Raises SettingError for what ONNX
-    cannot say.
+    network: Network
+    params: Any
+    state: Any
+    scaling: Any
+
+
+def document(
+    models: Sequence[Answering], loss: Any, *, layout: str = "NHWC", pixels: str = "uint8", told: Mapping[str, Any]
+) -> bytes:
+    """The file's contents, checked by onnx's own checker. Of several models, the logits are the mean of theirs.
+
+    layout, pixels: of the input, see `Model.export`. told: what stands in the file beside the graph, by name, as JSON
+    where it is no text. Raises SettingError for what ONNX cannot say.
     """
+    network = models[0].network
     graph = Graph(INPUT, LOGITS, PROBABILITIES)
-    outputs = _written(graph, network, params, state, loss, scaling, layout, pixels)
+    outputs = _written(graph, models, loss, layout, pixels)
     given = helper.make_tensor_value_info(INPUT, TYPES[pixels], ["N", *input_shape(network.input_shape, layout)])
     made = [helper.make_tensor_value_info(each, TensorProto.FLOAT, ["N", *network.shapes()[-1]]) for each in outputs]
     model = helper.make_model(
@@ -62,15 +63,17 @@ def document(
     return model.SerializeToString(deterministic=True)
 
 
-def _written(
-    graph: Graph, network: Network, params: Any, state: Any, loss: Any, scaling: Any, layout: str, pixels: str
-) -> list[str]:
+def _written(graph: Graph, models: Sequence[Answering], loss: Any, layout: str, pixels: str) -> list[str]:
     """All nodes, from the input to the outputs -> the names of these."""
-    network, params, state = folded(network, params, state)
-    x = _scaled(graph, network.input_shape, scaling, layout, pixels)
-    y = chain(graph, network.layers, params, state, x, network.input_shape)
+    found = []
+    for k, (network, params, state, scaling) in enumerate(models, 1):
+        network, params, state = folded(network, params, state)
+        with graph.inside(f"model{k}" if len(models) > 1 else ""):
+            x = _scaled(graph, network.input_shape, scaling, layout, pixels)
+            found.append(chain(graph, network.layers, params, state, x, network.input_shape))
+    y = found[0] if len(found) == 1 else graph.add("Mean", *found)
     graph.nodes.append(helper.make_node("Identity", [y], [LOGITS], name=LOGITS))
-    function = output_function(loss, network.shapes()[-1][0])
+    function = output_function(loss, models[0].network.shapes()[-1][0])
     if not function:
         return [LOGITS]
     how: Any = {"axis": 1} if function == "Softmax" else {}
