@@ -4,7 +4,8 @@ What it is strict about: an argument's type against the kernel's signature, gaps
 cuBLAS, and anything that runs while a graph is recorded but would not be in the graph. A recording keeps addresses, not
 arrays, as CUDA does, so memory that was given back too early is seen.
 
-GPUCNN_TEST_CXXFLAGS adds flags of the compiler. To look for places outside of arrays, let Python load the library of
+Where GPUCNN_TEST_STAND_IN is "no", tests that need a kernel of it skip: there are thousands to compile, which are kept in
+.pytest_cache for later runs. GPUCNN_TEST_CXXFLAGS adds flags of the compiler. To look for places outside of arrays, let Python load the library of
 -fsanitize=address first: LD_PRELOAD=$(g++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0.
 """
 
@@ -28,11 +29,12 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
 import pytest
+from conftest import usable_gpu
 
 from gpucnn.kernels.cuda import cublas, tensor
 
@@ -285,6 +287,8 @@ def signatures(code: str) -> dict[str, list[str]]:
 
 @functools.cache
 def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    if os.environ.get("GPUCNN_TEST_STAND_IN") == "no":
+        pytest.skip("GPUCNN_TEST_STAND_IN=no: no kernel is run on the CPU")
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed: the kernels cannot be run on the CPU")
     parts = [SHIM.read_text(encoding="utf-8"), code]
@@ -593,6 +597,27 @@ def fake_cuda() -> Iterator[FakeCublas]:
     """`as_cuda` for one test."""
     with as_cuda() as library:
         yield library
+
+
+class Cuda(NamedTuple):
+    """put: an array of the host onto the device; fetch: back."""
+
+    put: Callable[[Any], Any]
+    fetch: Callable[[Any], np.ndarray]
+
+
+@pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def any_cuda(request: pytest.FixtureRequest) -> Iterator[Cuda]:
+    """The CUDA device that stands in, and a GPU where there is one."""
+    if request.param == "stand-in":
+        with as_cuda():
+            yield Cuda(asarray, np.array)
+        return
+    if not usable_gpu():
+        pytest.skip("no CUDA device can be used here")
+    import cupy
+
+    yield Cuda(cupy.asarray, cupy.asnumpy)
 
 
 @pytest.fixture

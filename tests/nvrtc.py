@@ -17,6 +17,7 @@ WORDS = (
     r"(\d+) bytes stack frame",
     r"(\d+) bytes spill (?:stores|loads)",
 )
+AS_CUPY = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds: numbers below 2^-126 count as 0
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 
 
@@ -37,6 +38,8 @@ def library() -> Any:
     found = [file for place in places or () for file in Path(place).rglob("libnvrtc.so.*")]
     if not found:
         pytest.skip("NVRTC is not installed (pip install nvidia-cuda-nvrtc)")
+    for beside in found[0].parent.glob("libnvrtc-builtins.so.*"):  # which some versions do not find by themselves
+        ctypes.CDLL(str(beside))
     return ctypes.CDLL(str(found[0]))
 
 
@@ -45,7 +48,7 @@ def compiled(code: str, options: tuple[str, ...], architecture: str) -> dict[str
     """What each kernel takes, by its name. Any warning fails the test, as an error does."""
     nvrtc, program = library(), ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None) == 0
-    flags = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *options]
+    flags = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *AS_CUPY, *options]
     given = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
     status = nvrtc.nvrtcCompileProgram(program, len(flags), given)
     size = ctypes.c_size_t()

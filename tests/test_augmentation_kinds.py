@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import Library
-from fake_cuda import asarray, fake_cuda
+from fake_cuda import any_cuda, asarray, fake_cuda
 
 from gpucnn import Model
 from gpucnn.engine import sharded_step
@@ -23,7 +23,7 @@ from gpucnn.optimizers import SGD
 from gpucnn.training import augmentation
 from gpucnn.training.augmentation import Augmentation, colour, geometry, mixtures, on_numpy, settings
 
-__all__ = ["fake_cuda"]
+__all__ = ["any_cuda", "fake_cuda"]
 
 SMALL = Network((9, 8, 2), (Conv2D(2, 3), ReLU(), MaxPool2D(), Flatten(), Dense(3)))
 TEXTS = [
@@ -358,7 +358,7 @@ def test_steps_on_a_gpu_train_on_the_same_images(text, options, fake_cuda, monke
 @pytest.mark.parametrize("wide", [False, True], ids=["int", "long long"])
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("shape", [(9, 8, 2), (1, 12, 1), (28, 17, 3)], ids=str)
-def test_the_kernel_makes_the_same_bytes(text, shape, wide, fake_cuda, monkeypatch):
+def test_the_kernel_makes_the_same_bytes(text, shape, wide, any_cuda, monkeypatch):
     if wide:
         monkeypatch.setattr(cuda, "MOST", 10)
     change = how(text)
@@ -372,8 +372,8 @@ def test_the_kernel_makes_the_same_bytes(text, shape, wide, fake_cuda, monkeypat
         np.random.default_rng(0).permutation(40),
     )
     for step in (1, 2, 123_456):
-        moment = table.begin(asarray(order[:13]), 0.1, step, SGD())
-        found = table.changed(asarray(images), moment, change)
+        moment = table.begin(any_cuda.put(order[:13]), 0.1, step, SGD())
+        found = any_cuda.fetch(table.changed(any_cuda.put(images), moment, change))
         np.testing.assert_array_equal(found, change(images[order[:13]], order[:13], step))
 
 

@@ -17,7 +17,7 @@ import pytest
 import special
 from cases import CASES, fuse, kept, told
 from conftest import usable_gpu
-from fake_cuda import RawModule, as_cuda, asarray, fake_cuda, nothing_is_computed, signatures
+from fake_cuda import RawModule, any_cuda, as_cuda, asarray, fake_cuda, nothing_is_computed, signatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,7 +65,7 @@ SIZES = {
 }
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 
-__all__ = ["fake_cuda", "nothing_is_computed"]
+__all__ = ["any_cuda", "fake_cuda", "nothing_is_computed"]
 
 
 class Example:
@@ -619,17 +619,22 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize("settings", OPTIMIZERS, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_optimizers_in_one_launch(settings, dtype, fake_cuda):
-    rng, table = np.random.default_rng(2), cuda.table(dtype=dtype)
+def test_optimizers_in_one_launch(settings, dtype, any_cuda):
+    (put, fetch), rng = any_cuda, np.random.default_rng(2)
+    table = cuda.table(dtype=dtype)
     theta = rng.standard_normal(1000).astype(dtype)
-    ours, state, moment = asarray(theta), settings.init(theta), None
-    our_state = {name: asarray(vector) for name, vector in state.items()}
+    ours, state, moment = put(theta), settings.init(theta), None
+    our_state = {name: put(vector) for name, vector in state.items()}
     for number in range(1, 6):
         g, lr = rng.standard_normal(1000).astype(dtype), 0.1 / number
-        moment = table.begin(asarray(np.zeros(1, np.int64)), lr, number, settings, moment)
-        table.updates[type(settings)](settings, ours, asarray(4 * g), our_state, 0.25, moment)
+        moment = table.begin(put(np.zeros(1, np.int64)), lr, number, settings, moment)
+        table.updates[type(settings)](settings, ours, put(4 * g), our_state, 0.25, moment)
         settings.update(theta, g.copy(), state, lr, number)
-    assert_same((ours, *our_state.values()), (theta, *state.values()), 1e-12 if dtype == "float64" else 1e-5)
+    assert_same(
+        [fetch(each) for each in (ours, *our_state.values())],
+        (theta, *state.values()),
+        1e-12 if dtype == "float64" else 1e-5,
+    )
 
 
 def test_the_table_has_a_verb_of_its_own_for_each_of_the_reference(fake_cuda):
@@ -653,6 +658,17 @@ def test_every_case_on_a_gpu(case, draw, dtype):
     import cupy
 
     check(case, 3, draw, dtype, cupy.asarray, cupy.asnumpy)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", [*CASES][::4])
+def test_cases_on_a_gpu_by_64_bit_indices(case, monkeypatch):
+    if not usable_gpu():
+        pytest.skip("no CUDA device can be used here")
+    import cupy
+
+    monkeypatch.setattr(cuda, "MOST", 10)
+    check(case, 3, "small integers", "float32", cupy.asarray, cupy.asnumpy)
 
 
 @given(
@@ -805,8 +821,9 @@ ROWS = {
 @pytest.mark.parametrize("classes", [2, 10, 33, 100])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("setting", ROWS)
-def test_softmax_losses_with_settings_in_one_launch(setting, weighted, classes, dtype, fake_cuda):
-    rng, table = np.random.default_rng(5), cuda.table(dtype=dtype)
+def test_softmax_losses_with_settings_in_one_launch(setting, weighted, classes, dtype, any_cuda):
+    (put, fetch), rng = any_cuda, np.random.default_rng(5)
+    table = cuda.table(dtype=dtype)
     factors = (0.0, *rng.uniform(0, 3, classes - 1)) if weighted else None
     loss = dataclasses.replace(ROWS[setting], class_weights=factors)
     z = 5 * rng.standard_normal((300, classes)).astype(dtype)
@@ -815,7 +832,7 @@ def test_softmax_losses_with_settings_in_one_launch(setting, weighted, classes, 
     labels[3:6] = -100 if setting == "ignored outside" else 1
     shares = rng.dirichlet(np.ones(classes), 300).astype(dtype)
     for targets in (labels, shares):
-        found = table.loss(loss, asarray(z), asarray(targets))
+        found = [fetch(each) for each in table.loss(loss, put(z), put(targets))]
         assert_same(found, loss(z, targets), TOLERANCE[dtype])
         assert not found[0][3:6].any() or "ignored" not in setting or targets.ndim == 2
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_cuda import fake_cuda  # noqa: F401
+from fake_cuda import any_cuda, fake_cuda
 from test_losses import CASES, LOGITS
 
 from gpucnn import Model, layers, losses, optimizers
 from gpucnn.layers import Conv2D, Dense, Flatten, Parallel
 from gpucnn.namespace import clipped, joined, sign
 from gpucnn.network import Network
+
+__all__ = ["any_cuda", "fake_cuda"]
 
 pytestmark = pytest.mark.filterwarnings("error:no CUDA graph")
 RULES = {
@@ -56,22 +58,22 @@ def agree(network: Network, targets: np.ndarray, loss: losses.Loss | None = None
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_losses(case, fake_cuda):  # noqa: F811
+def test_losses(case, any_cuda):
     loss, targets = CASES[case]
     agree(of(outputs=LOGITS.shape[1]), targets, loss)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_rules(rule, fake_cuda):  # noqa: F811
+def test_rules(rule, any_cuda):
     agree(of(layers.Tanh()), np.arange(7) % 3, optimizer=RULES[rule])
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda each: type(each).__name__)
-def test_layers(kind, fake_cuda):  # noqa: F811
+def test_layers(kind, any_cuda):
     agree(of(kind), np.arange(7) % 3)
 
 
-def test_an_update_of_ten_batches(fake_cuda):  # noqa: F811
+def test_an_update_of_ten_batches(fake_cuda):
     images = np.random.default_rng(1).integers(0, 256, (80, 6, 6, 2), dtype=np.uint8)
     for graph in (True, False):
         model = Model(of(), device="cuda", threads=1, graph=graph)
