@@ -4,9 +4,10 @@ What it is strict about: an argument's type against the kernel's signature, gaps
 cuBLAS, and anything that runs while a graph is recorded but would not be in the graph. A recording keeps addresses, not
 arrays, as CUDA does, so memory that was given back too early is seen.
 
-Where GPUCNN_TEST_STAND_IN is "no", tests that need a kernel of it skip: there are thousands to compile, which are kept in
-.pytest_cache for later runs. GPUCNN_TEST_CXXFLAGS adds flags of the compiler. To look for places outside of arrays, let Python load the library of
--fsanitize=address first: LD_PRELOAD=$(g++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0.
+Where GPUCNN_TEST_STAND_IN is "no", tests that need a kernel of it skip: there are thousands to compile, which are kept
+in .pytest_cache for later runs. GPUCNN_TEST_CXXFLAGS adds flags of the compiler. To look for places outside of arrays,
+let Python load the library of -fsanitize=address first: LD_PRELOAD=$(g++ -print-file-name=libasan.so)
+ASAN_OPTIONS=detect_leaks=0; -fsanitize=undefined -fno-sanitize-recover=all looks at alignment.
 """
 
 from __future__ import annotations

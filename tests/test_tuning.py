@@ -18,7 +18,7 @@ from gpucnn.engine import tuning
 from gpucnn.engine.acceleration import Acceleration
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE, cuda
-from gpucnn.kernels.cuda import estimate, ways
+from gpucnn.kernels.cuda import estimate, tensor, ways
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from gpucnn.model import checkpoints, tuned
 from gpucnn.network import Network
@@ -163,6 +163,7 @@ def clock(fake_cuda, monkeypatch):
     monkeypatch.setattr(stand_in.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(tuning, "CALLS", 1)
     monkeypatch.setattr(tuning, "ROUNDS", 1)
+    monkeypatch.setattr(tensor, "FEW", 1)
     return now
 
 
@@ -197,6 +198,16 @@ def test_each_convolution_is_measured_by_every_way_that_takes_it(clock):
     assert len(tuned.told(model.execution.tuned)) == 3
     fit(model)
     assert len(model.execution.tuned) == 3  # once for all
+
+
+def test_tensor_cores_are_measured_where_the_batch_fills_them(clock, monkeypatch):
+    """Of fewer images, columns would be measured in their name."""
+    monkeypatch.setattr(tensor, "FEW", 2)
+    for batch, there in ((2, False), (4, True)):  # a block computes 128 outputs
+        model = tuned_model(tune=True)
+        model.fit(*data(), epochs=1, batch_size=batch, lr=0.01)
+        assert ("tensor" in model.execution.tuned[1].microseconds) == there
+        assert model.execution.tuned[1].convolution == TEXTS[1]
 
 
 def test_convolutions_of_one_way_are_not_measured_and_have_a_choice(clock, monkeypatch):
@@ -312,6 +323,7 @@ def test_without_graphs_each_way_is_timed_as_itself(fake_cuda, monkeypatch):
     monkeypatch.setattr(tuning, "_work", made)
     monkeypatch.setattr(tuning, "CALLS", 1)
     monkeypatch.setattr(tuning, "ROUNDS", 1)
+    monkeypatch.setattr(tensor, "FEW", 1)
     monkeypatch.setattr(stand_in.time, "perf_counter", lambda: now[0])
     model = tuned_model(tune=True, graph=False)
     fit(model)

@@ -106,7 +106,7 @@ def tune(execution: Execution, scaling: Scaling, batch: int) -> list[Choice]:
         missing = {}
         for shape, need_dx in met.items():
             if str(shape) not in found.choices:
-                names = found.candidates(shape, dtype)
+                names = found.candidates(shape, dtype, batch)
                 if len(names) > 1:
                     missing[shape] = need_dx, names
                 else:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ...ops.window import Window
 from .. import reference
 from ..memory import parts
-from .sizes import Sizes, placed, side_by_side
+from .sizes import Sizes, cached, placed, side_by_side
 
 Array = Any
 
@@ -39,6 +39,7 @@ class _Correlation(NamedTuple):
         """I J C / groups: numbers that one output sees."""
         return math.prod(self.window.size) * self.channels
 
+    @cached
     def sizes(self, V: int) -> Sizes:
         d, e = self.window.dilation
         more = (("d", d), ("e", e), ("G", self.channels), ("flipped", int(self.flipped)), ("V", V))

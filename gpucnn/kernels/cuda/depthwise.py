@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from ...ops.window import Window
-from .sizes import BLOCK, Sizes, placed
+from .sizes import BLOCK, Sizes, cached, placed
 
 Array = Any
 
@@ -73,6 +73,7 @@ class Depthwise:
         return self.total(parts, size).reshape(shape)
 
 
+@cached
 def sizes_of(window: Window, image: tuple[int, ...], filters: int) -> Sizes:
     """image: H, W, C; filters: C M"""
     columns = min(filters, SIDE)

@@ -15,7 +15,7 @@ from ...ops.window import Window
 from .columns import Columns
 from .layers import Layers
 from .pools import Pooled, Pools, max_pool_sizes
-from .sizes import BLOCK, Sizes, placed
+from .sizes import BLOCK, Sizes, cached, placed
 
 Array = Any
 
@@ -55,6 +55,7 @@ class Problem(NamedTuple):
     def taps(self) -> int:
         return math.prod(self.window.size) * self.image[2]
 
+    @cached
     def sizes(self, file: str, threads: int, **more: int) -> Sizes:
         (d, e), pool = self.window.dilation, self.pool or ONE_PIXEL
         constants = {

@@ -47,12 +47,13 @@ class Compiled:
         if self.is_rehearsal:
             self._here.wanted[of] = None
             return None
-        if (name, of) not in self._functions:
+        kernel = self._functions.get((name, of))
+        if kernel is None:
             try:
                 with announced():
                     if of not in self._modules:
                         self._modules[of] = self._module(of)
-                    self._functions[name, of] = self._modules[of].get_function(name)
+                    self._functions[name, of] = kernel = self._modules[of].get_function(name)
             except MemoryError:
                 raise
             except Exception as error:  # whatever a compiler or a driver raises
@@ -60,7 +61,7 @@ class Compiled:
                     f"the CUDA kernel {name} does not start ({reason_of(error)}); run `gpucnn doctor`, or use kernels "
                     "'reference'"
                 ) from error
-        return self._functions[name, of]
+        return kernel
 
     def starts(self, name: str, of: Source) -> bool:
         """Whether that kernel can be compiled and loaded; a warning says once why not."""

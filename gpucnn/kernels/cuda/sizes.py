@@ -13,6 +13,9 @@ REALS = {"float32": "float", "float64": "double"}
 SIDE_BY_SIDE = 4  # numbers that one access reads or writes at most
 
 
+cached = functools.lru_cache(maxsize=1024)  # of each launch's sizes: to build them takes as long as to launch
+
+
 class Sizes(NamedTuple):
     """Files of kernels, one after the other, and what they are compiled with: names and whole numbers, and names and
     matrices of REALs."""

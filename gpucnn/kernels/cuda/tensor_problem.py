@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from ...ops.window import Window
-from .sizes import Sizes, placed
+from .sizes import Sizes, cached, placed
 
 ROWS, DEPTH = 128, 16  # outputs that a block computes, and numbers of a chunk of its sums
 NARROW, FULL = 32, 64  # filters that a block computes
@@ -74,6 +74,7 @@ class Problem(NamedTuple):
         image = (*self.outputs, self.filters)
         return Problem(image, self.image[:2], self.image[2], self.window, before, not self.turned, not self.swapped)
 
+    @cached
     def sizes(self, file: str, factors: int) -> Sizes:
         (d, e), known = self.window.dilation, dict(placed(self.window, self.image))
         known.update(zip(("P", "Q", "top", "left"), (*self.outputs, *self.before)))

@@ -138,9 +138,12 @@ class Ways:
             return chosen or usual(shape, dtype.itemsize, "float32", wide=COLUMNS)
         return chosen or usual(shape, dtype.itemsize, self.gpu.precision, wide=self.wide)
 
-    def candidates(self, shape: Shape, dtype: Any) -> tuple[str, ...]:
-        """The ways that may be chosen for it."""
-        return tuple(filter(self._is_there, (*possible(shape, dtype.itemsize), CUDNN)))
+    def candidates(self, shape: Shape, dtype: Any, batch: int | None = None) -> tuple[str, ...]:
+        """The ways that may be chosen for it; batch: that compute so many images, and leave them to no other way."""
+        found = tuple(filter(self._is_there, (*possible(shape, dtype.itemsize), CUDNN)))
+        if batch is None or self._fills(shape, batch):
+            return found
+        return tuple(way for way in found if way != TENSOR)
 
     def _is_there(self, way: str) -> bool:
         if way == TENSOR:
@@ -230,8 +233,10 @@ class Ways:
 
     def _is_for_tensor_cores(self, x: Array, w: Array, shape: Shape, after: After = NOTHING) -> bool:
         """Whether there are enough images, and the kernels start."""
-        count = x.shape[0] * math.prod(shape.window.outputs(*shape.image[:2]))
-        return self.tensor.fills(count, shape.filters) and self.tensor.starts(shape.image, w, shape.window, after)
+        return self._fills(shape, x.shape[0]) and self.tensor.starts(shape.image, w, shape.window, after)
+
+    def _fills(self, shape: Shape, images: int) -> bool:
+        return self.tensor.fills(images * math.prod(shape.window.outputs(*shape.image[:2])), shape.filters)
 
     def _tiles_start(self, shape: Shape, dtype: Any) -> bool:
         sizes = winograd.Problem(shape.image, shape.filters, shape.window, False).sizes()

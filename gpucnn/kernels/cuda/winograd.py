@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ...ops.window import Window
 from ..memory import parts
 from .columns import Columns
-from .sizes import Sizes, placed
+from .sizes import Sizes, cached, placed
 
 Array = Any
 
@@ -70,6 +70,7 @@ class Problem(NamedTuple):
         padding = (I - 1 - top, I - 1 - bottom), (J - 1 - left, J - 1 - right)
         return Problem((*self.outputs, self.filters), self.image[2], Window((I, J), (1, 1), padding), False)
 
+    @cached
     def sizes(self) -> Sizes:
         constants = ("K", self.filters), ("R", TILE), ("flipped", int(self.flipped))
         matrices = ("of_pixels", OF_PIXELS), ("of_kernel", OF_KERNEL), ("of_products", OF_PRODUCTS)
