@@ -987,6 +987,21 @@ def test_read_pictures_crops_the_centre(tmp_path):
     assert data.read_pictures([path, path], data.Preprocessing((6, 3), 3)).shape == (2, 6, 3, 3)
 
 
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
+def test_sizes_are_said_of_upright_pictures(tmp_path, kind):
+    """Of some that lie, and some that do not, all of which are 6 high and 4 wide."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for k in range(8):
+        (tmp_path / "ab"[k % 2]).mkdir(exist_ok=True)
+        lying = Image.fromarray(np.full((4, 6), 200 + k, np.uint8))
+        place = tmp_path / "ab"[k % 2] / f"{k}.{kind}"
+        lying.save(place, exif=exif) if k < 4 else lying.rotate(90, expand=True).save(place)
+    assert not [note for note in data.load(tmp_path, size=(6, 4)).notes if "scaled" in note]
+    said = [note for note in data.load(tmp_path, size=(5, 4)).notes if "scaled" in note]
+    assert said == ["the pictures are 6x4; they are scaled and cropped to 5x4, which --size changes"]
+
+
 def test_read_pictures_turns_by_exif(tmp_path):
     picture = Image.fromarray(np.repeat([[0, 255]], [8], axis=0).repeat(4, axis=1).astype(np.uint8))
     exif = Image.Exif()

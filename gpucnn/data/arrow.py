@@ -18,7 +18,7 @@ from .columns import LABELS, REORDERED, by_number, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
 from .picture_sets import DEFAULT_SIZE, Wanted, tell_broken
-from .pictures import decoded, opened
+from .pictures import decoded, opened, upright
 from .preprocessing import Preprocessing
 from .summary import summed_up
 
@@ -201,7 +201,7 @@ def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path) -> Preproces
         raise DataError(f"{path}: holds no pictures; give at least one")
     for where, content in contents.items():
         with suppress(DataError), opened(io.BytesIO(content), where) as picture:
-            sizes.add((picture.height, picture.width))
+            sizes.add(upright(picture))
             modes.add(picture.mode)
     own = next(iter(sizes), DEFAULT_SIZE)
     usual = own if len(sizes) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE

@@ -12,7 +12,7 @@ from ..errors import DataError, counted
 from .dataset import Dataset, Part
 from .files import parsing
 from .folders import count_junk, find_parts, list_classes
-from .pictures import check_file, opened, read_picture
+from .pictures import check_file, opened, read_picture, upright
 from .preprocessing import Preprocessing
 from .summary import summed_up
 
@@ -102,12 +102,12 @@ def dataset_of_files(
 
 
 def _stored(path: Path, broken: dict[Path, str]) -> tuple[bool, tuple[int, int]] | None:
-    """Whether the file stores one channel, and its height and width; only its header is read."""
+    """Whether the file stores one channel, and its height and width, once it is upright; only its header is read."""
     try:
         check_file(path)
         with opened(path, path) as picture:
             is_grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
-            return is_grey, (picture.height, picture.width)
+            return is_grey, upright(picture)
     except DataError as error:
         broken[path] = str(error)
         return None

@@ -23,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs ot
 REMEDY = "leave it out, or save it again as PNG"
 _opening = threading.Lock()
 DARK = 16  # the largest value of pictures that may have been meant as brighter ones
+ORIENTATION, LYING = 0x0112, range(5, 9)  # EXIF's name, and values of pictures whose rows are stored as columns
 COPIES = 4  # of a decoded picture, while it is turned and put on paper
 
 
@@ -160,6 +161,13 @@ def identified(source: Any, where: object) -> Any:
             raise DataError(f"{where}: cannot be read as a picture (cannot identify image file); {REMEDY}") from None
         finally:
             Image.MAX_IMAGE_PIXELS = usual
+
+
+def upright(picture: Any) -> tuple[int, int]:
+    """Height and width of an open picture, once it is turned as its camera says; only its header is read."""
+    is_told = picture.format != "PNG" or "exif" in picture.info  # of a PNG, Pillow would decode all to look for it
+    lies = is_told and picture.getexif().get(ORIENTATION) in LYING
+    return (picture.width, picture.height) if lies else (picture.height, picture.width)
 
 
 def eight_bits(picture: Any, where: object, kind: str | None) -> Any:
