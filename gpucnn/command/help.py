@@ -235,8 +235,8 @@ def _number(param: Any, ctx: Any, given: list[str]) -> str:
         if name in param.opts:
             value = behind if equals else after
     kind = getattr(getattr(param, "type_descriptor", None), "annotation", None) or getattr(param.type, "name", "")
-    least, most = (getattr(param, end, None) for end in ("min", "max"))
-    if kind in (int, "integer", "integer range"):
+    least, most = (getattr(param, end, getattr(param.type, end, None)) for end in ("min", "max"))
+    if kind is int or str(kind).startswith("int"):
         ends = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
         return f"{value}: a whole number{ends} was expected"
     return f"{value}: {NUMBERS.get(getattr(param.callback, '__name__', ''), 'a number')} was expected"
