@@ -234,8 +234,9 @@ def _number(param: Any, ctx: Any, given: list[str]) -> str:
         name, equals, behind = word.partition("=")
         if name in param.opts:
             value = behind if equals else after
-    kind = getattr(getattr(param, "type_descriptor", None), "annotation", None) or getattr(param.type, "name", "")
-    least, most = (getattr(param, end, getattr(param.type, end, None)) for end in ("min", "max"))
+    of_click = getattr(param, "type", None)  # where typer has no types of its own
+    kind = getattr(getattr(param, "type_descriptor", None), "annotation", None) or getattr(of_click, "name", "")
+    least, most = (getattr(param, end, getattr(of_click, end, None)) for end in ("min", "max"))
     if kind is int or str(kind).startswith("int"):
         ends = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
         return f"{value}: a whole number{ends} was expected"
