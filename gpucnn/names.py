@@ -91,6 +91,58 @@ CLASSES = {  # other libraries' names -> gpucnn's, with the module
     **dict.fromkeys(("SmoothL1Loss", "HuberLoss"), "losses.Huber"),
     **dict.fromkeys(("ModelCheckpoint",), "callbacks.KeepBest"),
     **dict.fromkeys(("DataLoader", "ImageFolder", "load_data"), "data.load"),
+    **dict.fromkeys(("load_model", "load_checkpoint", "from_pretrained"), "load"),
+    **dict.fromkeys(("nn",), "layers"),
+    **dict.fromkeys(("optim",), "optimizers"),
+    **dict.fromkeys(("functional",), "ops"),
+    **dict.fromkeys(("datasets",), "data"),
+    **dict.fromkeys(("applications", "models"), "networks"),
+}
+OF_MODELS = {  # what other libraries' models have -> what to write
+    **dict.fromkeys(
+        ("state_dict", "get_weights", "weights", "named_parameters", "trainable_weights", "trainable_variables"),
+        "model.parameters and model.state hold the arrays by name, and model.save(path) writes them",
+    ),
+    **dict.fromkeys(("load_state_dict", "set_weights"), 'write model.load_parameters({"0/bias": array, ...})'),
+    "load_weights": "write model.load_parameters(path)",
+    "save_weights": "write model.save(path)",
+    **dict.fromkeys(
+        ("to", "cuda", "cpu"),
+        'a model stays where it was made: Model(..., device="cuda"), or gpucnn.load(path, device="cuda")',
+    ),
+    **dict.fromkeys(("half", "float", "double", "astype"), 'write Model(..., dtype="float64"), or "float32"'),
+    **dict.fromkeys(
+        ("train", "eval", "requires_grad_", "no_grad"),
+        "leave it out: fit trains, and predict and evaluate do not",
+    ),
+    **dict.fromkeys(("forward", "call"), "write model.logits(images), or model.predict_proba(images)"),
+    **dict.fromkeys(
+        ("compile", "optimizer", "backward", "zero_grad", "step"),
+        "the loss is an argument of Model, optimizer and lr are arguments of fit, which does the rest",
+    ),
+    **dict.fromkeys(("count_params", "num_parameters", "num_params"), "write model.network.parameters"),
+    **dict.fromkeys(("output_shape",), "write model.network.shapes()[-1]"),
+    **dict.fromkeys(("get_layer", "children", "modules", "named_modules"), "write model.layers, a tuple"),
+    **dict.fromkeys(("add", "append"), "a network is made of all its layers: Network((H, W, C), (..., Dense(10)))"),
+    **dict.fromkeys(("predict_classes", "predict_on_batch"), "write model.predict(images)"),
+    **dict.fromkeys(("train_on_batch", "fit_generator"), "write model.fit_batches(batches), or model.partial_fit"),
+    **dict.fromkeys(("test_on_batch", "accuracy"), "write model.evaluate(images, labels)"),
+    **dict.fromkeys(("decision_function",), "write model.logits(images)"),
+    **dict.fromkeys(("get_config", "to_json", "get_params"), "write model.describe()"),
+    "history": "fit gives it: history = model.fit(...)",
+    **dict.fromkeys(("classes_", "classes", "labels"), "write model.class_names"),
+    **dict.fromkeys(("clone", "copy"), "write copy.deepcopy(model)"),
+    "load": "write gpucnn.load(path)",
+    "freeze": 'write model.fit(..., freeze="0/*")',
+    "plot": "fit gives what can be drawn: model.fit(...).plot()",
+    **dict.fromkeys(("to_onnx", "export_onnx"), "write model.export(path)"),
+}
+OF_HISTORIES = {
+    "history": 'write history["train_loss"]; the numbers are told in print(history)',
+    **dict.fromkeys(("loss", "losses", "train_loss"), 'write history["train_loss"]'),
+    **dict.fromkeys(("val_loss", "validation_loss"), 'write history["validation_loss"]'),
+    **dict.fromkeys(("acc", "accuracy", "val_accuracy", "validation_accuracy"), 'write history["validation_accuracy"]'),
+    **dict.fromkeys(("epoch", "params"), "write history.epochs, or history.rows()"),
 }
 
 
@@ -145,6 +197,26 @@ class UnknownImportError(GpucnnError, ImportError):
 
     def __str__(self) -> str:
         return sentence(*self.args)
+
+
+class UnknownAttributeError(GpucnnError, AttributeError):
+    """An object has nothing of that name; arguments: its class's name, that, what to write, or None, what it has."""
+
+    def __str__(self) -> str:
+        cls, name, instead, there = self.args
+        near = None if instead else nearest(name, [each for each in there if each[0] != "_"], 0.7)
+        instead = instead or (f"did you mean {near}?" if near else f"help({cls}) says what there is")
+        return printable(f"{cls} has no {name}; {instead}")
+
+
+def lacking(thing: Any, name: str, words: dict[str, str]) -> AttributeError:
+    """The error for an attribute that an object lacks, to be raised by its __getattr__. words: what to write for some.
+
+    What begins with an underscore is Python's to ask, as copy and pickle do.
+    """
+    if name.startswith("_"):
+        return AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}")
+    return UnknownAttributeError(type(thing).__name__, name, words.get(name), dir(thing))
 
 
 def explain(module: str) -> None:

@@ -14,11 +14,12 @@ from ..training import History, Plan
 from ..training.source import Arrays, Stream
 from . import accepted, checkpoints
 from .fitting import OPTIONS, Fitting, batch_of
-from .holding import Holding
+from .holding import Holding, alone
 from .spelling import spelt
 
 
 @spelt(*OPTIONS, "seed")
+@alone
 def fit_batches(
     self: Holding,
     batches: Any,

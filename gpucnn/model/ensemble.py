@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine.tta import Views
 from ..errors import SettingError, counted
 from ..losses import Loss, kind
-from ..names import Explained
+from ..names import Explained, lacking
 from ..network import describe
 from .exporting import export
 from .model import Model
@@ -52,6 +52,14 @@ class Ensemble(Predicting, Explained):
 
     def __repr__(self) -> str:
         return f"Ensemble of {self.name}, the first: {self.models[0]!r}"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """What each of the models has, and they together do not, is refused with what to write."""
+            if hasattr(Model, name):
+                raise lacking(self, name, {name: f"each of its models has it, as in ensemble.models[0].{name}"})
+            return super().__getattr__(name)
 
     export = spelt()(export)
 

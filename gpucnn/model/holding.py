@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from ..errors import TrainingError
+from ..layers import Layer
 from ..network.layout import Layout
 from . import checkpoint
 from .predicting import Predicting
-from .tensors import Trained, take, take_matching, take_named
+from .tensors import Copies, Trained, take, take_matching, take_named
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Turn:
+    """Whose turn it is to train a model: one call's at a time. A copy of the model has its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Turn, ()
+
+
+def alone(method: Callable[P, R]) -> Callable[P, R]:
+    """A method of `Holding` that trains, and is refused at once where the model is being trained. TrainingError."""
+
+    @functools.wraps(method)
+    def called(*args: P.args, **options: P.kwargs) -> R:
+        model: Any = args[0]
+        if not model.turn.lock.acquire(blocking=False):
+            raise TrainingError(
+                "this model is being trained already, by another thread or by the call that a callback belongs to; "
+                "wait until that has ended, or train a copy: copy.deepcopy(model) made before"
+            )
+        try:
+            return method(*args, **options)
+        finally:
+            model.turn.lock.release()
+
+    return called
 
 
 class Holding(Predicting):
@@ -25,6 +61,7 @@ class Holding(Predicting):
     trained: Trained | None
     kept: int | None
     has_default_threads: bool
+    turn: Turn
 
     @property
     def theta(self) -> Any:
@@ -42,19 +79,37 @@ class Holding(Predicting):
         return self.execution.workers.threads
 
     @property
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model; what is
-        changed there is set by `load_parameters`."""
+    def dtype(self) -> str:
+        """The type of its parameters, "float32" or "float64"."""
+        return str(self.theta.dtype)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of an image that the network takes, (H, W, C), without the batch; or (features,)."""
+        return self.network.input_shape
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The network's layers, which hold no parameters: model.layers[0] has those that begin with "0/"."""
+        return self.network.layers
+
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model and
+        cannot be written: change a copy, and `load_parameters({"0/kernel": changed})` sets it."""
         return self._named(self.layout, self.execution.theta)
 
     @property
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> Mapping[str, np.ndarray]:
         """The layers' running state by its path, such as "1/mean", as `parameters` are."""
         return self._named(self.state_layout, self.execution.state)
 
-    def _named(self, layout: Layout, vector: Any) -> dict[str, np.ndarray]:
+    def _named(self, layout: Layout, vector: Any) -> Copies:
         vector = self.device.fetch(vector)
-        return {slot.name: vector[slot.place].reshape(slot.shape).copy() for slot in layout.slots}
+        copies = {slot.name: vector[slot.place].reshape(slot.shape).copy() for slot in layout.slots}
+        for array in copies.values():
+            array.flags.writeable = False
+        return Copies(copies)
 
     def describe(self) -> dict[str, Any]:
         """All of the model but its parameters and device, as JSON-able values."""

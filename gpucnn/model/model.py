@@ -31,7 +31,7 @@ from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
 from .exporting import export
 from .fitting import OPTIONS, Fitting, standing
-from .holding import Holding
+from .holding import Holding, Turn, alone
 from .needs import training_memory
 from .spelling import spelt
 from .tensors import named
@@ -95,7 +95,7 @@ class Model(Holding):
             acceleration=Acceleration(kernels, precision, graph, tune),
         )
         self.has_default_threads = threads is None
-        self.trained, self.kept = None, None
+        self.trained, self.kept, self.turn = None, None, Turn()
         self.white = None if self.scaling.floats else USUAL  # in images of whole numbers
         self.first_label = 0  # the number of the first class
         self.layout = self.execution.given
@@ -112,6 +112,7 @@ class Model(Holding):
         return self.network.summary(batch)
 
     @spelt()
+    @alone
     def fit(
         self,
         images: np.ndarray,
@@ -186,6 +187,7 @@ class Model(Holding):
     fit_batches = fit_batches
 
     @spelt(*OPTIONS)
+    @alone
     def partial_fit(
         self,
         images: np.ndarray,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from ..engine.evaluation import counting, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..engine.tta import Views
-from ..errors import DataError, SettingError, counted
+from ..errors import ArgumentError, DataError, SettingError, counted
 from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kind
+from ..names import OF_MODELS, lacking
 from ..namespace import array_namespace
 from ..network import Network, describe, shortened
 from ..network.notebook import as_it_is, paragraphs
@@ -51,6 +52,18 @@ class Predicting:
     preprocessing: Preprocessing | None
     white: int | None
     first_label: int
+
+    if not TYPE_CHECKING:  # what checks types refuses what there is not by itself
+
+        def __getattr__(self, name: str) -> Any:
+            """What other libraries' models have is refused with what to write."""
+            raise lacking(self, name, OF_MODELS)
+
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            """Refused: a model has a method for each of its answers. ArgumentError."""
+            raise ArgumentError(
+                "a model is not called; write model.predict(images) for classes or numbers, or predict_proba or logits"
+            )
 
     def _repr_html_(self) -> str:
         """What it is and its network's summary, for notebooks."""

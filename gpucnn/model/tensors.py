@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import CheckpointError, SettingError, listed, nearest
+from ..errors import ArgumentError, CheckpointError, SettingError, listed, nearest
 from ..network import Network
 from ..network.layout import Layout
 from ..training import Position
@@ -20,6 +20,27 @@ TRAINING = "training/"  # before those of what only training needs
 MOST = 1 << 50  # epochs, batches or updates
 OPTIMIZER = "optimizer/"  # before the names of the optimiser's vectors, among those of a step
 CALLBACKS = TRAINING + "callbacks/"  # before the number of a callback and the name of an array in its state
+
+
+class Copies(dict[str, np.ndarray]):
+    """Arrays by name that tell what a model holds, and do not set it: neither they nor the names can be written.
+
+    Copies of it are plain dicts; a deep copy's arrays, and those of pickle, can be written.
+    """
+
+    def _refused(self, *_: Any, **__: Any) -> NoReturn:
+        raise SettingError(
+            "parameters and state are copies, and what is set in them would not reach the model; write "
+            'model.load_parameters({"0/bias": array}), with "state/1/mean" for a running state'
+        )
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refused
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def __call__(self) -> NoReturn:
+        raise ArgumentError("parameters and state are dicts of arrays by name, and no methods; leave the () out")
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,7 @@ def _python(value: Any) -> Any:
 
 def named(model: Any) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint of this model."""
-    return model.parameters | {STATE + name: tensor for name, tensor in model.state.items()}
+    return {**model.parameters} | {STATE + name: tensor for name, tensor in model.state.items()}
 
 
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:

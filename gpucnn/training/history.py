@@ -7,10 +7,13 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingError, nearest
+from ..names import OF_HISTORIES, lacking
 from ..network.notebook import paragraphs, table
+
+NONE = "no epoch has ended"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Epoch:
     metrics: dict[str, float] = field(default_factory=dict, hash=False)
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The epochs of one run.
 
@@ -40,9 +43,9 @@ class History:
     also of one that came when all was trained, or 0. stopped: why a callback ended the run, or "". kept: the epoch
     whose parameters the model has, where that was asked for, or None: then it has the last ones.
     goes_on: whether it is of `partial_fit`, after which further calls may go on.
-    saves, saving: how often the state of the run was saved, and the seconds that this took. A notebook shows it as a
-    table. It is a sequence of rows, a dict for each epoch: len(history), history[-1], and history["train_loss"] for a
-    list of one number.
+    saves, saving: how often the state of the run was saved, and the seconds that this took. print and a notebook show
+    it as a table. It is a sequence of rows, a dict for each epoch: len(history), history[-1], and
+    history["train_loss"] for a list of one number.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -89,14 +92,32 @@ class History:
             raise KeyError(f"{which!r}: {f'did you mean {near}? ' if near else ''}the epochs tell {', '.join(known)}")
         return [row.get(which) for row in rows]
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """What other libraries' histories have is refused with what to write."""
+            raise lacking(self, name, OF_HISTORIES)
+
+    def __repr__(self) -> str:
+        """The table of `_repr_html_`, as text."""
+        names, cells = self._table()
+        widths = [max(len(each[k]) for each in (names, *cells)) for k in range(len(names))]
+        lines = ["  ".join(map(str.rjust, each, widths)) for each in (names, *cells)] if cells else [NONE]
+        return "\n".join([*lines, *self._told()])
+
     def _repr_html_(self) -> str:
         """A table of the epochs, for notebooks: what was measured, and nothing of what was not."""
+        names, cells = self._table()
+        return (table(names, cells) if cells else paragraphs([NONE])) + paragraphs(self._told())
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """The names of the columns, and a row of texts for each epoch."""
         rows = self.rows()
         measured = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
         names = [name for name in dict.fromkeys(name for row in rows for name in row) if name in measured]
-        cells = [[_shown(name, row.get(name)) for name in names] for row in rows]
-        shown = table([name.replace("_", " ") for name in names], cells) if rows else "<p>no epoch has ended</p>"
-        return shown + paragraphs(self._told())
+        return [name.replace("_", " ") for name in names], [
+            [_shown(name, row.get(name)) for name in names] for row in rows
+        ]
 
     def _told(self) -> list[str]:
         """How the run ended, where it did not by its last epoch."""
