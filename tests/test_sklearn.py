@@ -31,9 +31,9 @@ except RuntimeError as error:  # 1.6 beside array-api-compat asks for SCIPY_ARRA
 import gpucnn
 from gpucnn import Model, Network
 from gpucnn.callbacks import EarlyStopping
-from gpucnn.errors import ArgumentError, DataError, SettingError, TrainingError
+from gpucnn.errors import ArgumentError, DataError, SettingError, ShapeError, TrainingError
 from gpucnn.estimators import CNNClassifier, CNNRegressor
-from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Upsample2D
 from gpucnn.optimizers import SGD
 
 X, Y = load_digits(return_X_y=True)
@@ -148,6 +148,32 @@ class TestParameters:
             found = tiny(network=given, settings=settings, epochs=1).fit(FEW, LABELS).model_
             assert parameters in (None, found.network.parameters)
             assert found.network.input_shape == (8, 8, 1)
+
+    def test_the_usual_network_is_two_conv(self):
+        for images in (FEW, gpucnn.data.load("digits").train_images[:300]):
+            usual, named = (tiny(network=each, epochs=1).fit(images, LABELS).model_ for each in (None, "two-conv"))
+            assert usual.describe() == named.describe()
+            np.testing.assert_array_equal(usual.theta, named.theta)
+        other = tiny(network="two-conv", settings={"padding": "valid", "filters": (4,)}, epochs=1).fit(FEW, LABELS)
+        assert other.model_.layers[0].padding == "valid"
+
+    def test_names_can_be_searched_over_whatever_the_images(self):
+        names = [name for name in gpucnn.networks.NETWORKS if name not in ("resnet20", "record-long", "vgg-small")]
+        said = "lenet5 takes no images as small as 8x8: they are enlarged 2 times"
+        with pytest.warns(UserWarning, match=said):
+            search = GridSearchCV(
+                tiny(epochs=1), {"network": names}, cv=2, error_score="raise", refit=False, scoring=lambda *_: 1.0
+            )
+            search.fit(FEW[:40], np.arange(40) % 4)
+        assert len(search.cv_results_["params"]) == len(names)
+
+    def test_images_that_are_too_small_for_a_named_network_are_enlarged_by_the_least_factor(self):
+        with pytest.warns(UserWarning, match=r"enlarged 2 times, by an Upsample2D\(2\) before its layers"):
+            found = tiny(network="fast", epochs=1).fit(FEW, LABELS).model_
+        assert (found.input_shape, found.layers[0]) == ((8, 8, 1), Upsample2D(2))
+        assert found.layers[1:] == gpucnn.networks.build("fast", (16, 16, 1), 10).layers
+        with pytest.raises(ShapeError, match="does not fit an image of"):
+            tiny(network="lenet5", image_shape=(1, -1, 1)).fit(FEW, LABELS)
 
     def test_a_named_network_has_its_own_loss(self):
         found = tiny(network="ten-sigmoid", epochs=1).fit(FEW, LABELS)

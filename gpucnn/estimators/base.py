@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import Any, Self
@@ -17,7 +18,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import networks
 from ..callbacks import EarlyStopping
 from ..engine.scaling import Scaling
-from ..errors import ArgumentError, DataError, Interrupted, SettingError
+from ..errors import ArgumentError, DataError, Interrupted, SettingError, ShapeError, warn
+from ..layers import Upsample2D
 from ..losses import CLASSIFICATION, OUTPUTS, kind
 from ..model import Model
 from ..model.spelling import OTHERS
@@ -27,6 +29,8 @@ from ..training import History
 
 Array = Any
 Shape = tuple[int, ...]
+USUAL = "two-conv"  # the network
+SMALLEST, ENLARGED = 4, 8  # pixels of a side of an image that is enlarged, and how many times at most
 HELD_OUT = 0.1  # of the images, where early stopping must have some to watch
 WORDS = {**OTHERS, "seed": "random_state", "progress": "verbose", "validation": "validation_fraction"}
 PART = 1024  # images whose mean is taken together, in float64
@@ -119,7 +123,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         model = Model(
             self._network(len(outputs)),
             loss=self._loss(),
-            name=self.network if isinstance(self.network, str) else None,
+            name=USUAL if self.network is None else self.network if isinstance(self.network, str) else None,
             class_names=outputs,
             scaling=_standardising(X),
             seed=seed,
@@ -136,8 +140,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
     def _network(self, outputs: int) -> Network:
         given, shape = self.network, self.image_shape_
         if given is None or isinstance(given, str):
-            usual = {"padding": "same"} if given is None else {}
-            return networks.build(given or "two-conv", shape, outputs, **usual | dict(self.settings or {}))
+            return _named(given or USUAL, shape, outputs, dict(self.settings or {}))
         if self.settings:
             raise SettingError(
                 f"settings={self.settings!r} are of a network by its name, and network is none; drop them"
@@ -231,6 +234,29 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         """The network's outputs (N, K) for X."""
         check_is_fitted(self, "model_")
         return self.model_.logits(self._images(X))
+
+
+def _named(name: str, shape: Shape, outputs: int, settings: dict[str, Any]) -> Network:
+    """The network of that name: with padding="same" unless settings say otherwise, where it has that setting, and with
+    images enlarged by the least whole factor by which it takes them, where they are too small for it. ShapeError.
+    """
+    if "padding" in networks.settings_of(name):
+        settings = {"padding": "same"} | settings
+    try:
+        return networks.build(name, shape, outputs, **settings)
+    except ShapeError:
+        if name not in networks.NETWORKS or len(shape) < 3 or min(shape[:2]) < SMALLEST:
+            raise
+        for factor in range(2, ENLARGED + 1):
+            with suppress(ShapeError):
+                H, W, C = shape
+                network = networks.build(name, (factor * H, factor * W, C), outputs, **settings)
+                warn(
+                    f"{name} takes no images as small as {H}x{W}: they are enlarged {factor} times, by an "
+                    f"Upsample2D({factor}) before its layers"
+                )
+                return Network(shape, (Upsample2D(factor), *network.layers))
+        raise
 
 
 def _is_size(value: Any) -> bool:
