@@ -16,7 +16,20 @@ TYPE_CHECKING = False  # to import it from typing would take longer than all tha
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import callbacks, data, errors, estimators, layers, losses, metrics, networks, ops, optimizers, schedules
+    from . import (
+        callbacks,
+        data,
+        errors,
+        estimators,
+        layers,
+        losses,
+        metrics,
+        networks,
+        ops,
+        optimizers,
+        report,
+        schedules,
+    )
     from .device import Device
     from .model import Ensemble, Model, load  # type: ignore[no-redef]  # mypy finds it through __getattr__, too
     from .network import Network
@@ -42,6 +55,7 @@ __all__ = [
     "networks",
     "ops",
     "optimizers",
+    "report",
     "schedules",
 ]
 
@@ -65,4 +79,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

@@ -131,3 +131,8 @@ def warn(text: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
         frame, level = frame.f_back, level + 1
     warnings.warn(text, stacklevel=level)
+
+
+def __dir__() -> list[str]:
+    """The errors: what else is here is for gpucnn itself."""
+    return [name for name, held in globals().items() if isinstance(held, type) and issubclass(held, BaseException)]

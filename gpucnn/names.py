@@ -220,12 +220,24 @@ def lacking(thing: Any, name: str, words: dict[str, str]) -> AttributeError:
 
 
 def explain(module: str) -> None:
-    """Let what the module does not have be refused with a sentence."""
+    """Let what the module does not have be refused with a sentence, and let `dir` show what is the user's."""
 
     def absent(name: str) -> Any:
         raise unknown(module, name)
 
-    vars(sys.modules[module])["__getattr__"] = absent
+    held = vars(sys.modules[module])
+    held |= {"__getattr__": absent, "__dir__": lambda: shown(held)}
+    held.pop("explain", None)  # this function, which is none of the module's
+
+
+def shown(held: dict[str, Any]) -> list[str]:
+    """What `dir` tells of a module that holds that: its __all__, or else its own classes, functions and constants."""
+    own = held["__name__"]
+    return held.get("__all__") or [
+        name
+        for name, thing in held.items()
+        if name[0] != "_" and (getattr(thing, "__module__", None) or (own if name.isupper() else "")).startswith(own)
+    ]
 
 
 def unknown(module: str, name: str) -> Exception:

@@ -843,6 +843,11 @@ class Twice:
 
 def wrong(): return Twice(3.0)
 
+class Averaged(Twice):
+    def init(self, in_shape, rng): return {"a": rng.normal(size=in_shape)}
+    def forward(self, params, x, context): return params["a"] * x, x
+    def backward(self, params, x, dy, context, *, need_dx=True): return params["a"] * dy, {"a": (x * dy).mean(axis=0)}
+
 class Raises(Twice):
     def forward(self, params, x, context): raise IndexError("out of range")
 """
@@ -872,10 +877,17 @@ def test_check_a_layer_of_ones_own(gpucnn_, refused, own_layers):
 def test_check_a_wrong_layer(gpucnn_, own_layers):
     status, out, err = gpucnn_("check", "own_twice:wrong", "--input", "4")
     assert status == 1
-    assert out.endswith("WRONG\n")
-    assert err == "gpucnn: own_twice:wrong: the gradient of input differs from the central difference\n"
+    first, second = out.splitlines()
+    assert first.endswith("WRONG")
+    assert second == "layer 0 (Twice): backward gives a wrong dx (it must be 0.6667 times that)"
+    differs = "the gradient of input differs from the central difference; look at layer 0 (Twice)"
+    assert err == f"gpucnn: own_twice:wrong: {differs}\n"
     status, out, _ = gpucnn_("check", "own_twice:wrong", "--input", "4", "--json")
     assert (status, last_json(out)[0]["right"]) == (1, False)
+    status, out, _ = gpucnn_("check", "own_twice:Averaged", "--input", "4")
+    assert status == 1
+    assert "5 times too small, and the batch has 5 examples: is it divided by their number?" in out
+    assert "other examples of a batch" not in out  # which a wrong sum over the batch looks like
 
 
 # --- what main makes of what is raised

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucnn import Network, networks
+from gpucnn import Model, Network, networks
 from gpucnn.errors import GpucnnError, ShapeError
 from gpucnn.kernels import Context
 from gpucnn.layers import (
@@ -18,17 +18,21 @@ from gpucnn.layers import (
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Dropout,
     Flatten,
+    Layer,
     MaxPool2D,
     ReLU,
     Reshape,
+    Residual,
     Sigmoid,
     Softmax,
     Tanh,
 )
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.own import explained
-from gpucnn.report.gradient_check import TOLERANCE, check, check_loss, find, loss_of
+from gpucnn.report.differences import TOLERANCE
+from gpucnn.report.gradient_check import check, check_loss, find, loss_of, of_factor, wrong_layers
 
 SLOW = ("two-conv-wide", "vgg-small", "resnet20", "allcnn", "mobile-small")
 
@@ -204,6 +208,95 @@ class RightForTwo(Affine):
 
 def test_a_gradient_that_is_right_for_the_first_examples_only_is_wrong():
     assert not rows_of(RightForTwo())["input"].right
+
+
+class Averaged(Affine):
+    """The commonest slip: means over the batch, where sums are asked for."""
+
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        return dx, {"a": dparams["a"] / len(dx), "b": dparams["b"]}
+
+
+@dataclass(frozen=True)
+class Noisy(Layer):
+    """Numbers times others that are drawn at random, anew at each place."""
+
+    dx: float = 1.0
+
+    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
+        drawn = context.uniform(x.shape[1:], x.dtype) + 0.5 if context.training else x.dtype.type(1)
+        return drawn * x, drawn
+
+    def backward(self, params: Any, drawn: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return self.dx * drawn * dy, {}
+
+
+def told(*layers, input_shape=(4, 4, 2), **options):
+    return [
+        (each.name, [row.name for row in each.rows]) for each in wrong_layers(Network(input_shape, layers), **options)
+    ]
+
+
+def test_no_layer_of_a_right_network_is_wrong():
+    inner = Residual((Affine(), Noisy(), Tanh(), Conv2D(2, 3, padding=1)))
+    assert told(Conv2D(2, 1), inner, Dropout(0.5), Flatten(), Dense(2)) == []
+
+
+def test_of_a_network_the_layer_is_named_whose_own_gradient_is_wrong():
+    """A wrong dx makes all before it wrong, which are right by themselves."""
+    layers = Conv2D(2, 1), Noisy(), Affine(dx=-1.0), Tanh(), Noisy(), Flatten(), Dense(2)
+    assert len([row for row in check(Network((4, 4, 2), layers)) if not row.right]) == 3
+    assert told(*layers) == [("layer 2 (Affine)", ["dx"])]
+    assert told(*layers[:2], Affine(da=2.0), *layers[3:]) == [("layer 2 (Affine)", ["a"])]
+    assert told(Noisy(2.0), Residual((Affine(db=2.0), Tanh())), Affine(dx=3.0), Flatten(), Dense(2)) == [
+        ("layer 2 (Affine)", ["dx"]),
+        ("layer 1/layers/0 (Affine)", ["b"]),
+        ("layer 0 (Noisy)", ["dx"]),
+    ]
+
+
+def test_a_layer_on_which_nothing_depends_is_not_judged():
+    assert told(Affine(dx=2.0), Affine(dx=0.0)) == [("layer 1 (Affine)", ["dx"])]
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Averaged(), "wrong gradient of a (5 times too small, and the batch has 5 examples: is it divided by their"),
+        (Affine(dx=-1.0), "wrong dx (its sign is wrong)"),
+        (Affine(da=0.5, dx=4.0), "wrong dx (it must be 0.25 times that), gradient of a (it must be 2 times that)"),
+        (OneElementWrong(), "wrong gradient of b"),
+        (Affine(db=0.0), "wrong gradient of b"),
+    ],
+)
+def test_what_a_factor_may_come_from_is_said(layer, said):
+    (found,) = wrong_layers(Network((4, 4), (layer,)))
+    start = f"layer 0 ({type(layer).__name__}): backward gives a {said}"
+    assert str(found).startswith(start) if "(" in said else str(found) == start
+
+
+def test_a_factor_is_told_of_one_that_is_the_same_everywhere():
+    rows = rows_of(Averaged(), batch=3)
+    assert rows["0/a"].factor == pytest.approx(3)
+    assert rows["input"].factor is rows["0/b"].factor is None
+    assert of_factor(3.0, 5) == "it must be 3 times that"
+    assert of_factor(None, 5) == of_factor(None, 1) == ""
+
+
+def test_the_check_takes_a_name_and_says_what_else():
+    assert check("single-filter", batch=1, directions=1) == check(
+        networks.build("single-filter"), batch=1, directions=1
+    )
+    assert wrong_layers("softmax-regression") == []
+    for given, says in (
+        (Affine(), r"a Affine was given; give Network\(\(28, 28, 1\), \(layer,\)\)"),
+        (Model("softmax-regression", device="cpu"), "a Model was given; give model.network"),
+        (3, "a int was given; give Network"),
+        ("two-cnv", "did you mean two-conv"),
+    ):
+        with pytest.raises(GpucnnError, match=says):
+            check(given)
 
 
 # --- kinks

@@ -161,3 +161,25 @@ print(nests.__name__, idx.__name__, Huber)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     lines = ["False", "gpucnn.layers.nests gpucnn.data.idx <class 'gpucnn.losses.Huber'>"]
     assert (done.returncode, done.stdout.splitlines()) == (0, lines), done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in gpucnn.__all__ if inspect.ismodule(getattr(gpucnn, name))])
+def test_dir_shows_what_is_the_users(name):
+    """Nothing that a module only imports, such as Any, nor what makes its messages."""
+    module = getattr(gpucnn, name)
+    for each in dir(module):
+        held = getattr(module, each)
+        of = held.__name__ if inspect.ismodule(held) else getattr(held, "__module__", f"gpucnn.{name}")
+        assert each[0] != "_"
+        assert of.startswith(f"gpucnn.{name}") or each.isupper() or each in module.__all__, each
+    assert len(dir(module)) > 1
+    assert {"Model", "data", "load"} <= {*dir(gpucnn)} <= {*gpucnn.__all__}
+    with pytest.raises(AttributeError, match=f"gpucnn.{name}'? has no "):
+        module.explain  # noqa: B018
+
+
+def test_the_report_is_found_by_its_names():
+    assert {"check", "find_lr", "wrong_layers", "drawings", "inside"} <= {*dir(gpucnn.report)}
+    assert gpucnn.report.check is gpucnn.report.gradient_check.check
+    with pytest.raises(ImportError, match=r"gpucnn\.report has no dravings"):
+        exec("from gpucnn.report import dravings", {})

@@ -160,10 +160,8 @@ class TestParameters:
     def test_names_can_be_searched_over_whatever_the_images(self):
         names = [name for name in gpucnn.networks.NETWORKS if name not in ("resnet20", "record-long", "vgg-small")]
         said = "lenet5 takes no images as small as 8x8: they are enlarged 2 times"
+        search = GridSearchCV(tiny(epochs=1), {"network": names}, cv=2, error_score="raise", refit=False)
         with pytest.warns(UserWarning, match=said):
-            search = GridSearchCV(
-                tiny(epochs=1), {"network": names}, cv=2, error_score="raise", refit=False, scoring=lambda *_: 1.0
-            )
             search.fit(FEW[:40], np.arange(40) % 4)
         assert len(search.cv_results_["params"]) == len(names)
 

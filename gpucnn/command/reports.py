@@ -44,7 +44,8 @@ def check(
             rows.append(gradient_check.check_loss(loss, network.shapes()[-1][-1], seed=seed))
         right = all(row.right for row in rows)
         tables = table_check.on_tables(network, place, seed=seed) if right else []
-        mixing = table_check.mixing(network)
+        wrong = gradient_check.wrong_layers(network, seed=seed) if any(row.wrong for row in rows) else []
+        mixing = table_check.mixing(network) if right else []  # where the backward is wrong it would seem so
     if as_json:
         print(arguments.json_text([asdict(row) | {"right": row.right} for row in rows]))
     else:
@@ -53,17 +54,21 @@ def check(
             shown = " x ".join(map(str, row.shape))
             wrong_or_not = "WRONG" if row.directions else "UNDECIDED: every direction crosses a kink"
             verdict = "right" if row.right else wrong_or_not
+            if row.name == "loss" and (said := gradient_check.of_factor(row.factor, gradient_check.BATCH)):
+                verdict += f": {said}"
             print(
                 f"{row.name:<{width}}  {shown:<18} relative error {row.error:.1e}  "
                 f"{row.directions} directions, {row.kinks} kinks avoided  {verdict}"
             )
+        for each in wrong:
+            print(each)
         for table in tables:
             print(f"the {table} kernels of {place} give the same numbers as the equations")
         for layer in mixing:
             print(f"{layer} looks at other examples of a batch, so batches stay whole; see Layer and context.total")
-    wrong = [row.name for row in rows if not row.right and row.directions]
-    if wrong:
-        raise GpucnnError(f"{name}: the gradient of {', '.join(wrong)} differs from the central difference")
+    if differing := [row.name for row in rows if row.wrong]:
+        where = f"; look at {' and '.join(each.name for each in wrong)}" if wrong else ""
+        raise GpucnnError(f"{name}: the gradient of {', '.join(differing)} differs from the central difference{where}")
     undecided = ", ".join(row.name for row in rows if not row.directions)
     if undecided:
         raise GpucnnError(f"{name}: the gradient of {undecided} meets a kink in every direction; try another --seed")

@@ -17,9 +17,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from .. import networks
 from ..errors import DataError, SettingError, listed
 from ..losses import CLASSIFICATION, REGRESSION, BinaryCrossEntropy
+from ..names import explain
 from .base import Array, Estimator
 
 __all__ = ["CNNClassifier", "CNNRegressor"]
+
+explain(__name__)
 
 
 @dataclass(eq=False, repr=False)

@@ -4,6 +4,7 @@
 An equation from elsewhere has its home here too; it cites its paper by authors and year: "Maas, Hannun and Ng, 2013".
 """
 
+from ..names import explain
 from .activation import (
     elu,
     elu_backward,
@@ -156,3 +157,5 @@ __all__ = [
     "upsample_backward",
     "weighted_cross_entropy",
 ]
+
+explain(__name__)

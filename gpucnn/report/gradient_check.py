@@ -8,59 +8,145 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GpucnnError
+from ..errors import GpucnnError, SettingError
 from ..kernels import Context
 from ..layers.initializers import generator
 from ..losses import Loss
 from ..network import Network, own
 from ..network.layout import Layout, at
 from ..networks import NETWORKS, Entry, build
-from .watched import expect, read_only, watched
+from .differences import NEAR, ROUNDING, STEP, Row, compared
+from .watched import Seen, expect, read_only, watched
 
-STEP = 1e-5  # at most, of a direction of length 1
-LEAST = 3e-8
-TOLERANCE = 1e-6
-CLEAR = 1e-3  # what rounding may be, as a part of the tolerance, by the gradient's size
-TRIED = 4  # directions with kinks within the step, after which it becomes a tenth
-ROUNDING = 16 * float(np.finfo(float).eps)  # of a sum, as a part of the sum of its terms' sizes
-ATTEMPTS = 60
+BATCH = 5  # examples
 
 
 @dataclass(frozen=True)
-class Row:
-    """One parameter, or the input. error: the largest relative error over directions; kinks: directions thrown away."""
+class Wrong:
+    """A layer whose backward is wrong, whatever the others do. name: such as "layer 1 (Mine)"; rows: those of its dx
+    and its parameters that are; batch: how many examples there were.
+    """
 
     name: str
-    shape: tuple[int, ...]
-    error: float
-    directions: int
-    kinks: int
+    rows: tuple[Row, ...]
+    batch: int
 
-    @property
-    def right(self) -> bool:
-        return self.directions > 0 and self.error < TOLERANCE
+    def __str__(self) -> str:
+        return f"{self.name}: backward gives a wrong {', '.join(self._said(row) for row in self.rows)}"
+
+    def _said(self, row: Row) -> str:
+        what = f"gradient of {row.name}" if row.name != "dx" else row.name
+        return f"{what} ({said})" if (said := of_factor(row.factor, self.batch)) else what
 
 
-def check(network: Network, *, batch: int = 5, directions: int = 4, seed: int = 0) -> list[Row]:
+@dataclass(frozen=True)
+class _Pass:
+    """A layer or a network that went forward and backward: what it was given, and the gradients that it gave."""
+
+    layer: Any
+    layout: Layout
+    theta: np.ndarray
+    x: np.ndarray
+    dy: np.ndarray
+    context: Context
+    dx: np.ndarray
+    dparams: Any
+
+    def output(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        return self.layer.forward(self.layout.unpack(theta), x, self.context)[0]
+
+    def rows(self, of_input: str, directions: int, rng: np.random.Generator) -> list[Row]:
+        """The gradients by the input and by each parameter beside differences of sum(dy * y)."""
+        x, theta = self.x, self.theta
+        noise = ROUNDING * float(abs(self.dy * self.output(x, theta)).sum()) / STEP
+
+        def row(name: str, here: np.ndarray, g: np.ndarray, moved: Callable[[np.ndarray], Any]) -> Row:
+            def value(changed: np.ndarray) -> float:
+                return float((self.output(*moved(changed)) * self.dy).sum())
+
+            return compared(name, here, g, value, directions, rng, noise)
+
+        rows = [row(of_input, x, self.dx, lambda changed: (changed, theta))]
+        for slot in self.layout.slots:
+
+            def moved(changed: np.ndarray, place: slice = slot.place) -> tuple[np.ndarray, np.ndarray]:
+                return x, np.concatenate([theta[: place.start], changed.ravel(), theta[place.stop :]])
+
+            here = theta[slot.place].reshape(slot.shape)
+            rows.append(row(slot.name, here, at(self.dparams, slot.path), moved))
+        return rows
+
+
+def check(network: Network | str, *, batch: int = BATCH, directions: int = 4, seed: int = 0) -> list[Row]:
     """Compare the gradient of sum(dy * y) by every parameter and by the input, dy random, with central differences.
 
-    Inputs and parameters are drawn anew (normal; a bias of 0 would sit on kinks). Where a difference comes from a kink
-    within the step, such as a ReLU's 0 or a change of a maximum, another direction is drawn. The network also runs in
-    float32, in inference, and makes its next state, for what these say of the rules that a layer keeps.
+    network: or the name of one. Inputs and parameters are drawn anew (normal; a bias of 0 would sit on kinks). Where a
+    difference comes from a kink within the step, such as a ReLU's 0 or a change of a maximum, another direction is
+    drawn. The network also runs in float32, in inference, and makes its next state, for what these say of the rules
+    that a layer keeps. all(row.right for row in check(network)) says whether all is right; see `wrong_layers`.
     """
-    rng, network = generator(seed), watched(network)
+    passed, rng = _passed(network, batch, seed)
+    return passed.rows("input", directions, rng)
+
+
+def wrong_layers(network: Network | str, *, batch: int = BATCH, directions: int = 4, seed: int = 0) -> list[Wrong]:
+    """The layers whose own gradients are wrong, the last first: in `check`, the rows of all layers before one whose dx
+    is wrong are, too. Each is looked at where it stands, by the input and random numbers that it has there.
+    """
+    seen: list[Seen] = []
+    _, rng = _passed(network, batch, seed, seen)
+    found = []
+    for each in seen:
+        layout = Layout(each.params)
+        theta = read_only(layout.pack(each.params, np.empty(layout.size)))
+        alone = _Pass(each.layer, layout, theta, each.x, each.dy, each.context, each.dx, each.dparams)
+        if not each.dy.any():  # nothing depends on it
+            continue
+        if rows := tuple(row for row in alone.rows("dx", directions, rng) if row.wrong):
+            found.append(Wrong(each.name, rows, batch))
+    return found
+
+
+def of_factor(factor: float | None, batch: int) -> str:
+    """What a wrong gradient that is wrong by a factor may lack, in words; "" where it is by none."""
+    if factor is None:
+        return ""
+    if abs(factor + 1) < NEAR:
+        return "its sign is wrong"
+    if batch > 1 and abs(factor / batch - 1) < NEAR:
+        return (
+            f"{batch} times too small, and the batch has {batch} examples: is it divided by their number? it is summed "
+            "over them, and the step divides, once"
+        )
+    return f"it must be {factor:.4g} times that"
+
+
+def _network(given: Any) -> Network:
+    """The network itself, or the one of that name. Raises GpucnnError for what is none."""
+    if isinstance(given, str):
+        return find(given, None)
+    if not isinstance(given, Network):
+        advice = (
+            "Network((28, 28, 1), (layer,))" if hasattr(given, "backward") else 'Network(...), or a name, "two-conv"'
+        )
+        advice = "model.network" if isinstance(getattr(given, "network", None), Network) else advice
+        raise SettingError(f"check: a {type(given).__name__} was given; give {advice}")
+    return given
+
+
+def _passed(
+    given: Network | str, batch: int, seed: int, seen: list[Seen] | None = None
+) -> tuple[_Pass, np.random.Generator]:
+    """The network's pass over random examples, and the generator of what is drawn next. Raises GpucnnError."""
+    rng, network = generator(seed), watched(_network(given), seen)
     context = _context(network, batch, "float64")
     layout = Layout(network.init(network.input_shape, rng))
     theta = layout.pack(network.init(network.input_shape, rng), np.empty(layout.size))
     theta = read_only(theta + 0.05 * rng.standard_normal(layout.size))
     x = rng.standard_normal((batch, *network.input_shape))
-
-    def output(x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, Any]:
-        return network.forward(layout.unpack(theta), x, context)
-
-    y, residuals = output(x, theta)
+    y, residuals = network.forward(layout.unpack(theta), x, context)
     _rules(network, layout, x, theta)
-    if not np.array_equal(y, output(x, theta)[0], equal_nan=True):
+    if not np.array_equal(y, network.forward(layout.unpack(theta), x, context)[0], equal_nan=True):
         raise GpucnnError(
             "forward gives another output for the same input, and differences say nothing of what is random"
         )
@@ -72,66 +158,10 @@ def check(network: Network, *, batch: int = 5, directions: int = 4, seed: int = 
     if not y.any():
         raise GpucnnError("forward gives 0 everywhere, so nothing can be compared; mend it, or draw others with --seed")
     dy = rng.standard_normal(y.shape)
-    noise = ROUNDING * float(abs(dy * y).sum()) / STEP
     dx, dparams = network.backward(layout.unpack(theta), residuals, dy, context)
     for slot in layout.slots:
         expect(f"backward: the gradient of {slot.name}", at(dparams, slot.path), slot.shape, x.dtype)
-
-    def row(name: str, here: np.ndarray, g: np.ndarray, moved: Callable[[np.ndarray], Any]) -> Row:
-        def value(changed: np.ndarray) -> float:
-            return float((output(*moved(changed))[0] * dy).sum())
-
-        return _row(name, here, g, value, directions, rng, noise)
-
-    rows = [row("input", x, dx, lambda changed: (changed, theta))]
-    for slot in layout.slots:
-
-        def moved(changed: np.ndarray, place: slice = slot.place) -> tuple[np.ndarray, np.ndarray]:
-            return x, np.concatenate([theta[: place.start], changed.ravel(), theta[place.stop :]])
-
-        rows.append(row(slot.name, theta[slot.place].reshape(slot.shape), at(dparams, slot.path), moved))
-    return rows
-
-
-def _row(
-    name: str,
-    at: np.ndarray,
-    g: np.ndarray,
-    value: Callable[[np.ndarray], float],
-    wanted: int,
-    rng: np.random.Generator,
-    noise: float,
-) -> Row:
-    """Try directions until `wanted` of them are decided. noise: how far off a slope over STEP may be by rounding.
-
-    The step is as small as rounding lets it be: the steeper the function, the smaller, so that it crosses fewer kinks
-    and bends less within it. Half the step tells a kink from a wrong gradient: along a smooth function the slope stays
-    the same and the second difference is a quarter.
-    """
-    errors: list[float] = []
-    kinks, size = 0, max(float(np.linalg.norm(g)), 1e-12)
-    step = min(STEP, max(LEAST, STEP * noise / (CLEAR * TOLERANCE * size)))
-    middle = value(at)
-
-    def differences(v: np.ndarray, step: float) -> tuple[float, float]:
-        ahead, behind = value(at + step * v), value(at - step * v)
-        return (ahead - behind) / (2 * step), (ahead - 2 * middle + behind) / step
-
-    while len(errors) < wanted and len(errors) + kinks < ATTEMPTS:
-        # Along the gradient, so that the slope is not small by chance, and across it, so that nothing hides.
-        v = _unit(g / size + _unit(rng.standard_normal(at.shape)))
-        if kinks == TRIED and not errors:
-            step = max(LEAST, step / 10)
-        expected, (slope, bend) = float((g * v).sum()), differences(v, step)
-        scale = max(abs(slope), abs(expected), noise * STEP / step / TOLERANCE)
-        error = abs(slope - expected) / scale
-        if error >= TOLERANCE:
-            of_half, bend_of_half = differences(v, step / 2)
-            if max(abs(slope - of_half), abs(bend - 2 * bend_of_half)) > TOLERANCE / 4 * scale:
-                kinks += 1
-                continue
-        errors.append(error)
-    return Row(name, at.shape, max(errors, default=float("nan")), len(errors), kinks)
+    return _Pass(network, layout, theta, x, dy, context, dx, dparams), rng
 
 
 def _context(network: Network, batch: int, dtype: str, *, training: bool = True) -> Context:
@@ -156,7 +186,7 @@ def _rules(network: Network, layout: Layout, x: np.ndarray, theta: np.ndarray) -
         network.forward(params, images, _context(network, len(x), dtype, training=False))
 
 
-def check_loss(loss: Loss, outputs: int, *, batch: int = 5, directions: int = 4, seed: int = 0) -> Row:
+def check_loss(loss: Loss, outputs: int, *, batch: int = BATCH, directions: int = 4, seed: int = 0) -> Row:
     """Compare the gradient of the summed losses by random logits (batch, outputs) with central differences.
 
     Targets are random classes or, where the loss wants numbers, random numbers.
@@ -178,11 +208,7 @@ def check_loss(loss: Loss, outputs: int, *, batch: int = 5, directions: int = 4,
     losses(logits.astype("float32"))  # for what it says of types
     values, g = losses(logits)
     noise = ROUNDING * float(abs(values).sum()) / STEP
-    return _row("loss", logits, g, lambda moved: float(losses(moved)[0].sum()), directions, rng, noise)
-
-
-def _unit(v: np.ndarray) -> np.ndarray:
-    return v / max(float(np.linalg.norm(v)), 1e-300)
+    return compared("loss", logits, g, lambda moved: float(losses(moved)[0].sum()), directions, rng, noise)
 
 
 def find(name: str, input_shape: tuple[int, ...] | None) -> Network:

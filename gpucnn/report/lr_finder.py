@@ -67,6 +67,8 @@ def find_lr(
     fell fast, and near the least it no longer did. augmentation: how the images are changed at random, as `Model.fit`
     takes it; without that of the training, the rate is one for other images.
     """
+    if not isinstance(model, Model):
+        raise SettingError(f"find_lr: a {type(model).__name__} was given; give a Model, such as Model('two-conv')")
     check_rates(lowest, highest, updates)
     images, labels = model.examples(images, labels, meaning=learning(model, images, labels))
     execution, size = model.execution, min(int(accepted.argument("batch_size", batch_size)), len(images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,28 @@ WIDER = (
 )
 
 
-def watched(network: Network) -> Network:
-    """The network with each of its layers watched, and those inside layers of gpucnn's own."""
+@dataclass(frozen=True)
+class Seen:
+    """A layer that went back in a network, by its name: what it was given, and what it gave."""
+
+    name: str
+    layer: Any
+    params: Any
+    x: np.ndarray
+    dy: np.ndarray
+    context: Context
+    dx: np.ndarray
+    dparams: dict[str, Any]
+
+
+def watched(network: Network, seen: list[Seen] | None = None) -> Network:
+    """The network with each of its layers watched, and those inside layers of gpucnn's own.
+
+    seen: gets each of them as it goes back.
+    """
 
     def change(place: Place) -> Any:
-        return place.layer if inside(place.layer) else _Watched(place.layer, place.described)
+        return place.layer if inside(place.layer) else _Watched(place.layer, place.described, seen)
 
     return Network(network.input_shape, rebuilt(network.layers, network.input_shape, change))
 
@@ -49,6 +66,7 @@ def expect(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
 class _Watched(Layer):
     layer: Any
     name: str
+    seen: list[Seen] | None = field(compare=False)
 
     has_place = True
 
@@ -98,6 +116,8 @@ class _Watched(Layer):
             found = sorted(dparams) if isinstance(dparams, dict) else own.shown(dparams)
             raise ShapeError(f"{self.name}: backward: dparams has {found}, a dict with {sorted(params)} was expected")
         expect(f"{self.name}: backward: dx", dx, x.shape, x.dtype)
+        if self.seen is not None:
+            self.seen.append(Seen(self.name, self.layer, params, x, dy, context, dx, dparams))
         return dx, dparams
 
     def _pair(self, method: str, wanted: str, *arguments: Any, **options: Any) -> Any:
