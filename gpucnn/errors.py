@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any, ClassVar, NoReturn
 
+AN_ARRAY = "an array was expected; write numpy.asarray(...)"
 NAMED = 10  # names in a message, beyond which "..." stands for the rest
 OURS = ("gpucnn", "contextlib")  # modules that a warning is not shown in
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, surrogates and ends of lines
@@ -44,7 +45,9 @@ def counted(number: Any, what: str, several: str = "") -> str:
 
 
 def check_shape(what: str, array: Any, shape: Sequence[int], hint: str = "") -> None:
-    """Raises ShapeError where an array has another shape than that; hint: what to do."""
+    """Raises ShapeError where an array has another shape than that, ArgumentError for a list. hint: what to do."""
+    if not hasattr(array, "shape"):
+        raise ArgumentError(f"{what} is a {type(array).__name__}, and {AN_ARRAY}")
     if tuple(array.shape) != tuple(shape):
         raise ShapeError(f"{what} has shape {tuple(array.shape)}, {tuple(shape)} was expected{hint and f'; {hint}'}")
 

@@ -9,16 +9,24 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from .errors import SettingError
+from .errors import AN_ARRAY, ArgumentError, SettingError
 
 
 def array_namespace(*arrays: Any) -> Any:
     """The array API's functions for these arrays: `array_api_compat.array_namespace`, but NumPy stands for itself.
 
     NumPy follows the standard from 2.1 on. The wrapper for older ones imports every sub-package of NumPy, which takes a
-    process a tenth of a second.
+    process a tenth of a second. Raises ArgumentError for what is no array, such as a list.
     """
-    return np if all(type(each) is np.ndarray for each in arrays) else array_api_compat.array_namespace(*arrays)
+    if all(type(each) is np.ndarray for each in arrays):
+        return np
+    try:
+        return array_api_compat.array_namespace(*arrays)
+    except TypeError:
+        strange = [type(each).__name__ for each in arrays if not array_api_compat.is_array_api_obj(each)]
+        if not strange:
+            raise
+        raise ArgumentError(f"a {strange[0]} was given, and {AN_ARRAY}") from None
 
 
 def real_arrays(*arrays: Any) -> tuple[Any, ...]:

@@ -303,7 +303,7 @@ def test_an_interrupt_leaves_the_best_epoch():
         ({"keep": "first"}, "keep='first': best or last was expected"),
         (
             {"early_stopping": 5},
-            "early_stopping=5: an EarlyStopping, such as Early.* was expected",
+            "early_stopping=5: True, or an EarlyStopping, such as Early.* was expected",
         ),
         ({"early_stopping": EarlyStopping}, r"write EarlyStopping\(\)"),
         ({"keep": "best", "validation": None}, "KeepBest watches the validation's loss, .*; give fit validation="),

@@ -8,13 +8,14 @@ import io
 import pickle
 import re
 import threading
+import warnings
 
 import numpy as np
 import pytest
 
 import gpucnn
-from gpucnn import Ensemble, Model, Network, names
-from gpucnn.errors import ArgumentError, GpucnnError, SettingError, TrainingError
+from gpucnn import Ensemble, Model, Network, names, ops
+from gpucnn.errors import ArgumentError, DataError, GpucnnError, SettingError, TrainingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten
 
 RNG = np.random.default_rng(0)
@@ -194,3 +195,116 @@ def test_a_model_whose_training_failed_can_be_trained():
         model.fit(IMAGES, LABELS, epochs=1, callbacks=[fail])
     model.fit(IMAGES, LABELS, epochs=1)
     assert inspect.signature(Model.fit).parameters["epochs"].default == 5
+
+
+@pytest.mark.parametrize("name", ["Adam", "adam", "ADAM"])
+def test_an_optimizer_may_be_named_as_its_class(name):
+    model = tiny()
+    model.fit(IMAGES, LABELS, epochs=1, optimizer=name)
+    expected = tiny()
+    expected.fit(IMAGES, LABELS, epochs=1)
+    np.testing.assert_array_equal(model.theta, expected.theta)
+    with pytest.raises(SettingError, match=r"optimizer 'adm' is not known; did you mean adam\?"):
+        model.fit(IMAGES, LABELS, optimizer="adm")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("MSE", "MeanSquaredError"), ("Huber", "Huber"), ("SoftmaxCrossEntropy", "SoftmaxCrossEntropy")]
+)
+def test_a_loss_may_be_named_as_its_class(name, found):
+    assert type(gpucnn.losses.named(name)).__name__ == found
+
+
+def test_other_libraries_names_of_losses_are_answered():
+    for word, meant in {**gpucnn.losses.OTHERS, "BCE": "multi-label", "sotfmax": "softmax"}.items():
+        with pytest.raises(SettingError, match=f"did you mean {meant}"):
+            tiny(loss=word)
+    assert not {*gpucnn.losses.OTHERS} & {*gpucnn.losses.NAMED}
+
+
+def test_early_stopping_may_be_true():
+    def told(**options):
+        model = tiny()
+        model.fit(IMAGES, LABELS, epochs=30, lr=0.1, validation=(IMAGES, LABELS[::-1]), **options)
+        return model.theta
+
+    expected = told(early_stopping=gpucnn.callbacks.EarlyStopping())
+    np.testing.assert_array_equal(told(early_stopping=True), expected)
+    assert (told(early_stopping=False) != expected).any()
+
+
+def test_the_kernels_of_the_cpu_may_be_named_as_the_check_names_them():
+    assert tiny(kernels="numpy").execution.context.kernels is tiny().execution.context.kernels
+    with pytest.raises(SettingError, match="kernels 'cuda': one of"):
+        tiny(kernels="cuda")
+
+
+@pytest.mark.parametrize(
+    "images", [np.array([None] * 3, object), [None, None], np.array([0, np.nan], object), np.array([[None]], object)]
+)
+def test_of_images_that_are_missing_no_label_is_spoken(images):
+    with pytest.raises(DataError, match=r"images: picture \d is missing; leave it out") as caught:
+        tiny().predict(images)
+    assert "label" not in str(caught.value)
+
+
+def test_masked_numbers_are_refused():
+    masked = np.ma.masked_less(IMAGES, 100)
+    for ask in (lambda: tiny().predict(masked), lambda: tiny().fit(masked, LABELS)):
+        with pytest.raises(DataError, match=r"images: some numbers are masked; .*array\.filled\(0\)"):
+            ask()
+    np.testing.assert_array_equal(tiny().predict(np.ma.masked_less(IMAGES, 0)), tiny().predict(IMAGES))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_a_set_of_dark_images_is_warned_of_in_every_type(dtype):
+    """A picture alone may be dark, and so may a batch of many: `predict` says nothing of bytes."""
+    dark, model = (IMAGES // 17).astype(dtype), tiny()
+    for ask in (model.evaluate, model.score, model.report):
+        with pytest.warns(UserWarning, match="images: whole numbers to 15 are taken as 0..255") as found:
+            ask(dark, LABELS)
+        assert len(found) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.evaluate(np.zeros_like(dark), LABELS)
+
+
+def test_dark_bytes_are_warned_of_once_in_training():
+    with pytest.warns(UserWarning, match="^images.*nearly black") as found:
+        tiny().fit(IMAGES // 17, LABELS, epochs=1)
+    assert len(found) == 1
+    with pytest.warns(UserWarning, match="^validation images.*nearly black") as found:
+        tiny().fit(IMAGES, LABELS, epochs=1, validation=(IMAGES // 17, LABELS))
+    assert len(found) == 1
+
+
+def test_an_equation_asks_for_arrays():
+    x, w = np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1))
+    for ask in (
+        lambda: ops.correlate(x.tolist(), w),
+        lambda: ops.convolve(x, w.tolist()),
+        lambda: ops.dense([[1.0]], [[2.0]]),
+        lambda: ops.flatten([[1.0]]),
+        lambda: ops.relu([1.0]),
+        lambda: ops.tanh_backward([1.0], [1.0]),
+        lambda: ops.softmax_cross_entropy([[1.0]], [[1.0]]),
+        lambda: ops.one_hot([1, 0], 2),
+        lambda: ops.correlate_backward(x, w, [1.0]),
+    ):
+        with pytest.raises(TypeError, match=r"a list.*, and an array was expected; write numpy\.asarray"):
+            ask()
+
+
+def test_rows_of_classes_are_floats_unless_a_type_is_given():
+    rows = ops.one_hot(np.array([2, 0]), 3)
+    assert rows.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert rows.dtype == np.float64
+    assert ops.one_hot(np.array([2, 0]), 3, np.float32).dtype == np.float32
+    losses, _ = ops.softmax_cross_entropy(np.zeros((2, 3)), rows)
+    np.testing.assert_allclose(losses, np.log(3))
+
+
+def test_a_model_says_what_each_of_its_arguments_is():
+    text = inspect.getdoc(Model)
+    for name in list(inspect.signature(Model).parameters):
+        assert f"{name}:" in text, name

@@ -333,7 +333,10 @@ def test_label_smoothing_by_hand() -> None:
         (lambda: Huber(math.nan), "delta=nan"),
         (lambda: SoftmaxCrossEntropy(class_weights=(1, 2)).check(3), "2 numbers for a network of 3 outputs; give one"),
         (lambda: FocalLoss(alpha=(1, 2)).check(3), "alpha: 2 numbers for a network of 3 outputs"),
-        (lambda: named_losses.named("crossentropy"), "'crossentropy' is not known; choose one of softmax, binary"),
+        (
+            lambda: named_losses.named("crossentropy"),
+            "'crossentropy' is not known; did you mean softmax",
+        ),
         (lambda: balanced([0, 0, 2], 3), "class 1 has no example; give a weight for each class"),
         (lambda: balanced([0, 1, -1], 2), "labels run from -1 to 1, 0..1 was expected"),
         (lambda: balanced([0, 1, 2], 2), "labels run from 0 to 2, 0..1 was expected"),

@@ -202,7 +202,10 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "alpha": (lambda: RMSprop(alpha=1.0), r"RMSprop\(alpha=1\.0.*: alpha and momentum must be in \[0, 1\)"),
     "lion's beta2": (lambda: Lion(beta2=1.0), r"Lion\(.*beta2=1\.0.*: betas must be in \[0, 1\)"),
     "a kind of decay": (lambda: SGD(decay="biases"), "SGD: decay 'biases': one of all, kernels was expected"),
-    "an optimizer": (lambda: optimizer("rprop"), "optimizer 'rprop' is not known; choose one of sgd, .*adamw"),
+    "an optimizer": (
+        lambda: optimizer("rprop"),
+        "optimizer 'rprop' is not known; did you mean rmsprop. choose .*adamw",
+    ),
     "a schedule": (
         lambda: schedule("linaer"),
         "schedule 'linaer' is not known; did you mean linear. choose one of constant, .*one-c",

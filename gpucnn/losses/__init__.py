@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import device
 
 from .. import ops
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..names import Explained, explain
 from ..namespace import array_namespace, as_python
 from .weights import balanced as balanced
@@ -246,14 +246,24 @@ NAMED: dict[str, type[Loss]] = {
     "mse": MeanSquaredError,
     "huber": Huber,
 }
+OTHERS = {  # other libraries' words
+    **dict.fromkeys(("cross_entropy", "crossentropy", "ce", "nll"), "softmax"),
+    **dict.fromkeys(("categorical_crossentropy", "sparse_categorical_crossentropy"), "softmax"),
+    **dict.fromkeys(("bce", "binary_crossentropy", "binary_cross_entropy", "bce_with_logits"), "multi-label"),
+    **dict.fromkeys(("mean_squared_error", "squared_error", "l2"), "mse"),
+    **dict.fromkeys(("smooth_l1", "l1", "mae"), "huber"),
+}
 LOSSES: dict[str, type] = {loss.__name__: loss for loss in NAMED.values()}  # as checkpoints name them
 
 
 def named(name: str) -> Loss:
-    """The loss of that name with its usual settings. Raises SettingError with the names there are."""
-    if name not in NAMED:
-        raise SettingError(f"loss {name!r} is not known; choose one of {', '.join(NAMED)}")
-    return NAMED[name]()
+    """The loss of that name, or that class, with its usual settings. Raises SettingError with the names there are."""
+    found = NAMED.get(name.lower()) or LOSSES.get(name)
+    if found is None:
+        near = OTHERS.get(name.lower().replace("-", "_")) or nearest(name.lower(), NAMED)
+        hint = f"did you mean {near}? " if near else ""
+        raise SettingError(f"loss {name!r} is not known; {hint}choose one of {', '.join(NAMED)}")
+    return found()
 
 
 CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi-label", "regression"

@@ -64,7 +64,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "accumulate": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "batch_size": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "keep": (lambda value: value in ("best", "last", None), "best or last"),
-    "early_stopping": (_is(EarlyStopping, type(None)), "an EarlyStopping, such as EarlyStopping(patience=5),"),
+    "early_stopping": (_is(EarlyStopping, type(None)), "True, or an EarlyStopping, such as EarlyStopping(patience=5),"),
     "steps": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "top_k": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
     "layout": (lambda value: value in LAYOUTS, "one of NHWC, NCHW"),
@@ -133,6 +133,11 @@ def best_kept(callbacks: list[Any]) -> Iterator[None]:
         raise
 
 
+def kernels(given: Any, device: Device) -> Any:
+    """The kernels that are meant: a device's own, by the name that `gpucnn check` tells, are its default."""
+    return "default" if (given, device.kind) in (("numpy", "cpu"), ("cuda", "cuda")) else given
+
+
 def patterns(given: Any) -> tuple[str, ...]:
     """The names, or patterns of names, that freeze takes: one, or some, with commas between in a text."""
     found = tuple(given.split(",")) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else None
@@ -144,6 +149,8 @@ def patterns(given: Any) -> tuple[str, ...]:
 def keeping(early_stopping: Any, keep: str | None) -> list[Any]:
     """The callbacks that the two arguments of fit stand for."""
     argument("keep", keep)
+    if isinstance(early_stopping, bool):
+        early_stopping = EarlyStopping() if early_stopping else None
     if argument("early_stopping", early_stopping) is not None:
         return [early_stopping if keep is None else replace(early_stopping, keep=keep)]
     return [KeepBest()] if keep == "best" else []

@@ -194,6 +194,12 @@ def _scaled(array: np.ndarray, what: str, notes: list[str], white: int | None) -
     return pixels(array, what, notes, white)
 
 
+def all_dark(images: Any, what: str) -> str:
+    """A sentence where the images of a set are bytes that are all nearly black, and of others "", as of 0 and 1."""
+    is_of_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    return dim(images, what) if is_of_bytes and not _is_two_valued(images) else ""
+
+
 def one_update(images: int, at_once: int) -> str:
     """A sentence where an update looks at all of many images; else ""."""
     if not MANY <= images <= at_once:

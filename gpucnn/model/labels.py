@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.classes import check_objects, flat, names_in, places_of, texts
+from ..data.classes import check_objects, flat, is_missing, names_in, places_of, texts
 from ..data.dataset import Dataset, check_range_of_labels, checked_names
 from ..data.targets import Labels, checked_labels
 from ..errors import DataError, counted, listed
@@ -109,11 +109,15 @@ def as_array(given: Any, what: str) -> np.ndarray:
     if isinstance(given, (Iterator, Mapping, set, frozenset)) or callable(given):
         more = "; batches of a generator are for fit_batches" if isinstance(given, Iterator) else ""
         raise DataError(f"{what}: a {type(given).__name__} was given; give an array, one row for each image{more}")
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise DataError(f"{what}: some numbers are masked; say what stands for them: array.filled(0)")
     try:
         array = np.asarray(given)
         if array.dtype.kind in "OT" or (array.dtype.kind == "U" and array is not given):
             objects = np.asarray(given, dtype=object)
             if objects.ndim and objects.size == len(objects):  # (N,) or (N, 1)
+                if what.endswith("images"):
+                    check_there(objects.flat, what)
                 check_objects(objects.flat, what)
         if array.dtype.kind == "T" or (array.dtype == object and all(isinstance(each, str) for each in array.flat)):
             return array.astype(str)
@@ -126,6 +130,12 @@ def as_array(given: Any, what: str) -> np.ndarray:
             f"{what}: a {type(given).__name__} that is no array of numbers ({reason}); give a NumPy array, one row for "
             "each image, and all of one shape"
         ) from None
+
+
+def check_there(images: Iterator[Any], what: str) -> None:
+    """Raises DataError where one of the images is None or NaN."""
+    if (k := next((k for k, each in enumerate(images) if is_missing(each)), None)) is not None:
+        raise DataError(f"{what}: picture {k + 1} is missing; leave it out")
 
 
 def fitting_labels(

@@ -40,10 +40,21 @@ from .tensors import named
 class Model(Holding):
     """network + loss + parameters on a device + what the input is.
 
-    network: a Network, or the name of one. device: "auto", "cpu", "cuda", "cuda:N" or a Device. seed: decides the
-    initial weights, the same on every device. class_names: one text per output; "0", "1", ... by default. loss: or
-    the name of one, such as "multi-label"; by default the network's, or softmax cross-entropy. threads: CPUs to compute
-    with; by default all that the process may use. kernels, precision, graph, tune: see `engine.acceleration`.
+    network: a Network, or the name of one of `gpucnn.networks`. loss: one of `gpucnn.losses`, or the name of one,
+    as "multi-label"; by default the network's, or softmax cross-entropy. device: "auto", a CUDA device where one
+    works, "cpu", "cuda", "cuda:N" or a `Device`. seed: decides the initial weights, the same on every device.
+    class_names: one text per output; "0", "1", ... by default. name: of the model, in what is said of it and in its
+    file; by default the network's. preprocessing: how picture files become its images, a
+    `gpucnn.data.Preprocessing`, such as that of a data set; without one they are scaled and cropped to the input.
+    scaling: what the network sees of a pixel, a `Scaling` of gpucnn.engine.scaling, by default pixel / 255; with
+    floats=True numbers of any range are taken as they are. dtype: of parameters and of all that is computed,
+    "float32" or "float64". threads: CPUs to compute with; by default all that the process may use.
+
+    kernels: "default", this device's fast ones; "reference", the equations as they are written; "numba", compiled ones
+    for the CPU; "cudnn", "winograd", "columns", other convolutions for a CUDA device. precision: of a CUDA device,
+    "float32", or with factors rounded to fewer bits "tf32" or "bfloat16". graph: whether a CUDA device records a step
+    and plays it again, by default where it can. tune: whether training begins with measuring which kernels are
+    fastest for each convolution on a CUDA device; or a file of such choices.
     """
 
     @spelt()
@@ -92,7 +103,7 @@ class Model(Holding):
             seed=weights,
             dtype=dtype,
             threads=None if threads is None else accepted.argument("threads", threads),
-            acceleration=Acceleration(kernels, precision, graph, tune),
+            acceleration=Acceleration(accepted.kernels(kernels, self.device), precision, graph, tune),
         )
         self.has_default_threads = threads is None
         self.trained, self.kept, self.turn = None, None, Turn()

@@ -15,14 +15,14 @@ from ..engine.evaluation import counting, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..engine.tta import Views
-from ..errors import ArgumentError, DataError, SettingError, counted
+from ..errors import ArgumentError, DataError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kind
 from ..names import OF_MODELS, lacking
 from ..namespace import array_namespace
 from ..network import Network, describe, shortened
 from ..network.notebook import as_it_is, paragraphs
 from . import accepted
-from .inputs import check_counting, fitting_examples, fitting_weights, given_images
+from .inputs import all_dark, check_counting, fitting_examples, fitting_weights, given_images
 from .labels import Meaning
 from .spelling import spelt
 
@@ -250,6 +250,8 @@ class Predicting:
 
         part: which, for messages. meaning: see `batch`.
         """
+        if said := all_dark(images, f"{part} images".strip()):  # one alone, or a batch of many, may be
+            warn(said)
         images, labels = self.batch(images, labels, part, meaning)
         check_counting(self.loss, labels)
         return images, labels

@@ -16,6 +16,7 @@ CUBIC, CUBIC_SLOPE = 0.044715, math.sqrt(2 / math.pi)  # of the tanh form of GEL
 
 def _both(dy: Array, seen: Array) -> tuple[Any, Array, Array]:
     """`real_arrays` of a gradient and of what its forward made. Raises ShapeError where their shapes differ."""
+    array_namespace(dy, seen)
     check_shape("dy", dy, seen.shape)
     return real_arrays(dy, seen)
 

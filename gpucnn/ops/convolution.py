@@ -199,10 +199,11 @@ def rotate180(w: Array) -> Array:
     binary-sigmoid, "Math Notation": its "I * K = I * rot180(K)" means that the convolution on the left is the
     cross-correlation on the right.
     """
+    xp = array_namespace(w)
     try:
         return w[::-1, ::-1, ...]
     except ValueError:  # PyTorch knows no negative steps
-        return array_namespace(w).flip(w, axis=(0, 1))
+        return xp.flip(w, axis=(0, 1))
 
 
 def add_bias(y: Array, b: Array) -> Array:

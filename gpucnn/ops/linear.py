@@ -40,6 +40,7 @@ def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True) -> tu
 
 
 def _check_dense(x: Array, w: Array) -> None:
+    array_namespace(x, w)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
         raise ShapeError(
             f"vectors (N, features) and weights (features, units) were expected, found shapes {tuple(x.shape)} "
@@ -52,6 +53,7 @@ def flatten(x: Array) -> Array:
 
     two-conv eq. (5), layered eq. (10), single-filter, "L_1".
     """
+    array_namespace(x)
     return reshape(x, (math.prod(x.shape[1:]),))
 
 
@@ -65,9 +67,10 @@ def reshape(x: Array, shape: tuple[int, ...]) -> Array:
 
     binary-sigmoid, "3) Reshape Layer". Raises ShapeError when the number of elements differs.
     """
+    xp = array_namespace(x)
     if math.prod(x.shape[1:]) != math.prod(shape):
         raise ShapeError(
             f"{tuple(x.shape[1:])} has {math.prod(x.shape[1:])} elements and cannot be reshaped to {tuple(shape)}, "
             f"which has {math.prod(shape)}"
         )
-    return array_namespace(x).reshape(x, (x.shape[0], *shape))
+    return xp.reshape(x, (x.shape[0], *shape))

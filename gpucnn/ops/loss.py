@@ -5,24 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ShapeError, check_shape
-from ..namespace import array_namespace, clipped, is_whole, real_arrays
+from ..namespace import array_namespace, as_real, clipped, is_whole, real_arrays
 
 Array = Any
 
 
-def one_hot(labels: Array, classes: int, dtype: Any) -> Array:
-    """y[n,k] = 1 where labels[n] = k, else 0. labels (N,) integers -> (N, classes) of dtype."""
+def one_hot(labels: Array, classes: int, dtype: Any = None) -> Array:
+    """y[n,k] = 1 where labels[n] = k, else 0. labels (N,) integers -> (N, classes) of dtype; None is the library's
+    default floating type, of NumPy float64.
+    """
+    xp = array_namespace(labels)
     if labels.ndim != 1:
         raise ShapeError(f"labels (N,), a class for each example, were expected, found shape {tuple(labels.shape)}")
-    xp = array_namespace(labels)
     if is_whole(xp, labels.dtype):
         labels = xp.astype(labels, xp.int64)  # in bytes the classes from 256 on would begin again at 0
     every = xp.arange(classes, dtype=labels.dtype, device=labels.device)
-    return xp.astype(labels[:, None] == every[None, :], dtype)
+    return as_real(xp, labels[:, None] == every[None, :], dtype)
 
 
 def _both(name: str, outputs: Array, y: Array) -> tuple[Any, Array, Array]:
     """`real_arrays` of outputs and targets. Raises ShapeError unless both are (N, K)."""
+    array_namespace(outputs, y)
     if outputs.ndim != 2:
         raise ShapeError(f"{name} (N, K), a row for each example, was expected, found shape {tuple(outputs.shape)}")
     check_shape("y", y, outputs.shape, "`one_hot` makes rows of class numbers, a reshape to (N, 1) of numbers (N,)")

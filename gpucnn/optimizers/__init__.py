@@ -8,7 +8,7 @@ parameters other settings by their names.
 
 from __future__ import annotations
 
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..names import explain
 from .base import Around, Optimizer, Part, State, described
 from .groups import Groups, changed
@@ -55,7 +55,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def optimizer(name: str) -> Optimizer:
-    """The optimiser of that name with its usual settings. Raises SettingError with the names there are."""
-    if name not in OPTIMIZERS:
-        raise SettingError(f"optimizer {name!r} is not known; choose one of {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name]
+    """The optimiser of that name, "adam" or "Adam", with its usual settings. SettingError with the names there are."""
+    found = OPTIMIZERS.get(name.lower())
+    if found is None:
+        near = nearest(name.lower(), OPTIMIZERS)
+        hint = f"did you mean {near}? " if near else ""
+        raise SettingError(f"optimizer {name!r} is not known; {hint}choose one of {', '.join(OPTIMIZERS)}")
+    return found
