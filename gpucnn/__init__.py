@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         schedules,
     )
     from .device import Device
-    from .model import Ensemble, Model, load  # type: ignore[no-redef]  # mypy finds it through __getattr__, too
+    from .model import Ensemble, Model
+    from .model.load import load
     from .network import Network
     from .training.augmentation import Augmentation
 
@@ -63,19 +64,21 @@ _PLACES = {"Augmentation": "training.augmentation", "Device": "device", "Model":
 _PLACES["load"] = _PLACES["Ensemble"] = "model"
 
 
-def __getattr__(name: str) -> Any:
-    """What is asked for is imported then: the command must answer Ctrl-C before NumPy is there."""
-    place = f"{__name__}.{_PLACES.get(name, name)}"
-    try:
-        module = importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name != place:
-            raise
-        from .names import unknown
+if not TYPE_CHECKING:
 
-        raise unknown(__name__, name) from None
-    found = globals()[name] = getattr(module, name) if name in _PLACES else module
-    return found
+    def __getattr__(name: str) -> Any:
+        """What is asked for is imported then: the command must answer Ctrl-C before NumPy is there."""
+        place = f"{__name__}.{_PLACES.get(name, name)}"
+        try:
+            module = importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name != place:
+                raise
+            from .names import unknown
+
+            raise unknown(__name__, name) from None
+        found = globals()[name] = getattr(module, name) if name in _PLACES else module
+        return found
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from .. import schedules
@@ -16,6 +17,7 @@ from . import accepted, checkpoints
 from .fitting import OPTIONS, Fitting, batch_of
 from .holding import Holding, alone
 from .spelling import spelt
+from .types import Pair
 
 
 @spelt(*OPTIONS, "seed")
@@ -29,10 +31,10 @@ def fit_batches(
     optimizer: Optimizer | str = "adam",
     lr: float = 1e-3,
     schedule: str | Schedule = "constant",
-    early_stopping: EarlyStopping | None = None,
+    early_stopping: EarlyStopping | bool | None = None,
     keep: str | None = None,
-    callbacks: Any = (),
-    validation: Any = None,
+    callbacks: Iterable[Any] = (),
+    validation: Pair | None = None,
     resume: str | os.PathLike[str] | None = None,
     anyway: bool = False,
     **options: Any,

@@ -35,6 +35,7 @@ from .holding import Holding, Turn, alone
 from .needs import training_memory
 from .spelling import spelt
 from .tensors import named
+from .types import DType, ImagesLike, LabelsLike, Pair, WeightsLike
 
 
 class Model(Holding):
@@ -62,13 +63,13 @@ class Model(Holding):
         self,
         network: Network | str,
         *,
-        loss: Loss | None = None,
+        loss: Loss | str | None = None,
         device: str | Device = "auto",
         seed: int = 0,
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         scaling: Scaling | None = None,
-        dtype: str = "float32",
+        dtype: DType = "float32",
         threads: int | None = None,
         name: str | None = None,
         kernels: str = "default",
@@ -84,7 +85,7 @@ class Model(Holding):
         self.loss = accepted.argument("loss", SoftmaxCrossEntropy() if loss is None else loss)
         accepted.warn_of_output(network, self.loss)
         self.device = accepted.argument("device", device)
-        dtype = accepted.argument("dtype", getattr(dtype, "__name__", str(dtype)))  # also of numpy.float32 itself
+        number = accepted.argument("dtype", getattr(dtype, "__name__", str(dtype)))  # also of numpy.float32 itself
         names = range(self._classes()) if class_names is None else class_names
         self.class_names = checked_names(accepted.argument("class_names", names), "class_names")
         if len(self.class_names) != self._classes():
@@ -101,7 +102,7 @@ class Model(Holding):
             network,
             self.device,
             seed=weights,
-            dtype=dtype,
+            dtype=number,
             threads=None if threads is None else accepted.argument("threads", threads),
             acceleration=Acceleration(accepted.kernels(kernels, self.device), precision, graph, tune),
         )
@@ -126,22 +127,22 @@ class Model(Holding):
     @alone
     def fit(
         self,
-        images: np.ndarray,
-        labels: np.ndarray,
+        images: ImagesLike,
+        labels: LabelsLike,
         *,
         epochs: int = 5,
         batch_size: int = 128,
         optimizer: Optimizer | str = "adam",
         lr: float = 1e-3,
         schedule: str | Schedule = "constant",
-        validation: tuple[np.ndarray, np.ndarray] | None = None,
-        sample_weight: np.ndarray | None = None,
+        validation: Pair | None = None,
+        sample_weight: WeightsLike | None = None,
         augmentation: Augmentation | str | None = None,
         accumulate: int = 1,
         freeze: str | Iterable[str] = (),
         seed: int = 0,
         callbacks: Iterable[Any] = (),
-        early_stopping: EarlyStopping | None = None,
+        early_stopping: EarlyStopping | bool | None = None,
         keep: str | None = None,
         progress: bool | None = None,
         resume: str | os.PathLike[str] | None = None,
@@ -201,8 +202,8 @@ class Model(Holding):
     @alone
     def partial_fit(
         self,
-        images: np.ndarray,
-        labels: np.ndarray,
+        images: ImagesLike,
+        labels: LabelsLike,
         *,
         epochs: int = 1,
         total_epochs: int | None = None,
@@ -210,7 +211,7 @@ class Model(Holding):
         optimizer: Optimizer | str = "adam",
         lr: float = 1e-3,
         schedule: str | Schedule = "constant",
-        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        validation: Pair | None = None,
         seed: int = 0,
         **options: Any,
     ) -> History:
@@ -243,7 +244,7 @@ class Model(Holding):
         fitting = Fitting(self, images, labels, plan, optimizer, validation, seed=seed, meaning=known, **options)
         return fitting.train(fitting.go_on(before), History(goes_on=True), is_partial=True)
 
-    def recompute_state(self, images: np.ndarray, *, batch_size: int = 128) -> None:
+    def recompute_state(self, images: ImagesLike, *, batch_size: int = 128) -> None:
         """Let the running state of layers such as BatchNorm follow a pass over images, with the parameters as they are.
 
         An average of theta over its updates, as `EMA` and `SWA` keep it, leaves the running state that of theta itself.

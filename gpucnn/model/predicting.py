@@ -25,6 +25,7 @@ from . import accepted
 from .inputs import all_dark, check_counting, fitting_examples, fitting_weights, given_images
 from .labels import Meaning
 from .spelling import spelt
+from .types import ImagesLike, LabelsLike, WeightsLike
 
 TOP = 5  # classes with the largest outputs, in a report of more
 
@@ -79,17 +80,17 @@ class Predicting:
         return shape[0]
 
     @spelt()
-    def logits(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
+    def logits(self, images: ImagesLike, *, tta: Views | str | None = None) -> np.ndarray:
         """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
         return self._answers(images, lambda logits: logits, tta)
 
     @spelt()
-    def predict_proba(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
+    def predict_proba(self, images: ImagesLike, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> probabilities (N, classes); the numbers themselves where the loss is of numbers."""
         return self._answers(images, self.loss.probabilities, tta)
 
     @spelt()
-    def predict(self, images: np.ndarray, *, tta: Views | str | None = None) -> np.ndarray:
+    def predict(self, images: ImagesLike, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> the most probable class of each (N,), as a number: from 0, or from 1 where the labels
         of `fit` did (`first_label`).
 
@@ -105,7 +106,12 @@ class Predicting:
 
     @spelt()
     def evaluate(
-        self, images: np.ndarray, labels: np.ndarray, *, sample_weight: Any = None, tta: Views | str | None = None
+        self,
+        images: ImagesLike,
+        labels: LabelsLike,
+        *,
+        sample_weight: WeightsLike | None = None,
+        tta: Views | str | None = None,
     ) -> dict[str, float]:
         """Mean loss, accuracy (the part of examples whose largest output is the label's) and examples.
 
@@ -123,10 +129,10 @@ class Predicting:
     @spelt()
     def report(
         self,
-        images: np.ndarray,
-        labels: np.ndarray,
+        images: ImagesLike,
+        labels: LabelsLike,
         *,
-        sample_weight: Any = None,
+        sample_weight: WeightsLike | None = None,
         top_k: int | None = None,
         tta: Views | str | None = None,
     ) -> metrics.Report:
@@ -138,20 +144,20 @@ class Predicting:
         where there are no more classes than top_k.
         """
         top_k = self._top_k(top_k)
-        images, labels, weights = self._weighted(images, labels, sample_weight)
-        counts = counting(self.loss, labels, None)
+        shown, targets, weights = self._weighted(images, labels, sample_weight)
+        counts = counting(self.loss, targets, None)
         if counts is not None:
-            images, labels = images[counts > 0], labels[counts > 0]
+            shown, targets = shown[counts > 0], targets[counts > 0]
             weights = None if weights is None else weights[counts > 0]
-        logits, of_kind = self.logits(images, tta=tta), kind(self.loss)
+        logits, of_kind = self.logits(shown, tta=tta), kind(self.loss)
         with self.execution.active():
-            overall = measured(self.device, self.loss, [self.device.put(logits)], labels, weights)
+            overall = measured(self.device, self.loss, [self.device.put(logits)], targets, weights)
         if top_k is not None:
-            classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
+            classes = targets if targets.ndim == 1 else targets.argmax(axis=1)
             found = np.average(metrics.top_k(logits, classes, top_k), weights=weights)
             overall[f"top_{top_k}_accuracy"] = float(found)
-        overall["examples"] = len(labels)
-        return metrics.report_of(of_kind, overall, logits, labels, self.class_names, weights)
+        overall["examples"] = len(targets)
+        return metrics.report_of(of_kind, overall, logits, targets, self.class_names, weights)
 
     def _top_k(self, given: int | None) -> int | None:
         """Among how many classes `report` looks for an example's own. Raises SettingError."""
@@ -167,13 +173,15 @@ class Predicting:
         return given
 
     @spelt()
-    def score(self, images: Any, labels: Any, sample_weight: Any = None) -> float:
+    def score(self, images: ImagesLike, labels: LabelsLike, sample_weight: WeightsLike | None = None) -> float:
         """One number of `evaluate`, as scikit-learn has it: the accuracy, or R^2 where the loss is of numbers."""
         found = self.evaluate(images, labels, sample_weight=sample_weight)
         return found["r2" if kind(self.loss) == REGRESSION else "accuracy"]
 
     @spelt()
-    def confusion_matrix(self, images: Any, labels: Any, *, sample_weight: Any = None) -> np.ndarray:
+    def confusion_matrix(
+        self, images: ImagesLike, labels: LabelsLike, *, sample_weight: WeightsLike | None = None
+    ) -> np.ndarray:
         """How many examples of each class (row) were given each class (column), (K, K); the sum of their weights.
 
         Raises SettingError where the loss is not of classes.

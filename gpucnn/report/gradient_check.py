@@ -18,6 +18,8 @@ from ..networks import NETWORKS, Entry, build
 from .differences import NEAR, ROUNDING, STEP, Row, compared
 from .watched import Seen, expect, read_only, watched
 
+__all__ = ["Row", "Wrong", "check", "check_loss", "wrong_layers"]
+
 BATCH = 5  # examples
 
 

@@ -18,6 +18,7 @@ from ..errors import SettingError
 from ..layers.initializers import generator
 from ..model import Model, accepted
 from ..model.inputs import learning
+from ..model.types import ImagesLike, LabelsLike
 from ..training.augmentation import Augmentation
 from ..training.curves import blank
 
@@ -49,8 +50,8 @@ class Search:
 
 def find_lr(
     model: Model,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: ImagesLike,
+    labels: LabelsLike,
     *,
     optimizer: Any = "adam",
     batch_size: int = 128,
@@ -70,14 +71,14 @@ def find_lr(
     if not isinstance(model, Model):
         raise SettingError(f"find_lr: a {type(model).__name__} was given; give a Model, such as Model('two-conv')")
     check_rates(lowest, highest, updates)
-    images, labels = model.examples(images, labels, meaning=learning(model, images, labels))
-    execution, size = model.execution, min(int(accepted.argument("batch_size", batch_size)), len(images))
+    shown, targets = model.examples(images, labels, meaning=learning(model, images, labels))
+    execution, size = model.execution, min(int(accepted.argument("batch_size", batch_size)), len(shown))
     share, rng = execution.workers.share, generator(np.random.SeedSequence(seed))
     rule = accepted.argument("optimizer", optimizer)
     changes = None if augmentation is None else accepted.argument("augmentation", augmentation)
     if changes is not None:
         changes.check(model.network.input_shape)
-        changes = changes.of_run(seed, len(images), size)
+        changes = changes.of_run(seed, len(shown), size)
     factor = (highest / lowest) ** (1 / (updates - 1))
     rates: list[float] = []
     losses: list[float] = []
@@ -86,12 +87,12 @@ def find_lr(
     with execution.active(), np.errstate(over="ignore", invalid="ignore"):
         copies = {"theta": share(execution.theta.copy()), "state": share(execution.state.copy())}
         step = execution.step(model.loss, rule, scaling=model.scaling, augmentation=changes, key=seed, **copies)
-        step, (images, labels, _) = placed(step, (images, labels, None), model.device, model.network, size)
-        on_host = type(images) is np.ndarray
-        batches = _batches(len(labels), size, rng)
+        step, (shown, targets, _) = placed(step, (shown, targets, None), model.device, model.network, size)
+        on_host = type(shown) is np.ndarray
+        batches = _batches(len(targets), size, rng)
         for k in range(updates):
             rate, batch = lowest * factor**k, next(batches)
-            found = model.device.fetch(step(images, labels, batch if on_host else model.device.put(batch), rate))
+            found = model.device.fetch(step(shown, targets, batch if on_host else model.device.put(batch), rate))
             loss = float(np.mean(found))
             if not math.isfinite(loss):
                 exploded = True

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import SettingError, nearest
 from ..names import OF_HISTORIES, lacking
@@ -77,6 +77,15 @@ class History:
     def __len__(self) -> int:
         """How many epochs have ended."""
         return len(self.epochs)
+
+    @overload
+    def __getitem__(self, which: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> list[dict[str, Any]]: ...
+
+    @overload
+    def __getitem__(self, which: str) -> list[Any]: ...
 
     def __getitem__(self, which: Any) -> Any:
         """history[-1] is the last row, history[:3] the first rows, and history["train_loss"] that number of each epoch.

@@ -1,0 +1,19 @@
+"""What a user may hand over, as what checks types sees it; what it means is in `inputs` and `labels`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+PictureLike: TypeAlias = "str | os.PathLike[str] | Image"
+ImagesLike: TypeAlias = "npt.ArrayLike | PictureLike | Sequence[Any]"
+LabelsLike: TypeAlias = "npt.ArrayLike | Sequence[Any]"
+WeightsLike: TypeAlias = "npt.ArrayLike"
+Pair: TypeAlias = "tuple[ImagesLike, LabelsLike]"
+DType: TypeAlias = "str | type[np.floating] | np.dtype[np.floating]"
