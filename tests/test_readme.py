@@ -285,6 +285,23 @@ def test_the_way_of_images_is_short_and_names_files_that_there_are():
         assert package.joinpath(name).exists(), name
 
 
+def test_a_gradient_is_checked(capsys):
+    names = {"gpucnn": gpucnn} | {name: getattr(gpucnn.layers, name) for name in dir(gpucnn.layers)}
+    exec(block("python", "wrong_layers(network)"), names)
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert [row.partition(",")[0] for row in rows] == [
+        *("input: right", "0/kernel: right", "0/bias: right", "3/weights: right", "3/bias: right")
+    ]
+    assert last == ""
+
+
+def test_a_learning_rate_is_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(block("python", "find_lr("), {})
+    assert 1e-4 < float(capsys.readouterr().out.split()[0]) < 0.1
+    assert Path("lr.png").exists()
+
+
 def test_callbacks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     digits = gpucnn.data.load("digits")
