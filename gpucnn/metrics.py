@@ -221,10 +221,16 @@ def _cell(column: str, value: float) -> str:
     return f"{value:,.10g}" if column == "support" else f"{value:.4f}"
 
 
-def shown(found: Mapping[str, float]) -> str:
-    """What `Model.evaluate` gives as a clause, such as "accuracy 97.50 %, loss 0.0812, 360 images"."""
+def shown(found: Mapping[str, Any]) -> str:
+    """What `Model.evaluate` gives as a clause, such as "accuracy 97.50 %, loss 0.0812, 360 images".
+
+    Where there are "part" and "of", the name of the part that was measured, and of how many images in all, they end it:
+    "360 of 1,800 images, the test part".
+    """
     parts = [f"{name.replace('_', ' ')} {100 * found[name]:.2f} %" for name in found if name.endswith("accuracy")]
     errors = [name for name in ("mean_absolute_error", "mean_squared_error", "r2") if name in found]
     parts += [f"{'R^2' if name == 'r2' else name.replace('_', ' ')} {found[name]:.4g}" for name in errors]
     images = [counted(found["examples"], "image")] if "examples" in found else []
+    if images and found.get("of", found["examples"]) != found["examples"]:
+        images = [f"{found['examples']:,} of {found['of']:,} images, the {found['part']} part"]
     return ", ".join([*parts, f"loss {found['loss']:.4f}", *images])

@@ -715,12 +715,12 @@ def test_evaluate(gpucnn_):
     status, out, err = gpucnn_("evaluate", trained["model"], "--json")
     assert (status, err) == (0, "")
     found = last_json(out)
-    assert list(found) == ["data", "loss", "accuracy", "examples"]
-    assert (found["data"], found["examples"]) == ("digits", 359)
+    assert list(found) == ["data", "loss", "accuracy", "examples", "part", "of"]
+    assert [found[name] for name in ("data", "examples", "part", "of")] == ["digits", 359, "test", 1797]
     assert found["accuracy"] == trained["test_accuracy"]
     assert found["loss"] == pytest.approx(trained["test_loss"], rel=1e-6)
     status, out, _ = gpucnn_("evaluate", trained["model"], "--data", "digits")
-    assert out == f"digits: accuracy {100 * found['accuracy']:.2f} %, loss {found['loss']:.4f}, 359 images\n"
+    assert out == f"digits: accuracy {100 * found['accuracy']:.2f} %, loss {found['loss']:.4f}, 359 of 1,797 images, the test part\n"
 
 
 def test_evaluate_a_model_of_some_classes(gpucnn_):

@@ -139,7 +139,7 @@ def test_numbers(gpucnn_, name, loss):
     status, text, _ = gpucnn_("evaluate", "run/model.safetensors", "--data", "numbers.npz")
     assert status == 0
     assert text.startswith("numbers: mean absolute error ")
-    assert f"R^2 {found['test_r2']:.4g}, loss {found['test_loss']:.4f}, 24 images" in text
+    assert f"R^2 {found['test_r2']:.4g}, loss {found['test_loss']:.4f}, 24 of 120 images, the test part" in text
     assert json.loads(gpucnn_("predict", "run/model.safetensors", picture("left.png"), "--json")[1])[0].keys() == {
         "file",
         "numbers",
@@ -254,7 +254,7 @@ def test_a_report_of_classes(gpucnn_):
     assert json.loads(Path("report/report.json").read_text()) == found
     assert Image.open("report/confusion.png").size[0] > 300
     assert json.loads(gpucnn_(*arguments[:-1], "--json")[1]) == {
-        name: found[name] for name in ("data", "loss", "accuracy", "examples")
+        name: found[name] for name in ("data", "loss", "accuracy", "examples", "part", "of")
     }
 
 

@@ -15,11 +15,12 @@ from ..errors import nearest
 MANY = 12  # arguments and options, help among them, from which on they stand in groups
 
 GROUPS = {
-    "Data": ("data", "validation", "classes", "size", "channels", "invert", "skip_broken", "augment", "tta"),
+    "Data": ("data", "part", "validation", "classes", "size", "channels", "invert", "skip_broken", "augment", "tta"),
     "Network and training": (
         *(
             "options",
             "models",
+            "more",
             "recipe",
             "layers",
             "epochs",

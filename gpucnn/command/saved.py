@@ -13,6 +13,7 @@ from ..errors import GpucnnError, counted, printable
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
+from .measured import PartOption, measured
 from .options import SkipBrokenOption
 from .told import tell_notes
 
@@ -31,7 +32,12 @@ def evaluate(
         list[str],
         Argument(metavar="MODEL", help="The model.safetensors file; of several, which belong together, the mean."),
     ],
+    more: Annotated[
+        list[str] | None,
+        Option("--model", metavar="MODEL", help="Another model, as `gpucnn predict` takes it: one more of the mean."),
+    ] = None,
     data: EvaluatedOption = None,
+    part: PartOption = None,
     layers: LayersOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -56,13 +62,20 @@ def evaluate(
 ) -> None:
     """Measure a saved model on the test images of a data set: accuracy and loss, or errors of numbers.
 
+    Data without a test part of their own are measured whole, or, where the model was trained on them, on the fifth that
+    training left out; --part says otherwise. The line says how many of how many images it is about.
+
     Several labels are right when all of a picture are (accuracy), or one by one (label accuracy).
     """
+    from dataclasses import replace
+
     import numpy as np
 
+    from ..data.split import undivided
     from ..metrics import shown
     from ..model import Ensemble, load, outcome
 
+    models = [*models, *(more or [])]
     if out is not None and not report:
         raise GpucnnError("--out is for what --report shows; give both")
     if out is not None:
@@ -73,18 +86,20 @@ def evaluate(
         loaded = several[0] if len(several) == 1 else Ensemble(several)
         data = _trained_on(models[0]) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
-        dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing, skip_broken=skip_broken))
+        with undivided():
+            dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing, skip_broken=skip_broken))
+        dataset, about, note = measured(models, data, dataset, part)
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
-        found = loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()
+        found = (loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()) | about
         check_finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
     text = arguments.json_text({"data": dataset.name, **found})
     written = [] if out is None else _write_report(out, text, loaded, dataset, tta)
-    tell_notes(dataset)
+    tell_notes(replace(dataset, notes=(*dataset.notes, *filter(None, [note]))))
     if as_json:
         print(text)
         return
-    print(f"{dataset.name}: {shown(found) if whole is None else whole}")
+    print(f"{dataset.name}: {shown(found) if whole is None else replace(whole, overall={**whole.overall, **about})}")
     if written:
         print(f"\nwritten to {out}: {', '.join(written)}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, counted, printable
+from ..errors import DataError, counted
 from ..names import Explained
 from .preprocessing import Preprocessing
 from .split import permutation, plain_split, stratified_split
 from .summary import summary
-from .targets import Labels, check_width, checked_targets
+from .targets import Labels, check_width, checked_names, checked_targets
 
 Images = NDArray[np.uint8]
 MOST_CLASSES = 100_000
@@ -49,6 +48,7 @@ class Dataset(Explained):
     preprocessing: Preprocessing | None = None
     validation: tuple[Images, Labels] | None = None
     notes: tuple[str, ...] = ()
+    drawn_test: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", checked_names(self.class_names, self.name))
@@ -125,7 +125,7 @@ class Dataset(Explained):
             split = plain_split(len(labels), name) if rows else stratified_split(labels, name, names)
             arrays = [(images[chosen], labels[chosen]) for chosen in split]
         how = how or Preprocessing.of_arrays(parts[0].images.shape)
-        return cls(name, *arrays[0], *arrays[1], tuple(names), how, validation, tuple(notes))
+        return cls(name, *arrays[0], *arrays[1], tuple(names), how, validation, tuple(notes), len(parts) == 1)
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
@@ -156,6 +156,21 @@ class Dataset(Explained):
         """Its size, its classes with their pictures in each part, and what was left out or assumed."""
         return summary(self)
 
+    def part(self, name: str) -> tuple[Images, Labels]:
+        """The images and labels of "train", "validation" or "test", or, one part behind the other, of "all" of them.
+
+        DataError for another name, and where there is no such part.
+        """
+        parts = {"train": (self.train_images, self.train_labels), "test": (self.test_images, self.test_labels)}
+        if self.validation is not None:
+            parts["validation"] = self.validation
+        if name in parts:
+            return parts[name]
+        if name != "all":
+            raise DataError(f"{self.name}: there is no part {name!r}; choose one of {', '.join(parts)}, all")
+        images, labels = zip(*parts.values())
+        return np.concatenate(images), np.concatenate(labels)
+
     def select_classes(self, labels: Sequence[int]) -> Dataset:
         """The data set of these classes only, relabelled 0..len(labels)-1 in the order given; or of these of a row.
 
@@ -183,7 +198,7 @@ class Dataset(Explained):
 
         train, test = kept(self.train_images, self.train_labels), kept(self.test_images, self.test_labels)
         validation = None if self.validation is None else kept(*self.validation)
-        return Dataset(self.name, *train, *test, names, self.preprocessing, validation, self.notes)
+        return Dataset(self.name, *train, *test, names, self.preprocessing, validation, self.notes, self.drawn_test)
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
         """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
@@ -211,22 +226,6 @@ class Dataset(Explained):
         return ", ".join(
             str(label) if name == str(label) else f"{label} ({name})" for label, name in enumerate(self.class_names)
         )
-
-
-def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
-    """The names of classes as texts; DataError for one that would steer a terminal or cannot be written to a file, and
-    for one that stands there twice.
-    """
-    texts = tuple(each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in names)
-    for text in texts:
-        if printable(text) != text:
-            raise DataError(
-                f"{where}: the class name {text} holds control characters or lone surrogates; give the class another"
-            )
-    name, times = next(iter(Counter(texts).most_common(1)), ("", 0))
-    if times > 1:
-        raise DataError(f"{where}: the class name {name} stands there twice; give each class a name of its own")
-    return texts
 
 
 def checked_images(images: Any, where: str) -> Images:

@@ -38,7 +38,14 @@ def find_parts(folder: Path, notes: list[str]) -> dict[str, Path]:
             )
         return found
     if len(entries) == 1 and len(_visible_folders(entries[0])) > 1 and not any(map(is_picture, folder.iterdir())):
-        notes.append(f"the data lie in {entries[0].name}, the only sub-folder")
+        name = entries[0].name
+        part = next((part for part, names in PARTS.items() if name.lower() in names), "train")
+        alone = (
+            ""
+            if part == "train"
+            else f"; without a training part beside it, train takes four fifths of this {part} part"
+        )
+        notes.append(f"the data lie in {name}, the only sub-folder{alone}")
         return find_parts(entries[0], notes)
     return {"train": folder}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,17 @@ from ..errors import DataError, listed
 
 SPLIT_SEED = 20240229
 TEST_FRACTION = 0.2
+_undivided: ContextVar[bool] = ContextVar("_undivided", default=False)
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """While data are read to be measured, of which each part will do: a class may have a single example."""
+    before = _undivided.set(True)
+    try:
+        yield
+    finally:
+        _undivided.reset(before)
 
 
 def permutation(count: int, seed: int) -> NDArray[np.int64]:
@@ -35,18 +48,19 @@ def stratified_split(
     """Indices (train, test): a fifth of every class, and at least one example of it, for the test; both mixed.
 
     The seed is the constant SPLIT_SEED, so the split belongs to the data and not to a run.
-    DataError if a class has a single example.
+    DataError if a class has a single example, but for `undivided` data, where it is the training part's.
     """
     order = permutation(len(labels), SPLIT_SEED)
     test = np.zeros(len(labels), bool)
     present, counts = np.unique(labels, return_counts=True)
-    if alone := [str(class_names[label] if class_names else label) for label in present[counts < 2]]:
+    alone = [str(class_names[label] if class_names else label) for label in present[counts < 2]]
+    if alone and not _undivided.get():
         others = f", and so ha{'ve' if alone[2:] else 's'} {listed(alone[1:])}" if alone[1:] else ""
         raise DataError(
             f"{where}: class {alone[0]} has 1 example{others}, at least 2 are needed to split it into train and test; "
             "add examples, or give a train and a test part yourself"
         )
-    for label in present:
+    for label in present[counts > 1] if (counts > 1).any() else present[-1:]:
         members = order[labels[order] == label]
         test[members[: max(1, round(TEST_FRACTION * len(members)))]] = True
     return order[~test[order]], order[test[order]]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, counted
+from ..errors import DataError, counted, printable
 
 Labels = NDArray[np.int64]
 
@@ -73,3 +75,19 @@ def check_width(targets: NDArray[Any], names: int, where: str) -> None:
             f"{counted(names, 'name')} for them; give one for "
             "each"
         )
+
+
+def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
+    """The names of classes as texts; DataError for one that would steer a terminal or cannot be written to a file, and
+    for one that stands there twice.
+    """
+    texts = tuple(each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in names)
+    for text in texts:
+        if printable(text) != text:
+            raise DataError(
+                f"{where}: the class name {text} holds control characters or lone surrogates; give the class another"
+            )
+    name, times = next(iter(Counter(texts).most_common(1)), ("", 0))
+    if times > 1:
+        raise DataError(f"{where}: the class name {name} stands there twice; give each class a name of its own")
+    return texts

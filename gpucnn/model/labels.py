@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.classes import check_objects, flat, is_missing, names_in, places_of, texts
-from ..data.dataset import Dataset, check_range_of_labels, checked_names
-from ..data.targets import Labels, checked_labels
+from ..data.dataset import Dataset, check_range_of_labels
+from ..data.targets import Labels, checked_labels, checked_names
 from ..errors import DataError, counted, listed
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from .. import networks, schedules
 from ..callbacks import EarlyStopping
 from ..data.arrays import USUAL
-from ..data.dataset import checked_names
+from ..data.targets import checked_names
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.acceleration import Acceleration

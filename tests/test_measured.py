@@ -1,0 +1,146 @@
+"""Which pictures `gpucnn evaluate` measures, and what it says of that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import elsewhere, gpucnn_  # noqa: F401
+
+import gpucnn
+from gpucnn import data
+from gpucnn.errors import DataError
+
+HOW = ("--device", "cpu", "--threads", "1")
+TRAIN = ("train", "softmax-regression", *HOW, "--epochs", 1, "--quiet")
+MODEL = "run/model.safetensors"
+
+
+def folder(name, count=10, seed=0):
+    """A folder of so many pictures of each of two classes."""
+    rng = np.random.default_rng(seed)
+    for kind in ("dark", "light"):
+        path = Path(name, kind)
+        path.mkdir(parents=True)
+        for k in range(count):
+            pixels = rng.integers(0, 60, (28, 28), np.uint8) + (120 if kind == "light" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(path / f"{k}.png")
+    return name
+
+
+@pytest.fixture
+def asked(gpucnn_):  # noqa: F811
+    """asked(DATA, ...) -> the JSON of evaluate, its line, and what it says on standard error."""
+
+    def ask(source, *more, model=MODEL):
+        words = ("evaluate", model, "--data", source, *HOW, *more)
+        status, out, said = gpucnn_(*words, "--json")
+        assert status == 0, said
+        return json.loads(out), gpucnn_(*words)[1].strip(), said
+
+    return ask
+
+
+def test_pictures_that_a_model_never_saw_are_all_measured(gpucnn_, asked):  # noqa: F811
+    gpucnn_(*TRAIN, "--data", folder("seen"), "--out", "run")
+    found, line, said = asked(folder("other", seed=1))
+    assert (found["examples"], found["part"], found["of"]) == (20, "all", 20)
+    assert line.endswith(", 20 images")
+    assert said == ""
+    found, line, _ = asked("other", "--part", "test")
+    assert (found["examples"], found["part"], found["of"]) == (4, "test", 20)
+    assert line.endswith(", 4 of 20 images, the test part")
+    assert asked("other", "--part", "train")[1].endswith(", 16 of 20 images, the train part")
+    pictures = data.load("other").part("all")
+    measured = gpucnn.load(MODEL, device="cpu").evaluate(*pictures)
+    assert measured["loss"] == pytest.approx(asked("other")[0]["loss"], rel=1e-6)
+
+
+def test_those_that_it_was_trained_on_are_not(gpucnn_, asked):  # noqa: F811
+    gpucnn_(*TRAIN, "--data", folder("seen"), "--out", "run")
+    for name in ("seen", "./seen", Path("seen").absolute()):
+        found, line, said = asked(name)
+        assert (found["examples"], found["part"], found["of"], said) == (4, "test", 20, "")
+        assert line.endswith(", 4 of 20 images, the test part")
+    shutil.copytree("seen", "copied")  # it has the same pixels
+    assert asked("copied")[0]["examples"] == 4
+    with Path("pictures.csv").open("w") as file:
+        file.write("file,label\n")
+        file.writelines(f"{path},{path.parent.name}\n" for path in sorted(Path("seen").rglob("*.png")))
+    assert asked("pictures.csv")[0]["examples"] == 4
+    words = (*TRAIN, "--data", folder("second", seed=2), "--init", MODEL, "--out", "fine")
+    assert gpucnn_(*words)[0] == 0
+    for name in ("seen", "second"):  # the run before it counts, too
+        assert asked(name, model="fine/model.safetensors")[0]["examples"] == 4
+    assert asked(folder("third", seed=3), model="fine/model.safetensors")[0]["examples"] == 20
+    both = json.loads(gpucnn_("evaluate", "fine/model.safetensors", "--model", MODEL, "--data", "second", "--json")[1])
+    assert both["examples"] == 4
+
+
+def test_a_folder_with_a_test_part_alone_is_one(gpucnn_, asked):  # noqa: F811
+    gpucnn_(*TRAIN, "--data", folder("seen"), "--out", "run")
+    folder("parted/test", seed=1)
+    found, _, said = asked("parted")
+    assert (found["examples"], found["part"]) == (20, "all")
+    assert "the only sub-folder; without a training part beside it, train takes four fifths of this test part" in said
+    assert asked("parted/test")[0]["examples"] == 20
+    assert len(data.load("parted").train_labels) == 16
+    folder("parted/train", seed=4)
+    gpucnn_(*TRAIN, "--data", "parted", "--out", "of_parts")
+    of_parts = "of_parts/model.safetensors"
+    assert asked("parted", model=of_parts)[1].endswith(", 20 of 40 images, the test part")
+    assert asked("parted/test", model=of_parts)[0]["examples"] == 20
+    found, _, said = asked("parted/train", model=of_parts)
+    assert found["examples"] == 4
+    assert (
+        "one of this and parted/train lies in the other: what is measured is a fifth; --part all measures all" in said
+    )
+
+
+def test_where_nothing_says_what_a_model_was_trained_on(gpucnn_, asked):  # noqa: F811
+    gpucnn_(*TRAIN, "--data", folder("seen"), "--out", "run")
+    model = gpucnn.load(MODEL, device="cpu")
+    model.save("bare.safetensors")
+    found, _, said = asked("seen", model="bare.safetensors")
+    assert found["examples"] == 20
+    assert "nothing beside bare.safetensors says that it was trained on these pictures, so all are measured" in said
+    assert "--part test measures the fifth" in said
+    shutil.copy(MODEL, "alone.safetensors")
+    found, _, said = asked("seen", model="alone.safetensors")
+    assert found["examples"] == 4
+    assert "alone.safetensors was trained on data of this name, seen" in said
+
+
+def test_a_class_may_have_one_picture_where_all_are_measured(gpucnn_, asked):  # noqa: F811
+    gpucnn_(*TRAIN, "--data", folder("seen"), "--out", "run")
+    for path in Path(folder("few", count=4, seed=1), "dark").glob("[123].png"):
+        path.unlink()
+    assert asked("few")[0]["examples"] == 5
+    with pytest.raises(DataError, match="class dark has 1 example"):
+        data.load("few")
+
+
+def test_parts_of_a_data_set():
+    digits = data.load("digits")
+    assert digits.drawn_test
+    assert digits.select_classes([1, 2]).drawn_test
+    images, labels = digits.part("all")
+    assert images.shape == (1797, 28, 28, 1)
+    assert len(labels) == 1797
+    assert digits.part("test")[0] is digits.test_images
+    with pytest.raises(DataError, match="there is no part 'validation'; choose one of train, test, all"):
+        digits.part("validation")
+    np.savez("parts.npz", **{f"{n}_{p}": v for p in ("train", "val", "test") for n, v in _arrays(p).items()})
+    parts = data.load("parts.npz")
+    assert not parts.drawn_test
+    assert [len(parts.part(name)[1]) for name in ("train", "validation", "test", "all")] == [5, 3, 4, 12]
+
+
+def _arrays(part):
+    count = {"train": 5, "val": 3, "test": 4}[part]
+    images = np.random.default_rng(count).integers(0, 256, (count, 8, 8), dtype=np.uint8)
+    return {"x": images, "y": np.arange(count) % 2}
