@@ -130,10 +130,11 @@ def _check_place(folder: str) -> None:
 def _write_report(folder: str, text: str, model: Any, dataset: Any, tta: str | None) -> list[str]:
     """Leave report.json and, of classes, confusion.png and mistakes.png in the folder. -> their names."""
     from ..report import finished
+    from ..training.writing import write_text
 
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, "report.json").write_text(text + "\n", encoding="utf-8")
+        write_text(Path(folder, "report.json"), text + "\n")
     except OSError as error:
         raise _unwritable(folder, error) from None
     return ["report.json", *finished.draw(model, dataset, Path(folder), tta)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ..training.writing import write_whole
 
 Point = tuple[float, float]
 
@@ -72,5 +75,7 @@ def write(folder: str | os.PathLike[str]) -> list[Path]:
     paths = [Path(folder, f"{name}.png") for name in DRAWINGS]
     for path in paths:
         if not path.exists():
-            picture(path.stem).save(path)
+            content = io.BytesIO()
+            picture(path.stem).save(content, "PNG")
+            write_whole(path, content.getbuffer())
     return paths

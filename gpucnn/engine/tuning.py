@@ -21,6 +21,7 @@ from ..device import reason_of
 from ..errors import SettingError, warn
 from ..kernels import Context
 from ..kernels.cuda import ways
+from ..training.writing import write_text
 from .scaling import Scaling
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def write(
         if choices.get(row["convolution"]) == row["chosen"]:
             rows[row["convolution"]] = dict(row)
     text = json.dumps({"convolutions": [*rows.values()], "made": made}, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 class Read(NamedTuple):

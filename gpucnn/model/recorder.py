@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import warn
 from ..training import Epoch, History
+from ..training.writing import write_text
 
 
 class Recorder:
@@ -29,19 +30,23 @@ class Recorder:
     def _begin(self, epoch: int) -> None:
         if not self._begun:
             self._begun = True
-            self._write(_lines_before(self.path, epoch), "w")
+            self._write(_lines_before(self.path, epoch))
 
     def epoch(self, epoch: Epoch) -> None:
         self._begin(epoch.epoch)
-        self._write(_line(epoch), "a")
+        with self._unwritten(), self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(epoch))
 
     def finish(self, history: History) -> None:
         """All the run's epochs, of its parts before it was resumed too, and which one's parameters were kept."""
-        self._write("".join(_line(epoch, epoch.epoch == history.kept) for epoch in history.epochs), "w")
+        self._write("".join(_line(epoch, epoch.epoch == history.kept) for epoch in history.epochs))
 
-    def _write(self, text: str, mode: str) -> None:
-        with without(f"{self.path}: the metrics cannot be written"), self.path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+    def _write(self, text: str) -> None:
+        with self._unwritten():
+            write_text(self.path, text)
+
+    def _unwritten(self) -> contextlib.AbstractContextManager[None]:
+        return without(f"{self.path}: the metrics cannot be written")
 
 
 def _line(epoch: Epoch, kept: bool = False) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from ..data import Dataset
 from ..training.augmentation import Augmentation
 from ..training.curves import blank
+from ..training.writing import write_figure
 from .sheet import CLASSES, all_shortened, of_class, picture
 
 VERSIONS = 8  # of each picture
@@ -38,7 +39,7 @@ def draw(dataset: Dataset, how: Augmentation, path: str | os.PathLike[str], *, v
             picture(row[version], made[k])
             row[version].set_title(titles[k], fontsize="x-small")
     figure.suptitle(f"{dataset.name}: {how.text()}", fontsize="medium")
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path, dpi=110)
     return len(chosen)
 
 

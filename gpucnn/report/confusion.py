@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..training.curves import blank
+from ..training.writing import write_figure
 from .sheet import all_shortened
 
 NUMBERS = 25  # classes up to which each cell has its number
@@ -44,4 +45,4 @@ def draw(confusion: Any, names: Sequence[str], path: str | os.PathLike[str], tit
                 axis.text(j, i, f"{count:.4g}", ha="center", va="center", color=color, fontsize=8)
     figure.colorbar(image, ax=axis, label="part of the row", fraction=0.046)
     axis.set_title(title, fontsize="medium")
-    figure.savefig(path, dpi=120, bbox_inches="tight", pad_inches=0.1)  # however long the names are
+    write_figure(figure, path, dpi=120, bbox_inches="tight", pad_inches=0.1)  # however long the names are

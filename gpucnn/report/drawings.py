@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import SettingError
 from ..layers import MaxPool2D
 from ..training.curves import blank
+from ..training.writing import write_figure
 from .inside import Look, winners
 from .sheet import bare
 
@@ -111,5 +112,5 @@ def _short(text: str) -> str:
 
 def _saved(figure: Any, path: Path, title: str) -> int:
     figure.suptitle(title, fontsize="medium")
-    figure.savefig(path, dpi=120)
+    write_figure(figure, path, dpi=120)
     return len(figure.axes)

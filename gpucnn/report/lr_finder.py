@@ -21,6 +21,7 @@ from ..model.inputs import learning
 from ..model.types import ImagesLike, LabelsLike
 from ..training.augmentation import Augmentation
 from ..training.curves import blank
+from ..training.writing import write_figure
 
 Array = Any
 
@@ -161,4 +162,4 @@ def picture(found: Search, path: str | os.PathLike[str], title: str = "") -> Non
     axis.grid(alpha=0.3)
     axis.legend()
     axis.set_title(textwrap.fill(title, 80, break_on_hyphens=False), fontsize="medium")
-    figure.savefig(path, dpi=120)
+    write_figure(figure, path, dpi=120)

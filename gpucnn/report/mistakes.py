@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..training.curves import blank
+from ..training.writing import write_figure
 from .sheet import all_shortened
 
 ACROSS, MOST = 5, 20  # pictures in a row, and on the sheet
@@ -57,10 +58,10 @@ def draw(
         axis.text(left + WIDTH / 2, top + 0.92, text, ha="center", va="top", fontsize=8, linespacing=1.15)
     axis.set(xlim=(0, ACROSS * WIDTH), ylim=(rows * HEIGHT, 0), aspect="equal")
     axis.axis("off")
-    of_all = f"{count:,} of {len(labels):,} test images are wrong"
+    of_all = f"{count:,} of {len(labels):,} images are wrong"
     shown = f", the worst {len(chosen)} of them" if count > len(chosen) else ""
     figure.suptitle(f"{title}: {of_all}{shown}".removeprefix(": "), fontsize="medium")
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path, dpi=110)
     return count
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..training.curves import blank
+from ..training.writing import write_figure
 
 WIDE = 16  # characters of a name
 CLASSES, EACH = 20, 8  # classes on a sheet, and pictures of each
@@ -30,7 +31,7 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
     left_out = len(dataset.class_names) - len(shown)
     more = f"; {left_out} more classes are not shown" if left_out else ""
     figure.suptitle(f"{dataset.name}: training pictures of each class{more}", fontsize="medium")
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path, dpi=110)
     return len(shown)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .history import Epoch
+from .writing import write_figure
 
 FEW = 3  # epochs up to which the loss of each update is drawn, because so few points are no curve
 MEANS = 30  # of updates, at most
@@ -80,7 +81,7 @@ def learning_curves(
     _label(axes[0], "loss, mean per image", 0.0 if by_update else 0.5, len(epochs))
     figure.suptitle(title, fontsize="medium")
     if path is not None:
-        figure.savefig(path, dpi=120)
+        write_figure(figure, path, dpi=120)
     return figure
 
 

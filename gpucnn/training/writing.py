@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Write a file of these parts beside its place, as .NAME-*.part, bring it to the disk, and put it there.
 
-    What is no regular file, such as /dev/null, is written into. Raises OSError.
+    What is no regular file, such as /dev/null, is written into. Raises OSError, which names the file.
     """
+    try:
+        _write(path, *parts)
+    except OSError as error:  # of the other name, or of a write, which knows none
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+def write_figure(figure: Any, path: Any, **how: Any) -> None:
+    """Write a figure of matplotlib as `figure.savefig(path, **how)` does, but whole or not at all.
+
+    path: a file's, or a stream. A link is followed. Raises OSError, which names the file, and ValueError for an ending
+    that is no kind of picture.
+    """
+    if hasattr(path, "write"):
+        figure.savefig(path, **how)
+        return
+    place, picture = os.fspath(path), io.BytesIO()
+    ending = os.path.splitext(place)[1][1:]
+    if not ending:
+        ending = figure.canvas.get_default_filetype()
+        place = f"{place.rstrip('.')}.{ending}"
+    figure.savefig(picture, format=ending, **how)
+    write_whole(_followed(place), picture.getbuffer())
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file of a text in UTF-8. A link is followed. Raises OSError, which names the file."""
+    write_whole(_followed(path), text.encode("utf-8"))
+
+
+def _followed(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)
+
+
+def _write(path: Path, *parts: bytes | memoryview) -> None:
     if path.exists() and not path.is_file():  # it must stay what it is
         with open(path, "wb") as file:
             file.writelines(parts)

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from ...training.curves import blank
+from ...training.writing import write_figure
 from .backends import CPU, YARDSTICKS
 from .result import LAYER_LIMIT, Comparison
 
@@ -27,7 +28,7 @@ def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
     for part, draw in zip(parts, (layers, drift, losses, speed)):
         draw(found, part)
     figure.suptitle(f"{how.network} on {found.data}, batches of {found.batch_size}, seed {how.seed}")
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path, dpi=110)
 
 
 def layers(found: Comparison, figure: Figure = None) -> Figure:
