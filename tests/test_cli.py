@@ -26,7 +26,7 @@ from gpucnn.data import Preprocessing
 from gpucnn.engine.acceleration import TABLES
 from gpucnn.errors import CheckpointError, GpucnnError
 from gpucnn.kernels.cuda.cublas import PRECISIONS
-from gpucnn.model import checkpoint, runs
+from gpucnn.model import checkpoint, checkpoints, runs
 from gpucnn.model.folder import _new, claimed
 from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.schedules import SCHEDULES
@@ -564,6 +564,27 @@ def test_a_model_that_its_folder_does_not_take_is_saved_elsewhere(refused, monke
     refused("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out", says="the trained model is in")
     (rescued,) = tmp_path.glob("gpucnn-*/model.safetensors")
     assert gpucnn.load(rescued, device="cpu").parameters
+
+
+def test_a_model_that_no_place_takes(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    def unwritable(model, path, **more):
+        raise CheckpointError(f"{path}: the model cannot be saved: File too large")
+
+    monkeypatch.setattr(Model, "save", unwritable)
+    train = ("train", "softmax-regression", "--data", npz(), *FAST, "--out", "out")
+    says = "out/model.safetensors: the model cannot be saved: File too large; nor can it be in a temporary folder ("
+    refused(*train, says=says)
+    monkeypatch.setattr(checkpoints.Checkpoints, "is_due", lambda *_, **__: True)
+    refused(*train, "--force", says="but the run's last state is; make room, and --resume out goes on from it")
+    assert not any((tmp_path / "temporary").iterdir())
+    shutil.rmtree("out")
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", lambda *_: None)
+    refused(*train, says="and nothing is left of what was learnt; make room, or choose another place, and train again")
+    shutil.rmtree("temporary")
+    refused(*train, "--force", says="nor is there a place among temporary files (")
 
 
 def test_a_folder_that_is_removed_in_the_middle_is_made_again(gpucnn_, monkeypatch):

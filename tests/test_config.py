@@ -603,6 +603,10 @@ def test_a_model_of_other_classes_is_tuned(train):
     for name, value in tuned.items():
         same = value.shape == begun[name].shape and np.array_equal(value, begun[name])
         assert same == name.startswith(("0/", "3/"))
+    status, _, err = train(*two, "--init", "a/model.safetensors", "--freeze", "3/*,9/*", "--out", "c")
+    assert (status, Path("c").exists()) == (1, False)
+    assert "--freeze 3/*,9/*: 9/weights, 9/bias would stay at random, since " in err
+    assert "leave these to be trained" in err
     found = settings("b")
     assert (found["init"], found["freeze"]) == (str(Path("a/model.safetensors").resolve()), "0/*, 3/*")
     assert train("--config", "b/run.toml", "--out", "c")[0] == 0

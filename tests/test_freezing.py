@@ -216,3 +216,18 @@ def test_parameters_of_a_like_network_are_taken(tmp_path):
     for name, value in made.state.items():
         np.testing.assert_array_equal(value, source.state[name])
     assert model().load_parameters(tmp_path / "model") == []
+
+
+def test_what_is_newly_drawn_is_not_frozen_without_a_word():
+    other = Network((8, 8, 1), (*NETWORK.layers[:-1], Dense(4)))
+    start, options = model(other).parameters, {"epochs": 1, "batch_size": 8, "progress": False}
+    made = model()
+    assert made.load_parameters(start, matching=True)[:2] == ["8/weights", "8/bias"]
+    with pytest.warns(UserWarning, match="freeze: 8/bias, 8/weights stay as they were drawn at random"):
+        made.fit(IMAGES, LABELS, freeze=["8/*"], **options)
+    made.fit(IMAGES, LABELS, freeze=["0/*"], **options)
+    made.fit(IMAGES, LABELS, freeze=["8/*"], **options)  # they have been trained
+    made = model()
+    made.load_parameters(start, matching=True)
+    made.load_parameters({name: made.parameters[name] for name in ("8/weights", "8/bias")})
+    made.fit(IMAGES, LABELS, freeze=["8/*"], **options)

@@ -13,9 +13,10 @@ import numpy as np
 from ..callbacks import EarlyStopping, KeepBest
 from ..data.preprocessing import Preprocessing
 from ..device import Device
+from ..engine.freezing import frozen
 from ..engine.scaling import Scaling
 from ..engine.tta import Views
-from ..errors import SettingError, warn
+from ..errors import SettingError, listed, warn
 from ..layers import Sigmoid, Softmax
 from ..losses import NAMED as LOSSES
 from ..losses import BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy
@@ -143,6 +144,20 @@ def patterns(given: Any) -> tuple[str, ...]:
     found = tuple(given.split(",")) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else None
     if found is None or not all(isinstance(each, str) for each in found):
         raise SettingError(f"freeze={given!r}: patterns of parameters' names were expected, such as '0/*'")
+    return found
+
+
+def freezing(model: Any, given: Any) -> tuple[str, ...]:
+    """The patterns of freeze for this model, which warns where they keep parameters as they were drawn because those
+    that it took from another model had none of their name and shape.
+    """
+    found = patterns(given)
+    if still := frozen(sorted(model.drawn), found):
+        warn(
+            f"freeze: {listed(still)} stay as they were drawn at random: the model that the parameters were taken from "
+            "has none of that name and shape"
+        )
+    model.drawn = frozenset(still)
     return found
 
 

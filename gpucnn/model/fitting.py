@@ -100,7 +100,7 @@ class Fitting:
             if self.augmentation.flip == "alternate" and not sizes[0]:
                 raise SettingError("flip=alternate must know how many batches an epoch has; give steps")
             self.augmentation = self.augmentation.of_run(int(changes.generate_state(1)[0]), *sizes)
-        self.freeze = accepted.patterns(freeze)
+        self.freeze = accepted.freezing(model, freeze)
         self.step = model.execution.step(
             model.loss,
             self.optimizer,

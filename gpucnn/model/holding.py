@@ -62,6 +62,7 @@ class Holding(Predicting):
     kept: int | None
     has_default_threads: bool
     turn: Turn
+    drawn: frozenset[str] = frozenset()  # parameters that a like model lacked when its own were taken
 
     @property
     def theta(self) -> Any:
@@ -125,12 +126,17 @@ class Holding(Predicting):
         stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere;
         for a dict SettingError, before anything is taken, where the model has no such name, shape or numbers.
         """
+        stay: list[str] = []
         if isinstance(path, Mapping):
-            return take_named(self, path, matching=matching)
-        path = checkpoint.path_of(path)
-        _, tensors = checkpoint.read(path)
-        if matching:
-            return take_matching(self, tensors, str(path))
-        advice = "load it with gpucnn.load(path), or take what fits with matching=True"
-        take(self, tensors, f"{path}: belongs to another network", advice)
-        return []
+            stay = take_named(self, path, matching=matching)
+        else:
+            path = checkpoint.path_of(path)
+            _, tensors = checkpoint.read(path)
+            if matching:
+                stay = take_matching(self, tensors, str(path))
+            else:
+                advice = "load it with gpucnn.load(path), or take what fits with matching=True"
+                take(self, tensors, f"{path}: belongs to another network", advice)
+        drawn = frozenset(stay) & {slot.name for slot in self.layout.slots}
+        self.drawn = drawn if matching else self.drawn & drawn
+        return stay

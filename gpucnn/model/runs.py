@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from ..data import Dataset
 from ..data.catalogue import resolve
 from ..device import Device
 from ..engine.acceleration import Acceleration
+from ..engine.freezing import frozen
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import CheckpointError, GpucnnError, Interrupted, SettingError, ShapeError
+from ..errors import GpucnnError, Interrupted, SettingError, ShapeError, listed
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -28,7 +28,7 @@ from ..training import History
 from ..training.curves import Steps
 from ..training.signals import held
 from ..workers import default_threads, helpers
-from . import Model, checkpoint
+from . import Model, checkpoint, rescue
 from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
 from .objective import objective
@@ -173,9 +173,15 @@ def begin_from(settings: Settings, model: Model, start: Mapping[str, np.ndarray]
     """Take the parameters of the file that settings.init names, whose tensors are in start, as `beforehand.look` does.
 
     -> the names of those that stay as they are drawn, because the file has none of that name and shape. Raises
-    CheckpointError where it has none at all.
+    CheckpointError where it has none at all, SettingError where one that stays as it is drawn is frozen.
     """
-    return [] if start is None else take_matching(model, start, str(settings.init))
+    drawn = [] if start is None else take_matching(model, start, str(settings.init))
+    if still := frozen([name for name in drawn if name in model.parameters], settings.frozen):
+        raise SettingError(
+            f"--freeze {settings.freeze}: {listed(still)} would stay at random, since {settings.init} has none of that "
+            "name and shape; leave these to be trained"
+        )
+    return drawn
 
 
 def run(
@@ -217,7 +223,7 @@ def run(
             anyway=anyway,
         )
         kept = {} if history.kept is None else {"kept_epoch": history.kept}
-        _save(model, path, trained_on=dataset.name, epochs=len(history.epochs), **kept)
+        rescue.save(model, path, trained_on=dataset.name, epochs=len(history.epochs), **kept)
         recorder.finish(history)
         if history.epochs:
             from ..training.curves import learning_curves
@@ -230,16 +236,6 @@ def run(
             except Interrupted as late:  # the run was over by then, and is complete
                 history.signal = late.signal
     return history
-
-
-def _save(model: Model, path: Path, **more: Any) -> None:
-    """Save the trained model; where its folder takes it no more, in a new folder among the temporary files."""
-    try:
-        model.save(path / MODEL, **more)
-    except CheckpointError as error:
-        rescued = Path(tempfile.mkdtemp(prefix="gpucnn-")) / MODEL
-        model.save(rescued, **more)
-        raise GpucnnError(f"{error}; the trained model is in {rescued}") from None
 
 
 def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: Mapping[str, Any]) -> dict[str, Any]:
