@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_cuda import fake_cuda
 from PIL import Image
 
+import gpucnn
 from gpucnn import Model, Network
 from gpucnn.command import main
 from gpucnn.errors import SettingError
@@ -148,3 +150,53 @@ def test_the_command_says_what_is_wrong(command):
     assert "a.doc: .png, .svg or .pdf was expected" in command("fast", "--out", "a.doc")[2]
     assert "--momentum 0.5: Adam has no momentum" in command("fast", "--momentum", "0.5")[2]
     assert "below the second" in command("softmax-regression", "--from", "3", "--to", "2")[2]
+
+
+def test_the_command_searches_the_network_and_the_data_that_train_would_train(monkeypatch, tmp_path):
+    """Every option of `train` that decides them, each with another value than its default."""
+    from gpucnn.report import lr_finder
+
+    def command(*arguments):
+        monkeypatch.setattr("sys.argv", ["gpucnn", *map(str, arguments)])
+        return main()
+
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path / "data")
+    for name in ("ant", "bee", "cow"):
+        Path(name).mkdir()
+        for k in range(10):
+            Image.fromarray(RNG.integers(0, 256, (9, 8, 3), np.uint8)).save(f"{name}/{k}.png")
+    asked = []
+
+    def noted(model, images, labels, **how):
+        asked.append((model, images, labels, how))
+        return find_lr(model, images, labels, **how)
+
+    monkeypatch.setattr(lr_finder, "find_lr", noted)
+    of_data = ("--data", ".", "--size", "11x12", "--channels", 1, "--invert", "--classes", "cow,ant")
+    of_network = ("--set", "hidden=5", "--set", "padding=same", "--device", "cpu", "--seed", 3)
+    of_loss = ("--label-smoothing", 0.1, "--class-weights", "1,2", "--batch-size", 4)
+    of_update = ("--clip-norm", 1, "--clip-value", 0.5, "--momentum", 0.8, "--optimizer", "momentum")
+    both = (*of_data, *of_network, *of_loss, *of_update, "--augment", "none")
+    assert command("train", "two-conv", *both, "--epochs", 1, "--out", "../run", "--quiet") == 0
+    assert command("lr", "two-conv", *both, "--updates", 20, "--out", "../lr.png") == 0
+    (model, images, labels, how) = asked.pop()
+    trained = gpucnn.load("../run/model.safetensors", device="cpu")
+    assert model.describe() == trained.describe() | {"name": "two-conv"}
+    same = gpucnn.data.load(".", size=(11, 12), channels=1, invert=True).select_classes([2, 0])
+    np.testing.assert_array_equal(images, same.train_images)
+    np.testing.assert_array_equal(labels, same.train_labels)
+    assert (how["batch_size"], how["freeze"], how["optimizer"].value) == (4, [], 0.5)
+    start = ("--init", "../run/model.safetensors", "--freeze", "0/*")
+    assert command("lr", "two-conv", *both, *start, "--updates", 20, "--out", "../lr.png") == 0
+    np.testing.assert_array_equal(asked[0][0].theta, trained.theta)
+    assert asked[0][3]["freeze"] == ["0/*"]
+
+
+def test_frozen_parameters_stay_in_the_search():
+    network = Network((5, 5, 1), (Flatten(), Dense(8), Dense(3)))
+    made = [find_lr(Model(network, device="cpu"), IMAGES, LABELS, updates=20, freeze=some) for some in ((), "1/*")]
+    assert made[0].losses[0] == made[1].losses[0]
+    assert made[0].losses != made[1].losses
+    with pytest.raises(SettingError, match="no parameter's name fits '7/x'"):
+        find_lr(Model(network, device="cpu"), IMAGES, LABELS, freeze="7/x")

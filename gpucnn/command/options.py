@@ -106,6 +106,18 @@ ClassWeightsOption = Annotated[
         "alike, however many pictures they have.",
     ),
 ]
+ClassesOption = Annotated[
+    str | None, Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Set an argument of the network, such as hidden=64; `gpucnn networks NETWORK` lists them. May be given "
+        "several times.",
+    ),
+]
 InitOption = Annotated[
     str | None,
     Option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 from typer import Option
@@ -11,14 +13,25 @@ from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, Th
 from .at_hand import check_network
 from .augment import AugmentOption, augmentation_of
 from .options import (
+    ChannelsOption,
+    ClassesOption,
+    ClassWeightsOption,
+    ClipNormOption,
+    ClipValueOption,
     DecayOption,
+    FreezeOption,
+    InitOption,
+    InvertOption,
+    LabelSmoothingOption,
     LossOption,
     MomentumOption,
     OptimizerOption,
+    SetOption,
+    SizeOption,
     SkipBrokenOption,
     WeightDecayOption,
 )
-from .told import tell_notes
+from .told import newly_drawn, tell_notes
 
 
 def lr(
@@ -31,7 +44,11 @@ def lr(
     momentum: MomentumOption = None,
     weight_decay: WeightDecayOption = None,
     decay: DecayOption = None,
+    clip_norm: ClipNormOption = None,
+    clip_value: ClipValueOption = None,
     loss: LossOption = None,
+    label_smoothing: LabelSmoothingOption = None,
+    class_weights: ClassWeightsOption = None,
     augment: AugmentOption = None,
     batch_size: Annotated[
         int | None, Option(metavar="N", min=1, help="How many images each update looks at; by default as the recipe.")
@@ -43,9 +60,13 @@ def lr(
         float, Option("--to", metavar="NUMBER", callback=positive, help="The rate of the last one.")
     ] = 10.0,
     updates: Annotated[int, Option(metavar="N", min=20, help="How many updates to make.")] = 200,
-    options: Annotated[
-        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Set an argument of the network.")
-    ] = None,
+    options: SetOption = None,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    invert: InvertOption = False,
+    classes: ClassesOption = None,
+    init: InitOption = None,
+    freeze: FreezeOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     seed: Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")] = 0,
@@ -54,12 +75,13 @@ def lr(
 ) -> None:
     """Search for a learning rate: raise it from update to update until the loss explodes, and suggest one.
 
-    Images are changed at random where `gpucnn train` would change them. The updates are of a copy: nothing is trained
+    Images are changed at random where `gpucnn train` would change them; say the other options of the training, too, such
+    as --size, --init and --freeze. The updates are of a copy: nothing is trained
     or saved but the picture.
     """
     from dataclasses import asdict, replace
 
-    from ..data import load
+    from ..data import load, parse_size
     from ..data.catalogue import resolve
     from ..model import beforehand, runs
     from ..model.own_data import suited
@@ -78,17 +100,26 @@ def lr(
         seed=seed,
         threads=threads,
         options=arguments.options(options, network),
-        update=UpdateSettings(momentum, weight_decay, decay),
+        freeze=freeze,
+        init=None if init is None else os.path.abspath(init),
+        update=UpdateSettings(momentum, weight_decay, decay, clip_norm, clip_value),
         loss=loss,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
     )
     with arguments.explained(network, network if ":" in network else None):
-        beforehand.look(settings)
+        start, _ = beforehand.look(settings)
         runs.start_helpers(settings)
-        dataset = load(data, skip_broken=skip_broken)
+        shape = None if size is None else parse_size(size)
+        dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
+        if classes is not None:
+            dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
         settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))
         if resolve(data) is None:
             settings, _ = suited(settings, dataset, epochs=1, augment=augment)
         model = runs.new_model(settings, dataset)
+        if drawn := runs.begin_from(settings, model, start):
+            print(f"gpucnn: {newly_drawn(settings, drawn)}", file=sys.stderr)
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         found = find_lr(
             model,
@@ -101,6 +132,7 @@ def lr(
             updates=updates,
             seed=seed,
             augmentation=chosen.augmentation or None,
+            freeze=settings.frozen,
         )
     tell_notes(dataset)
     changed = f", images changed by {chosen.augmentation}" if chosen.augmentation else ""

@@ -66,7 +66,6 @@ def opening(
     """
     from ..model import needs
     from ..model.own_data import lasting
-    from ..network import shortened
 
     if is_own:
         yield dataset.summary()
@@ -76,11 +75,18 @@ def opening(
         yield f"no validation: {part:g} of {counted(total, 'training image')} is no image; --validation 0.1 is a tenth"
     yield device_line(settings.device, model)
     if drawn:
-        begun = min(settings.init, os.path.relpath(settings.init), key=len)
-        yield f"not in {begun}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
+        yield newly_drawn(settings, drawn)
     yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))
     if state:
         yield state
+
+
+def newly_drawn(settings: Any, drawn: list[str]) -> str:
+    """A sentence about the parameters that --init has not."""
+    from ..network import shortened
+
+    begun = min(settings.init, os.path.relpath(settings.init), key=len)
+    return f"not in {begun}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
 
 
 def result_line(result: Any, dataset: Any) -> str:

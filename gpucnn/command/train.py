@@ -29,6 +29,7 @@ from .augment import AugmentOption, augmentation_of
 from .options import (
     AccumulateOption,
     ChannelsOption,
+    ClassesOption,
     ClassWeightsOption,
     ClipNormOption,
     ClipValueOption,
@@ -45,6 +46,7 @@ from .options import (
     OptimizerOption,
     PatienceOption,
     ScheduleOption,
+    SetOption,
     SizeOption,
     SkipBrokenOption,
     TuneOption,
@@ -96,18 +98,8 @@ def train(
             metavar="PART", callback=part, help="Hold out this part of the images, such as 0.1, to measure each epoch."
         ),
     ] = None,
-    classes: Annotated[
-        str | None, Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Set an argument of the network, such as hidden=64; `gpucnn networks NETWORK` lists them. May be "
-            "given several times.",
-        ),
-    ] = None,
+    classes: ClassesOption = None,
+    options: SetOption = None,
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +62,15 @@ def find_lr(
     updates: int = 200,
     seed: int = 0,
     augmentation: Augmentation | str | None = None,
+    freeze: str | Iterable[str] = (),
 ) -> Search:
     """Train a copy of the model on images (N, H, W, C) and labels (N,), with a rate that grows by the same factor in
     each update: from `lowest` to `highest`, or until the loss explodes.
 
     The suggestion is a tenth of the rate at which the running mean of the losses was least: below it the loss still
     fell fast, and near the least it no longer did. augmentation: how the images are changed at random, as `Model.fit`
-    takes it; without that of the training, the rate is one for other images.
+    takes it; without that of the training, the rate is one for other images. freeze: the parameters that stay, as
+    `Model.fit` takes them.
     """
     if not isinstance(model, Model):
         raise SettingError(f"find_lr: a {type(model).__name__} was given; give a Model, such as Model('two-conv')")
@@ -76,6 +79,7 @@ def find_lr(
     execution, size = model.execution, min(int(accepted.argument("batch_size", batch_size)), len(shown))
     share, rng = execution.workers.share, generator(np.random.SeedSequence(seed))
     rule = accepted.argument("optimizer", optimizer)
+    still = accepted.patterns(freeze)
     changes = None if augmentation is None else accepted.argument("augmentation", augmentation)
     if changes is not None:
         changes.check(model.network.input_shape)
@@ -87,7 +91,8 @@ def find_lr(
     exploded, total = False, 0.0
     with execution.active(), np.errstate(over="ignore", invalid="ignore"):
         copies = {"theta": share(execution.theta.copy()), "state": share(execution.state.copy())}
-        step = execution.step(model.loss, rule, scaling=model.scaling, augmentation=changes, key=seed, **copies)
+        how = {"scaling": model.scaling, "augmentation": changes, "key": seed, "freeze": still}
+        step = execution.step(model.loss, rule, **how, **copies)
         step, (shown, targets, _) = placed(step, (shown, targets, None), model.device, model.network, size)
         on_host = type(shown) is np.ndarray
         batches = _batches(len(targets), size, rng)
