@@ -62,7 +62,7 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(file, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = Output(sys.stdout), Unfailing(sys.stderr)
 

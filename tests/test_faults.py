@@ -349,6 +349,9 @@ def test_a_stream_that_knows_few_characters_gets_their_numbers(mark):
         [sys.executable, "-c", script], env=os.environ | {"PYTHONIOENCODING": "latin-1"}, encoding="latin-1"
     )
     assert (out, err) == ("\\u0416ä\n", "")
+    posix = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # whose errors are surrogateescape
+    _, out, err = run([sys.executable, "-c", script], env=os.environ | posix)
+    assert (out, err) == ("\\u0416\\xe4\n", "")
 
 
 # --- the system
