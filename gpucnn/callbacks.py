@@ -80,7 +80,7 @@ class KeepBest(Explained):
         if SHORT.get(self.watch, self.watch) in SHORT.values() and not held_out:
             raise SettingError(
                 f"{type(self).__name__} watches the validation's {self.watch.removeprefix('validation_')}, and nothing "
-                "is held out; give fit validation=(images, labels), or say --validation 0.1"
+                "is held out; give fit validation=(images, labels)"
             )
         if SHORT.get(self.watch, self.watch) == "validation_accuracy" and not has_accuracy:
             raise SettingError(

@@ -1168,7 +1168,7 @@ def test_a_test_part_may_lack_a_class_and_says_so(tmp_path):
     assert loaded.class_names == ("cat", "cow", "dog")
     np.testing.assert_array_equal(loaded.test_labels, [0, 2])
     assert "the test part has no pictures of cow" in loaded.notes
-    assert "the pictures are 8x8; they are scaled and cropped to 28x28, which --size changes" in loaded.notes
+    assert "the pictures are 8x8; they are scaled and cropped to 28x28, which size=(H, W) changes" in loaded.notes
 
 
 def test_pictures_deeper_than_their_class_count_to_it(tmp_path):
@@ -1229,7 +1229,7 @@ def test_all_broken_pictures_are_named_at_once(tmp_path, channels):
     for k in range(7):
         (root / "dog" / f"broken{k}.png").write_bytes(b"junk")
     with pytest.raises(
-        DataError, match=r"7 of 17 pictures cannot be read; .*--skip-broken.*broken4\.png.*; and 2 more"
+        DataError, match=r"7 of 17 pictures cannot be read; .*skip_broken=True.*broken4\.png.*; and 2 more"
     ):
         data.load(root, channels=channels)
     loaded = data.load(root, channels=channels, skip_broken=True)
@@ -1305,7 +1305,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, refused, whole):
         data.load(root)
     assert str(caught.value) == (
         f"{closed}: the folder cannot be read (Permission denied); look at the permissions, or leave out what cannot "
-        "be read with --skip-broken (skip_broken=True)"
+        "be read with skip_broken=True"
     )
     loaded = data.load(root, skip_broken=True)
     assert f"left out: {closed}: the folder cannot be read (Permission denied)" in loaded.notes

@@ -13,7 +13,9 @@ from PIL import Image
 import gpucnn
 from gpucnn import command as cli
 from gpucnn import data
+from gpucnn.callbacks import EarlyStopping
 from gpucnn.data import load
+from gpucnn.errors import DataError, SettingError
 from gpucnn.report import confusion, sheet
 from gpucnn.report.lr_finder import Search, picture
 
@@ -119,6 +121,25 @@ def test_empty_class_folders(gpucnn_, pets):
     status, _, err = gpucnn_("data", "show", pets)  # one class is left
     assert status == 1
     assert f"{pets}/cow, {pets}/dog, {pets}/eel: no pictures" in err
+
+
+def test_the_command_says_options_and_python_its_own_words(gpucnn_, pets):
+    with pytest.raises(DataError) as error:
+        load(pets)
+    assert "leave them out with skip_broken=True:" in str(error.value)
+    how = "train", "softmax-regression", "--data", pets, "--device", "cpu", "--threads", "1", "--epochs", "1"
+    assert "leave them out with --skip-broken:" in gpucnn_(*how)[2]
+    for said in (
+        gpucnn_(*how, "--skip-broken")[2],
+        gpucnn_("data", "show", pets)[1],
+        gpucnn_("lr", *how[1:-2], "--skip-broken")[2],
+    ):
+        assert "scaled and cropped to 28x28, which --size changes" in said
+    assert "cropped to 28x28, which size=(H, W) changes" in " ".join(load(pets, skip_broken=True).notes)
+    held_out = gpucnn_(*how, "--skip-broken", "--patience", "2", "--validation", "0")[2]
+    assert "and nothing is held out; say --validation 0.1" in held_out
+    with pytest.raises(SettingError, match="and nothing is held out; give fit validation=.images, labels.$"):
+        EarlyStopping().check(held_out=False, has_accuracy=True)
 
 
 def test_evaluate_says_what_was_left_out(gpucnn_, pets):

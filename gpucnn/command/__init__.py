@@ -29,6 +29,7 @@ from .saved import evaluate, verify
 from .search import lr
 from .serve import serve
 from .show import show
+from .told import as_options
 from .train import train
 
 EXAMPLES = {
@@ -132,7 +133,7 @@ def main() -> int:
     compiling.tell = lambda: typer.echo("compiling CUDA kernels (once per machine) ...", err=True)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {message}", err=True)
+            warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {as_options(str(message))}", err=True)
             _run()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written goes there
@@ -147,7 +148,7 @@ def main() -> int:
         status, sentence = 128 + getattr(error, "signal", signal.SIGINT), "interrupted"
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
-    typer.echo(f"gpucnn: {sentence}", err=True)
+    typer.echo(f"gpucnn: {as_options(sentence)}", err=True)
     return status
 
 

@@ -13,6 +13,7 @@ from . import arguments
 from .arguments import JsonOption, check_format
 from .help import Command
 from .options import ChannelsOption, InvertOption, SizeOption
+from .told import as_options
 
 data_app = Typer(
     help="List data sets, look at one; download one that has a name, check its files.", no_args_is_help=True
@@ -92,7 +93,7 @@ def show(
         check_format(out, "--out")
     shape = None if size is None else parse_size(size)
     dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
-    print(dataset.summary())
+    print(as_options(dataset.summary()))
     if out is not None:
         with told_once(dataset.class_names):
             sheet.draw(dataset, out)

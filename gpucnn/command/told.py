@@ -12,6 +12,20 @@ from typer import Context
 from ..errors import counted, nearest, printable
 
 
+OPTIONS = {  # what the library's sentences say in Python's words
+    "skip_broken=True": "--skip-broken",
+    "size=(H, W)": "--size",
+    "give fit validation=(images, labels)": "say --validation 0.1",
+}
+
+
+def as_options(text: str) -> str:
+    """A sentence of the library with the command's words."""
+    for python, option in OPTIONS.items():
+        text = text.replace(python, option)
+    return text
+
+
 def images_of(dataset: Any) -> str:
     return counted(len(dataset.train_labels), "image")
 
@@ -19,7 +33,7 @@ def images_of(dataset: Any) -> str:
 def tell_notes(dataset: Any) -> None:
     """What was left out or assumed, on standard error."""
     for note in dataset.notes:
-        print(printable(f"gpucnn: {note}"), file=sys.stderr)
+        print(printable(f"gpucnn: {as_options(note)}"), file=sys.stderr)
 
 
 OF_NETWORK = ("network", "options", "data", "size", "channels", "classes")  # what decides how many parameters it has
@@ -68,7 +82,7 @@ def opening(
     from ..model.own_data import lasting
 
     if is_own:
-        yield dataset.summary()
+        yield as_options(dataset.summary())
     yield from filter(None, (why, lasting(settings, chosen, len(dataset.train_labels))))
     total, part = len(dataset.train_labels), chosen.validation
     if part and dataset.validation is None and not min(round(part * total), total - 1):

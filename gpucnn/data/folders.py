@@ -77,7 +77,7 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
     unreadable: list[str] = []
     listing = {entry.name: pictures_in(entry, others, unreadable, notes) for entry in visible}
     if unreadable and not skip_empty:
-        remedy = "look at the permissions, or leave out what cannot be read with --skip-broken (skip_broken=True)"
+        remedy = "look at the permissions, or leave out what cannot be read with skip_broken=True"
         raise DataError(f"{listed(unreadable)}; {remedy}")
     notes += [f"left out: {each}" for each in unreadable]
     deeper = sum(path.parent != entry for entry in visible for path in listing[entry.name])
@@ -103,7 +103,7 @@ def _tell_empty(root: Path, empty: list[str], notes: list[str], *, skip: bool) -
     raise DataError(
         f"{listed([str(root / name) for name in empty])}: "
         f"no pictures ({ENDINGS}) in {where}; put some there, delete {them}, or "
-        f"leave {them} out with --skip-broken (skip_broken=True); a folder that is already split has train and test, "
+        f"leave {them} out with skip_broken=True; a folder that is already split has train and test, "
         "each with the class folders"
     )
 

@@ -119,7 +119,7 @@ def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int]) -> list[str]:
         return []
     shown = [f"{height}x{width}" for height, width in (min(sizes), max(sizes))]
     found = shown[0] if len(sizes) == 1 else f"of {len(sizes)} sizes, {shown[0]} to {shown[1]}"
-    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, which --size changes"]
+    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, which size=(H, W) changes"]
 
 
 def _read_part(
@@ -148,7 +148,7 @@ def tell_broken(folder: Path, broken: Mapping[Any, str], total: int, notes: list
     if not skip:
         raise DataError(
             f"{folder}: {len(texts)} of {total} pictures cannot be read; mend or delete them, or leave them out with "
-            f"--skip-broken (skip_broken=True): {shown}"
+            f"skip_broken=True: {shown}"
         )
     notes.append(
         f"left out: {counted(len(texts), 'picture')} that cannot be read: {', '.join(map(str, list(broken)[:SHOWN]))}"
