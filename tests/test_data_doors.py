@@ -742,3 +742,15 @@ def test_an_npz_says_what_it_leaves_out_and_why(tmp_path):
 def test_a_size_that_is_too_large_is_said_with_its_limit():
     with pytest.raises(DataError, match=r"each 1\.\.4096, was expected"):
         data.parse_size("100000x100000")
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_numbers_are_not_wondered_at_where_they_can_be_nothing_else(tmp_path, shape):
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.linspace(-1, 1, 20).reshape(shape))
+    loaded = data.load(tmp_path / "a.npz")
+    assert (loaded.what, loaded.notes) == ("numbers", ())
+    np.savez(tmp_path / "b.npz", images=images, labels=np.arange(20.0).reshape(shape) // 5)
+    loaded = data.load(tmp_path / "b.npz")
+    assert "whole floats" in " ".join(loaded.notes)
+    assert loaded.what == ("classes" if len(shape) == 1 else "numbers")

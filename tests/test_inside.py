@@ -10,10 +10,10 @@ from PIL import Image
 
 from gpucnn import Model, Network
 from gpucnn import command as cli
-from gpucnn.data import Preprocessing
+from gpucnn.data import Dataset, Preprocessing
 from gpucnn.errors import SettingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual
-from gpucnn.report import drawings, inside
+from gpucnn.report import drawings, inside, sheet
 
 LAYERS = (Conv2D(3, 3), BatchNorm(), ReLU(0.0), MaxPool2D(2), Residual((Conv2D(3, 1), ReLU(0.0))), Flatten(), Dense(4))
 
@@ -163,3 +163,50 @@ def test_the_command(gpucnn_, tmp_path):
     status, out, _ = gpucnn_("show", "flat.safetensors", "one.png", "--out", "flat")
     assert status == 0
     assert "no maps.png: no layer of the network gives an image" in out
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """The texts of the figure that was drawn last."""
+    found = []
+
+    def write(figure, path, **how):
+        figure.draw_without_rendering()
+        found[:] = [each.get_text() for each in figure.findobj(lambda each: hasattr(each, "get_text"))]
+
+    monkeypatch.setattr(drawings, "write_figure", write)
+    monkeypatch.setattr(sheet, "write_figure", write)
+    return found
+
+
+def test_filters_have_a_scale(texts):
+    drawings.draw_filters({"0/kernel": np.array([0.25, -0.5, 0.125, 0.0]).reshape(2, 2, 1, 1)}, "filters.png")
+    assert "0/kernel\n1 of 2x2\n-0.5 to 0.5" in texts
+
+
+@pytest.mark.parametrize(
+    ("loss", "title", "regions"),
+    [
+        ("softmax", "which pixels and regions speak for b", "regions that speak for it (Grad-CAM)"),
+        ("multi-label", "which pixels and regions speak for b", "regions that speak for it (Grad-CAM)"),
+        ("mse", "which pixels and regions raise the number b", "regions that raise it (Grad-CAM)"),
+    ],
+)
+def test_reasons_are_for_what_the_model_gives(texts, loss, title, regions):
+    network = Network((8, 8, 1), (Conv2D(2, 3), ReLU(0.0), Flatten(), Dense(2)))
+    made = Model(network, device="cpu", threads=1, loss=loss, class_names=("a", "b"), seed=1)
+    for sign, expected in ((1, regions), (-1, f"no {regions.replace('that ', '')}")):
+        made.load_parameters({"0/kernel": np.ones((3, 3, 1, 2)), "3/weights": np.full((72, 2), sign)})
+        drawings.draw_reasons(inside.look(made, IMAGES[:1], [1]), "reasons.png", made.class_names)
+        assert {title, expected} <= {*texts}
+
+
+def test_a_sheet_says_what_its_rows_are(texts):
+    images, rng = np.zeros((20, 8, 8, 1), np.uint8), np.random.default_rng(0)
+    for labels, said in (
+        (np.arange(20) % 2, "x: training pictures of each class"),
+        (rng.integers(0, 2, (20, 2)), "x: training pictures with each label"),
+        (rng.random((20, 2)), "x: training pictures with the largest of each number"),
+    ):
+        sheet.draw(Dataset("x", images, labels, images, labels, ("a", "b")), "sheet.png")
+        assert said in texts

@@ -97,8 +97,7 @@ def show(
     if out is not None:
         with told_once(dataset.class_names):
             sheet.draw(dataset, out)
-        of = " of each class" if dataset.is_classified else ""
-        print(f"some pictures{of} are in {out}")
+        print(f"some pictures {sheet.of_each(dataset)} are in {out}")
 
 
 @data_app.command(cls=Command)

@@ -34,9 +34,10 @@ def as_targets(
     if any(each.ndim == 1 and each.dtype.kind == "f" for each in arrays.values()):
         arrays = _of_floats(arrays, where, notes)
     elif all(each.ndim == 2 and each.shape[1] == 1 and each.dtype.kind == "f" for each in arrays.values()):
-        notes.append(
-            f"{where}: a column of floats is taken as numbers to be predicted; classes are whole numbers, (N,)"
-        )
+        if all((each == np.rint(each)).all() for each in arrays.values()):  # others can be nothing else
+            notes.append(
+                f"{where}: a column of whole floats is taken as numbers to be predicted; classes are whole numbers, (N,)"
+            )
     checked = {part: checked_targets(each, given[part][1]) for part, each in arrays.items()}
     if all(each.ndim == 1 and each.size for each in checked.values()):
         return _from_zero(checked, names, where, notes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import SettingError
 from ..layers import MaxPool2D
+from ..losses import REGRESSION
 from ..training.curves import blank
 from ..training.writing import write_figure
 from .inside import Look, winners
@@ -22,7 +23,8 @@ DIVERGING, SEQUENTIAL = "PuOr", "cividis"  # readable to eyes that tell few colo
 
 
 def draw_filters(kernels: dict[str, Array], path: Path, title: str = "") -> int:
-    """A row for each convolution: its kernels by their first input channel, purple below 0 and orange above.
+    """A row for each convolution: its kernels by their first input channel, purple below 0 and orange above, on a scale
+    of its own, whose ends stand beside it.
 
     -> how many were drawn. Raises SettingError where there are none.
     """
@@ -35,8 +37,9 @@ def draw_filters(kernels: dict[str, Array], path: Path, title: str = "") -> int:
         for k in range(kernel.shape[2]):
             row[k].imshow(-kernel[:, :, k], cmap=DIVERGING, vmin=-most, vmax=most)
         whole = kernels[name].shape
-        _label(row[0], f"{name}\n{whole[3]} of {whole[0]}x{whole[1]}")
-    return _saved(figure, path, title or "filters, by their first input channel: orange above 0, purple below")
+        _label(row[0], f"{name}\n{whole[3]} of {whole[0]}x{whole[1]}\n{-most:.2g} to {most:.2g}")
+    above = "orange above 0, purple below, the darkest at the ends that stand at each row"
+    return _saved(figure, path, title or f"filters, by their first input channel\n{above}")
 
 
 def draw_maps(look: Look, path: Path, title: str = "") -> int:
@@ -73,7 +76,10 @@ def draw_pools(look: Look, path: Path, title: str = "") -> int:
 
 
 def draw_reasons(look: Look, path: Path, names: tuple[str, ...], title: str = "") -> int:
-    """The first image, the size of the gradient by each pixel, and the regions that speak for the class."""
+    """The first image, the size of the gradient by each pixel, and the regions that speak for the class, or the label;
+    of a number, those that make it larger.
+    """
+    raised, speak = ("raise the number", "raise it") if look.of == REGRESSION else ("speak for", "speak for it")
     figure = blank((9.6, 3.5))
     axes = figure.subplots(1, 3)
     picture = look.pixels[0]
@@ -85,13 +91,15 @@ def draw_reasons(look: Look, path: Path, names: tuple[str, ...], title: str = ""
     axes[1].set_title("gradient by the pixels", fontsize="medium")
     axes[2].imshow(shown, cmap="gray")
     try:
-        axes[2].imshow(look.grad_cam()[0], cmap=SEQUENTIAL, alpha=0.6, vmin=0, vmax=1)
-        axes[2].set_title("regions for the class (Grad-CAM)", fontsize="medium")
+        regions = look.grad_cam()[0]
+        axes[2].imshow(regions, cmap=SEQUENTIAL, alpha=0.6, vmin=0, vmax=1)
+        which = f"regions that {speak}" if regions.any() else f"no regions {speak}"
+        axes[2].set_title(f"{which} (Grad-CAM)", fontsize="medium")
     except SettingError:
         axes[2].set_title("no layer gives an image: no Grad-CAM", fontsize="medium")
     for axis in axes:
         bare(axis)
-    return _saved(figure, path, title or f"which pixels and regions speak for {names[k]}")
+    return _saved(figure, path, title or f"which pixels and regions {raised} {names[k]}")
 
 
 def _grid(rows: int, columns: int, size: float = 0.8) -> tuple[Any, Any]:

@@ -29,10 +29,15 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
             picture(axis, None if index is None else dataset.train_images[index])
         row[0].set_ylabel(f"{names[k]}\n{len(found):,}", rotation=0, ha="right", va="center", labelpad=6)
     left_out = len(dataset.class_names) - len(shown)
-    more = f"; {left_out} more classes are not shown" if left_out else ""
-    figure.suptitle(f"{dataset.name}: training pictures of each class{more}", fontsize="medium")
+    more = f"; {left_out} more {dataset.what} are not shown" if left_out else ""
+    figure.suptitle(f"{dataset.name}: training pictures {of_each(dataset)}{more}", fontsize="medium")
     write_figure(figure, path, dpi=110)
     return len(shown)
+
+
+def of_each(dataset: Dataset) -> str:
+    """What a row of the sheet has."""
+    return {"classes": "of each class", "labels": "with each label"}.get(dataset.what, "with the largest of each number")
 
 
 def of_class(dataset: Dataset, k: int) -> np.ndarray:
