@@ -138,7 +138,7 @@ def test_the_command_says_options_and_python_its_own_words(gpucnn_, pets):
     assert "cropped to 28x28, which size=(H, W) changes" in " ".join(load(pets, skip_broken=True).notes)
     held_out = gpucnn_(*how, "--skip-broken", "--patience", "2", "--validation", "0")[2]
     assert "and nothing is held out; say --validation 0.1" in held_out
-    with pytest.raises(SettingError, match="and nothing is held out; give fit validation=.images, labels.$"):
+    with pytest.raises(SettingError, match=r"and nothing is held out; give fit validation=.images, labels.$"):
         EarlyStopping().check(held_out=False, has_accuracy=True)
 
 

@@ -69,7 +69,7 @@ def test_a_full_disk_and_the_curves_of_a_history(full, tmp_path, monkeypatch):
     history.plot("curves.png")
     before = Path("curves.png").read_bytes()
     full()
-    with pytest.raises(OSError, match="curves.png"):
+    with pytest.raises(OSError, match=r"curves\.png"):
         history.plot("curves.png")
     assert Path("curves.png").read_bytes() == before
     assert os.listdir() == ["curves.png"]

@@ -75,9 +75,8 @@ def lr(
 ) -> None:
     """Search for a learning rate: raise it from update to update until the loss explodes, and suggest one.
 
-    Images are changed at random where `gpucnn train` would change them; say the other options of the training, too, such
-    as --size, --init and --freeze. The updates are of a copy: nothing is trained
-    or saved but the picture.
+    Images are changed at random where `gpucnn train` would change them; say the other options of the training, too,
+    such as --size, --init and --freeze. The updates are of a copy: nothing is trained or saved but the picture.
     """
     from dataclasses import asdict, replace
 

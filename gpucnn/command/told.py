@@ -11,7 +11,6 @@ from typer import Context
 
 from ..errors import counted, nearest, printable
 
-
 OPTIONS = {  # what the library's sentences say in Python's words
     "skip_broken=True": "--skip-broken",
     "size=(H, W)": "--size",

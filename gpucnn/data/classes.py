@@ -33,15 +33,19 @@ def as_targets(
         return found, list(names) if names is not None else ["False", "True"]
     if any(each.ndim == 1 and each.dtype.kind == "f" for each in arrays.values()):
         arrays = _of_floats(arrays, where, notes)
-    elif all(each.ndim == 2 and each.shape[1] == 1 and each.dtype.kind == "f" for each in arrays.values()):
-        if all((each == np.rint(each)).all() for each in arrays.values()):  # others can be nothing else
-            notes.append(
-                f"{where}: a column of whole floats is taken as numbers to be predicted; classes are whole numbers, (N,)"
-            )
+    elif all(_is_whole_column(each) for each in arrays.values()):  # other columns can be nothing else
+        notes.append(
+            f"{where}: a column of whole floats is taken as numbers to be predicted; classes are integers, (N,)"
+        )
     checked = {part: checked_targets(each, given[part][1]) for part, each in arrays.items()}
     if all(each.ndim == 1 and each.size for each in checked.values()):
         return _from_zero(checked, names, where, notes)
     return checked, None if names is None else list(names)
+
+
+def _is_whole_column(array: Any) -> bool:
+    """Whether it is whole floats of shape (N, 1)."""
+    return array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind == "f" and bool((array == np.rint(array)).all())
 
 
 def flat(array: Any, where: str, notes: list[str]) -> Any:

@@ -13,8 +13,8 @@ import numpy as np
 from .. import networks, schedules
 from ..callbacks import EarlyStopping
 from ..data.arrays import USUAL
-from ..data.targets import checked_names
 from ..data.preprocessing import Preprocessing
+from ..data.targets import checked_names
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.execution import Execution

@@ -91,7 +91,7 @@ def find_lr(
     exploded, total = False, 0.0
     with execution.active(), np.errstate(over="ignore", invalid="ignore"):
         copies = {"theta": share(execution.theta.copy()), "state": share(execution.state.copy())}
-        how = {"scaling": model.scaling, "augmentation": changes, "key": seed, "freeze": still}
+        how: dict[str, Any] = {"scaling": model.scaling, "augmentation": changes, "key": seed, "freeze": still}
         step = execution.step(model.loss, rule, **how, **copies)
         step, (shown, targets, _) = placed(step, (shown, targets, None), model.device, model.network, size)
         on_host = type(shown) is np.ndarray

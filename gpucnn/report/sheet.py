@@ -37,7 +37,9 @@ def draw(dataset: Dataset, path: str | os.PathLike[str], *, each: int = EACH) ->
 
 def of_each(dataset: Dataset) -> str:
     """What a row of the sheet has."""
-    return {"classes": "of each class", "labels": "with each label"}.get(dataset.what, "with the largest of each number")
+    return {"classes": "of each class", "labels": "with each label"}.get(
+        dataset.what, "with the largest of each number"
+    )
 
 
 def of_class(dataset: Dataset, k: int) -> np.ndarray:
