@@ -999,7 +999,7 @@ def test_sizes_are_said_of_upright_pictures(tmp_path, kind):
         lying.save(place, exif=exif) if k < 4 else lying.rotate(90, expand=True).save(place)
     assert not [note for note in data.load(tmp_path, size=(6, 4)).notes if "scaled" in note]
     said = [note for note in data.load(tmp_path, size=(5, 4)).notes if "scaled" in note]
-    assert said == ["the pictures are 6x4; they are scaled and cropped to 5x4, which --size changes"]
+    assert said == ["the pictures are 6x4; they are scaled and cropped to 5x4, which size=(H, W) changes"]
 
 
 def test_read_pictures_turns_by_exif(tmp_path):
