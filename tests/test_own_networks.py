@@ -427,7 +427,7 @@ def test_check_looks_at_the_loss_of_an_entry(gpucnn_):
     status, out, _ = gpucnn_("check", "my_nets:entry", "--json")
     assert (status, json.loads(out)[-1]["name"], json.loads(out)[-1]["shape"]) == (0, "loss", [5, 3])
     status, out, err = gpucnn_("check", "my_nets:wrong_loss")
-    assert (status, out.splitlines()[-1].endswith("WRONG")) == (1, True)
+    assert (status, out.splitlines()[-1].endswith("WRONG: it must be 0.5 times that")) == (1, True)
     assert err == "gpucnn: my_nets:wrong_loss: the gradient of loss differs from the central difference\n"
 
 
