@@ -25,6 +25,7 @@ from gpucnn.layers import (
     ReLU,
     Reshape,
     Residual,
+    Shared,
     Sigmoid,
     Softmax,
     Tanh,
@@ -254,6 +255,30 @@ def test_of_a_network_the_layer_is_named_whose_own_gradient_is_wrong():
         ("layer 1/layers/0 (Affine)", ["b"]),
         ("layer 0 (Noisy)", ["dx"]),
     ]
+
+
+def test_a_block_that_stands_twice_is_right_where_it_is():
+    """Its gradients are added up in place."""
+    block = Shared("block", (Conv2D(2, 3, padding="same"), Affine(), Tanh()))
+    assert told(block, block, Flatten(), Dense(3)) == []
+    wrong = Shared("block", (Conv2D(2, 3, padding="same"), Affine(da=2.0)))
+    assert {rows[0] for _, rows in told(wrong, wrong, Flatten(), Dense(3))} == {"a"}
+
+
+@dataclass(frozen=True)
+class TwicePooled(MaxPool2D):
+    def backward(self, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        dx, dparams = super().backward(*arguments, **options)
+        return 2 * dx, dparams
+
+
+@pytest.mark.parametrize("before", [ReLU(), Dropout(0.5)], ids=["ReLU", "Dropout"])
+def test_a_layer_behind_many_zeros_is_named(before):
+    """Where it stands, every direction crosses a kink: ties of zeros."""
+    layers = Conv2D(3, 3), before, TwicePooled(2), Flatten(), Dense(3)
+    assert told(*layers, input_shape=(8, 8, 2)) == [("layer 2 (TwicePooled)", ["dx"])]
+    right = *layers[:2], MaxPool2D(2), *layers[3:]
+    assert told(*right, input_shape=(8, 8, 2)) == []
 
 
 def test_a_layer_on_which_nothing_depends_is_not_judged():

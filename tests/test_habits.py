@@ -185,6 +185,12 @@ def test_a_model_is_trained_by_one_call_at_a_time(train):
     train(model)
 
 
+def test_a_model_of_an_old_pickle_can_be_trained():
+    model = tiny()
+    del model.turn
+    pickle.loads(pickle.dumps(model)).fit(IMAGES, LABELS, epochs=1)
+
+
 def test_a_model_whose_training_failed_can_be_trained():
     model = tiny()
 

@@ -71,6 +71,14 @@ def test_a_table_without_names_of_columns_in_any_order(tmp_path: Path) -> None:
     assert by_number(load(tmp_path)) == {k: k % 2 for k in range(COUNT)}
 
 
+def test_the_first_picture_may_be_missing(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", names(1))
+    path = table(tmp_path, letters(names(0, COUNT + 1)))
+    with pytest.raises(DataError, match=r"1 of 21 pictures cannot be read.*00.png: there is no such file"):
+        load(path)
+    assert len(by_number(load(path, skip_broken=True))) == COUNT
+
+
 @pytest.mark.parametrize("written", ["{}", "pictures/{}", "pictures\\{}", "./pictures/{}"])
 def test_pictures_in_a_folder_beside_the_table(tmp_path: Path, written: str) -> None:
     draw(tmp_path / "pictures", names())
@@ -101,7 +109,26 @@ def test_a_column_that_says_the_parts(tmp_path: Path) -> None:
     assert by_number(found) == {k: k % 2 for k in range(COUNT)}
     assert found.validation is not None
     assert (len(found.train_labels), len(found.validation[1]), len(found.test_labels)) == (12, 4, 4)
-    assert "labels.csv: the column split says the parts" in found.notes
+    assert list(found.notes) == ["labels.csv: the column split says the parts"]  # each picture has a line
+
+
+@pytest.mark.parametrize("word", ["", "PublicTest"])
+def test_a_part_that_is_none_is_refused_and_never_dropped(tmp_path: Path, word: str) -> None:
+    draw(tmp_path, names())
+    rows = [f"{file},{k % 2},{('train', 'dev', 'test', word)[k % 4]}" for k, file in enumerate(names())]
+    table(tmp_path, ["file,label,split", *rows])
+    with pytest.raises(DataError, match=f"in line 5 the column split holds '{word}', which is no part's name"):
+        load(tmp_path)
+
+
+def test_a_column_of_another_meaning_is_said(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,label,set", *(f"{file},{k % 2},{k % 3}" for k, file in enumerate(names()))])
+    assert "labels.csv: left out: the column set" in load(tmp_path).notes
+    (tmp_path / "labels.csv").unlink()
+    for name in ("train.csv", "test.csv"):
+        table(tmp_path, ["file,label,split", *(f"{file},{k % 2},val" for k, file in enumerate(names()))], name)
+    assert "train.csv: left out: the column split" in load(tmp_path).notes
 
 
 def test_columns_of_0_and_1_are_several_labels_and_others_numbers(tmp_path: Path) -> None:
@@ -131,8 +158,8 @@ def test_what_is_beside_the_point_is_left_out_and_said(tmp_path: Path) -> None:
     table(tmp_path, [rows[0], *(f"{k},{row},640" for k, row in enumerate(rows[1:])), "7,07.png,b,640"])
     assert list(load(tmp_path).notes) == [
         "labels.csv: left out: the columns id, width",
+        f"left out: 1 line of {tmp_path / 'labels.csv'} naming a picture again",
         f"left out: 2 pictures in {tmp_path} without a line in labels.csv",
-        f"left out: 1 line of {tmp_path / 'labels.csv'} that name a picture again",
         f"{tmp_path / 'labels.csv'}: labels are texts; the classes are a, b",
     ]
 

@@ -107,6 +107,17 @@ class TestParameters:
         with pytest.raises(ArgumentError, match=said):
             CNNClassifier(**how)
 
+    def test_a_factory_of_ones_own_gets_what_is_said_alone(self, tmp_path, monkeypatch):
+        """Whatever its settings mean."""
+        (tmp_path / "nets_with_padding.py").write_text(
+            "from gpucnn import Network\nfrom gpucnn.layers import Dense, Flatten, ZeroPad2D\n"
+            "def net(input_shape, classes, *, padding: int = 2):\n"
+            "    return Network(input_shape, (ZeroPad2D(padding), Flatten(), Dense(classes)))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        made = CNNClassifier("nets_with_padding:net", epochs=1, device="cpu").fit(FEW, LABELS)
+        assert made.model_.network.shapes()[1] == (12, 12, 1)
+
     def test_fit_writes_none(self):
         stopping = EarlyStopping(patience=1)
         before = dict(vars(stopping))

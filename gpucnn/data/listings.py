@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, counted, listed
+from .arrays import PARTS as ARRAY_PARTS
 from .classes import as_targets, is_missing
 from .columns import LABELS, NAMELESS, is_number, separator
 from .dataset import Dataset
@@ -20,6 +21,8 @@ from .folders import PARTS, is_junk, is_picture, is_picture_name
 from .picture_sets import Wanted, dataset_of_files
 
 PART_COLUMNS = ("split", "part", "set", "subset", "usage")
+NAMED = {name: part for part, names in ARRAY_PARTS.items() for name in names}  # what a column may call the parts
+LOOKED_FOR = 50  # pictures that tell where they lie
 LOOKED_AT = 5  # lines that tell whether a table names pictures
 EXAMPLES = ("sample", "submission")  # words in the names of Kaggle's tables that hold no labels
 INDICES = ("", "index", "unnamed: 0")  # names of a column that only counts
@@ -94,9 +97,12 @@ def _read(paths: Mapping[str, Path], where: Path, wanted: Wanted) -> Dataset:
     notes: list[str] = []
     tables = {part: _table(path) for part, path in paths.items()}
     train = tables["train"]
-    if len(tables) == 1:
-        tables = _parted(train, notes)
-    columns = _targets(train, notes)
+    says_part = _part_column(train)
+    if len(tables) == 1 and says_part is not None:
+        tables = _parted(train, says_part, notes)
+        columns = _targets(train, {says_part}, notes)
+    else:
+        columns = _targets(train, set(), notes, unused={says_part} - {None})
     names = [train.names[k] for k in columns]
     for part, table in [*tables.items()]:
         if missing := [name for name in names if name not in table.names]:
@@ -109,6 +115,7 @@ def _read(paths: Mapping[str, Path], where: Path, wanted: Wanted) -> Dataset:
         places = [table.names.index(name) for name in names]
         paths_of_part, lines = _pictures(table, places, part, notes)
         files[part], cells[part] = paths_of_part, [_cells(table, line, places) for line in lines]
+    notes += _unnamed({path for paths in files.values() for path in paths}, train)
     if "validation" in files and "test" not in files:
         files["test"], cells["test"] = files.pop("validation"), cells.pop("validation")
         notes.append("the validation part is taken as the test part; the validation images come from the training part")
@@ -155,30 +162,41 @@ def _is_file_name(cell: str) -> bool:
     return is_picture_name(Path(cell.strip()))
 
 
-def _parted(table: Table, notes: list[str]) -> dict[str, Table]:
-    """The table by parts, as a column says them; where there is none, all of it is "train"."""
-    parts = {name: part for part, names in PARTS.items() for name in names}
+def _part_column(table: Table) -> int | None:
+    """The column that says the part of each picture, if there is one: by its name, and by the words in it. DataError
+    where only some of these name a part.
+    """
     for k, name in enumerate(table.names):
-        said = [line.cells[k].lower() for line in table.lines]
-        if name.lower() not in PART_COLUMNS or not set(said) <= parts.keys():
+        said = [line.cells[k].lower() in NAMED for line in table.lines]
+        if name.lower() not in PART_COLUMNS or not any(said):
             continue
-        if "train" not in {parts[each] for each in said}:
-            raise DataError(f"{table}: no picture is of the training part by the column {name}; write train for some")
-        notes.append(f"{table.path.name}: the column {name} says the parts")
-        of_line = [(parts[each], line) for each, line in zip(said, table.lines)]
-        return {
-            part: table._replace(lines=[line for of, line in of_line if of == part])
-            for part in PARTS
-            if part in {of for of, _ in of_line}
-        }
-    return {"train": table}
+        if not all(said):
+            line = table.lines[said.index(False)]
+            raise DataError(
+                f"{table}: in line {line.number} the column {name} holds {line.cells[k]!r}, which is no part's name; "
+                "write train, val or test, or name the column otherwise"
+            )
+        return k
+    return None
 
 
-def _targets(table: Table, notes: list[str]) -> list[int]:
-    """The columns of the labels: the one that is named so, or the only one; or all, where they hold numbers alone."""
+def _parted(table: Table, column: int, notes: list[str]) -> dict[str, Table]:
+    """The table by parts, as a column says them."""
+    name, of_line = table.names[column], [(NAMED[line.cells[column].lower()], line) for line in table.lines]
+    found = {part for part, _ in of_line}
+    if "train" not in found:
+        raise DataError(f"{table}: no picture is of the training part by the column {name}; write train for some")
+    notes.append(f"{table.path.name}: the column {name} says the parts")
+    return {part: table._replace(lines=[line for of, line in of_line if of == part]) for part in PARTS if part in found}
+
+
+def _targets(table: Table, known: set[int], notes: list[str], unused: Set[int | None] = frozenset()) -> list[int]:
+    """The columns of the labels: the one that is named so, or the only one; or all, where they hold numbers alone.
+
+    known: columns that are something else, as those of unused are, which is said.
+    """
     lower = [name.lower() for name in table.names]
-    parts = [k for k, name in enumerate(lower) if name in PART_COLUMNS]
-    others = [k for k in range(len(lower)) if k != table.files and k not in parts and lower[k] not in INDICES]
+    others = [k for k in range(len(lower)) if k not in {table.files, *known, *unused} and lower[k] not in INDICES]
     are_places = "x" in lower and "y" in lower  # two numbers, and no label y
     named = [k for k in others if lower[k] in LABELS and not (are_places and lower[k] == "y")]
     if len(named) > 1:
@@ -196,8 +214,8 @@ def _targets(table: Table, notes: list[str]) -> list[int]:
             f"{table}: none of the columns {which} is named label, class, target or y; write label over the one that "
             "holds the labels (several labels, or numbers to be predicted, stand in columns of numbers alone)"
         )
-    if unused := [table.names[k] or NAMELESS for k in range(len(lower)) if k not in {table.files, *chosen, *parts}]:
-        notes.append(f"{table.path.name}: left out: the column{'s' * (len(unused) > 1)} {listed(unused)}")
+    if left := [table.names[k] or NAMELESS for k in range(len(lower)) if k not in {table.files, *chosen, *known}]:
+        notes.append(f"{table.path.name}: left out: the column{'s' * (len(left) > 1)} {listed(left)}")
     if len(chosen) > 1:
         which = listed([table.names[k] for k in chosen])
         notes.append(f"{table.path.name}: each picture has {len(chosen)} labels or numbers: {which}")
@@ -222,23 +240,28 @@ def _pictures(table: Table, places: Sequence[int], part: str, notes: list[str]) 
                 f"it, in line {line.number}; keep one of them"
             )
         again += 1
-    if unnamed := len(set(filter(is_picture, root.iterdir())) - found.keys()):
-        notes.append(f"left out: {counted(unnamed, 'picture')} in {root} without a line in {table.path.name}")
     if again:
-        notes.append(f"left out: {counted(again, 'line')} of {table} that name a picture again")
+        notes.append(f"left out: {counted(again, 'line')} of {table} naming a picture again")
     return [*found], [*found.values()]
 
 
+def _unnamed(named: set[Path], train: Table) -> list[str]:
+    """What is said of pictures beside those that the tables name, which have no line."""
+    left: list[str] = []
+    for folder in sorted({path.parent for path in named if path.exists()}):
+        if count := len(set(filter(is_picture, folder.iterdir())) - named):
+            left.append(f"left out: {counted(count, 'picture')} in {folder} without a line in {train.path.name}")
+    return left
+
+
 def _root(table: Table, part: str) -> Path:
-    """Where the first picture's name begins: in the table's folder, or in a folder beside it that has that picture,
-    before all others one that is named as the part.
+    """Where the pictures' names begin: in the table's folder, or in a folder beside it, whichever has the most of the
+    first ones; of equal ones the table's folder, or one that is named as the part.
     """
-    folder, first = table.path.parent, table.lines[0].cells[table.files].replace("\\", "/")
-    if (folder / first).exists():
-        return folder
-    inside = sorted(each for each in folder.iterdir() if each.is_dir() and not is_junk(each.name))
-    inside.sort(key=lambda each: each.name.lower() not in PARTS[part])
-    return next((each for each in inside if (each / first).exists()), folder)
+    first = [line.cells[table.files].replace("\\", "/") for line in table.lines[:LOOKED_FOR]]
+    beside = sorted(each for each in table.path.parent.iterdir() if each.is_dir() and not is_junk(each.name))
+    beside.sort(key=lambda each: each.name.lower() not in PARTS[part])
+    return max((table.path.parent, *beside), key=lambda folder: sum((folder / name).exists() for name in first))
 
 
 def _cells(table: Table, line: Line, places: Sequence[int]) -> list[str]:

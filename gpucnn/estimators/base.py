@@ -237,10 +237,11 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
 
 
 def _named(name: str, shape: Shape, outputs: int, settings: dict[str, Any]) -> Network:
-    """The network of that name: with padding="same" unless settings say otherwise, where it has that setting, and with
-    images enlarged by the least whole factor by which it takes them, where they are too small for it. ShapeError.
+    """The network of that name, or "module:factory". Of gpucnn's, with padding="same" unless settings say otherwise,
+    where it has that setting, and with images enlarged by the least whole factor by which it takes them, where they are
+    too small for it. ShapeError.
     """
-    if "padding" in networks.settings_of(name):
+    if name in networks.NETWORKS and "padding" in networks.settings_of(name):
         settings = {"padding": "same"} | settings
     try:
         return networks.build(name, shape, outputs, **settings)

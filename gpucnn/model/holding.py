@@ -37,7 +37,8 @@ def alone(method: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(method)
     def called(*args: P.args, **options: P.kwargs) -> R:
         model: Any = args[0]
-        if not model.turn.lock.acquire(blocking=False):
+        turn: Turn = vars(model).setdefault("turn", Turn())  # one of an old pickle has none
+        if not turn.lock.acquire(blocking=False):
             raise TrainingError(
                 "this model is being trained already, by another thread or by the call that a callback belongs to; "
                 "wait until that has ended, or train a copy: copy.deepcopy(model) made before"
@@ -45,7 +46,7 @@ def alone(method: Callable[P, R]) -> Callable[P, R]:
         try:
             return method(*args, **options)
         finally:
-            model.turn.lock.release()
+            turn.lock.release()
 
     return called
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,9 +104,21 @@ def wrong_layers(network: Network | str, *, batch: int = BATCH, directions: int 
         alone = _Pass(each.layer, layout, theta, each.x, each.dy, each.context, each.dx, each.dparams)
         if not each.dy.any():  # nothing depends on it
             continue
-        if rows := tuple(row for row in alone.rows("dx", directions, rng) if row.wrong):
-            found.append(Wrong(each.name, rows, batch))
+        rows = alone.rows("dx", directions, rng)
+        if not all(row.directions for row in rows):  # it stands on kinks, as a layer behind a ReLU may
+            rows += _elsewhere(alone, rng).rows("dx", directions, rng)
+        if wrong := tuple({row.name: row for row in rows if row.wrong}.values()):
+            found.append(Wrong(each.name, wrong, batch))
     return found
+
+
+def _elsewhere(there: _Pass, rng: np.random.Generator) -> _Pass:
+    """The same layer where its input is drawn anew."""
+    x, params = rng.standard_normal(there.x.shape), there.layout.unpack(there.theta)
+    y, residual = there.layer.forward(params, read_only(x), there.context)
+    dy = rng.standard_normal(y.shape)
+    dx, dparams = there.layer.backward(params, residual, read_only(dy), there.context)
+    return replace(there, x=x, dy=dy, dx=dx, dparams=dparams)
 
 
 def of_factor(factor: float | None, batch: int) -> str:

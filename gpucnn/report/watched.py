@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,7 +118,9 @@ class _Watched(Layer):
             raise ShapeError(f"{self.name}: backward: dparams has {found}, a dict with {sorted(params)} was expected")
         expect(f"{self.name}: backward: dx", dx, x.shape, x.dtype)
         if self.seen is not None:
-            self.seen.append(Seen(self.name, self.layer, params, x, dy, context, dx, dparams))
+            # what is shared by several places is added up in these arrays later
+            made = copy.deepcopy((dx, dparams))
+            self.seen.append(Seen(self.name, self.layer, params, x, dy, context, *made))
         return dx, dparams
 
     def _pair(self, method: str, wanted: str, *arguments: Any, **options: Any) -> Any:
