@@ -1263,6 +1263,13 @@ def test_a_summary_says_where_classes_are_very_unequal(most):
     assert ("--class-weights balanced" in found) == (most == 20)
 
 
+def test_a_class_without_pictures_hides_no_rare_one():
+    labels = np.repeat([0, 1], [2, 20])
+    images = np.zeros((22, 2, 2, 1), np.uint8)
+    found = data.Dataset("animals", images, labels, images[:1], labels[:1], ("cat", "dog", "owl")).summary()
+    assert "training has 20 pictures of dog and 2 of cat: " in found
+
+
 def test_a_summary_says_where_training_has_test_pictures():
     """An empty picture may come again without being the same."""
     images = np.arange(4 * 4, dtype=np.uint8).reshape(4, 2, 2, 1)

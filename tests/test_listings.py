@@ -164,6 +164,47 @@ def test_what_is_beside_the_point_is_left_out_and_said(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_that_may_both_be_meant_are_told(tmp_path: Path) -> None:
+    for folder in ("annotations", "images"):
+        draw(tmp_path / folder, names())
+    path = table(tmp_path, letters(names()))
+    with pytest.raises(DataError, match=r"those in annotations, images; write the folder .* as annotations/00.png"):
+        load(path)
+
+
+@pytest.mark.parametrize(("one", "other"), [("1_0", "10"), ("00", "0"), ("1.10", "1.1"), ("1e3", "1000")])
+def test_labels_that_are_texts_are_no_numbers(tmp_path: Path, one: str, other: str) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,label", *(f"{file},{(one, other)[k % 2]}" for k, file in enumerate(names()))])
+    found = load(tmp_path)
+    assert found.class_names == tuple(sorted((one, other)))
+    assert {found.class_names[k] for k in by_number(found).values()} == {one, other}
+
+
+@pytest.mark.parametrize("name", ["set", "part", "usage"])
+def test_a_column_named_as_one_of_parts_may_hold_the_labels(tmp_path: Path, name: str) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, letters(names(), f"file,{name}"))
+    assert by_number(load(tmp_path)) == {k: k % 2 for k in range(COUNT)}
+
+
+def test_a_table_that_is_not_taken_is_named(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    for name in ("labels.csv", "more.csv"):
+        table(tmp_path, letters(names()), name)
+    with pytest.raises(
+        DataError, match=r"20 pictures in the folder itself.*; labels.csv, more.csv: a table that names"
+    ):
+        load(tmp_path)
+
+
+def test_whole_numbers_that_cannot_be_classes_say_how_numbers_are_written(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,age", *(f"{file},{30 + k}" for k, file in enumerate(names()))])
+    with pytest.raises(DataError, match=r"has 1 example.* are written with decimals, as 30.0"):
+        load(tmp_path)
+
+
 def test_class_folders_count_before_a_table_beside_them(tmp_path: Path) -> None:
     draw(tmp_path / "x", names())
     draw(tmp_path / "y", names(20, 4))
@@ -200,6 +241,9 @@ def test_missing_pictures_are_named_or_left_out(tmp_path: Path) -> None:
         ),
         (["file,label", "00.png,a", "00.png,b"], "stands in line 2 and, with something else beside it, in line 3"),
         (["file,label,split", "00.png,a,test", "01.png,b,test"], "no picture is of the training part"),
+        (["file,v,w", "00.png,1,2", "01.png,,4"], "in line 3 the cell of the column v is missing"),
+        (["file,v,w,split", "00.png,1,2,train", "01.png,1,2,test", "02.png,3,x,test"], "none of the columns v, w is"),
+        (["file,label", f"{'0' * 300}.png,a", "01.png,b"], "1 of 2 pictures cannot be read"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, rows: Rows, said: str) -> None:
@@ -207,6 +251,14 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, rows: Rows, said: 
     path = table(tmp_path, rows)
     with pytest.raises(DataError, match=said):
         load(path)
+
+
+def test_a_number_that_is_none_is_said_of_its_table(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,v,w", *(f"{file},{k},{k}" for k, file in enumerate(names()))], "train.csv")
+    table(tmp_path, ["file,v,w", "00.png,1,2", "01.png,3,x"], "test.csv")
+    with pytest.raises(DataError, match=r"test.csv: in line 3 the column w holds 'x', which is no number"):
+        load(tmp_path)
 
 
 def test_a_model_learns_the_numbers_of_a_table(tmp_path: Path) -> None:

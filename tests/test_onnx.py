@@ -169,6 +169,13 @@ def test_an_ensemble_answers_alike(trained, digits, tmp_path, pixels, scale):
     assert (told["name"], json.loads(told["class_names"])) == ("3 models", [*digits.class_names])
 
 
+def test_an_ensemble_is_of_models_that_take_the_same_numbers():
+    how = [gpucnn.engine.scaling.Scaling(floats=floats) for floats in (True, False)]
+    models = [gpucnn.Model("softmax-regression", device="cpu", scaling=each) for each in how]
+    with pytest.raises(SettingError, match="model 2 takes floats of any range: False, the first True"):
+        gpucnn.Ensemble(models)
+
+
 def test_what_the_file_tells(trained, tmp_path):
     model = onnx.load(trained.export(tmp_path / "m.onnx"))
     told = {each.key: each.value for each in model.metadata_props}

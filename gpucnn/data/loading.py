@@ -61,7 +61,12 @@ def load(
             )
     if name is not None:
         return load_named(name)
-    found = reader(path, wanted) if reader in OF_PICTURES else reader(path)
+    try:
+        found = reader(path, wanted) if reader in OF_PICTURES else reader(path)
+    except DataError as error:
+        tables_there = listed([each.name for each in listings.tables(path)]) if reader is read_folder else ""
+        more = f"; {tables_there}: a table that names the pictures, file,label, is read by its own path"
+        raise DataError(f"{error}{more}") if tables_there else error from None
     if reader is read_folder and (beside := [each.name for each in listings.in_folder(path).values()]):
         more = f"left out: {listed(beside)}, since the sub-folders say the classes; to use a table, give its path"
         found = replace(found, notes=(*found.notes, more))

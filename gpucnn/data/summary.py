@@ -44,8 +44,9 @@ def summary(dataset: Dataset) -> str:
 
 def _unequal(counts: Any, names: Sequence[str]) -> list[str]:
     """What is said where training has far more pictures of one class than of another."""
-    rare, common = int(np.argmin(counts)), int(np.argmax(counts))
-    if not 0 < UNEQUAL * counts[rare] <= counts[common]:
+    present = np.flatnonzero(counts)
+    rare, common = present[np.argmin(counts[present])], int(np.argmax(counts))
+    if UNEQUAL * counts[rare] > counts[common]:
         return []
     return [
         f"training has {counts[common]:,} pictures of {names[common]} and {counts[rare]:,} of {names[rare]}: where all "
@@ -64,7 +65,7 @@ def _again(dataset: Dataset) -> list[str]:
         return []
     return [
         f"{count:,} of {counted(len(test), 'test picture')} {'is' if count == 1 else 'are'} in training, too: what was "
-        "learnt by heart makes the accuracy look better than it is"
+        "learnt by heart makes what is measured look better than it is"
     ]
 
 

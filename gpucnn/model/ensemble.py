@@ -36,6 +36,7 @@ class Ensemble(Predicting, Explained):
                 ("takes images of", each.network.input_shape, first.network.input_shape),
                 ("has the classes", each.class_names, first.class_names),
                 ("counts labels from", each.first_label, first.first_label),
+                ("takes floats of any range:", each.scaling.floats, first.scaling.floats),
             ):
                 if one != other:
                     raise SettingError(f"Ensemble: model {k} {what} {one}, the first {other}; give models of one kind")
