@@ -799,7 +799,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[GpucnnError], str]] = {
     "optimizer": (
         lambda: optimizer("adamax"),
         SettingError,
-        f"optimizer 'adamax' is not known; {ONE_OF} sgd, momentum, nesterov, adam, adamw",
+        f"optimizer 'adamax' is not known; did you mean adam? {ONE_OF} sgd, momentum, nesterov, adam, adamw",
     ),
     "momentum": (lambda: SGD(1.0), SettingError, "SGD: momentum 1.0 must be in [0, 1)"),
     "weight decay": (lambda: SGD(weight_decay=-0.1), SettingError, "weight decay -0.1 >= 0"),
