@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,30 @@ number: int = model.predict(digits.test_images)
 
 def test_the_package_says_that_it_has_types():
     assert (ROOT / "py.typed").exists()
+
+
+def functions():
+    """Every function, constructor and method that a user is shown, by name."""
+    for of in (each for each in gpucnn.__all__ if each != "__version__"):
+        thing = getattr(gpucnn, of)
+        held = {name: getattr(thing, name) for name in dir(thing)} if inspect.ismodule(thing) else {of: thing}
+        for name, each in held.items():
+            if inspect.isfunction(each):
+                yield f"{of}.{name}", each
+            elif inspect.isclass(each):
+                for method, found in inspect.getmembers(each):
+                    found = found.fget if isinstance(found, property) else found
+                    if (method[0] != "_" or method == "__init__") and inspect.isroutine(found):
+                        yield f"{of}.{name}.{method}", found
+
+
+def test_what_functions_take_and_give_can_be_asked_for():
+    """As documentation and command lines are made of it."""
+    asked = dict(functions())
+    assert {"Model.Model.fit", "Model.Model.fit_batches", "Ensemble.Ensemble.score", "report.find_lr"} <= set(asked)
+    for name, each in asked.items():
+        if inspect.isfunction(inspect.unwrap(each)):
+            assert isinstance(typing.get_type_hints(each), dict), name
 
 
 @pytest.mark.slow  # a quarter of a minute, in which the checker reads NumPy and gpucnn

@@ -6,14 +6,17 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    from PIL.Image import Image
+import numpy as np
+import numpy.typing as npt
 
-PictureLike: TypeAlias = "str | os.PathLike[str] | Image"
-ImagesLike: TypeAlias = "npt.ArrayLike | PictureLike | Sequence[Any]"
-LabelsLike: TypeAlias = "npt.ArrayLike | Sequence[Any]"
-WeightsLike: TypeAlias = "npt.ArrayLike"
-Pair: TypeAlias = "tuple[ImagesLike, LabelsLike]"
-DType: TypeAlias = "str | type[np.floating] | np.dtype[np.floating]"
+if TYPE_CHECKING:
+    from PIL.Image import Image
+else:
+    Image = Any  # Pillow is imported where there are pictures
+
+PictureLike: TypeAlias = str | os.PathLike[str] | Image
+ImagesLike: TypeAlias = npt.ArrayLike | PictureLike | Sequence[Any]
+LabelsLike: TypeAlias = npt.ArrayLike | Sequence[Any]
+WeightsLike: TypeAlias = npt.ArrayLike
+Pair: TypeAlias = tuple[ImagesLike, LabelsLike]
+DType: TypeAlias = str | type[np.floating] | np.dtype[np.floating]
