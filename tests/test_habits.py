@@ -15,6 +15,7 @@ import pytest
 
 import gpucnn
 from gpucnn import Ensemble, Model, Network, names, ops
+from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import ArgumentError, DataError, GpucnnError, SettingError, TrainingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten
 
@@ -273,6 +274,18 @@ def test_a_set_of_dark_images_is_warned_of_in_every_type(dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.evaluate(np.zeros_like(dark), LABELS)
+
+
+def test_bytes_that_the_scaling_makes_bright_are_not_called_dark_and_neither_is_one_image():
+    """What the sentence advises would make the answers wrong."""
+    dark, bright = IMAGES // 17, Scaling(1 / 15)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny(scaling=bright).evaluate(dark, LABELS)
+        tiny(scaling=bright).fit(dark, LABELS, epochs=1, validation=(dark, LABELS))
+        tiny().evaluate(dark[:1], LABELS[:1])
+    assert Scaling().is_usual
+    assert not bright.is_usual
 
 
 def test_dark_bytes_are_warned_of_once_in_training():

@@ -33,6 +33,11 @@ class Scaling(Explained):
         if not isinstance(self.floats, bool):
             raise SettingError(f"{self}: floats must be True or False")
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether 0..255 become 0..1, so that much smaller whole numbers are nearly black."""
+        return self == Scaling()
+
     def described(self) -> dict[str, Any]:
         """Its settings by name, those of floats only where they are not the usual ones, for JSON."""
         return {"scale": self.scale, "shift": self.shift} | ({"floats": True} if self.floats else {})

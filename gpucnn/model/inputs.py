@@ -82,7 +82,7 @@ def learning(model: Any, images: Any, labels: Any) -> Meaning:
     if kind(model.loss) == CLASSIFICATION and not _are_shares(given, model.loss):
         ignored = getattr(model.loss, "ignore_index", None)
         names, first = learnt(given, names, model.first_label, ignored, notes)
-    white = None if model.white is None else white_in(images, notes)
+    white = None if model.white is None else white_in(images, notes if model.scaling.is_usual else [])
     for note in notes:
         warn(note)
     return Meaning(white, names, first)

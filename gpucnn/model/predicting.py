@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import metrics
+from ..data.arrays import USUAL
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine import memory
@@ -258,7 +259,10 @@ class Predicting:
 
         part: which, for messages. meaning: see `batch`.
         """
-        if said := all_dark(images, f"{part} images".strip()):  # one alone, or a batch of many, may be
+        white = self.white if meaning is None else meaning.white
+        is_usual = self.scaling.is_usual and white == USUAL
+        said = all_dark(images, f"{part} images".strip()) if is_usual else ""
+        if said and len(images) > 1:  # one alone, or a batch of many, may be
             warn(said)
         images, labels = self.batch(images, labels, part, meaning)
         check_counting(self.loss, labels)
