@@ -212,8 +212,11 @@ class UnknownAttributeError(GpucnnError, AttributeError):
 def lacking(thing: Any, name: str, words: dict[str, str]) -> AttributeError:
     """The error for an attribute that an object lacks, to be raised by its __getattr__. words: what to write for some.
 
-    What begins with an underscore is Python's to ask, as copy and pickle do.
+    What begins with an underscore is Python's to ask, as copy and pickle do. A property's own AttributeError, for
+    which Python asks __getattr__ as well, is raised as it is.
     """
+    if any(name in vars(each) for each in type(thing).__mro__):
+        object.__getattribute__(thing, name)
     if name.startswith("_"):
         return AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}")
     return UnknownAttributeError(type(thing).__name__, name, words.get(name), dir(thing))

@@ -18,6 +18,7 @@ from gpucnn import Ensemble, Model, Network, names, ops
 from gpucnn.engine.scaling import Scaling
 from gpucnn.errors import ArgumentError, DataError, GpucnnError, SettingError, TrainingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten
+from gpucnn.training import History
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (24, 6, 6, 1), np.uint8), RNG.integers(0, 3, 24)
@@ -327,3 +328,19 @@ def test_a_model_says_what_each_of_its_arguments_is():
     text = inspect.getdoc(Model)
     for name in list(inspect.signature(Model).parameters):
         assert f"{name}:" in text, name
+
+
+@pytest.mark.parametrize("name", ["area", "_area"])
+def test_an_error_inside_a_property_of_ones_own_is_not_hidden(name):
+    def area(self):
+        return np.float64(1).surface
+
+    parts = {name: property(area)}
+    model = tiny()
+    own = type("Own", (Model,), parts)(model.network, device="cpu")
+    of_ensembles, of_histories = type("Own", (Ensemble,), parts)([model]), type("Own", (History,), parts)()
+    for thing in (own, of_ensembles, of_histories):
+        with pytest.raises(AttributeError, match=r"'numpy\.float64' object has no attribute 'surface'"):
+            getattr(thing, name)
+        with pytest.raises(AttributeError, match="Own has no mro; "):
+            _ = thing.mro
