@@ -62,7 +62,8 @@ def test_a_copy_of_the_parameters_is_a_plain_dict_that_can_be_changed_and_loaded
     for copied in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found)), found.copy(), found | {}):
         assert type(copied) is dict
         np.testing.assert_equal(copied, dict(found))
-    for copied in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+    pickled = [pickle.loads(pickle.dumps(found, protocol)) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)]
+    for copied in (copy.copy(found), copy.deepcopy(found), *pickled):
         copied["0/kernel"][..., 0] = 0
         model.load_parameters(copied)
         assert not model.parameters["0/kernel"][..., 0].any()

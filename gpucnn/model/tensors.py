@@ -25,7 +25,8 @@ CALLBACKS = TRAINING + "callbacks/"  # before the number of a callback and the n
 class Copies(dict[str, np.ndarray]):
     """Arrays by name that tell what a model holds, and do not set it: neither they nor the names can be written.
 
-    Copies of it are plain dicts; a deep copy's arrays, and those of pickle, can be written.
+    Copies of it are plain dicts. The arrays of those that the module copy and pickle make can be written; .copy() and
+    | hold the same arrays as it.
     """
 
     def _refused(self, *_: Any, **__: Any) -> NoReturn:
@@ -37,7 +38,7 @@ class Copies(dict[str, np.ndarray]):
     __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refused
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
+        return dict, ({name: array.copy() for name, array in self.items()},)  # pickle keeps what cannot be written
 
     def __call__(self) -> NoReturn:
         raise ArgumentError("parameters and state are dicts of arrays by name, and no methods; leave the () out")
