@@ -222,6 +222,11 @@ def lacking(thing: Any, name: str, words: dict[str, str]) -> AttributeError:
     return UnknownAttributeError(type(thing).__name__, name, words.get(name), dir(thing))
 
 
+def is_function(thing: Any) -> bool:
+    """Whether it can be called. A model can, only to be refused with a sentence: its __call__ is marked `refuses`."""
+    return callable(thing) and not getattr(type(thing).__call__, "refuses", False)
+
+
 def explain(module: str) -> None:
     """Let what the module does not have be refused with a sentence, and let `dir` show what is the user's."""
 

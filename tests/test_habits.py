@@ -345,3 +345,11 @@ def test_an_error_inside_a_property_of_ones_own_is_not_hidden(name):
             getattr(thing, name)
         with pytest.raises(AttributeError, match="Own has no mro; "):
             _ = thing.mro
+
+
+def test_a_model_is_no_function():
+    model = tiny()
+    with pytest.raises(SettingError, match=r"^schedule=Model(.|\n)* or a function of \(step, steps\), was expected"):
+        model.fit(IMAGES, LABELS, schedule=tiny())
+    with pytest.raises(SettingError, match=r"^batches=Model(.|\n)* or a function of the epoch, was expected"):
+        model.fit_batches(tiny())

@@ -501,3 +501,10 @@ class TestInScikitLearn:
     def test_the_digits(self):
         search = GridSearchCV(CNNClassifier(random_state=0), {"lr": [0.003, 0.01]}, cv=5, n_jobs=2).fit(X, Y)
         assert search.best_score_ > 0.95
+
+
+def test_a_model_is_no_network():
+    model = Model(Network((8, 8, 1), (Flatten(), Dense(10))), device="cpu")
+    for given in (model, gpucnn.Ensemble([model])):
+        with pytest.raises(SettingError, match=r"^network: (Model|Ensemble) was given.*; give model\.network"):
+            tiny(network=given).fit(FEW, LABELS)

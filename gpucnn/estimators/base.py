@@ -21,7 +21,7 @@ from ..engine.scaling import Scaling
 from ..errors import ArgumentError, DataError, Interrupted, SettingError, ShapeError, warn
 from ..layers import Upsample2D
 from ..losses import CLASSIFICATION, OUTPUTS, kind
-from ..model import Model
+from ..model import Ensemble, Model
 from ..model.spelling import OTHERS
 from ..names import Explained
 from ..network import Network
@@ -147,6 +147,8 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
             )
         if isinstance(given, Network):
             return given
+        if isinstance(given, (Model, Ensemble)):
+            raise SettingError(f"network: {type(given).__name__} was given, not a network; give model.network")
         made = given(shape, outputs) if callable(given) else Network(shape, given)
         if not isinstance(made, Network):
             raise SettingError(f"network: the function gave a {type(made).__name__}; a Network was expected")

@@ -21,6 +21,7 @@ from ..layers import Sigmoid, Softmax
 from ..losses import NAMED as LOSSES
 from ..losses import BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy
 from ..losses import named as loss_named
+from ..names import is_function
 from ..network import Network, describe
 from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
@@ -47,11 +48,11 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"SoftmaxCrossEntropy() or another of gpucnn.losses, one of the names {', '.join(LOSSES)}, or your own,",
     ),
     "optimizer": (_updates, f"{', '.join(OPTIMIZERS)} or an object like Adam()"),
-    "schedule": (callable, f"one of {', '.join(SCHEDULES)}, or a function of (step, steps),"),
+    "schedule": (is_function, f"one of {', '.join(SCHEDULES)}, or a function of (step, steps),"),
     "augmentation": (_is(Augmentation), "an Augmentation, or a text such as shift=2,flip,"),
     "tta": (_is(Views), "a text such as shift=1,flip, or engine.tta.Views,"),
     "callbacks": (_is(Iterable), "a list, such as [print],"),
-    "callback": (callable, "a function of an Epoch, or an object with a method batch or epoch,"),
+    "callback": (is_function, "a function of an Epoch, or an object with a method batch or epoch,"),
     "dtype": (lambda value: value in DTYPES, "one of float32, float64"),
     "device": (_is(Device), "'auto', 'cpu', 'cuda', 'cuda:N' or a Device"),
     "class_names": (

@@ -67,6 +67,8 @@ class Predicting:
                 "a model is not called; write model.predict(images) for classes or numbers, or predict_proba or logits"
             )
 
+        __call__.refuses = True
+
     def _repr_html_(self) -> str:
         """What it is and its network's summary, for notebooks."""
         head = f"{self.name} on {self.device}, {describe(self.loss)}, {OUTPUTS[kind(self.loss)]} "

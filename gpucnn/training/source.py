@@ -10,6 +10,7 @@ import numpy as np
 
 from ..device import Device
 from ..errors import DataError, SettingError, counted
+from ..names import is_function
 
 Array = Any
 Arrays = tuple[Array, Array, Array | None]  # images, labels, weights
@@ -88,7 +89,7 @@ class Stream:
 
     def __init__(self, batches: Any, steps: int | None, check: Callable[[Any], Arrays]) -> None:
         self.given, self.steps, self.check = batches, steps, check
-        self.by_epoch = callable(batches) and not isinstance(batches, Iterable)
+        self.by_epoch = is_function(batches) and not isinstance(batches, Iterable)
         if not self.by_epoch and not isinstance(batches, Iterable):
             raise SettingError(
                 f"batches={batches!r}: an iterable of (images, labels), or a function of the epoch, was expected"
