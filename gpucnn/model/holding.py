@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
-
 from ..errors import TrainingError
 from ..layers import Layer
 from ..network.layout import Layout
@@ -96,13 +94,13 @@ class Holding(Predicting):
         return self.network.layers
 
     @property
-    def parameters(self) -> Mapping[str, np.ndarray]:
+    def parameters(self) -> Copies:
         """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model and
         cannot be written: change a copy, and `load_parameters({"0/kernel": changed})` sets it."""
         return self._named(self.layout, self.execution.theta)
 
     @property
-    def state(self) -> Mapping[str, np.ndarray]:
+    def state(self) -> Copies:
         """The layers' running state by its path, such as "1/mean", as `parameters` are."""
         return self._named(self.state_layout, self.execution.state)
 

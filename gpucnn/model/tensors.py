@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -22,7 +22,23 @@ OPTIMIZER = "optimizer/"  # before the names of the optimiser's vectors, among t
 CALLBACKS = TRAINING + "callbacks/"  # before the number of a callback and the name of an array in its state
 
 
-class Copies(dict[str, np.ndarray]):
+if TYPE_CHECKING:
+
+    class Plain(Mapping[str, np.ndarray]):
+        """What a dict has but for what would change it."""
+
+        def __init__(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+        def __getitem__(self, name: str) -> np.ndarray: ...
+        def __iter__(self) -> Iterator[str]: ...
+        def __len__(self) -> int: ...
+        def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]: ...
+        def copy(self) -> dict[str, np.ndarray]: ...
+
+else:
+    Plain = dict[str, np.ndarray]
+
+
+class Copies(Plain):
     """Arrays by name that tell what a model holds, and do not set it: neither they nor the names can be written.
 
     Copies of it are plain dicts. The arrays of those that the module copy and pickle make can be written; .copy() and
@@ -35,7 +51,8 @@ class Copies(dict[str, np.ndarray]):
             'model.load_parameters({"0/bias": array}), with "state/1/mean" for a running state'
         )
 
-    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refused
+    if not TYPE_CHECKING:
+        __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refused
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, ({name: array.copy() for name, array in self.items()},)  # pickle keeps what cannot be written

@@ -10,9 +10,26 @@ Import them as in `from gpucnn.report import drawings, inside`.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..names import unknown
+
+if TYPE_CHECKING:
+    from . import (
+        augmented,
+        bench,
+        compare,
+        confusion,
+        doctor,
+        drawings,
+        gradient_check,
+        inside,
+        lr_finder,
+        mistakes,
+        sheet,
+    )
+    from .gradient_check import check, wrong_layers
+    from .lr_finder import find_lr
 
 __all__ = [
     "augmented",
@@ -34,13 +51,15 @@ __all__ = [
 _PLACES = {"check": "gradient_check", "wrong_layers": "gradient_check", "find_lr": "lr_finder"}
 
 
-def __getattr__(name: str) -> Any:
-    """What is asked for is imported then: matplotlib and others take their time."""
-    if name not in __all__:
-        raise unknown(__name__, name)
-    module = importlib.import_module(f"{__name__}.{_PLACES.get(name, name)}")
-    found = globals()[name] = getattr(module, name) if name in _PLACES else module
-    return found
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """What is asked for is imported then: matplotlib and others take their time."""
+        if name not in __all__:
+            raise unknown(__name__, name)
+        module = importlib.import_module(f"{__name__}.{_PLACES.get(name, name)}")
+        found = globals()[name] = getattr(module, name) if name in _PLACES else module
+        return found
 
 
 def __dir__() -> list[str]:
