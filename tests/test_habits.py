@@ -353,3 +353,15 @@ def test_a_model_is_no_function():
         model.fit(IMAGES, LABELS, schedule=tiny())
     with pytest.raises(SettingError, match=r"^batches=Model(.|\n)* or a function of the epoch, was expected"):
         model.fit_batches(tiny())
+
+
+@pytest.mark.parametrize("name", [each for each in ops.__all__ if inspect.isfunction(getattr(ops, each))])
+def test_every_equation_asks_for_arrays(name):
+    equation, one = getattr(ops, name), [[1.0]]
+    takes = [each for each in inspect.signature(equation).parameters.values() if each.default is each.empty]
+    forms = {"Sequence[Array]": [one, one], "tuple[Array, Array]": (one, one), "tuple[Array, Array, Array]": (one,) * 3}
+    given = [forms.get(each.annotation, one if each.annotation.startswith("Array") else 1) for each in takes]
+    if not any(each.annotation.startswith("Array") or each.annotation in forms for each in takes):
+        pytest.skip("it takes none")
+    with pytest.raises(ArgumentError, match=r"a list.*, and an array was expected; write numpy\.asarray"):
+        equation(*given)

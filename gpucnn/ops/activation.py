@@ -215,6 +215,6 @@ def softmax_backward(s: Array, ds: Array) -> Array:
 
     s, ds (..., K) -> (..., K). two-conv eq. (12); layered eq. (23), whose backward form lacks the sum.
     """
-    check_shape("ds", ds, s.shape)
     xp, s, ds = real_arrays(s, ds)
+    check_shape("ds", ds, s.shape)
     return s * (ds - xp.sum(ds * s, axis=-1, keepdims=True))

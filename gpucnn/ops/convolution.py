@@ -214,12 +214,12 @@ def add_bias(y: Array, b: Array) -> Array:
     two-conv eq. (17), layered eq. (2); binary-sigmoid, "y = B + X * k" (untied there: B is a matrix).
     Raises ShapeError when b is neither.
     """
+    _, y, b = real_arrays(y, b)
     if tuple(b.shape) not in (tuple(y.shape[-1:]), tuple(y.shape[1:])):
         tied, untied = tuple(y.shape[-1:]), tuple(y.shape[1:])
         raise ShapeError(
             f"a bias of shape {tuple(b.shape)} fits no output of shape {untied}; {tied} or {untied} was expected"
         )
-    _, y, b = real_arrays(y, b)
     return y + b
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ShapeError
-from ..namespace import joined
+from ..namespace import array_namespace, joined
 
 Array = Any
 
 
 def concatenate(arrays: Sequence[Array]) -> Array:
     """Arrays (..., C_k) -> (..., sum of C_k), the first one's channels first. Szegedy et al., 2014: "Inception"."""
+    array_namespace(*arrays)
     if len({tuple(each.shape[:-1]) for each in arrays}) != 1:
         raise ShapeError(
             f"arrays of shapes {', '.join(str(tuple(each.shape)) for each in arrays)} cannot stand beside one another; "
@@ -24,6 +25,7 @@ def concatenate(arrays: Sequence[Array]) -> Array:
 
 def concatenate_backward(dy: Array, channels: Sequence[int]) -> list[Array]:
     """dy (..., sum of channels) -> the gradients of the arrays, views: `concatenate` hands each channel on."""
+    array_namespace(dy)
     if math.prod(dy.shape[-1:]) != sum(channels):
         raise ShapeError(f"dy has {dy.shape[-1]} channels, {sum(channels)} were expected")
     ends = [sum(channels[: k + 1]) for k in range(len(channels))]

@@ -42,16 +42,16 @@ def scaled(d: Array, scale: Array, shift: Array) -> Array:
 
 def scaled_backward(d: Array, dy: Array, factors: tuple[Array, Array, Array]) -> Array:
     """dx = a dy + b d + c, with the factors (a, b, c), each (C,), of `batch_norm_backward`."""
-    check_shape("dy", dy, d.shape)
     _, d, dy = real_arrays(d, dy)
+    check_shape("dy", dy, d.shape)
     a, b, c = factors
     return a * dy + (b * d + c)
 
 
 def scaled_sums(d: Array, dy: Array) -> tuple[Array, Array]:
     """The gradient of `scaled` by shift and by scale: the sums of dy, and of dy d. d, dy (..., C) -> (C,) twice."""
-    check_shape("dy", dy, d.shape)
     _, d, dy = real_arrays(d, dy)
+    check_shape("dy", dy, d.shape)
     axes = tuple(range(d.ndim - 1))
     return summed(dy, axes), summed(dy * d, axes)
 
@@ -79,6 +79,7 @@ def batch_norm_backward(
     sums: of dy and of dy (x - mean), over the whole batch. Ioffe and Szegedy, 2015, "3", its six derivatives.
     """
     of_dy, of_products = sums
+    array_namespace(of_dy, of_products, inverse)
     a = gamma * inverse
     b = -a * inverse * inverse * of_products / count
     return a, b, -a * of_dy / count - b * rest
@@ -102,8 +103,8 @@ def standardize_backward(u: Array, inverse: Array, du: Array, axes: tuple[int, .
 
     u and inverse from `standardize`.
     """
-    check_shape("du", du, u.shape)
     _, u, du = real_arrays(u, du)
+    check_shape("du", du, u.shape)
     return inverse * (du - _mean(du, axes) - u * _mean(du * u, axes))
 
 
