@@ -754,3 +754,9 @@ def test_numbers_are_not_wondered_at_where_they_can_be_nothing_else(tmp_path, sh
     loaded = data.load(tmp_path / "b.npz")
     assert "whole floats" in " ".join(loaded.notes)
     assert loaded.what == ("classes" if len(shape) == 1 else "numbers")
+
+
+def test_labels_of_a_table_of_pixels_that_python_takes_for_numbers_are_texts(tmp_path):
+    rows = [f"{('1_0', '10')[k % 2]},{','.join(['7', str(k), '3', '200'])}" for k in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["label,a1,a2,a3,a4", *rows]) + "\n", encoding="utf-8")
+    assert data.load(tmp_path / "t.csv").class_names == ("10", "1_0")

@@ -17,6 +17,7 @@ LABELS = KINDS["labels"]
 FEW = 100  # different numbers that may be classes
 LEAST = 9  # columns whose names 0, 1, 2, ... are no pixels
 NAMELESS = "(without a name)"
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 SEPARATORS = ",;\t"
 REORDERED = "the columns of pixels are taken in the order of the numbers in their names, not in that of the table"
 
@@ -35,10 +36,8 @@ class NoLabelsError(DataError):
 
 
 def is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    """Whether it is a finite number as tables have it: 1_0, which Python takes for 10, is a text."""
+    return NUMBER.fullmatch(text.strip()) is not None and math.isfinite(float(text))
 
 
 def separator(line: str) -> str:

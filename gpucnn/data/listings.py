@@ -17,8 +17,8 @@ from .files import OWN, check_limit, parsing, refuse_web_page
 from .folders import PARTS, is_junk, is_picture, is_picture_name
 from .picture_sets import Wanted, dataset_of_files
 from .table_labels import AS_CLASSES, Line, Table, cells_of, targets, values_of
+from .tables import ENDINGS, table_files, words
 
-ENDINGS = (".csv", ".tsv")
 PART_COLUMNS = ("split", "part", "set", "subset", "usage")
 NAMED = {name: part for part, names in ARRAY_PARTS.items() for name in names}  # what a column may call the parts
 LOOKED_FOR = 50  # pictures that tell where they lie
@@ -43,30 +43,21 @@ def names_pictures(path: Path) -> bool:
     return any(all(map(_is_file_name, cells)) for cells in zip(*(rows[1:] or rows)))
 
 
-def tables(folder: Path) -> list[Path]:
-    """The .csv and .tsv files in a folder, whatever they hold."""
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS and not is_junk(each.name))
-
-
 def in_folder(folder: Path) -> dict[str, Path]:
     """By part, the tables in a folder that name pictures, as their names say: train.csv, test_labels.csv. One table of
     another name is the "train" part. Empty where there are none, or where it is not clear which is which.
     """
-    found = {each: _words(each) for each in sorted(folder.iterdir()) if not is_junk(each.name) and names_pictures(each)}
-    found = {path: words for path, words in found.items() if words.isdisjoint(EXAMPLES)}
+    found = {each: words(each) for each in table_files(folder) if not is_junk(each.name) and names_pictures(each)}
+    found = {path: said for path, said in found.items() if said.isdisjoint(EXAMPLES)}
     if len(found) == 1:
         return {"train": next(iter(found))}
     parts: dict[str, Path] = {}
-    for path, words in found.items():
-        part = next((part for part, names in PARTS.items() if not words.isdisjoint(names)), "")
+    for path, said in found.items():
+        part = next((part for part, names in PARTS.items() if not said.isdisjoint(names)), "")
         if not part or part in parts:
             return {}
         parts[part] = path
     return {part: parts[part] for part in PARTS if part in parts} if "train" in parts else {}
-
-
-def _words(path: Path) -> set[str]:
-    return set(path.stem.lower().replace("-", "_").split("_"))
 
 
 def read_table(path: Path, wanted: Wanted) -> Dataset:

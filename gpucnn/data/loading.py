@@ -64,9 +64,11 @@ def load(
     try:
         found = reader(path, wanted) if reader in OF_PICTURES else reader(path)
     except DataError as error:
-        tables_there = listed([each.name for each in listings.tables(path)]) if reader is read_folder else ""
-        more = f"; {tables_there}: a table that names the pictures, file,label, is read by its own path"
-        raise DataError(f"{error}{more}") if tables_there else error from None
+        beside = [each.name for each in tables.table_files(path)] if reader is read_folder else []
+        if not beside:
+            raise
+        more = f"{listed(beside)}: a table that names the pictures, file,label, is read by its own path"
+        raise DataError(f"{error}; {more}") from None
     if reader is read_folder and (beside := [each.name for each in listings.in_folder(path).values()]):
         more = f"left out: {listed(beside)}, since the sub-folders say the classes; to use a table, give its path"
         found = replace(found, notes=(*found.notes, more))

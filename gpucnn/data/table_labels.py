@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, listed
 from .classes import is_missing
-from .columns import LABELS, NAMELESS
+from .columns import LABELS, NAMELESS, is_number
 
 AS_CLASSES = (
     "{table}: whole numbers in the column {column} are taken as classes; numbers to be predicted are written with "
     "decimals, as 30.0"
 )
 INDICES = ("", "index", "unnamed: 0")  # names of a column that only counts
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.0+)?")  # as one class is written
 
 
@@ -73,10 +72,6 @@ def targets(table: Table, known: set[int], notes: list[str], unused: Set[int | N
         which = listed([table.names[k] for k in chosen])
         notes.append(f"{table.path.name}: each picture has {len(chosen)} labels or numbers: {which}")
     return chosen
-
-
-def is_number(cell: str) -> bool:
-    return NUMBER.fullmatch(cell) is not None
 
 
 def cells_of(table: Table, line: Line, places: Sequence[int]) -> list[str]:

@@ -18,6 +18,8 @@ from .dataset import Dataset
 from .files import OWN, check_limit, parsing, refuse_web_page
 from .folders import is_picture_name
 
+ENDINGS = (".csv", ".tsv")
+
 
 def has_npy_files(folder: Path) -> bool:
     """Whether there are .npy files whose names are those of images and labels."""
@@ -63,13 +65,22 @@ def _read_npy(path: Path) -> Any:
         return np.load(path, allow_pickle=False)
 
 
+def table_files(folder: Path) -> list[Path]:
+    """The .csv and .tsv files in a folder, whatever they hold."""
+    return sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
+
+
+def words(path: Path) -> set[str]:
+    """Those that a table's name is made of."""
+    return set(path.stem.lower().replace("-", "_").split("_"))
+
+
 def csv_files(folder: Path) -> dict[str, Path]:
     """The .csv and .tsv files of a folder by the part that their name says, such as train.csv and mnist_test.tsv."""
     found: dict[str, Path] = {}
-    for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in (".csv", ".tsv")):
-        words = path.stem.lower().replace("-", "_").split("_")
+    for path in table_files(folder):
         for part, names in PARTS.items():
-            if any(word in names for word in words):
+            if not words(path).isdisjoint(names):
                 if part in found:
                     raise DataError(f"{folder}: {found[part].name} and {path.name} are both the {part} part; move one")
                 found[part] = path
