@@ -56,6 +56,12 @@ def _strict() -> Library:
     )
 
 
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch; a test that asks for it is skipped where it is not installed."""
+    return pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
 def _torch() -> Library:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     torch = importlib.import_module("array_api_compat.torch")

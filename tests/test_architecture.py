@@ -170,6 +170,15 @@ def loaded_by(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda path: path.name)
+def test_a_test_without_its_library_is_skipped(path: Path) -> None:
+    """What pyproject does not name, PyTorch above all, comes by importorskip alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {name.split(".")[0] for node in nodes for name in [getattr(node, "module", None) or node.names[0].name]}
+    assert not names & {"torch", "jax", "pandas", "polars", "pyarrow"}
+
+
 def test_importing_gpucnn_leaves_the_rest_alone() -> None:
     loaded = {name.split(".")[0] for name in loaded_by("import gpucnn")}
     assert "gpucnn" in loaded

@@ -86,7 +86,7 @@ def test_a_translation_has_as_many_parameters(name):
 @pytest.mark.parametrize("name", STEPPED)
 def test_a_named_network_takes_the_same_step_in_torch(name, channels_last):
     """Logits, and every parameter after an update."""
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     entry, network = networks.entry(name), networks.build(name)
     images, labels = examples(network)
@@ -115,7 +115,7 @@ def test_every_geometry_is_equal_in_torch(name):
 @needs_torch
 @pytest.mark.parametrize("name", [*sorted(OPTIMIZERS.keys() - {"lamb", "lion", "muon"}), "decayed"])
 def test_optimisers_are_equal_in_torch(name):
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     chosen = OPTIMIZERS.get(name, SGD(momentum=0.9, nesterov=True, weight_decay=0.01))
     theta = np.linspace(-1, 1, 7)
@@ -172,7 +172,7 @@ class FakeGraph:
         return called
 
     def install(self, monkeypatch):
-        import torch
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
         for name in ("stream", "graph"):
             monkeypatch.setattr(torch.cuda, name, getattr(self, name))
@@ -185,7 +185,7 @@ class FakeGraph:
 
 @needs_torch
 def test_a_step_is_captured_whole_after_steps_on_another_stream(monkeypatch):
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     fake, (images, labels) = FakeGraph().install(monkeypatch), examples(networks.build("single-filter"))
     peer = torch_peer.Peer(networks.build("single-filter"), SoftmaxCrossEntropy(), fused=True)
@@ -207,7 +207,7 @@ def test_a_step_is_captured_whole_after_steps_on_another_stream(monkeypatch):
 @needs_torch
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_a_fused_optimiser_moves_as_the_other(name):
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     theta = np.linspace(-1, 1, 7)
     ends = []
@@ -292,7 +292,7 @@ def test_a_jax_that_cannot_be_used_is_left_out(monkeypatch):
 
 @needs_jax
 def test_jax_multiplies_in_float32_and_gives_its_parameters_away():
-    import jax
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
 
     network = networks.build("softmax-regression")
     step = jax_peer.Training(network, SoftmaxCrossEntropy(), *examples(network), 0.01)

@@ -478,7 +478,7 @@ def test_an_empty_file_of_ones_own(tmp_path, name):
 
 def test_pixels_in_columns_of_parquet_are_read_as_those_of_a_csv(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from pyarrow import parquet
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 
     images, labels = pictures()
     columns = {"label": labels} | {f"pixel{k}": column for k, column in enumerate(images.reshape(12, 16).T)}
@@ -508,7 +508,7 @@ def test_pixels_in_columns_of_parquet_are_read_as_those_of_a_csv(tmp_path):
 @pytest.mark.parametrize("name", ["image", "IMG", "picture"])
 def test_numbers_beside_pictures_in_parquet_are_no_pixels(tmp_path, more, name):
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from pyarrow import parquet
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 
     images, labels = pictures()
     made = pyarrow.table({name: [png(image) for image in images], "label": labels, **more})
@@ -525,7 +525,7 @@ def test_numbers_beside_pictures_in_parquet_are_no_pixels(tmp_path, more, name):
 @pytest.mark.parametrize("kind", ["string", "large_string", "binary", "dictionary"])
 def test_only_columns_of_numbers_are_pixels(tmp_path, kind):
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from pyarrow import parquet
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 
     images, labels = pictures()
     columns = {f"pixel{k}": column for k, column in enumerate(images.reshape(12, 16).T)}

@@ -640,7 +640,7 @@ def test_equal_steps_have_medians():
 @pytest.mark.skipif(not others.installed("torch"), reason="PyTorch is not installed")
 @pytest.mark.parametrize("seen", [[("a", 1.0), ("b", 2.0)], [], None], ids=["equal", "nothing", "a failure"])
 def test_a_profiler_that_is_there_is_used(seen, fake_cuda, monkeypatch):
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     def trace(device, call):
         if seen is None:
@@ -663,7 +663,7 @@ def test_a_profiler_that_is_there_is_used(seen, fake_cuda, monkeypatch):
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_torchs_profiler_writes_a_trace_that_can_be_read(monkeypatch):
     """On the CPU it holds no kernels; on a GPU it holds those of CuPy."""
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     assert kernels.traced(Device("cpu"), lambda: None) == []

@@ -166,7 +166,7 @@ def test_a_batch_of_nothing(case: str) -> None:
 
 def torch_losses(loss: Any, z: Any, targets: np.ndarray) -> Any:
     """The same losses by PyTorch's own functions, its autograd included."""
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     F, t = torch.nn.functional, torch.tensor(targets)
     if isinstance(loss, SoftmaxCrossEntropy):

@@ -129,7 +129,7 @@ def test_ten_batches_give_pytorchs_numbers(kind: str, shape: tuple[int, ...], ke
     """Output, gradients, and after ten batches the running statistics and what inference makes of them."""
     if kind == "instance" and len(shape) == 1:
         pytest.skip("InstanceNorm is of images")
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     theirs, ours = torchs(kind, shape), alone(KINDS[kind], shape, kernels)
     params = ours.params["0"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import Library
 
 from gpucnn.errors import SettingError
@@ -319,7 +318,7 @@ def test_any_number_of_steps_will_do(text: str, steps: int) -> None:
     assert np.all(found <= 1)
 
 
-def test_schedules_are_pytorchs() -> None:
+def test_schedules_are_pytorchs(torch: Any) -> None:
     """Those that it has: its step k is our k."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     peers = {

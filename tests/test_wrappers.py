@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import LIBRARIES
 from fake_cuda import fake_cuda
 from test_steps import BATCH, LR, NETWORK, STEPS, WAYS, data, many_shards, model_on, run
@@ -309,7 +308,7 @@ def test_pieces_of_any_size_give_the_same_bits(optimizer, monkeypatch):
 # --- PyTorch's own
 
 
-def by_torch(make, theta, gradients, lr):
+def by_torch(torch, make, theta, gradients, lr):
     parameter = torch.nn.Parameter(torch.tensor(theta))
     rule = make([parameter], lr)
     for g in gradients:
@@ -328,19 +327,19 @@ def by_ours(optimizer, theta, gradients, lr):
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_rmsprop_is_pytorchs(momentum, centered, decay):
+def test_rmsprop_is_pytorchs(momentum, centered, decay, torch):
     rng = np.random.default_rng(0)
     theta, gradients = rng.standard_normal(50), rng.standard_normal((9, 50))
     found = by_ours(RMSprop(0.9, 1e-6, momentum, centered, decay), theta, gradients, 0.01)
     settings = {"alpha": 0.9, "eps": 1e-6, "momentum": momentum, "centered": centered, "weight_decay": decay}
-    peer = by_torch(lambda p, lr: torch.optim.RMSprop(p, lr, **settings), theta, gradients, 0.01)
+    peer = by_torch(torch, lambda p, lr: torch.optim.RMSprop(p, lr, **settings), theta, gradients, 0.01)
     np.testing.assert_allclose(found, peer, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(30, 8), (8, 30), (12, 12)])
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize(("scale", "adjust"), [("original", "original"), ("rms", "match_rms_adamw")])
-def test_muon_is_pytorchs_to_the_precision_of_bfloat16(shape, nesterov, scale, adjust):
+def test_muon_is_pytorchs_to_the_precision_of_bfloat16(shape, nesterov, scale, adjust, torch):
     """PyTorch's weights are (out, in), ours (in, out); its iteration is in bfloat16, 8 bits."""
     rng = np.random.default_rng(1)
     theta, gradients = rng.standard_normal(shape), rng.standard_normal((4, *shape))
@@ -351,11 +350,11 @@ def test_muon_is_pytorchs_to_the_precision_of_bfloat16(shape, nesterov, scale, a
         rule.update_parameter(slot, found, g.copy(), state, 0.1, number)
     settings = {"momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.1, "adjust_lr_fn": adjust}
     transposed = theta.T.copy(), gradients.transpose(0, 2, 1).copy()
-    peer = by_torch(lambda p, lr: torch.optim.Muon(p, lr, **settings), *transposed, 0.1).T
+    peer = by_torch(torch, lambda p, lr: torch.optim.Muon(p, lr, **settings), *transposed, 0.1).T
     assert np.linalg.norm(found - peer) < 0.02 * np.linalg.norm(peer - theta)
 
 
-def test_clipping_is_pytorchs():
+def test_clipping_is_pytorchs(torch):
     rng = np.random.default_rng(2)
     theta, gradients = rng.standard_normal(40), rng.standard_normal((5, 40))
     found = by_ours(Clip(SGD(0.9), norm=1.5), theta, gradients, 0.1)
@@ -365,10 +364,10 @@ def test_clipping_is_pytorchs():
         rule.register_step_pre_hook(lambda *_: [torch.nn.utils.clip_grad_norm_(parameters, 1.5), None][1])
         return rule
 
-    np.testing.assert_allclose(found, by_torch(make, theta, gradients, 0.1), rtol=1e-5)
+    np.testing.assert_allclose(found, by_torch(torch, make, theta, gradients, 0.1), rtol=1e-5)
 
 
-def test_an_average_of_equal_weights_is_pytorchs():
+def test_an_average_of_equal_weights_is_pytorchs(torch):
     rng = np.random.default_rng(3)
     theta, gradients = rng.standard_normal(20), rng.standard_normal((7, 20))
     optimizer = SWA(SGD(), 3, 2)
@@ -480,7 +479,7 @@ NORMALISED = Network((8, 7, 2), (Conv2D(3, 2), BatchNorm(0.5), ReLU(), Flatten()
 
 
 @pytest.mark.parametrize("where", ["default", "reference", "cuda"])
-def test_running_states_can_follow_an_average(where, fake_cuda):
+def test_running_states_can_follow_an_average(where, fake_cuda, torch):
     images, labels = data(40, NORMALISED)
     model = model_on(where, NORMALISED, threads=2)
     model.fit(images, labels, epochs=2, batch_size=10, optimizer=SWA(SGD(0.9), 4), lr=0.05)
