@@ -10,7 +10,7 @@ import warnings
 TYPE_CHECKING = False  # typing takes longer to import than the rest that the command needs before it answers Ctrl-C
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any, ClassVar, NoReturn
+    from typing import Any, NoReturn
 
 AN_ARRAY = "an array was expected; write numpy.asarray(...)"
 NAMED = 10  # names in a message, beyond which "..." stands for the rest
@@ -90,7 +90,7 @@ class TrainingError(GpucnnError, RuntimeError):
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM. signal: its number; latest: that of the latest one of this process, or 0."""
 
-    latest: ClassVar[int] = 0
+    latest: int = 0
 
     def __init__(self, signal: int) -> None:
         super().__init__("interrupted")

@@ -783,6 +783,8 @@ def test_npz_names_the_missing_keys(npz):
     images, labels = arrays()
     with pytest.raises(DataError, match=r"found the keys x_train, expected .*; add the labels beside x_train"):
         data.load(save_npz(npz, x_train=images))
+    with pytest.raises(DataError, match=r"found the keys x_test, x_val, y_test, .*; add a training part, such"):
+        data.load(save_npz(npz, x_test=images, y_test=labels, x_val=images, y_val=labels))
     with pytest.raises(DataError, match=r"found the keys a, expected \(train_images, .* or \(images, labels\)"):
         data.load(save_npz(npz, a=images))
     with pytest.raises(DataError, match="images and x are both the images; leave one out"):
@@ -807,6 +809,13 @@ def test_npz_under_the_names_that_people_give(npz, names, parts):
     assert (len(loaded.train_labels), validation, len(loaded.test_labels)) == parts
     assert "left out: ids, which are no images or labels of a part" in loaded.notes
     assert ("is taken as the test part" in "".join(loaded.notes)) == (len(names) == 4)
+
+
+def test_a_test_part_alone_is_all_data(npz):
+    images, labels = arrays(30)
+    loaded = data.load(save_npz(npz, x_test=images, y_test=labels))
+    assert (len(loaded.train_labels), len(loaded.test_labels)) == (24, 6)
+    assert "there is no training part beside x_test and y_test: this test part is taken for all data" in loaded.notes
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,10 @@ def test_an_ensemble_names_what_each_of_its_models_has():
     for word in ("save", "fit", "parameters", "theta"):
         with pytest.raises(AttributeError, match=rf"Ensemble has no {word}; each of .*ensemble\.models\[0\]\.{word}"):
             getattr(both, word)
+    with pytest.raises(AttributeError, match=r"Ensemble has no state_dict; ensemble\.models\[0\]\.parameters and "):
+        both.state_dict()
+    with pytest.raises(AttributeError, match=r"Ensemble has no predict_classes; write model\.predict\(images\)"):
+        both.predict_classes(IMAGES)
     with pytest.raises(AttributeError, match="Ensemble has no eval; leave it out"):
         both.eval()
     assert pickle.loads(pickle.dumps(both)).predict(IMAGES).shape == (24,)

@@ -240,7 +240,7 @@ def test_missing_pictures_are_named_or_left_out(tmp_path: Path) -> None:
             "the columns file, mask all name pictures; keep one",
         ),
         (["file,label", "00.png,a", "00.png,b"], "stands in line 2 and, with something else beside it, in line 3"),
-        (["file,label,split", "00.png,a,test", "01.png,b,test"], "no picture is of the training part"),
+        (["file,label,split", "00.png,a,test", "01.png,b,val"], "no picture is of the training part"),
         (["file,v,w", "00.png,1,2", "01.png,,4"], "in line 3 the cell of the column v is missing"),
         (["file,v,w,split", "00.png,1,2,train", "01.png,1,2,test", "02.png,3,x,test"], "none of the columns v, w is"),
         (["file,label", f"{'0' * 300}.png,a", "01.png,b"], "1 of 2 pictures cannot be read"),
@@ -251,6 +251,14 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, rows: Rows, said: 
     path = table(tmp_path, rows)
     with pytest.raises(DataError, match=said):
         load(path)
+
+
+def test_a_column_that_says_one_part_of_all_says_nothing(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    path = table(tmp_path, ["file,label,split", *(f"{file},{'ab'[k % 2]},test" for k, file in enumerate(names()))])
+    found = load(path)
+    assert len(found.train_labels) + len(found.test_labels) == len(names())
+    assert f"{path.name}: the column split says test of all: they are taken for all data" in found.notes
 
 
 def test_a_number_that_is_none_is_said_of_its_table(tmp_path: Path) -> None:

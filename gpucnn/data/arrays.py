@@ -70,6 +70,11 @@ def chosen(keys: Sequence[str], where: str) -> tuple[dict[str, tuple[str, str]],
         for part in ("", *PARTS)
         if (part, "images") in found and (part, "labels") in found
     }
+    notes = []
+    if len(pairs) == 1 and "train" not in pairs:
+        ((part, pair),) = pairs.items()
+        pairs = {"train": pair}
+        notes.append(f"there is no training part beside {' and '.join(pair)}: this {part} part is taken for all data")
     if "train" not in pairs:
         raise DataError(
             f"{where}: found the keys {listed(sorted(keys)) or 'none'}, expected {EXPECTED}; add {_missing(found)}"
@@ -80,7 +85,7 @@ def chosen(keys: Sequence[str], where: str) -> tuple[dict[str, tuple[str, str]],
         f"{key}, because there are no {OTHER[kind]} of that part" for (_, kind), key in found.items() if key in unused
     ]
     others = [key for key in unused if key not in found.values()]
-    notes = [f"left out: {', '.join(others)}, which are no images or labels of a part"] if others else []
+    notes += [f"left out: {', '.join(others)}, which are no images or labels of a part"] if others else []
     notes += [f"left out: {each}" for each in alone]
     if "validation" in pairs and "test" not in pairs:
         pairs["test"] = pairs.pop("validation")
@@ -91,9 +96,10 @@ def chosen(keys: Sequence[str], where: str) -> tuple[dict[str, tuple[str, str]],
 
 
 def _missing(found: Mapping[tuple[str, str], str]) -> str:
-    part, kind = next(iter(found), ("", ""))
-    other = OTHER.get(kind)
-    return f"the {other} beside {found[part, kind]}" if other else "images and labels"
+    if not found:
+        return "images and labels"
+    alone = [(key, OTHER[kind]) for (part, kind), key in found.items() if (part, OTHER[kind]) not in found]
+    return f"the {alone[0][1]} beside {alone[0][0]}" if alone else "a training part, such as x_train and y_train"
 
 
 def dataset_of_arrays(

@@ -165,6 +165,9 @@ def _parted(table: Table, column: int, notes: list[str]) -> dict[str, Table]:
     """The table by parts, as a column says them."""
     name, of_line = table.names[column], [(NAMED[line.cells[column].lower()], line) for line in table.lines]
     found = {part for part, _ in of_line}
+    if len(found) == 1:
+        notes.append(f"{table.path.name}: the column {name} says {of_line[0][0]} of all: they are taken for all data")
+        return {"train": table}
     if "train" not in found:
         raise DataError(f"{table}: no picture is of the training part by the column {name}; write train for some")
     notes.append(f"{table.path.name}: the column {name} says the parts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from ..engine.tta import Views
 from ..errors import SettingError, counted
 from ..losses import Loss, kind
-from ..names import Explained, lacking
+from ..names import OF_MODELS, Explained, lacking
 from ..network import describe
 from .exporting import export
 from .model import Model
@@ -60,6 +61,9 @@ class Ensemble(Predicting, Explained):
             """What each of the models has, and they together do not, is refused with what to write."""
             if hasattr(Model, name):
                 raise lacking(self, name, {name: f"each of its models has it, as in ensemble.models[0].{name}"})
+            text = OF_MODELS.get(name, "")
+            if not all(hasattr(type(self), each) for each in re.findall(r"model\.(\w+)", text)):
+                raise lacking(self, name, {name: text.replace("model.", "ensemble.models[0].")})
             return super().__getattr__(name)
 
     export = spelt()(export)
