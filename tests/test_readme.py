@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 from typer.main import get_command
 
 import gpucnn
@@ -206,6 +207,10 @@ def test_links_lead_to_files_that_there_are(page):
     folder = ROOT if page == "README.md" else ROOT / "notebooks"
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page]):
         assert folder.joinpath(link).exists(), link
+
+
+def test_the_reference_is_what_the_docstrings_say():
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run python tests/reference.py"
 
 
 def test_a_network_of_blocks(capsys):
