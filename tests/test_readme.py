@@ -84,6 +84,11 @@ def test_commands_that_set_up_an_environment_are_those_of_ci():
     assert "grep '^python3 -m venv .venv && ' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
+@pytest.mark.skipif(not (ROOT / "CITATION.cff").exists(), reason="there is no CITATION.cff here")
+def test_what_is_cited_is_this_version():
+    assert f"\nversion: {gpucnn.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
 def test_extras_that_are_installed_are_in_the_package():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     named = {
