@@ -18,7 +18,7 @@ from .columns import LABELS, REORDERED, by_number, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
 from .picture_sets import DEFAULT_SIZE, Wanted, tell_broken
-from .pictures import decoded, opened, upright
+from .pictures import decoded, opened, side_by_side, upright
 from .preprocessing import Preprocessing
 from .summary import summed_up
 
@@ -82,7 +82,7 @@ def read(path: Path, wanted: Wanted) -> Dataset:
             }
             total += sum(map(len, tables))
             how = how or _how(contents, wanted, path)
-            images = [_decoded(content, where, how, broken, done) for where, content in contents.items()]
+            images = _decoded(contents, how, broken, done)
             whole = np.array([image is not None for image in images], bool)
             arrays[f"{part}_images"] = np.array([image for image in images if image is not None], np.uint8)
             arrays[f"{part}_labels"] = _labels(tables, labels, of_part[0])[whole]
@@ -181,17 +181,28 @@ def _contents(table: Any, name: str, file: Path, broken: dict[Any, str]) -> Iter
         yield where, content
 
 
-def _decoded(content: bytes, where: str, how: Preprocessing, broken: dict[Any, str], done: dict[str, list[str]]) -> Any:
-    """The picture (H, W, C), or None where it cannot be read. done: gets what was done to it."""
-    said: list[str] = []
-    try:
-        image = None if where in broken else decoded(io.BytesIO(content), where, how, said)
-    except DataError as error:
-        broken[where] = str(error)
-        return None
-    if said:
-        done[where] = said
-    return image
+def _decoded(
+    contents: Mapping[str, bytes], how: Preprocessing, broken: dict[Any, str], done: dict[str, list[str]]
+) -> list[Any]:
+    """The pictures (H, W, C), None where one cannot be read. done: gets what was done to them."""
+    known = dict(broken)
+
+    def read(item: tuple[str, bytes]) -> tuple[Any, list[str] | str]:
+        said: list[str] = []
+        where, content = item
+        try:
+            return None if where in known else decoded(io.BytesIO(content), where, how, said), said
+        except DataError as error:
+            return None, str(error)
+
+    images = []
+    for where, (image, said) in zip(contents, side_by_side(read, [*contents.items()])):
+        images.append(image)
+        if isinstance(said, str):
+            broken[where] = said
+        elif said:
+            done[where] = said
+    return images
 
 
 def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path) -> Preprocessing:

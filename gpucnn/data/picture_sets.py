@@ -12,7 +12,7 @@ from ..errors import DataError, counted
 from .dataset import Dataset, Part
 from .files import parsing
 from .folders import count_junk, find_parts, list_classes
-from .pictures import check_file, opened, read_picture, upright
+from .pictures import check_file, opened, read_picture, side_by_side, upright
 from .preprocessing import Preprocessing
 from .summary import summed_up
 
@@ -82,7 +82,13 @@ def dataset_of_files(
     what cannot be read.
     """
     broken: dict[Path, str] = {}
-    stored = [found for paths in files.values() for path in paths if (found := _stored(path, broken)) is not None]
+    paths = [path for of_part in files.values() for path in of_part]
+    stored: list[tuple[bool, tuple[int, int]]] = []
+    for path, found in zip(paths, side_by_side(_stored, paths)):
+        if isinstance(found, str):
+            broken[path] = found
+        else:
+            stored.append(found)
     grey, channels = sum(is_grey for is_grey, _ in stored), wanted.channels
     if channels is None:
         channels = 1 if grey == len(stored) else 3
@@ -101,16 +107,16 @@ def dataset_of_files(
     )
 
 
-def _stored(path: Path, broken: dict[Path, str]) -> tuple[bool, tuple[int, int]] | None:
-    """Whether the file stores one channel, and its height and width, once it is upright; only its header is read."""
+def _stored(path: Path) -> tuple[bool, tuple[int, int]] | str:
+    """Whether the file stores one channel, and its height and width, once it is upright; only its header is read. Or
+    what is wrong with it."""
     try:
         check_file(path)
         with opened(path, path) as picture:
             is_grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
             return is_grey, upright(picture)
     except DataError as error:
-        broken[path] = str(error)
-        return None
+        return str(error)
 
 
 def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int]) -> list[str]:
@@ -127,17 +133,24 @@ def _read_part(
 ) -> tuple[Any, Any]:
     """The pictures that can be read, and their labels. done: gets what was done to pictures, by their paths."""
     images = np.empty((len(paths), *how.size, how.channels), np.uint8)
-    whole = np.ones(len(paths), bool)
-    for k, path in enumerate(paths):
+    known = dict(broken)
+
+    def read(k: int) -> list[str] | str:
+        """What was done to the picture, or what is wrong with it."""
         said: list[str] = []
         try:
-            if path not in broken:
-                images[k] = read_picture(path, how, said)
+            if paths[k] not in known:
+                images[k] = read_picture(paths[k], how, said)
         except DataError as error:
-            broken[path] = str(error)
-        whole[k] = path not in broken
-        if said and whole[k]:
+            return str(error)
+        return said
+
+    for path, said in zip(paths, side_by_side(read, range(len(paths)))):
+        if isinstance(said, str):
+            broken[path] = said
+        elif said:
             done[str(path)] = said
+    whole = np.array([path not in broken for path in paths], bool)
     return (images, targets) if whole.all() else (images[whole], targets[whole])
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..workers import default_threads
 from .dataset import Images
 from .files import check_limit, parsing
 from .preprocessing import Preprocessing
@@ -24,7 +26,27 @@ REMEDY = "leave it out, or save it again as PNG"
 _opening = threading.Lock()
 DARK = 16  # the largest value of pictures that may have been meant as brighter ones
 ORIENTATION, LYING = 0x0112, range(5, 9)  # EXIF's name, and values of pictures whose rows are stored as columns
+AMPLE = 2  # times the wanted size, which a decoder that makes less than all pixels must leave
+MOST_THREADS = 8  # each of which holds a decoded picture
+BLOCK = 256  # pictures that are in hand at once
 COPIES = 4  # of a decoded picture, while it is turned and put on paper
+
+Thing = TypeVar("Thing")
+Made = TypeVar("Made")
+
+
+def side_by_side(work: Callable[[Thing], Made], things: Sequence[Thing]) -> Iterator[Made]:
+    """work of each thing, in order, on several CPUs: Pillow lets go of Python's lock while it decodes and scales."""
+    threads = min(default_threads(), MOST_THREADS, len(things))
+    if threads < 2:
+        yield from map(work, things)
+        return
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for start in range(0, len(things), BLOCK):
+            yield from pool.map(work, things[start : start + BLOCK])
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def is_picture_or_path(thing: Any) -> bool:
@@ -43,20 +65,26 @@ def read_pictures(
     paths: of files; pictures of Pillow may be among them. notes: gets, by path, sentences about what was done to a
     picture of strokes. DataError naming the first file that is missing or not a picture, and for no paths at all.
     """
-    listed = [paths] if is_picture_or_path(paths) else list(paths)
+    listed: list[Any] = [paths] if is_picture_or_path(paths) else list(paths)
     if not listed:
         raise DataError("no picture files were given; name at least one")
     images = np.empty((len(listed), *preprocessing.size, preprocessing.channels), np.uint8)
-    for k, (image, given) in enumerate(zip(images, listed)):
+
+    def read(k: int) -> list[str]:
         said: list[str] = []
-        if isinstance(given, (str, os.PathLike)):
-            image[...] = read_picture(Path(given), preprocessing, said)
+        if isinstance(listed[k], (str, os.PathLike)):
+            images[k] = read_picture(Path(listed[k]), preprocessing, said)
         else:
-            given, picture = "the picture" if len(listed) == 1 else f"picture {k}", given
-            with parsing(given, "cannot be read as a picture", REMEDY):
-                image[...] = brought(picture, given, preprocessing, said)
+            where = "the picture" if len(listed) == 1 else f"picture {k}"
+            with parsing(where, "cannot be read as a picture", REMEDY):
+                images[k] = brought(listed[k], where, preprocessing, said)
+            listed[k] = where
+        return said
+
+    are_files = all(isinstance(each, (str, os.PathLike)) for each in listed)  # one of Pillow's may be there twice
+    for k, said in enumerate((side_by_side if are_files else map)(read, range(len(listed)))):
         if notes is not None and said:
-            notes[str(given)] = said
+            notes[str(listed[k])] = said
     return images
 
 
@@ -84,8 +112,14 @@ def check_file(path: Path) -> None:
 def decoded(
     source: Any, where: object, preprocessing: Preprocessing, said: list[str] | None = None
 ) -> NDArray[np.uint8]:
-    """The same of a path or a stream; where: its place for messages. said: gets what was done to strokes."""
+    """The same of a path or a stream; where: its place for messages. said: gets what was done to strokes.
+
+    Where a JPEG is much larger than what is wanted, it is decoded at a half, a quarter or an eighth of its size.
+    """
     with opened(source, where) as file:
+        if preprocessing.strokes is None:
+            height, width = (AMPLE * side for side in preprocessing.size)
+            file.draft(None, (height, width) if _lies(file) else (width, height))
         return brought(file, where, preprocessing, said)
 
 
@@ -101,13 +135,14 @@ def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[s
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture, paper = _on_paper(picture.convert("RGBA"))
         noted += [f"its transparent parts were laid on {paper}"] * bool(paper)
-    picture = picture.convert("L" if preprocessing.channels == 1 else "RGB")
+    mode = "L" if preprocessing.channels == 1 else "RGB"
+    picture = picture if picture.mode == mode else picture.convert(mode)
     if preprocessing.strokes is not None:
         grey = np.asarray(picture.convert("L"))
         made, done = preprocessing.strokes.brought(255 - grey if preprocessing.invert else grey, preprocessing.size)
         noted += done
         return np.repeat(made[..., None], preprocessing.channels, axis=2)
-    if 0 < np.asarray(picture).max(initial=0) <= DARK:
+    if 0 < max(np.ravel(picture.getextrema())[1::2]) <= DARK:
         noted.append(
             f"it is nearly black: no value is above {DARK} of 255; where such a value is white, save it anew, brighter"
         )
@@ -165,9 +200,13 @@ def identified(source: Any, where: object) -> Any:
 
 def upright(picture: Any) -> tuple[int, int]:
     """Height and width of an open picture, once it is turned as its camera says; only its header is read."""
+    return (picture.width, picture.height) if _lies(picture) else (picture.height, picture.width)
+
+
+def _lies(picture: Any) -> bool:
+    """Whether the rows of an open picture are stored as columns, as its camera says."""
     is_told = picture.format != "PNG" or "exif" in picture.info  # of a PNG, Pillow would decode all to look for it
-    lies = is_told and picture.getexif().get(ORIENTATION) in LYING
-    return (picture.width, picture.height) if lies else (picture.height, picture.width)
+    return is_told and picture.getexif().get(ORIENTATION) in LYING
 
 
 def eight_bits(picture: Any, where: object, kind: str | None) -> Any:

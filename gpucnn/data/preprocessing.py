@@ -40,6 +40,7 @@ def check_size(size: Any) -> None:
 class Preprocessing(Explained):
     """Picture file -> uint8 array (H, W, C): resized to cover `size` = (H, W), cropped at the centre, C = `channels`.
 
+    Of a JPEG that is more than twice as large, a half, a quarter or an eighth of the rows and columns is decoded.
     `invert` turns every value v into 255 - v, for dark strokes on light paper shown to a network that was trained on
     light strokes on a dark ground, as MNIST is. strokes: where the pictures are of such, how these lie in them; then a
     picture is inverted where its own ground is light, and its strokes are brought to that place and size. DataError if
