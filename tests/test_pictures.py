@@ -150,3 +150,26 @@ def test_a_folder_is_the_same_for_any_number_of_threads(tmp_path: Path, monkeypa
         read = data.load(tmp_path, size=(12, 16), skip_broken=True)
         found.append((str(caught.value), read.train_images.tobytes(), read.test_labels.tobytes(), read.notes))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size"),
+    [
+        ([(32, 32)], (32, 32)),
+        ([(28, 64)], (28, 64)),
+        ([(32, 32), (32, 33)], (28, 28)),
+        ([(65, 64)], (28, 28)),
+        ([(27, 40)], (28, 28)),
+        ([(8, 8)], (28, 28)),
+    ],
+    ids=str,
+)
+def test_small_pictures_of_one_size_keep_it(tmp_path: Path, sizes, size) -> None:
+    for k in range(8):
+        path = tmp_path / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(exist_ok=True)
+        photograph(*sizes[k % len(sizes)], seed=k).save(path)
+    found = data.load(tmp_path)
+    assert found.input_shape == (*size, 3)
+    assert any("scaled and cropped to 28x28" in note for note in found.notes) == (sizes != [size])
+    assert data.load(tmp_path, size=(30, 31)).input_shape == (30, 31, 3)
