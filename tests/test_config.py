@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 import gpucnn
 from gpucnn import command as cli
+from gpucnn import networks
+from gpucnn.command import network_settings
 from gpucnn.errors import GpucnnError
 from gpucnn.model import checkpoint, config
 
@@ -304,6 +306,60 @@ def test_a_run_of_fewer_or_more_convolutions_is_resumed_and_repeated(train, filt
     assert train("--config", "a/run.toml", "--out", "b")[0] == 0
     np.testing.assert_array_equal(theta("a"), theta("b"))
     assert train("--resume", "a", "--epochs", 3)[0] == 0
+
+
+def test_a_setting_of_none_is_kept_with_the_run(train):
+    options = ("--set", "bias=none", "--set", "hidden=5", "--set", "filters=2,3")
+    assert train("two-conv", "--data", "tiny.npz", *FAST, *options, "--out", "a")[0] == 0
+    assert settings("a")["set"]["bias"] == "none"
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+    assert train("--resume", "a", "--epochs", 3)[0] == 0
+
+
+NETS = """
+from gpucnn import Network
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, LeakyReLU
+
+def net(input_shape=(28, 28, 1), classes=10, *, norm=True, slope=0.1, filters=(2,), padding=None):
+    assert type(norm) is bool and type(slope) is float, (norm, slope)
+    layers = []
+    for each in filters:
+        layers += [Conv2D(each, 3, padding=padding or "valid"), *[BatchNorm()] * norm, LeakyReLU(slope)]
+    return Network(input_shape, (*layers, Flatten(), Dense(classes)))
+"""
+
+
+@pytest.mark.parametrize("said", ["False", "false", "FALSE"])
+def test_what_is_set_has_its_type(train, monkeypatch, said):
+    """Truth values, small and negative numbers, and a tuple of one number; in the file of the run, too."""
+    Path("nets_of_mine.py").write_text(NETS)
+    monkeypatch.syspath_prepend(".")
+    options = ("--set", f"norm={said}", "--set", "slope=-2.5e-1", "--set", "filters=3,", "--set", "padding=same")
+    assert train("nets_of_mine:net", "--data", "tiny.npz", *FAST, *options, "--out", "a")[0] == 0
+    assert settings("a")["set"] == {"norm": False, "slope": -0.25, "filters": [3], "padding": "same"}
+    model = gpucnn.load("a/model.safetensors", device="cpu")
+    assert [type(each).__name__ for each in model.layers] == ["Conv2D", "LeakyReLU", "Flatten", "Dense"]
+    assert (model.layers[0].filters, model.layers[1].slope) == (3, -0.25)
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[("7", 7), ("-7", -7), ("+7", 7), ("007", 7), ("7.", 7.0), (".5", 0.5), ("1e-3", 0.001), ("-2E2", -200.0)],
+        *[("true", True), ("True", True), ("false", False), ("none", None), ("None", None), ("yes", "yes")],
+        *[("1,2", (1, 2)), ("1, 2.5", (1, 2.5)), ("1,", (1,)), (",", ()), ("-1,2", (-1, 2)), ("1,x", "1,x")],
+        *[("", ""), ("nan", "nan"), ("inf", "inf"), ("1_000", "1_000"), ("0x10", "0x10"), ("1,,2", "1,,2"), ("²", "²")],
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_values_that_are_set(text, value):
+    found = network_settings.value(text)
+    assert (type(found), found) == (type(value), value)
+    if not isinstance(value, str):
+        assert network_settings.value(networks.as_text(value)) == value
 
 
 @pytest.mark.parametrize("data", ["digits", "MNIST", "tiny.npz", "folder"])

@@ -17,8 +17,8 @@ from ..errors import GpucnnError, SettingError, nearest
 from ..kernels.cuda.cublas import PRECISIONS
 from ..model.folder import CONFIG, check_run
 from ..schedules import schedule
+from . import network_settings
 from .help import network_names, one_of
-from .told import example
 
 DataOption = Annotated[
     str,
@@ -116,6 +116,7 @@ def from_run(context: Context, folder: str | None) -> str | None:
 def _take_settings(context: Context, path: Path) -> None:
     """Raises GpucnnError for a name that is no option."""
     from ..model import config
+    from ..networks import as_text
 
     known = {each.name for each in context.command.params} - {*NOT_SETTINGS, "options"} | {"set"}
     found: dict[str, Any] = {}
@@ -132,7 +133,7 @@ def _take_settings(context: Context, path: Path) -> None:
         if option == "set":
             if not isinstance(value, dict):
                 raise GpucnnError(f"{path}: set = {value!r}: a table was expected, such as [set] with hidden = 64")
-            found["options"] = [f"{each}={_as_text(of_each)}" for each, of_each in value.items()]
+            found["options"] = [f"{each}={as_text(of_each)}" for each, of_each in value.items()]
         elif isinstance(value, (dict, list)):
             raise GpucnnError(f"{path}: {name} = {value!r}: one value was expected, as --{name} takes it")
         else:
@@ -159,7 +160,7 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
             continue
         given = context.params[name]
         if name == "options":
-            given, saved = options(all_set(context, given)), options(saved)
+            given, saved = network_settings.parsed(all_set(context, given)), network_settings.parsed(saved)
         if name == "optimizer" and saved is None:
             saved = _in_recipe(context.params["network"], given)
         if _compared(name, given) != _compared(name, saved):
@@ -202,10 +203,6 @@ def as_path(data: str) -> str:
     from ..data.catalogue import resolve
 
     return data if resolve(data) is not None else os.path.abspath(os.path.expanduser(data))
-
-
-def _as_text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def explained(text: str, check: str | None = None) -> contextlib.AbstractContextManager[None]:
@@ -258,29 +255,6 @@ def part(value: float | None) -> float | None:
     return value
 
 
-def options(texts: list[str] | None, network: str = "") -> dict[str, Any]:
-    """NAME=VALUE texts: numbers, comma-separated numbers, none, or words. network: whose settings are an example."""
-    found: dict[str, Any] = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise BadParameter(f"{text!r}: NAME=VALUE was expected, {example(network, name)}", param_hint="--set")
-        found[name] = _value(value)
-    return found
-
-
-def _value(text: str) -> Any:
-    parts = text.split(",")
-    if all(_is_number(part.strip()) for part in parts):
-        numbers = tuple(float(part) if "." in part else int(part) for part in parts)
-        return numbers if len(numbers) > 1 else numbers[0]
-    return None if text.lower() == "none" else text
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal() and len(text) <= 1000  # Python reads no more than 4300 digits
-
-
 def whole_numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
@@ -293,7 +267,9 @@ def labels(text: str, names: Sequence[str]) -> list[int]:
     """Classes by name or, where none has that name, by number."""
     parts = [part.strip() for part in text.split(",")]
     known = {name: label for label, name in enumerate(names)}
-    wrong = [part for part in parts if part not in known and not (part.isdecimal() and _is_number(part))]
+    wrong = [
+        part for part in parts if part not in known and not (part.isdecimal() and len(part) <= network_settings.LONGEST)
+    ]
     if wrong:
         hint = f"did you mean {near}? " if (near := nearest(wrong[0], names)) else ""
         raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; {hint}choose from {', '.join(names)}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
-from . import arguments
+from . import arguments, network_settings
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
 from .at_hand import check_network
 from .augment import AugmentOption, augmentation_of
@@ -98,7 +98,7 @@ def lr(
         optimizer=optimizer,
         seed=seed,
         threads=threads,
-        options=arguments.options(options, network),
+        options=network_settings.parsed(options, network),
         freeze=freeze,
         init=None if init is None else os.path.abspath(init),
         update=UpdateSettings(momentum, weight_decay, decay, clip_norm, clip_value),

@@ -12,7 +12,7 @@ from typing import Annotated
 from typer import Context, Exit, Option, echo
 
 from ..errors import counted
-from . import arguments, told
+from . import arguments, network_settings, told
 from .arguments import (
     DataOption,
     DeviceOption,
@@ -198,7 +198,7 @@ def train(
         validation,
         seed,
         threads,
-        arguments.options(arguments.all_set(context, options), network),
+        network_settings.parsed(arguments.all_set(context, options), network),
         Acceleration(kernels, precision, graph, tune if tuning is None else tuning),
         augmentation_of(augment, "", (0, 0, 0)),
         patience,

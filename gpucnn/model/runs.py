@@ -271,5 +271,5 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         **dataclasses.asdict(how),
         "tune": how.tune is True or None,
         "tuning": os.path.abspath(how.tune) if isinstance(how.tune, str) else None,
-        "set": settings.options,
+        "set": {name: "none" if value is None else value for name, value in settings.options.items()},
     }

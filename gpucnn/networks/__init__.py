@@ -233,9 +233,14 @@ def check_settings(name: str, options: Mapping[str, Any]) -> None:
 
 def shown(options: Mapping[str, Any]) -> str:
     """The settings as --set takes them, such as "filters=8,16, hidden=128"."""
-    return ", ".join(
-        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()
-    )
+    return ", ".join(f"{name}={as_text(value)}" for name, value in options.items())
+
+
+def as_text(value: Any) -> str:
+    """A setting's value as --set takes it: numbers with commas between, and one behind a number that is alone."""
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    return ",".join(map(str, value)) + "," * (len(value) < 2)
 
 
 def _own(name: str) -> Entry:
