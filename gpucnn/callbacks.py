@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DataError, SettingError, counted, nearest, warn
+from .metrics import larger_is_better
 from .names import Explained, explain
 from .namespace import array_namespace, as_python
 from .training.history import Epoch, History, row
@@ -35,8 +36,9 @@ class KeepBest(Explained):
     state, of its best epoch. Of several calls of `partial_fit`, each has a best epoch of its own.
 
     watch: what is compared, the name of a number of `Epoch` or of its metrics; "loss" and "accuracy" are those of the
-    validation. The first of equal epochs is the best. larger: whether larger is better; None: unless the name ends in
-    loss or error. best: the best epoch so far, or None; value: what was watched there.
+    validation. The first of equal epochs is the best. larger: whether larger is better; None: as the name says, such as
+    "mae" or "top 5 accuracy"; `fit` raises SettingError where it does not. best: the best epoch so far, or None; value:
+    what was watched there.
     """
 
     watch: str = "validation_loss"
@@ -87,6 +89,16 @@ class KeepBest(Explained):
                 f"{type(self).__name__} watches {self.watch!r}, which a loss of numbers has none of; watch the loss"
             )
 
+    def _larger(self) -> bool:
+        """Whether larger is better. Raises SettingError where nothing says it."""
+        larger = larger_is_better(self.watch) if self.larger is None else self.larger
+        if larger is None:
+            raise SettingError(
+                f"{type(self).__name__} watches {self.watch!r}, whose name does not say whether larger is better; say "
+                "it: larger=True, or larger=False"
+            )
+        return larger
+
     def _is_over(self, history: History) -> bool:
         """Whether the model gets the best epoch at the end."""
         return True
@@ -106,7 +118,7 @@ class KeepBest(Explained):
 
     def _is_better(self, value: float, before: float | None, least: float = 0.0) -> bool:
         """By more than least. NaN is never better."""
-        larger = not self.watch.endswith(("loss", "error")) if self.larger is None else self.larger
+        larger = self._larger()
         gain = 0.0 if before is None else (value - before if larger else before - value)
         return value == value if before is None else gain > least
 

@@ -6,6 +6,7 @@ library, on their device; the rest takes arrays on the host.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ TERMS = {  # whose means over examples are the metrics of a kind
     MULTI_LABEL: ("accuracy", "label_accuracy"),
     REGRESSION: ("mean_absolute_error", "mean_squared_error"),
 }
+SMALLER = {"loss", "error", "err", "mae", "mse", "rmse", "msle", "mape", "nll", "perplexity", "deviance", "cost"}
+LARGER = {"accuracy", "acc", "score", "precision", "recall", "sensitivity", "specificity", "f1", "auc", "r2", "kappa"}
+LARGER |= {"iou", "dice", "jaccard", "mcc", "ap", "map"}
 COLUMNS = ("precision", "recall", "f1", "support")
 
 
@@ -234,3 +238,11 @@ def shown(found: Mapping[str, Any]) -> str:
     if images and found.get("of", found["examples"]) != found["examples"]:
         images = [f"{found['examples']:,} of {found['of']:,} images, the {found['part']} part"]
     return ", ".join([*parts, f"loss {found['loss']:.4f}", *images])
+
+
+def larger_is_better(name: str) -> bool | None:
+    """Of a number of that name, such as "validation_loss", "top 5 accuracy" or "mae"; None where it says nothing."""
+    words = set(re.findall(r"[a-z]+\d*", name.lower()))
+    if words & SMALLER or any(word.endswith(("loss", "error")) for word in words):
+        return False
+    return True if words & LARGER else None

@@ -624,7 +624,7 @@ def test_a_metric_of_ones_own_is_measured_and_watched():
 
     made = model()
     metric = Metric("right", right, *HELD)
-    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=[metric], early_stopping=EarlyStopping(3, watch="right"))
+    history = made.fit(IMAGES, LABELS, **OPTIONS, callbacks=[metric, KeepBest(watch="right", larger=True)])
     accuracies = [epoch.validation_accuracy for epoch in history.epochs]
     assert [epoch.metrics["right"] for epoch in history.epochs] == accuracies
     assert history.kept == accuracies.index(max(accuracies)) + 1
@@ -690,7 +690,7 @@ def test_the_best_epoch_is_kept_where_the_run_ends_with_an_error(kind, more):
 
 
 def test_a_kept_epoch_is_not_restored_by_a_run_that_does_not_begin():
-    keep, made, other = KeepBest(watch="watched"), model(), model()
+    keep, made, other = KeepBest(watch="watched", larger=False), model(), model()
     made.fit(IMAGES, LABELS, **OPTIONS | {"epochs": 3}, callbacks=[Losses(3, 1, 2), keep])
     before = np.asarray(other.theta).copy()
     with pytest.raises(SettingError):
@@ -698,9 +698,41 @@ def test_a_kept_epoch_is_not_restored_by_a_run_that_does_not_begin():
     np.testing.assert_array_equal(other.theta, before)
 
 
+@pytest.mark.parametrize(
+    ("name", "best"),
+    [
+        *[(name, 3) for name in ("MAE", "val_rmse", "err", "error rate", "my error", "logloss", "angle-error", "NLL")],
+        *[(name, 2) for name in ("f1", "macro F1", "AUC", "top 5 accuracy", "validation.recall", "R2", "score")],
+        *[(name, None) for name in ("watched", "hits", "glossy", "erratic", "maximum", "top 2")],
+    ],
+)
+@pytest.mark.parametrize("kind", [KeepBest, EarlyStopping])
+def test_whether_larger_is_better_is_said_by_the_name_or_by_who_asks(name, best, kind):
+    made = model()
+
+    def fit(**larger):
+        return made.fit(
+            IMAGES, LABELS, **OPTIONS | {"epochs": 3}, callbacks=[Told(2, 3, 1), kind(watch=name, **larger)]
+        )
+
+    class Told(Losses):
+        def measure(self):
+            return {name: super().measure()["watched"]}
+
+    assert fit(larger=True).kept == 2
+    assert fit(larger=False).kept == 3
+    if best is not None:
+        assert fit().kept == best
+        return
+    with pytest.raises(SettingError, match=f"{kind.__name__} watches '{name}', whose name does not say whether larger"):
+        fit()
+
+
 def test_a_number_that_is_never_one_is_said():
     metric = Metric("m", lambda outputs, labels: math.nan, *HELD)
-    history = model().fit(IMAGES, LABELS, **OPTIONS, callbacks=[metric], early_stopping=EarlyStopping(2, watch="m"))
+    history = model().fit(
+        IMAGES, LABELS, **OPTIONS, callbacks=[metric], early_stopping=EarlyStopping(2, watch="m", larger=True)
+    )
     assert history.stopped == "m was NaN in all of 2 epochs, so that none was the best"
 
 
