@@ -20,7 +20,7 @@ from .names import Explained, explain
 from .namespace import array_namespace, as_python
 from .training.history import Epoch, History, row
 from .training.types import Callback, Stop
-from .training.writing import write_whole
+from .training.writing import put, write_whole
 
 __all__ = ["CSVLog", "Callback", "EarlyStopping", "KeepBest", "Metric", "Stop", "TensorBoard"]
 
@@ -295,5 +295,5 @@ def _put_aside(path: str) -> str:
     """Give the file there the next name that is free, and return that."""
     stem, ending = os.path.splitext(path)
     name = next(each for k in itertools.count(1) if not os.path.lexists(each := f"{stem}-{k}{ending}"))
-    os.replace(path, name)
+    put(Path(path), name)
     return name

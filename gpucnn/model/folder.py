@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import GpucnnError, listed
+from ..training.writing import put
 from .checkpoints import FOLDER as STATES
 from .checkpoints import Found
 
@@ -144,7 +147,7 @@ def _move(source: Path, target: Path) -> None:
             target.mkdir(exist_ok=True)
             if (target / name).is_dir():
                 shutil.rmtree(target / name)
-            (source / name).replace(target / name)
+            put(source / name, target / name)
 
 
 def _set_aside(path: Path, old: Path) -> None:
@@ -183,8 +186,9 @@ def _locked(path: Path) -> Iterator[None]:
     """The folder is this process's; the system lets go of it when the process ends, however that comes."""
     try:
         import fcntl
-    except ImportError:  # not on Windows
-        yield
+    except ImportError:
+        with _locked_on_windows(path):
+            yield
         return
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -195,12 +199,38 @@ def _locked(path: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise GpucnnError(
-                    f"{path}: another run is writing there; wait until it ends, or choose another folder"
-                ) from None
+                raise _held(path) from None
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _locked_on_windows(path: Path) -> Iterator[None]:
+    """The same where folders cannot be locked: a file among the temporary ones is, which stands for the folder."""
+    import msvcrt
+
+    name = hashlib.sha256(os.path.normcase(os.path.realpath(path)).encode("utf-8", "surrogatepass")).hexdigest()
+    place = os.path.join(tempfile.gettempdir(), f"gpucnn-{name[:16]}.lock")
+    try:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:  # no place for it, so nothing is held
+        yield
+        return
+    try:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            raise _held(path) from None
+        yield
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # another run has it open by now
+            os.unlink(place)
+
+
+def _held(path: Path) -> GpucnnError:
+    return GpucnnError(f"{path}: another run is writing there; wait until it ends, or choose another folder")
 
 
 def _unwritable(path: Path, error: OSError) -> GpucnnError:

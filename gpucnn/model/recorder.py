@@ -34,7 +34,7 @@ class Recorder:
 
     def epoch(self, epoch: Epoch) -> None:
         self._begin(epoch.epoch)
-        with self._unwritten(), self.path.open("a", encoding="utf-8") as file:
+        with self._unwritten(), self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(_line(epoch))
 
     def finish(self, history: History) -> None:

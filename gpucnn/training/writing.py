@@ -6,8 +6,11 @@ import contextlib
 import io
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Any
+
+PAUSES = (0.01, 0.05, 0.2, 0.5)  # seconds, in which who looks at a file on Windows is through with it
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
@@ -45,6 +48,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_whole(_followed(path), text.encode("utf-8"))
 
 
+def put(source: Path, place: str | os.PathLike[str]) -> None:
+    """Give a file or folder another place, and that of a file which is there. Raises OSError.
+
+    Windows refuses that while a program has the one or the other open, as one that looks for viruses does for a moment.
+    """
+    for pause in PAUSES if os.name == "nt" else ():
+        try:
+            source.replace(place)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    source.replace(place)
+
+
 def _followed(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(path) if os.path.islink(path) else path)
 
@@ -61,7 +78,7 @@ def _write(path: Path, *parts: bytes | memoryview) -> None:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        put(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
