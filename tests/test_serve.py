@@ -68,6 +68,12 @@ def test_the_page_and_what_belongs_to_it(client):
     assert client.get("/../server.py").status_code == 404
 
 
+def test_what_files_are_is_said_whatever_endings_mean_on_the_system(client, monkeypatch):
+    monkeypatch.setattr("mimetypes.guess_type", lambda *_, **__: ("text/plain", None))
+    kinds = [client.get(f"/{name}").headers["content-type"] for name in ("", "page.js", "page.css", "icon.svg")]
+    assert [each.partition(";")[0] for each in kinds] == ["text/html", "text/javascript", "text/css", "image/svg+xml"]
+
+
 def test_about(client):
     about = client.get("/about").json()
     assert (about["network"], about["classes"], about["drawn"]) == ("two-conv", list("0123456789"), True)

@@ -12,8 +12,16 @@ from .answers import Answers
 
 PAGE = Path(__file__).parent / "page"
 HOST = "127.0.0.1"
+# On Windows SO_REUSEADDR would give two servers the same port, and this keeps it for one.
+ALONE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 LARGEST = 8 << 20  # bytes of a picture file
 NAMES = (HOST, "localhost")
+KINDS = {  # by the ending, which on Windows other programs may have given another meaning
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "x-content-type-options": "nosniff",
@@ -52,7 +60,7 @@ def application(answers: Answers) -> Any:
 
     def file(name: str) -> Any:
         async def send(request: Any) -> Any:
-            return FileResponse(PAGE / name)
+            return FileResponse(PAGE / name, media_type=KINDS[Path(name).suffix])
 
         return send
 
@@ -107,7 +115,7 @@ async def _refuse(send: Any, status: int, text: str) -> None:
 def listening(port: int) -> socket.socket:
     """A socket that listens on this computer. port 0: one that is free. Raises GpucnnError where that is taken."""
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.setsockopt(socket.SOL_SOCKET, ALONE, 1)
     try:
         found.bind((HOST, port))
     except OSError as error:
