@@ -1,19 +1,21 @@
 """`gpucnn ...` and `python -m gpucnn ...`: what must come before all imports that take time.
 
-From here on Ctrl-C and SIGTERM end the command with a sentence. Standard streams that are closed are /dev/null instead,
-so that no file that is opened later gets their numbers; what cannot be written to standard error is lost, and what the
-command does goes on; characters that a stream's encoding lacks are written as their numbers.
+From here on Ctrl-C, SIGTERM and a terminal that is closed end the command with a sentence. Standard streams that are
+closed are /dev/null instead, so that no file that is opened later gets their numbers; what cannot be written to
+standard error is lost, and what the command does goes on; characters that a stream's encoding lacks are written as
+their numbers.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
 import sys
 from contextlib import suppress
 
-from .errors import TYPE_CHECKING, Interrupted, interrupt
+from .errors import ENDING, TYPE_CHECKING, Interrupted, interrupt
 
 if TYPE_CHECKING:
     from typing import Any
@@ -38,6 +40,8 @@ class Output:
         except BrokenPipeError:  # nobody reads it any more: no error to tell
             raise
         except OSError as error:
+            if os.name == "nt" and error.errno == errno.EINVAL:  # so Windows, too, says that nobody reads it any more
+                raise BrokenPipeError from None
             raise OSError(error.errno, error.strerror, "standard output") from None
 
     def __getattr__(self, name: str) -> Any:
@@ -58,9 +62,10 @@ def open_streams() -> None:
             os.fstat(file)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # under the lowest free number, which is this one
-            os.set_inheritable(file, True)
+            with suppress(OSError):  # a process of Windows without a console gets other numbers
+                os.set_inheritable(file, True)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(file, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
@@ -69,7 +74,7 @@ def open_streams() -> None:
 
 def main() -> None:
     """Run the command on sys.argv, and exit with its status."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):  # under nohup and & it is ignored
             signal.signal(number, interrupt)
     open_streams()
@@ -82,7 +87,7 @@ def main() -> None:
             raise
         print("gpucnn: interrupted", file=sys.stderr)
         status = 128 + Interrupted.latest
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         if signal.getsignal(number) is interrupt:
             signal.signal(number, signal.SIG_DFL)  # nothing is left to say
     sys.exit(status)

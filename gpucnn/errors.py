@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import unicodedata
 import warnings
@@ -87,15 +88,19 @@ class TrainingError(GpucnnError, RuntimeError):
     """Training cannot go on."""
 
 
+# Ctrl-C, the end of a session, and a terminal that is closed: SIGHUP, and on Windows SIGBREAK, as of Ctrl-Break.
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+
+
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM. signal: its number; latest: that of the latest one of this process, or 0."""
+    """One of the signals in ENDING. signal: its number; latest: that of the latest one of this process, or 0."""
 
     latest: int = 0
 
-    def __init__(self, signal: int) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__("interrupted")
-        self.signal = signal
-        Interrupted.latest = signal
+        self.signal = number
+        Interrupted.latest = number
 
 
 def interrupt(number: int, frame: Any) -> NoReturn:

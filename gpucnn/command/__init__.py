@@ -1,7 +1,8 @@
 """The command `gpucnn`. Each command parses, calls the library and prints; heavy imports wait until one runs.
 
 Exit status: 0; 1 for an error, with one sentence on standard error; 2 for wrong usage; 130 after Ctrl-C; 143 after
-SIGTERM; 141, without a word, where what reads the output has closed it, as programs end that write into `| head`.
+SIGTERM, 129 where the terminal was closed; 141, without a word, where what reads the output has closed it, as programs
+end that write into `| head`.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ EXAMPLES = {
     "compare": ("compare two-conv", "compare fast --devices cpu,cuda --plot compare.png --verbose"),
     "bench": ("bench two-conv", "bench steps two-conv --batch 32,128 --threads 1", "bench profile two-conv"),
 }
+
+UNREAD = 128 + 13  # SIGPIPE, which Windows does not have
 
 app = typer.Typer(
     name="gpucnn",
@@ -137,7 +140,7 @@ def main() -> int:
             _run()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written goes there
-        return 128 + signal.SIGPIPE
+        return UNREAD
     except OSError as error:
         sentence = of_system(error)
     except GpucnnError as error:
@@ -158,7 +161,7 @@ def _run() -> None:
     Typer turns a signal, and output that nobody reads, into an exit without a word: they are raised here.
     """
     try:
-        app(prog_name="gpucnn")
+        app(_words(), prog_name="gpucnn")
     except SystemExit as ended:
         error: BaseException | None = ended
         while error is not None and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
@@ -166,3 +169,14 @@ def _run() -> None:
         raise error or ended from None
     finally:
         sys.stdout.flush()
+
+
+def _words() -> list[str]:
+    """The command's words. A shell of Windows leaves it to programs to find the files that a pattern stands for."""
+    import glob
+
+    found: list[str] = []
+    for word in sys.argv[1:]:
+        is_pattern = os.name == "nt" and glob.has_magic(word) and not os.path.lexists(word)
+        found += sorted(glob.glob(word, recursive=True)) * is_pattern or [word]
+    return found

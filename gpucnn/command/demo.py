@@ -19,12 +19,11 @@ def demo(
 
     They are as people draw: dark on light, large and small, in a corner. Files that are there stay as they are.
     """
-    import shlex
-
     from ..data import samples
+    from .told import quoted
 
     paths = samples.write(folder)
-    all_of_them, seven = shlex.quote(folder), shlex.quote(str(paths[7]))
+    all_of_them, seven = quoted(folder), quoted(str(paths[7]))
     print(f"ten drawn digits are in {printable(folder)}: {', '.join(path.name for path in paths)}\n\nnow try")
     if not os.path.exists(MODEL):
         print("  gpucnn train   # first: there is no model yet")

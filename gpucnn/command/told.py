@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +25,14 @@ def as_options(text: str) -> str:
     for python, option in OPTIONS.items():
         text = text.replace(python, option)
     return text
+
+
+def quoted(*words: str) -> str:
+    """Words as the shell takes them; those of Windows know double quotes only."""
+    if os.name != "nt":
+        return shlex.join(words)
+    plain = re.compile(r"[\w.:\\/@+=,-]+")
+    return " ".join(word if plain.fullmatch(word) else '"{}"'.format(word.replace('"', '\\"')) for word in words)
 
 
 def images_of(dataset: Any) -> str:
@@ -98,8 +108,15 @@ def newly_drawn(settings: Any, drawn: list[str]) -> str:
     """A sentence about the parameters that --init has not."""
     from ..network import shortened
 
-    begun = min(settings.init, os.path.relpath(settings.init), key=len)
-    return f"not in {begun}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
+    return f"not in {_nearer(settings.init)}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
+
+
+def _nearer(path: str) -> str:
+    """The path as it is, or from here, whichever is shorter."""
+    try:
+        return min(path, os.path.relpath(path), key=len)
+    except ValueError:  # on another drive of Windows
+        return path
 
 
 def result_line(result: Any, dataset: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -242,7 +241,7 @@ def train(
                 say(each)
             system = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
-            made = outcome.made(dataset, shlex.join(sys.argv), system) | {"parameters": model.layout.size}
+            made = outcome.made(dataset, told.quoted(*sys.argv), system) | {"parameters": model.layout.size}
             configuration = config_file.Writing(path / CONFIG, configured, made)
             versions = "; ".join(described(system).splitlines())
             beginning = f"{state[0]}: {what}; {versions}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a network is trained: no update is cut in two."""
+"""Ctrl-C and other signals that end a run, while a network is trained: no update is cut in two."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ..errors import Interrupted, interrupt
+from ..errors import ENDING, Interrupted, interrupt
 
-HELD = (signal.SIGINT, signal.SIGTERM)
 SAID = "the run ends after this step, and what was learnt is kept; once more does not wait for the step"
 
 _holding: Callable[[], None] | None = None  # what the main thread's outermost `held` gave
@@ -19,7 +18,8 @@ _holding: Callable[[], None] | None = None  # what the main thread's outermost `
 
 @contextmanager
 def held() -> Iterator[Callable[[], None]]:
-    """Holds the first Ctrl-C or SIGTERM back until the function that this gives is called: that raises Interrupted.
+    """Holds the first Ctrl-C, or other signal of ENDING, back until the function that this gives is called: that raises
+    Interrupted.
 
     A second one is raised at once. Inside another `held` the function is that one's. It concerns signals that would
     raise KeyboardInterrupt: Python's own Ctrl-C, and those with `errors.interrupt`, as in the command, which are
@@ -46,7 +46,7 @@ def held() -> Iterator[Callable[[], None]]:
             raise Interrupted(asked)
 
     in_main = threading.current_thread() is threading.main_thread()
-    found = {number: signal.getsignal(number) for number in HELD if in_main}
+    found = {number: signal.getsignal(number) for number in ENDING if in_main}
     before = {number: each for number, each in found.items() if each in (signal.default_int_handler, interrupt)}
     try:
         _holding = stop if in_main else _holding
