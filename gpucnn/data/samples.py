@@ -77,5 +77,5 @@ def write(folder: str | os.PathLike[str]) -> list[Path]:
         if not path.exists():
             content = io.BytesIO()
             picture(path.stem).save(content, "PNG")
-            write_whole(path, content.getbuffer())
+            write_whole(path, content.getvalue())
     return paths

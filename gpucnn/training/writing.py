@@ -40,7 +40,7 @@ def write_figure(figure: Any, path: Any, **how: Any) -> None:
         ending = figure.canvas.get_default_filetype()
         place = f"{place.rstrip('.')}.{ending}"
     figure.savefig(picture, format=ending, **how)
-    write_whole(_followed(place), picture.getbuffer())
+    write_whole(_followed(place), picture.getvalue())
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -111,9 +111,10 @@ class Channel:
         buffer = io.BytesIO()
         buffer.write(HEAD.pack(0))
         _Pickler(buffer, self._outbox if boxed else NO_BOX).dump(message)
-        data = buffer.getbuffer()
-        HEAD.pack_into(data, 0, len(data) - HEAD.size)
-        self._end.sendall(data)
+        size = buffer.tell() - HEAD.size
+        buffer.seek(0)
+        buffer.write(HEAD.pack(size))
+        self._end.sendall(buffer.getvalue())  # not getbuffer: Python 3.12.1 crashes where an error holds one
 
     def receive(self) -> Any:
         """The next message. Raises EOFError or OSError when the other end is gone."""
