@@ -264,7 +264,7 @@ def read(path: str | Path) -> Read:
             raise ValueError("it is no regular file")
         if Path(path).stat().st_size > MOST:
             raise ValueError("it is too large")
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         rows, made = found["convolutions"], found.get("made", {})
         choices = {each["convolution"]: each["chosen"] for each in rows}
         if not all(isinstance(each, str) for pair in choices.items() for each in pair) or not isinstance(made, dict):

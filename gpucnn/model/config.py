@@ -54,7 +54,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         if path.stat().st_size > MOST:
             raise GpucnnError(f"{path}: it is larger than {MOST:,} bytes, which no {NAME} is")
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise GpucnnError(f"{path}: there is no such file; a {NAME} of `gpucnn train` was expected") from None
     except OSError as error:
