@@ -9,14 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePath
 
+import numpy as np
 import pytest
 from as_windows import BREAK
+from PIL import Image
 
+import gpucnn
 from gpucnn import __main__ as entry
 from gpucnn import errors
 from gpucnn.command import told
+from gpucnn.data.tables import table_files
+from gpucnn.engine import tuning
+from gpucnn.model import config
 from gpucnn.training import writing
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the stand-in asks /proc what is open")
@@ -201,3 +208,97 @@ def test_windows_says_invalid_argument_of_a_pipe_that_nobody_reads(monkeypatch):
 
 def test_signals_that_a_system_has_are_those_that_end_a_command():
     assert errors.ENDING[:2] == [signal.SIGINT, signal.SIGTERM]
+
+
+# --- names of files and classes
+
+
+def pictures(root, names, count=6):
+    """Grey pictures in a folder for each name, each folder of its own shade."""
+    for k, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for n in range(count):
+            Image.new("L", (8, 8), 20 * k + n).save(root / name / f"{n}.png")
+
+
+@pytest.fixture
+def ignoring_case(monkeypatch):
+    """Paths compare as those of Windows do."""
+    monkeypatch.setattr(PurePath, "__lt__", lambda self, other: str(self).lower() < str(other).lower())
+
+
+def test_classes_have_the_same_order_on_every_system(home, ignoring_case):
+    pictures(home / "p", ["apple", "Zebra", "Bird"])
+    assert gpucnn.data.load(home / "p", size=(8, 8)).class_names == ("Bird", "Zebra", "apple")
+
+
+def test_files_of_arrays_have_the_same_order_on_every_system(home, ignoring_case):
+    for name in ("b.csv", "A.csv", "C.tsv"):
+        (home / name).write_text("0,1\n")
+    assert [path.name for path in table_files(home)] == ["A.csv", "C.tsv", "b.csv"]
+
+
+def test_what_the_first_folder_of_a_drive_holds_is_no_class(home):
+    pictures(home / "p", ["cat", "dog"])
+    for name in ("$RECYCLE.BIN", "System Volume Information", ".Spotlight-V100"):
+        (home / "p" / name / "deeper").mkdir(parents=True)
+    for name in ("Desktop.ini", "thumbs.db"):
+        (home / "p" / "cat" / name).write_bytes(b"")
+    found = gpucnn.data.load(home / "p", size=(8, 8))
+    assert found.class_names == ("cat", "dog")
+    assert not any("no picture" in note for note in found.notes)
+
+
+def test_an_umlaut_is_the_same_however_the_system_writes_it(home):
+    """macOS writes the names of files with the vowel and the dots apart, and archives keep that."""
+    names = ["Jörg", "Anna"]
+    pictures(home / "apart", [unicodedata.normalize("NFD", name) for name in names])
+    pictures(home / "whole", names)
+    apart, whole = (gpucnn.data.load(home / name, size=(8, 8)) for name in ("apart", "whole"))
+    assert apart.class_names == whole.class_names == ("Anna", "Jörg")
+    model = gpucnn.Model(
+        gpucnn.networks.build("softmax-regression", (8, 8, 1), classes=2),
+        class_names=[unicodedata.normalize("NFD", name) for name in sorted(names)],
+        device="cpu",
+    )
+    assert model.class_names == ("Anna", "Jörg")
+    labels = np.array([unicodedata.normalize("NFD", name) for name in ("Jörg", "Anna")])
+    model.fit(whole.train_images[:2], labels, epochs=1)
+    table = "file,label\n" + "".join(f"{name}/{k}.png,{name}\n" for name in names for k in range(6))
+    (home / "apart.csv").write_text(table, encoding="utf-8")
+    (home / "apart.csv").rename(home / "apart" / "labels.csv")
+    listed = gpucnn.data.load(home / "apart" / "labels.csv", size=(8, 8))
+    assert (listed.class_names, len(listed.train_labels) + len(listed.test_labels)) == (("Anna", "Jörg"), 12)
+
+
+def test_two_folders_of_one_name_are_one_class(home):
+    pictures(home / "p", [unicodedata.normalize("NFD", "Jörg"), "Jörg", "Anna"])
+    found = gpucnn.data.load(home / "p", size=(8, 8))
+    counts = np.bincount(found.train_labels) + np.bincount(found.test_labels)
+    assert (found.class_names, counts.tolist()) == (("Anna", "Jörg"), [6, 12])
+
+
+def test_a_name_with_a_tilde_that_is_nobody_s_home_is_a_name(home, monkeypatch):
+    pictures(home / "~$pictures", ["a", "b"])
+    assert gpucnn.data.load("~$pictures", size=(8, 8)).class_names == ("a", "b")
+    with pytest.raises(errors.DataError, match="no data set has this name and no such path exists"):
+        gpucnn.data.load("~nobody-of-this-name/x")
+    monkeypatch.setenv("GPUCNN_DATA_DIR", "~nobody-of-this-name/x")
+    with pytest.raises(errors.DataError, match="there is no such folder"):
+        gpucnn.data.load("mnist")
+
+
+def test_a_whole_drive_is_data(home, monkeypatch):
+    pictures(home / "p", ["a", "b"])
+    monkeypatch.setattr(Path, "name", property(lambda self: "" if self == home / "p" else self.parts[-1]))
+    assert gpucnn.data.load(home / "p", size=(8, 8)).name == "data"
+
+
+def test_a_file_of_settings_may_have_been_written_by_windows_notepad():
+    windows(*TRAIN, "--epochs", 1)
+    text = Path("run/run.toml").read_text(encoding="utf-8")
+    Path("run/run.toml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert config.read(Path("run/run.toml"))[0]["network"] == "softmax-regression"
+    windows("train", "--resume", "run", "--epochs", 2)
+    Path("tuning.json").write_bytes(b'\xef\xbb\xbf{"convolutions": [],\r\n "made": {}}\r\n')
+    assert tuning.read("tuning.json").choices == {}

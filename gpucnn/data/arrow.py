@@ -32,7 +32,8 @@ def files(path: Path) -> dict[str, list[Path]]:
     if path.is_file():
         return {"train": [path]} if path.suffix == ".parquet" else {}
     found = sorted(
-        [*path.glob("*.parquet"), *path.glob("data/*.parquet"), *path.glob("*.arrow"), *path.glob("*/*.arrow")]
+        [*path.glob("*.parquet"), *path.glob("data/*.parquet"), *path.glob("*.arrow"), *path.glob("*/*.arrow")],
+        key=lambda file: file.parts,
     )
     parts: dict[str, list[Path]] = {}
     for file in found:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, listed
+from .folders import composed
 from .targets import checked_targets
 
 MISSING = ("", "nan", "NaN", "<NA>")  # texts that NumPy and pandas make of a missing one
@@ -119,12 +120,12 @@ def _is_float(label: Any) -> bool:
 
 
 def texts(array: Any, where: str) -> list[str]:
-    """An array of texts as Python's. DataError for what is no text."""
+    """An array of texts as Python's, composed. DataError for what is no text."""
     if array.dtype.kind == "S":
-        return [name.decode("utf-8", "replace") for name in array.tolist()]
+        return [composed(name.decode("utf-8", "replace")) for name in array.tolist()]
     ordered = array.astype(array.dtype.newbyteorder("<"))  # as UTF-32, whose decoder refuses what is no character
     try:
-        return [text.tobytes().decode("utf-32-le").rstrip("\0") for text in ordered[:, None]]
+        return [composed(text.tobytes().decode("utf-32-le").rstrip("\0")) for text in ordered[:, None]]
     except UnicodeDecodeError:
         raise DataError(f"{where} holds what is no text; write it again with numpy.savez of plain arrays") from None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import DataError, counted, listed
@@ -16,7 +17,8 @@ PARTS = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what archivers and file managers leave
+# What archivers and file managers leave, and what the first folder of a drive of Windows holds, in small letters.
+JUNK = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
 
 
 def find_parts(folder: Path, notes: list[str]) -> dict[str, Path]:
@@ -55,7 +57,17 @@ def _listed(parts: dict[str, Path]) -> str:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_junk(entry.name))
+    return in_order(entry for entry in folder.iterdir() if entry.is_dir() and not is_junk(entry.name))
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Sorted by name, in the same order on every system: of themselves, paths of Windows ignore case."""
+    return sorted(paths, key=lambda path: (composed(path.name), path.name))
+
+
+def composed(name: str) -> str:
+    """A name with each letter in one character: macOS parts an umlaut from its vowel in the names of files."""
+    return unicodedata.normalize("NFC", name)
 
 
 def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> dict[str, list[Path]]:
@@ -75,12 +87,14 @@ def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> d
     beside = [path for path in root.iterdir() if path.is_file() and not is_picture(path) and not is_junk(path.name)]
     others = Counter(map(_ending, beside))
     unreadable: list[str] = []
-    listing = {entry.name: pictures_in(entry, others, unreadable, notes) for entry in visible}
+    listing: dict[str, list[Path]] = {}
+    for entry in visible:
+        listing.setdefault(composed(entry.name), []).extend(pictures_in(entry, others, unreadable, notes))
     if unreadable and not skip_empty:
         remedy = "look at the permissions, or leave out what cannot be read with skip_broken=True"
         raise DataError(f"{listed(unreadable)}; {remedy}")
     notes += [f"left out: {each}" for each in unreadable]
-    deeper = sum(path.parent != entry for entry in visible for path in listing[entry.name])
+    deeper = sum(path.parent.parent != root for pictures in listing.values() for path in pictures)
     if empty := [name for name, pictures in listing.items() if not pictures]:
         _tell_empty(root, empty, notes, skip=skip_empty and len(empty) < len(listing) - 1)
         listing = {name: pictures for name, pictures in listing.items() if pictures}
@@ -170,7 +184,7 @@ def count_junk(folder: Path) -> int:
 
 def is_junk(name: str) -> bool:
     """Whether a file or folder of that name is hidden, or what archivers and file managers leave."""
-    return name.startswith(".") or name in JUNK
+    return name.startswith(".") or name.lower() in JUNK
 
 
 def is_picture(path: Path) -> bool:

@@ -15,6 +15,7 @@ from ..errors import DataError
 from .classes import as_targets
 from .dataset import Dataset, Images, Labels, Part, check_counts
 from .files import AGAIN, read_content
+from .folders import in_order
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 NAMED = re.compile(r"(.*[-_])?(?P<part>train|t10k|test)[-_.](?P<kind>images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
@@ -82,7 +83,7 @@ def find(folder: Path) -> dict[tuple[str, str], Path]:
     DataError where two are the same.
     """
     found: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in in_order(folder.iterdir()):
         match = NAMED.fullmatch(path.name.lower())
         if match is None or not path.is_file():
             continue

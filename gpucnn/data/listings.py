@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .classes import as_targets
 from .columns import separator
 from .dataset import Dataset
 from .files import OWN, check_limit, parsing, refuse_web_page
-from .folders import PARTS, is_junk, is_picture, is_picture_name
+from .folders import PARTS, in_order, is_junk, is_picture, is_picture_name
 from .picture_sets import Wanted, dataset_of_files
 from .table_labels import AS_CLASSES, Line, Table, cells_of, targets, values_of
 from .tables import ENDINGS, table_files, words
@@ -180,9 +181,7 @@ def _pictures(table: Table, places: Sequence[int], part: str, notes: list[str]) 
     found: dict[Path, Line] = {}
     again = 0
     for line in table.lines:
-        path = root / line.cells[table.files]
-        if not os.path.exists(path) and "\\" in line.cells[table.files]:
-            path = root / line.cells[table.files].replace("\\", "/")
+        path = root / _name_there(root, line.cells[table.files])
         before = found.setdefault(path, line)
         if before is line:
             continue
@@ -197,10 +196,17 @@ def _pictures(table: Table, places: Sequence[int], part: str, notes: list[str]) 
     return [*found], [*found.values()]
 
 
+def _name_there(root: Path, name: str) -> str:
+    """The name as the system has it: tables of other ones may have other strokes, and other forms of umlauts."""
+    stroked = name.replace("\\", "/")
+    forms = (name, stroked, *(unicodedata.normalize(form, stroked) for form in ("NFC", "NFD")))
+    return next((each for each in dict.fromkeys(forms) if os.path.exists(root / each)), name)
+
+
 def _unnamed(named: set[Path], train: Table) -> list[str]:
     """What is said of pictures beside those that the tables name, which have no line."""
     left: list[str] = []
-    for folder in sorted({path.parent for path in named if os.path.exists(path)}):
+    for folder in sorted({path.parent for path in named if os.path.exists(path)}, key=str):
         if count := len(set(filter(is_picture, folder.iterdir())) - named):
             left.append(f"left out: {counted(count, 'picture')} in {folder} without a line in {train.path.name}")
     return left
@@ -211,8 +217,11 @@ def _root(table: Table, part: str) -> Path:
     first ones; of equal ones the table's folder, or one that is named as the part. DataError where more may be meant.
     """
     first = [line.cells[table.files].replace("\\", "/") for line in table.lines[:LOOKED_FOR]]
-    beside = sorted(each for each in table.path.parent.iterdir() if each.is_dir() and not is_junk(each.name))
-    count = {each: sum(os.path.exists(each / name) for name in first) for each in (table.path.parent, *beside)}
+    beside = in_order(each for each in table.path.parent.iterdir() if each.is_dir() and not is_junk(each.name))
+    count = {
+        each: sum(os.path.exists(each / _name_there(each, name)) for name in first)
+        for each in (table.path.parent, *beside)
+    }
     most = [each for each in count if count[each] == max(count.values())]
     of_part = [each for each in most if each.name.lower() in PARTS[part]]
     if most[0] == table.path.parent:

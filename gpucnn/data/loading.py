@@ -41,7 +41,7 @@ def load(
     """
     text = os.fspath(name_or_path)
     name = resolve(text) if isinstance(name_or_path, str) else None
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if name is None and not os.path.exists(path):
         raise DataError(
             f"{text}: no data set has this name and no such path exists; the names are {', '.join(NAMES)}, "
@@ -77,14 +77,14 @@ def load(
     whole = whole.resolve()  # its messages named the path; the data set has a short name
     if reader in (tables.read_npy_file, idx.read_file):
         whole = whole.parent
-    return replace(found, name=whole.name if whole.is_dir() else whole.stem)
+    return replace(found, name=(whole.name if whole.is_dir() else whole.stem) or "data")  # a whole drive has no name
 
 
 def _inner(folder: Path) -> Path | None:
     """The only folder of arrays, or the only file of a data set, in a folder that holds no data itself."""
     if not folder.is_dir() or _reader(folder, str(folder)) is not read_folder or folders.holds_pictures(folder):
         return None
-    entries = [entry for entry in sorted(folder.iterdir()) if not folders.is_junk(entry.name)]
+    entries = [entry for entry in folders.in_order(folder.iterdir()) if not folders.is_junk(entry.name)]
     inside = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in (".npz", ".csv", ".tsv")]
     if len(inside) != 1 or any(map(folders.is_picture, entries)):
         return None
@@ -94,7 +94,7 @@ def _inner(folder: Path) -> Path | None:
 
 def may_be_broken(name_or_path: str) -> bool:
     """Whether `load` takes skip_broken for it: a folder, or a table, of pictures."""
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))
     if resolve(name_or_path) is not None or not path.exists():
         return False
     if not path.is_dir():

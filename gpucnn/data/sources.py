@@ -41,7 +41,7 @@ def data_dir() -> Path | None:
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
         return None
-    folder = Path(value).expanduser()
+    folder = Path(os.path.expanduser(value))
     if not folder.is_dir():
         raise DataError(f"{VARIABLE}={value}: there is no such folder; correct it, or unset it to download data sets")
     return folder

@@ -16,7 +16,7 @@ from .classes import is_missing
 from .columns import NAMELESS, Columns, NoLabelsError, columns, is_number, separator
 from .dataset import Dataset
 from .files import OWN, check_limit, parsing, refuse_web_page
-from .folders import is_picture_name
+from .folders import in_order, is_picture_name
 
 ENDINGS = (".csv", ".tsv")
 
@@ -28,7 +28,7 @@ def has_npy_files(folder: Path) -> bool:
 
 def read_npy_folder(folder: Path) -> Dataset:
     """The data set of .npy files such as x_train.npy and y_train.npy. DataError; nothing pickled is ever opened."""
-    paths = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    paths = {path.stem: path for path in in_order(folder.glob("*.npy"))}
     pairs, _ = chosen(list(paths), str(folder))
     used = [key for pair in pairs.values() for key in pair] + [key for key in paths if key == "class_names"]
     arrays = {key: _read_npy(paths[key]) for key in used}
@@ -67,7 +67,7 @@ def _read_npy(path: Path) -> Any:
 
 def table_files(folder: Path) -> list[Path]:
     """The .csv and .tsv files in a folder, whatever they hold."""
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
+    return in_order(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
 
 
 def words(path: Path) -> set[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, counted, printable
+from .folders import composed
 
 Labels = NDArray[np.int64]
 
@@ -78,10 +79,11 @@ def check_width(targets: NDArray[Any], names: int, where: str) -> None:
 
 
 def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
-    """The names of classes as texts; DataError for one that would steer a terminal or cannot be written to a file, and
-    for one that stands there twice.
+    """The names of classes as texts, composed; DataError for one that would steer a terminal or cannot be written to a
+    file, and for one that stands there twice.
     """
-    texts = tuple(each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in names)
+    given = (each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in names)
+    texts = tuple(map(composed, given))
     for text in texts:
         if printable(text) != text:
             raise DataError(
