@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 import unicodedata
 from pathlib import Path, PurePath
 
@@ -22,9 +24,14 @@ from gpucnn import __main__ as entry
 from gpucnn import errors
 from gpucnn.command import told
 from gpucnn.data.tables import table_files
+from gpucnn.device import Device, accelerate
+from gpucnn.device.environment import environment, kernels_of_blas
 from gpucnn.engine import tuning
 from gpucnn.model import config
+from gpucnn.report.doctor import cpu
+from gpucnn.report.doctor.probes import Probes
 from gpucnn.training import writing
+from gpucnn.workers import Workers
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the stand-in asks /proc what is open")
 
@@ -302,3 +309,71 @@ def test_a_file_of_settings_may_have_been_written_by_windows_notepad():
     windows("train", "--resume", "run", "--epochs", 2)
     Path("tuning.json").write_bytes(b'\xef\xbb\xbf{"convolutions": [],\r\n "made": {}}\r\n')
     assert tuning.read("tuning.json").choices == {}
+
+
+# --- Accelerate
+
+
+class Accelerate:
+    """Stands for the library of macOS 15: each thread has its own setting, 0 for several threads, 1 for one."""
+
+    def __init__(self):
+        self.here, self.seen = threading.local(), []
+
+    def BLASGetThreading(self):
+        return getattr(self.here, "threading", 0)
+
+    def BLASSetThreading(self, threading):
+        self.here.threading = threading
+        return 0
+
+
+@pytest.fixture
+def macos(monkeypatch):
+    """macos(library) -> from then on NumPy's products are of that one, as far as gpucnn asks."""
+
+    def begin(library):
+        def load(path):
+            assert path == accelerate.LIBRARY
+            return library
+
+        monkeypatch.setattr(accelerate, "sys", types.SimpleNamespace(platform="darwin"))
+        monkeypatch.setattr(accelerate, "ctypes", types.SimpleNamespace(CDLL=load))
+        monkeypatch.setattr(accelerate, "_of_numpy", lambda: "accelerate")
+        monkeypatch.setattr(accelerate.platform, "mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
+        monkeypatch.setattr(accelerate.platform, "machine", lambda: "arm64")
+        monkeypatch.delenv(accelerate.VARIABLE, raising=False)
+        accelerate._library.cache_clear()
+        return library
+
+    yield begin
+    monkeypatch.undo()
+    accelerate._library.cache_clear()
+
+
+def test_products_of_accelerate_take_one_thread_in_each_worker(macos):
+    library, workers = macos(Accelerate()), Workers(3)
+    with workers.limited():
+        assert workers.map(lambda _: library.BLASGetThreading(), [(0,), (1,), (2,)]) == [1, 1, 1]
+        with workers.limited():
+            assert library.BLASGetThreading() == 1
+        assert library.BLASGetThreading() == 1
+    assert library.BLASGetThreading() == 0
+
+
+def test_the_doctor_says_which_accelerate_there_is(macos):
+    macos(Accelerate())
+    assert kernels_of_blas(environment(Device(), 2)).startswith("accelerate of macOS 15.1 for arm64")
+    check = cpu._blas(Probes())
+    assert check == ("ok", "accelerate of macOS 15.1 arm64, 1 thread")
+
+
+def test_an_accelerate_that_cannot_be_held_to_one_thread_is_warned_of(macos, monkeypatch):
+    macos(object())
+    with Workers(1).limited():
+        pass
+    status, said, remedy = cpu._blas(Probes())
+    assert (status, remedy) == ("warning", "export VECLIB_MAXIMUM_THREADS=1")
+    assert "the bits may differ" in said
+    monkeypatch.setenv("VECLIB_MAXIMUM_THREADS", "1")
+    assert cpu._blas(Probes())[0] == "ok"

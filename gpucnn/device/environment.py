@@ -11,7 +11,7 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from .. import __version__
-from . import Device
+from . import Device, accelerate
 
 LIBRARIES = {  # by the distributions that hold them
     "numpy": ("numpy",),
@@ -28,7 +28,7 @@ def environment(device: Device, threads: int) -> dict[str, Any]:
     blas = [
         {key: each.get(key) for key in ("internal_api", "version", "architecture")}
         | {"filepath": os.path.basename(each.get("filepath") or "")}
-        for each in threadpool_info()
+        for each in [*accelerate.facts(), *threadpool_info()]
         if each.get("user_api") == "blas"
     ]
     return {

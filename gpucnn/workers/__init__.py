@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import device
 
+from ..device import accelerate
 from ..errors import SettingError, warn
 from ..namespace import array_namespace
 from ..training.signals import unbroken
@@ -125,7 +126,7 @@ class Workers:
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        with _one_thread, np.errstate(all="ignore"):
+        with _one_thread, accelerate.one_thread(), np.errstate(all="ignore"):
             yield
 
 
@@ -198,6 +199,7 @@ def _threads(count: int) -> ThreadPoolExecutor | None:
 
 
 def _quiet() -> None:
+    accelerate.stay_on_one_thread()
     np.seterr(all="ignore")
 
 

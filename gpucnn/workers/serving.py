@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..device import accelerate
 from . import exchange, shared
 from .channel import Channel
 from .packing import unpacked
@@ -35,6 +36,7 @@ def serve(file: int, box: int, parent: int) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes at once means the one that started them
         signal.signal(number, signal.SIG_IGN)
+    accelerate.stay_on_one_thread()
     np.seterr(all="ignore")
     idle = functools.partial(_end_without, parent)
     channel = Channel(socket.socket(fileno=file), inbox=shared.attach(box, BOX, np.uint8), idle=idle)

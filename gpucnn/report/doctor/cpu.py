@@ -9,7 +9,7 @@ import numpy as np
 
 import gpucnn
 
-from ...device import Device
+from ...device import Device, accelerate
 from ...errors import counted
 from .probes import SIZE, Probes
 from .report import Check, Finding, guarded
@@ -39,6 +39,9 @@ def _blas(probes: Probes) -> Finding:
     core, threads = str(facts.get("architecture") or ""), facts.get("num_threads")
     said = " ".join(filter(None, (facts.get("internal_api"), facts.get("version"), core)))
     found = f"{said}, {counted(threads, 'thread') if threads is not None else 'an unknown number of threads'}"
+    if facts.get("internal_api") == "accelerate" and threads is None:
+        reason = "before macOS 15 one per worker cannot be asked for, and the bits may differ from run to run"
+        return "warning", f"{found}: {reason}", f"export {accelerate.VARIABLE}=1"
     flags = probes.cpu_flags()
     best = 2 if flags >= {"avx512f", "avx512bw", "avx512vl"} else 1 if flags >= {"avx2", "fma"} else 0
     if facts.get("internal_api") != "openblas" or CORES.get(core.lower(), 0) >= best:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...device import Device, import_cupy
+from ...device import Device, accelerate, import_cupy
 
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 SIZE = 512  # of the matrices multiplied on trial
@@ -51,11 +51,16 @@ def _distributions() -> dict[str, str]:
 def _blas() -> list[dict[str, Any]]:
     import threadpoolctl
 
-    return [each for each in threadpoolctl.threadpool_info() if each.get("user_api") == "blas"]
+    found = [*accelerate.facts(), *threadpoolctl.threadpool_info()]
+    return [each for each in found if each.get("user_api") == "blas"]
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8", errors="replace")
 
 
 def _cpu_flags() -> frozenset[str]:
-    match = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M) if sys.platform == "linux" else None
+    match = re.search(r"^flags\s*:(.*)$", _read("/proc/cpuinfo"), re.M) if sys.platform == "linux" else None
     return frozenset(match[1].split()) if match else frozenset()
 
 
@@ -88,7 +93,7 @@ def _in_container() -> bool:
     if any(Path(path).exists() for path in ("/.dockerenv", "/run/.containerenv")):
         return True
     with contextlib.suppress(OSError):
-        return re.search("docker|kubepods|containerd|libpod", Path("/proc/1/cgroup").read_text()) is not None
+        return re.search("docker|kubepods|containerd|libpod", _read("/proc/1/cgroup")) is not None
     return False
 
 
