@@ -213,6 +213,10 @@ def test_windows_says_invalid_argument_of_a_pipe_that_nobody_reads(monkeypatch):
         entry.Output(Closed()).write("a")
 
 
+def test_peaks_of_memory_are_not_told_everywhere():
+    assert windows("bench", "memory", status=1)[1].endswith("; run it in WSL\n")
+
+
 def test_signals_that_a_system_has_are_those_that_end_a_command():
     assert errors.ENDING[:2] == [signal.SIGINT, signal.SIGTERM]
 

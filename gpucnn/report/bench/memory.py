@@ -29,6 +29,10 @@ def memory(
 
     Each figure is read in a process of its own, for a peak never falls.
     """
+    try:
+        import resource  # noqa: F401
+    except ImportError:
+        raise SettingError("bench memory: what a process has held is not read on Windows; run it in WSL") from None
     entry = networks.entry(network)
     check_batches([batch])
     session = Session(options, show)

@@ -32,7 +32,7 @@ def run(task: str, **arguments: Any) -> tuple[dict[str, Any], float]:
     theirs, ours = os.pipe()
     try:
         start = time.perf_counter()
-        done = subprocess.run(command, stdin=theirs, capture_output=True, text=True)
+        done = subprocess.run(command, stdin=theirs, capture_output=True, encoding="utf-8", errors="replace")
         elapsed = time.perf_counter() - start
     finally:
         os.close(theirs)
