@@ -23,6 +23,7 @@ from gpucnn import errors
 from gpucnn.workers import helpers
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked at through /proc")
+KILL, STOP = getattr(signal, "SIGKILL", 9), getattr(signal, "SIGSTOP", 19)  # Windows has neither
 needs_helpers = pytest.mark.skipif(not helpers.possible(), reason="helper processes are not used on this system")
 
 ROOT = str(Path(gpucnn.__file__).parents[1])
@@ -119,7 +120,7 @@ def digest():
 
 
 @needs_helpers
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [KILL, STOP])
 def test_a_run_survives_its_helpers_with_the_same_bits(mark, how):
     command = [*SHARED, "--epochs", "6"]
     assert run(command)[0] == 0

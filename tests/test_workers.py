@@ -32,6 +32,7 @@ from gpucnn.workers.channel import Channel
 from gpucnn.workers.helpers import Team
 from gpucnn.workers.packing import Unshareable
 
+KILL, STOP = getattr(signal, "SIGKILL", 9), getattr(signal, "SIGSTOP", 19)  # Windows has neither
 needs_helpers = pytest.mark.skipif(not helpers.possible(), reason="helper processes are not used on this system")
 NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(11)))
 
@@ -257,9 +258,7 @@ def test_an_error_here_waits_for_the_helpers(team):
 
 
 @needs_helpers
-@pytest.mark.parametrize(
-    ("how", "said"), [(signal.SIGKILL, r"was killed \(signal 9; most often"), (signal.SIGSTOP, "was stopped;")]
-)
+@pytest.mark.parametrize(("how", "said"), [(KILL, r"was killed \(signal 9; most often"), (STOP, "was stopped;")])
 def test_the_part_of_a_lost_helper_is_computed_here_and_it_is_replaced(team, how, said):
     run(team, Fill(shared.zeros(2, np.float32)), [(0, 1), (1, 2)])
     before = team.helpers[0]
@@ -274,7 +273,7 @@ def test_the_part_of_a_lost_helper_is_computed_here_and_it_is_replaced(team, how
 
 @needs_helpers
 @pytest.mark.filterwarnings("ignore:a process that computed")  # there is none where its end is seen before it is asked
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [KILL, STOP])
 def test_a_helper_lost_between_two_tasks_is_as_good(team, how):
     vector = shared.zeros(2, np.float32)
     run(team, Fill(vector), [(0, 1), (1, 2)])
@@ -295,7 +294,7 @@ def test_helpers_that_are_lost_again_and_again_are_given_up(team):
 
 
 @needs_helpers
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [KILL, STOP])
 @pytest.mark.parametrize("sums", [1, 2, 3])
 def test_where_parts_exchange_sums_all_begin_anew_when_a_helper_is_lost(team, how, sums):
     workers, parts = Workers(3), [(float(w), os.getpid()) for w in range(3)]
@@ -675,7 +674,7 @@ def test_a_script_without_a_main_guard_trains_and_leaves_no_process(tmp_path, wo
 
 
 @needs_helpers
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [KILL, signal.SIGINT])
 def test_helpers_end_with_the_process_that_started_them(tmp_path, how):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import resource
 import signal
 from pathlib import Path
 
@@ -25,6 +24,7 @@ HOW = ("--device", "cpu", "--threads", "1")
 @pytest.fixture
 def full():
     """full() -> from then on no file takes more than SMALL bytes."""
+    resource = pytest.importorskip("resource", reason="this system does not limit the sizes of files")
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
