@@ -94,6 +94,22 @@ def test_winners_are_where_the_maxima_stand(model):
         inside.winners(look.layers[0])
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        MaxPool2D(2, 1, dilation=(2, 3)),
+        MaxPool2D((3, 2), 2, "same", dilation=2),
+        MaxPool2D(3, 2, 1, dilation=(1, 2), ceil_mode=True),
+        MaxPool2D(2, padding="full", dilation=3),
+    ],
+)
+def test_winners_of_windows_whose_pixels_lie_apart(pool):
+    made = Model(Network((8, 8, 1), (pool, Flatten(), Dense(2))), device="cpu", dtype="float64")
+    seen = inside.look(made, IMAGES).layers[0]
+    rows, columns = np.moveaxis(inside.winners(seen)[..., 0, :], -1, 0)
+    np.testing.assert_array_equal(IMAGES[np.arange(3)[:, None, None], rows, columns, 0], seen.y[..., 0])
+
+
 def test_filters_are_the_kernels(model):
     found = inside.filters(model)
     assert sorted(array.shape for array in found.values()) == [(1, 1, 3, 3), (3, 3, 1, 3)]
