@@ -17,7 +17,19 @@ import pytest
 
 from gpucnn import Model, Network, networks
 from gpucnn.errors import GpucnnError, SettingError
-from gpucnn.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape
+from gpucnn.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAvgPool2D,
+    MaxPool2D,
+    Parallel,
+    ReLU,
+    Reshape,
+    Shared,
+)
 from gpucnn.layers.initializers import generator
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import EMA, LAMB, OPTIMIZERS, SGD, Adam, Lion, Muon
@@ -46,6 +58,16 @@ BOXES = {
     "max pool, one side": (MaxPool2D(3, 2, padding=((0, 1), (2, 0))),),
     "padded average pool": (AvgPool2D(3, 2, padding=1),),
     "average pool, zeros count": (AvgPool2D(3, 2, padding=((0, 1), (1, 0)), count_padding=True),),
+    "max pool, pixels apart": (MaxPool2D((2, 3), 1, dilation=(3, 2)), MaxPool2D(2, 1, "same", dilation=2)),
+    "max pool, one more window": (MaxPool2D(3, 2, ceil_mode=True), Conv2D(2, 2)),
+}
+# what is flattened goes elsewhere than straight into a dense layer
+FLATTENED = {
+    "normalised": (Conv2D(3, 3), Flatten(), BatchNorm(), Dense(4), ReLU(), Dense(3)),
+    "beside features": (Parallel(((Conv2D(3, 3), Flatten()), GlobalAvgPool2D())), Dense(4)),
+    "in a branch": (Parallel(((Flatten(), Dense(3)), (Conv2D(2, 3), Flatten()))), ReLU(), Dense(4)),
+    "in shared layers": (Parallel([Shared("a", (Flatten(), Dense(6)))] * 2, "add"), Dense(3)),
+    "in a nested network": (Network((8, 7, 2), (Conv2D(3, 3), Flatten())), ReLU(), Dense(3)),
 }
 
 
@@ -113,6 +135,16 @@ def test_every_geometry_is_equal_in_torch(name):
 
 
 @needs_torch
+@pytest.mark.parametrize("name", FLATTENED)
+def test_what_is_flattened_is_equal_in_torch(name):
+    network = Network((8, 7, 2), FLATTENED[name])
+    images, _ = examples(network)
+    model = model_of(network, SoftmaxCrossEntropy())
+    peer = torch_peer.Peer(network, model.loss, parameters_of(model))
+    np.testing.assert_allclose(peer.logits(peer.put(images), 2).numpy(), model.logits(images), rtol=1e-3, atol=1e-5)
+
+
+@needs_torch
 @pytest.mark.parametrize("name", [*sorted(OPTIMIZERS.keys() - {"lamb", "lion", "muon"}), "decayed"])
 def test_optimisers_are_equal_in_torch(name):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -138,10 +170,14 @@ def test_what_torch_cannot_do_is_said():
             torch_peer.optimizer_of(chosen, [], 0.05)
     with pytest.raises(SettingError, match="out of the mean"):
         torch_peer.translate(Network((5, 5, 1), (AvgPool2D(3, 2, padding=((0, 1), (0, 1))),)))
+    with pytest.raises(SettingError, match="out of the mean"):
+        torch_peer.translate(Network((6, 6, 1), (AvgPool2D(3, 2, 1, count_padding=True, ceil_mode=True),)))
+    with pytest.raises(SettingError, match="see pixels side by side"):
+        torch_peer.translate(Network((5, 5, 1), (AvgPool2D(2, dilation=2),)))
 
 
 @needs_jax
-@pytest.mark.parametrize("name", STEPPED)
+@pytest.mark.parametrize("name", [name for name in STEPPED if name not in ("tiny-99", "record", "record-long")])
 def test_a_named_network_takes_the_same_step_in_jax(name):
     entry, network = networks.entry(name), networks.build(name)
     images, labels = examples(network)
@@ -156,6 +192,23 @@ def test_a_named_network_takes_the_same_step_in_jax(name):
     for path, array in model.parameters.items():
         layer, part = path.split("/")
         np.testing.assert_allclose(step.params[layer][part], array, rtol=1e-3, atol=1e-5)
+
+
+@needs_jax
+@pytest.mark.parametrize("name", sorted(BOXES.keys() - {"padded average pool"}))
+def test_every_geometry_is_equal_in_jax(name):
+    network = boxed(name)
+    images, _ = examples(network)
+    model = model_of(network, SoftmaxCrossEntropy())
+    logits = jax_peer.logits(network, parameters_of(model), images.astype(np.float32) / 255)
+    np.testing.assert_allclose(logits, model.logits(images), rtol=1e-3, atol=1e-5)
+
+
+@needs_jax
+@pytest.mark.parametrize("pool", [AvgPool2D(3, 2, 1), AvgPool2D(3, 2, 1, count_padding=True, ceil_mode=True)])
+def test_padding_that_does_not_count_has_no_equal_in_jax(pool):
+    with pytest.raises(SettingError, match="no equal in JAX"):
+        jax_peer.check(Network((6, 6, 1), (pool, Flatten(), Dense(2))), SoftmaxCrossEntropy(), (2, 6, 6, 1))
 
 
 class FakeGraph:

@@ -46,15 +46,17 @@ def _max_pool(layer: MaxPool2D, params: Mapping[str, Any], x: Any) -> Any:
 
 
 def _average_pool(layer: AvgPool2D, params: Mapping[str, Any], x: Any) -> Any:
-    if not layer.count_padding and layer.window_of(x.shape[1:]).is_padded:
+    window = layer.window_of(x.shape[1:])
+    if any(window.beyond) if layer.count_padding else window.is_padded:
         raise _no_equal(layer)
     return _over_windows(layer, x, 0.0, jax.lax.add) / np.prod(layer.window)
 
 
 def _over_windows(layer: MaxPool2D | AvgPool2D, x: Any, start: float, combine: Any) -> Any:
     window = layer.window_of(x.shape[1:])
-    sides = ((0, 0), *window.padding, (0, 0))
-    return jax.lax.reduce_window(x, start, combine, (1, *window.size, 1), (1, *window.stride, 1), sides)
+    sides, apart = ((0, 0), *window.padding, (0, 0)), (1, *window.dilation, 1)
+    sizes, steps = (1, *window.size, 1), (1, *window.stride, 1)
+    return jax.lax.reduce_window(x, start, combine, sizes, steps, sides, window_dilation=apart)
 
 
 # by a layer's class, what computes its output of the layer, its parameters and its input

@@ -45,8 +45,11 @@ def modules(layers: Iterable[Any], in_shape: tuple[int, ...], shared: dict[str, 
     Ties in a max pool always go to one pixel there. Raises SettingError for a layer that has no equal.
     """
     made: list[Any] = []
+    layers = tuple(layers)
     for k, layer in enumerate(layers):
-        if type(layer) in NESTS:
+        if type(layer) is Flatten and len(in_shape) == 3 and _dense_behind(layers, k) is None:
+            made.append(Computed(lambda x: x.permute(0, 2, 3, 1).flatten(1)))
+        elif type(layer) in NESTS:
             made.append(NESTS[type(layer)](layer, in_shape, shared))
         elif type(layer) in EQUALS:
             made += EQUALS[type(layer)](layer, in_shape)
@@ -54,6 +57,17 @@ def modules(layers: Iterable[Any], in_shape: tuple[int, ...], shared: dict[str, 
             raise SettingError(f"layer {k}: {describe(layer)} has no equal in PyTorch here")
         in_shape = layer.out_shape(in_shape)
     return nn.Sequential(*made)
+
+
+def _dense_behind(layers: tuple[Any, ...], k: int) -> int | None:
+    """Which dense layer takes what Flatten, layer k, gives, through such as treat all features alike, if one does.
+
+    gpucnn flattens (H, W, C), PyTorch (C, H, W): that layer's weights are turned then, which takes no time.
+    """
+    for further, layer in enumerate(layers[k + 1 :], k + 1):
+        if type(layer) not in (ReLU, Sigmoid, Tanh, Dropout):
+            return further if type(layer) is Dense else None
+    return None
 
 
 def _convolution(layer: Conv2D, in_shape: tuple[int, ...]) -> list[Any]:
@@ -89,13 +103,15 @@ def _transposed(layer: ConvTranspose2D, in_shape: tuple[int, ...]) -> list[Any]:
 def _max_pool(layer: MaxPool2D, in_shape: tuple[int, ...]) -> list[Any]:
     window = layer.window_of(in_shape)
     padded, padding = _padded(window, -math.inf, most=2)
-    return [*padded, nn.MaxPool2d(window.size, window.stride, padding)]
+    return [*padded, nn.MaxPool2d(window.size, window.stride, padding, window.dilation)]
 
 
 def _average_pool(layer: AvgPool2D, in_shape: tuple[int, ...]) -> list[Any]:
     window = layer.window_of(in_shape)
     padded, padding = _padded(window, 0.0, most=2)
-    if padded and not layer.count_padding:
+    if window.is_dilated:
+        raise SettingError(f"{describe(layer)}: PyTorch's average pools see pixels side by side")
+    if any(window.beyond) if layer.count_padding else padded:
         raise SettingError(f"{describe(layer)}: PyTorch cannot leave this padding out of the mean")
     return [*padded, nn.AvgPool2d(window.size, window.stride, padding, count_include_pad=layer.count_padding)]
 
@@ -195,12 +211,14 @@ EQUALS: dict[type, Any] = {
 
 def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
     """params, as `Network.init` gives them, in the order, orientation and axes of the translation's parameters()."""
-    image: tuple[int, ...] = ()
-    names = network.parameter_shapes()
-    for place in network.walk():
+    names, places = network.parameter_shapes(), [*network.walk()]
+    turned: dict[str, tuple[int, ...]] = {}  # dense layers by their paths, and the images that were flattened for them
+    for place in places:
         layer, shape = place.layer, place.shape
         if isinstance(layer, Flatten) and len(shape) == 3:
-            image = shape
+            beside = tuple(each.layer for each in places if each.path[:-1] == place.path[:-1])
+            if (dense := _dense_behind(beside, int(place.path[-1]))) is not None:
+                turned["/".join((*place.path[:-1], str(dense)))] = shape
         if not any(name.startswith(f"{place.name}/") for name in names) or type(layer) not in EQUALS:
             continue
         of_layer = at(params, place.path)
@@ -213,9 +231,8 @@ def arrays(network: Network, params: Mapping[str, Any]) -> Iterator[np.ndarray]:
             yield (kernel[::-1, ::-1] if layer.flip else kernel).transpose(3, 2, 0, 1)
         elif isinstance(layer, Dense):
             weights = of_layer["weights"]
-            if image:  # gpucnn flattens (H, W, C), PyTorch (C, H, W)
-                weights = weights.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weights.shape)
-            image = ()
+            if place.name in turned:
+                weights = weights.reshape(*turned[place.name], -1).transpose(2, 0, 1, 3).reshape(weights.shape)
             yield weights.T
         elif "scale" in of_layer:
             yield of_layer["scale"]
