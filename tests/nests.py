@@ -38,6 +38,19 @@ NESTS = {
         ),
         (7, 6, 2),
     ),
+    "shared in a network": ((Network((4, 5, 2), (Shared("a", CONV), Tanh(), Shared("a", CONV))), ReLU()), (4, 5, 2)),
+    "shared in networks and around them": (
+        (
+            Shared("a", Dense(4)),
+            Network(
+                (4,), (Tanh(), Shared("a", Dense(4)), Network((4,), (Shared("a", Dense(4)), Shared("a", Dense(4)))))
+            ),
+            Residual((Network((4,), (Shared("a", Dense(4)), Shared("b", Dense(4)), Shared("b", Dense(4)))),)),
+            Tanh(),
+            Shared("a", Dense(4)),
+        ),
+        (4,),
+    ),
     "shared in shared": (
         (Shared("all", (Shared("a", Dense(4)), Dense(4))), Tanh(), Shared("all", (Shared("a", Dense(4)), Dense(4)))),
         (4,),

@@ -118,10 +118,14 @@ def _shared_place(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def add_shared(params: Mapping[str, Any], dparams: dict[str, Any]) -> None:
-    """Add the gradients at all places of shared parameters into those at the first; they are not written themselves."""
+    """Add the gradients at all places of shared parameters into those at the first; they are not written themselves.
+
+    The other places have none any more: a network inside another one has added up its own before.
+    """
     for path, slot in Layout(params).shared:
-        here = at(dparams, slot.path[:-1])
-        here[slot.path[-1]] = here[slot.path[-1]] + at(dparams, path)
+        here, there = at(dparams, slot.path[:-1]), at(dparams, path[:-1])
+        if path[-1] in there:
+            here[slot.path[-1]] = here[slot.path[-1]] + there.pop(path[-1])
 
 
 def at(params: Any, path: tuple[str, ...]) -> Any:
