@@ -54,6 +54,16 @@ EVERY_LAYER = (
 )
 
 
+class Silent(Layer):
+    """0, whatever the input is."""
+
+    def forward(self, params, x, context):
+        return 0 * x, None
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return 0 * dy, {}
+
+
 def rows_of(*layers, input_shape=(4,), **options):
     return {row.name: row for row in check(Network(input_shape, layers), **options)}
 
@@ -314,6 +324,13 @@ def test_the_check_takes_a_name_and_says_what_else():
         networks.build("single-filter"), batch=1, directions=1
     )
     assert wrong_layers("softmax-regression") == []
+
+
+def test_a_layer_that_gives_0_for_every_input_is_not_wrong():
+    """As a ReLU does where nothing is above 0."""
+    network = Network((4,), (Dense(3), Silent(), Dense(2)))
+    assert all(row.right for row in check(network))
+    assert wrong_layers(network) == []
     for given, says in (
         (Affine(), r"a Affine was given; give Network\(\(28, 28, 1\), \(layer,\)\)"),
         (Model("softmax-regression", device="cpu"), "a Model was given; give model.network"),

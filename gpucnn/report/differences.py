@@ -15,6 +15,7 @@ NEAR = 1e-4  # how far apart factors are that are one
 TRIED = 4  # directions with kinks within the step, after which it becomes a tenth
 ROUNDING = 16 * float(np.finfo(float).eps)  # of a sum, as a part of the sum of its terms' sizes
 ATTEMPTS = 60
+TINY = 1e-300  # what is divided by where all is 0, as of a layer that gives 0 for every input
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def compared(
         if kinks == TRIED and not errors:
             step = max(LEAST, step / 10)
         expected, (slope, bend) = float((g * v).sum()), differences(v, step)
-        scale = max(abs(slope), abs(expected), noise * STEP / step / TOLERANCE)
+        scale = max(abs(slope), abs(expected), noise * STEP / step / TOLERANCE, TINY)
         error = abs(slope - expected) / scale
         if error >= TOLERANCE:
             of_half, bend_of_half = differences(v, step / 2)
@@ -87,4 +88,4 @@ def compared(
 
 
 def _unit(v: np.ndarray) -> np.ndarray:
-    return v / max(float(np.linalg.norm(v)), 1e-300)
+    return v / max(float(np.linalg.norm(v)), TINY)
