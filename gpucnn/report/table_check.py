@@ -38,11 +38,16 @@ def on_tables(network: Network, device: Device, *, seed: int = 0) -> list[str]:
 
 
 def _computed(network: Network, device: Device, how: Acceleration, seed: int, batch: int = 3) -> dict[str, Any]:
-    """The network's output and its gradients by the input and by theta, on that table; and the table's name."""
+    """The network's output and its gradients by the input and by theta, on that table; and the table's name.
+
+    A bias is not 0, as it is at first: behind a border of zeros a ReLU would stand on its kink, and a rounding error
+    would decide its slope.
+    """
     execution, rng = Execution(network, device, seed=seed, dtype="float64", acceleration=how), generator(seed)
     kernels, put = execution.context.kernels, device.put
     x, dy = rng.standard_normal((batch, *network.input_shape)), rng.standard_normal((batch, *network.shapes()[-1]))
     with execution.active():
+        execution.theta[...] += put(0.05 * rng.standard_normal(execution.layout.size))
         params, state = execution.layout.unpack(execution.theta), execution.state_layout.unpack(execution.state)
         context = Context(kernels, update=1, key=1, examples=put(np.arange(batch)), state=state)
         y, residuals = execution.network.forward(params, kernels.enter(put(x)), context)
