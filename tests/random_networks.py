@@ -378,7 +378,7 @@ class Drawing:
             (AdamW(epsilon=self.one(1e-8, 1e-2), **how), 0.01),
             (RMSprop(self.one(0.99, 0.9), self.one(1e-8, 1e-2), momentum, self.seldom(0.5), **how), 0.01),
             (Lion(**how), 0.003),
-            (Muon(), 0.02),
+            (Muon(apart=self.one((), (self.one(*names),))), 0.02),
             (Muon(nesterov=False, scale=self.one("rms", "original"), others=self.one(SGD(0.9), AdamW())), 0.02),
             (LAMB(), 0.01),
         )

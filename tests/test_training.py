@@ -18,11 +18,11 @@ from gpucnn.engine.scaling import Scaling
 from gpucnn.engine.sharded_step import ShardedStep
 from gpucnn.errors import DeviceError, SettingError, TrainingError
 from gpucnn.kernels import REFERENCE, Context, choose
-from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, Parallel, ReLU
 from gpucnn.layers.initializers import generator
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.layout import Layout
-from gpucnn.optimizers import SGD
+from gpucnn.optimizers import SGD, Muon
 from gpucnn.schedules import SCHEDULES
 from gpucnn.training import DIVERGED, History
 from gpucnn.workers import Workers
@@ -173,6 +173,24 @@ def test_a_layer_of_one_unit_has_no_factors(monkeypatch):
     network = Network((8, 8, 1), (Flatten(), Dense(1, bias=False)))
     model = Model(network, device="cpu", threads=1, loss=BinaryCrossEntropy(), class_names=["a"])
     assert not model.execution.step(model.loss, SGD())._gradients.store.slots
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("layers", "optimizer"),
+    [
+        ((Parallel((Dense(1), Dense(12))), Dense(3)), SGD()),  # a layer of one unit beside others
+        ((Dense(16), ReLU(), Dense(12), Dense(3)), Muon(apart=("3/weights",))),  # the others are moved as a whole
+    ],
+)
+def test_some_large_gradients_stay_factors_and_others_do_not(many_shards, monkeypatch, layers, optimizer, threads):
+    network, thetas = Network((8, 8, 1), (Flatten(), *layers)), []
+    for large in (1, 10**9):
+        monkeypatch.setattr(factors, "LARGE", large)
+        model = Model(network, device="cpu", dtype="float64", threads=threads)
+        model.fit(*examples(20), epochs=2, batch_size=8, optimizer=optimizer, lr=0.01, progress=False)
+        thetas.append(model.theta.copy())
+    np.testing.assert_allclose(*thetas, rtol=1e-9, atol=1e-12)
 
 
 def test_a_step_leaves_images_and_labels_alone(many_shards):

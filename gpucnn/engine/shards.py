@@ -104,9 +104,12 @@ class ShardGradients(Task):
         for k, (slot, total) in enumerate(zip(self.program.moved.slots, self._sums[w])):
             g = at(dparams, slot.path)
             if isinstance(g, Factors):
-                self.store.keep(k, g, start, examples)
-                factored.append(k)
-            elif first:
+                if k in self.store.slots:
+                    self.store.keep(k, g, start, examples)
+                    factored.append(k)
+                    continue
+                g = self.program.context.kernels.matmul(g.x.T, g.dy)  # large, too, but not to be kept
+            if first:
                 total[...] = g
             else:
                 total += g
