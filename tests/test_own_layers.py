@@ -21,10 +21,11 @@ from gpucnn.engine.mixing import Reach, reach
 from gpucnn.engine.rewrite import Converted, rewritten
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
-from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid, ZeroPad2D
+from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Shared, Sigmoid, Tanh, ZeroPad2D
+from gpucnn.layers.chain import Chain
 from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD
-from gpucnn.report import table_check
+from gpucnn.report import check, table_check
 from gpucnn.workers import helpers, packing
 from gpucnn.workers.channel import Channel
 
@@ -548,6 +549,56 @@ def test_a_container_may_have_layers_without_parameters(tmp_path):
     for model in (found, expected):
         model.fit(*examples(20), epochs=2, batch_size=10)
     np.testing.assert_allclose(found.theta, expected.theta, rtol=1e-9, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class Chained(Layer):
+    """Holds layers, and passes everything on."""
+
+    layers: tuple
+
+    def out_shape(self, in_shape):
+        return Chain(self.layers).out_shape(in_shape)
+
+    def init(self, in_shape, rng):
+        return Chain(self.layers).init(in_shape, rng)
+
+    def forward(self, params, x, context):
+        return Chain(self.layers).forward(params, x, context)
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return Chain(self.layers).backward(params, residual, dy, context, need_dx=need_dx)
+
+
+SHARED = Shared("a", Dense(4))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Chained((SHARED, Tanh(), SHARED)),),
+        (SHARED, Chained((Tanh(), SHARED))),
+        (Chained((Network((4,), (SHARED, SHARED)), Tanh(), SHARED)), SHARED),
+    ],
+)
+@pytest.mark.parametrize("kernels", ["reference", "default"])
+def test_a_container_may_share_parameters(layers, kernels):
+    network = Network((4,), (*layers, Dense(3)))
+    assert all(row.right for row in check(network))
+    flat = Network((4,), (*[each for layer in layers for each in flattened(layer)], Dense(3)))
+    rng = np.random.default_rng(0)
+    data, thetas = (rng.random((20, 4)), rng.integers(0, 3, 20)), []
+    for each in (network, flat):
+        model = Model(each, device="cpu", dtype="float64", kernels=kernels, threads=1)
+        model.fit(*data, epochs=2, batch_size=10)
+        thetas.append(model.theta)
+    np.testing.assert_allclose(*thetas, rtol=1e-9, atol=1e-12)
+
+
+def flattened(layer):
+    if isinstance(layer, Chained | Network):
+        return [each for inner in layer.layers for each in flattened(inner)]
+    return [layer]
 
 
 class Trains(Centred):

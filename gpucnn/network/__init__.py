@@ -77,8 +77,7 @@ class Network(Sequential):
         self, params: Any, residuals: list[Any], dy: Any, context: Context, *, need_dx: bool = True
     ) -> tuple[Any, dict[str, Any]]:
         dx, dparams = super().backward(params, residuals, dy, context, need_dx=need_dx)
-        if self._shared:
-            add_shared(params, dparams)
+        add_shared(params, dparams)
         return dx, dparams
 
     @functools.cached_property

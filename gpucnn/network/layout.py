@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from array_api_compat import device
+
 from ..errors import ShapeError
 from ..layers.nests import Common
 from ..namespace import array_namespace
@@ -120,12 +122,21 @@ def _shared_place(path: tuple[str, ...]) -> tuple[str, ...]:
 def add_shared(params: Mapping[str, Any], dparams: dict[str, Any]) -> None:
     """Add the gradients at all places of shared parameters into those at the first; they are not written themselves.
 
-    The other places have none any more: a network inside another one has added up its own before.
+    At the other places is 0 then, for a network around this one adds up its own. What a layer of one's own holds is
+    known by its parameters alone.
     """
+    if not _has_common(params):
+        return
     for path, slot in Layout(params).shared:
-        here, there = at(dparams, slot.path[:-1]), at(dparams, path[:-1])
-        if path[-1] in there:
-            here[slot.path[-1]] = here[slot.path[-1]] + there.pop(path[-1])
+        here, there, name = at(dparams, slot.path[:-1]), at(dparams, path[:-1]), path[-1]
+        here[slot.path[-1]] = here[slot.path[-1]] + there[name]
+        xp, like = array_namespace(there[name]), there[name]
+        zero = xp.zeros((1,) * like.ndim, dtype=like.dtype, device=device(like))
+        there[name] = xp.broadcast_to(zero, like.shape)
+
+
+def _has_common(params: Mapping[str, Any]) -> bool:
+    return Common in map(type, params) or any(_has_common(each) for each in params.values() if type(each) is dict)
 
 
 def at(params: Any, path: tuple[str, ...]) -> Any:
