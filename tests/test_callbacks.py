@@ -141,10 +141,15 @@ def test_what_a_callback_gives_is_by_name(given, method):
     assert str(caught.value) == says
 
 
-@pytest.mark.parametrize("name", ["validation_loss", "epoch", "metrics", "lr"])
+@pytest.mark.parametrize("name", ["validation_loss", "epoch", "metrics", "lr", "accuracy", "loss"])
 def test_a_measure_has_a_name_of_its_own(name):
     with pytest.raises(SettingError, match=f"measure gives '{name}', which every epoch has already"):
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses(1.0, name=name)])
+
+
+def test_two_measures_have_two_names():
+    with pytest.raises(SettingError, match="two callbacks measure 'mae'; give one of them another name"):
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses(1.0, name="mae"), Losses(2.0, name="mae")])
 
 
 @pytest.mark.parametrize("kept", [KeepBest(watch="accuracy"), EarlyStopping(watch="validation_accuracy")])

@@ -583,7 +583,7 @@ def test_images_for_vectors():
     vectors = Model(Network((30,), (Dense(3),)), device="cpu", threads=1)
     with pytest.raises(DataError, match=r"\(N, 30\) as uint8.*; give images.reshape\(-1, 30\)"):
         vectors.predict(IMAGES)
-    with pytest.raises(DataError, match=r"picture files were given, and the network takes \(30,\)"):
+    with pytest.raises(DataError, match=r"the model takes \(30,\), and no picture file becomes such"):
         vectors.predict("one.png")
 
 
@@ -638,8 +638,46 @@ def test_what_was_done_to_strokes_is_warned_of(tmp_path):
 
 
 def test_a_model_that_does_not_say_how_pictures_are_read():
-    with pytest.warns(UserWarning, match=r"scaled and cropped to \(6, 5, 1\).*Model\(preprocessing"):
+    with pytest.warns(UserWarning, match=r"scaled and cropped to \(6, 5, 1\).*data=DATASET"):
         assert model().predict(drawn()) == model(preprocessing=Preprocessing((6, 5), 1)).predict(drawn())
+
+
+def test_a_model_for_a_data_set(tmp_path):
+    """Its network fits the images and classes, and it reads pictures as the data set does."""
+    for k, name in enumerate(("cat", "dog", "emu") * 4):
+        path = tmp_path / "pictures" / name / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 36, 3), 20 * k, np.uint8)).save(path)
+    found = gpucnn.data.load(tmp_path / "pictures", size=(30, 32), invert=True)
+    made = Model("two-conv", data=found, device="cpu")
+    assert made.network == gpucnn.networks.build("two-conv", (30, 32, 3), 3)
+    assert (made.class_names, made.preprocessing) == (("cat", "dog", "emu"), found.preprocessing)
+    made.fit(found.train_images, found.train_labels, epochs=1, progress=False)
+    loaded = gpucnn.load(made.save(tmp_path / "m.safetensors"), device="cpu")
+    path = tmp_path / "pictures" / "emu" / "5.png"
+    np.testing.assert_array_equal(
+        loaded.logits([str(path)]), made.logits(gpucnn.data.read_pictures([path], found.preprocessing))
+    )
+    own = Model(Network((30, 32, 3), (layers.Flatten(), layers.Dense(3))), data=found, class_names=list("abc"))
+    assert (own.class_names, own.preprocessing) == (("a", "b", "c"), found.preprocessing)
+    with pytest.raises(SettingError, match=r"data='digits': a Dataset, such as gpucnn\.data\.load\('digits'\) gives"):
+        Model("two-conv", data="digits")
+    with pytest.raises(DataError, match="3 class names for a network of 10 outputs"):
+        Model(Network((30, 32, 3), (layers.Flatten(), layers.Dense(10))), data=found)
+
+
+def test_places_do_not_move_with_the_picture():
+    network = Network((6, 5, 1), (layers.Flatten(), layers.Dense(2)))
+    made = Model(network, loss="mse", device="cpu")
+    images, places = np.zeros((8, 6, 5, 1), np.uint8), np.ones((8, 2))
+    for augmentation in ("shift=1", "flip", "rotate=5", "zoom=0.1"):
+        with pytest.warns(
+            UserWarning, match="the numbers that belong to them stay what they are: where these are places"
+        ):
+            made.fit(images, places, epochs=1, augmentation=augmentation, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.fit(images, places, epochs=1, augmentation="brightness=0.1,contrast=0.1", progress=False)
 
 
 # --- NumPy's numbers

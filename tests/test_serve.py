@@ -157,8 +157,14 @@ def test_a_model_of_colour_pictures_and_one_that_takes_none():
         Answers(Model(flat, device="cpu", preprocessing=Preprocessing((8, 8), 1)), "flat").look(seven())["regions"]
         is None
     )
-    with pytest.raises(GpucnnError, match="own: it was not saved with a way to read pictures"):
-        Answers(Model(flat, device="cpu"), "own")
+    with pytest.warns(
+        UserWarning, match="own does not say how pictures become its images: they are scaled and cropped"
+    ):
+        assert Answers(Model(flat, device="cpu"), "own").how == Preprocessing((8, 8), 1)
+    with pytest.raises(
+        GpucnnError, match=r"rows takes \(5,\), and no picture file becomes such; in Python, give arrays"
+    ):
+        Answers(Model(Network((5,), (Dense(3),)), device="cpu"), "rows")
 
 
 def test_a_port_that_is_taken():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError, printable
+from ..errors import GpucnnError, printable, warn
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
 from .at_hand import ENDING
@@ -103,15 +103,19 @@ def predict(
 
 def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) -> tuple[Any, Any]:
     """The model, or the ensemble, and how pictures become its images."""
+    from ..data.preprocessing import reading
     from ..losses import CLASSIFICATION, kind
     from ..model import Ensemble, load
-    from ..model.inputs import reading
 
-    loaded = []
+    loaded: list[Any] = []
     for path in paths:
         with arguments.explained(path, to_check(layers)):
             loaded.append(load(path, device=device, layers=layers))
-        if (how := reading(loaded[-1], path)) != loaded[0].preprocessing:
+        how, said = reading(loaded[-1].preprocessing, loaded[-1].network.input_shape, path)
+        for each in said:
+            warn(each)
+        loaded[-1].preprocessing = how
+        if how != loaded[0].preprocessing:
             raise GpucnnError(
                 f"{path}: it reads pictures as {_way(how)}, and {paths[0]} as {_way(loaded[0].preprocessing)}; the two "
                 "cannot be asked together"

@@ -78,7 +78,10 @@ def _picture(loaded: Any, image: str, model: str, *, invert: bool) -> Any:
     from dataclasses import replace
 
     from ..data import read_pictures
-    from ..model.inputs import reading
+    from ..data.preprocessing import reading
+    from ..errors import warn
 
-    how = reading(loaded, model)
+    how, said = reading(loaded.preprocessing, loaded.network.input_shape, model)
+    for each in said:
+        warn(each)
     return read_pictures([image], replace(how, invert=how.invert != invert))

@@ -85,3 +85,20 @@ class Preprocessing(Explained):
         height, width, channels = shape[-3:]
         fits = channels in (1, 3) and min(height, width) >= 1 and max(height, width) <= LARGEST_SIDE
         return cls((height, width), channels) if fits else None
+
+
+def reading(how: Preprocessing | None, shape: tuple[int, ...], name: str) -> tuple[Preprocessing, list[str]]:
+    """How picture files become a model's images, as it says or else scaled and cropped, and what is said of that.
+
+    shape: of its input; name: of the model. Raises DataError where no picture becomes such.
+    """
+    if how is not None:
+        return how, []
+    usual = Preprocessing.of_arrays(shape) if len(shape) == 3 else None
+    if usual is None:
+        raise DataError(f"{name} takes {shape}, and no picture file becomes such; in Python, give arrays of that shape")
+    return usual, [
+        f"{name} does not say how pictures become its images: they are scaled and cropped to {shape}. Where those that "
+        "it was trained on were made otherwise, its answers are wrong; in Python, Model(NETWORK, data=DATASET) reads "
+        "pictures as the data set does"
+    ]

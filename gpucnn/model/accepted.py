@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import EarlyStopping, KeepBest
+from ..data.dataset import Dataset
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.freezing import frozen
@@ -19,7 +20,7 @@ from ..engine.tta import Views
 from ..errors import SettingError, listed, warn
 from ..layers import Sigmoid, Softmax
 from ..losses import NAMED as LOSSES
-from ..losses import BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy
+from ..losses import REGRESSION, BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy, kind
 from ..losses import named as loss_named
 from ..names import is_function
 from ..network import Network, describe
@@ -59,6 +60,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda it: is_column(it) or _is(list, tuple, range, np.ndarray)(it),
         "a list of names, such as ['cat', 'dog'],",
     ),
+    "data": (_is(Dataset), "a Dataset, such as gpucnn.data.load('digits') gives,"),
     "preprocessing": (_is(Preprocessing, type(None)), "a Preprocessing"),
     "scaling": (_is(Scaling), "a Scaling"),
     "seed": (lambda value: _is(int, np.integer)(value) and value >= 0, "a whole number of at least 0"),
@@ -177,9 +179,19 @@ def warn_of_output(network: Network, loss: Loss) -> None:
     last: Any = network
     while isinstance(last, Network) and last.layers:
         last = last.layers[-1]
-    for kind, function in (((SoftmaxCrossEntropy, FocalLoss), "softmax"), (BinaryCrossEntropy, "the sigmoid")):
-        if isinstance(last, (Softmax, Sigmoid)) and isinstance(loss, kind):
+    for own, function in (((SoftmaxCrossEntropy, FocalLoss), "softmax"), (BinaryCrossEntropy, "the sigmoid")):
+        if isinstance(last, (Softmax, Sigmoid)) and isinstance(loss, own):
             warn(
                 f"the network ends in {describe(last)}, but {type(loss).__name__} applies {function} itself; leave "
                 "that layer out, so that the network ends in logits"
             )
+
+
+def check_augmentation(augmentation: Augmentation, shape: tuple[int, ...], loss: Loss) -> None:
+    """Raises SettingError where images of that shape cannot be changed so. Warns of targets that may be places."""
+    augmentation.check(shape)
+    if augmentation.maps and kind(loss) == REGRESSION:
+        warn(
+            "augmentation moves, turns or mirrors pictures, and the numbers that belong to them stay what they are: "
+            "where these are places, angles or sizes, take brightness and contrast alone"
+        )

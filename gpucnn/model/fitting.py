@@ -95,7 +95,7 @@ class Fitting:
         _, self._order, changes, draws = np.random.SeedSequence(self.seed).spawn(4)
         self.key = int(draws.generate_state(1)[0])
         if self.augmentation is not None:
-            self.augmentation.check(model.network.input_shape)
+            accepted.check_augmentation(self.augmentation, model.network.input_shape, model.loss)
             sizes = (len(images), int(self.plan.batch_size)) if self.stream is None else (self.stream.batches, 1)
             if self.augmentation.flip == "alternate" and not sizes[0]:
                 raise SettingError("flip=alternate must know how many batches an epoch has; give steps")

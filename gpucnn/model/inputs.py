@@ -10,10 +10,10 @@ import numpy as np
 from ..data.arrays import USUAL, dim, pixels, white_of
 from ..data.dataset import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures
-from ..data.preprocessing import Preprocessing
+from ..data.preprocessing import Preprocessing, reading
 from ..data.summary import summed_up
 from ..engine.evaluation import counting
-from ..errors import DataError, GpucnnError, SettingError, counted, warn
+from ..errors import DataError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .frames import as_numpy, held, in_order, rows_of_pixels
 from .labels import Meaning, as_array, fitting_labels, learnt
@@ -21,16 +21,6 @@ from .labels import Meaning, as_array, fitting_labels, learnt
 CLASSES_INSTEAD = "; for a class for each image use a loss of classes, such as softmax"
 MANY = 500  # images that are seldom meant to be one batch
 SUM = 1e-3  # how far from 1 shares of classes may add up
-
-
-def reading(model: Any, name: str) -> Preprocessing:
-    """How picture files become the model's images. name: of the model. Raises GpucnnError where it does not know."""
-    if model.preprocessing is None:
-        raise GpucnnError(
-            f"{name}: it was not saved with a way to read pictures (its input is {model.network.input_shape}); before "
-            "training, give Model(preprocessing=Preprocessing(size=(H, W), channels=1)), of gpucnn.data.preprocessing"
-        )
-    return model.preprocessing
 
 
 def given_images(
@@ -115,14 +105,8 @@ def _pictures(images: Any) -> tuple[list[Any] | None, bool]:
 
 
 def _read(pictures: list[Any], shape: tuple[int, ...], how: Preprocessing | None, notes: list[str]) -> np.ndarray:
-    if how is None:
-        how = Preprocessing.of_arrays(shape) if len(shape) == 3 else None
-        if how is None:
-            raise DataError(f"picture files were given, and the network takes {shape}; give an array of such instead")
-        notes.append(
-            f"the model does not say how pictures become its images: they are scaled and cropped to {shape}; for "
-            "another way give Model(preprocessing=...), such as that of the data set it is trained on"
-        )
+    how, said = reading(how, shape, "the model")
+    notes += said
     done: dict[str, list[str]] = {}
     images = read_pictures(pictures, how, done)
     if images.shape[1:] != shape:

@@ -13,6 +13,7 @@ import numpy as np
 from .. import networks, schedules
 from ..callbacks import EarlyStopping
 from ..data.arrays import USUAL
+from ..data.dataset import Dataset
 from ..data.preprocessing import Preprocessing
 from ..data.targets import checked_names
 from ..device import Device
@@ -44,11 +45,12 @@ class Model(Holding):
     network: a Network, or the name of one of `gpucnn.networks`. loss: one of `gpucnn.losses`, or the name of one,
     as "multi-label"; by default the network's, or softmax cross-entropy. device: "auto", a CUDA device where one
     works, "cpu", "cuda", "cuda:N" or a `Device`. seed: decides the initial weights, the same on every device.
-    class_names: one text per output; "0", "1", ... by default. name: of the model, in what is said of it and in its
-    file; by default the network's. preprocessing: how picture files become its images, a
-    `gpucnn.data.Preprocessing`, such as that of a data set; without one they are scaled and cropped to the input.
-    scaling: what the network sees of a pixel, a `Scaling` of gpucnn.engine.scaling, by default pixel / 255; with
-    floats=True numbers of any range are taken as they are. dtype: of parameters and of all that is computed,
+    class_names: one text per output; "0", "1", ... by default. data: the `gpucnn.data.Dataset` that the model is for,
+    whose class_names and preprocessing are taken where none are given, and for whose images and classes a network that
+    is named is built. preprocessing: how picture files become its images, a `gpucnn.data.Preprocessing`; without one
+    they are scaled and cropped to the input. name: of the model, in what is said of it and in its file; by default the
+    network's. scaling: what the network sees of a pixel, a `Scaling` of gpucnn.engine.scaling, by default pixel / 255;
+    with floats=True numbers of any range are taken as they are. dtype: of parameters and of all that is computed,
     "float32" or "float64". threads: CPUs to compute with; by default all that the process may use.
 
     kernels: "default", this device's fast ones; "reference", the equations as they are written; "numba", compiled ones
@@ -66,6 +68,7 @@ class Model(Holding):
         loss: Loss | str | None = None,
         device: str | Device = "auto",
         seed: int = 0,
+        data: Dataset | None = None,
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         scaling: Scaling | None = None,
@@ -77,10 +80,16 @@ class Model(Holding):
         graph: bool | None = None,
         tune: bool | str = False,
     ) -> None:
+        of_data: dict[str, Any] = {}
+        if data is not None:
+            data = accepted.argument("data", data)
+            of_data = {"input_shape": data.input_shape, "classes": len(data.class_names)}
+            class_names = data.class_names if class_names is None else class_names
+            preprocessing = data.preprocessing if preprocessing is None else preprocessing
         if isinstance(network, str):
             entry = networks.entry(network)
             name, loss = name or network, entry.loss if loss is None else loss
-            network = networks.build(network)
+            network = networks.build(network, **of_data)
         self.network, self.name = accepted.argument("network", network), name or "network"
         self.loss = accepted.argument("loss", SoftmaxCrossEntropy() if loss is None else loss)
         accepted.warn_of_output(network, self.loss)

@@ -161,7 +161,7 @@ def winners(seen: Seen) -> Array:
     if type(pool) is not MaxPool2D:
         raise SettingError(f"{seen.name} ({seen.about}): a max pool was expected, whose values come from single pixels")
     window = pool.window_of(seen.x.shape[1:])
-    how = {"stride": window.stride, "padding": window.padding, "dilation": window.dilation}
+    how: dict[str, Any] = {"stride": window.stride, "padding": window.padding, "dilation": window.dilation}
     _, indices = ops.max_pool_with_indices(seen.x, window.size, **how)
     width = seen.x.shape[2]
     return np.where(indices[..., None] < 0, -1, np.stack([indices // width, indices % width], axis=-1))

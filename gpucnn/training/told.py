@@ -11,7 +11,7 @@ from .history import Epoch
 from .types import Callback, Position, Stop
 
 States = list[dict[str, Any]]
-NAMES = frozenset(each.name for each in fields(Epoch))
+NAMES = frozenset(each.name for each in fields(Epoch)) | {"loss", "accuracy"}  # these two are the validation's
 
 
 class Told:
@@ -61,6 +61,8 @@ class Told:
             for name, value in _by_name(callback.measure).items():
                 if name in NAMES:
                     raise SettingError(f"measure gives {name!r}, which every epoch has already; give it another name")
+                if name in found:
+                    raise SettingError(f"two callbacks measure {name!r}; give one of them another name")
                 try:
                     found[name] = float(value)
                 except (TypeError, ValueError):

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..data.pictures import decoded
+from ..data.preprocessing import reading
+from ..errors import warn
 from ..losses import OUTPUTS, kind
 from ..model import Model
-from ..model.inputs import reading
 from ..report import answers, inside
 
 MAPS = 16  # of a layer
@@ -22,7 +23,10 @@ class Answers:
     """A model that is asked about one picture at a time. Raises GpucnnError for one that cannot take pictures."""
 
     def __init__(self, model: Model, name: str) -> None:
-        self.model, self.name, self.how = model, name, reading(model, name)
+        self.model, self.name = model, name
+        self.how, said = reading(model.preprocessing, model.network.input_shape, name)
+        for each in said:
+            warn(each)
         self._one_at_a_time = threading.Lock()
 
     def about(self) -> dict[str, Any]:
