@@ -193,12 +193,23 @@ def address(digits_model):
     watch.start()
     try:
         yield process.stdout.readline().split()[0]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
         process.wait(20)
         assert "Traceback" not in process.stderr.read()
     finally:
         watch.cancel()
         process.kill()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a terminal that is closed is no signal here")
+def test_a_terminal_that_is_closed_ends_the_page(digits_model):
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    command = [sys.executable, "-m", "gpucnn", "serve", str(digits_model), "--port", "0", "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (128 + signal.SIGHUP, "gpucnn: interrupted\n")
 
 
 @pytest.fixture

@@ -133,4 +133,4 @@ def serve(answers: Answers, listener: socket.socket) -> None:
         import uvicorn
     except ImportError:
         raise GpucnnError(MISSING) from None
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")).run(sockets=[listener])

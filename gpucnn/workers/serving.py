@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..device import accelerate
+from ..errors import ENDING
 from . import exchange, shared
 from .channel import Channel
 from .packing import unpacked
@@ -34,7 +35,7 @@ def serve(file: int, box: int, parent: int) -> None:
     parent: the process that started this one. When that ends, this one does, in whatever state it is: it sees its
     socket closed, or its parent changed where a fork of the parent still holds the socket.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes at once means the one that started them
+    for number in ENDING:  # who ends all processes at once means the one that started them
         signal.signal(number, signal.SIG_IGN)
     accelerate.stay_on_one_thread()
     np.seterr(all="ignore")
