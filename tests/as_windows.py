@@ -85,7 +85,8 @@ def begin() -> None:
             delattr(signal, name)
     signal.SIGBREAK = BREAK  # type: ignore[attr-defined]
     ctypes._os = types.SimpleNamespace(**vars(os))  # type: ignore[attr-defined]  # it looks for what no stand-in has
-    pathlib.WindowsPath = pathlib.PosixPath  # type: ignore[misc, assignment]
+    for module in {"pathlib", pathlib.Path.__module__, "pathlib._local"} & {*sys.modules}:
+        sys.modules[module].WindowsPath = pathlib.PosixPath  # type: ignore[attr-defined]
     os.name = "nt"
 
 
