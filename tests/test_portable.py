@@ -176,6 +176,11 @@ def test_patterns_are_the_files_in_their_order(home):
     assert names == [f"a demo/{name}.png" for name in ("five", "nine", "one", "three", "[x]")]
 
 
+def test_a_pattern_of_parameters_is_none_of_files():
+    Path("file").write_text("")
+    assert "freeze='*' leaves no parameter to train" in windows(*TRAIN, "--freeze", "*", status=1)[1]
+
+
 def test_what_is_printed_to_be_typed_has_double_quotes(monkeypatch):
     assert 'model.safetensors "a demo/seven.png"\n' in windows("demo", "a demo")[0]
     monkeypatch.setattr(told.os, "name", "nt")

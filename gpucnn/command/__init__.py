@@ -172,11 +172,15 @@ def _run() -> None:
 
 
 def _words() -> list[str]:
-    """The command's words. A shell of Windows leaves it to programs to find the files that a pattern stands for."""
+    """The command's words. A shell of Windows leaves it to programs to find the files that a pattern stands for.
+
+    What follows an option may be a pattern of other things, as of --freeze, and stays as it is.
+    """
     import glob
 
     found: list[str] = []
-    for word in sys.argv[1:]:
+    for before, word in zip(sys.argv, sys.argv[1:]):
         is_pattern = os.name == "nt" and glob.has_magic(word) and not os.path.lexists(word)
+        is_pattern = is_pattern and (before == "-" or not before.startswith("-"))
         found += sorted(glob.glob(word, recursive=True)) * is_pattern or [word]
     return found
