@@ -1328,6 +1328,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, refused, whole):
     assert len(loaded.train_labels) + len(loaded.test_labels) == (10 if whole else 15)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @pytest.mark.parametrize("what", ["a link to a file that is not there", "no regular file"])
 def test_what_is_named_as_a_picture_and_is_none(tmp_path, what):
     path = picture_folder(tmp_path) / "cat" / "x.png"

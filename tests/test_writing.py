@@ -95,6 +95,7 @@ def test_where_a_figure_is_written(tmp_path, monkeypatch):
     assert error.value.filename == "nowhere/text.txt"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_what_is_no_regular_file_is_written_into(tmp_path):
     import threading
 
