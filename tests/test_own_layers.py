@@ -585,6 +585,7 @@ SHARED = Shared("a", Dense(4))
 def test_a_container_may_share_parameters(layers, kernels):
     network = Network((4,), (*layers, Dense(3)))
     assert all(row.right for row in check(network))
+    assert network.parameters == 20 + 15
     flat = Network((4,), (*[each for layer in layers for each in flattened(layer)], Dense(3)))
     rng = np.random.default_rng(0)
     data, thetas = (rng.random((20, 4)), rng.integers(0, 3, 20)), []

@@ -15,7 +15,7 @@ from ..layers.base import cost, is_own
 from ..layers.chain import Place, Sequential, checked, inside, walk
 from ..layers.initializers import generator
 from ..layers.nests import Nest
-from .layout import Layout, add_shared
+from .layout import Layout, add_shared, first_places
 from .notebook import as_it_is
 
 
@@ -113,9 +113,8 @@ class Network(Sequential):
 
         Shared parameters stand at the first of their places.
         """
-        again = tuple(f"{place.name}/" for places in self._shared.values() for place in places[1:])
-        found = _parameter_shapes(self.layers, self.input_shape)
-        return {name: shape for name, shape in found.items() if not name.startswith(again)} if again else found
+        found = _parameters(self.layers, self.input_shape)
+        return {"/".join(path): shape for path, shape in first_places(found)}
 
     @property
     def parameters(self) -> int:
@@ -183,15 +182,20 @@ def _cut(text: str, width: int) -> str:
 
 def _parameter_shapes(layers: Iterable[Any], in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """The shapes of these layers' parameters, by their paths."""
-    found: dict[str, tuple[int, ...]] = {}
+    return {"/".join(path): shape for path, shape in _parameters(layers, in_shape)}
+
+
+def _parameters(layers: Iterable[Any], in_shape: tuple[int, ...]) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Their paths and shapes, at all places of those that are shared."""
     rng = generator(0)
     for path, layer, shape, _ in walk(layers, in_shape):
         if inside(layer):
             continue  # what it holds comes next
         said = getattr(layer, "parameter_shapes", None) if is_own(layer) else None
-        of_layer = said(shape) if said else {slot.name: slot.shape for slot in Layout(layer.init(shape, rng)).slots}
-        found |= {"/".join((*path, name)): of_parameter for name, of_parameter in of_layer.items()}
-    return found
+        if said:
+            yield from (((*path, name), of_parameter) for name, of_parameter in said(shape).items())
+        else:
+            yield from (((*path, *slot.path), slot.shape) for slot in Layout(layer.init(shape, rng)).slots)
 
 
 def describe(layer: Any) -> str:

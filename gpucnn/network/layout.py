@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from array_api_compat import device
@@ -117,6 +117,19 @@ def _empty(params: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[s
 def _shared_place(path: tuple[str, ...]) -> tuple[str, ...]:
     """The path of the innermost `Shared` around a parameter, or ()."""
     return path[: max((k + 1 for k, key in enumerate(path) if isinstance(key, Common)), default=0)]
+
+
+def first_places(found: Iterable[tuple[tuple[str, ...], Any]]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Of parameters with their paths, those that have a slot: shared ones at the first of their places."""
+    common: set[tuple[str, int]] = set()
+    seen: Counter[tuple[str, ...]] = Counter()
+    for path, of_parameter in found:
+        place = _shared_place(path)
+        key = "/".join(place[-1:]), seen[place]
+        seen[place] += 1
+        if not place or key not in common:
+            yield path, of_parameter
+        common.add(key)
 
 
 def add_shared(params: Mapping[str, Any], dparams: dict[str, Any]) -> None:
