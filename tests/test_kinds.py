@@ -199,7 +199,11 @@ def test_losses_by_name(gpucnn_):
     ("arguments", "status", "says"),
     [
         (("--loss", "softmx"), 2, "did you mean softmax? choose one of softmax, binary, multi-label, focal, hinge"),
-        (("--loss", "mse"), 1, "--loss mse takes rows of labels or numbers, and classes has a class for each"),
+        (
+            ("--loss", "mse"),
+            1,
+            "and classes has a class for each picture; numbers are told from classes by decimals",
+        ),
         (("--data", "flags.npz"), 1, "flags has labels for each picture, and no classes; say --loss multi-label"),
         (("--data", "numbers.npz"), 1, "numbers has numbers for each picture, and no classes; say --loss mse or huber"),
         (("--data", "numbers.npz", "--loss", "multi-label"), 1, "parts in 0..1 were expected"),

@@ -173,3 +173,15 @@ def test_small_pictures_of_one_size_keep_it(tmp_path: Path, sizes, size) -> None
     assert found.input_shape == (*size, 3)
     assert any("scaled and cropped to 28x28" in note for note in found.notes) == (sizes != [size])
     assert data.load(tmp_path, size=(30, 31)).input_shape == (30, 31, 3)
+
+
+@pytest.mark.parametrize("size", [32, np.int64(32), "32", "32x32", (32, 32), [32, 32]], ids=repr)
+def test_a_size_is_a_pair_a_number_or_a_text(tmp_path: Path, size) -> None:
+    for k in range(4):
+        path = tmp_path / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(exist_ok=True)
+        photograph(40, 50, seed=k).save(path)
+    assert data.load(tmp_path, size=size).input_shape == (32, 32, 3)
+    for wrong in (True, 1.5, 0, "wide", (32,), (32, 32, 3)):
+        with pytest.raises(DataError, match="size "):
+            data.load(tmp_path, size=wrong)

@@ -14,6 +14,7 @@ from .dataset import Dataset
 from .named import load_named
 from .npz import read_npz
 from .picture_sets import Wanted, read_folder
+from .preprocessing import as_size
 
 ACCEPTED = (
     "an .npz, .csv or .parquet file, a folder with IDX files (train-images-idx3-ubyte, ...), with .npy files "
@@ -26,17 +27,19 @@ OF_PICTURES = (read_folder, listings.read_table, listings.read_tables, arrow.rea
 def load(
     name_or_path: str | os.PathLike[str],
     *,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | int | str | None = None,
     channels: int | None = None,
     invert: bool = False,
     skip_broken: bool = False,
 ) -> Dataset:
     """The data set `digits`, `mnist`, `fashion-mnist` or `cifar10`, or that of a path.
 
-    A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W),
-    `channels` (1 or 3) and `invert` (dark on light becomes light on dark) are for pictures only, as is `skip_broken`
-    (leave out what cannot be read, and classes without pictures). Without `size`, pictures that all have one of 28 to
-    64 pixels a side keep it, and others become 28x28. The data set's notes say what was left out or assumed.
+    A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W), a
+    number for a square, or a text such as "24x32", `channels` (1 or 3) and `invert` (dark on light becomes light on
+    dark) are for pictures only, as is `skip_broken` (leave out what cannot be read, and classes without pictures).
+    Without `size`, pictures that all have one of 28 to 64 pixels a side keep it, and others become 28x28. The data
+    set's notes say what was left out or assumed.
+
     DataError, saying what to do, for everything that cannot be read.
     """
     text = os.fspath(name_or_path)
@@ -51,7 +54,7 @@ def load(
     if inner is not None:
         path, text = inner, str(inner)
     reader: Callable[..., Dataset] = load_named if name is not None else _reader(path, text)
-    wanted = Wanted(size, channels, invert, skip_broken)
+    wanted = Wanted(as_size(size), channels, invert, skip_broken)
     if reader not in OF_PICTURES:
         wanted.refuse_for_arrays(text)
         if skip_broken:

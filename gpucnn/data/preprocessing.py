@@ -27,6 +27,12 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
+def as_size(size: Any) -> Any:
+    """A size as (H, W): one number is a square's, and a text what `parse_size` makes of it."""
+    is_one = isinstance(size, (int, np.integer, str)) and not isinstance(size, bool)
+    return parse_size(str(size)) if is_one else tuple(size) if isinstance(size, list) else size
+
+
 def check_size(size: Any) -> None:
     """DataError unless `size` is a pair (H, W) of whole numbers in 1..4096."""
     pair = isinstance(size, tuple) and len(size) == 2 and all(type(side) is int for side in size)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..errors import SettingError, counted, nearest
-from ..losses import FocalLoss, Loss, SoftmaxCrossEntropy, balanced, kind, named
+from ..losses import REGRESSION, FocalLoss, Loss, SoftmaxCrossEntropy, balanced, kind, named
 
 WEIGHTS = {SoftmaxCrossEntropy: "class_weights", FocalLoss: "alpha"}  # the setting that class weights are
 BALANCED = "balanced"
@@ -53,7 +53,10 @@ def objective(own: Loss, name: str | None, label_smoothing: float | None, class_
         raise SettingError(f"{data.name} has {data.what} for each picture, and no classes; say --loss {advice}")
     if data.is_classified and not is_for_classes:
         given = type(loss).__name__ if name is None else f"--loss {name}"
-        raise SettingError(f"{given} takes rows of labels or numbers, and {data.name} has a class for each picture")
+        hint = "; numbers are told from classes by decimals, as 30.0" if kind(loss) == REGRESSION else ""
+        raise SettingError(
+            f"{given} takes rows of labels or numbers, and {data.name} has a class for each picture{hint}"
+        )
     if class_weights is None:
         return loss
     field = next(field for of, field in WEIGHTS.items() if isinstance(loss, of))
