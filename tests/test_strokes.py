@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -57,6 +58,19 @@ def test_strokes_lie_as_in_the_training(picture):
     found = image.astype(float)
     wanted = MNIST.brought(np.asarray(drawn()), (28, 28))[0].astype(float)
     assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.7
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_pictures_of_the_data_set_itself_stay_as_they_are(name):
+    """Light on dark or dark on light, all but for rounding: what lies as the training's do is not moved."""
+    if name == "mnist" and not os.environ.get("GPUCNN_DATA_DIR"):
+        pytest.skip("GPUCNN_DATA_DIR is not set")
+    found = data.load(name)
+    for image in found.test_images[:300, :, :, 0]:
+        assert found.preprocessing.strokes.brought(image, (28, 28))[1] == []
+        turned, said = found.preprocessing.strokes.brought(255 - image, (28, 28))
+        assert said == ["it is dark on light, and was inverted"]
+        np.testing.assert_allclose(turned, image * (255 / image.max()), atol=1)
 
 
 def test_what_was_done_is_said():

@@ -15,6 +15,7 @@ from ..namespace import as_python
 Array = NDArray[Any]
 
 INK = 0.25  # of the strongest stroke, from which on a pixel belongs to the strokes
+ABOUT, NEAR = 0.1, 0.15  # by which part the size, and the place as a part of the side, may differ from the training's
 FAINT = 24  # of 255, below which nothing is seen on the ground
 
 
@@ -40,7 +41,8 @@ class Strokes(Explained):
     def brought(self, values: Array, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[str]]:
         """A grey picture (h, w), 0..255 -> the same strokes, light on dark, uint8 of `size` = (H, W); what was done.
 
-        A picture of that size whose ground is dark is left as it is.
+        A picture of that size whose ground is dark is left as it is; one whose ground is light keeps its strokes where
+        they are if they lie as the training's do.
         """
         values = np.asarray(values, np.float32)
         edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
@@ -53,10 +55,23 @@ class Strokes(Explained):
         ink = np.maximum(ground - values if is_light else values - ground, 0)
         ink *= 255 / ink.max()
         said = ["it is dark on light, and was inverted"] if is_light else []
+        if values.shape == tuple(size) and self._lies(ink):
+            return np.rint(ink).astype(np.uint8), said
         return self._placed(ink, size), [*said, "its strokes were cropped, scaled and centred as those of the training"]
 
+    def _lies(self, ink: Array) -> bool:
+        """Whether strokes have about the size and the place of the training's."""
+        rows, columns = _box(ink)
+        side = min(ink.shape)
+        length = max(np.ptp(rows), np.ptp(columns)) + 1
+        if self.by == "mass":
+            middle = [_mean(ink.sum(axis=axis)) - n / 2 for axis, n in zip((1, 0), ink.shape)]
+        else:
+            middle = [(each[0] + each[-1] + 1 - n) / 2 for each, n in zip((rows, columns), ink.shape)]
+        return abs(length / (self.box * side) - 1) <= ABOUT and max(map(abs, middle)) <= NEAR * side
+
     def _placed(self, ink: Array, size: tuple[int, int]) -> NDArray[np.uint8]:
-        rows, columns = (np.flatnonzero((ink >= INK * ink.max()).any(axis=axis)) for axis in (1, 0))
+        rows, columns = _box(ink)
         ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         shape = size if self.grain is None else (self.grain, self.grain)
         scale = self.box * min(shape) / max(ink.shape)
@@ -71,6 +86,11 @@ class Strokes(Explained):
         canvas[first[0] : first[0] + small.shape[0], first[1] : first[1] + small.shape[1]] = small
         made = canvas if shape == tuple(size) else _resized(canvas, size)
         return np.clip(np.rint(made * (255 / max(1.0, float(made.max())))), 0, 255).astype(np.uint8)
+
+
+def _box(ink: Array) -> list[NDArray[np.int64]]:
+    """The rows and the columns that strokes reach."""
+    return [np.flatnonzero((ink >= INK * ink.max()).any(axis=axis)) for axis in (1, 0)]
 
 
 def _mean(weights: Array) -> float:
