@@ -740,3 +740,50 @@ def test_so_do_other_commands(monkeypatch, capsys, arguments, sentence):
     assert cli.main() == 1
     err = capsys.readouterr().err
     assert sentence in " ".join(err.replace("│", " ").split())
+
+
+def test_the_last_layer_of_other_classes_is_told_of_and_left_out(train):
+    two = ("two-conv", "--data", "tiny.npz", *FAST, "--set", "hidden=6")
+    assert train(*two, "--classes", "0,1", "--out", "a")[0] == 0
+    begun, options = gpucnn.load("a/model.safetensors", device="cpu").parameters, ("--init", "a/model.safetensors")
+    others = (*two, "--classes", "1,2", *options)
+    status, _, err = train(*others, "--out", "b")
+    assert status == 0
+    assert (
+        "the last layer, 9/weights, 9/bias, is taken from a/model.safetensors, whose classes were 0, 1, and here they "
+        "are 1, 2; say --init-except head to begin with a new one\n" in err
+    )
+    assert "the last layer" not in train(*two, "--classes", "0,1", *options, "--out", "same")[2]
+    assert "the last layer" in train(*two, "--classes", "1,0", *options, "--out", "turned")[2]
+    made = {}
+    for name, pattern in (("c", "head"), ("d", "7/weights, 9/*")):
+        status, _, err = train(*others, "--init-except", pattern, "--lr", "1e-30", "--out", name)
+        assert (status, "the last layer" in err) == (0, False)
+        made[name] = gpucnn.load(f"{name}/model.safetensors", device="cpu").parameters
+        assert "left out by --init-except, and newly drawn: " in err
+        left = {each for each, value in made[name].items() if not np.allclose(value, begun[each], atol=1e-20)}
+        assert left - {"9/bias"} == {"9/weights"} | ({"7/weights"} if name == "d" else set())
+    assert settings("c")["init_except"] == "head"
+    assert train("--config", "c/run.toml", "--out", "e")[0] == 0
+    np.testing.assert_array_equal(theta("c"), theta("e"))
+    assert train("--resume", "c", "--epochs", 3)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--init-except", "head"), "--init-except head: it is for --init MODEL; say that, too"),
+        (("--init", "a/model.safetensors", "--init-except", "8/*"), "left out: no parameter's name fits '8/*'; there"),
+        (
+            ("--init", "a/model.safetensors", "--init-except", "head", "--freeze", "9/*"),
+            "--freeze 9/*: 9/weights, 9/bias would stay at random, since --init-except leaves them out; leave these",
+        ),
+        (("--init", "a/model.safetensors", "--init-except", "*"), "no parameter has the name and shape of one here"),
+    ],
+)
+def test_parameters_that_cannot_be_left_out(train, options, sentence):
+    two = ("two-conv", "--data", "tiny.npz", *FAST, "--set", "hidden=6")
+    assert train(*two, "--out", "a")[0] == 0
+    status, _, err = train(*two, *options, "--out", "b")
+    assert (status, Path("b").exists()) == (1, False)
+    assert sentence in err

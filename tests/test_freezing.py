@@ -218,6 +218,29 @@ def test_parameters_of_a_like_network_are_taken(tmp_path):
     assert model().load_parameters(tmp_path / "model") == []
 
 
+def test_the_last_layer_of_other_classes_is_warned_of_and_left_out(tmp_path):
+    source = model(seed=3)
+    source.load_parameters({"state/1/mean": source.state["1/mean"] + 1.0})
+    source.save(tmp_path / "model")
+    for given, matching in (("head", True), (["8/*"], False), ("8/weights,8/bias", False)):
+        made = Model(NETWORK, class_names=["cat", "dog", "cow"], device="cpu", threads=1)
+        drawn = made.parameters
+        assert made.load_parameters(tmp_path / "model", matching=matching, without=given) == ["8/weights", "8/bias"]
+        for name, value in made.parameters.items():
+            np.testing.assert_array_equal(value, (drawn if name.startswith("8/") else source.parameters)[name])
+    for matching in (True, False):
+        with pytest.warns(UserWarning, match="the last layer, 8/weights, 8/bias, is taken from .*, whose cl"):
+            assert made.load_parameters(tmp_path / "model", matching=matching) == []
+    assert "1/mean" not in "".join(made.load_parameters(tmp_path / "model", without="8/*"))
+    assert "state/1/mean" in model().load_parameters(tmp_path / "model", without="1/*")
+    assert made.load_parameters({"8/bias": np.zeros(3)}, without="0/*")[0] == "0/kernel"
+    assert "8/bias" in made.load_parameters({"8/bias": np.zeros(3)}, without="head")
+    with pytest.raises(SettingError, match="left out: no parameter's name fits '7/"):
+        made.load_parameters(tmp_path / "model", without="7/*")
+    with pytest.raises(SettingError, match="without=3: patterns of parameters' names were expected"):
+        made.load_parameters(tmp_path / "model", without=3)
+
+
 def test_what_is_newly_drawn_is_not_frozen_without_a_word():
     other = Network((8, 8, 1), (*NETWORK.layers[:-1], Dense(4)))
     start, options = model(other).parameters, {"epochs": 1, "batch_size": 8, "progress": False}

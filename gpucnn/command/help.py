@@ -31,7 +31,7 @@ GROUPS = {
             "patience",
             "keep",
         ),
-        *("watch", "init", "freeze", "seed", "lowest", "highest", "updates"),
+        *("watch", "init", "init_except", "freeze", "seed", "lowest", "highest", "updates"),
     ),
     "Optimiser": (
         *("optimizer", "lr", "schedule", "momentum", "weight_decay", "decay", "clip_norm", "clip_value", "ema"),

@@ -125,6 +125,14 @@ InitOption = Annotated[
         help="Begin with the parameters of this model.safetensors, as far as names and shapes are the same.",
     ),
 ]
+InitExceptOption = Annotated[
+    str | None,
+    Option(
+        metavar="PATTERNS",
+        help="With --init, leave the parameters with these names newly drawn, such as '9/*'; head stands for the last "
+        "layer's, which are of no use for other classes.",
+    ),
+]
 GraphOption = Annotated[
     bool | None,
     Option(

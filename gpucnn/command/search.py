@@ -20,6 +20,7 @@ from .options import (
     ClipValueOption,
     DecayOption,
     FreezeOption,
+    InitExceptOption,
     InitOption,
     InvertOption,
     LabelSmoothingOption,
@@ -31,7 +32,7 @@ from .options import (
     SkipBrokenOption,
     WeightDecayOption,
 )
-from .told import newly_drawn, tell_notes
+from .told import as_options, tell_notes
 
 
 def lr(
@@ -66,6 +67,7 @@ def lr(
     invert: InvertOption = False,
     classes: ClassesOption = None,
     init: InitOption = None,
+    init_except: InitExceptOption = None,
     freeze: FreezeOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -84,6 +86,7 @@ def lr(
     from ..data.catalogue import resolve
     from ..model import beforehand, runs
     from ..model.own_data import suited
+    from ..model.start import begin_from
     from ..model.update_settings import UpdateSettings
     from ..report.lr_finder import check_rates, find_lr, picture
 
@@ -101,6 +104,7 @@ def lr(
         options=network_settings.parsed(options, network),
         freeze=freeze,
         init=None if init is None else os.path.abspath(init),
+        init_except=init_except,
         update=UpdateSettings(momentum, weight_decay, decay, clip_norm, clip_value),
         loss=loss,
         label_smoothing=label_smoothing,
@@ -117,8 +121,8 @@ def lr(
         if resolve(data) is None:
             settings, _ = suited(settings, dataset, epochs=1, augment=augment)
         model = runs.new_model(settings, dataset)
-        if drawn := runs.begin_from(settings, model, start):
-            print(f"gpucnn: {newly_drawn(settings, drawn)}", file=sys.stderr)
+        for each in begin_from(settings, model, start):
+            print(f"gpucnn: {as_options(each)}", file=sys.stderr)
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         found = find_lr(
             model,

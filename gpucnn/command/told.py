@@ -17,6 +17,7 @@ OPTIONS = {  # what the library's sentences say in Python's words
     "skip_broken=True": "--skip-broken",
     "size=(H, W)": "--size",
     "give fit validation=(images, labels)": "say --validation 0.1",
+    'without="head"': "--init-except head",
 }
 
 
@@ -79,13 +80,13 @@ def opening(
     model: Any,
     is_own: bool,
     why: str,
-    drawn: list[str],
+    begun: list[str],
     state: str,
 ) -> Iterator[str]:
     """What is said before the first batch, beside the network and the data.
 
     is_own: whether the data are of one's own; chosen, rule: the recipe and the optimiser; why: what was chosen for such
-    data; drawn: the parameters that --init has not; state: where a run stands that is resumed.
+    data; begun: what is said of the parameters of --init; state: where a run stands that is resumed.
     """
     from ..model import needs
     from ..model.own_data import lasting
@@ -97,26 +98,10 @@ def opening(
     if part and dataset.validation is None and not min(round(part * total), total - 1):
         yield f"no validation: {part:g} of {counted(total, 'training image')} is no image; --validation 0.1 is a tenth"
     yield device_line(settings.device, model)
-    if drawn:
-        yield newly_drawn(settings, drawn)
+    yield from map(as_options, begun)
     yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))
     if state:
         yield state
-
-
-def newly_drawn(settings: Any, drawn: list[str]) -> str:
-    """A sentence about the parameters that --init has not."""
-    from ..network import shortened
-
-    return f"not in {_nearer(settings.init)}, or of another shape there, and newly drawn: {', '.join(shortened(drawn))}"
-
-
-def _nearer(path: str) -> str:
-    """The path as it is, or from here, whichever is shorter."""
-    try:
-        return min(path, os.path.relpath(path), key=len)
-    except ValueError:  # on another drive of Windows
-        return path
 
 
 def result_line(result: Any, dataset: Any) -> str:

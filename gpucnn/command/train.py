@@ -36,6 +36,7 @@ from .options import (
     EmaOption,
     FreezeOption,
     GraphOption,
+    InitExceptOption,
     InitOption,
     InvertOption,
     KeepOption,
@@ -108,6 +109,7 @@ def train(
     keep: KeepOption = None,
     watch: WatchOption = None,
     init: InitOption = None,
+    init_except: InitExceptOption = None,
     freeze: FreezeOption = None,
     threads: ThreadsOption = None,
     seed: Annotated[
@@ -175,6 +177,7 @@ def train(
     from ..model import config as config_file
     from ..model.folder import CONFIG, CURVES, LOG, claimed
     from ..model.own_data import suited
+    from ..model.start import begin_from
     from ..model.update_settings import UpdateSettings
     from ..report import finished
     from ..training.progress import reporter
@@ -205,6 +208,7 @@ def train(
         watch,
         freeze,
         None if init is None else os.path.abspath(init),
+        init_except,
         update=UpdateSettings(momentum, weight_decay, decay, clip_norm, clip_value, ema, accumulate),
         loss=loss,
         label_smoothing=label_smoothing,
@@ -229,14 +233,14 @@ def train(
         of_data |= {"skip_broken": skip_broken, "classes": classes}
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
-            drawn = runs.begin_from(settings, model, start)
+            begun = begin_from(settings, model, start)
             what = (
                 f"{network}, {counted(model.layout.size, 'parameter')}, on {dataset.name} ({told.images_of(dataset)})"
             )
             state = ("start", "") if found is None else checkpoints.standing(found, chosen.epochs)
             older = told.of_another_time(context, model)
             for each in filter(
-                None, (what, older, *told.opening(settings, chosen, rule, dataset, model, is_own, why, drawn, state[1]))
+                None, (what, older, *told.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state[1]))
             ):
                 say(each)
             system = environment(model.device, model.threads)

@@ -142,23 +142,23 @@ def kernels(given: Any, device: Device) -> Any:
     return "default" if (given, device.kind) in (("numpy", "cpu"), ("cuda", "cuda")) else given
 
 
-def patterns(given: Any) -> tuple[str, ...]:
+def patterns(given: Any, what: str = "freeze") -> tuple[str, ...]:
     """The names, or patterns of names, that freeze takes: one, or some, with commas between in a text."""
     found = tuple(given.split(",")) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else None
     if found is None or not all(isinstance(each, str) for each in found):
-        raise SettingError(f"freeze={given!r}: patterns of parameters' names were expected, such as '0/*'")
+        raise SettingError(f"{what}={given!r}: patterns of parameters' names were expected, such as '0/*'")
     return found
 
 
 def freezing(model: Any, given: Any) -> tuple[str, ...]:
-    """The patterns of freeze for this model, which warns where they keep parameters as they were drawn because those
-    that it took from another model had none of their name and shape.
+    """The patterns of freeze for this model, which warns where they keep parameters as they were drawn because it took
+    none for them from another model.
     """
     found = patterns(given)
     if still := frozen(sorted(model.drawn), found):
         warn(
             f"freeze: {listed(still)} stay as they were drawn at random: the model that the parameters were taken from "
-            "has none of that name and shape"
+            "has none of that name and shape, or they were left out"
         )
     model.drawn = frozenset(still)
     return found

@@ -5,31 +5,32 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import numpy as np
-
 from .. import networks
 from ..device import Device
 from ..engine import tuning
-from ..engine.freezing import thawed
-from ..errors import ShapeError
+from ..engine.freezing import excepted, thawed
+from ..errors import SettingError, ShapeError
 from ..layers.initializers import generator
 from ..network.layout import Layout
 from . import checkpoint, checkpoints, folder, objective
 from .runs import Settings, check_options, network_of, recipe
+from .start import Start
 
 
 def look(
     settings: Settings, out: str | None = None, *, force: bool = False, resume: bool = False
-) -> tuple[dict[str, np.ndarray] | None, checkpoints.Found | None]:
+) -> tuple[Start | None, checkpoints.Found | None]:
     """Raises GpucnnError for settings that do not belong together, files that are not there, a folder that is taken.
 
-    -> the tensors of the file that settings.init names, by name; None where it names none, or where the folder holds a
-    state to go on with. And what a folder holds that is resumed.
+    -> the description and the tensors of the file that settings.init names; None where it names none, or where the
+    folder holds a state to go on with. And what a folder holds that is resumed.
 
     out, force, resume: as `folder.claimed` takes them. A network of one's own may have other parameters for other
-    images, so that the patterns of freeze are looked at when it is built for the data.
+    images, so that the patterns of freeze and init_except are looked at when it is built for the data.
     """
     settings.keeping()
+    if settings.excepted and settings.init is None:
+        raise SettingError(f"--init-except {settings.init_except}: it is for --init MODEL; say that, too")
     recipe(settings, 1)
     objective.asked(
         *(networks.entry(settings.network).loss, settings.loss, settings.label_smoothing, settings.class_weights)
@@ -45,10 +46,12 @@ def look(
     goes_on = found is not None and found.saved is not None
     if isinstance(settings.acceleration.tune, str) and not goes_on:
         tuning.read(settings.acceleration.tune)
-    start = None if settings.init is None or goes_on else checkpoint.read(settings.init)[1]
+    start = None if settings.init is None or goes_on else checkpoint.read(settings.init)
     check_options(settings)
-    if ":" not in settings.network and (settings.options or settings.frozen):
+    if ":" not in settings.network and (settings.options or settings.frozen or settings.excepted):
         with contextlib.suppress(ShapeError):  # images of another size than the usual one may fit
             network = network_of(settings)
-            thawed(Layout(network.init(network.input_shape, generator(0))), settings.frozen)
+            layout = Layout(network.init(network.input_shape, generator(0)))
+            thawed(layout, settings.frozen)
+            excepted(layout, settings.excepted)
     return start, found

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from ..errors import TrainingError
+from ..errors import TrainingError, warn
 from ..layers import Layer
 from ..network.layout import Layout
-from . import checkpoint
+from . import accepted, checkpoint
 from .predicting import Predicting
-from .tensors import Copies, Trained, take, take_matching, take_named
+from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,26 +116,38 @@ class Holding(Predicting):
         return checkpoint.description_of(self)
 
     def load_parameters(
-        self, path: str | bytes | os.PathLike[str] | Mapping[str, Any], *, matching: bool = False
+        self,
+        path: str | bytes | os.PathLike[str] | Mapping[str, Any],
+        *,
+        matching: bool = False,
+        without: str | Iterable[str] = (),
     ) -> list[str]:
         """Take the parameters, and the running state, of a checkpoint of the same network; or, where a dict is given,
         some by their names, such as load_parameters({"0/bias": numpy.zeros(8), "state/1/mean": mean}).
 
-        matching: take those whose name and shape are the same, of another network, too. -> the names of those that
-        stay as they are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere;
-        for a dict SettingError, before anything is taken, where the model has no such name, shape or numbers.
+        matching: take those whose name and shape are the same, of another network, too. without: leave those whose
+        names fit a pattern as they are, such as "9/*", or "head" for the last layer with parameters, which is of no use
+        where the file's model was trained for other classes; that is warned of. -> the names of those that stay as they
+        are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere; for a dict
+        SettingError, before anything is taken, where the model has no such name, shape or numbers.
         """
         stay: list[str] = []
+        patterns = accepted.patterns(without, "without")
         if isinstance(path, Mapping):
-            stay = take_named(self, path, matching=matching)
+            stay = take_named(self, left_out(self, path, patterns), matching=matching)
         else:
             path = checkpoint.path_of(path)
-            _, tensors = checkpoint.read(path)
+            description, tensors = checkpoint.read(path)
+            tensors = left_out(self, tensors, patterns)
             if matching:
                 stay = take_matching(self, tensors, str(path))
             else:
-                advice = "load it with gpucnn.load(path), or take what fits with matching=True"
-                take(self, tensors, f"{path}: belongs to another network", advice)
+                own, advice = named(self), "load it with gpucnn.load(path), or take what fits with matching=True"
+                stay = [name for name in own if name not in left_out(self, own, patterns)]
+                take(self, {name: own[name] for name in stay} | tensors, f"{path}: belongs to another network", advice)
+            is_named = list(self.class_names) != [str(k) for k in range(len(self.class_names))]
+            if is_named and (said := of_others(self, description, tensors, str(path))):
+                warn(said)
         drawn = frozenset(stay) & {slot.name for slot in self.layout.slots}
-        self.drawn = drawn if matching else self.drawn & drawn
+        self.drawn = drawn if matching or patterns else self.drawn & drawn
         return stay

@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import networks
 from ..callbacks import EarlyStopping, KeepBest
 from ..data import Dataset
 from ..data.catalogue import resolve
 from ..device import Device
 from ..engine.acceleration import Acceleration
-from ..engine.freezing import frozen
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import GpucnnError, Interrupted, SettingError, ShapeError, listed
+from ..errors import GpucnnError, Interrupted, SettingError, ShapeError
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -33,7 +30,6 @@ from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
 from .objective import objective
 from .recorder import Recorder, without
-from .tensors import take_matching
 from .update_settings import UpdateSettings
 
 UNCHANGED = "none"  # the word for no augmentation
@@ -64,6 +60,7 @@ class Settings:
     watch: str | None = None
     freeze: str | None = None
     init: str | None = None
+    init_except: str | None = None
     loss: str | None = None
     label_smoothing: float | None = None
     class_weights: str | None = None
@@ -73,6 +70,11 @@ class Settings:
     def frozen(self) -> list[str]:
         """The patterns of freeze."""
         return [] if self.freeze is None else [each.strip() for each in self.freeze.split(",")]
+
+    @property
+    def excepted(self) -> list[str]:
+        """The patterns of init_except."""
+        return [] if self.init_except is None else [each.strip() for each in self.init_except.split(",")]
 
     def keeping(self) -> list[KeepBest]:
         """The callbacks that patience, keep and watch ask for. Raises SettingError where nothing is watched."""
@@ -169,21 +171,6 @@ def new_model(settings: Settings, dataset: Dataset, *, goes_on: bool = False) ->
     )
 
 
-def begin_from(settings: Settings, model: Model, start: Mapping[str, np.ndarray] | None) -> list[str]:
-    """Take the parameters of the file that settings.init names, whose tensors are in start, as `beforehand.look` does.
-
-    -> the names of those that stay as they are drawn, because the file has none of that name and shape. Raises
-    CheckpointError where it has none at all, SettingError where one that stays as it is drawn is frozen.
-    """
-    drawn = [] if start is None else take_matching(model, start, str(settings.init))
-    if still := frozen([name for name in drawn if name in model.parameters], settings.frozen):
-        raise SettingError(
-            f"--freeze {settings.freeze}: {listed(still)} would stay at random, since {settings.init} has none of that "
-            "name and shape; leave these to be trained"
-        )
-    return drawn
-
-
 def run(
     settings: Settings,
     dataset: Dataset,
@@ -268,6 +255,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "watch": settings.watch,
         "freeze": settings.freeze,
         "init": settings.init,
+        "init_except": settings.init_except,
         **dataclasses.asdict(how),
         "tune": how.tune is True or None,
         "tuning": os.path.abspath(how.tune) if isinstance(how.tune, str) else None,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ..engine.freezing import HEAD, excepted, frozen, head
 from ..errors import ArgumentError, CheckpointError, SettingError, listed, nearest
+from ..losses import OUTPUTS, kind
 from ..network import Network
 from ..network.layout import Layout
 from ..training import Position
@@ -184,6 +186,31 @@ def take(model: Any, tensors: Mapping[str, np.ndarray], where: str, remedy: str)
     with model.device.activate():  # the copies follow one another on one device's stream
         model.theta[...] = model.device.put(theta)
         model.execution.state[...] = model.device.put(state)
+
+
+def left_out(model: Any, tensors: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
+    """The tensors but for those whose names fit a pattern, running states by the names of their layers. Raises
+    SettingError for a pattern that fits no parameter of the model.
+    """
+    patterns = excepted(model.layout, without)
+    own = {name: str(name).removeprefix(STATE) for name in tensors}
+    return {name: each for name, each in tensors.items() if not frozen([own[name]], patterns)}
+
+
+def of_others(model: Any, description: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> str:
+    """A sentence where the last layer's parameters are among those that are taken from a file, of a model whose classes
+    were others; else "".
+    """
+    names, what = description.get("class_names"), OUTPUTS[kind(model.loss)]
+    slots = {slot.name: slot.shape for slot in model.layout.slots}
+    heads = [name for name in frozen(slots, [head(model.layout)]) if name in tensors]
+    heads = [name for name in heads if np.shape(tensors[name]) == slots[name]]
+    if not heads or not isinstance(names, list) or names == list(model.class_names):
+        return ""
+    return (
+        f"the last layer, {listed(heads)}, is taken from {where}, whose {what} were {listed([*map(str, names)])}, and "
+        f'here they are {listed(model.class_names)}; say without="{HEAD}" to begin with a new one'
+    )
 
 
 def take_matching(model: Any, tensors: Mapping[str, np.ndarray], where: str) -> list[str]:
