@@ -189,7 +189,7 @@ def test_a_run_that_is_over_is_resumed_to_the_same_and_to_more_epochs(train):
     assert Path("a/metrics.jsonl").read_text() == lines
     status, _, err = train("--resume", "a", "--epochs", 3)
     assert status == 0
-    assert "epochs 2 then and 3 now" in err
+    assert "epochs 3 in place of 2, to which the schedule is stretched" in err
     assert "another run" in err
     assert Path("a/metrics.jsonl").read_text().startswith(lines)
     assert settings("a")["epochs"] == 3
@@ -787,3 +787,45 @@ def test_parameters_that_cannot_be_left_out(train, options, sentence):
     status, _, err = train(*two, *options, "--out", "b")
     assert (status, Path("b").exists()) == (1, False)
     assert sentence in err
+
+
+def test_a_run_that_went_on_with_others_does_not_claim_to_be_repeated(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--lr", "0.01", "--out", "a")
+    assert "repeats it" in Path("a/run.toml").read_text()
+    status, _, err = train("--resume", "a", "--lr", "0.5", "--epochs", "4", "--anyway", "-q")
+    said = "from epoch 3, update 11, on: lr 0.5 in place of 0.01 and epochs 4 in place of 2"
+    said += ", to which the schedule is stretched"
+    assert status == 0
+    assert f"{said}; this is another run than the one that was begun" in err
+    assert said in Path("a/log.txt").read_text()
+    text = Path("a/run.toml").read_text()
+    assert "does not repeat it" in text
+    assert "The same settings give the same bits" not in text
+    assert settings("a")["made"]["changed"] == [said]
+    assert said not in train("--resume", "a")[2]  # all is trained
+    assert "anyway" not in train("--resume", "a", "--epochs", 5)[2]
+    changed = settings("a")["made"]["changed"]
+    assert [changed[0], changed[1].partition(":")[0]] == [said, "from epoch 5, update 21, on"]
+    assert "the run that wrote it had other settings before" in train("--config", "a/run.toml", "--out", "b")[2]
+    assert "changed" not in settings("b")["made"]
+
+
+def test_a_constant_rate_may_be_trained_longer(train):
+    constant = ("softmax-regression", "--data", "tiny.npz", *FAST, "--schedule", "constant")
+    train(*constant, "--out", "a")
+    assert "another run" not in train("--resume", "a", "--epochs", 4)[2]
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    np.testing.assert_array_equal(theta("a"), theta("b"))
+
+
+def test_a_network_is_not_set_otherwise_where_a_run_goes_on(train):
+    train("two-conv", "--data", "tiny.npz", *FAST, "--set", "filters=2,3", "--out", "a")
+    status, _, err = train("--resume", "a", "--set", "filters=4,8", "--set", "hidden=5")
+    assert status == 1
+    assert (
+        "--set filters=4,8 --set hidden=5 is not what the run began with (the run began with --set filters=2,3); l"
+        in err
+    )
+    train("two-conv", "--data", "tiny.npz", *FAST, "--out", "b")
+    status, _, err = train("--resume", "b", "--set", "filters=4,8")
+    assert "--set filters=4,8 is not what the run began with; leave it out" in err

@@ -242,7 +242,9 @@ def test_another_rate_goes_on_anyway(tmp_path):
 
 def test_more_epochs_are_another_run_and_allowed(tmp_path):
     fit(tmp_path)
-    with pytest.warns(UserWarning, match="epochs 3 then and 5 now.* another run"):
+    with pytest.warns(
+        UserWarning, match="epochs 5 in place of 3, to which the schedule is stretched; this is another run"
+    ):
         _, history = fit(tmp_path, epochs=5)
     assert [epoch.epoch for epoch in history] == [1, 2, 3, 4, 5]
 
@@ -592,3 +594,23 @@ def test_another_average_is_another_run(tmp_path):
         SettingError, match=r"optimizer EMA\(Adam\(0.9\), decay=0.8\) then and EMA\(Adam\(0.9\), decay=0.9\) now"
     ):
         fit(tmp_path, optimizer=EMA(Adam(), 0.9))
+
+
+def test_what_was_changed_is_kept_with_the_run(tmp_path):
+    with pytest.raises(Cut):
+        fit(tmp_path, 8)
+    with pytest.warns(UserWarning, match=r"from epoch 2, update 9, on: lr 0\.01 in place of .*; this is another run"):
+        fit(tmp_path, lr=0.01, anyway=True)
+    assert checkpoints.find(tmp_path).changes == checkpoints.find(tmp_path).saved.changes
+    assert checkpoints.find(tmp_path).changes[0].startswith("from epoch 2, update 9, on: lr 0.01 in place of")
+
+
+def test_where_long_values_differ_is_shown():
+    then = {"network": "Network(" + "x" * 80 + "filters=3)", "schedule": "cosine", "data": 64 * "a"}
+    with pytest.raises(SettingError) as caught:
+        checkpoints.compare(then, then | {"network": then["network"].replace("3", "4")}, "there", anyway=False)
+    assert "another network ...xxxxxxxxxxxxfilters=3) then and ...xxxxxxxxxxxxfilters=4) now; give" in str(caught.value)
+    with pytest.raises(
+        SettingError, match=r"another data \(pictures or labels are others than when it began\), sha256 aa"
+    ):
+        checkpoints.compare(then, then | {"data": 64 * "b"}, "there", anyway=False)

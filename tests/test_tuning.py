@@ -354,8 +354,7 @@ def test_a_run_that_goes_on_takes_the_choices_that_it_began_with(clock, tmp_path
     fit(tuned_model(tune=True), epochs=2, resume=tmp_path)
     monkeypatch.setattr(tuning, "fastest", lambda times, usual: "columns")  # it would be measured otherwise
     went_on = tuned_model(tune=True)
-    with pytest.warns(UserWarning, match="epochs"):
-        theta = fit(went_on, epochs=4, resume=tmp_path)
+    theta = fit(went_on, epochs=4, resume=tmp_path)
     np.testing.assert_array_equal(theta, whole)
     assert went_on.execution.tuned == []
     with pytest.raises(SettingError, match=r"had another convolutions .* then and None now"):
@@ -369,8 +368,7 @@ def test_a_run_that_goes_on_does_not_ask_the_file_of_choices(clock, tmp_path):
     whole = fit(tuned_model(tune=str(file)), epochs=4, schedule="constant")
     fit(tuned_model(tune=str(file)), epochs=2, resume=tmp_path)
     tuning.write(file, {**dict.fromkeys(TEXTS, "direct"), "9x9x9, 9 filters of 3x3": "columns"}, [], {})
-    with pytest.warns(UserWarning, match="epochs"):
-        theta = fit(tuned_model(tune=str(file)), epochs=4, resume=tmp_path)
+    theta = fit(tuned_model(tune=str(file)), epochs=4, resume=tmp_path)
     np.testing.assert_array_equal(theta, whole)
 
 

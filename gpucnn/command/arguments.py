@@ -164,13 +164,20 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
         if name == "optimizer" and saved is None:
             saved = _in_recipe(context.params["network"], given)
         if _compared(name, given) != _compared(name, saved):
-            then = "" if name in NOT_SETTINGS or saved is None else f" (the run began with {saved})"
-            option = "NETWORK" if name == "network" else f"--{name.replace('_', '-')}"
-            value = "" if given is True else f" {given}"
+            if name == "options":
+                saved = (context.default_map or {}).get(name)
+            then = "" if name in NOT_SETTINGS or not saved else f" (the run began with {_said(name, saved)})"
+            option = "NETWORK" if name == "network" else "" if name == "options" else f"--{name.replace('_', '-')}"
+            value = "" if given is True else f" {_said(name, context.params[name])}"
             raise GpucnnError(
-                f"--resume {folder}: {option}{value} is not what the run began with{then}; leave it "
+                f"--resume {folder}:{option and f' {option}'}{value} is not what the run began with{then}; leave it "
                 f"out, or say --anyway to go on with it{', as where the data has moved' if name == 'data' else ''}"
             )
+
+
+def _said(name: str, value: Any) -> str:
+    """An option's value as it is written on the command line, of --set with the option."""
+    return " ".join(f"--set {each}" for each in value) if name == "options" else str(value)
 
 
 def _in_recipe(network: str, name: str) -> str | None:

@@ -55,6 +55,8 @@ def of_another_time(context: Context, model: Any) -> str:
     from ..model import config
 
     path, made = context.meta.get(config.MADE, ("", {}))
+    if (changed := made.get(config.CHANGED)) and context.params.get("resume") is None:
+        return f"{path}: the run that wrote it had other settings before ({changed}), so this does not repeat it"
     given = [context.get_parameter_source(name) for name in OF_NETWORK]
     if not made or any(source is not None and source.name == "COMMANDLINE" for source in given):
         return ""

@@ -246,7 +246,7 @@ def train(
             system = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
             made = outcome.made(dataset, told.quoted(*sys.argv), system) | {"parameters": model.layout.size}
-            configuration = config_file.Writing(path / CONFIG, configured, made)
+            configuration = config_file.Writing(path / CONFIG, configured, made, () if found is None else found.changes)
             versions = "; ".join(described(system).splitlines())
             beginning = f"{state[0]}: {what}; {versions}"
             written = log.LogFile(

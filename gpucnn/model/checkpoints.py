@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ KEPT = 2
 LEAST = 600.0  # seconds, inside an epoch
 GUESS = 0.05  # seconds, what the first one costs
 MAY_DIFFER = ("epochs",)
+DATA = ("data", "validation data")  # which are compared by their digests
+DIGITS = 64  # of a digest
+MOST = 60  # characters of a value in a sentence
 
 
 class Checkpoints:
@@ -35,8 +38,9 @@ class Checkpoints:
     gone by: they take less than 1 % of a run. pace tells how many there were, and their seconds.
     """
 
-    def __init__(self, folder: Path, fitting: Fitting) -> None:
-        self.folder, self.fitting, self.pace = folder / FOLDER, fitting, Pace(guess=GUESS)
+    def __init__(self, found: Found, fitting: Fitting) -> None:
+        self.folder, self.fitting, self.pace = found.folder / FOLDER, fitting, Pace(guess=GUESS)
+        self.saved, self.changes = found.saved, found.changes
         self.about = fitting.about()
         self._saved: tuple[int, int, str] | None = None  # epoch, steps, why it was ended
         self._failed = False
@@ -54,7 +58,7 @@ class Checkpoints:
         plain, arrays = parted(states, model.device)
         about = self.about | {"convolutions": tuning.about(model.execution)}  # measured since the run began
         training = trained.described() | {"history": epochs, "about": about}
-        training |= {"callbacks": plain, "stopped": history.stopped}
+        training |= {"callbacks": plain, "stopped": history.stopped, "changes": self.changes}
         path = self.folder / f"step-{position.steps:09d}.safetensors"
         try:
             with self.pace.timed():
@@ -71,14 +75,15 @@ class Checkpoints:
                 old.unlink()
         self._saved = here
 
-    def go_on(self, saved: Saved | None, *, anyway: bool) -> tuple[Position, History]:
+    def go_on(self, *, anyway: bool) -> tuple[Position, History]:
         """Bring model and step to the state that was saved; to the beginning where there is none.
 
-        Raises SettingError where that is of another run, unless anyway.
+        Raises SettingError where that is of another run, unless anyway, and warns of what is another from there on.
         """
+        saved = self.saved
         if saved is None:
             return Position(), History()
-        compare(saved.training["about"], self.about, saved.path, anyway=anyway)
+        changed = compare(saved.training["about"], self.about, saved.path, anyway=anyway)
         done, asked = saved.training["position"]["epoch"] - 1, self.about["epochs"]
         if asked < done:
             trained_so_far = counted(done, "epoch is", "epochs are")
@@ -93,6 +98,9 @@ class Checkpoints:
         is_same = saved.training["about"].get("epochs") == asked and then == now
         stopped = saved.training.get("stopped", "") if is_same else ""  # else the callbacks may let it go on
         self._saved = position.epoch, position.steps, stopped
+        if changed and done < asked:
+            self.changes.append(f"from epoch {position.epoch}, update {position.steps + 1:,}, on: {changed}")
+            warn(f"{saved.path}: {self.changes[-1]}; this is another run than the one that was begun")
         return position, History([Epoch(**epoch) for epoch in saved.training["history"]], stopped=stopped)
 
 
@@ -118,6 +126,7 @@ class Saved:
             right = right and all(isinstance(each, (int, float)) for each in numbers)
             right = right and isinstance(self.training.get("stopped", ""), str)
             right = right and all(isinstance(state, dict) for state in self.training.get("callbacks", []))
+            right = right and all(isinstance(each, str) for each in [*self.changes])
         except (CheckpointError, KeyError, TypeError):
             right = False
         if not right:
@@ -126,6 +135,11 @@ class Saved:
     @property
     def threads(self) -> int:
         return self.training["about"]["threads"]
+
+    @property
+    def changes(self) -> list[str]:
+        """Which settings the run had others of before, by sentences."""
+        return self.training.get("changes", [])
 
     @property
     def states(self) -> list[dict[str, Any]]:
@@ -137,12 +151,14 @@ class Saved:
 class Found(os.PathLike[str]):
     """What a run's folder holds, read once: the newest state that was saved whole, if there is one.
 
-    unread: what is wrong with those that are newer. Where a path is expected it is that of the folder.
+    unread: what is wrong with those that are newer. changes: from where on which settings were others, to which a run
+    adds that goes on with others anyway. Where a path is expected it is that of the folder.
     """
 
     folder: Path
     saved: Saved | None
     unread: tuple[str, ...] = ()
+    changes: list[str] = field(default_factory=list)
 
     def __fspath__(self) -> str:
         return os.fspath(self.folder)
@@ -162,7 +178,7 @@ def find(folder: Path) -> Found:
         try:
             saved = Saved(path, *checkpoint.read(path))
             saved.check()
-            return Found(folder, saved, tuple(unread))
+            return Found(folder, saved, tuple(unread), [*saved.changes])
         except CheckpointError as error:
             unread.append(str(error))
     return Found(folder, None, tuple(unread))
@@ -211,8 +227,8 @@ def run(model: Holding, make: Callable[[], Fitting], folder: str | os.PathLike[s
         if isinstance(choices, dict):  # else it was begun without, as comparing says
             tuning.choose(model.execution, choices)
     fitting = make()
-    keeper = Checkpoints(Path(folder), fitting)
-    history = fitting.train(*keeper.go_on(saved, anyway=anyway), keeper)
+    keeper = Checkpoints(found, fitting)
+    history = fitting.train(*keeper.go_on(anyway=anyway), keeper)
     history.saves, history.saving = keeper.pace.count, keeper.pace.seconds
     return history
 
@@ -222,43 +238,47 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
-def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway: bool) -> None:
-    """Raises SettingError where the run that was saved is another one than is asked for, in anything but its epochs."""
+def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway: bool) -> str:
+    """What is asked for in place of what the run that was saved had, in words; "" where that makes no other run.
+
+    Raises SettingError where it is another run, in anything but its epochs, unless anyway.
+    """
     changed = [name for name in asked if saved.get(name) != asked[name]]
     if "seed" in changed:  # which decides what is held out
-        changed = [name for name in changed if name not in ("data", "validation data")]
-    said = [each for name in changed for each in _said(name, saved.get(name), asked[name])]
-    if not changed:
-        return
-    if set(changed) <= {*MAY_DIFFER}:
-        warn(
-            f"{path}: {' and '.join(said)}: the learning rates that are left are those of the longer or shorter "
-            "schedule, so this is another run than the one that was begun"
-        )
-    elif not anyway:
+        changed = [name for name in changed if name not in DATA]
+    if changed == ["epochs"] and asked["schedule"] == "constant":
+        return ""
+    found = [each for name in changed for each in _differing(name, saved.get(name), asked[name])]
+    if not anyway and not set(changed) <= {*MAY_DIFFER}:
+        said = " and ".join(f"{name} {then} then and {now} now" for name, then, now in found)
         raise SettingError(
-            f"{path}: the run that is saved there had another {' and '.join(said)}; give what it had, begin a run "
+            f"{path}: the run that is saved there had another {said}; give what it had, begin a run "
             "in another folder, or say --anyway (anyway=True) to go on from its state"
         )
+    said = " and ".join(f"{name} {now} in place of {then}" for name, then, now in found)
+    return said + ", to which the schedule is stretched" * ("epochs" in changed)
 
 
-def _said(name: str, then: Any, now: Any) -> list[str]:
-    """What differs, in words; of two dictionaries, by their keys."""
+def _differing(name: str, then: Any, now: Any) -> list[tuple[str, str, str]]:
+    """What differs, by name; of two dictionaries, by their keys; of two lists of as many, in their items."""
     if isinstance(then, dict) and isinstance(now, dict):
         keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
-        return [each for key in keys for each in _said(f"{name} ({key})", then.get(key), now.get(key))]
-    then, now = _differing(then, now)
-    return [f"{name} {_short(then)} then and {_short(now)} now"]
+        return [each for key in keys for each in _differing(f"{name} ({key})", then.get(key), now.get(key))]
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = [(one, other) for one, other in zip(then, now) if one != other]
+        then, now = (", ".join(map(str, each)) for each in zip(*pairs))
+    if name in DATA and len(str(then)) == len(str(now)) == DIGITS:
+        return [(f"{name} (pictures or labels are others than when it began), sha256", str(then)[:8], str(now)[:8])]
+    return [(name, *_short(str(then), str(now)))]
 
 
-def _differing(then: Any, now: Any) -> tuple[Any, Any]:
-    """The two; of two lists of as many, what differs."""
-    if not isinstance(then, list) or not isinstance(now, list) or len(then) != len(now):
-        return then, now
-    pairs = [(one, other) for one, other in zip(then, now) if one != other]
-    return ", ".join(str(one) for one, _ in pairs), ", ".join(str(other) for _, other in pairs)
+def _short(then: str, now: str) -> tuple[str, str]:
+    """The two, of long ones what is around the first difference."""
+    same = next((k for k, (one, other) in enumerate(zip(then, now)) if one != other), 0)
+    begin = max(0, same - MOST // 3) if max(len(then), len(now)) > MOST else 0
 
+    def cut(text: str) -> str:
+        rest = text[begin:]
+        return "..." * (begin > 0) + (rest if len(rest) <= MOST else f"{rest[: MOST - 3]}...")
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut(then), cut(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,22 @@ NAME = "run.toml"
 MOST = 1 << 20  # bytes
 MADE = "made"  # the table of what the run was made with, which nothing is read from
 HEAD = "# The settings of a run: `gpucnn train --config run.toml` repeats it.\n"
+CHANGED = "changed"  # in it, where the settings of the run were changed
+OTHERS = (
+    f"# The settings with which a run ended. Before, others were, as {CHANGED} below says, so that\n"
+    "# `gpucnn train --config run.toml` does not repeat it.\n"
+)
+RAN_WITH = f"\n# What it ran with.\n[{MADE}]\n"
 NOTE = f"\n# What it ran with. The same settings give the same bits with the same of these.\n[{MADE}]\n"
 
 
 class Writing:
     """A callback that writes the file when the first batch is done: settings that are refused change nothing."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-        self._arguments, self._done = (path, settings, made), False
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], made: Mapping[str, Any], changes: Sequence[str] = ()
+    ) -> None:
+        self._arguments, self._done = (path, settings, made, changes), False
 
     def batch(self, *_: Any) -> None:
         if not self._done:
@@ -36,13 +44,18 @@ class Writing:
             write(*self._arguments)
 
 
-def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """Write settings and what the run was made with; None is left out. Raises GpucnnError."""
+def write(path: Path, settings: Mapping[str, Any], made: Mapping[str, Any], changes: Sequence[str] = ()) -> None:
+    """Write settings and what the run was made with; None is left out. Raises GpucnnError.
+
+    changes: from where on which settings were others than before, so that these do not repeat the run.
+    """
+    head, note = (OTHERS, RAN_WITH) if changes else (HEAD, NOTE)
+    made = {**made, CHANGED: [*changes] or None}
     plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
     tables = {name: value for name, value in settings.items() if isinstance(value, Mapping) and value}
-    text = HEAD + _lines(plain) + "".join(f"\n[{name}]\n{_lines(table)}" for name, table in tables.items())
+    text = head + _lines(plain) + "".join(f"\n[{name}]\n{_lines(table)}" for name, table in tables.items())
     try:
-        write_whole(path, (text + NOTE + _lines(made)).encode("utf-8", "replace"))
+        write_whole(path, (text + note + _lines(made)).encode("utf-8", "replace"))
     except OSError as error:
         raise GpucnnError(f"{path}: the run cannot be written there: {error.strerror or error}") from None
 

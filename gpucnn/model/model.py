@@ -182,8 +182,8 @@ class Model(Holding):
         Training begins anew from the parameters as they are: optimiser, schedule, and batches start at their beginning.
         `partial_fit` goes on with them. resume: a folder, in which the state of the run is saved now and then; where
         there is one already, the call goes on from it and ends with the same bits as if it had never been cut off.
-        Another data set, network or setting than the saved run had is refused; anyway=True goes on with them.
-        Raises DataError, SettingError, TrainingError; DeviceError, with a batch size that should fit.
+        Another data set, network or setting than the saved run had is refused; anyway=True goes on, and
+        warns. Raises DataError, SettingError, TrainingError; DeviceError, with a batch size that should fit.
         """
 
         def make() -> Fitting:
