@@ -54,6 +54,10 @@ class Checked:
         return Network(input_shape, (*self.first, ReLU(), Flatten(), Dense(outputs)))
 
 
+def net(input_shape, outputs, width=2):
+    return Network(input_shape, (Flatten(), Dense(width), Dense(outputs)))
+
+
 def tiny(**how):
     """A classifier that is trained in some milliseconds."""
     given = {"network": LAYERS, "epochs": 3, "batch_size": 16, "lr": 0.01, "random_state": 0}
@@ -132,6 +136,18 @@ class TestParameters:
             ({"network": lambda shape, outputs: None}, "the function gave a NoneType"),
             ({"settings": {"filters": 3}}, "are of a network by its name"),
             ({"network": "two-conv", "settings": {"filtres": 3}}, "did you mean filters"),
+            (
+                {"network": net, "settings": {"widht": 3}},
+                "no argument 'widht'; behind the first two it has width; did you mean w",
+            ),
+            (
+                {"network": lambda shape, outputs: None, "settings": {"width": 3}},
+                "no argument 'width'; behind .* it has none",
+            ),
+            (
+                {"network": Network((8, 8, 1), LAYERS), "settings": {"width": 3}},
+                "or of a function, and network is neit",
+            ),
             ({"loss": "mse"}, "is of numbers, and CNNClassifier of classes; choose another loss, or CNNRegressor"),
             ({"image_shape": 64}, "image_shape=64"),
             ({"image_shape": (-1, -1, 1)}, "of which one may be -1"),
@@ -159,6 +175,16 @@ class TestParameters:
             found = tiny(network=given, settings=settings, epochs=1).fit(FEW, LABELS).model_
             assert parameters in (None, found.network.parameters)
             assert found.network.input_shape == (8, 8, 1)
+
+    def test_the_settings_of_a_function_can_be_searched_over(self):
+        search = GridSearchCV(
+            tiny(network=net, epochs=1), {"settings": [{"width": 1}, {"width": 2}]}, cv=2, refit=False
+        )
+        search.fit(FEW[:40], np.arange(40) % 4)
+        assert not np.isnan(search.cv_results_["mean_test_score"]).any()
+        assert tiny(network=net, settings={"width": 3}, epochs=1).fit(FEW, LABELS).model_.network == net(
+            (8, 8, 1), 10, 3
+        )
 
     def test_the_usual_network_is_two_conv(self):
         for images in (FEW, gpucnn.data.load("digits").train_images[:300]):

@@ -36,12 +36,13 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     network: a network's name, with `settings` as its arguments, such as {"filters": (16, 32)}; or a Network; or layers,
     in a list or tuple, whose last one gives an output for each class or number; or a function of (input_shape, outputs)
-    that gives a Network. None is "two-conv". By its name, a network that has a setting padding is built with
-    padding="same", unless settings say otherwise, and images of 4x4 at least that are too small for it are enlarged by
-    a whole factor, which is warned of, so that names may be searched over whatever the images. image_shape: what a
-    row of X is, (H, W) or (H, W, C), row by row; one of them may be -1, what is left, as in (1, -1, 1) for a signal,
-    and (features,) is a vector, for networks that begin with Dense. None: the network's where that is a Network, or
-    square and grey where the number of features is a square; others are refused.
+    that gives a Network, and is given the `settings`, too, such as def net(input_shape, outputs, width=8). None is
+    "two-conv". By its name, a network that has a setting padding is built with padding="same", unless settings say
+    otherwise, and images of 4x4 at least that are too small for it are enlarged by a whole factor, which is warned of,
+    so that names may be searched over whatever the images. image_shape: what a row of X is, (H, W) or (H, W, C), row by
+    row; one of them may be -1, what is left, as in (1, -1, 1) for a signal, and (features,) is a vector, for networks
+    that begin with Dense. None: the network's where that is a Network, or square and grey where the number of features
+    is a square; others are refused.
 
     epochs, batch_size, optimizer, lr, schedule, augmentation, callbacks: what `Model.fit` takes. loss, device, threads,
     dtype, kernels, precision: what `Model` takes; None is the loss of a named network, or softmax cross-entropy, or of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import Any, Self
@@ -15,22 +14,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import networks
 from ..callbacks import EarlyStopping
 from ..engine.scaling import Scaling
-from ..errors import ArgumentError, DataError, Interrupted, SettingError, ShapeError, warn
-from ..layers import Upsample2D
+from ..errors import ArgumentError, DataError, Interrupted, SettingError
 from ..losses import CLASSIFICATION, OUTPUTS, kind
 from ..model import Ensemble, Model
 from ..model.spelling import OTHERS
 from ..names import Explained
 from ..network import Network
 from ..training import History
+from .network import made_by, named
 
 Array = Any
 Shape = tuple[int, ...]
 USUAL = "two-conv"  # the network
-SMALLEST, ENLARGED = 4, 8  # pixels of a side of an image that is enlarged, and how many times at most
 HELD_OUT = 0.1  # of the images, where early stopping must have some to watch
 WORDS = {**OTHERS, "seed": "random_state", "progress": "verbose", "validation": "validation_fraction"}
 PART = 1024  # images whose mean is taken together, in float64
@@ -140,16 +137,17 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
     def _network(self, outputs: int) -> Network:
         given, shape = self.network, self.image_shape_
         if given is None or isinstance(given, str):
-            return _named(given or USUAL, shape, outputs, dict(self.settings or {}))
-        if self.settings:
+            return named(given or USUAL, shape, outputs, dict(self.settings or {}))
+        if self.settings and (not callable(given) or isinstance(given, (Network, Model, Ensemble))):
             raise SettingError(
-                f"settings={self.settings!r} are of a network by its name, and network is none; drop them"
+                f"settings={self.settings!r} are of a network by its name or of a function, and network is neither; "
+                "drop them"
             )
         if isinstance(given, Network):
             return given
         if isinstance(given, (Model, Ensemble)):
             raise SettingError(f"network: {type(given).__name__} was given, not a network; give model.network")
-        made = given(shape, outputs) if callable(given) else Network(shape, given)
+        made = made_by(given, shape, outputs, dict(self.settings or {})) if callable(given) else Network(shape, given)
         if not isinstance(made, Network):
             raise SettingError(f"network: the function gave a {type(made).__name__}; a Network was expected")
         return made
@@ -236,30 +234,6 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         """The network's outputs (N, K) for X."""
         check_is_fitted(self, "model_")
         return self.model_.logits(self._images(X))
-
-
-def _named(name: str, shape: Shape, outputs: int, settings: dict[str, Any]) -> Network:
-    """The network of that name, or "module:factory". Of gpucnn's, with padding="same" unless settings say otherwise,
-    where it has that setting, and with images enlarged by the least whole factor by which it takes them, where they are
-    too small for it. ShapeError.
-    """
-    if name in networks.NETWORKS and "padding" in networks.settings_of(name):
-        settings = {"padding": "same"} | settings
-    try:
-        return networks.build(name, shape, outputs, **settings)
-    except ShapeError:
-        if name not in networks.NETWORKS or len(shape) < 3 or min(shape[:2]) < SMALLEST:
-            raise
-        for factor in range(2, ENLARGED + 1):
-            with suppress(ShapeError):
-                H, W, C = shape
-                network = networks.build(name, (factor * H, factor * W, C), outputs, **settings)
-                warn(
-                    f"{name} takes no images as small as {H}x{W}: they are enlarged {factor} times, by an "
-                    f"Upsample2D({factor}) before its layers"
-                )
-                return Network(shape, (Upsample2D(factor), *network.layers))
-        raise
 
 
 def _is_size(value: Any) -> bool:
