@@ -242,6 +242,11 @@ def test_unknown_networks_give_the_nearest_name(typed: str, meant: str) -> None:
         build(typed)
 
 
+def test_a_module_is_not_meant_where_nothing_is_named_in_it() -> None:
+    with pytest.raises(SettingError, match=r"network 'mean.' is not known; choose one of"):
+        entry("mean.")
+
+
 def test_unknown_networks_give_all_names() -> None:
     with pytest.raises(
         SettingError,

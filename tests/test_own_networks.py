@@ -25,7 +25,7 @@ MODULE = '''
 from dataclasses import dataclass
 import numpy as np
 from gpucnn import Network, networks
-from gpucnn.layers import Dense, Flatten
+from gpucnn.layers import Conv2D, Dense, Flatten
 from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
 
@@ -55,6 +55,9 @@ class Centred(Cubic):
     def backward(self, params, _, dy, context, *, need_dx=True): return dy - dy.mean(axis=1, keepdims=True), {}
 
 def methods(input_shape, classes): return Network(input_shape, (Flatten(), Dense(8), Centred(), Dense(classes)))
+def sized(input_shape=(28, 28, 1), classes=3, *, filters=2, size=3):
+    return Network(input_shape, (Conv2D(filters, size), Flatten(), Dense(classes)))
+def large(input_shape=(28, 28, 1), classes=3, *, filters=2): return sized(input_shape, classes, filters=filters, size=9)
 def fixed(): return Network((8, 8, 1), (Flatten(), Dense(3)))
 def five(classes=5): return Network((6, 6, 1), (Flatten(), Dense(classes)))
 def raises(input_shape, classes): raise LookupError("no such thing")
@@ -106,6 +109,36 @@ def gpucnn_(monkeypatch, capsys):
 
 
 # --- in Python
+
+
+def test_a_setting_may_have_the_name_of_an_argument_of_build():
+    Path("of_names.py").write_text(
+        "from gpucnn import Network\nfrom gpucnn.layers import Dense, Flatten\n"
+        "def net(*, input_shape=(8, 8, 1), classes=3, name=4):\n"
+        "    return Network(input_shape, (Flatten(), Dense(name), Dense(classes)))\n"
+    )
+    assert networks.settings_of("of_names:net") == {"name": 4}
+    assert networks.build("of_names:net", name=5).layers[1].units == 5
+    with pytest.raises(SettingError, match="network of_names:net has no setting 'classes'; it has name=4"):
+        networks.check_settings("of_names:net", {"classes": 5})
+
+
+@pytest.mark.parametrize(
+    ("network", "setting", "remedy"),
+    [
+        (
+            "sized",
+            "filters=four",
+            r"filters='four': a whole number .*; set filters otherwise: without --set it is filters=2",
+        ),
+        ("sized", "size=9", "; set size otherwise: without --set it is size=3"),
+        ("large", "filters=3", r"; take another network"),
+    ],
+)
+def test_what_is_set_is_to_blame_where_the_network_can_be_built_without(gpucnn_, network, setting, remedy):
+    status, _, err = gpucnn_("train", f"my_nets:{network}", "--data", "eight.npz", "--set", setting, "--out", "q")
+    assert (status, Path("q").exists()) == (1, False)
+    assert re.search(remedy, err)
 
 
 def test_a_network_of_ones_own_by_name():

@@ -17,7 +17,7 @@ from ..data.catalogue import resolve
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
-from ..errors import GpucnnError, Interrupted, SettingError, ShapeError
+from ..errors import GpucnnError, Interrupted, SettingError, ShapeError, listed
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -139,6 +139,9 @@ def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, c
             raise
         padded = there.get("padding") == "valid" and settings.options.get("padding", "valid") == "valid"
         remedy = f"{'try --set padding=same, or another' if padded else 'take another'} network (`gpucnn networks`)"
+        if not padded and settings.options and _is_built(settings.network, input_shape, classes):
+            usual = {name: there[name] for name in settings.options}
+            remedy = f"set {listed([*usual])} otherwise: without --set it is {networks.shown(usual)}"
         size = "x".join(map(str, input_shape[:2]))
         raise ShapeError(f"{settings.network} on images of {size}: {error}; {remedy}") from None
     except GpucnnError:
@@ -150,6 +153,15 @@ def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, c
             f"network {settings.network} cannot be built with {networks.shown(unlike or settings.options)}{found}; "
             f"values such as {networks.shown({name: there[name] for name in unlike} or there)} were expected"
         ) from None
+
+
+def _is_built(name: str, input_shape: tuple[int, ...], classes: int | None) -> bool:
+    """Whether the network can be built as it is usually set."""
+    try:
+        networks.build(name, input_shape, classes)
+    except GpucnnError:
+        return False
+    return True
 
 
 def new_model(settings: Settings, dataset: Dataset, *, goes_on: bool = False) -> Model:

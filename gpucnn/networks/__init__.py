@@ -26,6 +26,7 @@ from .records import record, record_long, tiny_99
 
 explain(__name__)
 
+ASKED = ("input_shape", "classes")  # arguments that the data decide
 ACTIVATIONS: dict[str, Callable[[], Any]] = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
 
 
@@ -195,13 +196,13 @@ def entry(name: str) -> Entry:
         return _own(name)
     near = nearest(name, NETWORKS)
     module, _, attribute = name.rpartition(".")
-    meant = near if near else f"{module}:{attribute}" if module and attribute != "py" else ""
+    meant = near if near else f"{module}:{attribute}" if module and attribute not in ("", "py") else ""
     hint = f"did you mean {meant}? " if meant else ""
     known = f"{', '.join(NETWORKS)}, or module:factory of your own"
     raise SettingError(f"network {name!r} is not known; {hint}choose one of {known}")
 
 
-def build(name: str, input_shape: Shape | None = None, classes: int | None = None, **options: Any) -> Network:
+def build(name: str, /, input_shape: Shape | None = None, classes: int | None = None, **options: Any) -> Network:
     """The named network for inputs of input_shape (H, W, C) and that many classes; options go to its function."""
     found = entry(name)
     if name in NETWORKS:
@@ -218,9 +219,11 @@ def build(name: str, input_shape: Shape | None = None, classes: int | None = Non
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """The arguments of a named network that may be set, with their defaults."""
+    """The arguments of a named network that may be set, with their defaults; not those that the data decide."""
     parameters = inspect.signature(entry(name).build).parameters
-    return {key: each.default for key, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
+    return {
+        key: each.default for key, each in parameters.items() if each.kind is each.KEYWORD_ONLY and key not in ASKED
+    }
 
 
 def check_settings(name: str, options: Mapping[str, Any]) -> None:
@@ -257,7 +260,7 @@ def _own(name: str) -> Entry:
 
     if callable(factory):
         build = functools.wraps(factory)(build)
-    asks = {key: own.parameters(factory).get(key) for key in ("input_shape", "classes")}
+    asks = {key: own.parameters(factory).get(key) for key in ASKED}
     usual = {key: each.default for key, each in asks.items() if each and each.default is not each.empty}
     found = Entry(build, "-", Recipe(Adam(), 0.001, "one-cycle"), **usual)
     if all(asks.values()):
