@@ -209,6 +209,9 @@ def test_no_command_shows_the_help(gpucnn_, arguments):
         (("train", "--batch-size", "1.5"), "1.5: a whole number of at least 1 was expected"),
         (("train", "--channels", "two"), "two: a whole number was expected"),
         (("train", "--lr", "x"), "x: a number above 0 was expected"),
+        (("train", "two-conv", "mnist"), "Got unexpected extra argument(s) (mnist); data are said by --data mnist"),
+        (("lr", "two-conv", "own.csv"), "extra argument(s) (own.csv); data are said by --data own.csv"),
+        (("predict", "m", "p", "--tpo", "3"), "No such option: --tpo; did you mean --top?"),
         (("train", "--momentum", "x"), "x: 0, or a part of 1 such as 0.1, was expected"),
         (("serve", "m", "--port", "70000"), "70000: a whole number from 0 to 65535 was expected"),
         (("train", "--lr", "0"), "0.0: a number above 0 was expected"),
@@ -1099,3 +1102,11 @@ def test_numbers_longer_than_python_reads(refused, option):
 def test_json_has_no_nan():
     value = {"a": float("nan"), "b": [1.5, float("inf"), (np.float64("-inf"), "x")], "c": {"d": None, "e": True}}
     assert json_text(value) == '{"a": null, "b": [1.5, null, [null, "x"]], "c": {"d": null, "e": true}}'
+
+
+@pytest.mark.parametrize("words", [("m.safetensors", "mnist"), ("MNIST",), ("m.safetensors", "nowhere.npz")])
+def test_data_are_no_model(monkeypatch, capsys, words):
+    monkeypatch.setattr("sys.argv", ["gpucnn", "evaluate", *words])
+    assert cli.main() == 1
+    said = f"{words[-1]}: data, and no model; say `gpucnn evaluate MODEL --data {words[-1]}`"
+    assert said in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError, listed
-from .help import MISSING
+from .help import CHECKED, MISSING
 
 ENDING = ".safetensors"
 
@@ -39,15 +39,25 @@ def one_word(given: Mapping[str, Any]) -> str:
     return f"The model comes first, as in `gpucnn predict {found[0] if found else 'MODEL'} {word}`; {_named(found)}"
 
 
+def is_data(word: str) -> bool:
+    """Whether it is the name of a data set, or a path like those of data."""
+    from ..data.catalogue import resolve
+
+    return resolve(word) is not None or os.path.isdir(word) or word.endswith((".npz", ".csv", ".tsv", ".parquet"))
+
+
+def check_models(given: Mapping[str, Any]) -> None:
+    """Raises SettingError where data stand among models."""
+    for word in given.get("models") or []:
+        if not os.path.isfile(word) and is_data(word) and not [*Path(word).glob(f"**/*{ENDING}")]:
+            raise SettingError(f"{word}: data, and no model; say `gpucnn evaluate MODEL --data {word}`")
+
+
 def check_network(network: str, command: str) -> None:
     """Raises SettingError for the name of no network; where it is that of data, with what to write."""
     from .. import networks
-    from ..data.catalogue import resolve
 
-    is_data = (
-        resolve(network) is not None or os.path.isdir(network) or network.endswith((".npz", ".csv", ".tsv", ".parquet"))
-    )
-    if is_data and network not in networks.NETWORKS:
+    if is_data(network) and network not in networks.NETWORKS:
         raise SettingError(
             f"{network}: data, and no network; say `gpucnn {command} --data {network}`, and a network before it where "
             "two-conv is not meant"
@@ -62,3 +72,4 @@ def no_data(given: Mapping[str, Any]) -> str:
 
 MISSING.update({"predict": one_word} | dict.fromkeys(("evaluate", "serve", "show", "verify"), no_model))
 MISSING.update(dict.fromkeys(("data show", "data fetch", "data verify", "data path"), no_data))
+CHECKED["evaluate"] = check_models

@@ -111,6 +111,8 @@ MADE_OF = {  # what is no option of a command that makes a network, and where it
     ),
 }
 MISSING: dict[str, Callable[[Mapping[str, Any]], str]] = {}  # by command, what to write, from what was given
+CHECKED: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # by command, what looks at all that was given
+MORE = re.compile(r"^Got unexpected extra arguments?(?:\(s\))? \((.+)\)")  # what the parser says of a word too many
 NO_NUMBER = re.compile("^Input should|is not a valid (int|float)|is not in the range")  # what the parser says of one
 NUMBERS = {  # by what checks a number
     "positive": "a number above 0",
@@ -205,7 +207,11 @@ def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
             error.message = MISSING[_words(ctx)](ctx.params)  # type: ignore[attr-defined]
         elif getattr(error, "param", None) is not None and NO_NUMBER.search(getattr(error, "message", "")):
             error.message = _number(error.param, ctx, given)  # type: ignore[attr-defined]
+        elif found := MORE.search(getattr(error, "message", "")):
+            error.message += _data(found[1].split(), command, ctx)  # type: ignore[attr-defined]
         raise
+    if _words(ctx) in CHECKED:
+        CHECKED[_words(ctx)](ctx.params)
     if "" in given or any(word.startswith("--") and word.endswith("=") for word in given):
         _check_empty(command, ctx)
     return rest
@@ -244,6 +250,15 @@ def _number(param: Any, ctx: Any, given: list[str]) -> str:
     return f"{value}: {NUMBERS.get(getattr(param.callback, '__name__', ''), 'a number')} was expected"
 
 
+def _data(words: list[str], command: Any, ctx: Any) -> str:
+    """What to write where a word too many is the name or the path of data; else ""."""
+    from .at_hand import is_data
+
+    takes_data = any("--data" in each.opts for each in command.get_params(ctx))
+    found = [word for word in words if takes_data and is_data(word)]
+    return f"; data are said by --data {found[0]}" if found else ""
+
+
 def meant(option: str, known: list[str]) -> str:
     """ "; did you mean --epochs?" for --epoch, or where that is said which is no option; "" where nothing is alike."""
     word = option.lstrip("-").replace("_", "-").lower()
@@ -252,5 +267,5 @@ def meant(option: str, known: list[str]) -> str:
         return f"; did you mean {MEANT[word]}?"
     if word in MADE_OF and "--set" in known:
         return MADE_OF[word]
-    near = nearest(word, words, NEAR)
+    near = nearest(word, words, NEAR) or next((each for each in words if sorted(each) == sorted(word)), None)
     return f"; did you mean {words[near]}?" if near else ""
