@@ -96,6 +96,17 @@ def test_what_cannot_be_is_said(gpucnn_, arguments, status, sentence):
     assert sentence in err
 
 
+def test_the_help_of_augment_says_its_own_default(gpucnn_):
+    _, out, _ = gpucnn_("augment", "--help")
+    said = " ".join(out.replace("│", "").split())
+    assert "How to change them" in said
+    assert "draws it" not in said
+    assert "recipe" not in said
+    assert "default for few pictures of your own. `gpucnn augment DATA` draws it" in " ".join(
+        gpucnn_("train", "--help")[1].replace("│", "").split()
+    )
+
+
 def test_a_run_is_trained_with_what_suits_its_data_and_its_file_says_what_that_was(gpucnn_):
     assert gpucnn_(*TRAIN, "a", "--data", "tiny.npz", "--augment", "default")[0] == 0
     with open("a/run.toml", "rb") as file:

@@ -12,15 +12,18 @@ from .told import tell_notes
 
 USUAL = "default"
 
+CHANGES = (
+    "One or more of shift=PIXELS, rotate=DEGREES, zoom=PART, elastic=PIXELS (with reflect, their edges show the image "
+    "mirrored, not 0), flip or flip=alternate, brightness=PART, contrast=PART, cutout=PIXELS, mixup=ALPHA, "
+    "cutmix=ALPHA; or default, what suits the data set"
+)
 AugmentOption = Annotated[
     str | None,
     Option(
         metavar="CHANGES",
-        help="Change training images at random whenever they are used, so that the network meets more of them. One or "
-        "more of shift=PIXELS, rotate=DEGREES, zoom=PART, elastic=PIXELS (with reflect, their edges show the image "
-        "mirrored, not 0), flip or flip=alternate, brightness=PART, contrast=PART, cutout=PIXELS, mixup=ALPHA, "
-        "cutmix=ALPHA; or default, what suits the data set; or none. By default what the network's recipe says, "
-        "mostly none, and default for few pictures of your own. `gpucnn augment DATA` draws it.",
+        help="Change training images at random whenever they are used, so that the network meets more of them. "
+        f"{CHANGES}; or none. By default what the network's recipe says, mostly none, and default for few pictures of "
+        "your own. `gpucnn augment DATA` draws it.",
     ),
 ]
 
@@ -64,7 +67,9 @@ def augmentation_of(text: str | None, data: str, input_shape: tuple[int, int, in
 
 def augment(
     data: Annotated[str, Argument(metavar="NAME|PATH", help="The data set: a name, or a path, as --data takes it.")],
-    augment: AugmentOption = USUAL,
+    augment: Annotated[
+        str, Option(metavar="CHANGES", help=f"How to change them, as `gpucnn train` takes it. {CHANGES}.")
+    ] = USUAL,
     out: Annotated[str, Option(metavar="FILE", help="The .png, .svg or .pdf file to draw.")] = "augmented.png",
     seed: Annotated[
         int, Option(metavar="N", min=0, help="The number that decides the changes; another one shows others.")
