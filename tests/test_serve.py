@@ -106,6 +106,17 @@ def test_one_picture_at_a_time_is_decoded(monkeypatch):
     assert not answers._one_at_a_time.locked()
 
 
+def test_a_model_is_named_with_its_folder(digits_model, monkeypatch):
+    made = []
+    monkeypatch.setattr("gpucnn.web.answers.Answers.__init__", lambda self, model, name: made.append(name))
+    monkeypatch.setattr(server, "application", lambda answers: None)
+    monkeypatch.setattr(server, "serve", lambda answers, listener: None)
+    monkeypatch.chdir(digits_model.parent)
+    monkeypatch.setattr(sys, "argv", ["gpucnn", "serve", digits_model.name, "--port", "0"])
+    assert cli.main() == 0
+    assert made == [f"{digits_model.parent.name}/{digits_model.name}"]
+
+
 def test_what_is_no_picture(client):
     for content in (b"", b"junk", seven()[:200]):
         reply = client.post("/look", content=content)

@@ -26,6 +26,7 @@ def serve(
     pip install '.[web]'.
     """
     import os
+    from pathlib import Path
 
     from ..model import load
     from ..web.answers import Answers
@@ -34,7 +35,7 @@ def serve(
 
     with arguments.explained(model, None):
         loaded = load(model, device=device, layers=layers)
-    answers = Answers(loaded, os.path.basename(model))
+    answers = Answers(loaded, "/".join(Path(os.path.abspath(model)).parts[-2:]))  # a run's folder says which it is
     application(answers)  # what is missing is said before anything is listened on
     with listening(port) as listener:
         echo(f"http://{HOST}:{listener.getsockname()[1]}/  (Ctrl-C ends it)")
