@@ -347,6 +347,9 @@ def test_history_without_validation_or_epochs():
     [
         {"epochs": 0},
         {"epochs": 1.5},
+        {"epochs": True},
+        {"batch_size": True},
+        {"lr": True},
         {"batch_size": 0},
         {"batch_size": "3"},
         {"lr": 0},

@@ -118,8 +118,9 @@ class Plan:
     def __post_init__(self) -> None:
         total = self.epochs if self.total_epochs is None else self.total_epochs
         for what, value in (("epochs", self.epochs), ("batch_size", self.batch_size), ("total_epochs", total)):
-            if not isinstance(value, (int, np.integer)) or value < 1:
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
                 raise SettingError(f"{what}={value!r}: a whole number of at least 1 was expected")
-        if not isinstance(self.lr, (int, float, np.number)) or not 0 < self.lr < math.inf:
+        is_number = isinstance(self.lr, (int, float, np.number)) and not isinstance(self.lr, bool)
+        if not is_number or not 0 < self.lr < math.inf:
             raise SettingError(f"lr={self.lr!r}: a learning rate above 0 was expected, such as 0.001")
         object.__setattr__(self, "lr", float(self.lr))
