@@ -34,6 +34,9 @@ def measured(models: list[str], data: str, dataset: Any, part: str | None) -> tu
 
     data: its name or path; part: as --part says, or None. Raises GpucnnError.
     """
+    from .held_out import divided
+
+    dataset = divided(models, dataset, part)
     note = ""
     if part is None:
         part, note = _usual(models, data, dataset)
