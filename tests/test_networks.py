@@ -150,6 +150,9 @@ def test_every_network_is_counted_here() -> None:
         ("mobile-small", {"width": "no"}, "width='no': a number above 0"),
         ("mobile-small", {"width": 10**400}, "a number above 0"),
         ("mobile-small", {"width": np.array([1, 2])}, "a number above 0"),
+        ("two-conv", {"hidden": True}, "two-conv: hidden=True: a whole number of at least 1 was expected"),
+        ("fast", {"crop": True}, "fast: crop=True: a whole number of at least 0 was expected"),
+        ("two-conv", {"filters": (4, True)}, "two-conv: filters=.*, True.: one or more whole numbers of at least 1"),
         ("two-conv", {"hiden": 3}, "network two-conv has no setting 'hiden'; it has .*; did you mean hidden"),
     ],
 )

@@ -53,7 +53,7 @@ def factor(network: str, what: str, value: Any) -> None:
 
 def _is_whole(value: Any, least: int) -> bool:
     try:
-        return operator.index(value) >= least
+        return operator.index(value) >= least and not isinstance(value, bool)
     except TypeError:
         return False
 
