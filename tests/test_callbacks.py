@@ -445,7 +445,7 @@ def test_a_run_that_is_cut_again_and_again(tmp_path):
 def test_a_run_that_was_ended_stays_so_until_more_epochs_are_asked_for(tmp_path):
     assert_same(fit(tmp_path))
     assert_same(fit(tmp_path))
-    with pytest.warns(UserWarning, match="another run"):
+    with pytest.warns(UserWarning, match="epochs 20 in place of .*, after it had ended by itself; this is another run"):
         _, history = fit(tmp_path, epochs=20)
     assert (len(history.epochs), history.kept) == (9, 7)
     assert history.stopped == "watched has not improved in 2 epochs; the best was epoch 7"

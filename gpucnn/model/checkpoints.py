@@ -83,7 +83,8 @@ class Checkpoints:
         saved = self.saved
         if saved is None:
             return Position(), History()
-        changed = compare(saved.training["about"], self.about, saved.path, anyway=anyway)
+        had_stopped = bool(saved.training.get("stopped"))
+        changed = compare(saved.training["about"], self.about, saved.path, anyway=anyway, had_stopped=had_stopped)
         done, asked = saved.training["position"]["epoch"] - 1, self.about["epochs"]
         if asked < done:
             trained_so_far = counted(done, "epoch is", "epochs are")
@@ -238,15 +239,18 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
-def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway: bool) -> str:
+def compare(
+    saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway: bool, had_stopped: bool = False
+) -> str:
     """What is asked for in place of what the run that was saved had, in words; "" where that makes no other run.
 
+    had_stopped: whether that run was ended before its last epoch, and a run of more epochs would be ended there, too.
     Raises SettingError where it is another run, in anything but its epochs, unless anyway.
     """
     changed = [name for name in asked if saved.get(name) != asked[name]]
     if "seed" in changed:  # which decides what is held out
         changed = [name for name in changed if name not in DATA]
-    if changed == ["epochs"] and asked["schedule"] == "constant":
+    if changed == ["epochs"] and asked["schedule"] == "constant" and not had_stopped:
         return ""
     found = [each for name in changed for each in _differing(name, saved.get(name), asked[name])]
     if not anyway and not set(changed) <= {*MAY_DIFFER}:
@@ -256,7 +260,10 @@ def compare(saved: dict[str, Any], asked: dict[str, Any], path: Path, *, anyway:
             "in another folder, or say --anyway (anyway=True) to go on from its state"
         )
     said = " and ".join(f"{name} {now} in place of {then}" for name, then, now in found)
-    return said + ", to which the schedule is stretched" * ("epochs" in changed)
+    if "epochs" in changed:
+        said += ", to which the schedule is stretched" * (asked["schedule"] != "constant")
+        said += ", after it had ended by itself" * had_stopped
+    return said
 
 
 def _differing(name: str, then: Any, now: Any) -> list[tuple[str, str, str]]:
