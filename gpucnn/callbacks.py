@@ -139,7 +139,7 @@ class EarlyStopping(KeepBest):
 
     def __post_init__(self) -> None:
         as_python(self)
-        if not hasattr(self.patience, "__index__") or self.patience < 1:
+        if isinstance(self.patience, bool) or not hasattr(self.patience, "__index__") or self.patience < 1:
             raise SettingError(f"EarlyStopping: patience={self.patience!r}: a whole number of at least 1 was expected")
         if not isinstance(self.min_delta, (int, float)) or not self.min_delta >= 0:
             raise SettingError(f"EarlyStopping: min_delta={self.min_delta!r}: a number of at least 0 was expected")

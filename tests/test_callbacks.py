@@ -147,6 +147,12 @@ def test_a_measure_has_a_name_of_its_own(name):
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses(1.0, name=name)])
 
 
+@pytest.mark.parametrize("patience", [True, 0, 1.5])
+def test_patience_is_a_number_of_epochs(patience):
+    with pytest.raises(SettingError, match=f"patience={patience}: a whole number of at least 1 was expected"):
+        EarlyStopping(patience)
+
+
 def test_two_measures_have_two_names():
     with pytest.raises(SettingError, match="two callbacks measure 'mae'; give one of them another name"):
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses(1.0, name="mae"), Losses(2.0, name="mae")])
