@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,63 @@ def _arrays(part):
     count = {"train": 5, "val": 3, "test": 4}[part]
     images = np.random.default_rng(count).integers(0, 256, (count, 8, 8), dtype=np.uint8)
     return {"x": images, "y": np.arange(count) % 2}
+
+
+def as_csv(source, name="pictures.csv", between=","):
+    """A table that names the pictures of a folder."""
+    lines = [f"{path}{between}{path.parent.name}\n" for path in sorted(Path(source).rglob("*.png"))]
+    Path(name).write_text(f"file{between}label\n" + "".join(lines))
+    return name
+
+
+def as_parquet(source):
+    import pyarrow
+    from pyarrow import parquet
+
+    files = sorted(Path(source).rglob("*.png"))
+    rows = [{"image": {"bytes": file.read_bytes()}, "label": file.parent.name} for file in files]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), "pictures.parquet")
+    return "pictures.parquet"
+
+
+@pytest.mark.parametrize("how", [("--invert",), ("--size", "16x12"), ("--channels", "3"), ("--size", "9", "--invert")])
+def test_pictures_are_read_as_those_of_the_model_wherever_they_are_named(gpucnn_, asked, how):  # noqa: F811
+    forms = [as_csv(folder("seen")), as_csv("seen", "pictures.TSV", "\t"), "seen"]
+    forms += [as_parquet("seen")] if find_spec("pyarrow") else []
+    Path("inside").mkdir()
+    shutil.copytree("seen", "inside/seen")
+    as_csv("inside/seen", "inside/pictures.csv")
+    text = Path("inside/pictures.csv").read_text()
+    Path("inside/pictures.csv").write_text(text.replace("inside/", ""))
+    words = (*TRAIN[:-1], "--data", forms[0], *how, "--out", "run", "--json", "--quiet")
+    trained = json.loads(gpucnn_(*words)[1])
+    for form in (*forms, "inside/pictures.csv"):
+        found, _, _ = asked(form)
+        assert (found["accuracy"], found["loss"]) == (trained["test_accuracy"], trained["test_loss"]), form
+
+
+def test_pictures_of_strokes_are_brought_to_those_of_the_training(gpucnn_, asked):  # noqa: F811
+    gpucnn_("train", "softmax-regression", *HOW, "--epochs", 5, "--quiet", "--out", "run")
+    digits = data.load("digits")
+    for k in range(60):
+        for name, image in (("plain", digits.test_images[k]), ("paper", 255 - digits.test_images[k])):
+            path = Path(name, str(digits.test_labels[k]), f"{k}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(path)
+    measured = gpucnn.load(MODEL, device="cpu").evaluate(digits.test_images[:60], digits.test_labels[:60])
+    assert asked("plain")[0]["loss"] == pytest.approx(measured["loss"], rel=1e-6)
+    for form in ("paper", as_csv("paper")):
+        found, _, said = asked(form)
+        assert found["accuracy"] > 0.7  # 0.1 where they are read as they are
+        assert "it is dark on light, and was inverted" in said
+
+
+def test_arrays_are_taken_as_they_are_whatever_preprocessing_a_model_has(gpucnn_, asked):  # noqa: F811
+    gpucnn_(*TRAIN, "--data", folder("seen"), "--invert", "--out", "run")
+    images, labels = data.load(folder("other", seed=1), invert=True).part("all")
+    Path("arrays").mkdir()
+    np.save("arrays/images.npy", images)
+    np.save("arrays/labels.npy", np.array(["dark", "light"])[labels])
+    np.savez("arrays.npz", images=images, labels=np.array(["dark", "light"])[labels])
+    losses = [asked(name)[0]["loss"] for name in ("arrays", "arrays.npz", "other")]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)

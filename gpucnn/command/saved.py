@@ -71,6 +71,7 @@ def evaluate(
 
     import numpy as np
 
+    from ..data.loading import load_for
     from ..data.split import undivided
     from ..metrics import shown
     from ..model import Ensemble, load, outcome
@@ -87,7 +88,7 @@ def evaluate(
         data = _trained_on(models[0]) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
         with undivided():
-            dataset = outcome.fitting(loaded, _load_as(data, loaded.preprocessing, skip_broken=skip_broken))
+            dataset = outcome.fitting(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
         dataset, about, note = measured(models, data, dataset, part)
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
@@ -193,17 +194,3 @@ def to_check(layers: list[str] | None) -> str | None:
         return None
     name = layers[0] if ":" in layers[0] else f"{layers[0]}:CLASS"
     return f"{name} --input HxWxC"
-
-
-def _load_as(data: str, how: Any, *, skip_broken: bool = False) -> Any:
-    """A data set, and pictures in it read as the model's own pictures were."""
-    from ..data import load
-
-    is_own = os.path.isdir(data) or (data.endswith(".parquet") and os.path.isfile(data))
-    if how is not None and is_own:
-        try:
-            return load(data, size=how.size, channels=how.channels, invert=how.invert, skip_broken=skip_broken)
-        except GpucnnError:  # as of a folder of arrays, for which these are refused
-            if how.invert:
-                raise
-    return load(data, skip_broken=skip_broken)

@@ -217,8 +217,7 @@ def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path) -> Preproces
     own = next(iter(sizes), DEFAULT_SIZE)
     usual = own if len(sizes) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE
     grey = all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
-    size = usual if wanted.size is None else wanted.size
-    return Preprocessing(size, wanted.channels or (1 if grey else 3), wanted.invert)
+    return wanted.how(usual, grey=grey)
 
 
 def _names(schema: Any, label: str) -> list[str]:

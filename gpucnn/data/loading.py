@@ -14,7 +14,7 @@ from .dataset import Dataset
 from .named import load_named
 from .npz import read_npz
 from .picture_sets import Wanted, read_folder
-from .preprocessing import as_size
+from .preprocessing import Preprocessing, as_size
 
 ACCEPTED = (
     "an .npz, .csv or .parquet file, a folder with IDX files (train-images-idx3-ubyte, ...), with .npy files "
@@ -42,6 +42,15 @@ def load(
 
     DataError, saying what to do, for everything that cannot be read.
     """
+    return _load(name_or_path, Wanted(as_size(size), channels, invert, skip_broken))
+
+
+def load_for(model: Preprocessing | None, name_or_path: str, *, skip_broken: bool = False) -> Dataset:
+    """The same, and pictures are read as those of a model were, where it has preprocessing; arrays are as they are."""
+    return _load(name_or_path, Wanted(skip_broken=skip_broken, model=model))
+
+
+def _load(name_or_path: str | os.PathLike[str], wanted: Wanted) -> Dataset:
     text = os.fspath(name_or_path)
     name = resolve(text) if isinstance(name_or_path, str) else None
     path = Path(os.path.expanduser(text))
@@ -54,10 +63,9 @@ def load(
     if inner is not None:
         path, text = inner, str(inner)
     reader: Callable[..., Dataset] = load_named if name is not None else _reader(path, text)
-    wanted = Wanted(as_size(size), channels, invert, skip_broken)
     if reader not in OF_PICTURES:
         wanted.refuse_for_arrays(text)
-        if skip_broken:
+        if wanted.skip_broken:
             raise DataError(
                 f"{text}: skip_broken is for folders of pictures, tables that name such, and Parquet of them, only; "
                 "leave it out"

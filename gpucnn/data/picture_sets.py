@@ -27,12 +27,21 @@ class Wanted(NamedTuple):
     size (H, W): where it is None, that of the pictures, if they all have one and its sides are 28 to 64 pixels, else
     28x28. channels: 1 if every picture is stored in grey, else 3, where it is None.
     invert: dark on light becomes light on dark. skip_broken: what cannot be read is left out, and said.
+    model: how a model's own pictures were read, in place of the first three, or None.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     invert: bool = False
     skip_broken: bool = False
+    model: Preprocessing | None = None
+
+    def how(self, usual: tuple[int, int], *, grey: bool) -> Preprocessing:
+        """What brings the pictures to that; usual: their size, grey: whether all are so, where nobody says it."""
+        if self.model is not None:
+            return self.model
+        size = usual if self.size is None else self.size
+        return Preprocessing(size, self.channels or (1 if grey else 3), self.invert)
 
     def refuse_for_arrays(self, where: object) -> None:
         """DataError if one of the first three is asked of what holds arrays."""
@@ -91,14 +100,14 @@ def dataset_of_files(
             broken[path] = found
         else:
             stored.append(found)
-    grey, channels = sum(is_grey for is_grey, _ in stored), wanted.channels
-    if channels is None:
-        channels = 1 if grey == len(stored) else 3
-        if 0 < grey < len(stored):
+    grey, sizes = sum(is_grey for is_grey, _ in stored), {shape for _, shape in stored}
+    how = wanted.how(_usual(sizes), grey=grey == len(stored))
+    if wanted.model is None:
+        if wanted.channels is None and 0 < grey < len(stored):
             notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
-    sizes = {shape for _, shape in stored}
-    how = Preprocessing(_usual(sizes) if wanted.size is None else wanted.size, channels, wanted.invert)
-    notes += _fitted(sizes, how.size)
+        notes += _fitted(sizes, how.size, "which size=(H, W) changes")
+    elif how.strokes is None:
+        notes += _fitted(sizes, how.size, "as the model takes them")
     done: dict[str, list[str]] = {}
     parts = {part: _read_part(files[part], targets[part], how, broken, done) for part in files}
     notes += summed_up(done)
@@ -128,13 +137,13 @@ def _usual(sizes: set[tuple[int, int]]) -> tuple[int, int]:
     return one if min(one) >= min(DEFAULT_SIZE) and max(one) <= LARGEST_OWN else DEFAULT_SIZE
 
 
-def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int]) -> list[str]:
-    """What is said where pictures are not of that size."""
+def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int], why: str) -> list[str]:
+    """What is said where pictures are not of that size, which is as it is for that reason."""
     if not sizes - {size}:
         return []
     shown = [f"{height}x{width}" for height, width in (min(sizes), max(sizes))]
     found = shown[0] if len(sizes) == 1 else f"of {len(sizes)} sizes, {shown[0]} to {shown[1]}"
-    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, which size=(H, W) changes"]
+    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, {why}"]
 
 
 def _read_part(
