@@ -14,7 +14,7 @@ import gpucnn
 from gpucnn import command as cli
 from gpucnn import data
 from gpucnn.callbacks import EarlyStopping
-from gpucnn.data import load
+from gpucnn.data import load, loading
 from gpucnn.errors import DataError, SettingError
 from gpucnn.report import confusion, sheet
 from gpucnn.report.lr_finder import Search, picture
@@ -217,7 +217,7 @@ def test_evaluate_takes_the_data_that_the_model_was_trained_on(gpucnn_, monkeypa
     path = Path("run/model.safetensors")
     gpucnn.load(path, device="cpu").save(path, trained_on="fashion-mnist")
     asked = []
-    monkeypatch.setattr(data, "load", lambda name, **how: asked.append(name) or loaded)
+    monkeypatch.setattr(loading, "load_for", lambda model, name, **how: asked.append(name) or loaded)
     loaded = load("digits")
     assert gpucnn_("evaluate", path, "--device", "cpu")[0] == 0
     assert asked == ["fashion-mnist"]

@@ -97,9 +97,7 @@ def test_a_folder_with_a_test_part_alone_is_one(gpucnn_, asked):  # noqa: F811
     assert asked("parted/test", model=of_parts)[0]["examples"] == 20
     found, _, said = asked("parted/train", model=of_parts)
     assert found["examples"] == 4
-    assert (
-        "one of this and parted/train lies in the other: what is measured is a fifth; --part all measures all" in said
-    )
+    assert f"{of_parts} was trained on all 20 pictures of parted/train: what is measured is a fifth" in said
 
 
 def test_where_nothing_says_what_a_model_was_trained_on(gpucnn_, asked):  # noqa: F811
@@ -155,9 +153,7 @@ def as_csv(source, name="pictures.csv", between=","):
 
 
 def as_parquet(source):
-    import pyarrow
-    from pyarrow import parquet
-
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     files = sorted(Path(source).rglob("*.png"))
     rows = [{"image": {"bytes": file.read_bytes()}, "label": file.parent.name} for file in files]
     parquet.write_table(pyarrow.Table.from_pylist(rows), "pictures.parquet")
@@ -205,3 +201,53 @@ def test_arrays_are_taken_as_they_are_whatever_preprocessing_a_model_has(gpucnn_
     np.savez("arrays.npz", images=images, labels=np.array(["dark", "light"])[labels])
     losses = [asked(name)[0]["loss"] for name in ("arrays", "arrays.npz", "other")]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+
+
+@pytest.fixture
+def changed(gpucnn_):  # noqa: F811
+    """A model of a folder, of which a picture was then deleted and another one came; and the marks of the rest."""
+    gpucnn_(*TRAIN, "--data", folder("seen", 20), "--out", "run")
+    trained = {image.tobytes() for image in data.load("seen").train_images}
+    file = next(
+        each for each in sorted(Path("seen").rglob("*.png")) if np.asarray(Image.open(each)).tobytes() in trained
+    )
+    file.unlink()
+    folder("new", 1, seed=5)
+    shutil.copy("new/light/0.png", "seen/light/new.png")
+    return trained
+
+
+def test_no_picture_of_the_training_is_measured_after_the_data_changed(gpucnn_, asked, changed):  # noqa: F811
+    shutil.copytree("seen", "copied")
+    Path("copied/light/new.png").rename("copied/dark/00.png")
+    unseen = [image for image in data.load("seen").part("all")[0] if image.tobytes() not in changed]
+    assert len(unseen) == 9
+    for name in ("seen", "copied", as_csv("seen")):
+        found, line, said = asked(name)
+        assert (found["examples"], found["part"], found["of"]) == (9, "unseen", 40), name
+        assert line.endswith(", 9 of 40 images, the unseen part")
+        assert said.endswith(f"gpucnn: left out: 31 of 40 pictures, which {MODEL} was trained on\n")
+    found, _, said = asked("seen", "--part", "test")
+    assert found["examples"] == 8
+    assert f"{MODEL} was trained on " in said
+    assert " of the 8 pictures that are measured: what is found says less of others" in said
+    assert asked("seen", "--part", "all")[2] == ""
+
+
+def test_data_that_changed_are_told_of_where_a_run_kept_no_marks(gpucnn_, asked, changed):  # noqa: F811
+    text = Path("run/run.toml").read_text()
+    Path("run/run.toml").write_text("".join(line for line in text.splitlines(True) if not line.startswith("pictures")))
+    found, _, said = asked("seen")
+    assert (found["examples"], found["part"]) == (8, "test")
+    assert f"seen is not what it was when {MODEL} was trained on it: its test part was drawn anew" in said
+    Path("run/run.toml").write_text(text.replace('pictures = "', 'pictures = "?'))  # no marks
+    assert asked("seen")[0]["part"] == "test"
+
+
+def test_a_test_part_that_was_trained_on_is_told_of(gpucnn_, asked):  # noqa: F811
+    gpucnn_(*TRAIN, "--data", folder("seen"), "--out", "run")
+    shutil.copytree(folder("other", seed=1), "parted/train")
+    shutil.copytree("seen", "parted/test")
+    found, _, said = asked("parted")
+    assert (found["examples"], found["part"]) == (20, "test")
+    assert "was trained on 16 of the 20 pictures that are measured" in said

@@ -8,25 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from ..errors import GpucnnError
+from ..errors import GpucnnError, listed
 from .help import one_of
 
 PARTS = ("train", "validation", "test", "all")
+UNSEEN = "unseen"  # the pictures that no model was trained on
 PartOption = Annotated[
     str | None,
     one_of(
         PARTS,
-        "by default test; all where the data have no test part of their own and the model was trained on others",
+        "by default test; where the data have no test part of their own and are not what the model was trained on, all "
+        "that it was not trained on",
         "Which pictures to measure.",
     ),
 ]
 
 
 class Trained(NamedTuple):
-    """What a run trained on. data: a name, or a path from anywhere; digest: of its training pictures and labels."""
+    """What a run trained on. data: a name, or a path from anywhere; digest: of its training pictures and labels; marks:
+    of these pictures, where they were kept.
+    """
 
     data: str
     digest: str
+    marks: Any
 
 
 def measured(models: list[str], data: str, dataset: Any, part: str | None) -> tuple[Any, dict[str, Any], str]:
@@ -40,9 +45,17 @@ def measured(models: list[str], data: str, dataset: Any, part: str | None) -> tu
     note = ""
     if part is None:
         part, note = _usual(models, data, dataset)
-    images, labels = dataset.part(part)
-    held = 0 if dataset.validation is None else len(dataset.validation[1])
-    total = len(dataset.train_labels) + held + len(dataset.test_labels)
+    images, labels = dataset.part("all" if part == UNSEEN else part)
+    total = len(dataset.part("all")[1])
+    if part in (UNSEEN, "test"):
+        seen = _seen(models, images)
+        if part == UNSEEN:
+            images, labels = images[~seen], labels[~seen]
+        elif not note and seen.any():
+            note = (
+                f"{_of(models)} trained on {seen.sum():,} of the {len(seen):,} pictures that are measured: what is "
+                "found says less of others"
+            )
     return replace(dataset, test_images=images, test_labels=labels), {"part": part, "of": total}, note
 
 
@@ -54,23 +67,36 @@ def _usual(models: list[str], data: str, dataset: Any) -> tuple[str, str]:
     if not dataset.drawn_test or resolve(data) is not None:
         return "test", ""
     own = digest(dataset.train_images, dataset.train_labels)
+    runs = {model: _trained(model) for model in models}
+    if any(each.digest == own for of_model in runs.values() for each in of_model):
+        return "test", ""
+    seen = _seen(models, dataset.part("all")[0])
+    if seen.all():
+        return "test", (
+            f"{_of(models)} trained on all {len(seen):,} pictures of {data}: what is measured is a fifth, and says "
+            "little of others; choose data that are new to it"
+        )
+    if seen.any():
+        return UNSEEN, f"left out: {seen.sum():,} of {len(seen):,} pictures, which {_of(models)} trained on"
     path, note = os.path.realpath(data), ""
     for model in models:
-        runs = _trained(model)
-        for each in runs:
-            if each.digest == own or os.path.realpath(each.data) == path:
-                return "test", ""
+        for each in runs[model]:
+            if os.path.realpath(each.data) == path:
+                return "test", (
+                    f"{data} is not what it was when {model} was trained on it: its test part was drawn anew, and "
+                    "pictures of the training may be in it; to be sure, measure pictures in a folder of their own"
+                )
             if resolve(each.data) is None and _share(os.path.realpath(each.data), path):
                 return "test", (
                     f"{model} was trained on {each.data}, and one of this and {data} lies in the other: what is "
                     "measured is a fifth; --part all measures all"
                 )
-        if not runs:
+        if not runs[model]:
             name = _name(model)
             if name == dataset.name:
                 return "test", (
                     f"{model} was trained on data of this name, {name}: what is measured is the fifth that training "
-                    "leaves out; --part all measures all"
+                    "leaves out, if the pictures are the same; --part all measures all"
                 )
             note = note or (
                 f"nothing beside {model} says that it was trained on these pictures, so all are measured; where it "
@@ -79,10 +105,25 @@ def _usual(models: list[str], data: str, dataset: Any) -> tuple[str, str]:
     return "all", note
 
 
+def _seen(models: list[str], images: Any) -> Any:
+    """Which of the images a model was trained on, as far as its run kept their marks."""
+    import numpy as np
+
+    from ..data.marks import marks
+
+    kept = [each.marks for model in models for each in _trained(model)]
+    return np.isin(marks(images), np.concatenate(kept)) if any(map(len, kept)) else np.zeros(len(images), bool)
+
+
+def _of(models: list[str]) -> str:
+    return f"{models[0]} was" if len(models) == 1 else f"{listed(models)} were"
+
+
 def _trained(model: str) -> list[Trained]:
     """What the run of a model trained on, by the run.toml beside it, and the runs before that one began from; empty
     where there is none.
     """
+    from ..data.marks import read
     from ..model import checkpoints, config
 
     found: list[Trained] = []
@@ -96,7 +137,7 @@ def _trained(model: str) -> list[Trained]:
         with contextlib.suppress(GpucnnError):
             settings, made = config.read(folder / config.NAME)
             if isinstance(settings.get("data"), str):
-                found.append(Trained(settings["data"], str(made.get("data"))))
+                found.append(Trained(settings["data"], str(made.get("data")), read(made.get("pictures"))))
         init = settings.get("init")
         place = Path(init) if isinstance(init, str) else None
     return found

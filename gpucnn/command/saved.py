@@ -62,8 +62,8 @@ def evaluate(
 ) -> None:
     """Measure a saved model on the test images of a data set: accuracy and loss, or errors of numbers.
 
-    Data without a test part of their own are measured whole, or, where the model was trained on them, on the fifth that
-    training left out; --part says otherwise. The line says how many of how many images it is about.
+    Of data without a test part of their own, all images that the model was not trained on are measured, as far as the
+    run.toml beside it tells; --part says otherwise. The line says how many of how many images it is about.
 
     Several labels are right when all of a picture are (accuracy), or one by one (label accuracy).
     """

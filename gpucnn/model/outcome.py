@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
+from ..data.catalogue import resolve
+from ..data.marks import written
 from ..device.environment import LIBRARIES, kernels_of_blas
 from ..errors import GpucnnError, TrainingError, listed
 from ..losses import OUTPUTS, kind
@@ -21,6 +23,7 @@ from .folder import MODEL
 from .model import Model
 from .predicting import Predicting
 
+MOST_MARKED = 20_000  # training pictures up to which a run keeps the mark of each
 ONE = {"classes": "class", "labels": "label", "numbers": "number"}
 STANDS = {"classes": "a class", "labels": "labels, a row of 0 and 1,", "numbers": "numbers"}  # beside a picture
 
@@ -28,14 +31,17 @@ STANDS = {"classes": "a class", "labels": "labels, a row of 0 and 1,", "numbers"
 def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data.
 
-    found: from `device.environment`.
+    And, of a few pictures of one's own, the marks by which `gpucnn evaluate` knows them again. found: from
+    `device.environment`.
     """
+    are_marked = len(dataset.train_labels) <= MOST_MARKED and resolve(dataset.name) is None
     return {
         "command": command,
         **{name: found[name] for name in ("gpucnn", "python", *LIBRARIES)},
         "device": f"{found['device']}: {found['name']}",
         "blas": kernels_of_blas(found),
         "data": digest(dataset.train_images, dataset.train_labels),
+        "pictures": written(dataset.train_images) if are_marked else None,
     }
 
 
