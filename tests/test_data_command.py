@@ -228,3 +228,34 @@ def test_a_path_has_no_name(gpucnn_, pets, command):
     err = gpucnn_("data", command, pets)[2]
     assert f"{pets}: a path, and only data sets that have a name are downloaded and checked" in err
     assert "gpucnn data show" in err
+
+
+REFUSED = "`gpucnn train` refuses these data as they are; --skip-broken leaves out what cannot be read"
+
+
+def test_what_is_looked_at_says_what_training_refuses(gpucnn_, pets):
+    for words in (("data", "show", pets), ("augment", pets, "--augment", "flip")):
+        status, out, err = gpucnn_(*words)
+        assert status == 0
+        assert "left out: 1 picture that cannot be read" in out + err
+        assert REFUSED in out + err
+        status, out, err = gpucnn_(*words, "--skip-broken")
+        assert status == 0
+        assert "left out: 1 picture that cannot be read" in out + err
+        assert REFUSED not in out + err
+    assert REFUSED not in gpucnn_("data", "show", "digits")[1]
+
+
+def test_pictures_of_which_none_can_be_read_are_named(gpucnn_, pets):
+    files = sorted(Path("pets", "dog").glob("[0-9]*.png"))
+    Path("upper.csv").write_text("file,label\n" + "".join(f"{file},{'ab'[k % 2]}\n" for k, file in enumerate(files)))
+    Path("upper.csv").write_text(Path("upper.csv").read_text().replace(".png", ".PNG"))
+    count = len(files)
+    for words in (("data", "show"), ("train", "--data"), ("train", "--skip-broken", "--data")):
+        err = gpucnn_(*words, "upper.csv")[2]
+        assert f"upper.csv: {count} of {count} pictures cannot be read; mend or delete them; without them a part" in err
+        assert "there is no such file" in err
+    table = Path("upper.csv")
+    rows = [f"{file},{'ab'[k % 2]},train\n" for k, file in enumerate(files)]
+    table.write_text("file,label,split\n" + "".join(rows) + "none.png,a,test\n")
+    assert f"1 of {count + 1} pictures cannot be read" in gpucnn_("data", "show", "upper.csv")[2]

@@ -251,3 +251,17 @@ def test_a_test_part_that_was_trained_on_is_told_of(gpucnn_, asked):  # noqa: F8
     found, _, said = asked("parted")
     assert (found["examples"], found["part"]) == (20, "test")
     assert "was trained on 16 of the 20 pictures that are measured" in said
+
+
+def test_data_without_a_class_of_the_model_are_refused_as_such(gpucnn_):  # noqa: F811
+    digits = data.load("digits")
+    gpucnn_("train", "softmax-regression", *HOW, "--epochs", 1, "--quiet", "--classes", "0,1,2", "--out", "run")
+    is_other = digits.train_labels > 7
+    np.savez("others.npz", images=digits.train_images[is_other], labels=digits.train_labels[is_other])
+    err = gpucnn_("evaluate", MODEL, "--data", "others.npz", *HOW)[2]
+    assert "others: the pictures are of 8, 9, and this model knows 0, 1, 2; choose data of the model's classes" in err
+    tested = digits.test_labels > 7
+    arrays = {"x_train": digits.train_images, "y_train": digits.train_labels}
+    np.savez("parts.npz", **arrays, x_test=digits.test_images[tested], y_test=digits.test_labels[tested])
+    err = gpucnn_("evaluate", MODEL, "--data", "parts.npz", *HOW)[2]
+    assert "parts: the test pictures are of 8, 9, and this model knows 0, 1, 2" in err

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, BadParameter, Option
 
 from .arguments import check_format
-from .options import ChannelsOption, InvertOption, SizeOption
+from .options import ChannelsOption, InvertOption, SizeOption, SkipBrokenOption
 from .told import tell_notes
 
 USUAL = "default"
@@ -77,12 +77,13 @@ def augment(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
+    skip_broken: SkipBrokenOption = False,
 ) -> None:
     """Draw what --augment makes of training pictures: each beside eight changed ones."""
     from dataclasses import replace
 
-    from ..data import load, parse_size
-    from ..data.loading import may_be_broken
+    from ..data import parse_size
+    from ..data.loading import load_readable
     from ..report import augmented
     from ..report.glyphs import told_once
     from ..training.augmentation import Augmentation
@@ -90,8 +91,9 @@ def augment(
     check_format(out, "--out")
     augmentation_of(augment, "", (0, 0, 0))
     shape = None if size is None else parse_size(size)
-    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
-    tell_notes(dataset)
+    look = {"size": shape, "channels": channels, "invert": invert}
+    dataset, refused = load_readable(data, skip_broken=skip_broken, **look)
+    tell_notes(replace(dataset, notes=(*dataset.notes, *filter(None, [refused]))))
     asked = augmentation_of(augment, data, dataset.input_shape)
     if not asked:
         raise BadParameter(

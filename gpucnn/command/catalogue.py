@@ -12,7 +12,7 @@ from ..errors import counted
 from . import arguments
 from .arguments import JsonOption, check_format
 from .help import Command
-from .options import ChannelsOption, InvertOption, SizeOption
+from .options import ChannelsOption, InvertOption, SizeOption, SkipBrokenOption
 from .told import as_options
 
 data_app = Typer(
@@ -79,21 +79,23 @@ def show(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
+    skip_broken: SkipBrokenOption = False,
     out: Annotated[
         str | None, Option(metavar="FILE", help="Also draw some pictures of each class with its name: sheet.png.")
     ] = None,
 ) -> None:
     """Say what a data set holds: classes, pictures of each, sizes, parts, and what was left out and why."""
-    from ..data import load, parse_size
-    from ..data.loading import may_be_broken
+    from ..data import parse_size
+    from ..data.loading import load_readable
     from ..report import sheet
     from ..report.glyphs import told_once
 
     if out is not None:
         check_format(out, "--out")
     shape = None if size is None else parse_size(size)
-    dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=may_be_broken(data))
-    print(as_options(dataset.summary()))
+    how = {"size": shape, "channels": channels, "invert": invert}
+    dataset, refused = load_readable(data, skip_broken=skip_broken, **how)
+    print(as_options("\n".join(filter(None, (dataset.summary(), refused)))))
     if out is not None:
         with told_once(dataset.class_names):
             sheet.draw(dataset, out)

@@ -90,7 +90,8 @@ def read(path: Path, wanted: Wanted) -> Dataset:
             if part == "train" and names:
                 arrays["class_names"] = np.array(names)
     if broken:
-        tell_broken(path, broken, total, notes, skip=wanted.skip_broken and len(broken) < total)
+        are_left = all(len(array) for name, array in arrays.items() if name.endswith("_labels"))
+        tell_broken(path, broken, total, notes, wanted, are_left=are_left)
     notes += summed_up(done)
     if are_pixels:
         wanted.refuse_for_arrays(path)

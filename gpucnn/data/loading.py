@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError, listed
 from . import arrow, folders, idx, listings, tables
@@ -101,6 +102,17 @@ def _inner(folder: Path) -> Path | None:
         return None
     is_data = inside[0].is_file() or _reader(inside[0], str(inside[0])) is not read_folder
     return inside[0] if is_data else None
+
+
+def load_readable(name_or_path: str, *, skip_broken: bool = False, **how: Any) -> tuple[Dataset, str]:
+    """What can be read of a data set, to be looked at; and, unless skip_broken, a sentence where that is not all."""
+    try:
+        return load(name_or_path, skip_broken=skip_broken, **how), ""
+    except DataError:
+        if skip_broken or not may_be_broken(name_or_path):
+            raise
+    refused = "`gpucnn train` refuses these data as they are; skip_broken=True leaves out what cannot be read"
+    return load(name_or_path, skip_broken=True, **how), refused
 
 
 def may_be_broken(name_or_path: str) -> bool:

@@ -112,7 +112,8 @@ def dataset_of_files(
     parts = {part: _read_part(files[part], targets[part], how, broken, done) for part in files}
     notes += summed_up(done)
     if broken:
-        tell_broken(where, broken, sum(map(len, files.values())), notes, skip=wanted.skip_broken)
+        are_left = all(len(labels) for _, labels in parts.values())
+        tell_broken(where, broken, sum(map(len, files.values())), notes, wanted, are_left=are_left)
     made = {part: Part(*arrays, str(where)) for part, arrays in parts.items() if part != "validation"}
     return Dataset.of_parts(
         str(where), list(made.values()), names, how, validation=parts.get("validation"), notes=notes
@@ -172,15 +173,17 @@ def _read_part(
     return (images, targets) if whole.all() else (images[whole], targets[whole])
 
 
-def tell_broken(folder: Path, broken: Mapping[Any, str], total: int, notes: list[str], *, skip: bool) -> None:
-    """Note the pictures that cannot be read, sentences by their place. DataError where they may not be left out."""
+def tell_broken(
+    folder: Path, broken: Mapping[Any, str], total: int, notes: list[str], wanted: Wanted, *, are_left: bool
+) -> None:
+    """Note the pictures that cannot be read, sentences by their place. DataError where they may not be left out, and
+    where without them a part has none.
+    """
     texts = list(broken.values())
     shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
-    if not skip:
-        raise DataError(
-            f"{folder}: {len(texts)} of {total} pictures cannot be read; mend or delete them, or leave them out with "
-            f"skip_broken=True: {shown}"
-        )
+    if not (wanted.skip_broken and are_left):
+        way = ", or leave them out with skip_broken=True" if are_left else "; without them a part has no pictures"
+        raise DataError(f"{folder}: {len(texts)} of {total} pictures cannot be read; mend or delete them{way}: {shown}")
     notes.append(
         f"left out: {counted(len(texts), 'picture')} that cannot be read: {', '.join(map(str, list(broken)[:SHOWN]))}"
         + (" and more" if len(texts) > SHOWN else "")

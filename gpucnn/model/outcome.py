@@ -101,6 +101,8 @@ def fitting(model: Predicting, dataset: Dataset) -> Dataset:
         )
     if names == list(model.class_names):
         return dataset
+    if dataset.is_classified:
+        _check_common(dataset, model.class_names)
     chosen = dataset.select_classes([names.index(name) for name in model.class_names])
     others = [name for name in names if name not in model.class_names]
     if not others or not dataset.is_classified:
@@ -108,6 +110,19 @@ def fitting(model: Predicting, dataset: Dataset) -> Dataset:
     return replace(
         chosen, notes=(*chosen.notes, f"left out: the classes {listed(others)}, which the model does not know")
     )
+
+
+def _check_common(dataset: Dataset, known: Sequence[str]) -> None:
+    """Raises GpucnnError where no picture of a part has a class that the model knows."""
+    held = [] if dataset.validation is None else [("validation ", dataset.validation[1])]
+    for part, labels in [("training ", dataset.train_labels), *held, ("test ", dataset.test_labels)]:
+        present = [dataset.class_names[label] for label in np.unique(labels)]
+        if not set(present) & set(known):
+            which = "" if dataset.drawn_test else part
+            raise GpucnnError(
+                f"{dataset.name}: the {which}pictures are of {listed(present)}, and this model knows "
+                f"{listed(known)}; choose data of the model's classes with --data"
+            )
 
 
 def _widened(dataset: Dataset, names: tuple[str, ...], missing: Sequence[str]) -> Dataset:
