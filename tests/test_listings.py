@@ -242,7 +242,10 @@ def test_missing_pictures_are_named_or_left_out(tmp_path: Path) -> None:
         (["file,label", "00.png,a", "00.png,b"], "stands in line 2 and, with something else beside it, in line 3"),
         (["file,label,split", "00.png,a,test", "01.png,b,val"], "no picture is of the training part"),
         (["file,v,w", "00.png,1,2", "01.png,,4"], "in line 3 the cell of the column v is missing"),
-        (["file,v,w,split", "00.png,1,2,train", "01.png,1,2,test", "02.png,3,x,test"], "none of the columns v, w is"),
+        (
+            ["file,v,w,split", "00.png,1,2,train", "01.png,1,2,test", "02.png,3,x,test"],
+            "in line 4 the column w holds 'x'",
+        ),
         (["file,label", f"{'0' * 300}.png,a", "01.png,b"], "1 of 2 pictures cannot be read"),
     ],
 )
@@ -276,3 +279,42 @@ def test_a_model_learns_the_numbers_of_a_table(tmp_path: Path) -> None:
     model = Model(networks.build("single-filter", input_shape=(4, 4, 1), classes=1), loss="mse")
     model.fit(found.train_images, found.train_labels, epochs=1, batch_size=4)
     assert model.predict(found.test_images).shape == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["3,1.5", "inf,2.5", "4,3.5"], "in line 3 the column count holds 'inf', which is no number; correct it"),
+        (["3,1.5", "4,many", "4,3.5"], "in line 3 the column x holds 'many', which is no number; correct it"),
+        (['3,"1,5"', '4,"2,5"', '5,"3,5"'], "in line 2 the column x holds '1,5', which is no number; write a point"),
+        (["True,False", "False,True", "True,True"], "in line 2 the column count holds 'True', which is no number; wri"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named(tmp_path: Path, rows: Rows, says: str) -> None:
+    draw(tmp_path, names(count=3))
+    lines = [f"{file},{row}" for file, row in zip(names(count=3), rows)]
+    with pytest.raises(DataError, match=f"{says}"):
+        load(table(tmp_path, ["file,count,x", *lines]))
+
+
+def test_a_single_column_of_numbers_has_numbers_alone(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    for cell, says in (("inf", "holds 'inf', which is no number"), ("2,5", "a point for the comma, 2.5, in all")):
+        cells = [f'{file},"{cell if k == 7 else 0.5 + k}"' for k, file in enumerate(names())]
+        with pytest.raises(DataError, match=f"in line 9 the column age .*{says}"):
+            load(table(tmp_path, ["file,age", *cells]))
+    truths = [f"{file},{k % 2 == 0}" for k, file in enumerate(names())]
+    assert load(table(tmp_path, ["file,is_young", *truths])).class_names == ("False", "True")
+
+
+@pytest.mark.parametrize("where", ["", "images"])
+def test_names_without_their_endings_are_told_of(tmp_path: Path, where: str) -> None:
+    draw(tmp_path / where, names())
+    says = r"labels.csv: names pictures without their endings, 00 for 00.png; write them in every line"
+    for header in ("id,breed", "id,label", "id,x,y"):
+        more = ",1" if header.count(",") > 1 else ""
+        rows = [f"{Path(file).stem},{'ab'[k % 2]}{more}" for k, file in enumerate(names())]
+        path = table(tmp_path, [header, *rows])
+        for place in (path, tmp_path):
+            with pytest.raises(DataError, match=says):
+                load(place)

@@ -15,7 +15,7 @@ from .classes import as_targets
 from .columns import separator
 from .dataset import Dataset
 from .files import OWN, check_limit, parsing, refuse_web_page
-from .folders import PARTS, in_order, is_junk, is_picture, is_picture_name
+from .folders import PARTS, SUFFIXES, in_order, is_junk, is_picture, is_picture_name
 from .picture_sets import Wanted, dataset_of_files
 from .table_labels import AS_CLASSES, Line, Table, cells_of, targets, values_of
 from .tables import ENDINGS, table_files, words
@@ -24,6 +24,7 @@ PART_COLUMNS = ("split", "part", "set", "subset", "usage")
 NAMED = {name: part for part, names in ARRAY_PARTS.items() for name in names}  # what a column may call the parts
 LOOKED_FOR = 50  # pictures that tell where they lie
 LOOKED_AT = 5  # lines that tell whether a table names pictures
+MOST_BESIDE = 16  # cells of a row that may name a picture without its ending, and hold no pixels
 EXAMPLES = ("sample", "submission")  # words in the names of Kaggle's tables that hold no labels
 
 
@@ -42,6 +43,23 @@ def names_pictures(path: Path) -> bool:
     if len(rows) > 2 and len(rows[-1]) < len(rows[0]):  # cut by what is looked at
         rows.pop()
     return any(all(map(_is_file_name, cells)) for cells in zip(*(rows[1:] or rows)))
+
+
+def endless(path: Path) -> str:
+    """A sentence about a .csv or .tsv file that names pictures without their endings, which lie there; else ""."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            between = separator(file.readline())
+            row = next(csv.reader(file, delimiter=between), [])
+        roots = [path.parent, *in_order(each for each in path.parent.iterdir() if each.is_dir())]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return ""
+    cells = [cell.strip() for cell in row if cell.strip()] if len(row) <= MOST_BESIDE else []
+    names = [cell + suffix for cell in cells for suffix in SUFFIXES]
+    there = next((name for name in names if any((root / name).is_file() for root in roots)), "")
+    if not there:
+        return ""
+    return f"{path}: names pictures without their endings, {Path(there).stem} for {there}; write them in every line"
 
 
 def in_folder(folder: Path) -> dict[str, Path]:

@@ -64,6 +64,10 @@ def _load(name_or_path: str | os.PathLike[str], wanted: Wanted) -> Dataset:
     if inner is not None:
         path, text = inner, str(inner)
     reader: Callable[..., Dataset] = load_named if name is not None else _reader(path, text)
+    beside = tables.table_files(path) if reader in (read_folder, tables.read_csv_folder) else []
+    in_tables = beside if reader is tables.read_csv_folder else [path] * (reader is tables.read_csv)
+    if said := next(filter(None, map(listings.endless, in_tables)), ""):
+        raise DataError(said)
     if reader not in OF_PICTURES:
         wanted.refuse_for_arrays(text)
         if wanted.skip_broken:
@@ -76,13 +80,15 @@ def _load(name_or_path: str | os.PathLike[str], wanted: Wanted) -> Dataset:
     try:
         found = reader(path, wanted) if reader in OF_PICTURES else reader(path)
     except DataError as error:
-        beside = [each.name for each in tables.table_files(path)] if reader is read_folder else []
-        if not beside:
+        if reader is not read_folder or not beside:
             raise
-        more = f"{listed(beside)}: a table that names the pictures, file,label, is read by its own path"
+        if said := next(filter(None, map(listings.endless, beside)), ""):
+            raise DataError(said) from None
+        which = listed([each.name for each in beside])
+        more = f"{which}: a table that names the pictures, file,label, is read by its own path"
         raise DataError(f"{error}; {more}") from None
-    if reader is read_folder and (beside := [each.name for each in listings.in_folder(path).values()]):
-        more = f"left out: {listed(beside)}, since the sub-folders say the classes; to use a table, give its path"
+    if reader is read_folder and (named := [each.name for each in listings.in_folder(path).values()]):
+        more = f"left out: {listed(named)}, since the sub-folders say the classes; to use a table, give its path"
         found = replace(found, notes=(*found.notes, more))
     if inner is not None:
         found = replace(found, notes=(f"the data lie in {inner.name}, and nothing else does", *found.notes))

@@ -19,6 +19,9 @@ AS_CLASSES = (
     "decimals, as 30.0"
 )
 INDICES = ("", "index", "unnamed: 0")  # names of a column that only counts
+COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")  # a number of a German or French spreadsheet
+TRUTH = ("true", "false")
+ENDLESS = ("inf", "infinity")
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.0+)?")  # as one class is written
 
 
@@ -59,6 +62,8 @@ def targets(table: Table, known: set[int], notes: list[str], unused: Set[int | N
             f"{table}: names pictures, and nothing stands beside them; add a column named label with the class of each"
         )
     chosen = named or others
+    if not named:
+        _check_numbers(table, chosen)
     here = {line.cells[k] for line in table.lines for k in chosen}
     if len(chosen) > 1 and not all(is_number(cell) or is_missing(cell) for cell in here):
         which = listed([table.names[k] or NAMELESS for k in chosen])
@@ -74,6 +79,35 @@ def targets(table: Table, known: set[int], notes: list[str], unused: Set[int | N
     return chosen
 
 
+def _check_numbers(table: Table, places: Sequence[int]) -> None:
+    """DataError, with the line, for the first cell that is no number where most of each column are or shall be such.
+
+    Truth values alone in a single column are classes.
+    """
+    cells = [[line.cells[k] for line in table.lines] for k in places]
+    are_like = all(sum(map(_is_like_number, column)) > len(column) / 2 for column in cells)
+    if not are_like or (len(places) == 1 and all(cell.lower() in TRUTH for cell in cells[0])):
+        return
+    for line in table.lines:
+        for k in places:
+            if not is_number(line.cells[k]) and not is_missing(line.cells[k]):
+                raise DataError(_no_number(table, line, k))
+
+
+def _is_like_number(cell: str) -> bool:
+    return is_number(cell) or COMMA.fullmatch(cell) is not None or cell.lower().lstrip("+-") in (*TRUTH, *ENDLESS)
+
+
+def _no_number(table: Table, line: Line, k: int) -> str:
+    cell = line.cells[k]
+    mend = "correct it, or delete the line"
+    if COMMA.fullmatch(cell):
+        mend = f"write a point for the comma, {cell.replace(',', '.')}, in all lines"
+    if cell.lower() in TRUTH:
+        mend = "write 1 for true and 0 for false, in all lines"
+    return f"{table}: in line {line.number} the column {table.names[k]} holds {cell!r}, which is no number; {mend}"
+
+
 def cells_of(table: Table, line: Line, places: Sequence[int]) -> list[str]:
     """What stands beside a picture. DataError where something is missing, or, of several columns, is no number."""
     found = [line.cells[k] for k in places]
@@ -81,11 +115,8 @@ def cells_of(table: Table, line: Line, places: Sequence[int]) -> list[str]:
         raise DataError(
             f"{table}: in line {line.number} the cell of the column {lacking[0]} is missing; add it, or delete the line"
         )
-    if len(places) > 1 and (strange := [(k, cell) for k, cell in zip(places, found) if not is_number(cell)]):
-        k, cell = strange[0]
-        raise DataError(
-            f"{table}: in line {line.number} the column {table.names[k]} holds {cell!r}, which is no number"
-        )
+    if len(places) > 1 and (strange := [k for k, cell in zip(places, found) if not is_number(cell)]):
+        raise DataError(_no_number(table, line, strange[0]))
     return found
 
 
