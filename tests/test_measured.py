@@ -265,3 +265,14 @@ def test_data_without_a_class_of_the_model_are_refused_as_such(gpucnn_):  # noqa
     np.savez("parts.npz", **arrays, x_test=digits.test_images[tested], y_test=digits.test_labels[tested])
     err = gpucnn_("evaluate", MODEL, "--data", "parts.npz", *HOW)[2]
     assert "parts: the test pictures are of 8, 9, and this model knows 0, 1, 2" in err
+
+
+def test_a_resumed_run_says_that_its_test_pictures_have_changed(gpucnn_):  # noqa: F811
+    shutil.copytree(folder("some"), "parted/train")
+    shutil.copytree(folder("other", seed=1), "parted/test")
+    gpucnn_(*TRAIN[:-1], "--data", "parted", "--out", "run")
+    says = "the test pictures are not those that the run began with"
+    assert says not in gpucnn_("train", "--resume", "run", "--epochs", 2, "--anyway")[2]
+    next(Path("parted/test").rglob("*.png")).unlink()
+    assert says in gpucnn_("train", "--resume", "run", "--epochs", 3, "--anyway")[2]
+    assert says not in gpucnn_("train", "--resume", "run", "--epochs", 4, "--anyway")[2]

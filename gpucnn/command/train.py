@@ -246,6 +246,8 @@ def train(
             system = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
             made = outcome.made(dataset, told.quoted(*sys.argv), system) | {"parameters": model.layout.size}
+            if other := outcome.changed_test(path, made):
+                say(other)
             configuration = config_file.Writing(path / CONFIG, configured, made, () if found is None else found.changes)
             versions = "; ".join(described(system).splitlines())
             beginning = f"{state[0]}: {what}; {versions}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +19,9 @@ from ..errors import GpucnnError, TrainingError, listed
 from ..losses import OUTPUTS, kind
 from ..network import shortened
 from ..training import History
+from . import config
 from .fitting import digest
-from .folder import MODEL
+from .folder import CONFIG, MODEL
 from .model import Model
 from .predicting import Predicting
 
@@ -41,8 +43,22 @@ def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, 
         "device": f"{found['device']}: {found['name']}",
         "blas": kernels_of_blas(found),
         "data": digest(dataset.train_images, dataset.train_labels),
+        "test": digest(dataset.test_images, dataset.test_labels),
         "pictures": written(dataset.train_images) if are_marked else None,
     }
+
+
+def changed_test(path: Path, now: Mapping[str, Any]) -> str:
+    """A sentence where the run that is resumed there began with other test pictures than it has now; else "".
+
+    now: from `made`.
+    """
+    before: Mapping[str, Any] = {}
+    with contextlib.suppress(GpucnnError):
+        before = config.read(path / CONFIG)[1]
+    if before.get("test") in (None, now["test"]):
+        return ""
+    return "the test pictures are not those that the run began with: what it reaches is measured on what they are now"
 
 
 def result(model: Model, dataset: Dataset, history: History, path: Path) -> dict[str, Any]:
