@@ -769,7 +769,7 @@ def test_evaluate_on_data_that_lack_a_class(gpucnn_):
     assert (status, "gpucnn: there are no pictures of ant, which the model knows, too" in err) == (0, True)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("ant", "bee", "cow"))}
     assert rows["ant"][-1] == "0"
-    assert int(rows["bee"][-1]) == int(rows["cow"][-1]) > 0
+    assert min(int(rows["bee"][-1]), int(rows["cow"][-1])) > 0  # of those that it was not trained on
     pictures("some", names=("cow", "dog"))
     status, _, err = gpucnn_("evaluate", "run/model.safetensors", "--data", "some", *how)
     assert (status, "some has no class 'ant'; its classes are bee, cow, dog" in err) == (1, True)
