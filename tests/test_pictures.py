@@ -152,29 +152,6 @@ def test_a_folder_is_the_same_for_any_number_of_threads(tmp_path: Path, monkeypa
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "size"),
-    [
-        ([(32, 32)], (32, 32)),
-        ([(28, 64)], (28, 64)),
-        ([(32, 32), (32, 33)], (28, 28)),
-        ([(65, 64)], (28, 28)),
-        ([(27, 40)], (28, 28)),
-        ([(8, 8)], (28, 28)),
-    ],
-    ids=str,
-)
-def test_small_pictures_of_one_size_keep_it(tmp_path: Path, sizes, size) -> None:
-    for k in range(8):
-        path = tmp_path / "ab"[k % 2] / f"{k}.png"
-        path.parent.mkdir(exist_ok=True)
-        photograph(*sizes[k % len(sizes)], seed=k).save(path)
-    found = data.load(tmp_path)
-    assert found.input_shape == (*size, 3)
-    assert any("scaled and cropped to 28x28" in note for note in found.notes) == (sizes != [size])
-    assert data.load(tmp_path, size=(30, 31)).input_shape == (30, 31, 3)
-
-
 @pytest.mark.parametrize("size", [32, np.int64(32), "32", "32x32", (32, 32), [32, 32]], ids=repr)
 def test_a_size_is_a_pair_a_number_or_a_text(tmp_path: Path, size) -> None:
     for k in range(4):

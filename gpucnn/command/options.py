@@ -166,12 +166,7 @@ FreezeOption = Annotated[
     ),
 ]
 SizeOption = Annotated[
-    str | None,
-    Option(
-        metavar="HxW",
-        help="Resize and crop pictures from a folder to this size; by default their own, if they all have one and its "
-        "sides are 28 to 64 pixels, else 28x28.",
-    ),
+    str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
 ]
 ChannelsOption = Annotated[
     int | None,

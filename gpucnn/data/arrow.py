@@ -17,7 +17,7 @@ from .classes import check_objects
 from .columns import LABELS, REORDERED, by_number, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
-from .picture_sets import DEFAULT_SIZE, LARGEST_OWN, Wanted, tell_broken
+from .picture_sets import DEFAULT_SIZE, Wanted, tell_broken
 from .pictures import decoded, opened, side_by_side, upright
 from .preprocessing import Preprocessing
 from .summary import summed_up
@@ -25,6 +25,7 @@ from .summary import summed_up
 REMEDY = "save the data set again, or check that it is one of pictures"
 IMAGES = (*KINDS["images"], "img")  # names of a column of pictures
 FINE = "fine_label"  # of CIFAR-100
+LARGEST_OWN = 64  # pixels of a side up to which pictures of one size keep it
 
 
 def files(path: Path) -> dict[str, list[Path]]:

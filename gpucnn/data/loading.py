@@ -38,8 +38,7 @@ def load(
     A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W), a
     number for a square, or a text such as "24x32", `channels` (1 or 3) and `invert` (dark on light becomes light on
     dark) are for pictures only, as is `skip_broken` (leave out what cannot be read, and classes without pictures).
-    Without `size`, pictures that all have one of 28 to 64 pixels a side keep it, and others become 28x28. The data
-    set's notes say what was left out or assumed.
+    The data set's notes say what was left out or assumed.
 
     DataError, saying what to do, for everything that cannot be read.
     """

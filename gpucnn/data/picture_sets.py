@@ -17,15 +17,13 @@ from .preprocessing import Preprocessing
 from .summary import summed_up
 
 DEFAULT_SIZE = (28, 28)
-LARGEST_OWN = 64  # pixels of a side up to which pictures of one size keep it
 SHOWN = 5  # broken pictures in a message
 
 
 class Wanted(NamedTuple):
     """What pictures shall become.
 
-    size (H, W): where it is None, that of the pictures, if they all have one and its sides are 28 to 64 pixels, else
-    28x28. channels: 1 if every picture is stored in grey, else 3, where it is None.
+    size (H, W): 28x28 where it is None. channels: 1 if every picture is stored in grey, else 3, where it is None.
     invert: dark on light becomes light on dark. skip_broken: what cannot be read is left out, and said.
     model: how a model's own pictures were read, in place of the first three, or None.
     """
@@ -101,7 +99,7 @@ def dataset_of_files(
         else:
             stored.append(found)
     grey, sizes = sum(is_grey for is_grey, _ in stored), {shape for _, shape in stored}
-    how = wanted.how(_usual(sizes), grey=grey == len(stored))
+    how = wanted.how(DEFAULT_SIZE, grey=grey == len(stored))
     if wanted.model is None:
         if wanted.channels is None and 0 < grey < len(stored):
             notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
@@ -130,12 +128,6 @@ def _stored(path: Path) -> tuple[bool, tuple[int, int]] | str:
             return is_grey, upright(picture)
     except DataError as error:
         return str(error)
-
-
-def _usual(sizes: set[tuple[int, int]]) -> tuple[int, int]:
-    """What pictures of these sizes become where nobody says it."""
-    one = next(iter(sizes)) if len(sizes) == 1 else DEFAULT_SIZE
-    return one if min(one) >= min(DEFAULT_SIZE) and max(one) <= LARGEST_OWN else DEFAULT_SIZE
 
 
 def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int], why: str) -> list[str]:
