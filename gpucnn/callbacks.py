@@ -88,16 +88,12 @@ class KeepBest(Explained):
             raise SettingError(
                 f"{type(self).__name__} watches {self.watch!r}, which a loss of numbers has none of; watch the loss"
             )
-
-    def _larger(self) -> bool:
-        """Whether larger is better. Raises SettingError where nothing says it."""
-        larger = larger_is_better(self.watch) if self.larger is None else self.larger
-        if larger is None:
+        if self.larger is None and larger_is_better(self.watch) is None:
+            near = nearest(self.watch, (*SHORT, *SHORT.values()), 0.75)
             raise SettingError(
-                f"{type(self).__name__} watches {self.watch!r}, whose name does not say whether larger is better; say "
-                "it: larger=True, or larger=False"
+                f"{type(self).__name__} watches {self.watch!r}, whose name does not say whether larger is better; "
+                f"{f'did you mean {near}? Or ' if near else ''}say it: larger=True, or larger=False"
             )
-        return larger
 
     def _is_over(self, history: History) -> bool:
         """Whether the model gets the best epoch at the end."""
@@ -118,7 +114,7 @@ class KeepBest(Explained):
 
     def _is_better(self, value: float, before: float | None, least: float = 0.0) -> bool:
         """By more than least. NaN is never better."""
-        larger = self._larger()
+        larger = larger_is_better(self.watch) if self.larger is None else self.larger
         gain = 0.0 if before is None else (value - before if larger else before - value)
         return value == value if before is None else gain > least
 

@@ -31,7 +31,8 @@ TERMS = {  # whose means over examples are the metrics of a kind
 }
 SMALLER = {"loss", "error", "err", "mae", "mse", "rmse", "msle", "mape", "nll", "perplexity", "deviance", "cost"}
 LARGER = {"accuracy", "acc", "score", "precision", "recall", "sensitivity", "specificity", "f1", "auc", "r2", "kappa"}
-LARGER |= {"iou", "dice", "jaccard", "mcc", "ap", "map"}
+LARGER |= {"iou", "dice", "jaccard", "mcc", "ap", "map", "auroc", "roc", "ndcg", "accuracies"}
+TURNED = {"neg", "negative", "minus", "d2", "reduction", "gain", "brier", "crps", "energy", "anomaly"}
 COLUMNS = ("precision", "recall", "f1", "support")
 
 
@@ -242,7 +243,9 @@ def shown(found: Mapping[str, Any]) -> str:
 
 def larger_is_better(name: str) -> bool | None:
     """Of a number of that name, such as "validation_loss", "top 5 accuracy" or "mae"; None where it says nothing."""
-    words = set(re.findall(r"[a-z]+\d*", name.lower()))
-    if words & SMALLER or any(word.endswith(("loss", "error")) for word in words):
-        return False
-    return True if words & LARGER else None
+    parted = re.sub(r"(?<=[a-z\d])(?=[A-Z])", " ", name)  # as in macroF1
+    words = {word for text in (name, parted) for word in re.findall(r"[a-z]+\d*", text.lower())}
+    words |= {short for word in words for short in (word.rstrip("0123456789"), word.removesuffix("s"))}
+    smaller = bool(words & SMALLER) or any(word.endswith(("loss", "losses", "error", "mae", "mse")) for word in words)
+    larger = bool(words & LARGER) or any(word.endswith(("accuracy", "f1", "auc", "iou", "recall")) for word in words)
+    return larger if smaller != larger and not words & TURNED else None

@@ -168,7 +168,7 @@ def test_accuracy_of_numbers_is_not_watched(kept):
         made.fit(IMAGES, targets, validation=(IMAGES, targets), callbacks=[kept])
     np.testing.assert_array_equal(made.theta, before)
     with pytest.raises(SettingError, match="they tell loss, train_loss, validation_loss, lr"):
-        made.fit(IMAGES, targets, validation=(IMAGES, targets), callbacks=[KeepBest(watch="x")])
+        made.fit(IMAGES, targets, validation=(IMAGES, targets), callbacks=[KeepBest(watch="x", larger=True)])
 
 
 def test_numbers_without_an_axis_in_a_state_are_saved(tmp_path):
@@ -319,7 +319,7 @@ def test_an_interrupt_leaves_the_best_epoch():
         ({"early_stopping": EarlyStopping}, r"write EarlyStopping\(\)"),
         ({"keep": "best", "validation": None}, "KeepBest watches the validation's loss, .*; give fit validation="),
         (
-            {"callbacks": [KeepBest(watch="x")]},
+            {"callbacks": [KeepBest(watch="x", larger=True)]},
             "watches 'x', which the epochs do not tell; they tell loss, accuracy, train_loss",
         ),
     ],
@@ -713,8 +713,11 @@ def test_a_kept_epoch_is_not_restored_by_a_run_that_does_not_begin():
     ("name", "best"),
     [
         *[(name, 3) for name in ("MAE", "val_rmse", "err", "error rate", "my error", "logloss", "angle-error", "NLL")],
+        *[(name, 3) for name in ("valMAE", "myRMSE", "errors")],
         *[(name, 2) for name in ("f1", "macro F1", "AUC", "top 5 accuracy", "validation.recall", "R2", "score")],
+        *[(name, 2) for name in ("macroF1", "meanIoU", "acc5", "mAP50")],
         *[(name, None) for name in ("watched", "hits", "glossy", "erratic", "maximum", "top 2")],
+        *[(name, None) for name in ("neg_log_loss", "brier_score", "d2_absolute_error_score", "acuracy")],
     ],
 )
 @pytest.mark.parametrize("kind", [KeepBest, EarlyStopping])

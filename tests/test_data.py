@@ -818,6 +818,14 @@ def test_a_test_part_alone_is_all_data(npz):
     assert "there is no training part beside x_test and y_test: this test part is taken for all data" in loaded.notes
 
 
+@pytest.mark.parametrize("others", [("x_train",), ("y_train",), ("images",), ("x_train", "ytrian"), ("ids",)])
+def test_a_test_part_is_not_trained_on_where_a_training_part_may_be_meant(npz, others):
+    images, labels = arrays(30)
+    more = {name: labels if name.startswith("y") else images for name in others}
+    with pytest.raises(DataError, match=r"found the keys .*; add (the|a training part)"):
+        data.load(save_npz(npz, x_test=images, y_test=labels, **more))
+
+
 @pytest.mark.parametrize(
     ("labels", "classes", "said"),
     [

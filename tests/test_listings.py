@@ -264,6 +264,12 @@ def test_a_column_that_says_one_part_of_all_says_nothing(tmp_path: Path) -> None
     assert f"{path.name}: the column split says test of all: they are taken for all data" in found.notes
 
 
+def test_a_table_of_a_test_part_alone_is_all_data(tmp_path: Path) -> None:
+    draw(tmp_path, names())
+    table(tmp_path, ["file,label", *(f"{file},{'ab'[k % 2]}" for k, file in enumerate(names()))], "test.csv")
+    assert "there is no table of a training part beside test.csv: it is taken for all data" in load(tmp_path).notes
+
+
 def test_a_number_that_is_none_is_said_of_its_table(tmp_path: Path) -> None:
     draw(tmp_path, names())
     table(tmp_path, ["file,v,w", *(f"{file},{k},{k}" for k, file in enumerate(names()))], "train.csv")

@@ -259,6 +259,17 @@ def test_several_models(gpucnn_):
     assert "nowhere: no such file" in gpucnn_("predict", paths[0], "a.png", "--model", "nowhere")[2]
 
 
+@pytest.mark.parametrize("order", [("m.safetensors", "plain.safetensors"), ("plain.safetensors", "m.safetensors")])
+def test_a_model_that_does_not_say_how_it_reads_pictures_is_asked_beside_one_that_does(gpucnn_, order):
+    """It reads them as the other one does; in Python, too."""
+    model(preprocessing=Preprocessing((8, 8), 1, invert=True))
+    model("plain.safetensors", seed=1, preprocessing=None)
+    status, out, err = gpucnn_("predict", order[0], picture("a.png"), "--model", order[1], "--json")
+    assert (status, "does not say how" in err) == (0, False)
+    found = Ensemble([gpucnn.load(path, device="cpu") for path in order]).predict_proba(["a.png"])
+    assert json.loads(out)[0]["probability"] == pytest.approx(found.max(), rel=1e-6)
+
+
 def drawn(path, ink=0, paper=255):
     image = Image.new("L", (60, 60), paper)
     ImageDraw.Draw(image).line([(10, 10), (50, 10), (25, 52)], fill=ink, width=6)

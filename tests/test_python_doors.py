@@ -660,8 +660,21 @@ def test_a_model_for_a_data_set(tmp_path):
     )
     own = Model(Network((30, 32, 3), (layers.Flatten(), layers.Dense(3))), data=found, class_names=list("abc"))
     assert (own.class_names, own.preprocessing) == (("a", "b", "c"), found.preprocessing)
-    with pytest.raises(SettingError, match=r"data='digits': a Dataset, such as gpucnn\.data\.load\('digits'\) gives"):
-        Model("two-conv", data="digits")
+    for wrong in ("digits", (found.train_images, found.train_labels)):
+        with pytest.raises(
+            SettingError, match=rf"data is a {type(wrong).__name__}: a Dataset, such as gpucnn\.data\.load"
+        ):
+            Model("two-conv", data=wrong)
+    with pytest.raises(
+        SettingError, match=r"inputs \(28, 28, 1\) was given for pictures, whose images are \(30, 32, 3\)"
+    ):
+        Model(Network((28, 28, 1), (layers.Flatten(), layers.Dense(3))), data=found)
+    for rows, advice in ((1 - np.eye(3, dtype=np.uint8), "multi-label"), (np.linspace(0, 9, 9).reshape(3, 3), "mse")):
+        np.savez(tmp_path / "rows.npz", images=np.zeros((9, 28, 28), np.uint8), labels=np.tile(rows, (3, 1)))
+        several = gpucnn.data.load(tmp_path / "rows.npz")
+        assert Model("two-conv", data=several, loss=advice, device="cpu").network.shapes()[-1] == (3,)
+        with pytest.raises(SettingError, match=f"and no classes; give Model\\(loss='{advice}'\\)"):
+            Model("two-conv", data=several)
     with pytest.raises(DataError, match="3 class names for a network of 10 outputs"):
         Model(Network((30, 32, 3), (layers.Flatten(), layers.Dense(10))), data=found)
 

@@ -11,7 +11,7 @@ from .told import example
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
 WHOLE = re.compile(r"[+-]?\d+")
-LONGEST = 1000  # digits of a number: Python reads no more than 4300
+LONGEST = 18  # digits of a whole number: more fit into no size of an array
 WORDS = {"none": None, "true": True, "false": False}
 
 
@@ -32,7 +32,7 @@ def value(text: str) -> Any:
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     parts = [part.strip() for part in text.removesuffix(",").split(",")] if text != "," else []
-    if not all(NUMBER.fullmatch(part) and len(part) <= LONGEST for part in parts):
+    if not all(NUMBER.fullmatch(part) and (len(part) <= LONGEST or not WHOLE.fullmatch(part)) for part in parts):
         return text
     numbers = tuple(int(part) if WHOLE.fullmatch(part) else float(part) for part in parts)
     return numbers if "," in text else numbers[0]

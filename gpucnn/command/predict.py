@@ -111,14 +111,15 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) ->
     for path in paths:
         with arguments.explained(path, to_check(layers)):
             loaded.append(load(path, device=device, layers=layers))
-        how, said = reading(loaded[-1].preprocessing, loaded[-1].network.input_shape, path)
-        for each in said:
-            warn(each)
-        loaded[-1].preprocessing = how
-        if how != loaded[0].preprocessing:
+    of_one = next((each.preprocessing for each in loaded if each.preprocessing is not None), None)
+    for each, path in zip(loaded, paths):
+        each.preprocessing, said = reading(each.preprocessing or of_one, each.network.input_shape, path)
+        if said and each is loaded[0]:
+            warn(said[0])
+        if each.preprocessing != loaded[0].preprocessing:
             raise GpucnnError(
-                f"{path}: it reads pictures as {_way(how)}, and {paths[0]} as {_way(loaded[0].preprocessing)}; the two "
-                "cannot be asked together"
+                f"{path}: it reads pictures as {_way(each.preprocessing)}, and {paths[0]} as "
+                f"{_way(loaded[0].preprocessing)}; the two cannot be asked together"
             )
     if top > 1 and kind(loaded[0].loss) != CLASSIFICATION:
         raise GpucnnError(f"--top {top}: {paths[0]} gives no classes, but all of its outputs; leave it out")

@@ -71,7 +71,7 @@ def chosen(keys: Sequence[str], where: str) -> tuple[dict[str, tuple[str, str]],
         if (part, "images") in found and (part, "labels") in found
     }
     notes = []
-    if len(pairs) == 1 and "train" not in pairs:
+    if len(pairs) == 1 and "train" not in pairs and {*keys} <= {*next(iter(pairs.values())), *NAMES}:
         ((part, pair),) = pairs.items()
         pairs = {"train": pair}
         notes.append(f"there is no training part beside {' and '.join(pair)}: this {part} part is taken for all data")

@@ -81,16 +81,23 @@ def in_folder(folder: Path) -> dict[str, Path]:
 
 def read_table(path: Path, wanted: Wanted) -> Dataset:
     """The data set of one table; a column named split, with train, val and test in it, says the parts."""
-    return _read({"train": path}, path, wanted)
+    return _read({"train": path}, path, wanted, [])
 
 
 def read_tables(folder: Path, wanted: Wanted) -> Dataset:
     """The data set of a folder's table or tables."""
-    return _read(in_folder(folder), folder, wanted)
+    tables, notes = in_folder(folder), []
+    if len(tables) == 1:
+        said = words(tables["train"])
+        part = next((part for part, names in PARTS.items() if not said.isdisjoint(names)), "train")
+        if part != "train":
+            notes.append(
+                f"there is no table of a training part beside {tables['train'].name}: it is taken for all data"
+            )
+    return _read(tables, folder, wanted, notes)
 
 
-def _read(paths: Mapping[str, Path], where: Path, wanted: Wanted) -> Dataset:
-    notes: list[str] = []
+def _read(paths: Mapping[str, Path], where: Path, wanted: Wanted, notes: list[str]) -> Dataset:
     tables = {part: _table(path) for part, path in paths.items()}
     train = tables["train"]
     says_part = _part_column(train)

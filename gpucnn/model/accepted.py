@@ -19,8 +19,8 @@ from ..engine.scaling import Scaling
 from ..engine.tta import Views
 from ..errors import SettingError, listed, warn
 from ..layers import Sigmoid, Softmax
+from ..losses import CLASSIFICATION, REGRESSION, BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy, kind
 from ..losses import NAMED as LOSSES
-from ..losses import REGRESSION, BinaryCrossEntropy, FocalLoss, Loss, SoftmaxCrossEntropy, kind
 from ..losses import named as loss_named
 from ..names import is_function
 from ..network import Network, describe
@@ -195,3 +195,19 @@ def check_augmentation(augmentation: Augmentation, shape: tuple[int, ...], loss:
             "augmentation moves, turns or mirrors pictures, and the numbers that belong to them stay what they are: "
             "where these are places, angles or sizes, take brightness and contrast alone"
         )
+
+
+def for_data(data: Any, network: Any, loss: Any, usual: Loss) -> Dataset:
+    """The data set that a model is made for. Raises SettingError for none, and where the network, or the usual loss, if
+    there is no other, do not fit it."""
+    if not isinstance(data, Dataset):
+        raise SettingError(f"data is a {type(data).__name__}: {KINDS['data'][1]} was expected")
+    if isinstance(network, Network) and network.input_shape != data.input_shape:
+        raise SettingError(
+            f"a network of inputs {network.input_shape} was given for {data.name}, whose images are "
+            f"{data.input_shape}; load the data with that size and channels, or build another network"
+        )
+    if loss is None and kind(usual) == CLASSIFICATION and not data.is_classified:
+        advice = "mse" if data.what == "numbers" else "multi-label"
+        raise SettingError(f"{data.name} has {data.what} for each picture, and no classes; give Model(loss={advice!r})")
+    return data

@@ -48,7 +48,8 @@ class Ensemble(Predicting, Explained):
                 )
         self.network, self.loss, self.device = first.network, first.loss, first.device
         self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
-        self.preprocessing, self.white = first.preprocessing, first.white
+        self.preprocessing = next((each.preprocessing for each in self.models if each.preprocessing is not None), None)
+        self.white = first.white
         self.first_label = first.first_label
         self.name = counted(len(self.models), "model")
 

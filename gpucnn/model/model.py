@@ -80,18 +80,19 @@ class Model(Holding):
         graph: bool | None = None,
         tune: bool | str = False,
     ) -> None:
-        of_data: dict[str, Any] = {}
+        usual = networks.entry(network).loss if isinstance(network, str) else SoftmaxCrossEntropy()
         if data is not None:
-            data = accepted.argument("data", data)
-            of_data = {"input_shape": data.input_shape, "classes": len(data.class_names)}
+            data = accepted.for_data(data, network, loss, usual)
             class_names = data.class_names if class_names is None else class_names
             preprocessing = data.preprocessing if preprocessing is None else preprocessing
         if isinstance(network, str):
-            entry = networks.entry(network)
-            name, loss = name or network, entry.loss if loss is None else loss
+            name = name or network
+            of_data: dict[str, Any] = (
+                {} if data is None else {"input_shape": data.input_shape, "classes": len(data.class_names)}
+            )
             network = networks.build(network, **of_data)
         self.network, self.name = accepted.argument("network", network), name or "network"
-        self.loss = accepted.argument("loss", SoftmaxCrossEntropy() if loss is None else loss)
+        self.loss = accepted.argument("loss", usual if loss is None else loss)
         accepted.warn_of_output(network, self.loss)
         self.device = accepted.argument("device", device)
         number = accepted.argument("dtype", getattr(dtype, "__name__", str(dtype)))  # also of numpy.float32 itself
