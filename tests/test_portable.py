@@ -59,6 +59,7 @@ def windows(*words, status=0, **how):
 # --- runs
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_replaced_resumed_and_asked():
     windows(*TRAIN, "--epochs", 2)
     before = sorted(os.listdir("run"))
