@@ -72,11 +72,16 @@ def in_folder(folder: Path) -> dict[str, Path]:
         return {"train": next(iter(found))}
     parts: dict[str, Path] = {}
     for path, said in found.items():
-        part = next((part for part, names in PARTS.items() if not said.isdisjoint(names)), "")
+        part = _part_of(said)
         if not part or part in parts:
             return {}
         parts[part] = path
     return {part: parts[part] for part in PARTS if part in parts} if "train" in parts else {}
+
+
+def _part_of(said: set[str]) -> str:
+    """The part that words of a table's name say, or ""."""
+    return next((part for part, names in PARTS.items() if not said.isdisjoint(names)), "")
 
 
 def read_table(path: Path, wanted: Wanted) -> Dataset:
@@ -87,13 +92,8 @@ def read_table(path: Path, wanted: Wanted) -> Dataset:
 def read_tables(folder: Path, wanted: Wanted) -> Dataset:
     """The data set of a folder's table or tables."""
     tables, notes = in_folder(folder), []
-    if len(tables) == 1:
-        said = words(tables["train"])
-        part = next((part for part, names in PARTS.items() if not said.isdisjoint(names)), "train")
-        if part != "train":
-            notes.append(
-                f"there is no table of a training part beside {tables['train'].name}: it is taken for all data"
-            )
+    if len(tables) == 1 and _part_of(words(tables["train"])) not in ("", "train"):
+        notes.append(f"there is no table of a training part beside {tables['train'].name}: it is taken for all data")
     return _read(tables, folder, wanted, notes)
 
 
