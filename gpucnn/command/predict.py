@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError, printable, warn
+from ..errors import GpucnnError, printable
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
 from .at_hand import ENDING
@@ -113,9 +113,7 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) ->
             loaded.append(load(path, device=device, layers=layers))
     of_one = next((each.preprocessing for each in loaded if each.preprocessing is not None), None)
     for each, path in zip(loaded, paths):
-        each.preprocessing, said = reading(each.preprocessing or of_one, each.network.input_shape, path)
-        if said and each is loaded[0]:
-            warn(said[0])
+        each.preprocessing = of_one = reading(each.preprocessing or of_one, each.network.input_shape, path)
         if each.preprocessing != loaded[0].preprocessing:
             raise GpucnnError(
                 f"{path}: it reads pictures as {_way(each.preprocessing)}, and {paths[0]} as "

@@ -79,9 +79,6 @@ def _picture(loaded: Any, image: str, model: str, *, invert: bool) -> Any:
 
     from ..data import read_pictures
     from ..data.preprocessing import reading
-    from ..errors import warn
 
-    how, said = reading(loaded.preprocessing, loaded.network.input_shape, model)
-    for each in said:
-        warn(each)
+    how = reading(loaded.preprocessing, loaded.network.input_shape, model)
     return read_pictures([image], replace(how, invert=how.invert != invert))

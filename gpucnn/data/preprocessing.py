@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..names import Explained
 from ..namespace import as_python
 from .strokes import Strokes
@@ -93,18 +93,19 @@ class Preprocessing(Explained):
         return cls((height, width), channels) if fits else None
 
 
-def reading(how: Preprocessing | None, shape: tuple[int, ...], name: str) -> tuple[Preprocessing, list[str]]:
-    """How picture files become a model's images, as it says or else scaled and cropped, and what is said of that.
+def reading(how: Preprocessing | None, shape: tuple[int, ...], name: str) -> Preprocessing:
+    """How picture files become a model's images: as it says, or else scaled and cropped, which is warned of.
 
     shape: of its input; name: of the model. Raises DataError where no picture becomes such.
     """
     if how is not None:
-        return how, []
+        return how
     usual = Preprocessing.of_arrays(shape) if len(shape) == 3 else None
     if usual is None:
         raise DataError(f"{name} takes {shape}, and no picture file becomes such; in Python, give arrays of that shape")
-    return usual, [
+    warn(
         f"{name} does not say how pictures become its images: they are scaled and cropped to {shape}. Where those that "
         "it was trained on were made otherwise, its answers are wrong; in Python, Model(NETWORK, data=DATASET) reads "
         "pictures as the data set does"
-    ]
+    )
+    return usual

@@ -105,8 +105,7 @@ def _pictures(images: Any) -> tuple[list[Any] | None, bool]:
 
 
 def _read(pictures: list[Any], shape: tuple[int, ...], how: Preprocessing | None, notes: list[str]) -> np.ndarray:
-    how, said = reading(how, shape, "the model")
-    notes += said
+    how = reading(how, shape, "the model")
     done: dict[str, list[str]] = {}
     images = read_pictures(pictures, how, done)
     if images.shape[1:] != shape:

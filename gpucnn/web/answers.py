@@ -11,7 +11,6 @@ import numpy as np
 
 from ..data.pictures import decoded
 from ..data.preprocessing import reading
-from ..errors import warn
 from ..losses import OUTPUTS, kind
 from ..model import Model
 from ..report import answers, inside
@@ -24,9 +23,7 @@ class Answers:
 
     def __init__(self, model: Model, name: str) -> None:
         self.model, self.name = model, name
-        self.how, said = reading(model.preprocessing, model.network.input_shape, name)
-        for each in said:
-            warn(each)
+        self.how = reading(model.preprocessing, model.network.input_shape, name)
         self._one_at_a_time = threading.Lock()
 
     def about(self) -> dict[str, Any]:
