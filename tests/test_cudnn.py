@@ -260,7 +260,7 @@ def test_a_cudnn_that_does_not_start(fake_cudnn, monkeypatch):
 
 def test_without_cudnn_it_is_said_how_to_get_it(fake_cuda, monkeypatch):
     monkeypatch.setitem(sys.modules, "cudnn", None)
-    with pytest.raises(SettingError, match=r"kernels 'cudnn' need cuDNN .*pip install '\.\[cudnn\]'"):
+    with pytest.raises(SettingError, match=r"kernels 'cudnn' need cuDNN .*pip install \"\.\[cudnn\]\""):
         Model(SMALL, device="cuda", kernels="cudnn")
 
 

@@ -24,7 +24,7 @@ H200 = Gpu("NVIDIA H200", (9, 0), 139 * GIB, 140 * GIB)
 CUDNN = {"nvidia-cudnn-frontend": "1.28.0", "nvidia-cudnn-cu13": "9.18.1"}
 OPENBLAS = {"internal_api": "openblas", "version": "0.3.31", "architecture": "SkylakeX", "num_threads": 2}
 AVX512 = frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vl"})
-REINSTALL_12 = "pip uninstall -y cupy-cuda13x && pip install '.[cuda12]'"
+REINSTALL_12 = 'pip uninstall -y cupy-cuda13x && pip install ".[cuda12]"'
 
 WELL = Probes(
     environment=dict,
@@ -113,16 +113,16 @@ BROKEN = {
         {"distributions": {"cupy-cuda12x": "13.3.0", "cupy-cuda13x": "14.2.0", **CUDNN}},
         "CuPy wheel",
         "cupy-cuda12x 13.3.0, cupy-cuda13x 14.2.0",
-        "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install '.[cuda13]'",
+        'pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install ".[cuda13]"',
     ),
-    "no NVRTC": ({"nvrtc": None}, "NVRTC", "not found", "pip install '.[cuda13]'"),
+    "no NVRTC": ({"nvrtc": None}, "NVRTC", "not found", 'pip install ".[cuda13]"'),
     "NVRTC of another CUDA": ({"nvrtc": (12, 4)}, "NVRTC", "12.4 is found, the wheel needs 13", ".[cuda13]"),
-    "no headers": ({"headers": None}, "CUDA headers", "cuda_fp16.h", "pip install '.[cuda13]'"),
+    "no headers": ({"headers": None}, "CUDA headers", "cuda_fp16.h", 'pip install ".[cuda13]"'),
     "broken CuPy": (
         {"cupy": OSError("libcublas.so.13: cannot open shared object file")},
         "CuPy import",
         "OSError: libcublas.so.13",
-        "pip uninstall -y cupy-cuda13x && pip install '.[cuda13]'",
+        'pip uninstall -y cupy-cuda13x && pip install ".[cuda13]"',
     ),
     "no device": ({"gpus": []}, "CUDA devices", "the driver shows no device", "sudo nvidia-modprobe -u -c=0"),
     "no device, as CUDA says it": (
@@ -171,7 +171,7 @@ BROKEN = {
         {"nvrtc": (13, 2), "kernel": RuntimeError("CUDA_ERROR_UNSUPPORTED_PTX_VERSION")},
         "CUDA kernel",
         "UNSUPPORTED_PTX_VERSION",
-        "pip install '.[cuda13]' 'cuda-toolkit==13.0.*'",
+        'pip install ".[cuda13]" "cuda-toolkit==13.0.*"',
     ),
 }
 
@@ -208,7 +208,7 @@ def test_what_works_all_the_same_is_usable(state):
 def test_without_cublas_there_is_no_graph():
     report = examine("cuda", machine(own_kernels=(1.5, False)))
     check = found(report, "gpucnn's kernels")
-    assert (check.status, check.remedy) == ("warning", "pip install '.[cuda13]'")
+    assert (check.status, check.remedy) == ("warning", 'pip install ".[cuda13]"')
     assert "cuBLAS is not found" in check.found
     assert report.exit_status == 0
 
@@ -239,7 +239,7 @@ def test_a_driver_without_cupy_is_told_the_extra_that_fits(cuda, extra):
     probes = machine(distributions={}, driver=Driver(cuda))
     assert found(examine("auto", probes), "CuPy wheel").status == "warning"
     assert found(examine("cuda", probes), "CuPy wheel").status == "failure"
-    assert found(examine("cuda", probes), "CuPy wheel").remedy == f"pip install '.[{extra}]'"
+    assert found(examine("cuda", probes), "CuPy wheel").remedy == f'pip install ".[{extra}]"'
 
 
 def test_an_older_wheel_on_a_newer_driver_is_fine():
@@ -280,7 +280,7 @@ def test_half_of_cudnn_is_a_warning(cuda, extra):
     report = examine("cuda", machine(distributions=wheels, driver=Driver(cuda)))
     assert found(report, "cuDNN").status == "warning"
     assert f"nvidia-cudnn-cu{cuda[0]} not installed" in found(report, "cuDNN").found
-    assert found(report, "cuDNN").remedy == f"pip install '.[{extra}]'"
+    assert found(report, "cuDNN").remedy == f'pip install ".[{extra}]"'
 
 
 @pytest.mark.parametrize(("front", "library"), [("1.29.0", "9.18.1"), ("1.22.9", "9.28.0"), ("1.28.0", "9.14.0")])
@@ -288,7 +288,7 @@ def test_a_cudnn_of_another_version_is_a_warning(front, library):
     wheels = {"cupy-cuda13x": "14.2.0", "nvidia-cudnn-frontend": front, "nvidia-cudnn-cu13": library}
     report = examine("cuda", machine(distributions=wheels))
     assert found(report, "cuDNN").status == "warning"
-    assert found(report, "cuDNN").remedy == "pip install '.[cudnn]'"
+    assert found(report, "cuDNN").remedy == 'pip install ".[cudnn]"'
 
 
 def test_the_versions_of_cudnn_are_those_of_the_extra():
@@ -337,7 +337,7 @@ def test_a_cuda_product_that_goes_wrong():
 
     report = examine("cuda", dataclasses.replace(WELL, product=product))
     assert list(failures(report)) == ["CUDA product"]
-    assert found(report, "CUDA product").remedy == "pip install '.[cuda13]'"
+    assert found(report, "CUDA product").remedy == 'pip install ".[cuda13]"'
     assert [report.usable(device) for device in ("cpu", "cuda")] == [True, False]
 
 

@@ -94,7 +94,7 @@ def test_five_seeds(shell):
 def test_commands_for_a_gpu(shell):
     """Each, on the CPU; `gpucnn doctor` says what keeps a GPU from working, and that is no error of its own."""
     run = []
-    for line in block_of("pip install '.[cuda13]'").splitlines():
+    for line in block_of('pip install ".[cuda13]"').splitlines():
         if not any(line.startswith(each) for each in NOT_RUN):
             run.append(
                 shell(line.replace("--device cuda", "--device cpu").replace("gpucnn doctor", "gpucnn doctor || :"))

@@ -99,4 +99,4 @@ def test_links_of_the_derivations_lead_to_files():
 def test_the_extra_brings_what_opens_them():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert [re.match(r"[\w-]+", each).group() for each in extras["notebooks"]] == ["ipykernel", "jupyterlab"]
-    assert "pip install '.[notebooks]'" in README
+    assert 'pip install ".[notebooks]"' in README

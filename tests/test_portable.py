@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,7 @@ model.fit(digits.train_images, digits.train_labels, epochs=1, callbacks=[gpucnn.
 numpy.savez("a.npz", images=digits.test_images, labels=digits.test_labels)
 gpucnn.data.load("a.npz")
 import os
+import re
 os.replace("a.npz", "b.npz"); os.unlink("b.npz")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
@@ -387,3 +389,15 @@ def test_an_accelerate_that_cannot_be_held_to_one_thread_is_warned_of(macos, mon
     assert "the bits may differ" in said
     monkeypatch.setenv("VECLIB_MAXIMUM_THREADS", "1")
     assert cpu._blas(Probes())[0] == "ok"
+
+
+def test_what_is_to_be_installed_is_written_as_every_shell_takes_it():
+    """cmd.exe does not know '...', and brackets mean something to zsh."""
+    root = Path(__file__).parent.parent
+    for file in (
+        *root.glob("*.md"),
+        *root.glob("notebooks/*.md"),
+        *root.glob("notebooks/*.ipynb"),
+        *root.glob("gpucnn/**/*.py"),
+    ):
+        assert not re.search(r"""pip install[^`\n]*(?<!")\.\[|'\.\[""", file.read_text(encoding="utf-8")), file

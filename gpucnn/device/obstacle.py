@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DeviceError
 
-INSTALL = "install it with `pip install '.[cuda13]'` in gpucnn's folder (with a driver older than 580: '.[cuda12]')"
+INSTALL = 'install it with `pip install ".[cuda13]"` in gpucnn\'s folder (with a driver older than 580: ".[cuda12]")'
 DOCTOR = "run `gpucnn doctor`"
 
 

@@ -139,8 +139,8 @@ class Acceleration:
             return cudnn.load()
         except ImportError as error:
             raise SettingError(
-                f"kernels 'cudnn' need cuDNN ({error}); install it with `pip install '.[cudnn]'` in gpucnn's folder "
-                "(for CUDA 12: '.[cudnn12]')"
+                f"kernels 'cudnn' need cuDNN ({error}); install it with `pip install \".[cudnn]\"` in gpucnn's folder "
+                '(for CUDA 12: ".[cudnn12]")'
             ) from None
 
     def _numba(self, device: Device, exact_ties: bool) -> Kernels:
@@ -152,7 +152,7 @@ class Acceleration:
             from ..kernels.cpu.compiled import compiled_from
         except ImportError as error:
             raise SettingError(
-                f"kernels 'numba' need numba ({error}); install it with `pip install '.[numba]'` in gpucnn's folder"
+                f"kernels 'numba' need numba ({error}); install it with `pip install \".[numba]\"` in gpucnn's folder"
             ) from None
         return compiled_from(choose("cpu", exact_ties=exact_ties))
 

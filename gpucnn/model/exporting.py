@@ -42,7 +42,7 @@ def export(
         if error.name is None or error.name.partition(".")[0] != "onnx":
             raise
         raise SettingError(
-            "onnx, which writes these files, is not installed; run `pip install '.[onnx]'` in gpucnn's folder"
+            'onnx, which writes these files, is not installed; run `pip install ".[onnx]"` in gpucnn\'s folder'
         ) from None
     members = [_answering(each, Answering) for each in getattr(self, "models", [self])]
     how = {"layout": layout, "pixels": pixels}

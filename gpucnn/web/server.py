@@ -29,7 +29,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 MISSING = (
-    "starlette and uvicorn, which serve the page, are not installed; run `pip install '.[web]'` in gpucnn's folder"
+    'starlette and uvicorn, which serve the page, are not installed; run `pip install ".[web]"` in gpucnn\'s folder'
 )
 
 

@@ -39,7 +39,7 @@ def torch_obstacle(device: str) -> str | None:
 def jax_obstacle() -> str | None:
     """Why JAX cannot be compared with on a GPU, or None."""
     if not installed("jax"):
-        return "JAX is not installed, so it is left out; `pip install 'jax[cuda12]'` adds it"
+        return 'JAX is not installed, so it is left out; `pip install "jax[cuda12]"` adds it'
     try:
         import jax
 

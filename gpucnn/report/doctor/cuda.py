@@ -11,7 +11,7 @@ from .probes import Driver, Gpu, Probes
 from .report import Check, Finding, Status, guarded, quietly
 
 WHEEL = re.compile(r"cupy(-cuda\d+x?|-rocm-[\d-]+)?")
-CUDNN = {13: "pip install '.[cudnn]'", 12: "pip install '.[cudnn12]'"}
+CUDNN = {13: 'pip install ".[cudnn]"', 12: 'pip install ".[cudnn12]"'}
 FRONT_ENDS, CUDNN_FROM = ((1, 23), (1, 29)), (9, 18)  # as pyproject.toml has them
 RUN_WITH_GPU = (
     "docker run --gpus all ... or docker compose run --rm gpu; where Docker refuses that, on the host first, once: "
@@ -229,12 +229,12 @@ class Cuda:
     def _compile_remedy(self) -> str:
         """What mends a kernel that fails: an older compiler, if the driver may reject its code, else an empty cache."""
         if self.driver is not None and self.nvrtc is not None and self.nvrtc > self.driver.cuda:
-            return f"{self._install()} 'cuda-toolkit=={_dotted(self.driver.cuda)}.*'"
+            return f'{self._install()} "cuda-toolkit=={_dotted(self.driver.cuda)}.*"'
         return f"CUPY_CACHE_DIR=$(mktemp -d) gpucnn doctor --device {self.device}"
 
     def _install(self, cuda: int | None = None) -> str:
         """The command that installs CuPy for that CUDA, by default the one that fits."""
-        return f"pip install '.[cuda{cuda or self._fitting()}]'"
+        return f'pip install ".[cuda{cuda or self._fitting()}]"'
 
     def _swap(self, cuda: int | None = None) -> str:
         """The command that replaces the CuPy wheels. All go first: they share the folder `cupy`, and pip mixes them."""

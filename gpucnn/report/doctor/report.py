@@ -68,8 +68,8 @@ def render(report: Report) -> str:
     verdict = "can be used" if report.usable() else "cannot be used"
     if report.usable() and report.device.strip().lower() == "auto":
         verdict = f"takes {report.tried if report.tried and report.usable(report.tried) else 'the CPU'}"
-    if any("'.[" in check.remedy for check in report.checks):
-        lines.append("(where '.[...]' is said, type it in the folder of gpucnn's source;")
+    if any('".[' in check.remedy for check in report.checks):
+        lines.append('(where ".[...]" is said, type it in the folder of gpucnn\'s source;')
         lines.append(" an image has what it was built with: docker build --build-arg EXTRAS=...)")
     return "\n".join([*lines, "", f"--device {report.device}: {verdict}"])
 
