@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -10,13 +11,14 @@ import pytest
 
 from gpucnn import Model, Network
 from gpucnn.layers import Dense, Flatten
+from gpucnn.training import Stop, progress
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 2, 2, 1), dtype=np.uint8)
 
 
-def fit(**options):
+def fit(epochs=2, **options):
     model = Model(Network((2, 2, 1), (Flatten(), Dense(3))), device="cpu", threads=1)
-    return model.fit(IMAGES, np.arange(12) % 3, epochs=2, **options)
+    return model.fit(IMAGES, np.arange(12) % 3, epochs=epochs, **options)
 
 
 @pytest.fixture
@@ -36,6 +38,35 @@ def test_a_line_per_epoch_when_asked(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split("  ")[0] for line in err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "told"),
+    [
+        (60, 0.25, [1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 60]),
+        (53, 0.5, [*range(1, 54, 2)]),
+        (60, 1.0, [*range(1, 61)]),
+        (50, 0.25, [*range(1, 51)]),
+    ],
+)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_of_many_short_epochs_a_line_per_second_and_the_last(epochs, seconds, told, terminal, capsys, monkeypatch):
+    times = iter(range(1000))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: seconds * next(times)))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    fit(epochs, progress=True)
+    found = re.findall(r"epoch (\d+)/\d+  loss", capsys.readouterr().err)
+    assert [int(number) for number in found] == told
+
+
+def test_the_last_of_many_short_epochs_is_told_where_a_run_ends_early(capsys):
+    def short(epoch):
+        if epoch.epoch == 33:
+            raise Stop("enough")
+
+    fit(1000, progress=True, callbacks=[short])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("epoch 33/1000  ")
 
 
 def test_a_bar_on_a_terminal(capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """How a run shows itself: a progress bar on a terminal, else a line per epoch; in a notebook on standard output.
 
+Of more than 50 epochs that take less than a second, a line is printed about once a second, and for the first and last.
 What happens is told to the logger "gpucnn", too: epochs as information, steps where somebody wants to debug.
 """
 
@@ -7,11 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from . import Epoch
+
+ALL_LINES = 50  # epochs that have a line each, however short they are
+BETWEEN_LINES = 1.0  # seconds, of more epochs
 
 logger = logging.getLogger("gpucnn")
 logger.addHandler(logging.NullHandler())  # who wants to read the log adds another
@@ -41,19 +46,34 @@ class Logged:
 
 
 class Lines:
-    """A line per epoch."""
+    """A line per epoch, or of many short ones a line per second; `last` prints the last one if it has none yet."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
+        self.printed = -BETWEEN_LINES  # when
+        self.left_out: Epoch | None = None
 
     def epoch(self, epoch: Epoch) -> None:
-        print(line(epoch, self.epochs), file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+        now = time.monotonic()
+        if self.epochs > ALL_LINES and now - self.printed < BETWEEN_LINES:
+            self.left_out = epoch
+        else:
+            self.printed, self.left_out = now, None
+            self.show(line(epoch, self.epochs))
+
+    def last(self) -> None:
+        if self.left_out is not None:
+            self.show(line(self.left_out, self.epochs))
+
+    def show(self, text: str) -> None:
+        print(text, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
-class Bars:
+class Bars(Lines):
     """A bar for the whole run, and above it a line for each epoch that is done."""
 
     def __init__(self, epochs: int) -> None:
+        super().__init__(epochs)
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -64,7 +84,7 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("left"),
         )
-        self.epochs, self.progress = epochs, Progress(*columns, console=Console(stderr=True), transient=True)
+        self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
         self.task: Any = self.progress.add_task("", loss="", total=None)
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
@@ -74,8 +94,8 @@ class Bars:
         if loss is not None:
             self.progress.update(self.task, loss=f"loss {loss:.4f}")
 
-    def epoch(self, epoch: Epoch) -> None:
-        self.progress.console.print(line(epoch, self.epochs), highlight=False)
+    def show(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False)
 
 
 def in_notebook() -> bool:
@@ -92,11 +112,11 @@ def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def reporter(epochs: int) -> Iterator[Lines | Bars]:
+def reporter(epochs: int) -> Iterator[Lines]:
     """A bar where standard error is a terminal, else a line per epoch."""
-    if getattr(sys.stderr, "isatty", bool)():
-        bars = Bars(epochs)
-        with bars.progress:
-            yield bars
-    else:
-        yield Lines(epochs)
+    lines = Bars(epochs) if getattr(sys.stderr, "isatty", bool)() else Lines(epochs)
+    with getattr(lines, "progress", nullcontext()):
+        try:
+            yield lines
+        finally:
+            lines.last()
