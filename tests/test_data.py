@@ -283,6 +283,25 @@ def test_digits_without_scikit_learn(monkeypatch):
         data.load("digits")
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, "cannot be read"),
+        (b"0,1,2\n", "cannot be read"),
+        (gzip.compress(b"0,1,2\n" * 9), r"holds \(9, 3\) values, \(1797, 65\) were expected"),
+        (gzip.compress(b"0,1,2\n0,one,2\n"), "cannot be read"),
+        (gzip.compress(b"\xff\xfe"), "cannot be read"),
+        (gzip.compress(b"0,1,2\n" * 99)[:-12], "cannot be read"),
+    ],
+)
+def test_digits_whose_file_is_not_what_it_was(written, told, monkeypatch, tmp_path):
+    if written is not None:
+        (tmp_path / "digits.csv.gz").write_bytes(written)
+    monkeypatch.setattr(digits, "path", lambda: tmp_path / "digits.csv.gz")
+    with pytest.raises(DataError, match=rf"digits: .*digits\.csv\.gz {told}.*; install scikit-learn again"):
+        data.load("digits")
+
+
 @pytest.mark.parametrize("name", ["mnist", "MNIST", "fashion_mnist", "fashion-mnist", "Fashion-MNIST", "cifar-10"])
 def test_names_are_forgiving(name):
     assert catalogue.known_name(name) in data.NAMES
