@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ import gpucnn
 # gpucnn may be on the path without being installed, and what else is there may not be installed either
 _PLACES = str(Path(gpucnn.__file__).parents[1]), os.environ.get("PYTHONPATH")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PLACES))
+
+
+def pytest_runtest_call() -> None:
+    """PyTorch's threads spin while they wait for each other, which takes the CPUs from pytest-xdist's other workers."""
+    if "PYTEST_XDIST_WORKER" in os.environ and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @dataclass(frozen=True)
