@@ -18,10 +18,10 @@ import pytest
 
 import gpucnn
 from gpucnn import Model, Network
-from gpucnn.callbacks import CSVLog, EarlyStopping, KeepBest, Metric, Stop, TensorBoard
+from gpucnn.callbacks import Callback, CSVLog, EarlyStopping, KeepBest, Metric, Stop, TensorBoard
 from gpucnn.errors import SettingError, TrainingError
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from gpucnn.model import checkpoint, checkpoints
+from gpucnn.model import accepted, checkpoint, checkpoints
 from gpucnn.optimizers import EMA, Adam
 from gpucnn.training import Epoch, History, pace
 from tests.layers_of_ones_own import Normalised
@@ -43,6 +43,33 @@ def every_step_is_saved(monkeypatch):
 
 def model(network=NETWORK, **options):
     return Model(network, **{"device": "cpu", "threads": 1, **options})
+
+
+class Derived(Callback):
+    """Derives from the protocol, and writes two methods of it."""
+
+    def begin(self, model, epochs):
+        self.epochs = []
+
+    def epoch(self, epoch):
+        self.epochs.append(epoch.epoch)
+
+
+def test_what_derives_from_the_protocol_may_leave_methods_out():
+    counted = Derived()
+    model().fit(IMAGES, LABELS, callbacks=[counted], **OPTIONS)
+    assert counted.epochs == [*range(1, 13)]
+    ready, bare = accepted.callbacks([counted, SimpleNamespace(epoch=counted.epoch)])
+    for name in ("batch", "measure", "end", "state", "load_state"):  # so that nothing is fetched for it, or saved
+        assert getattr(ready, name) is getattr(bare, name), name
+
+
+def test_what_derives_from_the_protocol_and_does_nothing_is_refused():
+    class Nothing(Callback):
+        pass
+
+    with pytest.raises(SettingError, match="callback"):
+        model().fit(IMAGES, LABELS, callbacks=[Nothing()], **OPTIONS)
 
 
 class Losses:
@@ -762,7 +789,7 @@ def test_a_log_as_csv_goes_on_from_one_call_to_the_next(tmp_path):
 
 
 def epochs_in(path):
-    return [row["epoch"] for row in csv.DictReader(path.open())]
+    return [row["epoch"] for row in csv.DictReader(path.read_text().splitlines())]
 
 
 def test_a_log_that_was_there_is_kept(tmp_path):
@@ -785,7 +812,7 @@ def test_a_log_that_was_there_is_kept(tmp_path):
         assert path.read_text().splitlines()[:2] == before
         made.fit(IMAGES, LABELS, epochs=1, callbacks=[CSVLog(path, append=True), Losses(5, name="other")])
         assert epochs_in(path) == ["1", "2", "3", "1"]
-        assert next(csv.DictReader(path.open()))["other"] == ""
+        assert next(csv.DictReader(path.read_text().splitlines()))["other"] == ""
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "epoch,loss\n1,2,3\n", '"epoch\n', b"\xff\xfe"])

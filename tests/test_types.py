@@ -25,7 +25,7 @@ import numpy as np
 
 import gpucnn
 from gpucnn import Augmentation, Device, Ensemble, Model, Network
-from gpucnn.callbacks import EarlyStopping
+from gpucnn.callbacks import Callback, EarlyStopping
 from gpucnn.data import Dataset
 from gpucnn.estimators import CNNClassifier
 from gpucnn.layers import Conv2D, Dense, Flatten, Layer, ReLU
@@ -33,6 +33,7 @@ from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
 from gpucnn.report import check, find_lr, wrong_layers
 from gpucnn.report.gradient_check import Row
+from gpucnn.training import Epoch
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Mine(Layer):
 
     def backward(self, params: Any, residual: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
         return self.factor * dy, {}
+
+
+class Told(Callback):
+    def epoch(self, epoch: Epoch) -> None:
+        print(epoch.train_loss)
 
 
 digits: Dataset = gpucnn.data.load(Path("digits"))
@@ -61,7 +67,7 @@ history = model.fit(
     validation=(digits.test_images, digits.test_labels),
     early_stopping=True,
     sample_weight=[1.0, 2.0],
-    callbacks=[print],
+    callbacks=[print, Told()],
     resume=Path("run"),
 )
 model.fit([[[0.5]]], ["cat"], early_stopping=EarlyStopping(patience=2))

@@ -28,6 +28,7 @@ from ..optimizers import OPTIMIZERS, optimizer
 from ..schedules import SCHEDULES, schedule
 from ..training.augmentation import Augmentation
 from ..training.history import History
+from ..training.types import Callback
 from .frames import is_column
 
 DTYPES = ("float32", "float64")
@@ -108,12 +109,14 @@ def argument(what: str, value: Any) -> Any:
 
 def callbacks(given: Any) -> list[Any]:
     """Objects with all methods of `training.Callback`: a function is called with each Epoch; one method will do.
+    What a class derives from `Callback` and does not write itself is left out.
 
     given: the callback itself. state is None where it has no state.
     """
     told = []
     for each in argument("callbacks", given):
-        methods = {name: getattr(each, name) for name in UNTOLD if callable(getattr(each, name, None))}
+        written = [name for name in UNTOLD if getattr(type(each), name, None) is not getattr(Callback, name)]
+        methods = {name: getattr(each, name) for name in written if callable(getattr(each, name, None))}
         methods = methods or {"epoch": each}
         argument("callback", each if isinstance(each, type) else next(iter(methods.values())))
         if ("state" in methods) != ("load_state" in methods):

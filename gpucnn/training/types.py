@@ -42,8 +42,9 @@ class Stop(Exception):
     """
 
 
-class Callback(Protocol):
-    """Told of a run. Every method may be left out; a function alone is called with each Epoch.
+class Callback:
+    """Told of a run. Every method may be left out, whether a class derives from this one or not; a function alone is
+    called with each Epoch.
 
     Callbacks are told one after the other, in the order in which they were given.
     """
@@ -59,6 +60,7 @@ class Callback(Protocol):
 
     def measure(self) -> dict[str, float]:
         """Numbers by name that belong to the epoch that ended: they are in its `metrics` when callbacks are told."""
+        return {}
 
     def epoch(self, epoch: Epoch) -> None:
         """An epoch ended. The model is that of this moment, as it is evaluated."""
@@ -71,6 +73,7 @@ class Callback(Protocol):
 
         It is asked for between two updates. The arrays must not be written later: make new ones.
         """
+        return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from there; called after `begin`. Arrays are NumPy's, and tuples are lists; but where `partial_fit` is
