@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+import gpucnn
 from gpucnn import Model, Network, data
 from gpucnn import command as cli
 from gpucnn.data import Preprocessing
@@ -182,9 +184,31 @@ def test_a_port_that_is_taken():
     with server.listening(0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
         port = listener.getsockname()[1]
-        listener.listen()
         with pytest.raises(GpucnnError, match=rf"--port {port}: cannot be listened on"):
             server.listening(port)
+
+
+@pytest.mark.parametrize("breaks_off", [True, False])
+def test_an_upload_that_does_not_arrive_whole_is_given_up(digits_model, breaks_off, monkeypatch):
+    """Also one that waits for ever, so that Ctrl-C, which lets what was begun end, ends the page."""
+    pytest.importorskip("starlette", reason="Starlette is not installed")
+    monkeypatch.setattr(server, "WAIT", 60.0 if breaks_off else 0.1)
+    told = [{"type": "http.request", "body": b"abc", "more_body": True}]
+    sent = []
+
+    async def receive():
+        if not told and not breaks_off:
+            await asyncio.sleep(60)
+        return told.pop() if told else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-length", b"1000")]
+    scope = {"type": "http", "method": "POST", "path": "/look", "query_string": b"", "headers": headers}
+    app = server.application(Answers(gpucnn.load(digits_model, device="cpu"), "digits"))
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
 
 
 def test_without_starlette(digits_model, monkeypatch, capsys):

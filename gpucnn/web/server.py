@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ HOST = "127.0.0.1"
 # On Windows SO_REUSEADDR would give two servers the same port, and this keeps it for one.
 ALONE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 LARGEST = 8 << 20  # bytes of a picture file
+WAIT = 5.0  # seconds for a picture to arrive, from this computer; Ctrl-C waits for it, too
 NAMES = (HOST, "localhost")
 KINDS = {  # by the ending, which on Windows other programs may have given another meaning
     ".html": "text/html",
@@ -39,6 +41,7 @@ def application(answers: Answers) -> Any:
         from starlette.applications import Starlette
         from starlette.concurrency import run_in_threadpool
         from starlette.middleware import Middleware
+        from starlette.requests import ClientDisconnect
         from starlette.responses import FileResponse, JSONResponse
         from starlette.routing import Route
     except ImportError:
@@ -49,10 +52,14 @@ def application(answers: Answers) -> Any:
 
     async def look(request: Any) -> Any:
         content = bytearray()
-        async for part in request.stream():
-            content += part
-            if len(content) > LARGEST:
-                return JSONResponse({"error": f"the picture is larger than {LARGEST >> 20} MB"}, 413)
+        try:
+            async with asyncio.timeout(WAIT):
+                async for part in request.stream():
+                    content += part
+                    if len(content) > LARGEST:
+                        return JSONResponse({"error": f"the picture is larger than {LARGEST >> 20} MB"}, 413)
+        except (ClientDisconnect, TimeoutError):
+            return JSONResponse({"error": "the picture did not arrive whole"}, 408)
         try:
             return JSONResponse(await run_in_threadpool(answers.look, bytes(content)))
         except DataError as error:
@@ -118,6 +125,7 @@ def listening(port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, ALONE, 1)
     try:
         found.bind((HOST, port))
+        found.listen()  # two that begin at once may both bind
     except OSError as error:
         found.close()
         raise GpucnnError(
@@ -127,7 +135,7 @@ def listening(port: int) -> socket.socket:
 
 
 def serve(answers: Answers, listener: socket.socket) -> None:
-    """Answer until Ctrl-C."""
+    """Answer until Ctrl-C, and what is asked by then."""
     app = application(answers)
     try:
         import uvicorn
