@@ -68,10 +68,24 @@ def test_where_nothing_fits_the_network_is_too_large(monkeypatch: pytest.MonkeyP
         model.fit(np.zeros((5, 100, 100, 1), np.uint8), np.zeros(5, int))
 
 
+def test_what_is_saved_is_copied_and_must_fit_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = Model(Network((100, 100, 1), (Flatten(), Dense(1000))), device="cpu", threads=1)  # 40 MB of parameters
+    examples = np.zeros((5, 100, 100, 1), np.uint8), np.zeros(5, int)
+    needed = model.training_memory(batch_size=5)
+    with_free(monkeypatch, 1.02 * needed)
+    with pytest.raises(DeviceError, match=r"are free; use a smaller network or smaller images"):
+        model.fit(*examples, epochs=1, resume=tmp_path)
+    assert [*tmp_path.iterdir()] == []
+    model.fit(*examples, epochs=1)
+    with_free(monkeypatch, 0.95 * needed)
+    with pytest.warns(UserWarning, match=r"are free; if it does not fit, use a smaller network or smaller images$"):
+        model.fit(*examples, epochs=1)
+
+
 def test_near_the_edge_there_is_a_warning_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(WIDE, device="cpu", threads=1)
     with_free(monkeypatch, 0.95 * model.training_memory(batch_size=60, optimizer="sgd"))
-    with pytest.warns(UserWarning, match=r"MB are free; a batch size of \d+ should fit, if this does not"):
+    with pytest.warns(UserWarning, match=r"MB are free; if it does not fit, a batch size of \d+ should fit"):
         assert model.fit(*(each[:60] for each in EXAMPLES), batch_size=60, epochs=1, optimizer="sgd").epochs
 
 
@@ -95,7 +109,7 @@ def test_where_batches_stay_whole_the_outputs_decide(monkeypatch: pytest.MonkeyP
     with pytest.raises(DeviceError, match=r"are free; a batch size of \d+ should fit"):
         model.fit(images, labels, batch_size=64, epochs=1, optimizer="sgd")
     with_free(monkeypatch, 0.9 * needed)
-    with pytest.warns(UserWarning, match="if this does not"):
+    with pytest.warns(UserWarning, match="if it does not fit"):
         model.fit(images, labels, batch_size=64, epochs=1, optimizer="sgd")
 
 

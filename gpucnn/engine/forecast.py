@@ -45,6 +45,7 @@ ON_A_GPU = 2.0  # a GPU at most this many times: what the outputs do not count a
 ROUGH = 1.5  # and about this many times where nothing can be tried
 FITS = 0.8  # of what is free: a batch size that is advised should not need more
 REFUSED = 1.25  # times what is free: from here on a run is refused, between the two it is warned of
+COPIES = 2  # of a state, while it is saved
 UNJUDGED = 1 << 26  # bytes: a run that needs less is never refused
 
 
@@ -54,7 +55,7 @@ class Forecast:
 
     network: as it was given; validation: how many examples are evaluated after each epoch; threads: where other than
     the execution's; augmentation: what is done to the images of a batch; kept: how many callbacks keep the parameters
-    of an epoch, as `KeepBest` does.
+    of an epoch, as `KeepBest` does; saves: whether states are saved, which are copied on the host.
     """
 
     execution: Execution
@@ -65,6 +66,7 @@ class Forecast:
     threads: int | None = None
     augmentation: Augmentation | None = None
     kept: int = 0
+    saves: bool = False
 
     def bytes(self, batch_size: int) -> int:
         """The peak, helper processes included, and memory that processes share counted once."""
@@ -84,11 +86,12 @@ class Forecast:
             return
         said = (
             f"training with {counted(batch_size, 'example')} per batch needs about {megabytes(needed)}, and "
-            f"{megabytes(free)} are free; {self._advice(batch_size, FITS * free)}"
+            f"{megabytes(free)} are free"
         )
+        advice = self._advice(batch_size, FITS * free)
         if (needed if self._is_sharded else least) > REFUSED * free:
-            raise DeviceError(f"{self.execution.device}: {said}")
-        warn(f"{said}, if this does not")
+            raise DeviceError(f"{self.execution.device}: {said}; {advice}")
+        warn(f"{said}; if it does not fit, {advice}")
 
     def _advice(self, batch_size: int, room: float) -> str:
         """Which smaller batch size, or else which number of threads, fits into that many bytes."""
@@ -176,8 +179,8 @@ class Forecast:
         batch = images * (2 if workers > 1 else 1)  # helpers get theirs through memory of its own
         sums = (workers - 1) * self.execution.theta.nbytes
         factors = self._factors(batch_size) * batch_size * self.execution.theta.itemsize
-        helping = others * HELPER if helpers.possible() else 0
-        return round(ITSELF + self._vectors + sums + factors + batch + max(workers, evaluating) * of_worker + helping)
+        beside = (others * HELPER if helpers.possible() else 0) + (COPIES * self.saved if self.saves else 0)
+        return round(ITSELF + self._vectors + sums + factors + batch + max(workers, evaluating) * of_worker + beside)
 
     def _factors(self, batch_size: int) -> int:
         """Numbers per example of gradients that stay factors."""

@@ -198,7 +198,7 @@ class Fitting:
         kept = sum(isinstance(each.given, KeepBest) for each in self.callbacks)
         arguments = model.execution, model.network, model.loss, self.optimizer, evaluated
         together = int(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
-        Forecast(*arguments, augmentation=self.augmentation, kept=kept).check(together)
+        Forecast(*arguments, augmentation=self.augmentation, kept=kept, saves=keeper is not None).check(together)
         with model.execution.active():
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held

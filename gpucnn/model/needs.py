@@ -13,7 +13,6 @@ from ..training.augmentation import Augmentation
 from . import accepted
 from .holding import Holding
 
-COPIES = 2  # of a state, while it is saved
 AROUND = 20_000_000  # bytes that the learning curve's matplotlib and a progress bar take
 
 
@@ -36,7 +35,14 @@ def training_memory(
 
 
 def _forecast(
-    model: Holding, optimizer: Any, validation: int, augmentation: Any, batch_size: int, kept: int
+    model: Holding,
+    optimizer: Any,
+    validation: int,
+    augmentation: Any,
+    batch_size: int,
+    kept: int,
+    *,
+    saves: bool = False,
 ) -> Forecast:
     how = None if augmentation is None else accepted.argument("augmentation", augmentation)
     if how is not None:
@@ -44,7 +50,7 @@ def _forecast(
         how = how.of_run(0, batch_size, batch_size)
     rule = accepted.argument("optimizer", optimizer)
     arguments = model.execution, model.network, model.loss, rule, validation
-    return Forecast(*arguments, augmentation=how, kept=kept)
+    return Forecast(*arguments, augmentation=how, kept=kept, saves=saves)
 
 
 def told(model: Holding, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, kept: int) -> str:
@@ -55,10 +61,9 @@ def told(model: Holding, dataset: Dataset, chosen: Recipe, optimizer: Optimizer,
     images = len(dataset.train_labels)
     held = min(round(chosen.validation * images), images - 1)
     size = min(chosen.batch_size, images - held)
-    forecast = _forecast(model, optimizer, held, chosen.augmentation or None, size, kept)
-    needed = forecast.bytes(size)
+    needed = _forecast(model, optimizer, held, chosen.augmentation or None, size, kept, saves=True).bytes(size)
     if model.device.kind == "cpu":
-        needed += AROUND + COPIES * forecast.saved
+        needed += AROUND
         needed += dataset.train_images.nbytes if held else 0  # both parts are copies
     free = model.device.memory()[0]
     there = f", {megabytes(free)} are free" if free else ""
