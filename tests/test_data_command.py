@@ -206,7 +206,7 @@ def test_arrays_that_a_network_is_too_large_for(gpucnn_):
     np.savez("small.npz", images=images, labels=np.arange(20) % 2)
     err = gpucnn_("train", "--data", "small.npz", "--device", "cpu", "--epochs", "1")[2]
     assert "two-conv on images of 8x8: layer 3 (Conv2D)" in err
-    assert "try --set padding=same, or another network (`gpucnn networks`)" in err
+    assert "try --set padding=same, or a network for such images: softmax-regression, single-filter, two-conv-w" in err
     how = "--set", "padding=same", "--device", "cpu", "--threads", "1", "--epochs", "1"
     assert gpucnn_("train", "--data", "small.npz", *how)[0] == 0
 

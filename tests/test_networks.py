@@ -1064,3 +1064,21 @@ def test_ten_recorded_losses() -> None:
 def test_what_is_no_network_is_refused(shape: Any, layers: Any, sentence: str) -> None:
     with pytest.raises(ShapeError, match=sentence):
         Network(shape, layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "advice"),
+    [
+        ("two-conv", (8, 8, 1), {}, "try padding='same', or a network for such images: softmax-regression, single-f"),
+        ("two-conv", (1, 64, 1), {}, "take a network for such images: softmax-regression, resnet20, mobile-small"),
+        ("two-conv", (1, 64, 1), {"padding": "same"}, "take a network for such images: softmax-regression, resnet20, "),
+        ("vgg-small", (2, 2, 3), {}, "take a network for such images: softmax-regression, "),
+    ],
+)
+def test_which_networks_take_images_that_one_does_not_is_said(name, shape, options, advice):
+    with pytest.raises(ShapeError, match=re.escape(advice)) as raised:
+        build(name, shape, 4, **options)
+    for other in str(raised.value).partition("such images: ")[2].split(", "):
+        assert build(other, shape, 4).shapes()[-1] == (4,)
+    if "padding='same'" in advice:
+        build(name, shape, 4, padding="same")

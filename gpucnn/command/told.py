@@ -18,6 +18,7 @@ OPTIONS = {  # what the library's sentences say in Python's words
     "size=(H, W)": "--size",
     "give fit validation=(images, labels)": "say --validation 0.1",
     'without="head"': "--init-except head",
+    "padding='same'": "--set padding=same",
 }
 
 

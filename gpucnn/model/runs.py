@@ -137,13 +137,12 @@ def network_of(settings: Settings, input_shape: tuple[int, ...] | None = None, c
     except ShapeError as error:
         if input_shape is None:
             raise
-        padded = there.get("padding") == "valid" and settings.options.get("padding", "valid") == "valid"
-        remedy = f"{'try --set padding=same, or another' if padded else 'take another'} network (`gpucnn networks`)"
-        if not padded and settings.options and _is_built(settings.network, input_shape, classes):
+        remedy = "" if settings.network in networks.NETWORKS else "; take another network (`gpucnn networks`)"
+        if settings.options and _is_built(settings.network, input_shape, classes):
             usual = {name: there[name] for name in settings.options}
-            remedy = f"set {listed([*usual])} otherwise: without --set it is {networks.shown(usual)}"
+            remedy = f"; set {listed([*usual])} otherwise: without --set it is {networks.shown(usual)}"
         size = "x".join(map(str, input_shape[:2]))
-        raise ShapeError(f"{settings.network} on images of {size}: {error}; {remedy}") from None
+        raise ShapeError(f"{settings.network} on images of {size}: {error}{remedy}") from None
     except GpucnnError:
         raise
     except (TypeError, ValueError) as error:

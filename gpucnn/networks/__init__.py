@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ..errors import SettingError, nearest
+from ..errors import GpucnnError, SettingError, ShapeError, listed, nearest
 from ..layers import AvgPool2D, Conv2D, Crop2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from ..losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ..names import explain
@@ -208,7 +209,13 @@ def build(name: str, /, input_shape: Shape | None = None, classes: int | None = 
     if name in NETWORKS:
         check_settings(name, options)
     shape = found.input_shape if input_shape is None else shape_of(input_shape)
-    network = found.build(shape, found.classes if classes is None else classes, **options)
+    outputs = found.classes if classes is None else classes
+    try:
+        network = found.build(shape, outputs, **options)
+    except ShapeError as error:
+        if input_shape is None or name not in NETWORKS:
+            raise
+        raise ShapeError(f"{error}; {_remedy(name, shape, outputs, options)}") from None
     takes, gives = network.input_shape, network.shapes()[-1]
     asked_for = takes if input_shape is None else shape, gives if classes is None else (classes,)
     if asked_for != (takes, gives):
@@ -216,6 +223,20 @@ def build(name: str, /, input_shape: Shape | None = None, classes: int | None = 
         advice = "choose other data, or let it take input_shape and classes"
         raise SettingError(f"network {name} is {takes} -> {gives}, {asked}; {advice}")
     return network
+
+
+def _remedy(name: str, shape: Shape, classes: int, options: dict[str, Any]) -> str:
+    """What to do where a named network does not take images of that shape. softmax-regression takes all."""
+
+    def takes(name: str, **options: Any) -> bool:
+        with suppress(GpucnnError):
+            return bool(NETWORKS[name].build(shape, classes, **options).layers)
+        return False
+
+    same = "padding" in settings_of(name) and takes(name, **options | {"padding": "same"})
+    others = listed([each for each in NETWORKS if takes(each)])
+    begin = "try padding='same', or" if same else "take"
+    return f"{begin} a network for such images: {others}"
 
 
 def settings_of(name: str) -> dict[str, Any]:
