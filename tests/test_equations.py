@@ -81,10 +81,11 @@ def test_no_document_and_no_number_is_missing() -> None:
 
 def test_an_equation_is_found_by_its_number() -> None:
     assert ops.equation("two-conv", 16).function == "Network.forward"
+    assert ops.equation("two-conv", "16") == ops.equation("two-conv", 16)
     assert ops.equation("single-filter", "fill_dw").function == "ops.correlate_backward"
-    with pytest.raises(SettingError, match=r"equation 'two-conv', 26 is not known; choose one of 1, 2, .*, 25$"):
+    with pytest.raises(SettingError, match=r"equation 'two-conv', 26 is not known; choose one of 1; 2; .*; 25$"):
         ops.equation("two-conv", 26)
-    with pytest.raises(SettingError, match=r"choose one of single-filter, two-conv, .*, layered$"):
+    with pytest.raises(SettingError, match=r"choose one of single-filter; two-conv; .*; layered$"):
         ops.equation("two-convs", 1)
 
 

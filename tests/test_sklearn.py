@@ -155,6 +155,7 @@ class TestParameters:
             ({"image_shape": (-1, 7, 1)}, "rows of 64 features"),
             ({"random_state": -1}, "seed=-1"),
             ({"early_stopping": 5}, "early_stopping=5"),
+            ({"early_stopping": True, "validation_fraction": 0.0}, "let validation_fraction hold out a part, such as"),
             ({"dtype": "float16"}, "one of float32, float64"),
         ],
     )

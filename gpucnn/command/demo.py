@@ -30,4 +30,4 @@ def demo(
     print(f"  gpucnn predict {MODEL} {seven}")
     print(f"  gpucnn predict {MODEL} {all_of_them}")
     print(f"  gpucnn show {MODEL} {seven}   # what is inside")
-    print(f'  gpucnn serve {MODEL}   # to draw one yourself; it needs pip install ".[web]"')
+    print(f"  gpucnn serve {MODEL}   # to draw one yourself; it needs pip install starlette uvicorn")

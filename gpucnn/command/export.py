@@ -40,7 +40,7 @@ def export(
 
     The file takes "images" as they are, of any number, and scales their pixels itself; it gives "logits" and,
     of classes and labels, "probabilities". The names of the classes are in its metadata. Pictures must have the model's
-    size. Needs onnx: pip install ".[onnx]".
+    size. Needs onnx: pip install onnx.
     """
     from ..model import load
     from ..model.exporting import usual_pixels

@@ -23,7 +23,7 @@ def serve(
     and which pixels mattered.
 
     The page is for this computer only, and needs no internet. Ctrl-C ends it. Needs starlette and uvicorn:
-    pip install ".[web]".
+    pip install starlette uvicorn.
     """
     import os
     from pathlib import Path

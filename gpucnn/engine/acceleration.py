@@ -151,9 +151,7 @@ class Acceleration:
         try:
             from ..kernels.cpu.compiled import compiled_from
         except ImportError as error:
-            raise SettingError(
-                f"kernels 'numba' need numba ({error}); install it with `pip install \".[numba]\"` in gpucnn's folder"
-            ) from None
+            raise SettingError(f"kernels 'numba' need numba ({error}); install it with `pip install numba`") from None
         return compiled_from(choose("cpu", exact_ties=exact_ties))
 
     @property

@@ -28,6 +28,7 @@ from .network import made_by, named
 Array = Any
 Shape = tuple[int, ...]
 USUAL = "two-conv"  # the network
+OF_FIT = "give fit validation=(images, labels)", "let validation_fraction hold out a part, such as 0.1"
 HELD_OUT = 0.1  # of the images, where early stopping must have some to watch
 WORDS = {**OTHERS, "seed": "random_state", "progress": "verbose", "validation": "validation_fraction"}
 PART = 1024  # images whose mean is taken together, in float64
@@ -85,17 +86,20 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
             held = X[some], y[some]
             X, y, weights = X[rest], y[rest], None if weights is None else weights[rest]
         stopping = EarlyStopping() if self.early_stopping is True else self.early_stopping or None
-        history = model.fit(
-            X,
-            y,
-            epochs=self.epochs,
-            schedule=self.schedule,
-            validation=held,
-            early_stopping=copy.copy(stopping),  # what it watched stays in it
-            sample_weight=weights,
-            seed=seed,
-            **self._of_training(),
-        )
+        try:
+            history = model.fit(
+                X,
+                y,
+                epochs=self.epochs,
+                schedule=self.schedule,
+                validation=held,
+                early_stopping=copy.copy(stopping),  # what it watched stays in it
+                sample_weight=weights,
+                seed=seed,
+                **self._of_training(),
+            )
+        except SettingError as error:
+            raise SettingError(str(error).replace(*OF_FIT)) from None
         self._end(model, history)
 
     def _fit_further(self, X: Array, y: Array, outputs: Array, weights: Array) -> None:

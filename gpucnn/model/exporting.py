@@ -41,9 +41,7 @@ def export(
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "onnx":
             raise
-        raise SettingError(
-            'onnx, which writes these files, is not installed; run `pip install ".[onnx]"` in gpucnn\'s folder'
-        ) from None
+        raise SettingError("onnx, which writes these files, is not installed; run `pip install onnx`") from None
     members = [_answering(each, Answering) for each in getattr(self, "models", [self])]
     how = {"layout": layout, "pixels": pixels}
     return checkpoint.put(place, document(members, self.loss, **how, told=_told(self, **how)))

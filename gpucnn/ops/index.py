@@ -170,8 +170,8 @@ EQUATIONS = tuple(Equation(document, *row) for document, rows in _ROWS.items() f
 
 def equation(document: str, number: int | str) -> Equation:
     """The row of one equation, such as equation("two-conv", 16). Raises SettingError with what there is."""
-    rows = {(row.document, row.number): row for row in EQUATIONS}
-    if (document, number) in rows:
-        return rows[document, number]
+    rows = {(row.document, str(row.number)): row for row in EQUATIONS}
+    if (document, str(number)) in rows:
+        return rows[document, str(number)]
     known = [str(row[0]) for row in _ROWS.get(document, ())] or list(_ROWS)
-    raise SettingError(f"equation {document!r}, {number!r} is not known; choose one of {', '.join(known)}")
+    raise SettingError(f"equation {document!r}, {number!r} is not known; choose one of {'; '.join(known)}")

@@ -137,7 +137,8 @@ def _judged(rates: list[float], losses: list[float], means: list[float], explode
     ended = f"it exploded at {rates[-1]:.2g}" if exploded else f"it had not exploded at {rates[-1]:.2g}, where it ended"
     start = min(losses[0], float(np.mean(losses[:LEAST])))  # the first one is of before any update
     if means[at] > FELL * start:
-        reason = f"the loss fell nowhere, from {start:.3g} at the beginning, and {ended}; no rate can be suggested"
+        least = f"the mean loss hardly fell, from {start:.3g} at the beginning to {means[at]:.3g}"
+        reason = f"{least}, and {ended}; no rate can be suggested"
         return Search(rates, losses, means, best, None, reason, exploded)
     suggestion = best / BELOW
     reason = (

@@ -30,9 +30,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-MISSING = (
-    'starlette and uvicorn, which serve the page, are not installed; run `pip install ".[web]"` in gpucnn\'s folder'
-)
+MISSING = "starlette and uvicorn, which serve the page, are not installed; run `pip install starlette uvicorn`"
 
 
 def application(answers: Answers) -> Any:

@@ -1,4 +1,4 @@
-"""The NumPy table with some of its passes over memory compiled into one by numba: pip install ".[numba]".
+"""The NumPy table with some of its passes over memory compiled into one by numba: pip install numba.
 
 Off by default: `import numba` takes about as long as a thousand steps of a small network, and the first use compiles.
 What is not here, such as the products, is the NumPy table's.
