@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import gpucnn
-from gpucnn import ops
+from gpucnn import layers, ops
 
 ROOT = Path(gpucnn.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
@@ -283,3 +283,8 @@ def test_every_gradient_stands_right_below_its_function(name: str) -> None:
     for before, function in zip([None, *public], public):
         if function.endswith("_backward"):
             assert before == function.removesuffix("_backward")
+
+
+@pytest.mark.parametrize("name", [*dict(inspect.getmembers(layers, inspect.isclass))])
+def test_layers_say_the_shapes_of_what_they_take_and_give(name: str) -> None:
+    assert name == "Layer" or re.search(r"\(.*\).* -> ", inspect.getdoc(getattr(layers, name)) or "")

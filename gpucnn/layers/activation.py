@@ -16,7 +16,10 @@ from .initializers import ones
 
 @dataclass(frozen=True)
 class ReLU(Layer):
-    """max(x, 0), with the slope at 0 that two-conv eq. (10) and layered eq. (21) give it: 1/2."""
+    """max(x, 0), with the slope at 0 that two-conv eq. (10) and layered eq. (21) give it: 1/2.
+
+    Shape: (N, ...) -> the same.
+    """
 
     slope_at_zero: float = 0.5
 
@@ -33,7 +36,10 @@ class ReLU(Layer):
 
 @dataclass(frozen=True)
 class Sigmoid(Layer):
-    """1 / (1 + exp(-x)). binary-sigmoid, "5) Sigmoid Activation"."""
+    """1 / (1 + exp(-x)). binary-sigmoid, "5) Sigmoid Activation".
+
+    Shape: (N, ...) -> the same.
+    """
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.sigmoid.forward(x)
@@ -44,7 +50,10 @@ class Sigmoid(Layer):
 
 @dataclass(frozen=True)
 class Tanh(Layer):
-    """The hyperbolic tangent, one choice for avgpool-96's f."""
+    """The hyperbolic tangent, one choice for avgpool-96's f.
+
+    Shape: (N, ...) -> the same.
+    """
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         return context.kernels.tanh.forward(x)
@@ -69,7 +78,10 @@ class _Curve(Layer):
 
 @dataclass(frozen=True)
 class LeakyReLU(_Curve):
-    """x where x > 0, else slope times x. Maas, Hannun and Ng, 2013, with a slope of 0.01."""
+    """x where x > 0, else slope times x. Maas, Hannun and Ng, 2013, with a slope of 0.01.
+
+    Shape: (N, ...) -> the same.
+    """
 
     slope: float = 0.01
 
@@ -84,6 +96,8 @@ class LeakyReLU(_Curve):
 @dataclass(frozen=True)
 class PReLU(Layer):
     """x where x > 0, else a x, where a is learnt: one for each channel, or feature, or with shared=True one for all.
+
+    Shape: (N, ...) -> the same.
 
     start: a before training. Parameters: slope (C,) or (1,). He, Zhang, Ren and Sun, 2015.
     """
@@ -117,7 +131,10 @@ class PReLU(Layer):
 
 @dataclass(frozen=True)
 class ELU(_Curve):
-    """x where x > 0, else alpha (exp(x) - 1). Clevert, Unterthiner and Hochreiter, 2016. alpha is at least 0."""
+    """x where x > 0, else alpha (exp(x) - 1). Clevert, Unterthiner and Hochreiter, 2016. alpha is at least 0.
+
+    Shape: (N, ...) -> the same.
+    """
 
     alpha: float = 1.0
 
@@ -133,6 +150,8 @@ class ELU(_Curve):
 class GELU(_Curve):
     """x times the probability that a standard normal number is at most x; approximate: by a tanh, as in GPT-2.
 
+    Shape: (N, ...) -> the same.
+
     Hendrycks and Gimpel, 2016.
     """
 
@@ -147,7 +166,10 @@ class GELU(_Curve):
 
 @dataclass(frozen=True)
 class SiLU(_Curve):
-    """x sigmoid(x), also called swish. Elfwing, Uchibe and Doya, 2018."""
+    """x sigmoid(x), also called swish. Elfwing, Uchibe and Doya, 2018.
+
+    Shape: (N, ...) -> the same.
+    """
 
     def _curve(self) -> tuple[Any, ...]:
         return ("silu",)
@@ -155,7 +177,10 @@ class SiLU(_Curve):
 
 @dataclass(frozen=True)
 class Softplus(_Curve):
-    """log(1 + exp(x)), a smooth ReLU. Dugas, Bengio, Belisle, Nadeau and Garcia, 2001."""
+    """log(1 + exp(x)), a smooth ReLU. Dugas, Bengio, Belisle, Nadeau and Garcia, 2001.
+
+    Shape: (N, ...) -> the same.
+    """
 
     def _curve(self) -> tuple[Any, ...]:
         return ("softplus",)
@@ -163,7 +188,10 @@ class Softplus(_Curve):
 
 @dataclass(frozen=True)
 class Hardswish(_Curve):
-    """x min(max(x + 3, 0), 6) / 6. Howard et al., 2019."""
+    """x min(max(x + 3, 0), 6) / 6. Howard et al., 2019.
+
+    Shape: (N, ...) -> the same.
+    """
 
     def _curve(self) -> tuple[Any, ...]:
         return ("hardswish",)
@@ -172,6 +200,8 @@ class Hardswish(_Curve):
 @dataclass(frozen=True)
 class Softmax(Layer):
     """exp(z_i) / sum of exp(z), for vectors inside a network. two-conv eq. (11), layered eq. (22), (23).
+
+    Shape: (N, features) -> the same.
 
     Networks end in logits, and their loss applies the softmax: this layer is not for the end of one.
     """

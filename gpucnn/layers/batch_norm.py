@@ -40,6 +40,8 @@ class _Residual(NamedTuple):
 class BatchNorm(Layer):
     """Each channel of images, or feature of vectors: (x - mean) / sqrt(variance + epsilon), times scale, plus bias.
 
+    Shape: (N, H, W, C) or (N, features) -> the same.
+
     In training, mean and variance are those of the whole batch, also where several CPUs share it, the variance being
     the mean of squares. In inference they are running ones, which are no parameters but a state: "mean", 0 at first,
     and "variance", 1 at first. After each update a running number is momentum times itself plus 1 - momentum times the

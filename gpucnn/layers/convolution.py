@@ -111,6 +111,8 @@ class WithKernelAndBias(Layer):
 class Conv2D(WithKernelAndBias):
     """y = cross-correlation of x with the kernel (true convolution with flip=True), plus a bias.
 
+    Shape: (N, H, W, C) -> (N, P, Q, K).
+
     filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels.
     padding: "valid", "same", "same-lower", "full", p, (rows, columns) or ((top, bottom), (left, right)) in pixels.
     groups: the number of parts into which channels in and out are cut, none of which sees another.

@@ -17,6 +17,8 @@ from .convolution import Conv2D
 class DepthwiseConv2D(Layer):
     """Each channel cross-correlated with `multiplier` kernels of its own, plus a bias: M = multiplier, K = C M.
 
+    Shape: (N, H, W, C) -> (N, P, Q, K).
+
     y[n,p,q, c M + m] = sum over i,j of x[n, s p + d i - top, t q + e j - left, c] w[i,j,0, c M + m] + b[c M + m].
 
     It is Conv2D(C M, kernel, groups=C) without naming C. kernel, stride, padding, dilation, bias, flip: as there.
@@ -87,6 +89,8 @@ def convolution_of(layer: DepthwiseConv2D, channels: int) -> Conv2D:
 @dataclass(frozen=True)
 class SeparableConv2D(Layer):
     """DepthwiseConv2D, then Conv2D of one pixel that mixes its channels into `filters`, and one bias behind both.
+
+    Shape: (N, H, W, C) -> (N, P, Q, filters).
 
     kernel, stride, padding, multiplier, dilation and flip are the depthwise part's, whose M = multiplier; bias is the
     pointwise part's. There is nothing between the two: with a normalisation or an activation there, as in MobileNet,

@@ -15,6 +15,8 @@ from .geometry import image
 class Dropout(Layer):
     """Each number becomes 0 with probability rate, else it is divided by 1 - rate; the mean stays.
 
+    Shape: (N, ...) -> the same.
+
     In training only: without examples the input passes through. What is left out depends on the seed of `fit`, the
     layer, the update and the example, and is the same on every device and for every number of workers: element k of an
     example, in the order of (H, W, C), is kept where 32 random bits are at least rate 2^32. A dropped NaN stays NaN.
@@ -45,6 +47,8 @@ class Dropout(Layer):
 @dataclass(frozen=True)
 class SpatialDropout2D(Dropout):
     """Dropout of whole channels: all pixels of a channel of one image share a fate.
+
+    Shape: (N, H, W, C) -> the same.
 
     Tompson, Goroshin, Jain, LeCun and Bregler, 2015.
     """

@@ -66,7 +66,10 @@ class _Placed(Layer):
 
 @dataclass(frozen=True)
 class ZeroPad2D(_Placed):
-    """A border of zeros. padding, in pixels: p, (rows, columns) or ((top, bottom), (left, right))."""
+    """A border of zeros. padding, in pixels: p, (rows, columns) or ((top, bottom), (left, right)).
+
+    Shape: (N, H, W, C) -> (N, H + top + bottom, W + left + right, C).
+    """
 
     padding: Sides = 1
 
@@ -85,7 +88,10 @@ class ZeroPad2D(_Placed):
 
 @dataclass(frozen=True)
 class Crop2D(_Part):
-    """The image without its border. cropping, in pixels: p, (rows, columns) or ((top, bottom), (left, right))."""
+    """The image without its border. cropping, in pixels: p, (rows, columns) or ((top, bottom), (left, right)).
+
+    Shape: (N, H, W, C) -> (N, H - top - bottom, W - left - right, C).
+    """
 
     cropping: Sides = 1
 
@@ -101,6 +107,8 @@ class Crop2D(_Part):
 @dataclass(frozen=True)
 class Subsample2D(_Part):
     """Every so manieth pixel along rows and columns, from the first on: n or (rows, columns).
+
+    Shape: (N, H, W, C) -> (N, ceil(H / rows), ceil(W / columns), C).
 
     The shortcut of a residual block whose image becomes smaller: He, Zhang, Ren and Sun, 2016, option A.
     """
@@ -120,6 +128,8 @@ class Subsample2D(_Part):
 class PadChannels(_Placed):
     """Further channels of zeros: n in all, half of them (rounded down) before the image's own and the others behind;
     or (before, behind).
+
+    Shape: (N, H, W, C) -> (N, H, W, C + n).
 
     The shortcut of a residual block that has more channels behind it: He, Zhang, Ren and Sun, 2016, option A.
     """
@@ -148,6 +158,8 @@ class PadChannels(_Placed):
 @dataclass(frozen=True)
 class Upsample2D(Layer):
     """factor, n or (rows, columns), times as many pixels; kind: "nearest" or "bilinear".
+
+    Shape: (N, H, W, C) -> (N, H rows, W columns, C).
 
     Input and output fill the same area, so that corners of pixels agree and centres do not (align_corners=False of
     PyTorch); beyond the outer centres of the input its border goes on.

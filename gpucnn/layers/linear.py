@@ -18,6 +18,8 @@ from .initializers import initializer, zeros
 class Dense(Layer):
     """y = x W + b, for vectors. Parameters: weights (features, units); bias (units,), zeros at first, or none.
 
+    Shape: (N, features) -> (N, units).
+
     two-conv eq. (6), layered eq. (12).
     """
 
@@ -83,7 +85,10 @@ class Flatten(Layer):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """The same elements, in the same order, as (features,) or (H, W, C). binary-sigmoid, "3) Reshape Layer"."""
+    """The same elements, in the same order, as (features,) or (H, W, C). binary-sigmoid, "3) Reshape Layer".
+
+    Shape: (N, ...) -> (N, features) or (N, H, W, C).
+    """
 
     shape: tuple[int, ...]
 

@@ -111,6 +111,8 @@ class Nest(Layer):
 class Residual(Nest):
     """y = f(x) + shortcut(x), f being the layers one behind the other. He et al., 2015.
 
+    Shape: (N, ...) -> that of the layers and of the shortcut.
+
     shortcut: None for x itself, or a layer, or layers, such as a 1x1 convolution where the shape changes.
     Parameters: "layers/0/kernel", ..., and "shortcut/0/kernel", ...
     """
@@ -140,6 +142,8 @@ class Residual(Nest):
 @dataclass(frozen=True)
 class Parallel(Nest):
     """Branches of layers that all get the input.
+
+    Shape: (N, ...) -> what the branches give, joined.
 
     merge: "concat", their outputs beside one another, the first branch's channels (of vectors: features) first, as in
     Szegedy et al., 2014; or "add". A branch is a layer or a tuple of layers; () hands the input on as it is.
@@ -188,6 +192,8 @@ class Common(str):
 @dataclass(frozen=True)
 class Shared(Nest):
     """Layers with parameters that the network has once, wherever `Shared` of this name stands in it.
+
+    Shape: (N, ...) -> that of its layers.
 
     The shapes of the parameters must be the same at all places, in order, and Network sees to it; what has no
     parameters, such as a stride, may differ. theta holds the parameters, "3/name/0/kernel", at the first place, with

@@ -105,6 +105,8 @@ class _Grouped(Layer):
 class LayerNorm(_Grouped):
     """Each example: (x - mean) / sqrt(variance + epsilon), times scale, plus bias, with its own mean and variance.
 
+    Shape: (N, H, W, C) or (N, features) -> the same.
+
     over: "all", mean and variance of all H W C numbers of an image, and a scale and a bias for each of them, as
     PyTorch's LayerNorm((C, H, W)); or "channels", those of the C numbers of each pixel, and a scale and a bias for each
     channel, as Keras's LayerNormalization() and PyTorch's LayerNorm(C) on images with channels last. Both are the same
@@ -137,6 +139,8 @@ class LayerNorm(_Grouped):
 class GroupNorm(_Grouped):
     """The channels in `groups` parts of neighbours: each part of each example gets mean 0 and variance 1.
 
+    Shape: (N, H, W, C) or (N, features) -> the same.
+
     Then times scale, plus bias, (C,) each, 1 and 0 at first, where there are such parameters. epsilon is added to the
     variance; Keras's is 1e-3. One group is LayerNorm over all, but for the shape of its parameters; as many as channels
     are `InstanceNorm`. Wu and He, 2018.
@@ -161,6 +165,8 @@ class GroupNorm(_Grouped):
 @dataclass(frozen=True)
 class InstanceNorm(_Grouped):
     """`GroupNorm` with a group for each channel: each channel of each image gets mean 0 and variance 1.
+
+    Shape: (N, H, W, C) -> the same.
 
     Without scale and bias it is PyTorch's InstanceNorm2d, whose default that is. Ulyanov et al., 2016.
     """

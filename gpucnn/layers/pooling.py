@@ -51,6 +51,8 @@ class _Pool(Layer):
 class MaxPool2D(_Pool):
     """The largest value of every window. The stride defaults to the window; padding never wins.
 
+    Shape: (N, H, W, C) -> (N, P, Q, C).
+
     dilation: pixels from one that a window sees to the next. ceil_mode: the last pixels of an axis get one more window
     where they are in no other, which may reach past the image and its padding; not, as in PyTorch, where it would begin
     behind the image.
@@ -79,6 +81,8 @@ class MaxPool2D(_Pool):
 @dataclass(frozen=True)
 class AvgPool2D(_Pool):
     """The mean of every window. The stride defaults to the window; padding counts as zeros only with count_padding.
+
+    Shape: (N, H, W, C) -> (N, P, Q, C).
 
     dilation, ceil_mode: as of MaxPool2D. What a window sees past the padding is never counted. avgpool-96.
     """
@@ -122,7 +126,10 @@ class _Global(Layer):
 
 @dataclass(frozen=True)
 class GlobalAvgPool2D(_Global):
-    """The mean of each channel over the image, as a vector (C,). Lin, Chen and Yan, 2014."""
+    """The mean of each channel over the image, as a vector (C,). Lin, Chen and Yan, 2014.
+
+    Shape: (N, H, W, C) -> (N, C).
+    """
 
     def _pool(self, kernels: Kernels) -> tuple[Pair, Any]:
         return kernels.average_pool, False
@@ -130,7 +137,10 @@ class GlobalAvgPool2D(_Global):
 
 @dataclass(frozen=True)
 class GlobalMaxPool2D(_Global):
-    """The largest value of each channel over the image, as a vector (C,). ties: as of MaxPool2D."""
+    """The largest value of each channel over the image, as a vector (C,). ties: as of MaxPool2D.
+
+    Shape: (N, H, W, C) -> (N, C).
+    """
 
     ties: str = "first"
 

@@ -16,6 +16,8 @@ from .convolution import WithKernelAndBias, check_image
 class ConvTranspose2D(WithKernelAndBias):
     """The gradient of a convolution by its input, as a layer: each pixel of x puts down a kernel, `stride` apart.
 
+    Shape: (N, H, W, C) -> (N, P, Q, K).
+
     y[n, s p + d i - top, t q + e j - left, k] gains w[i,j,k,c] x[n,p,q,c], plus a bias.
 
     filters: K, channels out. kernel, stride, dilation: n or (rows, columns) in pixels. padding is that of the
