@@ -215,6 +215,7 @@ class TestParameters:
         found = tiny(network="ten-sigmoid", epochs=1).fit(FEW, LABELS)
         assert type(found.model_.loss).__name__ == "BinaryCrossEntropy"
         np.testing.assert_allclose(found.predict_proba(REST).sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(found.predict_log_proba(REST), np.log(found.predict_proba(REST)))
 
 
 class TestImages:

@@ -119,6 +119,11 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             found /= found.sum(axis=1, keepdims=True)
         return found
 
+    def predict_log_proba(self, X: Array) -> Array:
+        """The logarithm of `predict_proba` (N, K); -inf where that is 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
     def _loss(self) -> Any:
         if self.loss is None and isinstance(self.network, str):
             return networks.entry(self.network).loss
