@@ -500,7 +500,7 @@ def test_set_what_cannot_be_set(refused, network, option, says):
         (("two-conv", "--device", "cuda:99"), "device 'cuda:99': "),
         (("two-conv", "--data", "nowhere"), "nowhere: no data set has this name and no such path exists"),
         (("two-conv", "--size", "28;28"), "size '28;28': two whole numbers, HEIGHTxWIDTH, were expected"),
-        (("two-conv", "--invert"), "size, channels and invert are for pictures only"),
+        (("two-conv", "--invert"), "size, channels, invert and fit are for pictures only"),
         (("vgg-small", "--data", "tiny.npz", "--set", "a=1"), "network vgg-small has no setting 'a'"),
         (("two-conv", "--data", "tiny.npz"), "layer 3 (Conv2D): a kernel that spans 5 x 5 pixels does not fit"),
     ],

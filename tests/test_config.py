@@ -81,6 +81,7 @@ def test_a_run_says_all_that_decided_it(train):
         "network": "two-conv",
         "data": str(Path("tiny.npz").resolve()),
         "invert": False,
+        "fit": "crop",
         "skip_broken": False,
         "device": "cpu",
         "epochs": 2,

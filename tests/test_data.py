@@ -323,10 +323,10 @@ def test_unknown_kind_of_file(tmp_path):
         data.load(tmp_path / "table.xlsx")
 
 
-@pytest.mark.parametrize("options", [{"size": (8, 8)}, {"channels": 1}, {"invert": True}])
+@pytest.mark.parametrize("options", [{"size": (8, 8)}, {"channels": 1}, {"invert": True}, {"fit": "pad"}])
 def test_picture_options_belong_to_picture_folders(options):
     with pytest.raises(
-        DataError, match=r"digits: (size, channels and invert are for pictures only|skip_broken is for folders)"
+        DataError, match=r"digits: (size, channels, invert and fit are for pictures only|skip_broken is for folders)"
     ):
         data.load("digits", **options)
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from typer import Argument, BadParameter, Option
 
+from ..data.preprocessing import CROP
 from .arguments import check_format
-from .options import ChannelsOption, InvertOption, SizeOption, SkipBrokenOption
+from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
 from .told import tell_notes
 
 USUAL = "default"
@@ -77,6 +78,7 @@ def augment(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
+    fit: FitOption = CROP,
     skip_broken: SkipBrokenOption = False,
 ) -> None:
     """Draw what --augment makes of training pictures: each beside eight changed ones."""
@@ -91,7 +93,7 @@ def augment(
     check_format(out, "--out")
     augmentation_of(augment, "", (0, 0, 0))
     shape = None if size is None else parse_size(size)
-    look = {"size": shape, "channels": channels, "invert": invert}
+    look = {"size": shape, "channels": channels, "invert": invert, "fit": fit}
     dataset, refused = load_readable(data, skip_broken=skip_broken, **look)
     tell_notes(replace(dataset, notes=(*dataset.notes, *filter(None, [refused]))))
     asked = augmentation_of(augment, data, dataset.input_shape)

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
 
+from ..data.preprocessing import CROP
 from ..errors import counted
 from . import arguments
 from .arguments import JsonOption, check_format
 from .help import Command
-from .options import ChannelsOption, InvertOption, SizeOption, SkipBrokenOption
+from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
 from .told import as_options
 
 data_app = Typer(
@@ -79,6 +80,7 @@ def show(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
+    fit: FitOption = CROP,
     skip_broken: SkipBrokenOption = False,
     out: Annotated[
         str | None, Option(metavar="FILE", help="Also draw some pictures of each class with its name: sheet.png.")
@@ -93,7 +95,7 @@ def show(
     if out is not None:
         check_format(out, "--out")
     shape = None if size is None else parse_size(size)
-    how = {"size": shape, "channels": channels, "invert": invert}
+    how = {"size": shape, "channels": channels, "invert": invert, "fit": fit}
     dataset, refused = load_readable(data, skip_broken=skip_broken, **how)
     print(as_options("\n".join(filter(None, (dataset.summary(), refused)))))
     if out is not None:

@@ -15,7 +15,10 @@ from ..errors import nearest
 MANY = 12  # arguments and options, help among them, from which on they stand in groups
 
 GROUPS = {
-    "Data": ("data", "part", "validation", "classes", "size", "channels", "invert", "skip_broken", "augment", "tta"),
+    "Data": (
+        *("data", "part", "validation", "classes", "size", "channels", "invert", "fit", "skip_broken", "augment"),
+        "tta",
+    ),
     "Network and training": (
         *(
             "options",
@@ -75,6 +78,9 @@ MEANT = {  # words of other programs, and what they are called here
     "test-size": "--validation",
     "image-size": "--size",
     "img-size": "--size",
+    "crop": "--fit crop",
+    **dict.fromkeys(("pad", "letterbox"), "--fit pad"),
+    **dict.fromkeys(("stretch", "squash"), "--fit stretch"),
     "pretrained": "--init",
     "weights": "--init",
     "random-state": "--seed",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
+from ..data.preprocessing import FITS
 from ..losses import NAMED
 from ..optimizers import OPTIMIZERS
 from ..optimizers.base import DECAYS
@@ -166,7 +167,7 @@ FreezeOption = Annotated[
     ),
 ]
 SizeOption = Annotated[
-    str | None, Option(metavar="HxW", help="Resize and crop pictures from a folder to this size; by default 28x28.")
+    str | None, Option(metavar="HxW", help="Bring pictures from a folder to this size (see --fit); by default 28x28.")
 ]
 ChannelsOption = Annotated[
     int | None,
@@ -174,6 +175,15 @@ ChannelsOption = Annotated[
 ]
 InvertOption = Annotated[
     bool, Option("--invert", help="Turn pictures from a folder, dark on light, into light on dark.")
+]
+FitOption = Annotated[
+    str,
+    one_of(
+        FITS,
+        "by default crop",
+        "How pictures from a folder are brought to the size: crop cuts off what is too much at two sides, pad keeps "
+        "them whole and adds edges of the colour beside these, stretch keeps them whole and distorts them.",
+    ),
 ]
 SkipBrokenOption = Annotated[
     bool,

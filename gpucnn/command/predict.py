@@ -128,7 +128,7 @@ def _way(how: Any) -> str:
     """How a model reads pictures, in words."""
     height, width = how.size
     inverted, strokes = " inverted" * how.invert, " of strokes" * (how.strokes is not None)
-    return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes}"
+    return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes} (fit {how.fit})"
 
 
 def _files(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
+from ..data.preprocessing import CROP
 from . import arguments, network_settings
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
 from .at_hand import check_network
@@ -19,6 +20,7 @@ from .options import (
     ClipNormOption,
     ClipValueOption,
     DecayOption,
+    FitOption,
     FreezeOption,
     InitExceptOption,
     InitOption,
@@ -32,7 +34,7 @@ from .options import (
     SkipBrokenOption,
     WeightDecayOption,
 )
-from .told import as_options, tell_notes
+from .told import as_options, read_otherwise, tell_notes
 
 
 def lr(
@@ -65,6 +67,7 @@ def lr(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
+    fit: FitOption = CROP,
     classes: ClassesOption = None,
     init: InitOption = None,
     init_except: InitExceptOption = None,
@@ -114,14 +117,14 @@ def lr(
         start, _ = beforehand.look(settings)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
-        dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
+        dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
         settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))
         if resolve(data) is None:
             settings, _ = suited(settings, dataset, epochs=1, augment=augment)
         model = runs.new_model(settings, dataset)
-        for each in begin_from(settings, model, start):
+        for each in [*begin_from(settings, model, start), *read_otherwise(settings, start, dataset, data)]:
             print(f"gpucnn: {as_options(each)}", file=sys.stderr)
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         found = find_lr(

@@ -16,6 +16,8 @@ from ..errors import counted, nearest, printable
 OPTIONS = {  # what the library's sentences say in Python's words
     "skip_broken=True": "--skip-broken",
     "size=(H, W)": "--size",
+    'fit="pad"': "--fit pad",
+    'fit="stretch"': "--fit stretch",
     "give fit validation=(images, labels)": "say --validation 0.1",
     'without="head"': "--init-except head",
     "padding='same'": "--set padding=same",
@@ -105,6 +107,26 @@ def opening(
     yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))
     if state:
         yield state
+
+
+def read_otherwise(settings: Any, start: Any, dataset: Any, data: str) -> list[str]:
+    """A sentence where the model that a run begins with was trained on pictures that were read in another way.
+
+    start: as `beforehand.look` gives it; data: the name or path of the data set.
+    """
+    from ..data.loading import may_be_broken
+    from ..data.preprocessing import Preprocessing
+
+    read = start and start[0].get("preprocessing")
+    if not read or not may_be_broken(data):  # of arrays nobody knows
+        return []
+    then, now = Preprocessing.from_dict(read), dataset.preprocessing
+    said = [f"--fit {then.fit}"] * (then.fit != now.fit)
+    if then.strokes is None and then.invert != now.invert:
+        said.append("--invert" if then.invert else "no --invert")
+    return (
+        [f"{settings.init} was trained on pictures that were read otherwise: by {' and '.join(said)}"] if said else []
+    )
 
 
 def result_line(result: Any, dataset: Any) -> str:

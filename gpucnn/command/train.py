@@ -10,6 +10,7 @@ from typing import Annotated
 
 from typer import Context, Exit, Option, echo
 
+from ..data.preprocessing import CROP
 from ..errors import counted
 from . import arguments, network_settings, told
 from .arguments import (
@@ -34,6 +35,7 @@ from .options import (
     ClipValueOption,
     DecayOption,
     EmaOption,
+    FitOption,
     FreezeOption,
     GraphOption,
     InitExceptOption,
@@ -103,6 +105,7 @@ def train(
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
+    fit: FitOption = CROP,
     skip_broken: SkipBrokenOption = False,
     augment: AugmentOption = None,
     patience: PatienceOption = None,
@@ -220,7 +223,7 @@ def train(
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         with arguments.moved(resume):
-            dataset = load(data, size=shape, channels=channels, invert=invert, skip_broken=skip_broken)
+            dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
         settings, why = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape)), ""
@@ -229,11 +232,11 @@ def train(
             recipe_epochs = runs.recipe(settings, len(dataset.train_labels))[0].epochs
             settings, why = suited(settings, dataset, epochs=recipe_epochs, augment=augment)
         model = runs.new_model(settings, dataset, goes_on=found is not None and found.saved is not None)
-        of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert}
+        of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert, "fit": fit}
         of_data |= {"skip_broken": skip_broken, "classes": classes}
         chosen, rule = runs.recipe(settings, len(dataset.train_labels))
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
-            begun = begin_from(settings, model, start)
+            begun = [*begin_from(settings, model, start), *told.read_otherwise(settings, start, dataset, data)]
             what = (
                 f"{network}, {counted(model.layout.size, 'parameter')}, on {dataset.name} ({told.images_of(dataset)})"
             )

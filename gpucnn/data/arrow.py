@@ -82,7 +82,7 @@ def read(path: Path, wanted: Wanted) -> Dataset:
                 k: v for file, table in zip(of_part, tables) for k, v in _contents(table, pictures, file, broken)
             }
             total += sum(map(len, tables))
-            how = how or _how(contents, wanted, path)
+            how = how or _how(contents, wanted, path, notes)
             images = _decoded(contents, how, broken, done)
             whole = np.array([image is not None for image in images], bool)
             arrays[f"{part}_images"] = np.array([image for image in images if image is not None], np.uint8)
@@ -207,19 +207,21 @@ def _decoded(
     return images
 
 
-def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path) -> Preprocessing:
-    """As the pictures are, where they are alike and small."""
-    sizes, modes = set(), set()
+def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path, notes: list[str]) -> Preprocessing:
+    """As the pictures are, where they are alike and small. What is said of their sizes goes into notes."""
+    sizes, modes = [], set()
     if not contents:
         raise DataError(f"{path}: holds no pictures; give at least one")
     for where, content in contents.items():
         with suppress(DataError), opened(io.BytesIO(content), where) as picture:
-            sizes.add(upright(picture))
+            sizes.append(upright(picture))
             modes.add(picture.mode)
     own = next(iter(sizes), DEFAULT_SIZE)
-    usual = own if len(sizes) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE
+    usual = own if len(set(sizes)) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE
     grey = all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
-    return wanted.how(usual, grey=grey)
+    how = wanted.how(usual, grey=grey)
+    notes += wanted.told(sizes, how)
+    return how
 
 
 def _names(schema: Any, label: str) -> list[str]:

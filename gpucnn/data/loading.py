@@ -15,7 +15,7 @@ from .dataset import Dataset
 from .named import load_named
 from .npz import read_npz
 from .picture_sets import Wanted, read_folder
-from .preprocessing import Preprocessing, as_size
+from .preprocessing import CROP, Preprocessing, as_size, check_fit
 
 ACCEPTED = (
     "an .npz, .csv or .parquet file, a folder with IDX files (train-images-idx3-ubyte, ...), with .npy files "
@@ -31,18 +31,21 @@ def load(
     size: tuple[int, int] | int | str | None = None,
     channels: int | None = None,
     invert: bool = False,
+    fit: str = CROP,
     skip_broken: bool = False,
 ) -> Dataset:
     """The data set `digits`, `mnist`, `fashion-mnist` or `cifar10`, or that of a path.
 
     A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W), a
-    number for a square, or a text such as "24x32", `channels` (1 or 3) and `invert` (dark on light becomes light on
-    dark) are for pictures only, as is `skip_broken` (leave out what cannot be read, and classes without pictures).
-    The data set's notes say what was left out or assumed.
+    number for a square, or a text such as "24x32", `channels` (1 or 3), `invert` (dark on light becomes light on
+    dark) and `fit` (how pictures are brought to the size: "crop", "pad" or "stretch", see `Preprocessing`) are for
+    pictures only, as is `skip_broken` (leave out what cannot be read, and classes without pictures). The data set's
+    notes say what was left out or assumed.
 
     DataError, saying what to do, for everything that cannot be read.
     """
-    return _load(name_or_path, Wanted(as_size(size), channels, invert, skip_broken))
+    check_fit(fit)
+    return _load(name_or_path, Wanted(as_size(size), channels, invert, fit, skip_broken))
 
 
 def load_for(model: Preprocessing | None, name_or_path: str, *, skip_broken: bool = False) -> Dataset:

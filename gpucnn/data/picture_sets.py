@@ -13,24 +13,26 @@ from .dataset import Dataset, Part
 from .files import parsing
 from .folders import count_junk, find_parts, list_classes
 from .pictures import check_file, opened, read_picture, side_by_side, upright
-from .preprocessing import Preprocessing
+from .preprocessing import CROP, FITS, Preprocessing
 from .summary import summed_up
 
 DEFAULT_SIZE = (28, 28)
 SHOWN = 5  # broken pictures in a message
+MUCH = 0.25  # of half of the pictures, from which on what is cut off is told
 
 
 class Wanted(NamedTuple):
     """What pictures shall become.
 
     size (H, W): 28x28 where it is None. channels: 1 if every picture is stored in grey, else 3, where it is None.
-    invert: dark on light becomes light on dark. skip_broken: what cannot be read is left out, and said.
-    model: how a model's own pictures were read, in place of the first three, or None.
+    invert: dark on light becomes light on dark. fit: see `Preprocessing`. skip_broken: what cannot be read is left out,
+    and said. model: how a model's own pictures were read, in place of the first four, or None.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     invert: bool = False
+    fit: str = CROP
     skip_broken: bool = False
     model: Preprocessing | None = None
 
@@ -39,15 +41,32 @@ class Wanted(NamedTuple):
         if self.model is not None:
             return self.model
         size = usual if self.size is None else self.size
-        return Preprocessing(size, self.channels or (1 if grey else 3), self.invert)
+        return Preprocessing(size, self.channels or (1 if grey else 3), self.invert, fit=self.fit)
 
     def refuse_for_arrays(self, where: object) -> None:
-        """DataError if one of the first three is asked of what holds arrays."""
-        if self.size is not None or self.channels is not None or self.invert:
+        """DataError if one of the first four is asked of what holds arrays."""
+        if self[:4] != Wanted()[:4]:
             raise DataError(
-                f"{where}: size, channels and invert are for pictures only, the arrays here have theirs; leave these "
-                "options out"
+                f"{where}: size, channels, invert and fit are for pictures only, the arrays here have theirs; leave "
+                "these options out"
             )
+
+    def told(self, sizes: Sequence[tuple[int, int]], how: Preprocessing) -> list[str]:
+        """What is said of pictures of these sizes, height and width, which `how` brings to another one."""
+        if how.strokes is not None or not set(sizes) - {how.size}:
+            return []
+        shown = [f"{height}x{width}" for height, width in (min(sizes), max(sizes))]
+        kinds = len(set(sizes))
+        found = shown[0] if kinds == 1 else f"of {kinds} sizes, {shown[0]} to {shown[1]}"
+        why = "which size=(H, W) changes" if self.model is None else "as the model takes them"
+        said = [f"the pictures are {found}; they are {FITS[how.fit]} {how.size[0]}x{how.size[1]}, {why}"]
+        lost = float(np.median([how.lost(*size) for size in sizes]))
+        if self.model is None and lost > MUCH:
+            said.append(
+                f"by cropping, half of the pictures lose {100 * lost:.0f} % of their area or more, at the sides: "
+                'fit="pad" keeps them whole and adds edges, fit="stretch" keeps them whole and distorts them'
+            )
+        return said
 
 
 def read_folder(folder: Path, wanted: Wanted) -> Dataset:
@@ -98,14 +117,11 @@ def dataset_of_files(
             broken[path] = found
         else:
             stored.append(found)
-    grey, sizes = sum(is_grey for is_grey, _ in stored), {shape for _, shape in stored}
+    grey = sum(is_grey for is_grey, _ in stored)
     how = wanted.how(DEFAULT_SIZE, grey=grey == len(stored))
-    if wanted.model is None:
-        if wanted.channels is None and 0 < grey < len(stored):
-            notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
-        notes += _fitted(sizes, how.size, "which size=(H, W) changes")
-    elif how.strokes is None:
-        notes += _fitted(sizes, how.size, "as the model takes them")
+    if wanted.model is None and wanted.channels is None and 0 < grey < len(stored):
+        notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
+    notes += wanted.told([size for _, size in stored], how)
     done: dict[str, list[str]] = {}
     parts = {part: _read_part(files[part], targets[part], how, broken, done) for part in files}
     notes += summed_up(done)
@@ -128,15 +144,6 @@ def _stored(path: Path) -> tuple[bool, tuple[int, int]] | str:
             return is_grey, upright(picture)
     except DataError as error:
         return str(error)
-
-
-def _fitted(sizes: set[tuple[int, int]], size: tuple[int, int], why: str) -> list[str]:
-    """What is said where pictures are not of that size, which is as it is for that reason."""
-    if not sizes - {size}:
-        return []
-    shown = [f"{height}x{width}" for height, width in (min(sizes), max(sizes))]
-    found = shown[0] if len(sizes) == 1 else f"of {len(sizes)} sizes, {shown[0]} to {shown[1]}"
-    return [f"the pictures are {found}; they are scaled and cropped to {size[0]}x{size[1]}, {why}"]
 
 
 def _read_part(

@@ -18,7 +18,7 @@ from ..errors import DataError
 from ..workers import default_threads
 from .dataset import Images
 from .files import check_limit, parsing
-from .preprocessing import Preprocessing
+from .preprocessing import CROP, Preprocessing
 from .strokes import FAINT
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow runs other programs for some of the rest
@@ -117,20 +117,30 @@ def decoded(
     Where a JPEG is much larger than what is wanted, it is decoded at a half, a quarter or an eighth of its size.
     """
     with opened(source, where) as file:
+        scaled = None
         if preprocessing.strokes is None:
-            height, width = (AMPLE * side for side in preprocessing.size)
-            file.draft(None, (height, width) if _lies(file) else (width, height))
-        return brought(file, where, preprocessing, said)
+            scaled = preprocessing.scaled(*upright(file))
+            height, width = (AMPLE * side for side in scaled)
+            if file.draft(None, (height, width) if _lies(file) else (width, height)) is None:
+                scaled = None  # all of it is decoded, and says itself what it is
+        return brought(file, where, preprocessing, said, scaled)
 
 
-def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
-    """The same of a picture of Pillow."""
-    from PIL import Image, ImageOps
+def brought(
+    file: Any,
+    where: object,
+    preprocessing: Preprocessing,
+    said: list[str] | None = None,
+    scaled: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """The same of a picture of Pillow. scaled: height and width that it is to have in the image, if it is decoded
+    smaller than it is.
+    """
+    from PIL import ImageOps
 
     noted: list[str] = [] if said is None else said
     if said is not None and _frames(file) > 1:
         noted.append("of its frames the first one was taken")
-    height, width = preprocessing.size
     picture = eight_bits(ImageOps.exif_transpose(file), where, file.format)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture, paper = _on_paper(picture.convert("RGBA"))
@@ -146,9 +156,38 @@ def brought(file: Any, where: object, preprocessing: Preprocessing, said: list[s
         noted.append(
             f"it is nearly black: no value is above {DARK} of 255; where such a value is white, save it anew, brighter"
         )
-    fitted = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
-    values = np.asarray(fitted).reshape(height, width, preprocessing.channels)
+    values = _fitted(picture, preprocessing, scaled or preprocessing.scaled(picture.height, picture.width))
     return 255 - values if preprocessing.invert else values
+
+
+def _fitted(picture: Any, how: Preprocessing, scaled: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture in one of how's channels -> (H, W, C). scaled: the height and width that it is to have there."""
+    from PIL import Image, ImageOps
+
+    by = Image.Resampling.BILINEAR
+    if how.fit == CROP:
+        made = ImageOps.fit(picture, how.size[::-1], method=by)
+    else:
+        made = picture.resize(scaled[::-1], by)
+    values = np.asarray(made).reshape(made.height, made.width, how.channels)
+    return values if values.shape[:2] == how.size else _edged(values, how.size)
+
+
+def _edged(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(h, w, C) in the middle of (H, W, C); each edge has the median, by channel, of the row or column beside it."""
+    (h, w), (H, W) = values.shape[:2], size
+    top, left = (H - h) // 2, (W - w) // 2
+    made = np.empty((H, W, values.shape[2]), np.uint8)
+    made[:top], made[top + h :] = _median(values[0]), _median(values[-1])
+    within = made[top : top + h]
+    within[:, :left], within[:, left + w :] = _median(values[:, 0]), _median(values[:, -1])
+    within[:, left : left + w] = values
+    return made
+
+
+def _median(line: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Of pixels (n, C), by channel: of the two in the middle the larger one."""
+    return np.sort(line, axis=0)[len(line) // 2]
 
 
 def _frames(file: Any) -> int:

@@ -15,6 +15,8 @@ from ..namespace import as_python
 from .strokes import Strokes
 
 LARGEST_SIDE = 4096
+CROP, PAD = "crop", "pad"
+FITS = {CROP: "scaled and cropped to", PAD: "scaled and padded to", "stretch": "stretched to"}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -42,10 +44,19 @@ def check_size(size: Any) -> None:
         )
 
 
+def check_fit(fit: Any) -> None:
+    """DataError unless it names a way to bring pictures to a size."""
+    if not isinstance(fit, str) or fit not in FITS:
+        raise DataError(f"fit {fit!r}: one of {', '.join(FITS)} was expected")
+
+
 @dataclass(frozen=True)
 class Preprocessing(Explained):
-    """Picture file -> uint8 array (H, W, C): resized to cover `size` = (H, W), cropped at the centre, C = `channels`.
+    """Picture file -> uint8 array (H, W, C): brought to `size` = (H, W) as `fit` says, C = `channels`.
 
+    fit: "crop" scales a picture until it covers the size, and cuts off at both sides what is too much; "pad" scales it
+    until it fits into the size, and fills each edge that is left with the median of the row or column beside it: paper
+    stays white, and a photograph gets a colour of its own; "stretch" scales height and width each by its own factor.
     Of a JPEG that is more than twice as large, a half, a quarter or an eighth of the rows and columns is decoded.
     `invert` turns every value v into 255 - v, for dark strokes on light paper shown to a network that was trained on
     light strokes on a dark ground, as MNIST is. strokes: where the pictures are of such, how these lie in them; then a
@@ -57,6 +68,7 @@ class Preprocessing(Explained):
     channels: int
     invert: bool = False
     strokes: Strokes | None = None
+    fit: str = CROP
 
     def __post_init__(self) -> None:
         if not isinstance(self.invert, (bool, np.bool_)):
@@ -71,10 +83,13 @@ class Preprocessing(Explained):
             raise DataError(f"channels {self.channels!r}: 1 (grey) or 3 (red, green, blue) was expected")
         if not (self.strokes is None or isinstance(self.strokes, Strokes)):
             raise DataError(f"strokes {self.strokes!r}: Strokes or None was expected")
+        check_fit(self.fit)
+        if self.strokes is not None and self.fit != CROP:
+            raise DataError(f"fit {self.fit!r}: strokes are brought to the place that they have; leave one of both out")
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary that JSON can hold; `from_dict` reads it back."""
-        return asdict(self)
+        """A dictionary that JSON can hold, without `fit` where it is the usual one; `from_dict` reads it back."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("fit", CROP)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -82,7 +97,7 @@ class Preprocessing(Explained):
         try:
             return cls(**values)
         except TypeError:
-            expected = "a dictionary with size, channels and, if wanted, invert and strokes was expected"
+            expected = "a dictionary with size, channels and, if wanted, invert, strokes and fit was expected"
             raise DataError(f"preprocessing {values!r}: {expected}") from None
 
     @classmethod
@@ -91,6 +106,20 @@ class Preprocessing(Explained):
         height, width, channels = shape[-3:]
         fits = channels in (1, 3) and min(height, width) >= 1 and max(height, width) <= LARGEST_SIDE
         return cls((height, width), channels) if fits else None
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that a picture of these has in an image, which for "pad" may be less than `size`."""
+        H, W = self.size
+        if self.fit != PAD:
+            return H, W
+        if H * width <= W * height:
+            return H, max(1, (2 * width * H + height) // (2 * height))
+        return max(1, (2 * height * W + width) // (2 * width)), W
+
+    def lost(self, height: int, width: int) -> float:
+        """The part of a picture of that height and width that is cut off, in 0..1."""
+        across, along = self.size[0] * width, self.size[1] * height
+        return 1 - min(across, along) / max(across, along) if self.fit == CROP else 0.0
 
 
 def reading(how: Preprocessing | None, shape: tuple[int, ...], name: str) -> Preprocessing:
