@@ -278,7 +278,7 @@ def test_train_digits(gpucnn_):
     folder = Path("runs/softmax-regression-digits")
     assert found["model"] == str(folder / "model.safetensors")
     files = sorted(entry.name for entry in folder.iterdir())
-    pictures = ["confusion.png", "curves.png", "mistakes.png"]
+    pictures = ["confusion.png", "curves.png", "mistakes.csv", "mistakes.png"]
     assert files == sorted(["checkpoints", "log.txt", "metrics.jsonl", "model.safetensors", "run.toml", *pictures])
     lines = metrics(folder)
     assert [line["epoch"] for line in lines] == [1, 2, 3]

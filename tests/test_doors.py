@@ -231,7 +231,7 @@ def test_names_that_the_font_lacks_are_told_of_once(tmp_path):
     model = gpucnn.Model(gpucnn.networks.build("softmax-regression", classes=3), device="cpu", class_names=names)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert finished.draw(model, data, tmp_path) == ["confusion.png", "mistakes.png"]
+        assert finished.draw(model, data, tmp_path) == ["confusion.png", "mistakes.png", "mistakes.csv"]
     (one,) = caught
     assert "the font of the pictures has no characters for 猫, いぬ, which are boxes there; install" in str(one.message)
     model.class_names = ("a", "b", "c")

@@ -128,6 +128,9 @@ def test_data_with_a_name_keeps_its_recipe(gpucnn_):  # noqa: F811
 # --- pictures
 
 
+PICTURES = "pictures in a: curves.png, confusion.png, mistakes.png; every mistake is in mistakes.csv"
+
+
 def opened(path):
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB")).astype(int)
@@ -136,7 +139,7 @@ def opened(path):
 def test_a_run_leaves_its_pictures_and_names_them(gpucnn_):  # noqa: F811
     status, out, _ = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
     assert status == 0
-    assert out.splitlines()[-1] == "pictures in a: curves.png, confusion.png, mistakes.png"
+    assert out.splitlines()[-1] == PICTURES
     for name in ("curves.png", "confusion.png", "mistakes.png"):
         assert opened(Path("a", name)).std() > 10
 
@@ -144,8 +147,9 @@ def test_a_run_leaves_its_pictures_and_names_them(gpucnn_):  # noqa: F811
 def test_a_report_leaves_its_pictures(gpucnn_):  # noqa: F811
     gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
     _, out, _ = gpucnn_("evaluate", "a/model.safetensors", "--report", "--out", "r", "--device", "cpu")
-    assert out.splitlines()[-1] == "written to r: report.json, confusion.png, mistakes.png"
-    assert sorted(each.name for each in Path("r").iterdir()) == ["confusion.png", "mistakes.png", "report.json"]
+    assert out.splitlines()[-1] == "written to r: report.json, confusion.png, mistakes.png, mistakes.csv"
+    found = sorted(each.name for each in Path("r").iterdir())
+    assert found == ["confusion.png", "mistakes.csv", "mistakes.png", "report.json"]
 
 
 def test_a_picture_that_cannot_be_written_costs_nothing_else(gpucnn_, monkeypatch):  # noqa: F811
@@ -156,7 +160,7 @@ def test_a_picture_that_cannot_be_written_costs_nothing_else(gpucnn_, monkeypatc
     status, out, err = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
     assert status == 0
     assert "a/mistakes.png: the picture cannot be written: No space left on device; the run goes on" in err
-    assert out.splitlines()[-1] == "pictures in a: curves.png, confusion.png"
+    assert out.splitlines()[-1] == "pictures in a: curves.png, confusion.png; every mistake is in mistakes.csv"
 
 
 def test_the_worst_mistakes_come_first():
@@ -186,6 +190,33 @@ def test_mistakes_of_few_and_many_classes(tmp_path, classes, shape):
         assert all((edge == 255).all() for edge in edges), f"{name}: something touches its edge"
 
 
+def test_names_are_no_formulas(tmp_path, monkeypatch, gpucnn_):  # noqa: F811
+    """Neither of classes, of files, nor of the folder: this one would stop a run after its training."""
+    monkeypatch.chdir(tmp_path)
+    for k in range(24):
+        path = Path(r"a $\frac$", (r"$\frac$", "$5$ or $6$", "$")[k % 3], rf"$\q${k}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    words = (r"a $\frac$", "--size", 8)
+    status, out, err = gpucnn_("train", "softmax-regression", "--data", *words, "--epochs", 1, "--out", "a")
+    assert (status, out.splitlines()[-1]) == (0, PICTURES), err
+    assert gpucnn_("data", "show", *words, "--out", "sheet.png")[0] == 0
+    assert gpucnn_("augment", *words, "--augment", "shift=1", "--out", "changed.png")[0] == 0
+    assert gpucnn_("show", "a/model.safetensors", path)[0] == 0
+
+
+def test_a_logarithmic_axis_keeps_its_powers(tmp_path):
+    from gpucnn.training.curves import blank
+    from gpucnn.training.writing import write_figure
+
+    figure = blank((3, 2))
+    axis = figure.subplots()
+    axis.plot([1e-6, 1e6], [1, 2])
+    axis.set_xscale("log")
+    write_figure(figure, tmp_path / "p.png")
+    assert all(label.get_parse_math() for label in axis.get_xticklabels())
+
+
 def test_without_a_mistake_there_is_no_picture(tmp_path):
     images, labels = halves(6)
     assert mistakes.draw(images, labels, np.eye(3)[labels], ("a", "b", "c"), tmp_path / "m.png") == 0
@@ -197,9 +228,10 @@ def test_an_old_picture_of_mistakes_goes_where_there_are_none(tmp_path):
     data = gpucnn.data.Dataset("mine", images, labels, images, labels, ("a", "b", "c"))
     model = gpucnn.Model(gpucnn.networks.build("softmax-regression", (8, 8, 1), 3), device="cpu", threads=1)
     model.fit(images, labels, epochs=200, lr=0.05)
-    (tmp_path / "mistakes.png").write_bytes(b"old")
+    for name in ("mistakes.png", "mistakes.csv"):
+        (tmp_path / name).write_bytes(b"old")
     assert finished.draw(model, data, tmp_path) == ["confusion.png"]
-    assert not (tmp_path / "mistakes.png").exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["confusion.png"]
 
 
 @pytest.mark.parametrize(

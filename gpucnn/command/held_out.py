@@ -14,6 +14,7 @@ def divided(models: list[str], dataset: Any, part: str | None) -> Any:
     """The data set with the validation part that the runs of the models held out of its training part, where that is
     asked for, and they were trained on this training part and held out the same.
     """
+    from ..data.split import held_out
     from ..model.fitting import digest
 
     if part not in ("train", "validation") or dataset.validation is not None:
@@ -25,7 +26,14 @@ def divided(models: list[str], dataset: Any, part: str | None) -> Any:
     *rest, held_images, held_labels = dataset.split_validation(fraction, seed)
     if not len(held_labels):
         return dataset
-    return replace(dataset, train_images=rest[0], train_labels=rest[1], validation=(held_images, held_labels))
+    chosen, origin = held_out(len(dataset.train_labels), fraction, seed), dataset.origin("train")
+    return replace(
+        dataset,
+        train_images=rest[0],
+        train_labels=rest[1],
+        validation=(held_images, held_labels),
+        origins={**dataset.origins, "train": origin[~chosen], "validation": origin[chosen]},
+    )
 
 
 def _split(model: str) -> tuple[Any, float, int]:

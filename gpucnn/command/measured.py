@@ -45,18 +45,20 @@ def measured(models: list[str], data: str, dataset: Any, part: str | None) -> tu
     note = ""
     if part is None:
         part, note = _usual(models, data, dataset)
-    images, labels = dataset.part("all" if part == UNSEEN else part)
+    name = "all" if part == UNSEEN else part
+    (images, labels), origin = dataset.part(name), dataset.origin(name)
     total = len(dataset.part("all")[1])
     if part in (UNSEEN, "test"):
         seen = _seen(models, images)
         if part == UNSEEN:
-            images, labels = images[~seen], labels[~seen]
+            images, labels, origin = images[~seen], labels[~seen], origin[~seen]
         elif not note and seen.any():
             note = (
                 f"{_of(models)} trained on {seen.sum():,} of the {len(seen):,} pictures that are measured: what is "
                 "found says less of others"
             )
-    return replace(dataset, test_images=images, test_labels=labels), {"part": part, "of": total}, note
+    origins = {**dataset.origins, "test": origin}
+    return replace(dataset, test_images=images, test_labels=labels, origins=origins), {"part": part, "of": total}, note
 
 
 def _usual(models: list[str], data: str, dataset: Any) -> tuple[str, str]:

@@ -53,7 +53,7 @@ def evaluate(
         str | None,
         Option(
             metavar="DIR",
-            help="With --report, write report.json and, of classes, confusion.png and mistakes.png here.",
+            help="With --report, write report.json and, of classes, confusion.png, mistakes.png and mistakes.csv here.",
         ),
     ] = None,
     tta: TtaOption = None,
@@ -129,7 +129,7 @@ def _check_place(folder: str) -> None:
 
 
 def _write_report(folder: str, text: str, model: Any, dataset: Any, tta: str | None) -> list[str]:
-    """Leave report.json and, of classes, confusion.png and mistakes.png in the folder. -> their names."""
+    """Leave report.json and, of classes, confusion.png and the mistakes in the folder. -> their names."""
     from ..report import finished
     from ..training.writing import write_text
 

@@ -169,7 +169,7 @@ def train(
 
     The run is saved as model.safetensors, metrics.jsonl (a line per epoch), curves.png, log.txt, run.toml (its options,
     and what it ran with) and checkpoints, from which --resume goes on when it was cut off. Of classes there are
-    confusion.png and mistakes.png, the worst of the test images, too.
+    confusion.png and mistakes.png, the worst of the test images, too, and mistakes.csv with all and their files.
     """
     from ..data import load, parse_size
     from ..data.catalogue import resolve
@@ -178,7 +178,7 @@ def train(
     from ..kernels.cuda import compiling
     from ..model import beforehand, checkpoints, log, outcome, runs, tuned
     from ..model import config as config_file
-    from ..model.folder import CONFIG, CURVES, LOG, claimed
+    from ..model.folder import ALL_MISTAKES, CONFIG, CURVES, LOG, claimed
     from ..model.own_data import suited
     from ..model.start import begin_from
     from ..model.update_settings import UpdateSettings
@@ -285,6 +285,7 @@ def train(
         speed = f"trained in {result['seconds']:.1f} s, {result['images_per_second']:,.0f} images/s; "
         print(f"{reached}\n{speed if history.epochs else ''}saved in {path}")
         if pictures:
-            print(f"pictures in {path}: {', '.join(pictures)}")
+            table = f"; every mistake is in {ALL_MISTAKES}" if ALL_MISTAKES in pictures else ""
+            print(f"pictures in {path}: {', '.join(name for name in pictures if name != ALL_MISTAKES)}{table}")
     if history.signal:
         raise Exit(128 + history.signal)

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import DataError, listed
 from . import folders
+from .checking import Images, check_range, checked_images
 from .classes import as_targets, texts
-from .dataset import MOST_CLASSES, Dataset, Images, Part, check_range, checked_images
+from .dataset import MOST_CLASSES, Dataset, Part
 from .preprocessing import Preprocessing
 
 PARTS = folders.PARTS | {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from .dataset import Images, Labels
+from .checking import Images
+from .dataset import Labels
 from .files import AGAIN
 
 ARCHIVE = "cifar-10-binary.tar"

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, counted
+from ..errors import DataError
 from ..names import Explained
+from .checking import Images, check_pair, checked_images
 from .preprocessing import Preprocessing
-from .split import permutation, plain_split, stratified_split
+from .split import held_out, plain_split, stratified_split
 from .summary import summary
-from .targets import Labels, check_width, checked_names, checked_targets
+from .targets import Labels, checked_names, checked_targets
 
-Images = NDArray[np.uint8]
 MOST_CLASSES = 100_000
 
 
 class Part(NamedTuple):
-    """The training or the test part of a data set, and where it comes from, for messages."""
+    """A part of a data set, where it comes from, for messages, and the path of the file of each image, if they are
+    files.
+    """
 
     images: Images
     labels: Labels
     where: str
+    files: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,7 +39,8 @@ class Dataset(Explained):
     hold, or of numbers, floats. Labels of any integer type are taken and kept as int64. `preprocessing` says how
     picture files become such images, None if they cannot. validation: images and labels beside them, or None where
     they are to be taken from the training part. notes: sentences about what was left out or assumed when it was read.
-    DataError, naming the data set and the array, for everything that does not fit.
+    origins: by part, what `origin` gives, where that is more than the places in the part. DataError, naming the data
+    set and the array, for everything that does not fit.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Dataset(Explained):
     validation: tuple[Images, Labels] | None = None
     notes: tuple[str, ...] = ()
     drawn_test: bool = False
+    origins: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", checked_names(self.class_names, self.name))
@@ -95,7 +100,7 @@ class Dataset(Explained):
         names: Sequence[str] | None = None,
         how: Preprocessing | None = None,
         *,
-        validation: tuple[Images, Labels] | None = None,
+        validation: Part | tuple[Images, Labels] | None = None,
         notes: Iterable[str] = (),
     ) -> Dataset:
         """The data set of a training and a test part or, where there is one part, with a fifth as the test, which is
@@ -120,12 +125,18 @@ class Dataset(Explained):
         for part in parts:
             check_pair(part.images, part.labels, len(names), part.where)
         arrays = [(part.images, part.labels) for part in parts]
+        held = None if validation is None else (validation[0], validation[1])
+        files = dict(zip(("train", "test"), (part.files for part in parts)))
+        files["validation"] = validation.files if isinstance(validation, Part) else None
+        origins = {part: np.array(of_part, object) for part, of_part in files.items() if of_part is not None}
         if len(parts) == 1:
             ((images, labels),) = arrays
             split = plain_split(len(labels), name) if rows else stratified_split(labels, name, names)
             arrays = [(images[chosen], labels[chosen]) for chosen in split]
+            whole = origins.get("train", np.arange(len(labels)))
+            origins |= {part: whole[chosen] for part, chosen in zip(("train", "test"), split)}
         how = how or Preprocessing.of_arrays(parts[0].images.shape)
-        return cls(name, *arrays[0], *arrays[1], tuple(names), how, validation, tuple(notes), len(parts) == 1)
+        return cls(name, *arrays[0], *arrays[1], tuple(names), how, held, tuple(notes), len(parts) == 1, origins)
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
@@ -171,6 +182,18 @@ class Dataset(Explained):
         images, labels = zip(*parts.values())
         return np.concatenate(images), np.concatenate(labels)
 
+    def origin(self, name: str) -> NDArray[Any]:
+        """Where each image of `part(name)` comes from, (N,): the path of its file or, where there are no files, its
+        place, from 0, among those that were split into the parts, or else in that part.
+        """
+        parts = ["train", "test"] + ["validation"] * (self.validation is not None) if name == "all" else [name]
+        counts = [len(self.part(part)[1]) for part in parts]
+        found = [self.origins.get(part, np.arange(0)) for part in parts]
+        are_places = not self.drawn_test and found[0].dtype != object
+        if [*map(len, found)] != counts or (name == "all" and are_places):
+            return np.arange(sum(counts))
+        return np.concatenate(found)
+
     def select_classes(self, labels: Sequence[int]) -> Dataset:
         """The data set of these classes only, relabelled 0..len(labels)-1 in the order given; or of these of a row.
 
@@ -190,15 +213,20 @@ class Dataset(Explained):
         table[chosen] = np.arange(len(chosen))
         names = tuple(self.class_names[label] for label in chosen)
 
-        def kept(images: Images, old: Labels) -> tuple[Images, Labels]:
+        def kept(part: str) -> tuple[Images, Labels]:
+            images, old = self.part(part)
+            origins[part] = self.origin(part)
             if old.ndim == 2:
                 return images, np.ascontiguousarray(old[:, chosen])
             new = table[old]
+            origins[part] = origins[part][new >= 0]
             return images[new >= 0], new[new >= 0]
 
-        train, test = kept(self.train_images, self.train_labels), kept(self.test_images, self.test_labels)
-        validation = None if self.validation is None else kept(*self.validation)
-        return Dataset(self.name, *train, *test, names, self.preprocessing, validation, self.notes, self.drawn_test)
+        origins: dict[str, Any] = {}
+        train, test = kept("train"), kept("test")
+        validation = None if self.validation is None else kept("validation")
+        how = self.preprocessing
+        return Dataset(self.name, *train, *test, names, how, validation, self.notes, self.drawn_test, origins)
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
         """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
@@ -211,78 +239,16 @@ class Dataset(Explained):
             raise DataError(
                 f"{self.name}: validation fraction {fraction!r}, a number in [0, 1) was expected; use for example 0.1"
             )
-        images, labels, total = self.train_images, self.train_labels, len(self.train_labels)
+        images, labels = self.train_images, self.train_labels
         if self.validation is not None:
             held = slice(None if fraction else 0)
             return images, labels, self.validation[0][held], self.validation[1][held]
-        count = min(round(fraction * total), total - 1)
-        if count == 0:
+        held_ones = held_out(len(labels), fraction, seed)
+        if not held_ones.any():
             return images, labels, images[:0], labels[:0]
-        held_out = np.zeros(total, bool)
-        held_out[permutation(total, seed)[:count]] = True
-        return images[~held_out], labels[~held_out], images[held_out], labels[held_out]
+        return images[~held_ones], labels[~held_ones], images[held_ones], labels[held_ones]
 
     def _valid_labels(self) -> str:
         return ", ".join(
             str(label) if name == str(label) else f"{label} ({name})" for label, name in enumerate(self.class_names)
         )
-
-
-def checked_images(images: Any, where: str) -> Images:
-    """`images` itself, if it is a uint8 array (N, H, W, C) that is not empty; else DataError."""
-    if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype != np.uint8:
-        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"{where}: found {found}, a uint8 array (N, H, W, C) was expected; convert it first")
-    if images.size == 0:
-        raise DataError(f"{where}: shape {images.shape} holds no pictures; give at least one")
-    return images
-
-
-def check_range(images: Any, where: str) -> None:
-    """DataError unless these floats lie in 0..1."""
-    if not images.size:
-        return
-    least, most = images.min(), images.max()  # NaN where there is one
-    if not np.isfinite([least, most]).all():
-        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
-    if least < 0 or most > 1:
-        what = "hand over the uint8 values 0..255 themselves, or scale them"
-        if least < 0:
-            what = (
-                "where they were standardised, hand over what they were before, or (x - a) / (b - a) with the same "
-                "limits a and b of all, and let the network begin with BatchNorm(), which standardises them"
-            )
-        raise DataError(f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; {what}")
-
-
-def check_counts(images: Images, labels: Any, where: object) -> None:
-    """DataError unless there is one label for every picture."""
-    if len(images) != len(labels):
-        raise DataError(
-            f"{where}: {counted(len(images), 'picture')} but {counted(len(labels), 'label')}; one label per picture "
-            "was expected, check that both belong together"
-        )
-
-
-def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None:
-    """DataError unless there is one label in 0..classes-1, or a row of so many, for every picture."""
-    check_counts(images, labels, where)
-    if labels.ndim == 2:
-        check_width(labels, classes, where)
-    else:
-        check_range_of_labels(labels, classes, where)
-
-
-def check_range_of_labels(labels: Labels, classes: int, where: str) -> None:
-    """DataError unless all labels, if there are any, are in 0..classes-1."""
-    if not len(labels):
-        return
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or highest >= classes:
-        mend = (
-            "they count from 1: subtract 1"
-            if (lowest, highest) == (1, classes)
-            else "number the classes 0, 1, 2, ..., and have a name, or an output of the network, for each"
-        )
-        expected = f"0..{classes - 1} was expected for {classes} classes"
-        raise DataError(f"{where}: labels run from {lowest} to {highest}, {expected}; {mend}")

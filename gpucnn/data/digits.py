@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Images, Part
+from .checking import Images
+from .dataset import Dataset, Part
 from .preprocessing import Preprocessing
 from .strokes import Strokes
 

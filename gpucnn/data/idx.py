@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .checking import Images, check_counts
 from .classes import as_targets
-from .dataset import Dataset, Images, Labels, Part, check_counts
+from .dataset import Dataset, Labels, Part
 from .files import AGAIN, read_content
 from .folders import in_order
 

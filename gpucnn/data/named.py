@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import DataError
 from . import cifar, digits, idx, sources
 from .catalogue import SOURCES, Source, known_name
-from .dataset import Dataset, Part, check_pair
+from .checking import check_pair
+from .dataset import Dataset, Part
 from .files import AGAIN
 
 
@@ -54,17 +55,18 @@ def assemble(source: Source, members: list[sources.Member]) -> Dataset:
     batches = cifar_batches(members) if cifar.NAMES in source.layouts else idx_batches(members)
     train = len(batches) - 1
     counts = [source.counts[0] // train] * train + [source.counts[1]]
-    for (images, labels, where), pictures, count in zip(batches, members[:: len(members) // len(batches)], counts):
+    for part, pictures, count in zip(batches, members[:: len(members) // len(batches)], counts):
         expected = (count, *source.shape)
-        if images.shape != expected:
+        if part.images.shape != expected:
             raise DataError(
-                f"{pictures.where}: pictures of shape {images.shape}, {expected} was expected for {source.name}; "
+                f"{pictures.where}: pictures of shape {part.images.shape}, {expected} was expected for {source.name}; "
                 f"{AGAIN}, or give its folder as a path if it is a data set of your own"
             )
-        check_pair(images, labels, len(source.class_names), where)
-    train_images, train_labels, _ = zip(*batches[:-1])
-    first = Part(np.concatenate(train_images), np.concatenate(train_labels), source.name)
-    found = Dataset.of_parts(source.name, [first, batches[-1]], source.class_names)
+        check_pair(part.images, part.labels, len(source.class_names), part.where)
+    *train_batches, test = batches
+    images, labels = ([each.images for each in train_batches], [each.labels for each in train_batches])
+    first = Part(np.concatenate(images), np.concatenate(labels), source.name)
+    found = Dataset.of_parts(source.name, [first, test], source.class_names)
     how = found.preprocessing
     return found if how is None else replace(found, preprocessing=replace(how, strokes=source.strokes))
 

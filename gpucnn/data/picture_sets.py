@@ -123,15 +123,13 @@ def dataset_of_files(
         notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
     notes += wanted.told([size for _, size in stored], how)
     done: dict[str, list[str]] = {}
-    parts = {part: _read_part(files[part], targets[part], how, broken, done) for part in files}
+    parts = {part: _read_part(where, files[part], targets[part], how, broken, done) for part in files}
     notes += summed_up(done)
     if broken:
-        are_left = all(len(labels) for _, labels in parts.values())
+        are_left = all(len(each.labels) for each in parts.values())
         tell_broken(where, broken, sum(map(len, files.values())), notes, wanted, are_left=are_left)
-    made = {part: Part(*arrays, str(where)) for part, arrays in parts.items() if part != "validation"}
-    return Dataset.of_parts(
-        str(where), list(made.values()), names, how, validation=parts.get("validation"), notes=notes
-    )
+    held = parts.pop("validation", None)
+    return Dataset.of_parts(str(where), list(parts.values()), names, how, validation=held, notes=notes)
 
 
 def _stored(path: Path) -> tuple[bool, tuple[int, int]] | str:
@@ -147,9 +145,14 @@ def _stored(path: Path) -> tuple[bool, tuple[int, int]] | str:
 
 
 def _read_part(
-    paths: Sequence[Path], targets: Any, how: Preprocessing, broken: dict[Path, str], done: dict[str, list[str]]
-) -> tuple[Any, Any]:
-    """The pictures that can be read, and their labels. done: gets what was done to pictures, by their paths."""
+    where: Path,
+    paths: Sequence[Path],
+    targets: Any,
+    how: Preprocessing,
+    broken: dict[Path, str],
+    done: dict[str, list[str]],
+) -> Part:
+    """The pictures that can be read, their labels and paths. done: gets what was done to pictures, by their paths."""
     images = np.empty((len(paths), *how.size, how.channels), np.uint8)
     known = dict(broken)
 
@@ -168,8 +171,11 @@ def _read_part(
             broken[path] = said
         elif said:
             done[str(path)] = said
+    files = [str(path) for path in paths if path not in broken]
+    if len(files) == len(paths):
+        return Part(images, targets, str(where), files)
     whole = np.array([path not in broken for path in paths], bool)
-    return (images, targets) if whole.all() else (images[whole], targets[whole])
+    return Part(images[whole], targets[whole], str(where), files)
 
 
 def tell_broken(

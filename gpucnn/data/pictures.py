@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..workers import default_threads
-from .dataset import Images
+from .checking import Images
 from .files import check_limit, parsing
 from .preprocessing import CROP, Preprocessing
 from .strokes import FAINT

@@ -34,6 +34,13 @@ def permutation(count: int, seed: int) -> NDArray[np.int64]:
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)
 
 
+def held_out(count: int, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Which of `count` examples a run holds out, drawn by its seed: round(fraction * count), and never all."""
+    chosen = np.zeros(count, bool)
+    chosen[permutation(count, seed)[: min(round(fraction * count), count - 1)]] = True
+    return chosen
+
+
 def plain_split(count: int, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices (train, test): a fifth of `count` examples for the test; as `stratified_split` without classes."""
     if count < 2:

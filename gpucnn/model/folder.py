@@ -19,8 +19,9 @@ from .checkpoints import FOLDER as STATES
 from .checkpoints import Found
 
 MODEL, METRICS, CURVES, CONFIG = "model.safetensors", "metrics.jsonl", "curves.png", "run.toml"
-LOG, CONFUSION, MISTAKES, TUNING = "log.txt", "confusion.png", "mistakes.png", "tuning.json"
-FILES = (MODEL, METRICS, CURVES, CONFUSION, MISTAKES, CONFIG, LOG, TUNING, STATES)
+LOG, TUNING = "log.txt", "tuning.json"
+CONFUSION, MISTAKES, ALL_MISTAKES = "confusion.png", "mistakes.png", "mistakes.csv"
+FILES = (MODEL, METRICS, CURVES, CONFUSION, MISTAKES, ALL_MISTAKES, CONFIG, LOG, TUNING, STATES)
 REPLACED = "replaced"  # where --force puts the run that was there, until the new one has its model
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data.arrays import USUAL, dim, pixels, white_of
-from ..data.dataset import check_counts, check_range
+from ..data.checking import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures
 from ..data.preprocessing import Preprocessing, reading
 from ..data.summary import summed_up

@@ -65,9 +65,9 @@ def picture(axis: Any, image: Any) -> None:
     axis.imshow(image[..., 0] if image.shape[2] != 3 else image, cmap="gray", vmin=0, vmax=255)
 
 
-def shortened(name: str) -> str:
-    """At most WIDE characters of a name, its beginning and its end, where names of one kind differ."""
-    return name if len(name) <= WIDE else f"{name[: WIDE // 2 - 1]}…{name[-(WIDE // 2) :]}"
+def shortened(name: str, wide: int = WIDE) -> str:
+    """At most so many characters of a name, its beginning and its end, where names of one kind differ."""
+    return name if len(name) <= wide else f"{name[: wide // 2 - 1]}…{name[-(wide // 2) :]}"
 
 
 def all_shortened(names: Sequence[str]) -> list[str]:

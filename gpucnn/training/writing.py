@@ -28,9 +28,11 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
 def write_figure(figure: Any, path: Any, **how: Any) -> None:
     """Write a figure of matplotlib as `figure.savefig(path, **how)` does, but whole or not at all.
 
-    path: a file's, or a stream. A link is followed. Raises OSError, which names the file, and ValueError for an ending
+    path: a file's, or a stream. A link is followed. A "$" in the figure's texts, such as names of classes, begins no
+    formula. Raises OSError, which names the file, and ValueError for an ending
     that is no kind of picture.
     """
+    _plain(figure)
     if hasattr(path, "write"):
         figure.savefig(path, **how)
         return
@@ -41,6 +43,20 @@ def write_figure(figure: Any, path: Any, **how: Any) -> None:
         place = f"{place.rstrip('.')}.{ending}"
     figure.savefig(picture, format=ending, **how)
     write_whole(_followed(place), picture.getvalue())
+
+
+def _plain(figure: Any) -> None:
+    """Let the texts of a figure be shown as they are written, but for numbers at its axes."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedLocator
+
+    numbers: set[Any] = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not isinstance(axis.get_major_locator(), FixedLocator):  # which names have
+            numbers.update(axis.get_majorticklabels(), axis.get_minorticklabels())
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

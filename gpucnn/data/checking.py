@@ -1,0 +1,73 @@
+"""What images and labels must be, and the sentence for what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, counted
+from .targets import Labels, check_width
+
+Images = NDArray[np.uint8]
+
+
+def checked_images(images: Any, where: str) -> Images:
+    """`images` itself, if it is a uint8 array (N, H, W, C) that is not empty; else DataError."""
+    if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype != np.uint8:
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise DataError(f"{where}: found {found}, a uint8 array (N, H, W, C) was expected; convert it first")
+    if images.size == 0:
+        raise DataError(f"{where}: shape {images.shape} holds no pictures; give at least one")
+    return images
+
+
+def check_range(images: Any, where: str) -> None:
+    """DataError unless these floats lie in 0..1."""
+    if not images.size:
+        return
+    least, most = images.min(), images.max()  # NaN where there is one
+    if not np.isfinite([least, most]).all():
+        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
+    if least < 0 or most > 1:
+        what = "hand over the uint8 values 0..255 themselves, or scale them"
+        if least < 0:
+            what = (
+                "where they were standardised, hand over what they were before, or (x - a) / (b - a) with the same "
+                "limits a and b of all, and let the network begin with BatchNorm(), which standardises them"
+            )
+        raise DataError(f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; {what}")
+
+
+def check_counts(images: Images, labels: Any, where: object) -> None:
+    """DataError unless there is one label for every picture."""
+    if len(images) != len(labels):
+        raise DataError(
+            f"{where}: {counted(len(images), 'picture')} but {counted(len(labels), 'label')}; one label per picture "
+            "was expected, check that both belong together"
+        )
+
+
+def check_pair(images: Images, labels: Labels, classes: int, where: str) -> None:
+    """DataError unless there is one label in 0..classes-1, or a row of so many, for every picture."""
+    check_counts(images, labels, where)
+    if labels.ndim == 2:
+        check_width(labels, classes, where)
+    else:
+        check_range_of_labels(labels, classes, where)
+
+
+def check_range_of_labels(labels: Labels, classes: int, where: str) -> None:
+    """DataError unless all labels, if there are any, are in 0..classes-1."""
+    if not len(labels):
+        return
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= classes:
+        mend = (
+            "they count from 1: subtract 1"
+            if (lowest, highest) == (1, classes)
+            else "number the classes 0, 1, 2, ..., and have a name, or an output of the network, for each"
+        )
+        expected = f"0..{classes - 1} was expected for {classes} classes"
+        raise DataError(f"{where}: labels run from {lowest} to {highest}, {expected}; {mend}")
