@@ -69,7 +69,7 @@ def predict(
     asked, how = _asked([model, *(models or [])], layers, device, top)
     others: Counter[str] = Counter()
     broken: dict[str, str] = {}
-    found = list(_files(images, model, others))
+    found = list(files_of(images, model, others))
     rows: list[dict[str, Any]] = []
     notes: dict[str, list[str]] = {}
     table = _Table(asked, top) if as_csv else None
@@ -131,7 +131,7 @@ def _way(how: Any) -> str:
     return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes} (fit {how.fit})"
 
 
-def _files(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple[str, str]]:
+def files_of(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple[str, str]]:
     """The pictures that the arguments name, in their order, those of a folder or pattern sorted by name; and why one is
     none, or "".
 
@@ -186,7 +186,7 @@ def _answers(
             if errors[k]:
                 continue
             try:
-                images[k] = _read(name, how, said[k])
+                images[k] = read(name, how, said[k])
             except GpucnnError as error:
                 errors[k] = str(error)
         whole = [k for k, error in enumerate(errors) if not error]
@@ -198,7 +198,7 @@ def _answers(
             yield name, found.get(k), said[k], errors[k]
 
 
-def _read(name: str, how: Any, said: list[str]) -> Any:
+def read(name: str, how: Any, said: list[str]) -> Any:
     """The picture in a file, or on standard input."""
     import io
     from pathlib import Path
@@ -211,7 +211,7 @@ def _read(name: str, how: Any, said: list[str]) -> Any:
     content = sys.stdin.buffer.read(limit() + 1)
     check_limit(len(content), STDIN)
     if not content:
-        raise GpucnnError(f"{STDIN}: is empty; send a picture there, as in `gpucnn predict MODEL - < FILE`")
+        raise GpucnnError(f"{STDIN}: is empty; send a picture there, with < FILE")
     return decoded(io.BytesIO(content), STDIN, how, said)
 
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ..errors import GpucnnError, SettingError, printable
 from . import arguments
 from .arguments import LayersOption, ModelArgument
+from .at_hand import ENDING
+from .predict import STDIN, files_of, read
+from .told import quoted
 
 
 def show(
     model: ModelArgument,
     image: Annotated[
-        str | None, Argument(metavar="IMAGE", help="A picture to send through the model; without, its filters alone.")
+        str | None,
+        Argument(
+            metavar="IMAGE",
+            help="A picture to send through the model, or - for one that comes on standard input; without, its filters "
+            "alone.",
+        ),
     ] = None,
     class_name: Annotated[
         str | None,
@@ -31,7 +42,6 @@ def show(
     """Draw what is inside a model: its filters and, for a picture, what each layer makes of it, where pools look, and
     which pixels and regions speak for the class.
     """
-    from ..errors import GpucnnError, SettingError
     from ..losses import CLASSIFICATION, OUTPUTS, kind
     from ..model import load
     from ..report import answers, drawings, inside
@@ -60,10 +70,10 @@ def show(
         ]
         k = int(found.classes[0])
         if found.of == CLASSIFICATION:
-            print(f"{image}: {loaded.class_names[k]} ({found.value(k)})")
+            print(printable(f"{image}: {loaded.class_names[k]} ({found.value(k)})"))
         else:
             said = answers.in_words(answers.of(loaded, found.probabilities[0]))
-            print(f"{image}: {said}; the reasons are those for {loaded.class_names[k]}")
+            print(printable(f"{image}: {said}; the reasons are those for {loaded.class_names[k]}"))
     for name, draw in drawn:
         path = os.path.join(folder, name)
         try:
@@ -75,10 +85,26 @@ def show(
 
 
 def _picture(loaded: Any, image: str, model: str, *, invert: bool) -> Any:
+    """The picture as the model's images (1, H, W, C). What was done to it is said. Raises GpucnnError."""
     from dataclasses import replace
 
-    from ..data import read_pictures
     from ..data.preprocessing import reading
 
+    if image.endswith(ENDING):
+        raise GpucnnError(f"{image}: a model, and no picture; `{quoted('gpucnn', 'show', image)}` draws its filters")
+    found = [*files_of([image], model, Counter())]
+    first, wrong = found[0]
+    if not wrong and (len(found) > 1 or os.path.isdir(image)):
+        what = "a folder" if os.path.isdir(image) else f"a pattern of {len(found):,} pictures"
+        raise GpucnnError(
+            f"{image}: {what}, and one picture is drawn at a time; give one, such as {quoted(first)}; "
+            f"`{quoted('gpucnn', 'predict', model, image)}` says what the model makes of all in it"
+        )
+    if wrong:
+        raise GpucnnError(wrong)
     how = reading(loaded.preprocessing, loaded.network.input_shape, model)
-    return read_pictures([image], replace(how, invert=how.invert != invert))
+    said: list[str] = []
+    pixels = read(first, replace(how, invert=how.invert != invert), said)
+    for text in said:
+        print(printable(f"gpucnn: {STDIN if first == '-' else first}: {text}"), file=sys.stderr)
+    return pixels[None]

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..workers import default_threads
 from .checking import Images
 from .files import check_limit, parsing
+from .heard import SAID, heard
 from .preprocessing import CROP, Preprocessing
 from .strokes import FAINT
 
@@ -63,7 +64,8 @@ def read_pictures(
     """The pictures as uint8 (N, H, W, C), in the order given; of a moving picture the first frame.
 
     paths: of files; pictures of Pillow may be among them. notes: gets, by path, sentences about what was done to a
-    picture of strokes. DataError naming the first file that is missing or not a picture, and for no paths at all.
+    picture, and what Pillow warns of; without it the latter is warned of. DataError naming the first file that is
+    missing or not a picture, and for no paths at all.
     """
     listed: list[Any] = [paths] if is_picture_or_path(paths) else list(paths)
     if not listed:
@@ -76,14 +78,18 @@ def read_pictures(
             images[k] = read_picture(Path(listed[k]), preprocessing, said)
         else:
             where = "the picture" if len(listed) == 1 else f"picture {k}"
-            with parsing(where, "cannot be read as a picture", REMEDY):
+            with heard(said), parsing(where, "cannot be read as a picture", REMEDY):
                 images[k] = brought(listed[k], where, preprocessing, said)
             listed[k] = where
         return said
 
     are_files = all(isinstance(each, (str, os.PathLike)) for each in listed)  # one of Pillow's may be there twice
     for k, said in enumerate((side_by_side if are_files else map)(read, range(len(listed)))):
-        if notes is not None and said:
+        if notes is None:
+            for text in said:
+                if text.startswith(SAID):
+                    warn(f"{listed[k]}: {text}")
+        elif said:
             notes[str(listed[k])] = said
     return images
 
@@ -100,6 +106,9 @@ def check_file(path: Path) -> None:
     """DataError for what is no file of a picture by what can be seen from outside."""
     if os.path.isdir(path):
         raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
+    if str(path).lower().startswith(("http:", "https:")):
+        address = str(path).replace("\\", "/").replace(":/", "://", 1)  # as it was before it was taken for a path
+        raise DataError(f"{address}: an address in the web, and no file; download the picture first, and give its file")
     if not os.path.exists(path):
         what = "a link to a file that is not there" if os.path.islink(path) else "there is no such file"
         raise DataError(f"{path}: {what}; check the path")
@@ -116,7 +125,7 @@ def decoded(
 
     Where a JPEG is much larger than what is wanted, it is decoded at a half, a quarter or an eighth of its size.
     """
-    with opened(source, where) as file:
+    with opened(source, where, said) as file:
         scaled = None
         if preprocessing.strokes is None:
             scaled = preprocessing.scaled(*upright(file))
@@ -215,9 +224,15 @@ def _on_paper(colours: Any) -> tuple[Any, str]:
 
 
 @contextmanager
-def opened(source: Any, where: object) -> Iterator[Any]:
-    """An open Pillow picture; whatever is wrong with it, now or while it is decoded, becomes a DataError."""
-    with parsing(where, "cannot be read as a picture", REMEDY), identified(source, where) as picture:
+def opened(source: Any, where: object, said: list[str] | None = None) -> Iterator[Any]:
+    """An open Pillow picture; whatever is wrong with it, now or while it is decoded, becomes a DataError. said: gets
+    what Pillow warns of.
+    """
+    with (
+        heard([] if said is None else said),
+        parsing(where, "cannot be read as a picture", REMEDY),
+        identified(source, where) as picture,
+    ):
         bytes_each = 1 if picture.mode in ("1", "L") else 4
         check_limit(COPIES * bytes_each * picture.width * picture.height, where)
         yield picture
