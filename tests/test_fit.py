@@ -50,7 +50,7 @@ def gpucnn_(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "YCbCr"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "YCbCr", "LAB"])
 @pytest.mark.parametrize("shape", [(40, 40), (30, 90), (90, 30), (7, 5), (1, 200), (200, 1)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_cropping_is_pillows_fit_and_stretching_its_resize(mode, shape, channels):
@@ -221,6 +221,13 @@ def test_a_model_reads_pictures_as_its_data_were_read(wide, gpucnn_, fit):
     status, _, err = gpucnn_("predict", path, files[0], "--model", "other/model.safetensors")
     assert status == 1
     assert f"as 28x28 grey (fit {fit}); the two cannot be asked together" in err
+    several = ("evaluate", path, "other/model.safetensors", "--data")
+    status, _, err = gpucnn_(*several, wide)
+    assert status == 1
+    assert f"as 28x28 grey (fit {fit}); the two cannot be asked together" in err
+    dataset = data.load(wide)
+    np.savez("arrays.npz", images=dataset.train_images, labels=dataset.train_labels, class_names=["a", "b"])
+    assert gpucnn_(*several, "arrays.npz")[0] == 0
 
 
 def test_pictures_in_the_page_and_drawn_are_read_so(wide, gpucnn_):

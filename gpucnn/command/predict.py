@@ -103,7 +103,7 @@ def predict(
 
 def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) -> tuple[Any, Any]:
     """The model, or the ensemble, and how pictures become its images."""
-    from ..data.preprocessing import reading
+    from ..data.preprocessing import check_alike, reading
     from ..losses import CLASSIFICATION, kind
     from ..model import Ensemble, load
 
@@ -114,21 +114,10 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) ->
     of_one = next((each.preprocessing for each in loaded if each.preprocessing is not None), None)
     for each, path in zip(loaded, paths):
         each.preprocessing = of_one = reading(each.preprocessing or of_one, each.network.input_shape, path)
-        if each.preprocessing != loaded[0].preprocessing:
-            raise GpucnnError(
-                f"{path}: it reads pictures as {_way(each.preprocessing)}, and {paths[0]} as "
-                f"{_way(loaded[0].preprocessing)}; the two cannot be asked together"
-            )
+    check_alike([each.preprocessing for each in loaded], paths)
     if top > 1 and kind(loaded[0].loss) != CLASSIFICATION:
         raise GpucnnError(f"--top {top}: {paths[0]} gives no classes, but all of its outputs; leave it out")
     return (loaded[0] if len(loaded) == 1 else Ensemble(loaded)), loaded[0].preprocessing
-
-
-def _way(how: Any) -> str:
-    """How a model reads pictures, in words."""
-    height, width = how.size
-    inverted, strokes = " inverted" * how.invert, " of strokes" * (how.strokes is not None)
-    return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes} (fit {how.fit})"
 
 
 def files_of(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple[str, str]]:

@@ -71,7 +71,8 @@ def evaluate(
 
     import numpy as np
 
-    from ..data.loading import load_for
+    from ..data.loading import load_for, may_be_broken
+    from ..data.preprocessing import check_alike
     from ..data.split import undivided
     from ..metrics import shown
     from ..model import Ensemble, load, outcome
@@ -87,6 +88,8 @@ def evaluate(
         loaded = several[0] if len(several) == 1 else Ensemble(several)
         data = _trained_on(models[0]) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
+        if may_be_broken(data):
+            check_alike([each.preprocessing for each in several], models)
         with undivided():
             dataset = outcome.fitting(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
         dataset, about, note = measured(models, data, dataset, part)

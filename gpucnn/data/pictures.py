@@ -154,6 +154,8 @@ def brought(
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture, paper = _on_paper(picture.convert("RGBA"))
         noted += [f"its transparent parts were laid on {paper}"] * bool(paper)
+    if picture.mode == "LAB":  # which Pillow brings to RGB alone
+        picture = picture.convert("RGB")
     mode = "L" if preprocessing.channels == 1 else "RGB"
     picture = picture if picture.mode == mode else picture.convert(mode)
     if preprocessing.strokes is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,3 +138,23 @@ def reading(how: Preprocessing | None, shape: tuple[int, ...], name: str) -> Pre
         "pictures as the data set does"
     )
     return usual
+
+
+def check_alike(ways: Sequence[Preprocessing | None], names: Sequence[str]) -> None:
+    """DataError where models that are asked together read pictures in other ways, as far as they say how.
+
+    names: of the models.
+    """
+    known = [(how, name) for how, name in zip(ways, names) if how is not None]
+    for how, name in known[1:]:
+        if how != known[0][0]:
+            raise DataError(
+                f"{name}: it reads pictures as {_in_words(how)}, and {known[0][1]} as {_in_words(known[0][0])}; the "
+                "two cannot be asked together"
+            )
+
+
+def _in_words(how: Preprocessing) -> str:
+    height, width = how.size
+    inverted, strokes = " inverted" * how.invert, " of strokes" * (how.strokes is not None)
+    return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes} (fit {how.fit})"
