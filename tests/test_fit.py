@@ -228,6 +228,12 @@ def test_a_model_reads_pictures_as_its_data_were_read(wide, gpucnn_, fit):
     dataset = data.load(wide)
     np.savez("arrays.npz", images=dataset.train_images, labels=dataset.train_labels, class_names=["a", "b"])
     assert gpucnn_(*several, "arrays.npz")[0] == 0
+    both = gpucnn.Ensemble([model, gpucnn.load("other/model.safetensors")])
+    assert both.predict(dataset.test_images).shape == dataset.test_labels.shape
+    with pytest.raises(
+        DataError, match=rf"model 2 of the ensemble: .* \(fit {fit}\); the two cannot be asked together"
+    ):
+        both.evaluate(files, own)
 
 
 def test_pictures_in_the_page_and_drawn_are_read_so(wide, gpucnn_):

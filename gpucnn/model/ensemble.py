@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.preprocessing import Preprocessing, check_alike
 from ..engine.tta import Views
 from ..errors import SettingError, counted
 from ..losses import Loss, kind
 from ..names import OF_MODELS, Explained, lacking
 from ..network import describe
 from .exporting import export
+from .inputs import are_pictures
 from .model import Model
 from .predicting import Predicting
 from .spelling import spelt
@@ -68,6 +70,12 @@ class Ensemble(Predicting, Explained):
             return super().__getattr__(name)
 
     export = spelt()(export)
+
+    def _reading(self, images: Any) -> Preprocessing | None:
+        if are_pictures(images):
+            names = [f"model {k} of the ensemble" for k in range(1, 1 + len(self.models))]
+            check_alike([each.preprocessing for each in self.models], names)
+        return self.preprocessing
 
     def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
         logits = np.mean([each.logits(images, tta=tta) for each in self.models], axis=0)

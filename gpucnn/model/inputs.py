@@ -55,7 +55,7 @@ def white_in(images: Any, notes: list[str]) -> int:
 
     Raises DataError.
     """
-    if _pictures(images)[0] is not None:
+    if are_pictures(images):
         return USUAL
     array = as_array(images, "images")
     white = white_of(array)
@@ -82,6 +82,11 @@ def _are_shares(labels: np.ndarray, loss: Any) -> bool:
     """Whether labels are shares of the classes, which the loss takes."""
     is_soft = getattr(loss, "soft", False)
     return is_soft and labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind == "f"
+
+
+def are_pictures(images: Any) -> bool:
+    """Whether they are files or pictures of Pillow. Raises DataError where only some are."""
+    return _pictures(images)[0] is not None
 
 
 def _pictures(images: Any) -> tuple[list[Any] | None, bool]:

@@ -246,13 +246,17 @@ class Predicting:
 
     def _answers(self, images: Any, finish: Any, tta: Views | str | None) -> np.ndarray:
         """finish of the logits of images, or of the one image, that a user gave."""
-        batch, is_one = given_images(images, self.network.input_shape, self.preprocessing, white=self.white)
+        batch, is_one = given_images(images, self.network.input_shape, self._reading(images), white=self.white)
         found = self._over_chunks(batch, finish, tta)
         return found[0] if is_one else found
 
     def _images(self, images: Any) -> np.ndarray:
         """Images as the network takes them, (N, H, W, C)."""
-        return given_images(images, self.network.input_shape, self.preprocessing, white=self.white)[0]
+        return given_images(images, self.network.input_shape, self._reading(images), white=self.white)[0]
+
+    def _reading(self, images: Any) -> Preprocessing | None:
+        """How images are read that are files or pictures."""
+        return self.preprocessing
 
     def examples(
         self, images: Any, labels: Any, part: str = "", meaning: Meaning | None = None
@@ -279,7 +283,7 @@ class Predicting:
         """
         shape, dtype = self.network.input_shape, self.execution.theta.dtype
         meaning = self.meaning if meaning is None else meaning
-        return fitting_examples(images, labels, shape, meaning, self.loss, dtype, self.preprocessing, part)
+        return fitting_examples(images, labels, shape, meaning, self.loss, dtype, self._reading(images), part)
 
     @property
     def meaning(self) -> Meaning:
