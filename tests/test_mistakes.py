@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +155,21 @@ def test_mistakes_of_data_without_files_have_an_index(gpucnn_, tmp_path, monkeyp
     numbers = gpucnn.Model(gpucnn.networks.build("softmax-regression", (SIDE, SIDE, 1), 2), loss="mse", device="cpu")
     with pytest.raises(SettingError, match="mistakes: the model gives numbers"):
         mistakes.find(numbers, np.zeros((2, SIDE, SIDE, 1)), np.zeros((2, 2)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux alone")
+def test_names_of_files_that_are_no_texts(gpucnn_, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    for k in range(24):
+        folder = os.path.join(b"folder", b"ab"[k % 2 : k % 2 + 1])
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, b'\xff"\n,%d.png' % k), "wb") as file:
+            Image.new("L", (SIDE, SIDE), 10 * k).save(file, "PNG")
+    words = ("--data", "folder", "--size", SIDE, "--epochs", 1, "--augment", "none")
+    status, _, err = gpucnn_("train", "softmax-regression", *words, "--out", "run")
+    assert status == 0, err
+    assert Path("run/mistakes.png").exists()
+    with open("run/mistakes.csv", newline="", encoding="utf-8", errors="surrogateescape") as table:
+        found = [*csv.DictReader(table)]
+    assert found
+    assert all(os.path.exists(each["file"]) for each in found)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
+from ..errors import printable
 from ..training.curves import blank
 from ..training.writing import write_figure
 
@@ -66,7 +67,10 @@ def picture(axis: Any, image: Any) -> None:
 
 
 def shortened(name: str, wide: int = WIDE) -> str:
-    """At most so many characters of a name, its beginning and its end, where names of one kind differ."""
+    """At most so many characters of a name, its beginning and its end, where names of one kind differ. Ends of lines,
+    and bytes of a file's name that are no text, are written as Python's escapes.
+    """
+    name = printable(name)
     return name if len(name) <= wide else f"{name[: wide // 2 - 1]}…{name[-(wide // 2) :]}"
 
 

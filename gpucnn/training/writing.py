@@ -57,11 +57,14 @@ def _plain(figure: Any) -> None:
     for text in figure.findobj(Text):
         if text not in numbers:
             text.set_parse_math(False)
+            text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())  # of names that are no texts
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file of a text in UTF-8. A link is followed. Raises OSError, which names the file."""
-    write_whole(_followed(path), text.encode("utf-8"))
+    """Write a file of a text in UTF-8, in which names of files keep bytes that are none. A link is followed. Raises
+    OSError, which names the file.
+    """
+    write_whole(_followed(path), text.encode("utf-8", "surrogateescape"))
 
 
 def put(source: Path, place: str | os.PathLike[str]) -> None:
