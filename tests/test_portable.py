@@ -197,7 +197,7 @@ def test_a_model_on_another_drive_is_named_by_its_path(monkeypatch):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
     monkeypatch.setattr(start.os.path, "relpath", other_drive)
-    assert start._nearer("D:/model.safetensors") == "D:/model.safetensors"
+    assert start.nearer("D:/model.safetensors") == "D:/model.safetensors"
 
 
 def test_output_that_nobody_reads_ends_the_command_without_a_word():

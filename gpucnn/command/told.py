@@ -116,17 +116,19 @@ def read_otherwise(settings: Any, start: Any, dataset: Any, data: str) -> list[s
     """
     from ..data.loading import may_be_broken
     from ..data.preprocessing import Preprocessing
+    from ..model.start import nearer
 
     read = start and start[0].get("preprocessing")
     if not read or not may_be_broken(data):  # of arrays nobody knows
         return []
     then, now = Preprocessing.from_dict(read), dataset.preprocessing
-    said = [f"--fit {then.fit}"] * (then.fit != now.fit)
-    if then.strokes is None and then.invert != now.invert:
-        said.append("--invert" if then.invert else "no --invert")
-    return (
-        [f"{settings.init} was trained on pictures that were read otherwise: by {' and '.join(said)}"] if said else []
-    )
+    if then.strokes is not None:  # which have ways of their own
+        return []
+    ways = [f"--fit {then.fit}"] * (then.fit != now.fit)
+    if then.invert != now.invert:
+        ways.append("--invert" if then.invert else "no --invert")
+    what = f"{nearer(settings.init)} was trained on pictures that were read otherwise: by "
+    return [what + " and ".join(ways)] if ways else []
 
 
 def result_line(result: Any, dataset: Any) -> str:

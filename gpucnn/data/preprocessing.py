@@ -156,5 +156,5 @@ def check_alike(ways: Sequence[Preprocessing | None], names: Sequence[str]) -> N
 
 def _in_words(how: Preprocessing) -> str:
     height, width = how.size
-    inverted, strokes = " inverted" * how.invert, " of strokes" * (how.strokes is not None)
-    return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{inverted}{strokes} (fit {how.fit})"
+    placed = f" (fit {how.fit})" if how.strokes is None else " of strokes"
+    return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{' inverted' * how.invert}{placed}"

@@ -28,7 +28,7 @@ def begin_from(settings: Settings, model: Model, start: Start | None) -> list[st
     if start is None:
         return []
     description, tensors = start
-    rest, where = left_out(model, tensors, settings.excepted), _nearer(str(settings.init))
+    rest, where = left_out(model, tensors, settings.excepted), nearer(str(settings.init))
     drawn = take_matching(model, rest, str(settings.init))
     lacking = [*left_out(model, dict.fromkeys(drawn), settings.excepted)]
     left = [name for name in drawn if name not in lacking]
@@ -44,7 +44,7 @@ def begin_from(settings: Settings, model: Model, start: Start | None) -> list[st
     return [*filter(None, said)]
 
 
-def _nearer(path: str) -> str:
+def nearer(path: str) -> str:
     """The path as it is, or from here, whichever is shorter."""
     try:
         return min(path, os.path.relpath(path), key=len)
