@@ -197,7 +197,8 @@ class Metric(Explained):
         if hasattr(labels, "__len__") and len(labels) != images:
             raise SettingError(f"Metric {self.name!r}: {counted(images, 'image')} and {len(labels)} labels were given")
         try:
-            return self._model.examples(self.images, labels)[1]
+            as_given = self._model.meaning._replace(units=None)  # as the outputs are
+            return self._model.examples(self.images, labels, meaning=as_given)[1]
         except DataError:
             return labels
 

@@ -223,7 +223,14 @@ def _averages(columns: Mapping[str, np.ndarray]) -> dict[str, Row]:
 
 
 def _cell(column: str, value: float) -> str:
+    if column in TERMS[REGRESSION]:
+        return figures(value)
     return f"{value:,.10g}" if column == "support" else f"{value:.4f}"
+
+
+def figures(value: float) -> str:
+    """A number of any unit, to four figures."""
+    return f"{float(f'{value:.4g}'):,.15g}"
 
 
 def shown(found: Mapping[str, Any]) -> str:
@@ -233,8 +240,8 @@ def shown(found: Mapping[str, Any]) -> str:
     "360 of 1,800 images, the test part".
     """
     parts = [f"{name.replace('_', ' ')} {100 * found[name]:.2f} %" for name in found if name.endswith("accuracy")]
-    errors = [name for name in ("mean_absolute_error", "mean_squared_error", "r2") if name in found]
-    parts += [f"{'R^2' if name == 'r2' else name.replace('_', ' ')} {found[name]:.4g}" for name in errors]
+    parts += [f"{name.replace('_', ' ')} {figures(found[name])}" for name in TERMS[REGRESSION] if name in found]
+    parts += [f"R^2 {found['r2']:.4g}"] if "r2" in found else []
     images = [counted(found["examples"], "image")] if "examples" in found else []
     if images and found.get("of", found["examples"]) != found["examples"]:
         images = [f"{found['examples']:,} of {found['of']:,} images, the {found['part']} part"]

@@ -278,7 +278,7 @@ def test_a_search_of_scikit_learn():
 
 def test_estimators():
     names: dict = {"gpucnn": gpucnn}
-    exec(block("python", "TransformedTargetRegressor("), names)
+    exec(block("python", "CNNRegressor("), names)
     assert names["by_layers"].score(names["digits"].test_images, names["digits"].test_labels) > 0.9
     assert names["by_name"].history_.examples == 1294
 

@@ -99,6 +99,15 @@ LabelSmoothingOption = Annotated[
     float | None,
     Option(metavar="PART", callback=part, help="Share this part of each picture, such as 0.1, among all classes."),
 ]
+StandardizeOption = Annotated[
+    bool | None,
+    Option(
+        "--standardize/--no-standardize",
+        help="Learn numbers to be predicted standardised, by their mean and deviation, whatever their units; what the "
+        "model says is in their units all the same. By default they are.",
+        show_default=False,
+    ),
+]
 ClassWeightsOption = Annotated[
     str | None,
     Option(

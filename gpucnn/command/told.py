@@ -94,6 +94,7 @@ def opening(
     data; begun: what is said of the parameters of --init; state: where a run stands that is resumed.
     """
     from ..model import needs
+    from ..model.numbers import standardizes
     from ..model.own_data import lasting
 
     if is_own:
@@ -102,6 +103,8 @@ def opening(
     total, part = len(dataset.train_labels), chosen.validation
     if part and dataset.validation is None and not min(round(part * total), total - 1):
         yield f"no validation: {part:g} of {counted(total, 'training image')} is no image; --validation 0.1 is a tenth"
+    if standardizes(model) and model.units is None:
+        yield "the numbers are learnt standardised, whatever their units; what the model says is in their units"
     yield device_line(settings.device, model)
     yield from map(as_options, begun)
     yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))

@@ -51,6 +51,7 @@ from .options import (
     SetOption,
     SizeOption,
     SkipBrokenOption,
+    StandardizeOption,
     TuneOption,
     TuningOption,
     WatchOption,
@@ -94,6 +95,7 @@ def train(
     loss: LossOption = None,
     label_smoothing: LabelSmoothingOption = None,
     class_weights: ClassWeightsOption = None,
+    standardize: StandardizeOption = None,
     validation: Annotated[
         float | None,
         Option(
@@ -216,6 +218,7 @@ def train(
         loss=loss,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
+        standardize=standardize,
     )
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):

@@ -10,17 +10,24 @@ from ..device import Device
 from ..losses import REGRESSION, Loss, kind
 from ..namespace import array_namespace, read_only
 from .gradient import checked
+from .units import Units
 
 Array = Any
 
 
 def measured(
-    device: Device, loss: Loss, pieces: Iterable[Array], targets: Array, weights: Array | None = None
+    device: Device,
+    loss: Loss,
+    pieces: Iterable[Array],
+    targets: Array,
+    weights: Array | None = None,
+    units: Units | None = None,
 ) -> dict[str, float]:
     """The mean loss and the `metrics` of the loss's kind, over the examples that count.
 
     pieces: the logits (n, K) on the device, of some examples after the others. targets (N,) or (N, K), and weights (N,)
-    or None may lie on the host or on the device. From a CUDA device come a few numbers, at the end.
+    or None may lie on the host or on the device. units: of numbers that are standardised in logits and targets, in
+    which errors are measured. From a CUDA device come a few numbers, at the end.
     """
     weights = counting(loss, targets, weights)
     total, start = None, 0
@@ -29,12 +36,15 @@ def measured(
         some = read_only(device.put(targets[part]))  # a loss of one's own may write into them
         losses, _ = checked(loss, loss(logits, some), logits)
         w = None if weights is None else device.put(weights[part])
-        sums = metrics.sums(kind(loss), losses, logits, some, w)
+        shown = (logits, some) if units is None else (units.spread(logits), units.spread(some))
+        sums = metrics.sums(kind(loss), losses, *shown, w)
         total, start = sums if total is None else total + sums, part.stop
     deviations = None
     if kind(loss) == REGRESSION:
         placed = None if weights is None else device.put(weights)
-        deviations = device.fetch(metrics.squared_deviations(device.put(targets), placed))
+        put = device.put(targets)
+        there = put if units is None else units.spread(put)
+        deviations = device.fetch(metrics.squared_deviations(there, placed))
     return metrics.means(kind(loss), device.fetch(total), start if weights is None else None, deviations)
 
 

@@ -164,10 +164,12 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 class CNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     """A network that predicts a number, or several, for an image, as scikit-learn has regressors.
 
-    X and the parameters are as in `CNNClassifier`, but for class_weight, which there is not. y: numbers (N,) or (N, K).
-    They are learnt as they are: bring them near 0 and 1, such as by TransformedTargetRegressor(CNNRegressor(),
-    transformer=StandardScaler()).
+    X and the parameters are as in `CNNClassifier`, but for class_weight, which there is not. y: numbers (N,) or (N, K),
+    in any units: with standardize the network learns them standardised, by their mean and standard deviation in the
+    first `fit` or `partial_fit`, and what is predicted is in the units of y. Without, bring them near 0 and 1.
     """
+
+    standardize: bool = True
 
     _kind = REGRESSION
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..callbacks import EarlyStopping
 from ..engine.scaling import Scaling
 from ..errors import ArgumentError, DataError, Interrupted, SettingError
-from ..losses import CLASSIFICATION, OUTPUTS, kind
+from ..losses import CLASSIFICATION, OUTPUTS, REGRESSION, kind
 from ..model import Ensemble, Model
 from ..model.spelling import OTHERS
 from ..names import Explained
@@ -120,7 +120,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         seed = int(given if isinstance(given, Integral) else check_random_state(given).randint(2**31 - 1))
         if not is_new:
             return self.model_, seed
-        names = ("device", "threads", "dtype", "kernels", "precision")
+        names = ("device", "threads", "dtype", "kernels", "precision", *["standardize"] * (self._kind == REGRESSION))
         model = Model(
             self._network(len(outputs)),
             loss=self._loss(),

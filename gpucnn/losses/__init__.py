@@ -36,10 +36,12 @@ class Loss(Explained):
     What targets are is one of three kinds; see `kind`. numbers: numbers (N, K), as logits are. multi_label: 0 or 1, for
     each output whether its label holds, (N, K). Else they are classes, whole numbers (N,) below K.
     soft: targets may also be floats (N, K) in 0..1, parts of an example that belong to each class or label; is_shared:
-    they add up to 1.
+    they add up to 1. standardizes: numbers are handed over standardised where the model does so (`Model`), which must
+    not change what is least, as it does not for differences.
     """
 
     numbers: ClassVar[bool] = False
+    standardizes: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
     soft: ClassVar[bool] = False
     is_shared: ClassVar[bool] = False
@@ -217,6 +219,7 @@ class MeanSquaredError(Loss):
     """The mean over outputs of the squared difference from numbers (N, K)."""
 
     numbers: ClassVar[bool] = True
+    standardizes: ClassVar[bool] = True
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
         return ops.mean_squared_error(logits, targets)
@@ -224,9 +227,13 @@ class MeanSquaredError(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """The mean over outputs of half the squared difference from numbers (N, K), linear beyond delta. Huber, 1964."""
+    """The mean over outputs of half the squared difference from numbers (N, K), linear beyond delta. Huber, 1964.
+
+    Where the model standardises numbers, delta counts their standard deviations.
+    """
 
     numbers: ClassVar[bool] = True
+    standardizes: ClassVar[bool] = True
     delta: float = 1.0
 
     def __post_init__(self) -> None:

@@ -75,6 +75,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "layout": (lambda value: value in LAYOUTS, "one of NHWC, NCHW"),
     "pixels": (lambda value: value in PIXELS, "one of uint8, float32"),
     "progress": (_is(bool, type(None)), "True, False or None"),
+    "standardize": (_is(bool), "True or False"),
 }
 UNTOLD: dict[str, Any] = {  # what a callback without the method does
     **dict.fromkeys(("begin", "batch", "epoch", "end"), lambda *_: None),

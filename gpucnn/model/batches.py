@@ -16,6 +16,7 @@ from ..training.source import Arrays, Stream
 from . import accepted, checkpoints
 from .fitting import OPTIONS, Fitting, batch_of
 from .holding import Holding, alone
+from .numbers import units_of
 from .spelling import spelt
 from .types import Pair
 
@@ -44,9 +45,10 @@ def fit_batches(
     batches: an iterable that is gone through once per epoch, such as a list or a DataLoader; or a function of the
     epoch's number, from 1, that gives one; or an iterator, such as a generator, which goes on through the epochs: the
     run ends with it, and history.stopped says so. Whole numbers are 0..255, whatever a batch holds, or as in the last
-    `fit`. steps: how many batches make an epoch; by default all there are, so
-    an iterator without steps is one epoch. A schedule that is not constant needs steps, or batches with a length. No
-    batch may be larger than the first one. They are trained in the order in which they are given.
+    `fit`; numbers to be predicted are standardised by the first batch of all. steps: how many batches make an epoch;
+    by default all there are, so an iterator without steps is one epoch. A schedule that is not constant needs steps,
+    or batches with a length. No batch may be larger than the first one. They are trained in the order in which they are
+    given.
 
     The state of a run is saved in the folder resume as by `fit`, but only for a function, which must give the same
     batches for an epoch each time: those of an epoch that was cut are gone through again up to where it stood. An
@@ -65,6 +67,7 @@ def fit_batches(
             raise DataError(
                 f"a batch is a {type(batch).__name__}: (images, labels) or (images, labels, weights) was expected"
             )
+        self.units = units_of(self, *batch[1:])
         return batch_of(self, *batch)
 
     stream, shape = Stream(batches, steps, check), accepted.argument("schedule", schedule)

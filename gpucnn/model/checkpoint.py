@@ -25,6 +25,7 @@ from ..layers import REGISTRY
 from ..layers.base import is_own
 from ..network import Network
 from ..training.writing import write_whole
+from . import numbers
 
 FORMAT = 1
 ENDING = ".safetensors"
@@ -202,6 +203,7 @@ def description_of(model: Any) -> dict[str, Any]:
         "dtype": str(model.theta.dtype),
         **({} if model.white in (USUAL, None) else {"white": model.white}),
         **({"first_label": model.first_label} if model.first_label else {}),
+        **numbers.described(model),
     }
 
 

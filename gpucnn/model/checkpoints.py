@@ -16,7 +16,7 @@ from ..engine import tuning
 from ..errors import CheckpointError, SettingError, counted, warn
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
-from . import checkpoint
+from . import checkpoint, numbers
 from .fitting import Fitting
 from .holding import Holding
 from .tensors import joined, named, parted, take, trained
@@ -227,9 +227,11 @@ def run(model: Holding, make: Callable[[], Fitting], folder: str | os.PathLike[s
         choices = saved.training["about"].get("convolutions")
         if isinstance(choices, dict):  # else it was begun without, as comparing says
             tuning.choose(model.execution, choices)
-    fitting = make()
-    keeper = Checkpoints(found, fitting)
-    history = fitting.train(*keeper.go_on(anyway=anyway), keeper)
+    with numbers.of_state(model, None if saved is None else saved.description):
+        fitting = make()
+        keeper = Checkpoints(found, fitting)
+        start = keeper.go_on(anyway=anyway)
+    history = fitting.train(*start, keeper)
     history.saves, history.saving = keeper.pace.count, keeper.pace.seconds
     return history
 

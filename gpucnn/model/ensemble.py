@@ -52,7 +52,7 @@ class Ensemble(Predicting, Explained):
         self.scaling, self.execution, self.class_names = first.scaling, first.execution, first.class_names
         self.preprocessing = next((each.preprocessing for each in self.models if each.preprocessing is not None), None)
         self.white = first.white
-        self.first_label = first.first_label
+        self.first_label, self.units = first.first_label, first.units
         self.name = counted(len(self.models), "model")
 
     def __repr__(self) -> str:
@@ -79,6 +79,7 @@ class Ensemble(Predicting, Explained):
 
     def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
         logits = np.mean([each.logits(images, tta=tta) for each in self.models], axis=0)
+        logits = logits if self.units is None else self.units.standardised(logits)
         yield self.device.put(logits.astype(self.execution.theta.dtype))
 
 

@@ -51,7 +51,7 @@ def _answering(model: Holding, kind: Any) -> Any:
     """What is written of one model, in float64."""
     wide = (model.device.fetch(vector).astype(np.float64) for vector in (model.theta, model.execution.state))
     params, state = (each.unpack(vector) for each, vector in zip((model.layout, model.state_layout), wide))
-    return kind(model.network, params, state, model.scaling)
+    return kind(model.network, params, state, model.scaling, model.units)
 
 
 def usual_pixels(model: Predicting) -> str:

@@ -32,6 +32,7 @@ from .averaging import averaged, exchange
 from .holding import Holding
 from .inputs import check_counting, fitting_weights, learning, one_update
 from .labels import Meaning, unused
+from .numbers import of_stream
 from .tensors import OPTIMIZER, Trained
 
 Array = Any
@@ -67,23 +68,22 @@ class Fitting:
         self.at_once, self.accumulate = plan.batch_size, accepted.argument("accumulate", accumulate)
         self.model, self.plan = model, replace(plan, batch_size=plan.batch_size * accumulate)
         self.progress = accepted.argument("progress", progress)
-        self.callbacks = accepted.callbacks(callbacks)
+        self.callbacks, self.stream = accepted.callbacks(callbacks), images if isinstance(images, Stream) else None
         self.states: list[dict[str, Any]] = []  # of the callbacks that have one, where the run goes on
         self.known: tuple[Any, ...] = ()  # callbacks that were told of the epochs before
-        self.stream = images if isinstance(images, Stream) else None
         is_first = meaning is None and model.trained is None and model.kept is None
         if meaning is None:  # a batch of many does not decide it
-            meaning = model.meaning if self.stream is not None else learning(model, images, labels)
+            of_all = model.meaning._replace(units=None)  # which the first batch tells
+            meaning = of_all if self.stream is not None else learning(model, images, labels, sample_weight)
         self.meaning = meaning
         self.data: Any = None
         if self.stream is None:
             self.data = batch_of(model, images, labels, sample_weight, meaning)
             check_counting(model.loss, *self.data[1:])
-            if said := one_update(len(self.data[0]), self.plan.batch_size):
-                warn(said)
-            is_of_classes = kind(model.loss) == CLASSIFICATION and self.data[1].ndim == 1
-            ignored = getattr(model.loss, "ignore_index", None)
-            if is_first and is_of_classes and (said := unused(self.data[1], meaning.names, ignored)):
+            notes = [one_update(len(self.data[0]), self.plan.batch_size)]
+            if is_first and kind(model.loss) == CLASSIFICATION and self.data[1].ndim == 1:
+                notes.append(unused(self.data[1], meaning.names, getattr(model.loss, "ignore_index", None)))
+            for said in filter(None, notes):
                 warn(said)
         self.held = None if validation is None else model.examples(validation[0], validation[1], "validation", meaning)
         for each in self.callbacks:
@@ -136,7 +136,7 @@ class Fitting:
             "threads": self.model.threads,
             "steps": None if self.stream is None else self.stream.steps,
             "freeze": [*self.freeze] or None,
-            "callbacks": [_described(each.given) for each in self._stateful] or None,
+            "callbacks": [_named(each.given) for each in self._stateful] or None,
         }
 
     @property
@@ -193,6 +193,7 @@ class Fitting:
         if self.stream is not None:
             self.stream.begin(start.epoch)
             self.plan = replace(self.plan, batch_size=len(self.stream.first.indices))
+            self.meaning, self.held = of_stream(model, self.meaning, self.held)
         on_device = model.device, model.network, self.plan.batch_size
         evaluated = 0 if self.held is None else len(self.held[0])
         kept = sum(isinstance(each.given, KeepBest) for each in self.callbacks)
@@ -205,7 +206,7 @@ class Fitting:
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
-            model.white, model.class_names, model.first_label = self.meaning
+            model.white, model.class_names, model.first_label, model.units = self.meaning
             with enough, shown(self.progress, self.plan.epochs) as reporters, accepted.best_kept(self.callbacks):
                 if model.execution.acceleration.tune:
                     tuning.tune(model.execution, model.scaling, together)
@@ -263,14 +264,8 @@ class Fitting:
         return first_not_finite(model.network, model.loss, params, x, targets, context, weights)
 
 
-def standing(model: Holding) -> Trained | None:
-    """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
-    if model.kept is not None:
-        warn(
-            f"the model has the parameters of epoch {model.kept}, which was kept, and the optimiser went on beyond it: "
-            "partial_fit begins anew from them, with its first epoch; keep the last one where training is to go on"
-        )
-    return model.trained
+def _named(callback: Any) -> str:
+    return describe(callback) if is_dataclass(callback) else type(callback).__name__
 
 
 def _classes(optimizer: str) -> list[str]:
@@ -284,10 +279,6 @@ def batch_of(
     """Examples as a step takes them. meaning: see `Predicting.batch`. Raises DataError."""
     images, labels = model.batch(images, labels, meaning=meaning)
     return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
-
-
-def _described(callback: Any) -> str:
-    return describe(callback) if is_dataclass(callback) else type(callback).__name__
 
 
 def digest(*arrays: np.ndarray | None) -> str:

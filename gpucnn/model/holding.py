@@ -13,7 +13,7 @@ from ..layers import Layer
 from ..network.layout import Layout
 from . import accepted, checkpoint
 from .predicting import Predicting
-from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named
+from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named, take_units
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,9 +145,20 @@ class Holding(Predicting):
                 own, advice = named(self), "load it with gpucnn.load(path), or take what fits with matching=True"
                 stay = [name for name in own if name not in left_out(self, own, patterns)]
                 take(self, {name: own[name] for name in stay} | tensors, f"{path}: belongs to another network", advice)
+            take_units(self, description, tensors)
             is_named = list(self.class_names) != [str(k) for k in range(len(self.class_names))]
             if is_named and (said := of_others(self, description, tensors, str(path))):
                 warn(said)
         drawn = frozenset(stay) & {slot.name for slot in self.layout.slots}
         self.drawn = drawn if matching or patterns else self.drawn & drawn
         return stay
+
+
+def standing(model: Holding) -> Trained | None:
+    """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
+    if model.kept is not None:
+        warn(
+            f"the model has the parameters of epoch {model.kept}, which was kept, and the optimiser went on beyond it: "
+            "partial_fit begins anew from them, with its first epoch; keep the last one where training is to go on"
+        )
+    return model.trained

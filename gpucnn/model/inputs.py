@@ -17,6 +17,7 @@ from ..errors import DataError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from .frames import as_numpy, held, in_order, rows_of_pixels
 from .labels import Meaning, as_array, fitting_labels, learnt
+from .numbers import units_of
 
 CLASSES_INSTEAD = "; for a class for each image use a loss of classes, such as softmax"
 MANY = 500  # images that are seldom meant to be one batch
@@ -64,8 +65,11 @@ def white_in(images: Any, notes: list[str]) -> int:
     return white
 
 
-def learning(model: Any, images: Any, labels: Any) -> Meaning:
-    """What stands for what in images and labels that a model is to learn. What is found is warned of. DataError."""
+def learning(model: Any, images: Any, labels: Any, weights: Any = None) -> Meaning:
+    """What stands for what in images and labels that a model is to learn. What is found is warned of. DataError.
+
+    weights: the examples', or None, by which they count in the units of numbers.
+    """
     names, first = model.class_names, 0
     notes: list[str] = []
     given = as_array(in_order(labels, names), "labels")
@@ -75,7 +79,8 @@ def learning(model: Any, images: Any, labels: Any) -> Meaning:
     white = None if model.white is None else white_in(images, notes if model.scaling.is_usual else [])
     for note in notes:
         warn(note)
-    return Meaning(white, names, first)
+    counts = None if weights is None else fitting_weights(weights, len(given), np.float64)
+    return Meaning(white, names, first, units_of(model, given, counts))
 
 
 def _are_shares(labels: np.ndarray, loss: Any) -> bool:
@@ -211,9 +216,9 @@ def fitting_examples(
     """At least one image, and for each what the loss takes. Raises DataError.
 
     A label below the number of names, or the loss's ignore_index, as int64, given as `labels.fitting_labels` says; or a
-    number of dtype for each name: any finite one, where the loss is of numbers; 0 or 1, where several labels may hold;
-    with a soft loss also parts in 0..1, which are floats where they stand for labels. Numbers for one output may be
-    (N,). part: which examples these are, for messages, such as "validation".
+    number of dtype for each name: any finite one, where the loss is of numbers, standardised where these have units;
+    0 or 1, where several labels may hold; with a soft loss also parts in 0..1, which are floats where they stand for
+    labels. Numbers for one output may be (N,). part: which examples these are, for messages, such as "validation".
     """
     said, names = f"{part} " if part else "", meaning.names
     of_kind = kind(loss)
@@ -236,7 +241,9 @@ def fitting_examples(
     if of_kind != CLASSIFICATION and labels.ndim == 1 and len(names) == 1:
         labels = labels[:, None]
     if of_kind == REGRESSION:
-        return images, _numbers(labels, wanted, dtype, f"{said}targets", "outputs", CLASSES_INSTEAD)
+        wide = dtype if meaning.units is None else np.float64
+        numbers = _numbers(labels, wanted, wide, f"{said}targets", "outputs", CLASSES_INSTEAD)
+        return images, numbers if meaning.units is None else meaning.units.standardised(numbers).astype(dtype)
     if of_kind == CLASSIFICATION and not _are_shares(labels, loss):
         ignored = getattr(loss, "ignore_index", None)
         return images, fitting_labels(labels, names, ignored, f"{said}labels", part or "examples", meaning.first)

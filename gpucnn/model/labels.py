@@ -11,17 +11,19 @@ from ..data.checking import check_range_of_labels
 from ..data.classes import check_objects, flat, is_missing, names_in, places_of, texts
 from ..data.dataset import Dataset
 from ..data.targets import Labels, checked_labels, checked_names
+from ..engine.units import Units
 from ..errors import DataError, counted, listed
 
 
 class Meaning(NamedTuple):
     """What stands for what in images and labels: white, in whole numbers, or None where numbers are taken as they are;
-    the names of the classes; the first one's number, 0 or 1.
+    the names of the classes; the first one's number, 0 or 1; the units of numbers that are learnt standardised.
     """
 
     white: int | None
     names: tuple[str, ...]
     first: int = 0
+    units: Units | None = None
 
 
 def learnt(

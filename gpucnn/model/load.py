@@ -18,7 +18,7 @@ from ..layers import AvgPool2D, Conv2D, MaxPool2D
 from ..losses import LOSSES
 from ..network import Network
 from ..network.own import classes
-from . import accepted, checkpoint
+from . import accepted, checkpoint, numbers
 from .fitting import digest
 from .model import Model
 from .tensors import fitting, shapes, take, trained
@@ -81,6 +81,7 @@ def load(
         if (first := description.get("first_label", 0)) not in (0, 1):
             raise CheckpointError(f"its description says that labels count from {first!r}; train it again")
         model.white, model.first_label = white, int(first)
+        numbers.take(model, description)
         if "training" in description:
             model.trained = trained(description, tensors, is_partial=True)
     except CheckpointError as error:

@@ -31,8 +31,8 @@ from ..training.augmentation import Augmentation
 from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
 from .exporting import export
-from .fitting import OPTIONS, Fitting, standing
-from .holding import Holding, Turn, alone
+from .fitting import OPTIONS, Fitting
+from .holding import Holding, Turn, alone, standing
 from .needs import training_memory
 from .spelling import spelt
 from .tensors import named
@@ -50,8 +50,11 @@ class Model(Holding):
     is named is built. preprocessing: how picture files become its images, a `gpucnn.data.Preprocessing`; without one
     they are scaled and cropped to the input. name: of the model, in what is said of it and in its file; by default the
     network's. scaling: what the network sees of a pixel, a `Scaling` of gpucnn.engine.scaling, by default pixel / 255;
-    with floats=True numbers of any range are taken as they are. dtype: of parameters and of all that is computed,
-    "float32" or "float64". threads: CPUs to compute with; by default all that the process may use.
+    with floats=True numbers of any range are taken as they are. standardize: whether numbers that are predicted are
+    learnt standardised, so that their units do not matter: the means and standard deviations of the outputs' targets,
+    in the first training, stay with the model (`units`), and what it gives is in the units of the targets. It is so
+    for the losses of gpucnn, and for one's own that says so (`Loss.standardizes`). dtype: of parameters and of all that
+    is computed, "float32" or "float64". threads: CPUs to compute with; by default all that the process may use.
 
     kernels: "default", this device's fast ones; "reference", the equations as they are written; "numba", compiled ones
     for the CPU; "cudnn", "winograd", "columns", other convolutions for a CUDA device. precision: of a CUDA device,
@@ -72,6 +75,7 @@ class Model(Holding):
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         scaling: Scaling | None = None,
+        standardize: bool = True,
         dtype: DType = "float32",
         threads: int | None = None,
         name: str | None = None,
@@ -120,6 +124,7 @@ class Model(Holding):
         self.trained, self.kept, self.turn = None, None, Turn()
         self.white = None if self.scaling.floats else USUAL  # in images of whole numbers
         self.first_label = 0  # the number of the first class
+        self.units, self.standardize = None, accepted.argument("standardize", standardize)
         self.layout = self.execution.given
         self.state_layout = Layout(network.init_state(network.input_shape))
 

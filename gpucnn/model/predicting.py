@@ -16,6 +16,7 @@ from ..engine.evaluation import counting, measured
 from ..engine.execution import Execution
 from ..engine.scaling import Scaling
 from ..engine.tta import Views
+from ..engine.units import Units
 from ..errors import ArgumentError, DataError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, MULTI_LABEL, OUTPUTS, REGRESSION, Loss, kind
 from ..names import OF_MODELS, lacking
@@ -54,6 +55,8 @@ class Predicting:
     preprocessing: Preprocessing | None
     white: int | None
     first_label: int
+    units: Units | None = None  # of numbers; a model of an old pickle has none
+    standardize: bool = False
 
     if not TYPE_CHECKING:  # what checks types refuses what there is not by itself
 
@@ -84,13 +87,13 @@ class Predicting:
 
     @spelt()
     def logits(self, images: ImagesLike, *, tta: Views | str | None = None) -> np.ndarray:
-        """The network's outputs before softmax or sigmoid. images (N, H, W, C) -> (N, classes)."""
-        return self._answers(images, lambda logits: logits, tta)
+        """The network's outputs before softmax or sigmoid, or the numbers. images (N, H, W, C) -> (N, classes)."""
+        return self._answers(images, self._in_units, tta)
 
     @spelt()
     def predict_proba(self, images: ImagesLike, *, tta: Views | str | None = None) -> np.ndarray:
         """images (N, H, W, C) -> probabilities (N, classes); the numbers themselves where the loss is of numbers."""
-        return self._answers(images, self.loss.probabilities, tta)
+        return self._answers(images, lambda logits: self._in_units(self.loss.probabilities(logits)), tta)
 
     @spelt()
     def predict(self, images: ImagesLike, *, tta: Views | str | None = None) -> np.ndarray:
@@ -98,12 +101,12 @@ class Predicting:
         of `fit` did (`first_label`).
 
         Where several labels may hold, 1 for those whose probability is above 1/2, else 0, (N, K); where the loss is of
-        numbers, these, (N, K).
+        numbers, these, (N, K), in the units of the targets of `fit`.
         """
         finish = {
             CLASSIFICATION: lambda logits: array_namespace(logits).argmax(logits, axis=1) + self.first_label,
             MULTI_LABEL: lambda logits: array_namespace(logits).astype(logits > 0, array_namespace(logits).int64),
-            REGRESSION: lambda logits: logits,
+            REGRESSION: self._in_units,
         }
         return self._answers(images, finish[kind(self.loss)], tta)
 
@@ -120,7 +123,8 @@ class Predicting:
 
         Where several labels may hold, accuracy is the part of examples with all labels right, label_accuracy that of
         labels. Where the loss is of numbers: mean_absolute_error, mean_squared_error and r2 (R^2, the mean over
-        outputs) instead. sample_weight: (N,) factors of the examples in all of these means, which are divided by the
+        outputs) instead, in the units of the targets; the loss is that of standardised ones where the model learnt
+        these. sample_weight: (N,) factors of the examples in all of these means, which are divided by the
         sum of the factors; examples with the loss's ignore_index do not count, nor are they among the examples.
 
         The mean over the B examples is two-conv eq. (13), layered eq. (24), where b = 0..B is printed.
@@ -152,14 +156,16 @@ class Predicting:
         if counts is not None:
             shown, targets = shown[counts > 0], targets[counts > 0]
             weights = None if weights is None else weights[counts > 0]
-        logits, of_kind = self.logits(shown, tta=tta), kind(self.loss)
+        logits, of_kind = self._over_chunks(shown, lambda logits: logits, tta), kind(self.loss)
         with self.execution.active():
-            overall = measured(self.device, self.loss, [self.device.put(logits)], targets, weights)
+            overall = measured(self.device, self.loss, [self.device.put(logits)], targets, weights, self.units)
         if top_k is not None:
             classes = targets if targets.ndim == 1 else targets.argmax(axis=1)
             found = np.average(metrics.top_k(logits, classes, top_k), weights=weights)
             overall[f"top_{top_k}_accuracy"] = float(found)
         overall["examples"] = len(targets)
+        if self.units is not None:
+            logits, targets = self.units.spread(logits), self.units.spread(targets)
         return metrics.report_of(of_kind, overall, logits, targets, self.class_names, weights)
 
     def _top_k(self, given: int | None) -> int | None:
@@ -208,10 +214,14 @@ class Predicting:
         with memory.of_inference(self.device, self.network, self.execution.chunk), self.execution.active():
             logits = pieces(images, views)
             whole = [np.concatenate(list(logits))] if self.device.kind == "cpu" else logits
-            return measured(self.device, self.loss, whole, labels, weights)
+            return measured(self.device, self.loss, whole, labels, weights, self.units)
+
+    def _in_units(self, outputs: Any) -> Any:
+        """Outputs (n, K) of the network as they leave: numbers in their units."""
+        return outputs if self.units is None else self.units(outputs)
 
     def _pieces(self, images: Any, tta: Views | None) -> Iterator[Any]:
-        """The logits (n, K) of some images after the others, on the device."""
+        """The logits (n, K) of some images after the others, as the network gives them, on the device."""
         return self.execution.logits(images, self.scaling, tta)
 
     def _views(self, tta: Views | str | None) -> Views | None:
@@ -288,4 +298,4 @@ class Predicting:
     @property
     def meaning(self) -> Meaning:
         """What stands for what in images and labels that the model is given."""
-        return Meaning(self.white, self.class_names, self.first_label)
+        return Meaning(self.white, self.class_names, self.first_label, self.units)

@@ -18,6 +18,7 @@ from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import GpucnnError, Interrupted, SettingError, ShapeError, listed
+from ..losses import REGRESSION, kind
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -64,6 +65,7 @@ class Settings:
     loss: str | None = None
     label_smoothing: float | None = None
     class_weights: str | None = None
+    standardize: bool | None = None
     update: UpdateSettings = UpdateSettings()
 
     @property
@@ -176,6 +178,7 @@ def new_model(settings: Settings, dataset: Dataset, *, goes_on: bool = False) ->
         seed=settings.seed,
         class_names=dataset.class_names,
         preprocessing=dataset.preprocessing,
+        standardize=settings.standardize is not False,
         threads=settings.threads,
         name=settings.network,
         **dataclasses.asdict(how),
@@ -257,6 +260,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "loss": settings.loss,
         "label_smoothing": settings.label_smoothing,
         "class_weights": settings.class_weights,
+        "standardize": model.standardize if kind(model.loss) == REGRESSION else None,
         "validation": float(chosen.validation),
         "augment": chosen.augmentation or (None if is_named and plain else UNCHANGED),
         "threads": model.threads if model.device.kind == "cpu" else None,

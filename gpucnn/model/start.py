@@ -13,7 +13,7 @@ from ..errors import SettingError, listed
 from ..network import shortened
 from . import Model
 from .runs import Settings
-from .tensors import left_out, of_others, take_matching
+from .tensors import left_out, of_others, take_matching, take_units
 
 Start = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]  # a file's description, and its tensors by name
 
@@ -37,6 +37,7 @@ def begin_from(settings: Settings, model: Model, start: Start | None) -> list[st
         raise SettingError(
             f"--freeze {settings.freeze}: {listed(still)} would stay at random, since {why}; leave these to be trained"
         )
+    take_units(model, description, rest)
     said = [of_others(model, description, rest, where)]
     for names, why in ((lacking, f"not in {where}, or of another shape there"), (left, "left out by --init-except")):
         if names:

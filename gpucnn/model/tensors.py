@@ -12,10 +12,11 @@ import numpy as np
 
 from ..engine.freezing import HEAD, excepted, frozen, head
 from ..errors import ArgumentError, CheckpointError, SettingError, listed, nearest
-from ..losses import OUTPUTS, kind
+from ..losses import OUTPUTS, REGRESSION, kind
 from ..network import Network
 from ..network.layout import Layout
 from ..training import Position
+from . import numbers
 
 STATE = "state/"  # before the names of running states in a checkpoint
 TRAINING = "training/"  # before those of what only training needs
@@ -202,15 +203,26 @@ def of_others(model: Any, description: Mapping[str, Any], tensors: Mapping[str, 
     were others; else "".
     """
     names, what = description.get("class_names"), OUTPUTS[kind(model.loss)]
-    slots = {slot.name: slot.shape for slot in model.layout.slots}
-    heads = [name for name in frozen(slots, [head(model.layout)]) if name in tensors]
-    heads = [name for name in heads if np.shape(tensors[name]) == slots[name]]
+    heads = _taken_of_last(model, tensors)
     if not heads or not isinstance(names, list) or names == list(model.class_names):
         return ""
     return (
         f"the last layer, {listed(heads)}, is taken from {where}, whose {what} were {listed([*map(str, names)])}, and "
         f'here they are {listed(model.class_names)}; say without="{HEAD}" to begin with a new one'
     )
+
+
+def take_units(model: Any, description: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    """Let a model of numbers have the units of a file of such, from which it takes the last layer. CheckpointError."""
+    if kind(model.loss) == REGRESSION and _taken_of_last(model, tensors) and numbers.are_numbers(description):
+        numbers.take(model, description)
+
+
+def _taken_of_last(model: Any, tensors: Mapping[str, Any]) -> list[str]:
+    """The names of the last layer's parameters, as far as the tensors have them in that shape."""
+    slots = {slot.name: slot.shape for slot in model.layout.slots}
+    there = [name for name in frozen(slots, [head(model.layout)]) if name in tensors]
+    return [name for name in there if np.shape(tensors[name]) == slots[name]]
 
 
 def take_matching(model: Any, tensors: Mapping[str, np.ndarray], where: str) -> list[str]:

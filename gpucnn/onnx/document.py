@@ -25,12 +25,15 @@ FUNCTIONS = {"Softmax": ops.softmax, "Sigmoid": ops.sigmoid, "": lambda logits: 
 
 
 class Answering(NamedTuple):
-    """A network that answers, its parameters and running state, as it has them, as NumPy arrays, and its scaling."""
+    """A network that answers, its parameters and running state, as it has them, as NumPy arrays, its scaling, and the
+    units of its numbers or None.
+    """
 
     network: Network
     params: Any
     state: Any
     scaling: Any
+    units: Any = None
 
 
 def document(
@@ -66,11 +69,15 @@ def document(
 def _written(graph: Graph, models: Sequence[Answering], loss: Any, layout: str, pixels: str) -> list[str]:
     """All nodes, from the input to the outputs -> the names of these."""
     found = []
-    for k, (network, params, state, scaling) in enumerate(models, 1):
+    for k, (network, params, state, scaling, units) in enumerate(models, 1):
         network, params, state = folded(network, params, state)
         with graph.inside(f"model{k}" if len(models) > 1 else ""):
             x = _scaled(graph, network.input_shape, scaling, layout, pixels)
-            found.append(chain(graph, network.layers, params, state, x, network.input_shape))
+            y = chain(graph, network.layers, params, state, x, network.input_shape)
+            if units is not None:
+                y = graph.add("Mul", y, graph.constant("deviation", units.deviation))
+                y = graph.add("Add", y, graph.constant("mean", units.mean))
+            found.append(y)
     y = found[0] if len(found) == 1 else graph.add("Mean", *found)
     graph.nodes.append(helper.make_node("Identity", [y], [LOGITS], name=LOGITS))
     function = output_function(loss, models[0].network.shapes()[-1][0])

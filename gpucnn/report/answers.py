@@ -23,6 +23,6 @@ def in_words(answer: dict[str, Any]) -> str:
     if "label" in answer:
         return ", ".join(f"{each['label']} ({100 * each['probability']:.1f} %)" for each in answer.get("top", [answer]))
     if "numbers" in answer:
-        return ", ".join(f"{name} {each:.4g}" for name, each in answer["numbers"].items())
+        return ", ".join(f"{name} {each:.6g}" for name, each in answer["numbers"].items())
     chances = answer["probabilities"]
     return ", ".join(f"{name} ({100 * chances[name]:.1f} %)" for name in answer["labels"]) or "no label"

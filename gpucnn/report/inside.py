@@ -59,7 +59,7 @@ class Look:
     def value(self, k: int) -> str:
         """Output k of the first image in words: a probability, or the number."""
         found = float(self.probabilities[0, k])
-        return f"{found:.4g}" if self.of == REGRESSION else f"{100 * found:.1f} %"
+        return f"{found:.6g}" if self.of == REGRESSION else f"{100 * found:.1f} %"
 
     def saliency(self) -> Array:
         """(N, H, W): the size of the gradient of the class's logit by a pixel, the largest over channels.
@@ -138,7 +138,8 @@ def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Loo
     dy[np.arange(len(dy)), chosen] = 1
     dx, _ = seen.backward(params, residuals, dy, context)
     layers = [Seen(each.name, describe(each.layer), each.layer, **notes[each.name]) for each in places]
-    return Look(pixels, logits, model.loss.probabilities(logits), layers, chosen, dx, kind(model.loss))
+    probabilities = model._in_units(model.loss.probabilities(logits))
+    return Look(pixels, model._in_units(logits), probabilities, layers, chosen, dx, kind(model.loss))
 
 
 def _checked(classes: Sequence[int], shape: tuple[int, ...], first: int) -> Array:
