@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -10,6 +11,8 @@ import array_api_compat
 import numpy as np
 
 from .errors import AN_ARRAY, ArgumentError, SettingError
+
+OF_NUMBERS = re.compile(r"(int|float|tuple|None|\.\.\.|[\[\], |])+")  # types of fields
 
 
 def array_namespace(*arrays: Any) -> Any:
@@ -111,7 +114,8 @@ def as_python(thing: Any) -> None:
     """Give the fields of a dataclass that hold NumPy's numbers, also in tuples, Python's; and arrays of whole numbers.
 
     So equal settings are equal and print alike, can be written as JSON, and do not decide the type of results. Where a
-    field is of type bool, None is False. Raises SettingError for what is neither, whose truth nobody meant.
+    field is of type bool, None is False. Raises SettingError for what is neither, whose truth nobody meant, and for a
+    truth value where the field is of numbers: True would be 1.
     """
     for field in fields(thing):
         given = getattr(thing, field.name)
@@ -120,8 +124,19 @@ def as_python(thing: Any) -> None:
             made = False if made is None else made
             if not isinstance(made, bool):
                 raise SettingError(f"{type(thing).__name__}: {field.name}={given!r}: True or False was expected")
+        if OF_NUMBERS.fullmatch(str(field.type)) and has_truth(made):
+            raise SettingError(
+                f"{type(thing).__name__}: {field.name}={given!r}: a number was expected, and a truth value is none"
+            )
         if made is not given:
             object.__setattr__(thing, field.name, made)
+
+
+def has_truth(value: Any) -> bool:
+    """Whether it is a truth value, or holds one."""
+    if isinstance(value, (tuple, list)):
+        return any(map(has_truth, value))
+    return isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import SettingError, nearest
 from .names import Explained, explain
-from .namespace import as_python
+from .namespace import as_python, has_truth
 
 explain(__name__)
 
@@ -157,7 +157,8 @@ class Joined(Explained):
         as_python(self)
         object.__setattr__(self, "pieces", tuple((part, piece) for part, piece in self.pieces))
         parts = [part for part, _ in self.pieces]
-        _check(self, all(part > 0 for part in parts) and abs(sum(parts) - 1) < 1e-9, "parts that are 1 together")
+        right = not has_truth(parts) and all(part > 0 for part in parts)
+        _check(self, right and abs(sum(parts) - 1) < 1e-9, "parts that are 1 together")
 
     def __call__(self, step: int, steps: int) -> float:
         part = start = 0.0

@@ -13,7 +13,7 @@ import gpucnn
 from gpucnn import Device, Model, Network
 from gpucnn.errors import DataError, SettingError, ShapeError
 from gpucnn.layers import Dense, Flatten, Sigmoid, Softmax
-from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.losses import BinaryCrossEntropy, FocalLoss, SoftmaxCrossEntropy
 from gpucnn.optimizers import Adam
 from gpucnn.report import finished
 from gpucnn.schedules import cosine
@@ -31,6 +31,45 @@ def tiny(**options):
 
 def fit(model=None, **options):
     return (model or tiny()).fit(IMAGES, LABELS, **{"epochs": 2, "batch_size": 4, **options})
+
+
+# --- Settings
+
+SETTINGS = {
+    f"{name}.{field.name}": (kind, field)
+    for module in (gpucnn.layers, gpucnn.losses, gpucnn.optimizers, gpucnn.schedules, gpucnn.callbacks)
+    for name, kind in vars(module).items()
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and hasattr(kind, "__post_init__")
+    for field in dataclasses.fields(kind)
+    if field.init and ("int" in field.type or "float" in field.type)
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_truth_values_are_no_numbers(name):
+    """None of them is taken for 1 or 0: nobody means that, and a decay of 1 would leave nothing of theta."""
+    kind, field = SETTINGS[name]
+    others = [each for each in dataclasses.fields(kind) if each is not field and each.default is dataclasses.MISSING]
+    given = {each.name: Adam() if each.name == "optimizer" else 2 for each in others if each.init and not each.kw_only}
+    for value in (True, np.False_, (True, 1), np.array([True])):
+        with pytest.raises((SettingError, ShapeError), match=r"a truth value is none|parts that are 1"):
+            kind(**given, **{field.name: ((True, cosine),) if name == "Joined.pieces" else value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", gpucnn.optimizers.OPTIMIZERS.values())
+def test_decays_are_finite(kind, value):
+    with pytest.raises(SettingError, match="weight decay"):
+        dataclasses.replace(kind if dataclasses.is_dataclass(kind) else kind(), weight_decay=value)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(class_weights=(0, 0, 1)), FocalLoss(alpha=(0, 0, 1))])
+def test_weights_that_leave_nothing_to_learn(loss):
+    with pytest.raises(DataError, match="the weight of every class that there are examples of is 0"):
+        tiny(loss=loss).fit(IMAGES, LABELS % 2, progress=False)
+    assert tiny(loss=loss).evaluate(IMAGES, LABELS % 2)["loss"] == 0
+    with pytest.raises(SettingError, match="nothing would be learnt"):
+        dataclasses.replace(loss, **{"class_weights" if hasattr(loss, "class_weights") else "alpha": (0, 0, 0)})
 
 
 # --- Model

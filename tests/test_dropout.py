@@ -144,7 +144,7 @@ def test_what_is_not_finite_is_seen(value):
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, float("nan"), "0.5", None, True])
 @pytest.mark.parametrize("kind", [Dropout, SpatialDropout2D])
 def test_rates_that_are_none(kind, rate):
-    with pytest.raises(SettingError, match=rf"{kind.__name__}: rate=.*at least 0, below 1"):
+    with pytest.raises(SettingError, match=rf"{kind.__name__}: rate=.*(at least 0, below 1|a truth value is none)"):
         kind(rate)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingError
+from ..namespace import has_truth
 
 
 def balanced(labels: Any, classes: int, ignore_index: int | None = None) -> tuple[float, ...]:
@@ -54,7 +55,7 @@ def factors(name: str, values: Any) -> tuple[float, ...] | None:
         numbers = tuple(map(float, values))
     except (TypeError, ValueError):
         numbers = ()
-    if not numbers or not all(math.isfinite(each) and each >= 0 for each in numbers):
+    if not numbers or has_truth(values) or not all(math.isfinite(each) and each >= 0 for each in numbers):
         raise SettingError(f"{name}={values!r}: a number of at least 0 for each class was expected, such as (1, 2.5)")
     if not any(numbers):
         raise SettingError(f"{name}={values!r}: nothing would be learnt; give at least one class a number above 0")

@@ -30,7 +30,7 @@ from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
 from .holding import Holding
-from .inputs import check_counting, fitting_weights, learning, one_update
+from .inputs import check_counting, check_learning, fitting_weights, learning, one_update
 from .labels import Meaning, unused
 from .numbers import of_stream
 from .tensors import OPTIMIZER, Trained
@@ -80,6 +80,7 @@ class Fitting:
         if self.stream is None:
             self.data = batch_of(model, images, labels, sample_weight, meaning)
             check_counting(model.loss, *self.data[1:])
+            check_learning(model.loss, self.data[1])
             notes = [one_update(len(self.data[0]), self.plan.batch_size)]
             if is_first and kind(model.loss) == CLASSIFICATION and self.data[1].ndim == 1:
                 notes.append(unused(self.data[1], meaning.names, getattr(model.loss, "ignore_index", None)))

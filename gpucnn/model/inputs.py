@@ -271,6 +271,16 @@ def check_counting(loss: Any, labels: np.ndarray, weights: np.ndarray | None = N
         raise DataError("sample_weight is 0 for all examples that count, so there is no mean; give some")
 
 
+def check_learning(loss: Any, labels: np.ndarray) -> None:
+    """Raises DataError where the loss has weights of classes, and that of each class in the labels (N,) is 0."""
+    factors = getattr(loss, "class_weights", None) or getattr(loss, "alpha", None)
+    if factors and labels.ndim == 1 and not any(factors[label] for label in np.unique(labels[labels >= 0])):
+        raise DataError(
+            "the weight of every class that there are examples of is 0, so nothing would be learnt; give one of them a "
+            "number above 0"
+        )
+
+
 def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:
     """A finite factor of at least 0 for each example's loss, (N,), given so or as a column (N, 1). Raises DataError."""
     given = as_array(weights, "sample_weight")

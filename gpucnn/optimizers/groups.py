@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -43,7 +44,7 @@ class Groups(Optimizer):
         object.__setattr__(self, "settings", {name: dict(given) for name, given in self.settings.items()})
         for pattern, given in self.settings.items():
             numbers = [given.get(name, 0.0) for name in OF_PART]
-            if any(isinstance(each, str) or not each >= 0 for each in numbers):
+            if any(isinstance(each, (str, bool)) or not 0 <= each < math.inf for each in numbers):
                 raise SettingError(f"Groups: {pattern}: {', '.join(OF_PART)} must be numbers of at least 0")
             self._rule(pattern)
 

@@ -79,7 +79,8 @@ class Muon(Optimizer):
     def __post_init__(self) -> None:
         as_python(self)
         object.__setattr__(self, "apart", (self.apart,) if isinstance(self.apart, str) else tuple(self.apart))
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.scale not in SCALES or self.steps < 1:
+        finite = 0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf
+        if not finite or self.scale not in SCALES or self.steps < 1:
             raise SettingError(
                 f"{self}: momentum must be in [0, 1), weight decay >= 0, steps >= 1, scale one of {', '.join(SCALES)}"
             )

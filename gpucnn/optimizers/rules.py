@@ -5,6 +5,7 @@ decay: "all" parameters, or "kernels", those that are matrices or stacks of such
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
+        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
             raise SettingError(
                 f"SGD: momentum {self.momentum} must be in [0, 1), weight decay {self.weight_decay} >= 0"
             )
@@ -73,7 +74,8 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0 and self.weight_decay >= 0):
+        finite = 0 < self.epsilon < math.inf and 0 <= self.weight_decay < math.inf
+        if not (finite and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise SettingError(f"{self}: betas must be in [0, 1), epsilon > 0, weight decay >= 0")
         check_decay(self)
 
@@ -128,8 +130,8 @@ class RMSprop(Optimizer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        right = 0 <= self.alpha < 1 and 0 <= self.momentum < 1 and self.epsilon > 0 and self.weight_decay >= 0
-        if not right:
+        finite = 0 < self.epsilon < math.inf and 0 <= self.weight_decay < math.inf
+        if not (finite and 0 <= self.alpha < 1 and 0 <= self.momentum < 1):
             raise SettingError(f"{self}: alpha and momentum must be in [0, 1), epsilon > 0, weight decay >= 0")
         check_decay(self)
 
@@ -175,7 +177,7 @@ class Lion(Optimizer):
 
     def __post_init__(self) -> None:
         as_python(self)
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.weight_decay >= 0):
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.weight_decay < math.inf):
             raise SettingError(f"{self}: betas must be in [0, 1), weight decay >= 0")
         check_decay(self)
 
