@@ -235,6 +235,7 @@ LOSSES = {
     "softmax_cross_entropy": ops.softmax_cross_entropy,
     "weighted_cross_entropy": ops.weighted_cross_entropy,
     "sigmoid_cross_entropy": ops.sigmoid_cross_entropy,
+    "weighted_sigmoid_cross_entropy": lambda z, y: ops.weighted_sigmoid_cross_entropy(z, y, np.ones(3)),
     "cross_entropy": ops.cross_entropy,
     "cross_entropy_backward": ops.cross_entropy_backward,
     "binary_cross_entropy": ops.binary_cross_entropy,

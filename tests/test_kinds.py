@@ -14,7 +14,15 @@ import gpucnn
 from gpucnn import command as cli
 from gpucnn import data
 from gpucnn.errors import DataError
-from gpucnn.losses import FocalLoss, Huber, MeanSquaredError, MultiLabelCrossEntropy, SoftmaxCrossEntropy, balanced
+from gpucnn.losses import (
+    FocalLoss,
+    Huber,
+    MeanSquaredError,
+    MultiLabelCrossEntropy,
+    SoftmaxCrossEntropy,
+    balanced,
+    balanced_labels,
+)
 
 FAST = ("--device", "cpu", "--threads", "1", "--batch-size", "8", "--lr", "0.01")
 NET = "softmax-regression"
@@ -121,6 +129,21 @@ def test_several_labels(gpucnn_):
     assert gpucnn_("predict", "run/model.safetensors", "dark.png")[1] == "dark.png: no label\n"
 
 
+def test_labels_that_are_rare_count_more_where_they_hold(gpucnn_):
+    flags = dict(np.load("flags.npz"))
+    flags["labels"][3:, 0] = 0
+    flags["labels"][::7, 0] = 1
+    np.savez("rare.npz", **flags)
+    _, model = trained(gpucnn_, "--data", "rare.npz", "--loss", "multi-label", "--class-weights", "balanced")
+    rows = data.load("rare.npz").train_labels
+    assert model.loss == MultiLabelCrossEntropy(positive_weights=balanced_labels(rows))
+    assert model.loss.positive_weights[0] > 4
+    _, plain = trained(gpucnn_, "--data", "rare.npz", "--loss", "multi-label", out="plain")
+    mean = [each.predict_proba(data.load("rare.npz").train_images)[:, 0].mean() for each in (model, plain)]
+    assert mean[0] > mean[1] + 0.1
+    assert trained(gpucnn_, "--data", "rare.npz", "--loss", "multi-label", "--class-weights", "9,1,1", out="w")[1].loss
+
+
 # Numbers
 
 
@@ -214,7 +237,12 @@ def test_losses_by_name(gpucnn_):
             1,
             "--label-smoothing belongs to the loss softmax, Hinge",
         ),
-        (("--loss", "binary", "--class-weights", "1,1,1"), 1, "--class-weights belong to the losses softmax and focal"),
+        (("--loss", "binary", "--class-weights", "1,1,1"), 1, "--class-weights belong to the losses softmax, focal"),
+        (
+            ("--data", "flags.npz", "--loss", "multi-label", "--class-weights", "1,0,1"),
+            1,
+            "a number above 0 for each label",
+        ),
         (
             ("--class-weights", "1,2"),
             1,

@@ -29,6 +29,7 @@ from gpucnn.losses import (
     MultiLabelCrossEntropy,
     SoftmaxCrossEntropy,
     balanced,
+    balanced_labels,
     kind,
 )
 from gpucnn.model.checkpoint import layer_from_dict, loss_to_dict
@@ -44,6 +45,7 @@ FLAGS = (PARTS > 0.5).astype(float)
 NUMBERS = 2 * RNG.standard_normal((N, K))
 LOGITS = 3 * RNG.standard_normal((N, K))
 WEIGHTS = (0.5, 0.0, 2.0, 1.25, 3.0)
+POSITIVE = (0.5, 1.0, 2.0, 20.0, 3.0)
 
 CASES: dict[str, tuple[Any, np.ndarray]] = {
     "softmax": (SoftmaxCrossEntropy(), LABELS),
@@ -61,6 +63,8 @@ CASES: dict[str, tuple[Any, np.ndarray]] = {
     "binary, parts": (BinaryCrossEntropy(), PARTS),
     "multi-label": (MultiLabelCrossEntropy(), FLAGS),
     "multi-label, parts": (MultiLabelCrossEntropy(), PARTS),
+    "multi-label, weighted": (MultiLabelCrossEntropy(positive_weights=POSITIVE), FLAGS),
+    "multi-label, parts weighted": (MultiLabelCrossEntropy(positive_weights=POSITIVE), PARTS),
     "focal": (FocalLoss(), LABELS),
     "focal, gamma 0": (FocalLoss(0.0), LABELS),
     "focal, gamma 1/2, weighted": (FocalLoss(0.5, WEIGHTS), LABELS),
@@ -176,7 +180,9 @@ def torch_losses(loss: Any, z: Any, targets: np.ndarray) -> Any:
         return F.cross_entropy(z, t, weight=weight, label_smoothing=smoothing, reduction="none", **ignored)
     if isinstance(loss, BinaryCrossEntropy):
         y = t if t.ndim == 2 else F.one_hot(t, z.shape[1]).to(z.dtype)
-        return F.binary_cross_entropy_with_logits(z, y, reduction="none").mean(1)
+        given = getattr(loss, "positive_weights", None)
+        weight = None if given is None else torch.tensor(given, dtype=z.dtype)
+        return F.binary_cross_entropy_with_logits(z, y, pos_weight=weight, reduction="none").mean(1)
     if isinstance(loss, MeanSquaredError):
         return F.mse_loss(z, t, reduction="none").mean(1)
     if isinstance(loss, Huber):
@@ -345,6 +351,12 @@ def test_label_smoothing_by_hand() -> None:
         (lambda: balanced(["a", "b"], 2), r"labels of shape \(2,\) and type <U1: give one whole number for each"),
         (lambda: balanced([0.5, 1.0], 2), r"type float64: give one whole number for each example, the place of its"),
         (lambda: balanced(np.eye(3), 3), r"labels of shape \(3, 3\) and type float64: turn one-hot rows into labels"),
+        (lambda: balanced_labels([0, 1]), r"labels of shape \(2,\) and type int64: rows \(N, K\) of 0 and 1"),
+        (lambda: balanced_labels([[0, 2]]), r"rows \(N, K\) of 0 and 1 were expected"),
+        (lambda: balanced_labels([[0, 1], [0, 0]]), "label 0 has no example; give a weight for each label"),
+        (lambda: balanced_labels([[1, 1], [1, 0]]), "label 0 has every example, and there is none without it"),
+        (lambda: MultiLabelCrossEntropy(positive_weights=(1, 0)), r"\(1, 0\): a number above 0 for each label"),
+        (lambda: MultiLabelCrossEntropy(positive_weights=(1, 2)).check(3), "2 numbers for a network of 3 outputs"),
         (lambda: balanced([0, 1], "2"), "classes='2': the number of classes was expected"),
         (lambda: balanced([0, 1], ("a", "b")), r"classes=\('a', 'b'\): the number of classes was expected"),
     ],
@@ -352,6 +364,23 @@ def test_label_smoothing_by_hand() -> None:
 def test_settings_that_mean_nothing(make: Any, says: str) -> None:
     with pytest.raises(SettingError, match=says):
         make()
+
+
+def test_balanced_weights_of_labels() -> None:
+    rows = np.array([[1, 0], [0, 1], [0, 1], [0, 1]])
+    assert balanced_labels(rows) == (3.0, 1 / 3)
+    losses, _ = MultiLabelCrossEntropy(positive_weights=(3.0, 1 / 3))(np.zeros((4, 2)), rows)
+    plain, _ = MultiLabelCrossEntropy()(np.zeros((4, 2)), rows)
+    assert losses.tolist() == pytest.approx([2 * math.log(2), *[2 / 3 * math.log(2)] * 3])
+    assert plain.tolist() == pytest.approx([math.log(2)] * 4)
+
+
+def test_infinite_logits_of_weighted_labels() -> None:
+    z, positive = np.array([[np.inf, -np.inf]]), np.array([2.0, 5.0])
+    for y, cost in (([[1.0, 0.0]], 0), ([[1.0, 1.0]], np.inf), ([[0.0, 0.0]], np.inf)):
+        losses, dz = ops.weighted_sigmoid_cross_entropy(z, np.array(y), positive)
+        assert losses.tolist() == [cost]
+        assert np.isfinite(dz).all()
 
 
 def test_balanced_class_weights() -> None:

@@ -113,7 +113,7 @@ ClassWeightsOption = Annotated[
     Option(
         metavar="WEIGHTS",
         help="How much each class counts in the loss: a number for each, with commas between; or balanced: all "
-        "alike, however many pictures they have.",
+        "alike, however many pictures they have. Of several labels, how much each counts where it holds.",
     ),
 ]
 ClassesOption = Annotated[

@@ -8,18 +8,18 @@ not know. Both are alike on average over a data set whose weights have the mean 
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import device
 
 from .. import ops
 from ..errors import SettingError, nearest
-from ..names import Explained, explain
+from ..names import explain
 from ..namespace import array_namespace, as_python
+from .base import Loss as Loss
 from .weights import balanced as balanced
+from .weights import balanced_labels as balanced_labels
 from .weights import check_length as _check_length
 from .weights import check_number as _check_number
 from .weights import factors as _factors
@@ -27,62 +27,6 @@ from .weights import factors as _factors
 explain(__name__)
 
 Array = Any
-
-
-class Loss(Explained):
-    """The base of losses. It holds defaults only, and deriving from it is optional: a class that does not derive needs
-    `__call__` and `probabilities`.
-
-    What targets are is one of three kinds; see `kind`. numbers: numbers (N, K), as logits are. multi_label: 0 or 1, for
-    each output whether its label holds, (N, K). Else they are classes, whole numbers (N,) below K.
-    soft: targets may also be floats (N, K) in 0..1, parts of an example that belong to each class or label; is_shared:
-    they add up to 1. standardizes: numbers are handed over standardised where the model does so (`Model`), which must
-    not change what is least, as it does not for differences.
-    """
-
-    numbers: ClassVar[bool] = False
-    standardizes: ClassVar[bool] = False
-    multi_label: ClassVar[bool] = False
-    soft: ClassVar[bool] = False
-    is_shared: ClassVar[bool] = False
-
-    def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
-        """logits (N, K), targets (N,) or (N, K), not to be changed -> losses (N,), d_logits (N, K) of their sum."""
-        raise NotImplementedError
-
-    def probabilities(self, logits: Array) -> Array:
-        """logits (N, K) -> (N, K): their softmax or, where several labels may hold, sigmoid; numbers as they are."""
-        if self.numbers:
-            return logits
-        return ops.sigmoid(logits) if self.multi_label else ops.softmax(logits)
-
-    def check(self, outputs: int) -> None:
-        """Raises SettingError where a setting does not fit a network of that many outputs."""
-
-    @functools.cached_property
-    def is_usual(self) -> bool:
-        """Whether all settings are the usual ones."""
-        return is_dataclass(self) and all(getattr(self, each.name) == each.default for each in fields(self))
-
-    @functools.cached_property
-    def _placed(self) -> dict[Any, Array]:
-        return {}
-
-    def beside(self, logits: Array, values: tuple[float, ...], put: Any = None) -> Array:
-        """The loss's numbers as an array of the type of logits, and where they are; by `put`, where it is given.
-
-        It is made once: a step that is recorded as a CUDA graph may copy nothing from the host.
-        """
-        xp, there = array_namespace(logits), device(logits)
-        key = xp.__name__, str(logits.dtype), str(there), put is None
-        if key not in self._placed:
-            made = xp.asarray(values, dtype=logits.dtype, device=there) if put is None else put(values, logits.dtype)
-            self._placed[key] = made
-        return self._placed[key]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy makes its own arrays."""
-        return {name: value for name, value in self.__dict__.items() if name != "_placed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +102,27 @@ class BinaryCrossEntropy(Loss):
 class MultiLabelCrossEntropy(BinaryCrossEntropy):
     """`BinaryCrossEntropy` where any number of labels may hold: targets (N, K) of 0 and 1.
 
-    A label is predicted where its sigmoid is above 1/2.
+    A label is predicted where its sigmoid is above 1/2, unless the model has other thresholds. positive_weights: a
+    factor for each label, above 0, by which it counts where it holds, for labels that are rare; `balanced_labels` makes
+    such. It is PyTorch's pos_weight.
     """
 
     multi_label: ClassVar[bool] = True
+    positive_weights: tuple[float, ...] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        as_python(self)
+        object.__setattr__(
+            self, "positive_weights", _factors("positive_weights", self.positive_weights, may_be_0=False)
+        )
+
+    def check(self, outputs: int) -> None:
+        _check_length("positive_weights", self.positive_weights, outputs)
+
+    def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
+        if self.positive_weights is None:
+            return super().__call__(logits, targets)
+        return ops.weighted_sigmoid_cross_entropy(logits, targets, self.beside(logits, self.positive_weights))
 
 
 @dataclass(frozen=True)

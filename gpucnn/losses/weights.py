@@ -47,7 +47,26 @@ def _numbered(labels: Any) -> Any:
     raise SettingError(f"balanced: labels of shape {array.shape} and type {array.dtype}: {advice}")
 
 
-def factors(name: str, values: Any) -> tuple[float, ...] | None:
+def balanced_labels(labels: Any) -> tuple[float, ...]:
+    """Factors (N - n_k) / n_k, by which a label that n_k of N examples have counts as much where it holds as elsewhere.
+
+    labels: on the host, rows (N, K) of 0 and 1. Raises SettingError for others, and where a label has no example, or
+    there is none without it.
+    """
+    rows = np.asarray(labels)
+    if rows.ndim != 2 or rows.dtype.kind not in "biuf" or not ((rows == 0) | (rows == 1)).all():
+        raise SettingError(
+            f"balanced_labels: labels of shape {rows.shape} and type {rows.dtype}: rows (N, K) of 0 and 1 were "
+            "expected; of classes, `balanced` makes weights"
+        )
+    counts = rows.sum(axis=0, dtype=np.int64)
+    for k in np.flatnonzero((counts == 0) | (counts == len(rows))):
+        which = "no example" if counts[k] == 0 else "every example, and there is none without it"
+        raise SettingError(f"balanced weights: label {k} has {which}; give a weight for each label")
+    return tuple(((len(rows) - counts) / counts).tolist())
+
+
+def factors(name: str, values: Any, *, may_be_0: bool = True) -> tuple[float, ...] | None:
     """The numbers that were given, as Python's."""
     if values is None:
         return None
@@ -57,6 +76,8 @@ def factors(name: str, values: Any) -> tuple[float, ...] | None:
         numbers = ()
     if not numbers or has_truth(values) or not all(math.isfinite(each) and each >= 0 for each in numbers):
         raise SettingError(f"{name}={values!r}: a number of at least 0 for each class was expected, such as (1, 2.5)")
+    if not may_be_0 and not all(numbers):
+        raise SettingError(f"{name}={values!r}: a number above 0 for each label was expected, such as (1, 2.5)")
     if not any(numbers):
         raise SettingError(f"{name}={values!r}: nothing would be learnt; give at least one class a number above 0")
     return numbers

@@ -9,9 +9,23 @@ import numpy as np
 
 from ..data import Dataset
 from ..errors import SettingError, counted, nearest
-from ..losses import REGRESSION, FocalLoss, Loss, SoftmaxCrossEntropy, balanced, kind, named
+from ..losses import (
+    REGRESSION,
+    FocalLoss,
+    Loss,
+    MultiLabelCrossEntropy,
+    SoftmaxCrossEntropy,
+    balanced,
+    balanced_labels,
+    kind,
+    named,
+)
 
-WEIGHTS = {SoftmaxCrossEntropy: "class_weights", FocalLoss: "alpha"}  # the setting that class weights are
+WEIGHTS = {  # the setting that class weights are
+    SoftmaxCrossEntropy: "class_weights",
+    FocalLoss: "alpha",
+    MultiLabelCrossEntropy: "positive_weights",
+}
 BALANCED = "balanced"
 
 
@@ -29,7 +43,7 @@ def asked(own: Loss, name: str | None, label_smoothing: float | None, class_weig
     if class_weights is not None:
         if not isinstance(loss, tuple(WEIGHTS)):
             raise SettingError(
-                f"--class-weights belong to the losses softmax and focal, {type(loss).__name__} has none"
+                f"--class-weights belong to the losses softmax, focal and multi-label, {type(loss).__name__} has none"
             )
         if class_weights != BALANCED and not _numbers(class_weights):
             hint = f"did you mean {BALANCED}? " if nearest(class_weights, [BALANCED]) else ""
@@ -66,6 +80,8 @@ def objective(own: Loss, name: str | None, label_smoothing: float | None, class_
 def _weights(text: str, data: Dataset) -> tuple[float, ...]:
     names = data.class_names
     if text == BALANCED:
+        if data.what == "labels":
+            return balanced_labels(data.train_labels)
         if not data.is_classified:
             raise SettingError(f"--class-weights {BALANCED}: {data.name} has no classes; give a weight for each output")
         return balanced(data.train_labels, len(names))

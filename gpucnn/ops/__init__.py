@@ -61,6 +61,7 @@ from .loss import (
     smoothed,
     softmax_cross_entropy,
     weighted_cross_entropy,
+    weighted_sigmoid_cross_entropy,
 )
 from .normalization import (
     batch_norm,
@@ -156,6 +157,7 @@ __all__ = [
     "upsample",
     "upsample_backward",
     "weighted_cross_entropy",
+    "weighted_sigmoid_cross_entropy",
 ]
 
 explain(__name__)

@@ -95,6 +95,24 @@ def sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     return xp.sum(terms, axis=1) / K, (0.5 * xp.tanh(0.5 * z) + 0.5 - y) / K
 
 
+def weighted_sigmoid_cross_entropy(z: Array, y: Array, positive: Array) -> tuple[Array, Array]:
+    """`sigmoid_cross_entropy` where what is there counts positive_k times: 1/K sum over k of -[p_k y log x + (1 - y)
+    log(1 - x)], x = sigmoid(z).
+
+    dE_n/dz = (x (1 - y + p y) - p y) / K. z, y (N, K), positive (K,) above 0 -> losses (N,), dz (N, K). An infinite z
+    costs 0 where y agrees with it, and inf where y does not.
+
+    King and Zeng, 2001, "Logistic Regression in Rare Events Data", section 4.2.
+    """
+    xp, z, y = _both("z", z, y)
+    K, zero = z.shape[1], xp.zeros_like(z)
+    there, absent = positive[None, :] * y, 1 - y
+    tail = xp.log1p(xp.exp(-xp.abs(z)))
+    terms = xp.where(there == 0, zero, there * _one_where(there == 0, xp.maximum(-z, zero) + tail))
+    terms = terms + xp.where(absent == 0, zero, absent * _one_where(absent == 0, xp.maximum(z, zero) + tail))
+    return xp.sum(terms, axis=1) / K, ((0.5 * xp.tanh(0.5 * z) + 0.5) * (absent + there) - there) / K
+
+
 def smoothed(y: Array, amount: float) -> Array:
     """Label smoothing: (1 - amount) y_ni + amount / K, so that no class is certain. y (N, K) -> (N, K).
 
