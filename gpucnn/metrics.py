@@ -34,6 +34,7 @@ LARGER = {"accuracy", "acc", "score", "precision", "recall", "sensitivity", "spe
 LARGER |= {"iou", "dice", "jaccard", "mcc", "ap", "map", "auroc", "roc", "ndcg", "accuracies"}
 TURNED = {"neg", "negative", "minus", "d2", "reduction", "gain", "brier", "crps", "energy", "anomaly"}
 COLUMNS = ("precision", "recall", "f1", "support")
+RANKED = "average_precision"  # a further column, of labels
 
 
 def terms(kind: str, logits: Array, targets: Array) -> tuple[Array, ...]:
@@ -183,8 +184,35 @@ class Report:
         return "\n".join([shown(self.overall), "", *text, *(["", "largest confusions", *mistakes] if mistakes else [])])
 
 
-def report_of(kind: str, overall: Row, logits: Any, targets: Any, names: Sequence[str], weights: Any = None) -> Report:
-    """The report of outputs (N, K) on the host. targets (N,) or (N, K); names: of the K outputs."""
+def average_precision(scores: Any, there: Any, weights: Any = None) -> float:
+    """The mean precision over the examples that a label holds for, each at the threshold that its own score is: the
+    sum over thresholds of (R_n - R_(n-1)) P_n, with recall R and precision P, as in scikit-learn; 0 where it never
+    holds.
+
+    scores, there, weights (N,). It depends on no threshold, and is the part of such examples where scores are random.
+    """
+    scores, there = np.asarray(scores, float), np.asarray(there, bool)
+    w = np.ones(len(scores)) if weights is None else np.asarray(weights, float)
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of equal scores
+    found, right = np.cumsum(w[order])[last], np.cumsum((w * there)[order])[last]
+    total, gained = right[-1], np.diff(right, prepend=0.0)
+    return float((gained * right / np.where(found > 0, found, 1)).sum() / total) if total > 0 else 0.0
+
+
+def report_of(
+    kind: str,
+    overall: Row,
+    logits: Any,
+    targets: Any,
+    names: Sequence[str],
+    weights: Any = None,
+    scores: Any = None,
+) -> Report:
+    """The report of outputs (N, K) on the host. targets (N,) or (N, K); names: of the K outputs.
+
+    scores: what labels are ranked by, where logits are above 0 by other thresholds than these.
+    """
     w = np.ones(len(logits), np.int64) if weights is None else np.asarray(weights)
     if kind == REGRESSION:
         difference = np.asarray(logits, float) - targets
@@ -198,15 +226,24 @@ def report_of(kind: str, overall: Row, logits: Any, targets: Any, names: Sequenc
     if kind == MULTI_LABEL:
         predicted, there = logits > 0, targets > 0.5
         counts = w @ (predicted & there), w @ predicted, w @ there
-        columns = precision_and_recall(*counts)
-        micro = {name: float(value) for name, value in precision_and_recall(*(c.sum() for c in counts)).items()}
-        return Report(kind, overall, _rows(columns, names), {"micro average": micro, **_averages(columns)})
+        scores = logits if scores is None else scores
+        ranked = np.array([average_precision(scores[:, k], there[:, k], w) for k in range(len(names))])
+        columns = _ranked(precision_and_recall(*counts), ranked)
+        of_all = average_precision(np.ravel(scores), np.ravel(there), np.repeat(w, len(names)))
+        micro = _ranked(precision_and_recall(*(c.sum() for c in counts)), np.asarray(of_all))
+        of_micro = {name: float(value) for name, value in micro.items()}
+        return Report(kind, overall, _rows(columns, names), {"micro average": of_micro, **_averages(columns)})
     labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, len(names), weights)
     columns = precision_and_recall(np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
     averages = _averages({name: values[np.union1d(labels, predicted)] for name, values in columns.items()})
     return Report(kind, overall, _rows(columns, names), averages, confusion)
+
+
+def _ranked(columns: Mapping[str, np.ndarray], average_precisions: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns with the average precision before the support."""
+    return {**{name: columns[name] for name in COLUMNS[:-1]}, RANKED: average_precisions, "support": columns["support"]}
 
 
 def _rows(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Row]:
@@ -217,8 +254,9 @@ def _averages(columns: Mapping[str, np.ndarray]) -> dict[str, Row]:
     """Over classes alike, and by their support."""
     support = columns["support"]
     total, parts = support.sum().item(), support / max(support.sum(), 1e-300)
-    macro = {name: float(columns[name].mean()) for name in COLUMNS[:-1]}
-    weighted = {name: float(parts @ columns[name]) for name in COLUMNS[:-1]}
+    names = [name for name in columns if name != "support"]
+    macro = {name: float(columns[name].mean()) for name in names}
+    weighted = {name: float(parts @ columns[name]) for name in names}
     return {"macro average": {**macro, "support": total}, "weighted average": {**weighted, "support": total}}
 
 

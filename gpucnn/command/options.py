@@ -116,6 +116,23 @@ ClassWeightsOption = Annotated[
         "alike, however many pictures they have. Of several labels, how much each counts where it holds.",
     ),
 ]
+ThresholdOption = Annotated[
+    str | None,
+    Option(
+        metavar="NUMBERS",
+        help="The probability above which a label is predicted, such as 0.3, or one for each label, with commas "
+        "between; by default those that the model has, or 1/2.",
+    ),
+]
+ChosenThresholdOption = Annotated[
+    str | None,
+    Option(
+        "--threshold",
+        metavar="f1|NUMBERS",
+        help="Keep with the model the probabilities above which labels are predicted: f1 chooses for each label the "
+        "one with the largest F1 on what is held out; or a number, or one for each label, with commas between.",
+    ),
+]
 ClassesOption = Annotated[
     str | None, Option(metavar="A,B,...", help="Train on these classes only, by name or by number.")
 ]

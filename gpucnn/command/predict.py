@@ -15,6 +15,7 @@ from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
 from .at_hand import ENDING
 from .augment import TtaOption
+from .options import ThresholdOption
 from .saved import check_finite, to_check
 
 STDIN = "standard input"
@@ -50,15 +51,16 @@ def predict(
     ] = False,
     layers: LayersOption = None,
     device: DeviceOption = "auto",
+    threshold: ThresholdOption = None,
     tta: TtaOption = None,
     as_csv: Annotated[bool, Option("--csv", help="Print a table with commas, a row for each picture.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say which class each picture shows, and how probable that is; or which labels it has, or its numbers.
 
-    A label is said where its probability is above 1/2. Pictures are read as those of the training were: the model's
-    file says how. What was done to pictures of strokes is said on standard error, and which pictures cannot be read or
-    are not there, at the end: then the exit status is 1.
+    A label is said where its probability is above 1/2, or the model's threshold, or that of --threshold. Pictures are
+    read as those of the training were: the model's file says how. What was done to pictures of strokes is said on
+    standard error, and which pictures cannot be read or are not there, at the end: then the exit status is 1.
     """
     from ..data.folders import no_pictures
     from ..data.summary import summed_up
@@ -66,7 +68,7 @@ def predict(
 
     if as_csv and as_json:
         raise GpucnnError("--csv and --json are two ways to print the same; give one")
-    asked, how = _asked([model, *(models or [])], layers, device, top)
+    asked, how = _asked([model, *(models or [])], layers, device, top, threshold)
     others: Counter[str] = Counter()
     broken: dict[str, str] = {}
     found = list(files_of(images, model, others))
@@ -101,11 +103,12 @@ def predict(
         )
 
 
-def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) -> tuple[Any, Any]:
+def _asked(paths: list[str], layers: list[str] | None, device: str, top: int, threshold: str | None) -> tuple[Any, Any]:
     """The model, or the ensemble, and how pictures become its images."""
     from ..data.preprocessing import check_alike, reading
     from ..losses import CLASSIFICATION, kind
     from ..model import Ensemble, load
+    from ..model.labelling import numbers_in
 
     loaded: list[Any] = []
     for path in paths:
@@ -117,7 +120,10 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int) ->
     check_alike([each.preprocessing for each in loaded], paths)
     if top > 1 and kind(loaded[0].loss) != CLASSIFICATION:
         raise GpucnnError(f"--top {top}: {paths[0]} gives no classes, but all of its outputs; leave it out")
-    return (loaded[0] if len(loaded) == 1 else Ensemble(loaded)), loaded[0].preprocessing
+    asked = loaded[0] if len(loaded) == 1 else Ensemble(loaded)
+    if threshold is not None:
+        asked.thresholds = numbers_in(threshold)
+    return asked, loaded[0].preprocessing
 
 
 def files_of(given: list[str], model: str, others: Counter[str]) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
 from .measured import PartOption, measured
-from .options import SkipBrokenOption
+from .options import SkipBrokenOption, ThresholdOption
 from .told import tell_notes
 
 EvaluatedOption = Annotated[
@@ -56,6 +56,7 @@ def evaluate(
             help="With --report, write report.json and, of classes, confusion.png, mistakes.png and mistakes.csv here.",
         ),
     ] = None,
+    threshold: ThresholdOption = None,
     tta: TtaOption = None,
     skip_broken: SkipBrokenOption = False,
     as_json: JsonOption = False,
@@ -65,7 +66,8 @@ def evaluate(
     Of data without a test part of their own, all images that the model was not trained on are measured, as far as the
     run.toml beside it tells; --part says otherwise. The line says how many of how many images it is about.
 
-    Several labels are right when all of a picture are (accuracy), or one by one (label accuracy).
+    Several labels are right when all of a picture are (accuracy), or one by one (label accuracy). --report has the
+    precision, recall, F1 and average precision of each.
     """
     from dataclasses import replace
 
@@ -75,7 +77,7 @@ def evaluate(
     from ..data.preprocessing import check_alike
     from ..data.split import undivided
     from ..metrics import shown
-    from ..model import Ensemble, load, outcome
+    from ..model import Ensemble, labelling, load, outcome
 
     models = [*models, *(more or [])]
     if out is not None and not report:
@@ -90,6 +92,8 @@ def evaluate(
         loaded.first_label = 0  # as the labels of a Dataset count
         if may_be_broken(data):
             check_alike([each.preprocessing for each in several], models)
+        if threshold is not None:
+            loaded.thresholds = labelling.numbers_in(threshold)
         with undivided():
             dataset = outcome.fitting(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
         dataset, about, note = measured(models, data, dataset, part)

@@ -29,6 +29,7 @@ from .augment import AugmentOption, augmentation_of
 from .options import (
     AccumulateOption,
     ChannelsOption,
+    ChosenThresholdOption,
     ClassesOption,
     ClassWeightsOption,
     ClipNormOption,
@@ -95,6 +96,7 @@ def train(
     loss: LossOption = None,
     label_smoothing: LabelSmoothingOption = None,
     class_weights: ClassWeightsOption = None,
+    threshold: ChosenThresholdOption = None,
     standardize: StandardizeOption = None,
     validation: Annotated[
         float | None,
@@ -218,6 +220,7 @@ def train(
         loss=loss,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
+        threshold=threshold,
         standardize=standardize,
     )
     arguments.check_resumed(context, resume, anyway=anyway)
@@ -282,6 +285,9 @@ def train(
         say("; ".join(filter(None, (history.stopped, kept))))
     if stopped:
         say(f"{stopped}; what was learnt until then is in {path}; --resume {path} goes on from there")
+    if model.thresholds is not None:
+        chances = (f"{name} {least:.4g}" for name, least in zip(model.class_names, model.thresholds))
+        say(f"labels are predicted above these probabilities: {', '.join(chances)}")
     if as_json:
         print(arguments.json_text(result))
     elif not quiet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import metrics
@@ -10,9 +10,9 @@ from ..device import Device
 from ..losses import REGRESSION, Loss, kind
 from ..namespace import array_namespace, read_only
 from .gradient import checked
-from .units import Units
 
 Array = Any
+Compared = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def measured(
@@ -21,13 +21,13 @@ def measured(
     pieces: Iterable[Array],
     targets: Array,
     weights: Array | None = None,
-    units: Units | None = None,
+    compared: Compared | None = None,
 ) -> dict[str, float]:
     """The mean loss and the `metrics` of the loss's kind, over the examples that count.
 
     pieces: the logits (n, K) on the device, of some examples after the others. targets (N,) or (N, K), and weights (N,)
-    or None may lie on the host or on the device. units: of numbers that are standardised in logits and targets, in
-    which errors are measured. From a CUDA device come a few numbers, at the end.
+    or None may lie on the host or on the device. compared: what metrics compare, made of logits and targets, such
+    as numbers in their units; None: these. From a CUDA device come a few numbers, at the end.
     """
     weights = counting(loss, targets, weights)
     total, start = None, 0
@@ -36,14 +36,14 @@ def measured(
         some = read_only(device.put(targets[part]))  # a loss of one's own may write into them
         losses, _ = checked(loss, loss(logits, some), logits)
         w = None if weights is None else device.put(weights[part])
-        shown = (logits, some) if units is None else (units.spread(logits), units.spread(some))
+        shown = (logits, some) if compared is None else compared(logits, some)
         sums = metrics.sums(kind(loss), losses, *shown, w)
         total, start = sums if total is None else total + sums, part.stop
     deviations = None
     if kind(loss) == REGRESSION:
         placed = None if weights is None else device.put(weights)
         put = device.put(targets)
-        there = put if units is None else units.spread(put)
+        there = put if compared is None else compared(put, put)[1]
         deviations = device.fetch(metrics.squared_deviations(there, placed))
     return metrics.means(kind(loss), device.fetch(total), start if weights is None else None, deviations)
 

@@ -204,6 +204,7 @@ def description_of(model: Any) -> dict[str, Any]:
         **({} if model.white in (USUAL, None) else {"white": model.white}),
         **({"first_label": model.first_label} if model.first_label else {}),
         **numbers.described(model),
+        **({} if model.thresholds is None else {"thresholds": [*model.thresholds]}),
     }
 
 

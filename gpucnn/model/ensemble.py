@@ -10,18 +10,18 @@ import numpy as np
 
 from ..data.preprocessing import Preprocessing, check_alike
 from ..engine.tta import Views
-from ..errors import SettingError, counted
+from ..errors import SettingError, counted, warn
 from ..losses import Loss, kind
 from ..names import OF_MODELS, Explained, lacking
 from ..network import describe
 from .exporting import export
 from .inputs import are_pictures
+from .measuring import Measuring
 from .model import Model
-from .predicting import Predicting
 from .spelling import spelt
 
 
-class Ensemble(Predicting, Explained):
+class Ensemble(Measuring, Explained):
     """Models whose logits are averaged: logits, probabilities, answers and how good they are, as of one `Model`.
 
     The models have the same input and classes, and losses that make the same of logits, so that these may differ in
@@ -53,6 +53,13 @@ class Ensemble(Predicting, Explained):
         self.preprocessing = next((each.preprocessing for each in self.models if each.preprocessing is not None), None)
         self.white = first.white
         self.first_label, self.units = first.first_label, first.units
+        self._thresholds = first.thresholds
+        if any(each.thresholds != first.thresholds for each in self.models):
+            self._thresholds = None
+            warn(
+                "Ensemble: its models have different thresholds, and together they take 1/2; set ensemble.thresholds, "
+                "or let it choose_thresholds(images, labels)"
+            )
         self.name = counted(len(self.models), "model")
 
     def __repr__(self) -> str:

@@ -28,8 +28,8 @@ def export(
     (N, C, H, W); with pixels="float32" floats in 0..1 instead, and of a model that scales floats, as the estimators'
     models do, floats of any range, which is its default. N is free. It gives "logits", of an Ensemble the mean of its
     models', and, unless the loss is of numbers, "probabilities", (N, classes), as `logits` and `predict_proba` do, in
-    float32. Its metadata are class_names, first_label, what the outputs are of, how pictures become images
-    (preprocessing), and the version.
+    float32. Its metadata are class_names, first_label, thresholds of labels that have some, what the outputs are of,
+    how pictures become images (preprocessing), and the version.
 
     Needs the package onnx. Raises SettingError for layers that cannot be written, and CheckpointError for a path.
     """
@@ -71,6 +71,7 @@ def _told(model: Predicting, layout: str, pixels: str) -> dict[str, Any]:
         "outputs": OUTPUTS[kind(model.loss)],
         "class_names": [*model.class_names],
         "first_label": model.first_label,
+        **({} if model.thresholds is None else {"thresholds": [*model.thresholds]}),
         "gpucnn_version": __version__,
         **how,
     }

@@ -12,7 +12,7 @@ from ..errors import TrainingError, warn
 from ..layers import Layer
 from ..network.layout import Layout
 from . import accepted, checkpoint
-from .predicting import Predicting
+from .measuring import Measuring
 from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named, take_units
 
 P = ParamSpec("P")
@@ -49,7 +49,7 @@ def alone(method: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-class Holding(Predicting):
+class Holding(Measuring):
     """The part of `Model` that has parameters, which training changes.
 
     trained: what training left beside them, or None. kept: the epoch of the parameters, where training went on beyond.

@@ -26,7 +26,7 @@ from ..training import History
 from ..training.curves import Steps
 from ..training.signals import held
 from ..workers import default_threads, helpers
-from . import Model, checkpoint, rescue
+from . import Model, checkpoint, labelling, rescue
 from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
 from .objective import objective
@@ -65,6 +65,7 @@ class Settings:
     loss: str | None = None
     label_smoothing: float | None = None
     class_weights: str | None = None
+    threshold: str | None = None
     standardize: bool | None = None
     update: UpdateSettings = UpdateSettings()
 
@@ -202,6 +203,7 @@ def run(
     """
     chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
+    chooses = labelling.asked(settings.threshold, model, len(held_labels))
     checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
     with held() as stop:  # until all is saved
         recorder, steps = Recorder(path / METRICS), Steps()
@@ -223,6 +225,8 @@ def run(
             resume=path if found is None else found,
             anyway=anyway,
         )
+        if chooses and history.epochs:
+            model.choose_thresholds(held_images, held_labels)
         kept = {} if history.kept is None else {"kept_epoch": history.kept}
         rescue.save(model, path, trained_on=dataset.name, epochs=len(history.epochs), **kept)
         recorder.finish(history)
@@ -260,6 +264,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "loss": settings.loss,
         "label_smoothing": settings.label_smoothing,
         "class_weights": settings.class_weights,
+        "threshold": settings.threshold,
         "standardize": model.standardize if kind(model.loss) == REGRESSION else None,
         "validation": float(chosen.validation),
         "augment": chosen.augmentation or (None if is_named and plain else UNCHANGED),

@@ -18,5 +18,6 @@ PictureLike: TypeAlias = str | os.PathLike[str] | Image
 ImagesLike: TypeAlias = npt.ArrayLike | PictureLike | Sequence[Any]
 LabelsLike: TypeAlias = npt.ArrayLike | Sequence[Any]
 WeightsLike: TypeAlias = npt.ArrayLike
+ThresholdLike: TypeAlias = float | Sequence[float] | npt.NDArray[np.floating]
 Pair: TypeAlias = tuple[ImagesLike, LabelsLike]
 DType: TypeAlias = str | type[np.floating] | np.dtype[np.floating]

@@ -15,7 +15,9 @@ def of(model: Any, numbers: Any, top: int = 1) -> dict[str, Any]:
         ranked = [{"label": model.class_names[k], "probability": float(numbers[k])} for k in order]
         return {**ranked[0], **({"top": ranked} if top > 1 else {})}
     if kind(model.loss) == MULTI_LABEL:
-        return {"labels": [name for name, each in named.items() if each > 0.5], "probabilities": named}
+        above = model.thresholds or [0.5] * len(named)
+        holds = [name for name, each, least in zip(named, numbers, above) if each > least]
+        return {"labels": holds, "probabilities": named}
     return {"numbers": named}
 
 

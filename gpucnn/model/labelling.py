@@ -1,0 +1,85 @@
+"""The thresholds of several labels: which there may be, and which are best on labelled examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, SettingError, counted
+from ..losses import MULTI_LABEL, OUTPUTS, kind
+from ..namespace import has_truth
+from ..network import describe
+
+BEST = "f1"  # the word for thresholds that are chosen
+
+
+def thresholds(given: Any, model: Any) -> tuple[float, ...]:
+    """A threshold for each label of the model: the one that is given, or one for each. Raises SettingError."""
+    if kind(model.loss) != MULTI_LABEL:
+        of = f"the loss {describe(model.loss)} is of {OUTPUTS[kind(model.loss)]}"
+        raise SettingError(f"threshold={given!r}: {of}, and thresholds are for several labels; leave it out")
+    try:
+        numbers = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.asarray(np.nan)
+    labels = len(model.class_names)
+    if has_truth(given) or numbers.ndim > 1 or not ((numbers > 0) & (numbers < 1)).all():
+        raise SettingError(f"threshold={given!r}: a number between 0 and 1, or one for each label, was expected")
+    if numbers.ndim and len(numbers) != labels:
+        have = f"{counted(len(numbers), 'number')} for {counted(labels, 'label')}"
+        raise SettingError(f"threshold={given!r}: {have}; give one for each, or one for all")
+    return tuple(np.broadcast_to(numbers, labels).tolist())
+
+
+def asked(text: str | None, model: Any, held_out: int) -> bool:
+    """Give the model the thresholds that --threshold says; whether they are to be chosen, on what is held out.
+
+    Raises SettingError for a text that is none, and where nothing is held out to choose by.
+    """
+    if text is None:
+        return False
+    if text.strip().lower() == BEST:
+        thresholds(0.5, model)
+        if not held_out:
+            raise SettingError(f"--threshold {BEST} chooses by what is held out, and nothing is; say --validation 0.1")
+        return True
+    model.thresholds = numbers_in(text, f"{BEST}, a number between 0 and 1")
+    return False
+
+
+def numbers_in(text: str, expected: str = "a number between 0 and 1") -> float | list[float]:
+    """The number, or numbers with commas between, in an option's text. Raises SettingError."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingError(
+            f"--threshold {text}: {expected}, or one for each label, with commas between, was expected"
+        ) from None
+    return found[0] if len(found) == 1 else found
+
+
+def best(probabilities: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> tuple[float, ...]:
+    """The threshold of each label with the largest F1 on examples; of several the one nearest to 1/2.
+
+    probabilities (N, K); rows (N, K) of 0 and 1. Each is halfway between two probabilities that are there. Raises
+    DataError for a label that no example has.
+    """
+    return tuple(_best(p, there, name) for p, there, name in zip(probabilities.T, (rows > 0.5).T, names))
+
+
+def _best(probabilities: np.ndarray, there: np.ndarray, name: str) -> float:
+    if not there.any():
+        raise DataError(f"choose_thresholds: no example has the label {name}; give some, or set thresholds yourself")
+    order = np.argsort(-probabilities, kind="stable")
+    p = probabilities[order].astype(np.float64)
+    last = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)  # of equal ones
+    last = last[p[last] > 0]
+    if not len(last):
+        return 0.5
+    right = np.cumsum(there[order])[last]
+    f1 = 2 * right / (last + 1 + there.sum())
+    between = (p[last] + np.append(p[last[1:]], 0.0)) / 2
+    possible = np.flatnonzero(f1 == f1.max())
+    return float(between[possible[np.argmin(abs(between[possible] - 0.5))]])
