@@ -38,6 +38,7 @@ SETTINGS = {  # words of other libraries' constructors -> the settings that may 
     **dict.fromkeys(("max_norm", "clipnorm", "clip_norm"), ("norm",)),
     **dict.fromkeys(("clipvalue", "clip_value"), ("value",)),
     **dict.fromkeys(("weight", "weights", "class_weight"), ("class_weights", "alpha")),
+    **dict.fromkeys(("pos_weight", "pos_weights"), ("positive_weights",)),
     **dict.fromkeys(("smoothing",), ("label_smoothing",)),
     **dict.fromkeys(("monitor", "metric"), ("watch",)),
     **dict.fromkeys(("restore_best_weights", "save_best_only"), ("keep",)),

@@ -429,8 +429,10 @@ def test_a_saved_loss_that_is_nonsense(wrong, tmp_path):
         (SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=range(K), ignore_index=2), LABELS),
         (SoftmaxCrossEntropy(), np.eye(K)[LABELS] * 0.5 + 0.5 / K),
         (MultiLabelCrossEntropy(), FLAGS),
+        (MultiLabelCrossEntropy(positive_weights=range(1, K + 1)), FLAGS),
         (FocalLoss(alpha=range(K)), LABELS),
         (Huber(), NUMBERS),
+        (Huber(), 1e5 * NUMBERS + 1e7),
     ],
 )
 def test_the_same_on_a_gpu(loss, targets, weights, fake_cuda):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_cuda import fake_cuda
 from PIL import Image
 
 import gpucnn
@@ -19,6 +20,7 @@ from gpucnn.layers import Dense, Flatten
 from gpucnn.model import checkpoint, labelling
 from gpucnn.report import answers
 
+__all__ = ["fake_cuda"]
 RNG = np.random.default_rng(5)
 ROWS = (RNG.random((200, 3)) < [0.5, 0.15, 0.8]).astype(np.uint8)
 IMAGES = RNG.integers(0, 100, (200, 4, 4, 1), dtype=np.uint8)
@@ -181,6 +183,19 @@ def test_onnx_tells_thresholds(trained, tmp_path):
     kept.thresholds = (0.2, 0.4, 0.6)
     told = {each.key: each.value for each in onnx.load(kept.export(tmp_path / "m.onnx")).metadata_props}
     assert json.loads(told["thresholds"]) == [0.2, 0.4, 0.6]
+
+
+def test_the_same_on_a_gpu(trained, fake_cuda):
+    there = model(device="cuda")
+    there.load_parameters(dict(trained.parameters))
+    there.thresholds = (0.2, 0.4, 0.6)
+    np.testing.assert_array_equal(there.predict(IMAGES), trained.predict(IMAGES, threshold=there.thresholds))
+    assert there.evaluate(IMAGES, ROWS) == pytest.approx(
+        trained.evaluate(IMAGES, ROWS, threshold=there.thresholds), rel=1e-5
+    )
+    assert there.choose_thresholds(IMAGES, ROWS) == pytest.approx(
+        copy.deepcopy(trained).choose_thresholds(IMAGES, ROWS), abs=1e-5
+    )
 
 
 # The command

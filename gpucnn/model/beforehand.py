@@ -12,7 +12,7 @@ from ..engine.freezing import excepted, thawed
 from ..errors import SettingError, ShapeError
 from ..layers.initializers import generator
 from ..network.layout import Layout
-from . import checkpoint, checkpoints, folder, objective
+from . import checkpoint, checkpoints, folder, labelling, objective
 from .runs import Settings, check_options, network_of, recipe
 from .start import Start
 
@@ -32,9 +32,10 @@ def look(
     if settings.excepted and settings.init is None:
         raise SettingError(f"--init-except {settings.init_except}: it is for --init MODEL; say that, too")
     recipe(settings, 1)
-    objective.asked(
+    loss = objective.asked(
         *(networks.entry(settings.network).loss, settings.loss, settings.label_smoothing, settings.class_weights)
     )
+    labelling.check_text(settings.threshold, loss)
     device = Device.parse(settings.device)
     if device.kind == "cpu":
         settings.acceleration.table(device, "float32", exact_ties=False)

@@ -17,9 +17,7 @@ BEST = "f1"  # the word for thresholds that are chosen
 
 def thresholds(given: Any, model: Any) -> tuple[float, ...]:
     """A threshold for each label of the model: the one that is given, or one for each. Raises SettingError."""
-    if kind(model.loss) != MULTI_LABEL:
-        of = f"the loss {describe(model.loss)} is of {OUTPUTS[kind(model.loss)]}"
-        raise SettingError(f"threshold={given!r}: {of}, and thresholds are for several labels; leave it out")
+    _check_loss(f"threshold={given!r}", model.loss)
     try:
         numbers = np.asarray(given, np.float64)
     except (TypeError, ValueError):
@@ -33,6 +31,23 @@ def thresholds(given: Any, model: Any) -> tuple[float, ...]:
     return tuple(np.broadcast_to(numbers, labels).tolist())
 
 
+def _check_loss(what: str, loss: Any) -> None:
+    if kind(loss) != MULTI_LABEL:
+        of = f"the loss {describe(loss)} is of {OUTPUTS[kind(loss)]}"
+        raise SettingError(f"{what}: {of}, and thresholds are for several labels; leave it out")
+
+
+def check_text(text: str | None, loss: Any) -> None:
+    """Raises SettingError for a text of --threshold that no run with that loss can have."""
+    if text is not None:
+        _check_loss(f"--threshold {text}", loss)
+        _numbers_or_best(text)
+
+
+def _numbers_or_best(text: str) -> Any:
+    return BEST if text.strip().lower() == BEST else numbers_in(text, f"{BEST}, a number between 0 and 1")
+
+
 def asked(text: str | None, model: Any, held_out: int) -> bool:
     """Give the model the thresholds that --threshold says; whether they are to be chosen, on what is held out.
 
@@ -40,12 +55,13 @@ def asked(text: str | None, model: Any, held_out: int) -> bool:
     """
     if text is None:
         return False
-    if text.strip().lower() == BEST:
+    found = _numbers_or_best(text)
+    if found == BEST:
         thresholds(0.5, model)
         if not held_out:
             raise SettingError(f"--threshold {BEST} chooses by what is held out, and nothing is; say --validation 0.1")
         return True
-    model.thresholds = numbers_in(text, f"{BEST}, a number between 0 and 1")
+    model.thresholds = found
     return False
 
 

@@ -52,7 +52,7 @@ ELSEWHERE = {  # what is no argument of any method
         "it belongs to the optimiser, such as optimizer=SGD(momentum=0.9), of gpucnn.optimizers",
     ),
     **dict.fromkeys(
-        ("class_weight", "class_weights", "label_smoothing"),
+        ("class_weight", "class_weights", "label_smoothing", "pos_weight", "positive_weights"),
         "it belongs to the loss, such as Model(..., loss=SoftmaxCrossEntropy(...)), of gpucnn.losses",
     ),
     **dict.fromkeys(
