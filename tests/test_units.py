@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import tomllib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,18 @@ def test_switched_off_or_of_ones_own_loss_numbers_are_taken_as_they_are():
 
 
 # Files and further training
+
+
+@pytest.mark.parametrize("targets", [1e3 * TWO, TWO + 1e3, 0.01 * TWO])
+def test_numbers_that_are_far_from_the_first_ones_are_warned_of(targets):
+    found = fitted(TWO, epochs=1)
+    with pytest.warns(
+        UserWarning, match=r"the numbers of 0 have the mean .* in the units of those that it learnt first"
+    ):
+        found.fit(IMAGES, targets, epochs=1, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found.fit(IMAGES, 2 * TWO + 3, epochs=1, progress=False)
 
 
 def test_a_file_has_the_units(tmp_path):

@@ -14,6 +14,8 @@ from ..namespace import array_namespace
 
 Array = Any
 
+FAR = 10  # times a deviation
+
 
 @dataclass(frozen=True)
 class Units(Explained):
@@ -46,6 +48,13 @@ class Units(Explained):
             deviation = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weights))
         size = np.where(mean == 0, 1.0, abs(mean))
         return cls(tuple(mean), tuple(np.where(deviation > 1e-14 * abs(mean), deviation, size)))
+
+    def far(self, others: Units) -> int | None:
+        """The first output whose numbers, of which these are the units, would be learnt badly in those of this one."""
+        for k, (own, size, mean, deviation) in enumerate(zip(self.mean, self.deviation, others.mean, others.deviation)):
+            if abs(mean - own) > FAR * size or not size / FAR < deviation < FAR * size:
+                return k
+        return None
 
     def described(self) -> dict[str, Any]:
         """Both, for JSON."""

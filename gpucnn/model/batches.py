@@ -67,7 +67,8 @@ def fit_batches(
             raise DataError(
                 f"a batch is a {type(batch).__name__}: (images, labels) or (images, labels, weights) was expected"
             )
-        self.units = units_of(self, *batch[1:])
+        if self.units is None:
+            self.units = units_of(self, *batch[1:])
         return batch_of(self, *batch)
 
     stream, shape = Stream(batches, steps, check), accepted.argument("schedule", schedule)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.units import Units
-from ..errors import CheckpointError, SettingError
+from ..errors import CheckpointError, SettingError, warn
 from ..losses import LOSSES
 from .frames import in_order
 from .labels import Meaning, as_array
@@ -26,16 +26,26 @@ def units_of(model: Any, labels: Any, weights: np.ndarray | None = None) -> Unit
     """The units in which a model is to learn such numbers: its own, if it has some, or those of these; None where it
     takes them as they are, and for what is no row of finite numbers for each example, which is refused elsewhere.
 
-    weights: (N,) by which examples count. Raises DataError.
+    weights: (N,) by which examples count. Warns of numbers that are far from the model's own. Raises DataError.
     """
-    if model.units is not None or not standardizes(model):
-        return model.units
+    if model.units is None and not standardizes(model):
+        return None
     rows, outputs = as_array(in_order(labels, model.class_names), "labels"), len(model.class_names)
     rows = rows[:, None] if rows.ndim == 1 else rows
     are_numbers = rows.dtype.kind in "iuf" and rows.ndim == 2 and rows.shape[1] == outputs
     if not are_numbers or not rows.size or not np.isfinite(rows).all() or not (weights is None or weights.any()):
-        return None
-    return Units.of(rows, weights)
+        return model.units
+    found = Units.of(rows, weights)
+    if model.units is None:
+        return found
+    if (k := model.units.far(found)) is not None:
+        (m, d), (own_m, own_d) = ((each.mean[k], each.deviation[k]) for each in (found, model.units))
+        warn(
+            f"the numbers of {model.class_names[k]} have the mean {m:.4g} and the deviation {d:.4g}, and the model "
+            f"goes on in the units of those that it learnt first, {own_m:.4g} and {own_d:.4g}: where these are others, "
+            "begin with a new model, whose parameters may be those of this one but for the last layer"
+        )
+    return model.units
 
 
 def of_stream(model: Any, meaning: Meaning, held: Any) -> tuple[Meaning, Any]:
