@@ -700,7 +700,15 @@ def test_the_file_to_begin_from_is_read_once(train, monkeypatch):
         (("--set", "colour=red"), "network two-conv has no setting 'colour'"),
         (("--set", "filters=0"), "two-conv: filters=0: one or more whole numbers of at least 1 were expected"),
         (("--loss", "hinge", "--label-smoothing", "0.1"), "--label-smoothing belongs to the loss softmax, Hinge"),
-        (("--loss", "binary", "--class-weights", "1,1"), "--class-weights belong to the losses softmax and focal"),
+        (("--loss", "binary", "--class-weights", "1,1"), "--class-weights belong to the losses softmax, focal and"),
+        (
+            ("--threshold", "0.5"),
+            "--threshold 0.5: the loss SoftmaxCrossEntropy() is of classes, and thresholds are for",
+        ),
+        (
+            ("--loss", "multi-label", "--threshold", "best"),
+            "--threshold best: f1, a number between 0 and 1, or one for",
+        ),
         (("--class-weights", "balance"), "--class-weights balance: did you mean balanced? balanced, or a number"),
         (("--momentum", "0.5"), "--momentum 0.5: Adam has no momentum"),
         (("--watch", "loss"), "--watch loss: say what it is for"),

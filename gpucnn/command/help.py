@@ -32,7 +32,7 @@ GROUPS = {
             "label_smoothing",
             "class_weights",
             "threshold",
-            "standardize",
+            "no_standardize",
             "patience",
             "keep",
         ),

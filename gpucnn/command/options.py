@@ -99,13 +99,12 @@ LabelSmoothingOption = Annotated[
     float | None,
     Option(metavar="PART", callback=part, help="Share this part of each picture, such as 0.1, among all classes."),
 ]
-StandardizeOption = Annotated[
-    bool | None,
+NoStandardizeOption = Annotated[
+    bool,
     Option(
-        "--standardize/--no-standardize",
-        help="Learn numbers to be predicted standardised, by their mean and deviation, whatever their units; what the "
-        "model says is in their units all the same. By default they are.",
-        show_default=False,
+        "--no-standardize",
+        help="Learn numbers to be predicted as they are. Otherwise they are standardised, by their mean and deviation, "
+        "so that their units do not matter, and what the model says is in these.",
     ),
 ]
 ClassWeightsOption = Annotated[

@@ -28,11 +28,11 @@ from .options import (
     LabelSmoothingOption,
     LossOption,
     MomentumOption,
+    NoStandardizeOption,
     OptimizerOption,
     SetOption,
     SizeOption,
     SkipBrokenOption,
-    StandardizeOption,
     WeightDecayOption,
 )
 from .told import as_options, read_otherwise, tell_notes
@@ -53,7 +53,7 @@ def lr(
     loss: LossOption = None,
     label_smoothing: LabelSmoothingOption = None,
     class_weights: ClassWeightsOption = None,
-    standardize: StandardizeOption = None,
+    no_standardize: NoStandardizeOption = False,
     augment: AugmentOption = None,
     batch_size: Annotated[
         int | None, Option(metavar="N", min=1, help="How many images each update looks at; by default as the recipe.")
@@ -114,7 +114,7 @@ def lr(
         loss=loss,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
-        standardize=standardize,
+        standardize=not no_standardize,
     )
     with arguments.explained(network, network if ":" in network else None):
         start, _ = beforehand.look(settings)

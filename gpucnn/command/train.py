@@ -46,13 +46,13 @@ from .options import (
     LabelSmoothingOption,
     LossOption,
     MomentumOption,
+    NoStandardizeOption,
     OptimizerOption,
     PatienceOption,
     ScheduleOption,
     SetOption,
     SizeOption,
     SkipBrokenOption,
-    StandardizeOption,
     TuneOption,
     TuningOption,
     WatchOption,
@@ -97,7 +97,7 @@ def train(
     label_smoothing: LabelSmoothingOption = None,
     class_weights: ClassWeightsOption = None,
     threshold: ChosenThresholdOption = None,
-    standardize: StandardizeOption = None,
+    no_standardize: NoStandardizeOption = False,
     validation: Annotated[
         float | None,
         Option(
@@ -221,7 +221,7 @@ def train(
         label_smoothing=label_smoothing,
         class_weights=class_weights,
         threshold=threshold,
-        standardize=standardize,
+        standardize=not no_standardize,
     )
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):

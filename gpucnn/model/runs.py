@@ -18,7 +18,6 @@ from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import GpucnnError, Interrupted, SettingError, ShapeError, listed
-from ..losses import REGRESSION, kind
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -66,7 +65,7 @@ class Settings:
     label_smoothing: float | None = None
     class_weights: str | None = None
     threshold: str | None = None
-    standardize: bool | None = None
+    standardize: bool = True
     update: UpdateSettings = UpdateSettings()
 
     @property
@@ -179,7 +178,7 @@ def new_model(settings: Settings, dataset: Dataset, *, goes_on: bool = False) ->
         seed=settings.seed,
         class_names=dataset.class_names,
         preprocessing=dataset.preprocessing,
-        standardize=settings.standardize is not False,
+        standardize=settings.standardize,
         threads=settings.threads,
         name=settings.network,
         **dataclasses.asdict(how),
@@ -265,7 +264,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "label_smoothing": settings.label_smoothing,
         "class_weights": settings.class_weights,
         "threshold": settings.threshold,
-        "standardize": model.standardize if kind(model.loss) == REGRESSION else None,
+        "no_standardize": not settings.standardize or None,
         "validation": float(chosen.validation),
         "augment": chosen.augmentation or (None if is_named and plain else UNCHANGED),
         "threads": model.threads if model.device.kind == "cpu" else None,
