@@ -334,6 +334,7 @@ def test_the_command(gpucnn_):
     assert tomllib.loads(Path("off/run.toml").read_text())["no_standardize"] is True
     assert gpucnn_("train", "--config", "off/run.toml", "--out", "again")[0] == 0
     assert Path("again/model.safetensors").read_bytes() == Path("off/model.safetensors").read_bytes()
+    assert "learnt standardised" not in gpucnn_("train", "--resume", "run", "--epochs", 61)[2]
     gpucnn_(*train, "--init", "run/model.safetensors", "--out", "more", "--epochs", 1)
     assert gpucnn.load("more/model.safetensors", device="cpu").units == gpucnn.load("run/model.safetensors").units
 

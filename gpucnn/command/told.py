@@ -103,7 +103,7 @@ def opening(
     total, part = len(dataset.train_labels), chosen.validation
     if part and dataset.validation is None and not min(round(part * total), total - 1):
         yield f"no validation: {part:g} of {counted(total, 'training image')} is no image; --validation 0.1 is a tenth"
-    if standardizes(model) and model.units is None:
+    if standardizes(model) and model.units is None and not state:  # a run that goes on has decided
         yield "the numbers are learnt standardised, whatever their units; what the model says is in their units"
     yield device_line(settings.device, model)
     yield from map(as_options, begun)
