@@ -19,6 +19,9 @@ WORDS = (
 )
 AS_CUPY = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds: numbers below 2^-126 count as 0
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+on_each = pytest.mark.parametrize(  # two of three of many kernels take minutes
+    "architecture", [each if each == "sm_90" else pytest.param(each, marks=pytest.mark.slow) for each in ARCHITECTURES]
+)
 
 
 class Use(NamedTuple):

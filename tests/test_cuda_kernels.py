@@ -123,29 +123,29 @@ def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
     return found
 
 
+@nvrtc.on_each
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(
-    network, fake_cuda, nothing_is_computed
+    network, architecture, fake_cuda, nothing_is_computed
 ):
     nvrtc.library()
     for code, flags in compiled_by_a_step(network):
-        for architecture in nvrtc.ARCHITECTURES:
-            uses = nvrtc.compiled(code, flags, architecture)
-            assert uses.keys() == signatures(code).keys()
-            for name, use in uses.items():
-                assert use.stack == use.spilled == 0, f"{name} on {architecture}: {use}"
-                assert use.shared <= 48 * 1024, f"{name}: {use}"
+        uses = nvrtc.compiled(code, flags, architecture)
+        assert uses.keys() == signatures(code).keys()
+        for name, use in uses.items():
+            assert use.stack == use.spilled == 0, f"{name}: {use}"
+            assert use.shared <= 48 * 1024, f"{name}: {use}"
 
 
+@nvrtc.on_each
 @pytest.mark.parametrize(("dtype", "wide"), VARIANTS)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_each_file_compiles_for_every_type(sizes, dtype, wide):
+def test_each_file_compiles_for_every_type(sizes, dtype, wide, architecture):
     """But for those of float32 alone."""
     if dtype == "float64" and "tensor.cu" in sizes.files:
         return
     code = source(sizes)
-    for architecture in nvrtc.ARCHITECTURES:
-        assert nvrtc.compiled(code, options(dtype, wide), architecture).keys() == signatures(code).keys()
+    assert nvrtc.compiled(code, options(dtype, wide), architecture).keys() == signatures(code).keys()
 
 
 def test_every_name_of_cupy_that_is_used_is_there():

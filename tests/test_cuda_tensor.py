@@ -507,9 +507,10 @@ def test_where_sums_are_long_enough():
     assert not tensor.applies((16, 16, 16), 16, ways.Window((16, 1)), 4)
 
 
+@nvrtc.on_each
 @pytest.mark.parametrize("precision", tensor.FACTORS)
 @pytest.mark.parametrize("name", ["vgg-small, second", "small"])
-def test_the_kernels_compile_without_a_warning_and_without_a_spill(name, precision):
+def test_the_kernels_compile_without_a_warning_and_without_a_spill(name, precision, architecture):
     """A processor has 65,536 registers: for 512 threads or, of float32 numbers in blocks of 128, for 384."""
     (image, convolution), factors = LAYERS[name], tensor.FACTORS[precision]
     problem = problem_of(image, convolution.filters, convolution.window_of(image), False)
@@ -517,12 +518,11 @@ def test_the_kernels_compile_without_a_warning_and_without_a_spill(name, precisi
     threads = 384 if (name, precision) == ("small", "float32") else 512
     afters = [problem._replace(after=tensor.After(*each)) for each in ((True, False), (True, True), (False, True))]
     for each, file in (*((each, forward) for each in (problem, problem.of_image, *afters)), (problem, backward)):
-        for architecture in nvrtc.ARCHITECTURES:
-            code = source(each.sizes(file, factors))
-            for kernel, use in nvrtc.compiled(code, options("float32", False), architecture).items():
-                assert use.stack == use.spilled == 0, f"{kernel} on {architecture}: {use}"
-                assert use.registers * threads <= 65536, f"{kernel} on {architecture}: {use}"
-                assert use.shared <= 48 * 1024, f"{kernel}: {use}"
+        code = source(each.sizes(file, factors))
+        for kernel, use in nvrtc.compiled(code, options("float32", False), architecture).items():
+            assert use.stack == use.spilled == 0, f"{kernel}: {use}"
+            assert use.registers * threads <= 65536, f"{kernel}: {use}"
+            assert use.shared <= 48 * 1024, f"{kernel}: {use}"
 
 
 @cache

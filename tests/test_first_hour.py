@@ -80,6 +80,7 @@ def block_of(start):
     return next(block for block in BLOCKS if block.startswith(start))
 
 
+@pytest.mark.slow  # five processes
 def test_five_seeds(shell):
     """The loop of README's table, for one epoch."""
     loop = block_of("for seed in").replace("--data mnist", "--data mnist --epochs 1 --device cpu")
