@@ -361,9 +361,9 @@ def test_an_image_means_the_same_whatever_is_beside_it(tmp_path):
     assert usual.white == 255
 
 
-@pytest.mark.parametrize(("most", "dtype"), [(16, np.uint8), (1, np.uint8), (1, np.int64)])
-def test_whole_numbers_that_are_nearly_black_are_warned_of(most, dtype):
-    dim = (IMAGES % (most + 1)).astype(dtype)
+@pytest.mark.parametrize("most", [2, 14, 16])
+def test_bytes_that_are_nearly_black_are_warned_of(most):
+    dim = IMAGES % (most + 1)
     with pytest.warns(
         UserWarning, match=rf"images: whole numbers to {most} are taken as 0\.\.255, nearly black; where"
     ):
@@ -374,22 +374,53 @@ def test_whole_numbers_that_are_nearly_black_are_warned_of(most, dtype):
         model().fit(np.zeros_like(IMAGES), LABELS, epochs=1)  # of black nothing can be said
         trained = model()
         trained.fit(IMAGES, LABELS, epochs=1)
-        if most > 1:
-            trained.predict(dim.astype(np.uint8))  # and a picture that one asks about may be dark
+        trained.predict(dim)  # and a picture that one asks about may be dark
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.int8])
-def test_pictures_of_0_and_1_are_warned_of_whenever_they_are_given(dtype):
-    asked, two_valued = model(), (IMAGES > 127).astype(dtype)
+def test_whole_numbers_0_and_1_mean_two_things_in_a_set_and_are_refused(dtype, tmp_path):
+    asked, truth = model(), IMAGES > 127
+    two_valued = truth.astype(dtype)
     for ask in (
-        lambda: asked.fit(two_valued, LABELS, epochs=1),
-        lambda: asked.predict(two_valued),
-        lambda: asked.score(two_valued, LABELS),
+        lambda images: asked.fit(images, LABELS, epochs=1),
+        lambda images: asked.partial_fit(images, LABELS),
+        lambda images: asked.fit(IMAGES, LABELS, epochs=1, validation=(images, LABELS)),
+        lambda images: asked.evaluate(images, LABELS),
+        lambda images: asked.score(images, LABELS),
+        lambda images: asked.report(images, LABELS),
+        lambda images: asked.confusion_matrix(images, LABELS),
     ):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            ask()
-        assert [str(each.message)[:45] for each in caught] == ["images: whole numbers to 1 are taken as 0..25"]
+        with pytest.raises(DataError, match=r"images: whole numbers 0 and 1 may .* images\.astype\(bool\), .* / 255"):
+            ask(two_valued)
+        ask(truth)
+        ask(two_valued / 255)
+    with pytest.raises(DataError, match="whole numbers 0 and 1"):
+        asked.score(two_valued.tolist(), LABELS)
+    with pytest.warns(UserWarning, match="images: whole numbers to 1 are taken as 0"):
+        asked.predict(two_valued)
+    with pytest.warns(UserWarning, match="images: whole numbers to 1 are taken as 0"):
+        asked.evaluate(two_valued[:1], LABELS[:1])  # one may be dark
+    bright = model(scaling=Scaling(1.0))
+    bright.fit(two_valued.astype(np.uint8), LABELS, epochs=1)
+    np.savez(tmp_path / "truth.npz", images=truth, labels=LABELS)
+    np.savez(tmp_path / "numbers.npz", images=two_valued, labels=LABELS)
+    loaded = [gpucnn.data.load(tmp_path / f"{name}.npz") for name in ("truth", "numbers")]
+    assert loaded[0].train_images.tobytes() == loaded[1].train_images.tobytes()
+    assert loaded[0].notes == ()
+    assert loaded[1].notes == (f"{tmp_path / 'numbers.npz'}: images: pixels are 0 and 1; 1 is taken as white",)
+    assert set(np.unique(loaded[0].train_images)) == {0, 255}
+
+
+def test_an_image_that_holds_nan_is_named():
+    broken = IMAGES / 255
+    broken[5, 2, 3] = np.nan
+    for asked in (model(), model(scaling=Scaling(floats=True))):
+        with pytest.raises(DataError, match="images: holds NaN or infinite values, in picture 6; replace"):
+            asked.fit(broken, LABELS)
+        broken[9, 1, 1] = np.inf
+        with pytest.raises(DataError, match="in picture 6, and in 1 more; replace"):
+            asked.predict(broken)
+        broken[9, 1, 1] = 0
 
 
 def test_a_batch_does_not_decide_what_is_white():

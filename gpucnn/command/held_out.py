@@ -15,7 +15,7 @@ def divided(models: list[str], dataset: Any, part: str | None) -> Any:
     asked for, and they were trained on this training part and held out the same.
     """
     from ..data.split import held_out
-    from ..model.fitting import digest
+    from ..model.digests import digest
 
     if part not in ("train", "validation") or dataset.validation is not None:
         return dataset

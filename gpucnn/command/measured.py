@@ -64,7 +64,7 @@ def measured(models: list[str], data: str, dataset: Any, part: str | None) -> tu
 def _usual(models: list[str], data: str, dataset: Any) -> tuple[str, str]:
     """The part to measure where none is asked for: without pictures that a model was trained on. And a note, or ""."""
     from ..data.catalogue import resolve
-    from ..model.fitting import digest
+    from ..model.digests import digest
 
     if not dataset.drawn_test or resolve(data) is not None:
         return "test", ""

@@ -6,13 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..errors import DataError, listed
 from . import folders
-from .checking import Images, check_range, checked_images
 from .classes import as_targets, texts
 from .dataset import MOST_CLASSES, Dataset, Part
+from .pixels import images_of_parts
 from .preprocessing import Preprocessing
 
 PARTS = folders.PARTS | {
@@ -29,8 +27,6 @@ EXPECTED = (
     "or (X, y)"
 )
 OTHER = {"images": "labels", "labels": "images"}
-WHITE = 16  # the largest value of scikit-learn's digits
-USUAL = 255  # what white is in other whole numbers
 
 
 def role(key: str) -> tuple[str, str] | None:
@@ -114,7 +110,7 @@ def dataset_of_arrays(
     """
     pairs, notes = chosen(list(arrays), where)
     notes = [*more, *notes]
-    images = {part: as_images(arrays[x], f"{where}: {x}", notes) for part, (x, _) in pairs.items()}
+    images = images_of_parts({part: (arrays[x], f"{where}: {x}") for part, (x, _) in pairs.items()}, notes)
     wheres = {part: f"{where}: {x}, {y}" for part, (x, y) in pairs.items()}
     given = next((arrays[key] for key in NAMES if key in arrays), None)
     names = class_names(given, where)
@@ -124,112 +120,6 @@ def dataset_of_arrays(
     parts = [Part(images[part], targets[part], wheres[part]) for part in ("train", "test") if part in pairs]
     validation = (images["validation"], targets["validation"]) if "validation" in pairs else None
     return Dataset.of_parts(where, parts, found_names, how, validation=validation, notes=notes)
-
-
-def as_images(array: Any, where: str, notes: list[str]) -> Images:
-    """Pixels as uint8 (N, H, W, C). What was taken for what goes into notes.
-
-    uint8 and whole numbers up to 255 are taken as they are; numbers in 0..1 are times 255, 0 and 1 alone too, and whole
-    numbers up to 16, as scikit-learn's digits have, times 255 / 16.
-    """
-    if array.ndim == 2:
-        raise DataError(f"{where}: found {array.dtype} {array.shape}, one row for each picture{_unflattened(array)}")
-    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 2, 3, 4):
-        notes.append(f"{where}: {array.shape} is channels first, and was turned to channels last")
-        array = np.moveaxis(array, 1, 3)
-    if array.dtype.kind in "iu" and array.size and (array.min(), array.max()) == (0, 1):
-        notes.append(f"{where}: pixels are 0 and 1; 1 is taken as white")
-        array = array.astype(bool)
-    if array.dtype == np.uint8 and (said := dim(array, where)):
-        notes.append(said)
-    array = pixels(array, where, notes)
-    return checked_images(np.ascontiguousarray(array[..., None] if array.ndim == 3 else array), where)
-
-
-def _unflattened(array: Any) -> str:
-    for channels in (1, 3):
-        side = round((array.shape[1] / channels) ** 0.5)
-        if side > 1 and channels * side * side == array.shape[1]:
-            shape = f"-1, {side}, {side}" + (f", {channels}" if channels > 1 else "")
-            return f", pictures (N, H, W) were expected; if they are {side}x{side}, save array.reshape({shape})"
-    return ", pictures (N, H, W) or (N, H, W, C) were expected; reshape them"
-
-
-def white_of(array: Any) -> int:
-    """What is white in images of a data set: 16 in whole numbers that run to 2..16, as in scikit-learn's digits."""
-    if array.dtype == np.uint8 or array.dtype.kind not in "iuf" or not array.size:
-        return USUAL
-    return WHITE if array.min() >= 0 and 1 < array.max() <= WHITE and _is_whole(array) else USUAL
-
-
-def dim(array: Any, where: str) -> str:
-    """A sentence on whole numbers that are taken as 0..255 and are hardly so; "" for others."""
-    if array.dtype.kind not in "iu" or not array.size or not array.ndim:
-        return ""
-    if any(some.max() > WHITE for some in _parts(array)):  # mostly the first ones' tell
-        return ""
-    most = array.max()
-    if most <= 0 or array.min() < 0:
-        return ""
-    return (
-        f"{where}: whole numbers to {most} are taken as 0..255, nearly black; where {most} is white, divide them by "
-        f"{most}, so that they are floats in 0..1"
-    )
-
-
-def _is_whole(array: Any) -> bool:
-    return array.dtype.kind != "f" or all((some == np.rint(some)).all() for some in _parts(array))
-
-
-def pixels(array: Any, where: str, notes: list[str], white: int | None = None) -> Any:
-    """An array of any shape as uint8, by the rule of `as_images`. What was assumed goes into notes. DataError.
-
-    white: what it is in whole numbers, 16 or 255, where the array alone does not decide it.
-    """
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array * np.uint8(255)
-    if array.dtype.kind not in "iuf" or not array.size:
-        if array.dtype.kind in "iuf":
-            return array.astype(np.uint8)
-        raise DataError(
-            f"{where}: dtype {array.dtype}, uint8 or floats in 0..1 were expected; values 0..255 become uint8 by "
-            "astype(numpy.uint8), others floats by dividing them by the largest possible one"
-        )
-    least, most = array.min(), array.max()
-    if array.dtype.kind == "f" and not (1 < most <= USUAL and least >= 0 and _is_whole(array)):
-        check_range(array, where)
-        return _scaled(array, 255.0)
-    if least < 0 or most > USUAL:
-        raise DataError(
-            f"{where}: whole numbers from {least} to {most}, 0..255 was expected; divide them by the largest possible "
-            "one, so that they are floats in 0..1"
-        )
-    if (white_of(array) if white is None else white) == WHITE:
-        if most > WHITE:
-            raise DataError(
-                f"{where}: whole numbers to {most:g}, and in the images that the model was trained on {WHITE} was "
-                "white; divide them by the largest possible one, so that they are floats in 0..1"
-            )
-        notes.append(f"{where}: values run to {most:g}; {WHITE} is taken as white, as in scikit-learn's digits")
-        return _scaled(array, USUAL / WHITE)
-    if array.dtype.kind == "f" or 1 < most <= WHITE:
-        notes.append(f"{where}: whole numbers to {most:g} are taken as 0..255")
-    return array.astype(np.uint8)
-
-
-def _parts(array: Any) -> Any:
-    """Some examples at a time, since what is made of them is larger."""
-    return (array[begin : begin + 1024] for begin in range(0, len(array), 1024))
-
-
-def _scaled(array: Any, factor: float) -> Images:
-    """round(factor x)."""
-    made = np.empty(array.shape, np.uint8)
-    for begin, some in zip(range(0, len(array) if array.ndim else 0, 1024), _parts(array)):
-        made[begin : begin + 1024] = np.rint(some.astype(np.float32, copy=False) * factor)
-    return made
 
 
 def class_names(array: Any, where: str) -> list[str] | None:

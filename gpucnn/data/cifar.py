@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from .checking import Images
+from .checks import Images
 from .dataset import Labels
 from .files import AGAIN
 

@@ -1,4 +1,4 @@
-"""A data set in memory: pictures as uint8 with labels or numbers, checked once when it is made."""
+"""A data set in memory: pictures as uint8, or as floats, with labels or numbers, checked once when it is made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..names import Explained
-from .checking import Images, check_pair, checked_images
+from .checks import Images, check_pair, checked_images
 from .preprocessing import Preprocessing
 from .split import held_out, plain_split, stratified_split
 from .summary import summary
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset(Explained):
-    """Training and test pictures (N, H, W, C) uint8 with labels (N,) in 0..len(class_names)-1.
+    """Training and test pictures (N, H, W, C), uint8 or float32 in 0..1, with labels (N,) in 0..len(class_names)-1.
 
     In place of labels there may be rows (N, K) with a name for each of K: of 0 and 1, uint8, where several labels may
     hold, or of numbers, floats. Labels of any integer type are taken and kept as int64. `preprocessing` says how
@@ -82,6 +82,12 @@ class Dataset(Explained):
             raise DataError(
                 f"{self.name}: test_images have shape {self.test_images.shape[1:]}, train_images "
                 f"{self.train_images.shape[1:]}; give both the same height, width and channels"
+            )
+        types = {each.dtype for each in (self.train_images, self.test_images, *(self.validation or [])[:1])}
+        if len(types) > 1:
+            raise DataError(
+                f"{self.name}: images are uint8 in one part, and float32 in another; give all as float32, bytes "
+                "divided by 255"
             )
         kinds = [each.ndim for each in (self.train_labels, self.test_labels, *(self.validation or [])[1:])]
         if len(set(kinds)) > 1:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .checking import Images
+from .checks import Images
 from .dataset import Dataset, Part
 from .preprocessing import Preprocessing
 from .strokes import Strokes

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .checking import Images, check_counts
+from .checks import check_counts
 from .classes import as_targets
 from .dataset import Dataset, Labels, Part
 from .files import AGAIN, read_content
@@ -67,7 +67,7 @@ def parse(content: bytes | bytearray, magic: int, where: object) -> NDArray[np.u
     return np.frombuffer(content, np.uint8, offset=len(content) - prod(sizes)).reshape(sizes)
 
 
-def parse_images(content: bytes | bytearray, where: object) -> Images:
+def parse_images(content: bytes | bytearray, where: object) -> NDArray[np.uint8]:
     """Pictures (N, H, W, 1) of an IDX file with magic number 2051."""
     return parse(content, IMAGES_MAGIC, where)[..., None]
 

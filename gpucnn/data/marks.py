@@ -14,7 +14,7 @@ BYTES = 4  # of 10,000 pictures that are looked for among 10,000 others, 0.02 ar
 
 
 def marks(images: Any) -> NDArray[np.uint32]:
-    """The marks (N,) of images (N, H, W, C), uint8: of their pixels and shape."""
+    """The marks (N,) of images (N, H, W, C): of their pixels and shape."""
     shape = f"{images.shape[1:]};".encode()
     digests = (hashlib.blake2b(shape + image.tobytes(), digest_size=BYTES).digest() for image in images)
     return np.frombuffer(b"".join(digests), ">u4").astype(np.uint32)

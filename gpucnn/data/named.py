@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
 from . import cifar, digits, idx, sources
 from .catalogue import SOURCES, Source, known_name
-from .checking import check_pair
+from .checks import check_pair
 from .dataset import Dataset, Part
 from .files import AGAIN
 
@@ -64,7 +65,8 @@ def assemble(source: Source, members: list[sources.Member]) -> Dataset:
             )
         check_pair(part.images, part.labels, len(source.class_names), part.where)
     *train_batches, test = batches
-    images, labels = ([each.images for each in train_batches], [each.labels for each in train_batches])
+    images: list[Any] = [each.images for each in train_batches]
+    labels = [each.labels for each in train_batches]
     first = Part(np.concatenate(images), np.concatenate(labels), source.name)
     found = Dataset.of_parts(source.name, [first, test], source.class_names)
     how = found.preprocessing

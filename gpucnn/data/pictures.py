@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, warn
 from ..workers import default_threads
-from .checking import Images
+from .checks import Images
 from .files import check_limit, parsing
 from .heard import SAID, heard
 from .preprocessing import CROP, Preprocessing

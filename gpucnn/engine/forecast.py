@@ -55,7 +55,8 @@ class Forecast:
 
     network: as it was given; validation: how many examples are evaluated after each epoch; threads: where other than
     the execution's; augmentation: what is done to the images of a batch; kept: how many callbacks keep the parameters
-    of an epoch, as `KeepBest` does; saves: whether states are saved, which are copied on the host.
+    of an epoch, as `KeepBest` does; saves: whether states are saved, which are copied on the host; pixels: the type of
+    the images.
     """
 
     execution: Execution
@@ -67,6 +68,7 @@ class Forecast:
     augmentation: Augmentation | None = None
     kept: int = 0
     saves: bool = False
+    pixels: Any = np.uint8
 
     def bytes(self, batch_size: int) -> int:
         """The peak, helper processes included, and memory that processes share counted once."""
@@ -175,7 +177,7 @@ class Forecast:
         workers, _ = self._shares(batch_size)
         evaluating = min(self._threads, -(-self.validation // self.execution.chunk))
         others = max(workers, evaluating) - 1
-        images = batch_size * math.prod(self.network.input_shape)
+        images = batch_size * math.prod(self.network.input_shape) * np.dtype(self.pixels).itemsize
         batch = images * (2 if workers > 1 else 1)  # helpers get theirs through memory of its own
         sums = (workers - 1) * self.execution.theta.nbytes
         factors = self._factors(batch_size) * batch_size * self.execution.theta.itemsize
@@ -229,7 +231,7 @@ class Forecast:
                 del arguments, images, others, x, dparams
                 if evaluated:
                     inference = replace(program, context=Context(for_inference(kernels), training=False))
-                    Forward(inference, evaluated)(np.zeros((evaluated, *shape), np.uint8))
+                    Forward(inference, evaluated)(np.zeros((evaluated, *shape), self.pixels))
                 return max(0, tracemalloc.get_traced_memory()[1] - rounded_up() - gradients), gradients
             finally:
                 tracemalloc.stop()
@@ -238,7 +240,7 @@ class Forecast:
         """Images of zeros, and partners where images are mixed."""
 
         def images() -> np.ndarray:
-            return np.zeros((examples, *self.network.input_shape), np.uint8)
+            return np.zeros((examples, *self.network.input_shape), self.pixels)
 
         how, indices = self.augmentation, np.arange(examples)
         partners = Partners(images(), targets, None, indices) if how is not None and how.mixes else None

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.arrays import USUAL
 from ..data.folders import SUFFIXES, is_picture_name
+from ..data.pixels import USUAL
 from ..errors import CheckpointError, GpucnnError, listed
 from ..layers import REGISTRY
 from ..layers.base import is_own

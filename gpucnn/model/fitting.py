@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
@@ -29,6 +28,7 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
+from .digests import digest
 from .holding import Holding
 from .inputs import check_counting, check_learning, fitting_weights, learning, one_update
 from .labels import Meaning, unused
@@ -78,7 +78,7 @@ class Fitting:
         self.meaning = meaning
         self.data: Any = None
         if self.stream is None:
-            self.data = batch_of(model, images, labels, sample_weight, meaning)
+            self.data = batch_of(model, images, labels, sample_weight, meaning, are_all=True)
             check_counting(model.loss, *self.data[1:])
             check_learning(model.loss, self.data[1])
             notes = [one_update(len(self.data[0]), self.plan.batch_size)]
@@ -196,11 +196,13 @@ class Fitting:
             self.plan = replace(self.plan, batch_size=len(self.stream.first.indices))
             self.meaning, self.held = of_stream(model, self.meaning, self.held)
         on_device = model.device, model.network, self.plan.batch_size
-        evaluated = 0 if self.held is None else len(self.held[0])
         kept = sum(isinstance(each.given, KeepBest) for each in self.callbacks)
+        pixels = np.uint8 if self.data is None else self.data[0].dtype
+        evaluated = 0 if self.held is None else len(self.held[0])
         arguments = model.execution, model.network, model.loss, self.optimizer, evaluated
         together = int(self.plan.batch_size if self.data is None else min(self.at_once, len(self.data[0])))
-        Forecast(*arguments, augmentation=self.augmentation, kept=kept, saves=keeper is not None).check(together)
+        more: dict[str, Any] = {"kept": kept, "saves": keeper is not None, "pixels": pixels}
+        Forecast(*arguments, augmentation=self.augmentation, **more).check(together)
         with model.execution.active():
             step, source = self._placed()
             held = None if self.held is None else resident(self.held, *on_device) or self.held
@@ -275,18 +277,12 @@ def _classes(optimizer: str) -> list[str]:
 
 
 def batch_of(
-    model: Holding, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None
+    model: Holding, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None, are_all: bool = False
 ) -> tuple[Array, Array, Array | None]:
-    """Examples as a step takes them. meaning: see `Predicting.batch`. Raises DataError."""
-    images, labels = model.batch(images, labels, meaning=meaning)
+    """Examples as a step takes them. meaning, are_all: see `Predicting.batch`. Raises DataError."""
+    images, labels = model.batch(images, labels, meaning=meaning, are_all=are_all)
     return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
 
 
-def digest(*arrays: np.ndarray | None) -> str:
-    """The SHA-256 of arrays, of their shapes and types too."""
-    found = hashlib.sha256()
-    for array in arrays:
-        if array is not None:
-            found.update(f"{array.shape} {array.dtype.str};".encode())
-            found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+def _described(callback: Any) -> str:
+    return describe(callback) if is_dataclass(callback) else type(callback).__name__

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.arrays import USUAL, dim, pixels, white_of
-from ..data.checking import check_counts, check_range
+from ..data.checks import check_counts, check_finite, check_range
 from ..data.pictures import is_picture_or_path, read_pictures
+from ..data.pixels import USUAL, WHITE, dim, is_two_valued, pixels, white_of
 from ..data.preprocessing import Preprocessing, reading
 from ..data.summary import summed_up
 from ..engine.evaluation import counting
@@ -21,6 +21,10 @@ from .numbers import units_of
 
 CLASSES_INSTEAD = "; for a class for each image use a loss of classes, such as softmax"
 MANY = 500  # images that are seldom meant to be one batch
+TWO_MEANINGS = (
+    "{}: whole numbers 0 and 1 may be black and white, or 0 and 1 of 255; where 1 is white, give images.astype(bool), "
+    "and where 255 is, images / 255"
+)
 SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
@@ -30,13 +34,15 @@ def given_images(
     how: Preprocessing | None = None,
     what: str = "images",
     white: int | None = USUAL,
+    zero_one: str = "warned of",
 ) -> tuple[np.ndarray, bool]:
     """Images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1, and whether they are one image alone.
 
     They may come as (N, H, W) where C is 1, or as a table with a row of pixels for each, channels first, as files or
     pictures of Pillow, which are read by `how`, and without the axis of the batch where there is one. Whole numbers of
-    any type are 0..white, but for floats of which none is above 1; see `data.arrays.pixels`. Where white is None, the
-    numbers are of any range and stay what they are. What is assumed is warned of. Raises DataError.
+    any type are 0..white, but for floats of which none is above 1; see `data.pixels.pixels`. Where white is None, the
+    numbers are of any range and stay what they are. What is assumed is warned of; zero_one: whether whole numbers
+    0 and 1, of which 1 may be white or nearly black, are "warned of", "refused" in a set, or "taken". Raises DataError.
     """
     notes: list[str] = []
     pictures, is_one = _pictures(images)
@@ -45,6 +51,10 @@ def given_images(
     else:
         array = rows_of_pixels(images, as_array(images, what), shape, what, notes)
         batch, is_one = _placed(array, shape, what, notes, f"{what.split()[-1]}{as_numpy(images)}")
+        if white == USUAL and zero_one != "taken" and is_two_valued(batch):
+            if zero_one == "refused" and len(batch) > 1:
+                raise DataError(TWO_MEANINGS.format(what))
+            notes.append(dim(batch, what))
         batch = _scaled(batch, what, notes, white)
     for note in notes:
         warn(note)
@@ -52,17 +62,18 @@ def given_images(
 
 
 def white_in(images: Any, notes: list[str]) -> int:
-    """What is white in a model's training images, 255 or 16; see `data.arrays.white_of`. notes: what is assumed.
+    """What is white in a model's training images, 255 or 16; see `data.pixels.white_of`. notes: what is assumed.
 
     Raises DataError.
     """
     if are_pictures(images):
         return USUAL
     array = as_array(images, "images")
-    white = white_of(array)
-    if white == USUAL and not _is_two_valued(array) and (said := dim(array, "images")):
+    if white_of([array]) == WHITE:
+        return WHITE
+    if not is_two_valued(array) and (said := dim(array, "images")):
         notes.append(said)
-    return white
+    return USUAL
 
 
 def learning(model: Any, images: Any, labels: Any, weights: Any = None) -> Meaning:
@@ -161,15 +172,8 @@ def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
 
 
-def _is_two_valued(array: np.ndarray) -> bool:
-    """Whether these are whole numbers to 1, of which 1 is hardly meant as the darkest grey but one."""
-    return array.dtype.kind in "iu" and array.max(initial=0) == 1
-
-
 def _scaled(array: np.ndarray, what: str, notes: list[str], white: int | None) -> np.ndarray:
     """The same as uint8, or as floats in 0..1 where it is such; where white is None, as floats of any range."""
-    if white == USUAL and _is_two_valued(array) and (said := dim(array, what)):
-        notes.append(said)
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "biuf":
@@ -178,8 +182,7 @@ def _scaled(array: np.ndarray, what: str, notes: list[str], white: int | None) -
         )
     if white is None:
         array = array if array.dtype.kind == "f" else array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise DataError(f"{what}: holds NaN or infinite values; replace them first, or leave those images out")
+        check_finite(array, what)
         return array
     if array.dtype.kind == "f" and (not array.size or not array.max() > 1):
         check_range(array, what)
@@ -190,7 +193,7 @@ def _scaled(array: np.ndarray, what: str, notes: list[str], white: int | None) -
 def all_dark(images: Any, what: str) -> str:
     """A sentence where the images of a set are bytes that are all nearly black, and of others "", as of 0 and 1."""
     is_of_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
-    return dim(images, what) if is_of_bytes and not _is_two_valued(images) else ""
+    return dim(images, what) if is_of_bytes and not is_two_valued(images) else ""
 
 
 def one_update(images: int, at_once: int) -> str:
@@ -212,6 +215,7 @@ def fitting_examples(
     dtype: Any,
     how: Preprocessing | None = None,
     part: str = "",
+    zero_one: str = "warned of",
 ) -> tuple[np.ndarray, np.ndarray]:
     """At least one image, and for each what the loss takes. Raises DataError.
 
@@ -219,6 +223,7 @@ def fitting_examples(
     number of dtype for each name: any finite one, where the loss is of numbers, standardised where these have units;
     0 or 1, where several labels may hold; with a soft loss also parts in 0..1, which are floats where they stand for
     labels. Numbers for one output may be (N,). part: which examples these are, for messages, such as "validation".
+    zero_one: see `given_images`.
     """
     said, names = f"{part} " if part else "", meaning.names
     of_kind = kind(loss)
@@ -227,7 +232,7 @@ def fitting_examples(
             f"{type(loss).__name__} is of classes, and a network of one output tells no two classes apart; give it two "
             'outputs, such as Dense(2), or, for yes or no, loss="multi-label", and for a number, loss="mse"'
         )
-    images, is_one = given_images(images, shape, how, f"{said}images", meaning.white)
+    images, is_one = given_images(images, shape, how, f"{said}images", meaning.white, zero_one)
     if labels is None:
         raise DataError(f"{said}labels: None was given; give one for each image")
     labels = as_array(in_order(labels, names), f"{said}labels")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.checking import check_range_of_labels
+from ..data.checks import check_range_of_labels
 from ..data.classes import check_objects, flat, is_missing, names_in, places_of, texts
 from ..data.dataset import Dataset
 from ..data.targets import Labels, checked_labels, checked_names

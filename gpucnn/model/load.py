@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ..data.arrays import USUAL, WHITE
 from ..data.files import LIMIT, limit
 from ..data.folders import is_picture_name
+from ..data.pixels import USUAL, WHITE
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine.scaling import Scaling
@@ -19,7 +19,7 @@ from ..losses import LOSSES
 from ..network import Network
 from ..network.own import classes
 from . import accepted, checkpoint, numbers
-from .fitting import digest
+from .digests import digest
 from .model import Model
 from .tensors import fitting, shapes, take, trained
 

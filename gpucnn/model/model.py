@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import networks, schedules
 from ..callbacks import EarlyStopping
-from ..data.arrays import USUAL
 from ..data.dataset import Dataset
+from ..data.pixels import USUAL
 from ..data.preprocessing import Preprocessing
 from ..data.targets import checked_names
 from ..device import Device
@@ -166,10 +166,11 @@ class Model(Holding):
         """Train on images (N, H, W, C), uint8 or floats in 0..1, and labels (N,), whole numbers below the classes.
 
         Both may come in other forms that mean one thing: images as `Predicting` says; labels as names of the model's
-        classes, truth values, whole floats, a column (N, 1) or one-hot rows (N, classes). Others are refused. Where no
-        image of whole numbers is above 16, 16 is taken as white, then and when the model is asked later. Texts, one for
-        each output, become the names of a model that was given none, in their order; labels 1..K, all of which are
-        there, count from 1, then and when the model is asked later (`first_label`). Both are warned of.
+        classes, truth values, whole floats, a column (N, 1) or one-hot rows (N, classes). Others are refused. Where
+        whole numbers of another type than uint8 run to 2..16, 16 is taken as white, then and when the model is asked
+        later; 0 and 1 are truth values, or refused. Texts, one for each output, become the names of a model that was
+        given none, in their order; labels 1..K, all of which are there, count from 1, then and when the model is asked
+        later (`first_label`). Both are warned of.
 
         A loss of numbers takes (N, K) floats as labels, one of several labels 0 and 1, and some take shares (N, K) of
         the classes; see `losses.Loss`. sample_weight: (N,) factors of the examples' losses, in means over a batch too,

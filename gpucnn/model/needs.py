@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..data import Dataset
@@ -61,7 +62,8 @@ def told(model: Holding, dataset: Dataset, chosen: Recipe, optimizer: Optimizer,
     images = len(dataset.train_labels)
     held = min(round(chosen.validation * images), images - 1)
     size = min(chosen.batch_size, images - held)
-    needed = _forecast(model, optimizer, held, chosen.augmentation or None, size, kept, saves=True).bytes(size)
+    forecast = _forecast(model, optimizer, held, chosen.augmentation or None, size, kept, saves=True)
+    needed = replace(forecast, pixels=dataset.train_images.dtype).bytes(size)
     if model.device.kind == "cpu":
         needed += AROUND
         needed += dataset.train_images.nbytes if held else 0  # both parts are copies

@@ -20,7 +20,7 @@ from ..losses import OUTPUTS, kind
 from ..network import shortened
 from ..training import History
 from . import config
-from .fitting import digest
+from .digests import digest
 from .folder import CONFIG, MODEL
 from .model import Model
 from .predicting import Predicting

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.arrays import USUAL
+from ..data.pixels import USUAL
 from ..data.preprocessing import Preprocessing
 from ..device import Device
 from ..engine import memory
@@ -166,17 +166,22 @@ class Predicting:
 
     def _answers(self, images: Any, finish: Any, tta: Views | str | None) -> np.ndarray:
         """finish of the logits of images, or of the one image, that a user gave."""
-        batch, is_one = given_images(images, self.network.input_shape, self._reading(images), white=self.white)
+        batch, is_one = self._given(images)
         found = self._over_chunks(batch, finish, tta)
         return found[0] if is_one else found
 
     def _images(self, images: Any) -> np.ndarray:
         """Images as the network takes them, (N, H, W, C)."""
-        return given_images(images, self.network.input_shape, self._reading(images), white=self.white)[0]
+        return self._given(images)[0]
 
     def _reading(self, images: Any) -> Preprocessing | None:
         """How images are read that are files or pictures."""
         return self.preprocessing
+
+    def _given(self, images: Any) -> tuple[np.ndarray, bool]:
+        zero_one = "warned of" if self.scaling.is_usual else "taken"
+        how = self._reading(images)
+        return given_images(images, self.network.input_shape, how, "images", self.white, zero_one)
 
     def examples(
         self, images: Any, labels: Any, part: str = "", meaning: Meaning | None = None
@@ -190,20 +195,23 @@ class Predicting:
         said = all_dark(images, f"{part} images".strip()) if is_usual else ""
         if said and len(images) > 1:  # one alone, or a batch of many, may be
             warn(said)
-        images, labels = self.batch(images, labels, part, meaning)
+        images, labels = self.batch(images, labels, part, meaning, are_all=True)
         check_counting(self.loss, labels)
         return images, labels
 
     def batch(
-        self, images: Any, labels: Any, part: str = "", meaning: Meaning | None = None
+        self, images: Any, labels: Any, part: str = "", meaning: Meaning | None = None, *, are_all: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """`examples`, of which none need count, such as a part of a data set.
 
-        meaning: of white and of labels; by default as in what the model was trained on.
+        meaning: of white and of labels; by default as in what the model was trained on. are_all: whether they are a
+        whole set, in which 0 and 1 tell nothing of what is white.
         """
         shape, dtype = self.network.input_shape, self.execution.theta.dtype
         meaning = self.meaning if meaning is None else meaning
-        return fitting_examples(images, labels, shape, meaning, self.loss, dtype, self._reading(images), part)
+        zero_one = "taken" if not self.scaling.is_usual else "refused" if are_all else "warned of"
+        how = self._reading(images)
+        return fitting_examples(images, labels, shape, meaning, self.loss, dtype, how, part, zero_one)
 
     @property
     def meaning(self) -> Meaning:

@@ -63,7 +63,8 @@ def picture(axis: Any, image: Any) -> None:
     bare(axis)
     if image is None:
         return
-    axis.imshow(image[..., 0] if image.shape[2] != 3 else image, cmap="gray", vmin=0, vmax=255)
+    most = 255 if image.dtype == np.uint8 else 1
+    axis.imshow(image[..., 0] if image.shape[2] != 3 else image, cmap="gray", vmin=0, vmax=most)
 
 
 def shortened(name: str, wide: int = WIDE) -> str:

@@ -62,7 +62,7 @@ YARDSTICKS = (
 
 @dataclass(frozen=True)
 class Problem:
-    """What all backends compute. images (N, H, W, C) uint8 and labels (N,) on the host; threads: on the CPU."""
+    """What all backends compute. images (N, H, W, C) and labels (N,) on the host; threads: on the CPU."""
 
     network: Network
     loss: Loss
@@ -94,6 +94,7 @@ class Runner:
     def __init__(self, problem: Problem, backend: Backend, dtype: str) -> None:
         self.backend, self.device, self.loss = backend, backend.device, problem.loss
         self.put, self.fetch = backend.put or backend.device.put, backend.fetch or backend.device.fetch
+        self.pixels = problem.images.dtype  # as they lie on the host
         self.network, self.scaling, how = problem.network, Scaling(), backend.acceleration
         weights = np.random.SeedSequence(problem.seed).spawn(2)[0]  # those of a Model with this seed
         self.execution = Execution(

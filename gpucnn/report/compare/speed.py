@@ -69,7 +69,7 @@ class _Timed:
 
     def _prepare(self) -> None:
         runner, indices = self.runner, np.random.default_rng(0).integers(0, self.runner.labels.shape[0], self.batch)
-        self.host = np.zeros((self.batch, *runner.images.shape[1:]), np.uint8), np.zeros(self.batch, np.int64)
+        self.host = np.zeros((self.batch, *runner.images.shape[1:]), runner.pixels), np.zeros(self.batch, np.int64)
         self.step, self.indices = runner.step(self.recipe.optimizer, self.batch), runner.batch(indices)
         self.first = self._steps(1)
         if runner.execution.is_recorded:

@@ -1,4 +1,4 @@
-"""What images and labels must be, and the sentence for what is not."""
+"""What images and labels of a data set must be, and the sentence for what they are not."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from numpy.typing import NDArray
 from ..errors import DataError, counted
 from .targets import Labels, check_width
 
-Images = NDArray[np.uint8]
+Images = NDArray[np.uint8] | NDArray[np.float32]
 
 
 def checked_images(images: Any, where: str) -> Images:
-    """`images` itself, if it is a uint8 array (N, H, W, C) that is not empty; else DataError."""
-    if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype != np.uint8:
-        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"{where}: found {found}, a uint8 array (N, H, W, C) was expected; convert it first")
+    """`images` itself, if it is a uint8 array (N, H, W, C), or float32 in 0..1, and not empty; else DataError."""
+    is_array = isinstance(images, np.ndarray)
+    if not is_array or images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
+        found = f"{images.dtype} {images.shape}" if is_array else type(images).__name__
+        raise DataError(
+            f"{where}: found {found}, a uint8 array (N, H, W, C), or one of float32 in 0..1, was expected; convert it "
+            "first"
+        )
     if images.size == 0:
         raise DataError(f"{where}: shape {images.shape} holds no pictures; give at least one")
+    if images.dtype == np.float32:
+        check_range(images, where)
     return images
 
 
@@ -29,15 +35,34 @@ def check_range(images: Any, where: str) -> None:
         return
     least, most = images.min(), images.max()  # NaN where there is one
     if not np.isfinite([least, most]).all():
-        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
+        check_finite(images, where)
     if least < 0 or most > 1:
-        what = "hand over the uint8 values 0..255 themselves, or scale them"
+        what = f"hand over the uint8 values 0..255 themselves, or {spread(least, most)}"
         if least < 0:
             what = (
                 "where they were standardised, hand over what they were before, or (x - a) / (b - a) with the same "
                 "limits a and b of all, and let the network begin with BatchNorm(), which standardises them"
             )
         raise DataError(f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; {what}")
+
+
+def check_finite(array: Any, where: str, what: str = "picture") -> None:
+    """DataError, naming the first of them, where an example (N, ...) holds NaN or infinite values."""
+    wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    if wrong.size:
+        others = f", and in {wrong.size - 1:,} more" if wrong.size > 1 else ""
+        raise DataError(
+            f"{where}: holds NaN or infinite values, in {what} {wrong[0] + 1}{others}; replace them first, or leave "
+            f"those {what}s out"
+        )
+
+
+def spread(least: Any, most: Any) -> str:
+    """How pixels between these are brought into 0..1."""
+    return (
+        f"bring them into 0..1, (x - a) / (b - a) as floats, with the same limits a <= {least:g} and b >= {most:g} for "
+        "all"
+    )
 
 
 def check_counts(images: Images, labels: Any, where: object) -> None:
