@@ -760,3 +760,51 @@ def test_labels_of_a_table_of_pixels_that_python_takes_for_numbers_are_texts(tmp
     rows = [f"{('1_0', '10')[k % 2]},{','.join(['7', str(k), '3', '200'])}" for k in range(12)]
     (tmp_path / "t.csv").write_text("\n".join(["label,a1,a2,a3,a4", *rows]) + "\n", encoding="utf-8")
     assert data.load(tmp_path / "t.csv").class_names == ("10", "1_0")
+
+
+def rows_of(path, labels):
+    """A CSV of 3x3 pixels whose value, less 100, says the label's place in the list."""
+    lines = [",".join([label, *[str(100 + k)] * 9]) for k, label in enumerate(labels) for _ in range(5)]
+    path.write_text("\n".join([",".join(["label", *(f"pixel{k}" for k in range(9))]), *lines]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (("01", "1", "2", "3"), ("01", "1", "2", "3")),
+        (("001", "002", "003"), ("001", "002", "003")),
+        (("01234", "12345", "99999"), ("01234", "12345", "99999")),
+        (("0", "1", "1e0"), ("0", "1", "1e0")),
+        (("1e3", "2000"), ("1e3", "2000")),
+        (("+1", "1"), ("+1", "1")),
+        (("9007199254740993", "9007199254740992"), None),
+        (("99999999999999999999", "99999999999999999998"), ("99999999999999999998", "99999999999999999999")),
+        (("0", "1", "2"), ("0", "1", "2")),
+        (("0.0", "1.0", "1", "2"), ("0", "1", "2")),
+        (("1", "2", "3"), ("1", "2", "3")),
+    ],
+)
+def test_labels_in_rows_of_pixels_are_texts_where_no_number_is_written_so(tmp_path, labels, names):
+    path = rows_of(tmp_path / "t.csv", labels)
+    if names is None:  # integers, of which two are not one
+        with pytest.raises(DataError, match="the largest label is 9007199254740993"):
+            data.load(path)
+        return
+    loaded = data.load(path)
+    assert loaded.class_names == names
+    if len(names) == len(labels):
+        for image, label in zip(*loaded.part("all")):
+            assert labels[image[0, 0, 0] - 100] == names[label]
+
+
+def test_whether_labels_are_texts_is_one_thing_in_all_parts(tmp_path):
+    rows_of(tmp_path / "train.csv", ("08", "09", "10", "11"))
+    rows_of(tmp_path / "test.csv", ("10", "11"))
+    loaded = data.load(tmp_path)
+    assert loaded.class_names == ("08", "09", "10", "11")
+    assert set(loaded.test_labels.tolist()) == {2, 3}
+    for text in ("0.5", "1e-3", "007.25"):  # numbers to be predicted
+        loaded = data.load(rows_of(tmp_path / "alone.csv", (text, "1", "2")))
+        assert loaded.what == "numbers"
+        assert float(text) in loaded.part("all")[1]

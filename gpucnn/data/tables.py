@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from .files import OWN, check_limit, parsing, refuse_web_page
 from .folders import in_order, is_picture_name
 
 ENDINGS = (".csv", ".tsv")
+WHOLE = re.compile(r"-?(0|[1-9][0-9]*)(\.0*)?")  # as numbers are written
+LARGEST = 2**63 - 1
 
 
 def has_npy_files(folder: Path) -> bool:
@@ -98,7 +101,7 @@ def read_csv_folder(folder: Path) -> Dataset:
             if part == "train":
                 raise
             notes.append(f"left out: {error}")
-    return dataset_of_arrays(arrays, str(folder), notes)
+    return dataset_of_arrays(_numbered(arrays), str(folder), notes)
 
 
 def read_csv(path: Path) -> Dataset:
@@ -108,11 +111,29 @@ def read_csv(path: Path) -> Dataset:
     if path in parts.values() and len(parts) > 1:
         others = ", ".join(each.name for each in parts.values() if each != path)
         notes.append(f"{path.name} is read alone; to use {others} beside it, give the folder")
-    return dataset_of_arrays(_read_csv(path, notes), str(path), notes)
+    return dataset_of_arrays(_numbered(_read_csv(path, notes)), str(path), notes)
+
+
+def _numbered(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays, in which labels of all parts, texts (N,), are numbers where numbers are written so. 01, 1e3 and what
+    no integer holds are names: as numbers, different ones might be one.
+    """
+    labels = {key: array for key, array in arrays.items() if key.endswith("labels")}
+    known = {text for array in labels.values() for text in np.unique(array).tolist()}
+    if not all(map(is_number, known)):
+        return arrays
+    if not all(float(text).is_integer() for text in known):
+        return arrays | {key: array.astype(float) for key, array in labels.items()}
+    if not all(WHOLE.fullmatch(text) and abs(int(text.partition(".")[0])) <= LARGEST for text in known):
+        return arrays
+    for key, array in labels.items():
+        texts, places = np.unique(array, return_inverse=True)
+        arrays[key] = np.array([int(text.partition(".")[0]) for text in texts.tolist()], np.int64)[places]
+    return arrays
 
 
 def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
-    """Images (N, H, W) or (N, H, W, 3), and labels (N,); see `columns.columns`."""
+    """Images (N, H, W) or (N, H, W, 3), and labels (N,), texts; see `columns.columns`."""
     refuse_web_page(path, OWN)
     check_limit(path.stat().st_size, path)
     with parsing(path, "cannot be read as a table", "save it as CSV in UTF-8, with a row for each picture"):
@@ -148,10 +169,7 @@ def _read_csv(path: Path, notes: list[str]) -> dict[str, Any]:
             _check_rows(path, first, between, found)
     texts = np.array(list(codes))[values[:, found.labels].astype(np.int64)]
     notes.append(f"{path.name}: {len(found.pixels)} columns of pixels are taken as {'x'.join(map(str, found.shape))}")
-    labels = texts.astype(float) if all(map(is_number, codes)) else texts
-    is_whole = labels.dtype.kind == "f" and bool((labels == np.rint(labels)).all())
-    images = values[:, found.pixels].reshape(-1, *found.shape)
-    return {"images": images, "labels": labels.astype(np.int64) if is_whole else labels}
+    return {"images": values[:, found.pixels].reshape(-1, *found.shape), "labels": texts}
 
 
 def _check_rows(path: Path, first: Sequence[str], between: str, found: Columns) -> None:
