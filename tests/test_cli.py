@@ -21,6 +21,7 @@ from PIL import Image
 import gpucnn
 from gpucnn import Model, data, networks
 from gpucnn import command as cli
+from gpucnn.command import selected
 from gpucnn.command.arguments import json_text
 from gpucnn.data import Preprocessing
 from gpucnn.engine.acceleration import TABLES
@@ -1110,3 +1111,16 @@ def test_data_are_no_model(monkeypatch, capsys, words):
     assert cli.main() == 1
     said = f"{words[-1]}: data, and no model; say `gpucnn evaluate MODEL --data {words[-1]}`"
     assert said in capsys.readouterr().err
+
+
+def test_classes_whose_names_hold_commas():
+    names = ("x, y", "a", "b,c", "1,2", "e", "a,e")
+    assert selected.labels("x, y,a", names) == [0, 1]
+    assert selected.labels("a, x, y, b,c", names) == [1, 0, 2]
+    assert selected.labels("1,2", names) == [3]
+    assert selected.labels("0,1,2", names) == [0, 3]
+    assert selected.labels("4,0", names) == [4, 0]
+    with pytest.raises(GpucnnError, match=r"no class 'x'; .*choose from 'x, y', a, 'b,c'"):
+        selected.labels("x,e", names)
+    with pytest.raises(GpucnnError, match=r"a,e is a class, and so is each .*; give their numbers, 5 for a,e"):
+        selected.labels("x, y,a,e", names)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -268,16 +268,3 @@ def whole_numbers(text: str, option: str) -> list[int]:
     except ValueError:
         message = f"{text!r}: whole numbers with commas between were expected"
         raise BadParameter(message, param_hint=option) from None
-
-
-def labels(text: str, names: Sequence[str]) -> list[int]:
-    """Classes by name or, where none has that name, by number."""
-    parts = [part.strip() for part in text.split(",")]
-    known = {name: label for label, name in enumerate(names)}
-    wrong = [
-        part for part in parts if part not in known and not (part.isdecimal() and len(part) <= network_settings.LONGEST)
-    ]
-    if wrong:
-        hint = f"did you mean {near}? " if (near := nearest(wrong[0], names)) else ""
-        raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; {hint}choose from {', '.join(names)}")
-    return [known[part] if part in known else int(part) for part in parts]

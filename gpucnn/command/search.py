@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Option
 
 from ..data.preprocessing import CROP
-from . import arguments, network_settings
+from . import arguments, network_settings, selected
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
 from .at_hand import check_network
 from .augment import AugmentOption, augmentation_of
@@ -122,7 +122,7 @@ def lr(
         shape = None if size is None else parse_size(size)
         dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
-            dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
+            dataset = dataset.select_classes(selected.labels(classes, dataset.class_names))
         settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))
         if resolve(data) is None:
             settings, _ = suited(settings, dataset, epochs=1, augment=augment)

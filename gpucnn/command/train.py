@@ -12,7 +12,7 @@ from typer import Context, Exit, Option, echo
 
 from ..data.preprocessing import CROP
 from ..errors import counted
-from . import arguments, network_settings, told
+from . import arguments, network_settings, selected, told
 from .arguments import (
     DataOption,
     DeviceOption,
@@ -231,7 +231,7 @@ def train(
         with arguments.moved(resume):
             dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
-            dataset = dataset.select_classes(arguments.labels(classes, dataset.class_names))
+            dataset = dataset.select_classes(selected.labels(classes, dataset.class_names))
         settings, why = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape)), ""
         is_own = resolve(data) is None
         if is_own and resume is None:
