@@ -62,7 +62,7 @@ def test_what_is_given_stays(given):
 
 
 def test_many_pictures_and_tiny_ones_stay_as_they_are(monkeypatch):
-    assert suited(settings(keep="last"), dataset(shape=(6, 12, 1)), epochs=9, augment=None)[1] == ""
+    assert suited(settings(keep="last"), dataset(shape=(6, 12, 1)), epochs=9, augment=None)[0].augmentation is None
     monkeypatch.setattr(own_data, "FEW", 39)
     assert suited(settings(keep="last"), dataset(), epochs=9, augment=None)[1] == ""
 
@@ -274,3 +274,11 @@ def test_one_epoch_is_drawn_update_by_update(tmp_path):
         for name in ("dot", "steps")
     ]
     assert blue[1] > 4 * blue[0]
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 1), (1, 40, 1), (40, 7, 3)])
+def test_why_few_small_pictures_are_not_changed_is_said(shape):
+    found, said = suited(settings(), dataset(shape=shape), epochs=20, augment=None)
+    assert found.augmentation is None
+    assert f"they are few, and of {shape[0]}x{shape[1]} too small to be changed at random by default" in said
+    assert "too small" not in suited(settings(), dataset(shape=shape), epochs=20, augment="none")[1]

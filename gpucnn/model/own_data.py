@@ -25,7 +25,13 @@ def suited(settings: Settings, dataset: Dataset, *, epochs: int, augment: str | 
     if not dataset.is_classified:
         return settings, ""
     count, told = len(dataset.train_labels), []
-    if augment is None and count <= FEW and min(dataset.input_shape[:2]) >= SMALLEST:
+    height, width, _ = dataset.input_shape
+    if augment is None and count <= FEW and min(height, width) < SMALLEST:
+        told.append(
+            f"they are few, and of {height}x{width} too small to be changed at random by default (--augment says what "
+            "is to be done)"
+        )
+    elif augment is None and count <= FEW:
         chosen = usual("", dataset.input_shape)
         settings = dataclasses.replace(settings, augmentation=chosen)
         told.append(f"they are changed at random (--augment {chosen}), because they are few")
