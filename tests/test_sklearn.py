@@ -132,7 +132,7 @@ class TestParameters:
         ("how", "said"),
         [
             ({"network": "two-cnv"}, "did you mean two-conv"),
-            ({"network": [Flatten(), Dense(3)]}, "10 class names for a network of 3 outputs"),
+            ({"network": [Flatten(), Dense(3)]}, "y has 10 classes, and the network 3 outputs"),
             ({"network": lambda shape, outputs: None}, "the function gave a NoneType"),
             ({"settings": {"filters": 3}}, "are of a network by its name"),
             ({"network": "two-conv", "settings": {"filtres": 3}}, "did you mean filters"),
@@ -536,3 +536,20 @@ def test_a_model_is_no_network():
     for given in (model, gpucnn.Ensemble([model])):
         with pytest.raises(SettingError, match=r"^network: (Model|Ensemble) was given.*; give model\.network"):
             tiny(network=given).fit(FEW, LABELS)
+
+
+def test_a_class_of_one_example_is_named_where_some_are_held_out():
+    labels = np.repeat([7, 8], 15)
+    labels[0] = 99
+    images = np.zeros((30, 8, 8), np.uint8)
+    for held in ({"early_stopping": True}, {"validation_fraction": 0.2}):
+        with pytest.raises(DataError, match=r"y has one example alone of 99, .*; add examples of it, .* none out"):
+            CNNClassifier(device="cpu", **held).fit(images, labels)
+
+
+def test_a_network_of_other_outputs_than_y_has_classes():
+    network = Network((8, 8, 1), (Flatten(), Dense(7)))
+    with pytest.raises(DataError, match="y has 10 classes, and the network 7 outputs; give one of 10, or its name"):
+        CNNClassifier(network, device="cpu").fit(np.zeros((30, 8, 8), np.uint8), np.arange(30) % 10)
+    with pytest.raises(DataError, match="y has 1 column, and the network 7 outputs; give one of 1, or"):
+        CNNRegressor(network, device="cpu").fit(np.zeros((30, 8, 8), np.uint8), np.arange(30) / 10)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..callbacks import EarlyStopping
 from ..engine.scaling import Scaling
-from ..errors import ArgumentError, DataError, Interrupted, SettingError
+from ..errors import ArgumentError, DataError, Interrupted, SettingError, counted, listed
 from ..losses import CLASSIFICATION, OUTPUTS, REGRESSION, kind
 from ..model import Ensemble, Model
 from ..model.spelling import OTHERS
@@ -81,6 +81,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
             fraction = HELD_OUT if self.early_stopping else 0
         held = None
         if fraction:
+            self._check_divisible(outputs, classes)
             order = np.arange(len(X))
             rest, some = train_test_split(order, test_size=fraction, random_state=seed % 2**32, stratify=classes)
             held = X[some], y[some]
@@ -102,6 +103,16 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
             raise SettingError(str(error).replace(*OF_FIT)) from None
         self._end(model, history)
 
+    @staticmethod
+    def _check_divisible(outputs: Array, classes: Array) -> None:
+        """Raises DataError where a class has a single example. classes (N,): places in outputs, or None."""
+        alone = [] if classes is None else [str(outputs[k]) for k in np.flatnonzero(np.bincount(classes) == 1)]
+        if alone:
+            raise DataError(
+                f"y has one example alone of {listed(alone)}, and of each class some are held out (early_stopping, "
+                "validation_fraction) and some trained on; add examples of it, leave it out, or hold none out"
+            )
+
     def _fit_further(self, X: Array, y: Array, outputs: Array, weights: Array) -> None:
         """One epoch more, or the first one."""
         is_new = not hasattr(self, "model_")
@@ -121,8 +132,15 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         if not is_new:
             return self.model_, seed
         names = ("device", "threads", "dtype", "kernels", "precision", *["standardize"] * (self._kind == REGRESSION))
+        network = self._network(len(outputs))
+        if len(found := network.shapes()[-1]) == 1 and found[0] != len(outputs):
+            one, many = ("class", "classes") if self._kind == CLASSIFICATION else ("column", "columns")
+            raise DataError(
+                f"y has {counted(len(outputs), one, many)}, and the network {counted(found[0], 'output')}; give one of "
+                f"{len(outputs)}, or its name or a function, from which it is built for y"
+            )
         model = Model(
-            self._network(len(outputs)),
+            network,
             loss=self._loss(),
             name=USUAL if self.network is None else self.network if isinstance(self.network, str) else None,
             class_names=outputs,
