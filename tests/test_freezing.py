@@ -254,3 +254,9 @@ def test_what_is_newly_drawn_is_not_frozen_without_a_word():
     made.load_parameters(start, matching=True)
     made.load_parameters({name: made.parameters[name] for name in ("8/weights", "8/bias")})
     made.fit(IMAGES, LABELS, freeze=["8/*"], **options)
+
+
+def test_all_parameters_are_named_without_dots():
+    small = Model(Network((4,), (Dense(3),)), device="cpu", threads=1)
+    with pytest.raises(SettingError, match=r"no parameter's name fits 'x'; there are [^.]*$"):
+        small.fit(np.eye(4), [0, 1, 2, 0], freeze="x")

@@ -52,4 +52,5 @@ def _check(names: list[str], patterns: Iterable[str], what: str) -> None:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern, names, 3, 0.0)
-            raise SettingError(f"{what}: no parameter's name fits {pattern!r}; there are {', '.join(near)}, ...")
+            there = ", ".join([*near, *["..."] * (len(names) > len(near))])
+            raise SettingError(f"{what}: no parameter's name fits {pattern!r}; there are {there}")
