@@ -98,7 +98,7 @@ def test_mistakes_name_their_files(folder, gpucnn_, part):  # noqa: F811
     path, where = "run/model.safetensors", "run"
     dataset = data.load(folder, size=SIDE)
     if part in ("train", "validation"):
-        held = held_out(len(dataset.train_labels), 0.25, 0)
+        held = held_out(dataset.train_labels, 0.25, 0)
         chosen = held if part == "validation" else ~held
         files, labels = dataset.origin("train")[chosen], dataset.train_labels[chosen]
     else:

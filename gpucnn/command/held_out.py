@@ -26,7 +26,7 @@ def divided(models: list[str], dataset: Any, part: str | None) -> Any:
     *rest, held_images, held_labels = dataset.split_validation(fraction, seed)
     if not len(held_labels):
         return dataset
-    chosen, origin = held_out(len(dataset.train_labels), fraction, seed), dataset.origin("train")
+    chosen, origin = held_out(dataset.train_labels, fraction, seed), dataset.origin("train")
     return replace(
         dataset,
         train_images=rest[0],

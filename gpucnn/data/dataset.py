@@ -236,8 +236,9 @@ class Dataset(Explained):
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Images, Labels, Images, Labels]:
         """(train_images, train_labels, validation_images, validation_labels): round(fraction * N) examples of the
-        training part, drawn by `seed`, become the validation part; both keep the order of the training part. Where the
-        data set has a validation part of its own, it is that one instead, or with fraction 0 an empty one.
+        training part, drawn by `seed`, become the validation part, by class where one would be left without any to
+        train on (`split.held_out`); both keep the order of the training part. Where the data set has a validation part
+        of its own, it is that one instead, or with fraction 0 an empty one.
 
         The arrays are the data set's own where fraction is 0. DataError unless 0 <= fraction < 1.
         """
@@ -247,12 +248,12 @@ class Dataset(Explained):
             )
         images, labels = self.train_images, self.train_labels
         if self.validation is not None:
-            held = slice(None if fraction else 0)
-            return images, labels, self.validation[0][held], self.validation[1][held]
-        held_ones = held_out(len(labels), fraction, seed)
-        if not held_ones.any():
+            own = slice(None if fraction else 0)
+            return images, labels, self.validation[0][own], self.validation[1][own]
+        held = held_out(labels, fraction, seed)
+        if not held.any():
             return images, labels, images[:0], labels[:0]
-        return images[~held_ones], labels[~held_ones], images[held_ones], labels[held_ones]
+        return images[~held], labels[~held], images[held], labels[held]
 
     def _valid_labels(self) -> str:
         return ", ".join(

@@ -34,19 +34,36 @@ def permutation(count: int, seed: int) -> NDArray[np.int64]:
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)
 
 
-def held_out(count: int, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which of `count` examples a run holds out, drawn by its seed: round(fraction * count), and never all."""
-    chosen = np.zeros(count, bool)
-    chosen[permutation(count, seed)[: min(round(fraction * count), count - 1)]] = True
-    return chosen
-
-
 def plain_split(count: int, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices (train, test): a fifth of `count` examples for the test; as `stratified_split` without classes."""
     if count < 2:
         raise DataError(f"{where}: {count} example, at least 2 are needed to split it into train and test; add some")
     order, tested = permutation(count, SPLIT_SEED), max(1, round(TEST_FRACTION * count))
     return order[tested:], order[:tested]
+
+
+def held_out(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Which of the examples (N,), with a class or a row each, are held out: round(fraction * N), drawn by `seed`.
+
+    Where that would leave a class without an example to train on, of each class no more than its part, rounded up, and
+    not its last one, where so few are asked for that this can be; then there may be fewer.
+    """
+    total = len(labels)
+    count, order = min(round(fraction * total), total - 1), permutation(total, seed)
+    held = np.zeros(total, bool)
+    held[order[:count]] = True
+    if labels.ndim > 1:
+        return held
+    _, places, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    if len(np.unique(labels[~held])) == len(counts) or len(counts) > total - count:
+        return held
+    most = np.minimum(np.ceil(fraction * counts), counts - 1)
+    by_class = np.argsort(places, kind="stable")  # in each class in the order that was drawn
+    rank = np.empty(total, np.int64)
+    rank[by_class] = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    held[:] = False
+    held[order[rank < most[places]][:count]] = True
+    return held
 
 
 def stratified_split(
