@@ -197,6 +197,36 @@ def test_split_validation_is_a_seeded_partition():
     assert len(toy.split_validation(0.999, 1)[0]) == 1
 
 
+def test_a_class_keeps_pictures_to_train_on():
+    """Of 200 classes of three pictures a plain draw holds all of some out."""
+    labels = np.repeat(np.arange(200), 3)
+    images = np.arange(600 * 4, dtype=np.uint32).view(np.uint8).reshape(600, 4, 4, 1)
+    many = data.Dataset("many", images, labels, images[:200], labels[::3], tuple(map(str, range(200))))
+    for seed in range(20):
+        train_images, train, held_images, held = many.split_validation(0.3, seed)
+        assert (len(train), len(held)) == (420, 180)
+        assert np.bincount(held).max() == 1
+        assert {each.tobytes() for each in (*train_images, *held_images)} == {each.tobytes() for each in images}
+        assert (np.diff(train) >= 0).all()
+    unequal = np.array([0] * 30 + [1] * 30 + [2, 3])
+    few = data.Dataset("few", images[:62], unequal, images[:4], np.arange(4), tuple("abcd"))
+    for seed in range(20):
+        _, train, _, held = few.split_validation(0.4, seed)
+        assert set(train) == {0, 1, 2, 3}
+        assert set(held) == {0, 1}
+        assert len(held) <= round(0.4 * 62)
+
+
+def test_a_plain_draw_stays_where_each_class_keeps_pictures_to_train_on():
+    digits = data.load("digits")
+    for seed in range(3):
+        labels, held = digits.train_labels, np.zeros(len(digits.train_labels), bool)
+        held[split.permutation(len(labels), seed)[: round(0.1 * len(labels))]] = True
+        found = digits.split_validation(0.1, seed)
+        assert found[1].tobytes() == labels[~held].tobytes()
+        assert found[2].tobytes() == digits.train_images[held].tobytes()
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
 def test_split_validation_refuses(fraction):
     with pytest.raises(DataError, match=r"toy: validation fraction .* a number in \[0, 1\)"):
@@ -1367,3 +1397,20 @@ def test_what_is_named_as_a_picture_and_is_none(tmp_path, what):
         data.load(tmp_path)
     loaded = data.load(tmp_path, skip_broken=True)
     assert len(loaded.train_labels) + len(loaded.test_labels) == 10
+
+
+def test_the_picture_whose_label_is_no_number_is_named(npz):
+    images, labels = arrays()
+    for which in (labels + 0.5, (labels + 0.5)[:, None]):
+        which[4] = np.inf
+        with pytest.raises(DataError, match=r"labels: holds NaN or infinite values, in picture 5; replace"):
+            data.load(save_npz(npz, images=images, labels=which))
+    train, test = {"x_train": images, "y_train": labels + 0.5}, {"x_test": images, "y_test": labels + 0.5}
+    test["y_test"][2] = np.nan
+    with pytest.raises(DataError, match=r"y_train, test part: holds NaN or infinite values, in picture 3; replace"):
+        data.load(save_npz(npz, **train, **test))
+
+
+def test_a_class_whose_name_the_locale_cannot_read():
+    with pytest.raises(DataError, match=r"\\udcc3\\udca9 holds bytes that are no .*; set LC_ALL=C.UTF-8 or PYTH"):
+        make(class_names=("\udcc3\udca9", "b", "c"))

@@ -299,7 +299,7 @@ def test_weights_are_repetitions(loss, threads):
         ("multi-label", LABELS, r"targets of shape \(60,\) and type int64: numbers \(60, 7\) \(outputs\) were"),
         ("multi-label", 2 * FLAGS, "targets run from 0 to 2: parts in 0..1 were expected"),
         ("mse", LABELS, r"targets of shape \(60,\)"),
-        ("huber", NUMBERS * np.nan, "targets: NaN or infinite values are there"),
+        ("huber", NUMBERS * np.nan, "targets: holds NaN or infinite values, in picture 1, and in"),
         (SoftmaxCrossEntropy(ignore_index=9), np.full(N, 9), "all labels are 9, which the loss ignores"),
         (SoftmaxCrossEntropy(ignore_index=9), np.full(N, 8), "labels run from 8 to 8"),
     ],

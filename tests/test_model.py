@@ -287,7 +287,10 @@ BAD_IMAGES = {
     "texts": (["cat.png"] * 6, "cat.png: there is no such file"),
     "other sizes": ([np.zeros((8, 8)), np.zeros((8, 9))], "images: a list that is no array of numbers .* of one shape"),
     "nothing": (None, "images: None was given; give an array"),
-    "nan": (np.full((6, 8, 8, 1), np.nan), "images: holds NaN or infinite values; replace them first"),
+    "nan": (
+        np.full((6, 8, 8, 1), np.nan),
+        "images: holds NaN or infinite values, in picture 1, and in 5 more; repl",
+    ),
     "infinite": (np.full((6, 8, 8, 1), np.inf, np.float32), "NaN or infinite"),
 }
 

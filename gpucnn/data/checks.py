@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, counted
-from .targets import Labels, check_width
+from .targets import Labels, check_finite, check_width
 
 Images = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -44,17 +44,6 @@ def check_range(images: Any, where: str) -> None:
                 "limits a and b of all, and let the network begin with BatchNorm(), which standardises them"
             )
         raise DataError(f"{where}: floats from {least:g} to {most:g}, 0..1 was expected; {what}")
-
-
-def check_finite(array: Any, where: str, what: str = "picture") -> None:
-    """DataError, naming the first of them, where an example (N, ...) holds NaN or infinite values."""
-    wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
-    if wrong.size:
-        others = f", and in {wrong.size - 1:,} more" if wrong.size > 1 else ""
-        raise DataError(
-            f"{where}: holds NaN or infinite values, in {what} {wrong[0] + 1}{others}; replace them first, or leave "
-            f"those {what}s out"
-        )
 
 
 def spread(least: Any, most: Any) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, listed
 from .folders import composed
-from .targets import checked_targets
+from .targets import check_finite, checked_targets
 
 MISSING = ("", "nan", "NaN", "<NA>")  # texts that NumPy and pandas make of a missing one
 MANY = 1000  # different values beyond which numbers are no classes
@@ -132,9 +132,9 @@ def texts(array: Any, where: str) -> list[str]:
 
 def _of_floats(arrays: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
     """Whole floats as labels; others are numbers to be predicted, (N, 1)."""
+    for part, each in arrays.items():
+        check_finite(each, where if part == "train" else f"{where}, {part} part")
     together = np.concatenate([each.ravel() for each in arrays.values()])
-    if not np.isfinite(together).all():
-        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
     if (together == np.rint(together)).all() and len(np.unique(together)) <= MANY:
         notes.append(f"{where}: whole floats are taken as classes; numbers to be predicted are saved as (N, 1)")
         return {part: each.astype(np.int64) for part, each in arrays.items()}

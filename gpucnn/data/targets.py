@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -55,8 +56,7 @@ def checked_targets(targets: Any, where: str) -> NDArray[Any]:
     array = np.asarray(targets)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
         return checked_labels(array, where)
-    if not np.isfinite(array).all():
-        raise DataError(f"{where}: holds NaN or infinite values; replace them first, or leave those pictures out")
+    check_finite(array, where)
     is_binary = bool(((array == 0) | (array == 1)).all())
     if _is_one_hot(array) or not (is_binary or array.dtype.kind == "f"):
         return checked_labels(array, where)
@@ -85,6 +85,12 @@ def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
     given = (each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in names)
     texts = tuple(map(composed, given))
     for text in texts:
+        if any("\udc80" <= each <= "\udcff" for each in text):  # a byte of a file's name, as Python has it
+            raise DataError(
+                f"{where}: the class name {printable(text)} holds bytes that are no {sys.getfilesystemencoding()}, in "
+                "which this system's locale has names; set LC_ALL=C.UTF-8 or PYTHONUTF8=1 where they are UTF-8, else "
+                "give the class another name"
+            )
         if printable(text) != text:
             raise DataError(
                 f"{where}: the class name {text} holds control characters or lone surrogates; give the class another"
@@ -93,3 +99,14 @@ def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
     if times > 1:
         raise DataError(f"{where}: the class name {name} stands there twice; give each class a name of its own")
     return texts
+
+
+def check_finite(array: Any, where: str, what: str = "picture") -> None:
+    """DataError, naming the first of them, where an example (N, ...) holds NaN or infinite values."""
+    wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    if wrong.size:
+        others = f", and in {wrong.size - 1:,} more" if wrong.size > 1 else ""
+        raise DataError(
+            f"{where}: holds NaN or infinite values, in {what} {wrong[0] + 1}{others}; replace them first, or leave "
+            f"those {what}s out"
+        )

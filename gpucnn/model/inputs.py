@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..data.checks import check_counts, check_finite, check_range
+from ..data.checks import check_counts, check_range
 from ..data.pictures import is_picture_or_path, read_pictures
 from ..data.pixels import USUAL, WHITE, dim, is_two_valued, pixels, white_of
 from ..data.preprocessing import Preprocessing, reading
 from ..data.summary import summed_up
+from ..data.targets import check_finite
 from ..engine.evaluation import counting
 from ..errors import DataError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, REGRESSION, kind
@@ -305,6 +306,5 @@ def _numbers(
         raise DataError(
             f"{name} of shape {given.shape} and type {given.dtype}: numbers {shape} ({what}) were expected{advice}"
         )
-    if not np.isfinite(given).all():
-        raise DataError(f"{name}: NaN or infinite values are there; replace them first")
+    check_finite(given, name)
     return given.astype(dtype, copy=False)
