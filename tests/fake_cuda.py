@@ -199,7 +199,7 @@ class Namespace:
     def asarray(self, a: Any, **options: Any) -> Any:
         if not isinstance(a, Array):
             _not_recordable("a copy from the host")
-        return self._plain.asarray(a, **options)
+        return _ours(self._plain.asarray(a, **options))
 
     def concat(self, arrays: Any, **options: Any) -> Any:
         if len(arrays) > 8:

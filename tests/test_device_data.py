@@ -459,3 +459,15 @@ def test_inference_on_a_gpu_is_the_cpus(count):
         np.testing.assert_array_equal(each, found[0])
     np.testing.assert_array_equal(ours.predict(images), found[0].argmax(axis=1))
     assert ours.evaluate(images, labels)["loss"] == pytest.approx(plain.evaluate(images, labels)["loss"], rel=1e-4)
+
+
+@pytest.mark.filterwarnings(NOT_RECORDED)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("options", [FUSED, RECORDED], ids=["fused", "graph"])
+@pytest.mark.parametrize("how", [None, "shift=1,rotate=5,brightness=0.1", "flip,mixup=0.3", "mixup=1,cutmix=1"])
+def test_training_on_bytes_and_floats_is_the_cpus(how, options, dtype, fake_cuda):
+    images, labels = examples(23, dtype)
+    plain, ours = model_of(device="cpu"), model_of(**options)
+    for model in (plain, ours):
+        model.fit(images, labels, epochs=4, batch_size=5, augmentation=how)
+    np.testing.assert_allclose(ours.device.fetch(ours.theta), plain.theta, rtol=1e-9, atol=1e-12)

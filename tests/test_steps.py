@@ -346,7 +346,7 @@ def test_fit_takes_numbers_and_weights():
             np.ones((1, 40)),
             r"sample_weight of shape \(1, 40\) and type float64: numbers \(40,\) \(one for each image\)",
         ),
-        (np.full(40, np.nan), "sample_weight: NaN or infinite values are there; replace them first"),
+        (np.full(40, np.nan), "sample_weight: holds NaN or infinite values, in picture"),
         (np.full(40, -1.0), "sample_weight holds -1: numbers of at least 0 were expected"),
         (["a"] * 40, "sample_weight of shape .* and type <U1: numbers"),
     ],
