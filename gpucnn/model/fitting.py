@@ -29,8 +29,9 @@ from ..training.source import Shuffled, Source, Stream
 from . import accepted
 from .averaging import averaged, exchange
 from .digests import digest
+from .examples import check_counting, check_learning, fitting_weights, learning
 from .holding import Holding
-from .inputs import check_counting, check_learning, fitting_weights, learning, one_update
+from .inputs import one_update
 from .labels import Meaning, unused
 from .numbers import of_stream
 from .tensors import OPTIMIZER, Trained

@@ -14,7 +14,7 @@ from ..errors import SettingError, counted
 from ..losses import CLASSIFICATION, OUTPUTS, REGRESSION, kind
 from ..network import describe
 from . import accepted, labelling
-from .inputs import check_counting, fitting_weights
+from .examples import check_counting, fitting_weights
 from .predicting import Predicting
 from .spelling import spelt
 from .types import ImagesLike, LabelsLike, ThresholdLike, WeightsLike

@@ -22,7 +22,8 @@ from ..namespace import array_namespace
 from ..network import Network, describe, shortened
 from ..network.notebook import as_it_is, paragraphs
 from . import accepted, labelling
-from .inputs import all_dark, check_counting, fitting_examples, given_images
+from .examples import check_counting, fitting_examples
+from .inputs import all_dark, given_images
 from .labels import Meaning
 from .spelling import spelt
 from .types import ImagesLike, ThresholdLike

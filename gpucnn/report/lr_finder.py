@@ -18,7 +18,7 @@ from ..engine.streamed import placed
 from ..errors import SettingError
 from ..layers.initializers import generator
 from ..model import Model, accepted
-from ..model.inputs import learning
+from ..model.examples import learning
 from ..model.types import ImagesLike, LabelsLike
 from ..training.augmentation import Augmentation
 from ..training.curves import blank
