@@ -14,7 +14,8 @@ from test_pictures import ROTATED, decoded, photograph  # noqa: F401
 
 import gpucnn
 from gpucnn import command, data
-from gpucnn.data import pictures
+from gpucnn.data import Preprocessing, pictures
+from gpucnn.data.strokes import Strokes
 from gpucnn.errors import DataError
 
 FITS = ("crop", "pad", "stretch")
@@ -269,3 +270,18 @@ def test_a_fit_that_is_none_is_refused(wide, gpucnn_):
     )
     assert "choose one of crop, pad, stretch" in " ".join(gpucnn_("train", "--fit", "fill")[2].replace("│", "").split())
     assert "did you mean --fit pad?" in gpucnn_("train", "--letterbox")[2]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Preprocessing((8, 8), True),
+        lambda: Preprocessing((True, 8), 1),
+        lambda: Preprocessing(True, 1),
+        lambda: Strokes(True),
+        lambda: Strokes(0.5, grain=True),
+    ],
+)
+def test_a_truth_value_is_no_number_of_a_way_to_read_pictures(make):
+    with pytest.raises(DataError):
+        make()

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, warn
+from ..errors import DataError, SettingError, warn
 from ..names import Explained
-from ..namespace import as_python
+from ..namespace import as_python, has_truth
 from .strokes import Strokes
 
 LARGEST_SIDE = 4096
@@ -73,7 +73,12 @@ class Preprocessing(Explained):
     def __post_init__(self) -> None:
         if not isinstance(self.invert, (bool, np.bool_)):
             raise DataError(f"invert {self.invert!r}: True or False was expected")
-        as_python(self)
+        if has_truth(self.size):
+            check_size(self.size)
+        try:
+            as_python(self)
+        except SettingError as error:
+            raise DataError(str(error)) from None
         if isinstance(self.size, list):  # JSON's
             object.__setattr__(self, "size", tuple(self.size))
         if isinstance(self.strokes, Mapping):
