@@ -114,7 +114,7 @@ def test_an_ignored_label_may_be_a_whole_float():
             r"different ones.*they are 3, 5, 8; number them: .*numpy.unique",
         ),
         (LABELS / 2, r"labels: found float64 \(24,\), one integer per picture.*numbers to be predicted are floats"),
-        (np.where(LABELS == 1, np.nan, LABELS), "labels: NaN or infinite values are there"),
+        (np.where(LABELS == 1, np.nan, LABELS), "labels: holds NaN or infinite values, in picture 2, and in 7 more"),
         (np.eye(4, dtype=int)[LABELS], r"labels: found int64 \(24, 4\), one integer per picture"),
         (np.zeros((24, 3), int), r"labels: found int64 \(24, 3\)"),
         (np.stack([LABELS, LABELS], 1), r"labels: found int64 \(24, 2\)"),

@@ -10,7 +10,7 @@ import numpy as np
 from ..data.checks import check_range_of_labels
 from ..data.classes import check_objects, flat, is_missing, names_in, places_of, texts
 from ..data.dataset import Dataset
-from ..data.targets import Labels, checked_labels, checked_names
+from ..data.targets import Labels, check_finite, checked_labels, checked_names
 from ..engine.units import Units
 from ..errors import DataError, counted, listed
 
@@ -158,8 +158,8 @@ def fitting_labels(
     are_numbers = array.ndim == 1 and array.dtype.kind in "iuf"
     if array.ndim == 2 and array.dtype.kind in "biuf" and array.shape[1] == len(names):
         array = flat(array, what, [])
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{what}: NaN or infinite values are there; replace them first, or leave those images out")
+    if array.dtype.kind == "f":
+        check_finite(array, what)
     if array.ndim == 1 and array.dtype.kind in "US":
         more = "give Model(..., class_names=[...]) the texts, in the order of its outputs"
         return places_of(array, names, what, f"; {'' if _are_usual(names) else 'for other classes '}{more}")
