@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from gpucnn import Model, data
 from gpucnn.data import read_pictures
-from gpucnn.data.preprocessing import Preprocessing
+from gpucnn.data.preprocessing import Preprocessing, check_alike
 from gpucnn.data.strokes import Strokes
 from gpucnn.errors import DataError
 
@@ -182,3 +182,11 @@ def test_the_first_of_several_frames_is_said(tmp_path):
     notes = {}
     read_pictures([tmp_path / "a.gif", tmp_path / "b.gif"], Preprocessing((8, 8), 1), notes)
     assert notes == {str(tmp_path / "a.gif"): ["of its frames the first one was taken"]}
+
+
+def test_models_whose_strokes_lie_otherwise_are_told_what_differs():
+    ways = [Preprocessing((28, 28), 1, strokes=each) for each in (Strokes(0.71), Strokes(1.0, "box", 8))]
+    with pytest.raises(
+        DataError, match=r"b: .* 1 of a side long, their box .* 8 pixels wide, and a as .* 0\.71 .* mass"
+    ):
+        check_alike(ways, ["a", "b"])

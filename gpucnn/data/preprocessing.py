@@ -161,5 +161,5 @@ def check_alike(ways: Sequence[Preprocessing | None], names: Sequence[str]) -> N
 
 def _in_words(how: Preprocessing) -> str:
     height, width = how.size
-    placed = f" (fit {how.fit})" if how.strokes is None else " of strokes"
+    placed = f" (fit {how.fit})" if how.strokes is None else f" {how.strokes.described()}"
     return f"{height}x{width} {'grey' if how.channels == 1 else 'colour'}{' inverted' * how.invert}{placed}"

@@ -41,6 +41,11 @@ class Strokes(Explained):
         if not fits or not (self.grain is None or (type(self.grain) is int and 1 <= self.grain <= 4096)):
             raise DataError(f'{self}: box in (0, 1], by "mass" or "box", and grain None or at least 1 were expected')
 
+    def described(self) -> str:
+        """Such as "of strokes, 0.71 of a side long, their mass in the middle"."""
+        grain = "" if self.grain is None else f", drawn {self.grain} pixels wide"
+        return f"of strokes, {self.box:.2g} of a side long, their {self.by} in the middle{grain}"
+
     def brought(self, values: Array, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[str]]:
         """A grey picture (h, w), 0..255 -> the same strokes, light on dark, uint8 of `size` = (H, W); what was done.
 
