@@ -186,7 +186,5 @@ def test_the_first_of_several_frames_is_said(tmp_path):
 
 def test_models_whose_strokes_lie_otherwise_are_told_what_differs():
     ways = [Preprocessing((28, 28), 1, strokes=each) for each in (Strokes(0.71), Strokes(1.0, "box", 8))]
-    with pytest.raises(
-        DataError, match=r"b: .* 1 of a side long, their box .* 8 pixels wide, and a as .* 0\.71 .* mass"
-    ):
+    with pytest.raises(DataError, match=r"b: .* 1 of a side long, their box .* 8 pixels wide, and a as .* their mass"):
         check_alike(ways, ["a", "b"])
