@@ -157,7 +157,7 @@ def test_a_jpeg_that_lies_is_padded_upright(tmp_path, decoded):  # noqa: F811
 
 def test_what_cropping_cuts_off_is_said_once(wide, gpucnn_):
     says = (
-        "by cropping, half of the pictures lose 75 % of their area or more, at the sides: {} keeps them whole and adds "
+        "by cropping, half of the pictures lose 75 % of their area or more: {} keeps them whole and adds "
         "edges, {} keeps them whole and distorts them"
     )
     assert data.load(wide).notes[-1] == says.format('fit="pad"', 'fit="stretch"')

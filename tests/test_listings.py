@@ -293,6 +293,15 @@ def test_a_model_learns_the_numbers_of_a_table(tmp_path: Path) -> None:
         (["3,1.5", "inf,2.5", "4,3.5"], "in line 3 the column count holds 'inf', which is no number; correct it"),
         (["3,1.5", "4,many", "4,3.5"], "in line 3 the column x holds 'many', which is no number; correct it"),
         (['3,"1,5"', '4,"2,5"', '5,"3,5"'], "in line 2 the column x holds '1,5', which is no number; write a point"),
+        (
+            ['3,"955,417"', '4,"9,554"', '5,"3,500"'],
+            "if the comma parts thousands, leave it out, 955417, in all lines; if it",
+        ),
+        (
+            ['3,"9,554,170"', '4,"9,554"', '5,"3,500"'],
+            "if the comma parts thousands, leave it out, 9554170, in all lines$",
+        ),
+        (["3,955417 €", "4,95 €", "5,3 €"], "alone, and in line 2 the column x holds '955417 €'"),
         (["True,False", "False,True", "True,True"], "in line 2 the column count holds 'True', which is no number; wri"),
     ],
 )
@@ -311,6 +320,16 @@ def test_a_single_column_of_numbers_has_numbers_alone(tmp_path: Path) -> None:
             load(table(tmp_path, ["file,age", *cells]))
     truths = [f"{file},{k % 2 == 0}" for k, file in enumerate(names())]
     assert load(table(tmp_path, ["file,is_young", *truths])).class_names == ("False", "True")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_is_told_of_whatever_is_asked_of_pictures(tmp_path: Path, encoding: str) -> None:
+    draw(tmp_path, names())
+    text = "file,label\n" + "".join(f"{file},{'köter' if k % 2 else 'katze'}\n" for k, file in enumerate(names()))
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    for size in (None, (8, 8)):
+        with pytest.raises(DataError, match="UTF-8"):
+            data.load(tmp_path / "labels.csv", size=size)
 
 
 @pytest.mark.parametrize("where", ["", "images"])

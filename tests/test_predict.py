@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from gpucnn import Ensemble, Model, Network, data
 from gpucnn import command as cli
 from gpucnn.data import Preprocessing, Strokes
 from gpucnn.layers import Dense, Flatten
+from gpucnn.report import answers
 
 NETWORK = Network((8, 8, 1), (Flatten(), Dense(3)))
 
@@ -313,3 +315,20 @@ def test_what_cannot_be_read_in_a_folder_is_named(gpucnn_, monkeypatch):
     assert "2 of 3 pictures cannot be read" in err
     assert "p/gone.png: a link to a file that is not there" in err
     assert "p/deep: the folder cannot be read (Permission denied)" in err
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1_700_000_043.27, "1700000043.27"),
+        (-2_460_000.53, "-2460000.53"),
+        (465_992.126, "465992.13"),
+        (3.14159265, "3.14159"),
+        (0.00123456789, "0.00123457"),
+        (1e30, "1e+30"),
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+    ],
+)
+def test_of_a_number_all_before_the_point_is_shown(number, text):
+    assert answers.in_words({"numbers": {"price": number}}) == f"price {text}"

@@ -63,7 +63,7 @@ class Wanted(NamedTuple):
         lost = float(np.median([how.lost(*size) for size in sizes]))
         if self.model is None and lost > MUCH:
             said.append(
-                f"by cropping, half of the pictures lose {100 * lost:.0f} % of their area or more, at the sides: "
+                f"by cropping, half of the pictures lose {100 * lost:.0f} % of their area or more: "
                 'fit="pad" keeps them whole and adds edges, fit="stretch" keeps them whole and distorts them'
             )
         return said

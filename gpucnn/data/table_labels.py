@@ -20,6 +20,7 @@ AS_CLASSES = (
 )
 INDICES = ("", "index", "unnamed: 0")  # names of a column that only counts
 COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")  # a number of a German or French spreadsheet
+THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")  # a number of an English one
 TRUTH = ("true", "false")
 ENDLESS = ("inf", "infinity")
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.0+)?")  # as one class is written
@@ -67,9 +68,12 @@ def targets(table: Table, known: set[int], notes: list[str], unused: Set[int | N
     here = {line.cells[k] for line in table.lines for k in chosen}
     if len(chosen) > 1 and not all(is_number(cell) or is_missing(cell) for cell in here):
         which = listed([table.names[k] or NAMELESS for k in chosen])
+        cells = ((line, k) for line in table.lines for k in chosen)
+        line, k = next((line, k) for line, k in cells if not (is_number(line.cells[k]) or is_missing(line.cells[k])))
         raise DataError(
             f"{table}: none of the columns {which} is named label, class, target or y; write label over the one that "
-            "holds the labels (several labels, or numbers to be predicted, stand in columns of numbers alone)"
+            "holds the labels (several labels, or numbers to be predicted, stand in columns of numbers alone, and in "
+            f"line {line.number} the column {table.names[k] or NAMELESS} holds {line.cells[k]!r})"
         )
     if left := [table.names[k] or NAMELESS for k in range(len(lower)) if k not in {table.files, *chosen, *known}]:
         notes.append(f"{table.path.name}: left out: the column{'s' * (len(left) > 1)} {listed(left)}")
@@ -95,6 +99,8 @@ def _check_numbers(table: Table, places: Sequence[int]) -> None:
 
 
 def _is_like_number(cell: str) -> bool:
+    if THOUSANDS.fullmatch(cell):
+        return True
     return is_number(cell) or COMMA.fullmatch(cell) is not None or cell.lower().lstrip("+-") in (*TRUTH, *ENDLESS)
 
 
@@ -103,6 +109,9 @@ def _no_number(table: Table, line: Line, k: int) -> str:
     mend = "correct it, or delete the line"
     if COMMA.fullmatch(cell):
         mend = f"write a point for the comma, {cell.replace(',', '.')}, in all lines"
+    if THOUSANDS.fullmatch(cell):
+        other = f"; if it does not, {mend}" if COMMA.fullmatch(cell) else ""
+        mend = f"if the comma parts thousands, leave it out, {cell.replace(',', '')}, in all lines{other}"
     if cell.lower() in TRUTH:
         mend = "write 1 for true and 0 for false, in all lines"
     return f"{table}: in line {line.number} the column {table.names[k]} holds {cell!r}, which is no number; {mend}"
