@@ -29,10 +29,13 @@ def printable(text: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
-    """The known word that an unknown one was probably meant to be; None where none is alike by that part of 1."""
+    """The known word that an unknown one was probably meant to be: the only one that begins so, or the one that is most
+    alike; None where none is alike by that part of 1."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, list(known), 1, alike)), None)
+    words = list(known)
+    begun = [each for each in words if len(word) > 2 and each.startswith(word)]
+    return begun[0] if len(begun) == 1 else next(iter(get_close_matches(word, words, 1, alike)), None)
 
 
 def listed(names: Sequence[str]) -> str:

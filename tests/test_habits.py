@@ -16,7 +16,7 @@ import pytest
 import gpucnn
 from gpucnn import Ensemble, Model, Network, names, ops
 from gpucnn.engine.scaling import Scaling
-from gpucnn.errors import ArgumentError, DataError, GpucnnError, SettingError, TrainingError
+from gpucnn.errors import ArgumentError, DataError, GpucnnError, SettingError, TrainingError, nearest
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten
 from gpucnn.training import History
 
@@ -369,3 +369,10 @@ def test_every_equation_asks_for_arrays(name):
         pytest.skip("it takes none")
     with pytest.raises(ArgumentError, match=r"a list.*, and an array was expected; write numpy\.asarray"):
         equation(*given)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("val", "validation"), ("trian", "train"), ("tes", "test"), ("al", "all"), ("xyz", None)]
+)
+def test_the_beginning_of_a_word_is_what_was_meant(word, meant):
+    assert nearest(word, ("train", "validation", "test", "all")) == meant
