@@ -15,8 +15,9 @@ from PIL import Image
 import gpucnn
 from gpucnn import command as cli
 from gpucnn import metrics
-from gpucnn.errors import CheckpointError, DataError, SettingError
+from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
 from gpucnn.layers import Dense, Flatten
+from gpucnn.losses import MultiLabelCrossEntropy
 from gpucnn.model import checkpoint, labelling
 from gpucnn.report import answers
 
@@ -44,7 +45,7 @@ def trained():
 @pytest.mark.parametrize("threshold", [0.3, (0.2, 0.5, 0.9), np.array([0.2, 0.5, 0.9]), 1 / 2])
 def test_labels_are_predicted_above_thresholds(trained, threshold):
     probabilities = trained.predict_proba(IMAGES)
-    expected = (probabilities > np.float32(threshold)).astype(int)
+    expected = (probabilities.astype(float) > threshold).astype(int)
     np.testing.assert_array_equal(trained.predict(IMAGES, threshold=threshold), expected)
     found = trained.evaluate(IMAGES, ROWS, threshold=threshold)
     assert found["label_accuracy"] == pytest.approx((expected == ROWS).mean())
@@ -110,8 +111,41 @@ def test_thresholds_that_are_chosen_have_the_largest_f1(trained):
     ],
 )
 def test_thresholds_by_hand(probabilities, there, expected):
-    found = labelling.best(np.array(probabilities)[:, None], np.array(there)[:, None], ["a"])
+    found = labelling.best(np.array(probabilities)[:, None], np.array(there)[:, None])
     assert found == (pytest.approx(expected),)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("upper", [1.0, 0.75, 0.3])
+def test_thresholds_between_neighbours_tell_them_apart(dtype, upper):
+    """Of the probabilities that a model has, the command and Python say the same."""
+    kind = np.dtype(dtype).type
+    high = kind(upper)
+    low = np.nextafter(high, kind(0))
+    probabilities = np.array([high, low, high, low])[:, None] * np.ones((1, 3), dtype)
+    rows = np.array([1, 0, 1, 0])[:, None] * np.ones((1, 3))
+    made = model(dtype=dtype)
+    made.thresholds = labelling.best(probabilities, rows)
+    above = made._above(None)
+    made.loss = Given()
+    np.testing.assert_array_equal(above(probabilities) > 0, rows > 0)
+    for row, holds in zip(probabilities, rows):
+        assert len(answers.of(made, row)["labels"]) == holds.sum()
+
+
+class Given(MultiLabelCrossEntropy):
+    """Its logits are probabilities."""
+
+    def probabilities(self, logits):
+        return logits
+
+
+def test_a_threshold_that_is_a_probability_is_one_thing_everywhere(trained):
+    kept = copy.deepcopy(trained)
+    for row, image in zip(trained.predict_proba(IMAGES), IMAGES):
+        kept.thresholds = row.round(6).tolist()
+        said = answers.of(kept, row)["labels"]
+        assert said == [name for name, holds in zip(kept.class_names, kept.predict(image)) if holds]
 
 
 def test_a_label_that_no_example_has_leaves_nothing_to_choose_by():
@@ -216,6 +250,33 @@ def gpucnn_(monkeypatch, capsys, tmp_path):
         return status, out, " ".join(said.replace("│", " ").split())
 
     return run
+
+
+def test_a_run_keeps_one_half_for_a_label_that_nothing_held_out_has(gpucnn_):
+    data = gpucnn.data.load("own.npz")
+    contents = dict(np.load("own.npz"))
+    *_, held_images, _ = data.split_validation(0.3, 0)
+    held = {image.tobytes() for image in held_images}
+    contents["labels"][[image.tobytes() in held for image in contents["images"][..., None]], 1] = 0
+    np.savez("own.npz", **contents)
+    status, _, said = gpucnn_(*TRAIN, "--validation", 0.3, "--threshold", "f1", "--out", "run")
+    assert status == 0
+    first, second, _ = gpucnn.load("run/model.safetensors", device="cpu").thresholds
+    assert first != second == 0.5
+    assert (
+        "--threshold f1: no picture that is held out has right, which keeps 1/2; a larger --validation may hold out "
+        "some" in said
+    )
+
+
+def test_a_run_whose_thresholds_cannot_be_chosen_keeps_its_model(gpucnn_, monkeypatch):
+    def fails(*_):
+        raise GpucnnError("no more memory")
+
+    monkeypatch.setattr(labelling, "best", fails)
+    status, _, said = gpucnn_(*TRAIN, "--validation", 0.3, "--threshold", "f1", "--out", "run")
+    assert (status, "no more memory" in said) == (1, True)
+    assert gpucnn.load("run/model.safetensors", device="cpu").thresholds is None
 
 
 TRAIN = ("train", "softmax-regression", "--data", "own.npz", "--loss", "multi-label", "--device", "cpu", "--threads", 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, SettingError, counted
+from ..errors import DataError, SettingError, counted, listed, warn
 from ..losses import MULTI_LABEL, OUTPUTS, kind
 from ..namespace import has_truth
 from ..network import describe
@@ -48,21 +48,30 @@ def _numbers_or_best(text: str) -> Any:
     return BEST if text.strip().lower() == BEST else numbers_in(text, f"{BEST}, a number between 0 and 1")
 
 
-def asked(text: str | None, model: Any, held_out: int) -> bool:
+def asked(text: str | None, model: Any, held_out: np.ndarray) -> bool:
     """Give the model the thresholds that --threshold says; whether they are to be chosen, on what is held out.
 
-    Raises SettingError for a text that is none, and where nothing is held out to choose by.
+    held_out: its rows (N, K). Raises SettingError for a text that is none, and where nothing is held out to choose by.
+    Warns of labels that nothing there has.
     """
     if text is None:
         return False
     found = _numbers_or_best(text)
     if found == BEST:
         thresholds(0.5, model)
-        if not held_out:
+        if not len(held_out):
             raise SettingError(f"--threshold {BEST} chooses by what is held out, and nothing is; say --validation 0.1")
+        if lacking := _lacking(held_out, model.class_names):
+            of = f"{listed(lacking)}, which {'keeps' if len(lacking) == 1 else 'keep'} 1/2"
+            warn(f"--threshold {BEST}: no picture that is held out has {of}; a larger --validation may hold out some")
         return True
     model.thresholds = found
     return False
+
+
+def choose(model: Any, images: Any, rows: np.ndarray) -> None:
+    """Give the model the best thresholds on what is held out; a label that nothing there has keeps 1/2."""
+    model.thresholds = best(model.predict_proba(images), rows)
 
 
 def numbers_in(text: str, expected: str = "a number between 0 and 1") -> float | list[float]:
@@ -76,26 +85,39 @@ def numbers_in(text: str, expected: str = "a number between 0 and 1") -> float |
     return found[0] if len(found) == 1 else found
 
 
-def best(probabilities: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> tuple[float, ...]:
+def check_there(rows: np.ndarray, names: Sequence[str]) -> None:
+    """Raises DataError where examples, rows (N, K), lack a label: there is nothing to choose its threshold by."""
+    if lacking := _lacking(rows, names):
+        raise DataError(
+            f"choose_thresholds: no example has the label {lacking[0]}; give some, or set thresholds yourself"
+        )
+
+
+def _lacking(rows: np.ndarray, names: Sequence[str]) -> list[str]:
+    """The labels that no example has."""
+    return [name for name, there in zip(names, (rows > 0.5).any(axis=0)) if not there]
+
+
+def best(probabilities: np.ndarray, rows: np.ndarray) -> tuple[float, ...]:
     """The threshold of each label with the largest F1 on examples; of several the one nearest to 1/2.
 
-    probabilities (N, K); rows (N, K) of 0 and 1. Each is halfway between two probabilities that are there. Raises
-    DataError for a label that no example has.
+    probabilities (N, K); rows (N, K) of 0 and 1. Each is halfway between two probabilities that are there, and 1/2 for
+    a label that no example has.
     """
-    return tuple(_best(p, there, name) for p, there, name in zip(probabilities.T, (rows > 0.5).T, names))
+    return tuple(_best(p, there) for p, there in zip(probabilities.T, (rows > 0.5).T))
 
 
-def _best(probabilities: np.ndarray, there: np.ndarray, name: str) -> float:
-    if not there.any():
-        raise DataError(f"choose_thresholds: no example has the label {name}; give some, or set thresholds yourself")
+def _best(probabilities: np.ndarray, there: np.ndarray) -> float:
     order = np.argsort(-probabilities, kind="stable")
     p = probabilities[order].astype(np.float64)
     last = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)  # of equal ones
     last = last[p[last] > 0]
-    if not len(last):
+    if not there.any() or not len(last):
         return 0.5
     right = np.cumsum(there[order])[last]
     f1 = 2 * right / (last + 1 + there.sum())
-    between = (p[last] + np.append(p[last[1:]], 0.0)) / 2
+    below = np.append(p[last[1:]], 0.0)
+    between = (p[last] + below) / 2
+    between = np.where(between < p[last], between, below)  # where no number is between
     possible = np.flatnonzero(f1 == f1.max())
     return float(between[possible[np.argmin(abs(between[possible] - 0.5))]])

@@ -98,9 +98,8 @@ class Measuring(Predicting):
         """
         labelling.thresholds(0.5, self)
         images, rows = self.examples(images, labels)
-        self.thresholds = labelling.best(
-            self._over_chunks(images, self.loss.probabilities, tta), rows, self.class_names
-        )
+        labelling.check_there(rows, self.class_names)
+        self.thresholds = labelling.best(self._over_chunks(images, self.loss.probabilities, tta), rows)
         return self.thresholds
 
     def _top_k(self, given: int | None) -> int | None:

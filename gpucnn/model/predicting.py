@@ -134,8 +134,8 @@ class Predicting:
             return lambda logits: logits
 
         def above(logits: Any) -> Any:
-            found = self.loss.probabilities(logits)
-            return found - array_namespace(found).asarray(chosen, dtype=found.dtype, device=found.device)
+            found, xp = self.loss.probabilities(logits), array_namespace(logits)
+            return xp.astype(found, xp.float64) - xp.asarray(chosen, dtype=xp.float64, device=found.device)
 
         return above
 

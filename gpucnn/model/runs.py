@@ -202,7 +202,7 @@ def run(
     """
     chosen, rule = recipe(settings, len(dataset.train_labels))
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
-    chooses = labelling.asked(settings.threshold, model, len(held_labels))
+    chooses = labelling.asked(settings.threshold, model, held_labels)
     checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
     with held() as stop:  # until all is saved
         recorder, steps = Recorder(path / METRICS), Steps()
@@ -224,10 +224,12 @@ def run(
             resume=path if found is None else found,
             anyway=anyway,
         )
-        if chooses and history.epochs:
-            model.choose_thresholds(held_images, held_labels)
         kept = {} if history.kept is None else {"kept_epoch": history.kept}
-        rescue.save(model, path, trained_on=dataset.name, epochs=len(history.epochs), **kept)
+        try:
+            if chooses and history.epochs:
+                labelling.choose(model, held_images, held_labels)
+        finally:
+            rescue.save(model, path, trained_on=dataset.name, epochs=len(history.epochs), **kept)
         recorder.finish(history)
         if history.epochs:
             from ..training.curves import learning_curves

@@ -16,7 +16,7 @@ def of(model: Any, numbers: Any, top: int = 1) -> dict[str, Any]:
         return {**ranked[0], **({"top": ranked} if top > 1 else {})}
     if kind(model.loss) == MULTI_LABEL:
         above = model.thresholds or [0.5] * len(named)
-        holds = [name for name, each, least in zip(named, numbers, above) if each > least]
+        holds = [name for (name, each), least in zip(named.items(), above) if each > least]
         return {"labels": holds, "probabilities": named}
     return {"numbers": named}
 
