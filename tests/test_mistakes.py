@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
+import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ import gpucnn
 from gpucnn import data
 from gpucnn.data.split import held_out
 from gpucnn.errors import DataError, SettingError
-from gpucnn.report import mistakes
+from gpucnn.report import finished, mistakes
 
 SIDE = 8
 
@@ -173,3 +176,67 @@ def test_names_of_files_that_are_no_texts(gpucnn_, tmp_path, monkeypatch):  # no
         found = [*csv.DictReader(table)]
     assert found
     assert all(os.path.exists(each["file"]) for each in found)
+
+
+def test_what_the_loss_ignores_is_no_mistake(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, SIDE, SIDE, 1), dtype=np.uint8)
+    labels = rng.integers(0, 3, 200)
+    loss = gpucnn.losses.SoftmaxCrossEntropy(ignore_index=-1)
+    network = gpucnn.networks.build("softmax-regression", (SIDE, SIDE, 1), 3)
+    model = gpucnn.Model(network, class_names=["a", "b", "c"], loss=loss, device="cpu", threads=1)
+    masked = np.where(np.arange(200) % 4, labels, -1)
+    found = mistakes.find(model, images, masked)
+    wrong = (model.predict(images) != labels) & (masked >= 0)
+    assert {each.file for each in found} == {*np.flatnonzero(wrong)}
+    assert len(found) == 150 - np.trace(model.confusion_matrix(images, masked))
+    named = mistakes.find(model, images, masked, [f"{k}.png" for k in range(200)])
+    assert [each.file for each in named] == [f"{each.file}.png" for each in found]
+    dataset = data.Dataset("d", images, labels, images, labels, ("a", "b", "c"))
+    model.loss = gpucnn.losses.SoftmaxCrossEntropy(ignore_index=1)
+    finished.draw(model, dataset, tmp_path)
+    assert {int(each["index"]) for each in rows(tmp_path / "mistakes.csv")} == {
+        *np.flatnonzero((model.predict(images) != labels) & (labels != 1))
+    }
+
+
+def test_other_images_have_no_files(folder):
+    """What is said of a part's images is not said of those that are put in their place."""
+    found = data.load(folder, size=SIDE)
+    order = np.arange(len(found.test_labels))[::-1]
+    other = replace(found, test_images=found.test_images[order], test_labels=found.test_labels[order])
+    np.testing.assert_array_equal(other.origin("test"), np.arange(len(order)))
+    np.testing.assert_array_equal(other.select_classes([2, 0]).origin("test"), np.flatnonzero(other.test_labels != 1))
+    assert other.origin("all").dtype.kind == "i"
+    for same in (copy.copy(other), copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
+        np.testing.assert_array_equal(same.origin("test"), np.arange(len(order)))
+        right(same, "train")
+    noted = replace(other, notes=("one",), train_labels=found.train_labels[::-1].copy())
+    np.testing.assert_array_equal(noted.origin("test"), np.arange(len(order)))
+    right(noted, "train")
+    divided = replace(
+        found, validation=found.part("test"), origins={**found.origins, "validation": found.origin("test")}
+    )
+    right(pickle.loads(pickle.dumps(replace(divided, validation=None))), "all")
+    right(pickle.loads(pickle.dumps(divided)), "all")
+    given = replace(other, origins={**other.origins, "test": found.origin("test")[order]})
+    right(given, "test")
+
+
+def test_copies_and_pickles_know_their_files(folder):
+    found = data.load(folder, size=SIDE)
+    for same in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found)), replace(found, notes=())):
+        for part in ("train", "test", "all"):
+            right(same, part)
+            right(same.select_classes([2, 0]), part)
+
+
+def test_a_pickle_of_before_has_places(folder):
+    found = data.load(folder, size=SIDE)
+    state = {name: value for name, value in vars(found).items() if name != "origins"}
+    before = object.__new__(data.Dataset)
+    before.__setstate__(state)
+    for same in (before, replace(before, notes=("one",))):
+        for part in ("train", "test", "all"):
+            np.testing.assert_array_equal(same.origin(part), np.arange(len(same.part(part)[1])))
+        assert len(same.select_classes([0, 1]).origin("test")) == (found.test_labels < 2).sum()

@@ -20,6 +20,13 @@ from .targets import Labels, checked_names, checked_targets
 MOST_CLASSES = 100_000
 
 
+class Origin(NamedTuple):
+    """Where each of some images comes from, (N,), and which these are."""
+
+    names: NDArray[Any]
+    images: Images
+
+
 class Part(NamedTuple):
     """A part of a data set, where it comes from, for messages, and the path of the file of each image, if they are
     files.
@@ -39,8 +46,9 @@ class Dataset(Explained):
     hold, or of numbers, floats. Labels of any integer type are taken and kept as int64. `preprocessing` says how
     picture files become such images, None if they cannot. validation: images and labels beside them, or None where
     they are to be taken from the training part. notes: sentences about what was left out or assumed when it was read.
-    origins: by part, what `origin` gives, where that is more than the places in the part. DataError, naming the data
-    set and the array, for everything that does not fit.
+    origins: by part, what `origin` gives, where that is more than the places in the part; it is kept with the images
+    that it was given with, and no longer told where `dataclasses.replace` puts others in their place. DataError, naming
+    the data set and the array, for everything that does not fit.
     """
 
     name: str
@@ -53,7 +61,7 @@ class Dataset(Explained):
     validation: tuple[Images, Labels] | None = None
     notes: tuple[str, ...] = ()
     drawn_test: bool = False
-    origins: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    origins: Mapping[str, NDArray[Any] | Origin] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", checked_names(self.class_names, self.name))
@@ -78,6 +86,7 @@ class Dataset(Explained):
                     f"{where}: images have shape {images.shape[1:]}, those of training {self.train_images.shape[1:]}; "
                     "give both the same height, width and channels"
                 )
+        self._bind_origins()
         if self.test_images.shape[1:] != self.train_images.shape[1:]:
             raise DataError(
                 f"{self.name}: test_images have shape {self.test_images.shape[1:]}, train_images "
@@ -188,13 +197,37 @@ class Dataset(Explained):
         images, labels = zip(*parts.values())
         return np.concatenate(images), np.concatenate(labels)
 
+    def _parts(self) -> list[str]:
+        return ["train", "test"] + ["validation"] * (self.validation is not None)
+
+    def _bind_origins(self) -> None:
+        """What was given as origins is of the images that the parts have now."""
+        bound = {
+            part: named if isinstance(named, Origin) else Origin(named, self.part(part)[0])
+            for part, named in self.origins.items()
+        }
+        object.__setattr__(self, "origins", bound)
+
+    def _named(self, part: str) -> NDArray[Any]:
+        """The origins of a part; empty where there are none of its images."""
+        found = self.origins.get(part)
+        return found.names if isinstance(found, Origin) and found.images is self.part(part)[0] else np.arange(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, whose images are others."""
+        return vars(self) | {"origins": {part: self._named(part) for part in self._parts()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"origins": {}} | state)
+        self._bind_origins()
+
     def origin(self, name: str) -> NDArray[Any]:
         """Where each image of `part(name)` comes from, (N,): the path of its file or, where there are no files, its
         place, from 0, among those that were split into the parts, or else in that part.
         """
-        parts = ["train", "test"] + ["validation"] * (self.validation is not None) if name == "all" else [name]
+        parts = self._parts() if name == "all" else [name]
         counts = [len(self.part(part)[1]) for part in parts]
-        found = [self.origins.get(part, np.arange(0)) for part in parts]
+        found = [self._named(part) for part in parts]
         are_places = not self.drawn_test and found[0].dtype != object
         if [*map(len, found)] != counts or (name == "all" and are_places):
             return np.arange(sum(counts))

@@ -95,7 +95,7 @@ def check_there(rows: np.ndarray, names: Sequence[str]) -> None:
 
 def _lacking(rows: np.ndarray, names: Sequence[str]) -> list[str]:
     """The labels that no example has."""
-    return [name for name, there in zip(names, (rows > 0.5).any(axis=0)) if not there]
+    return [name for name, there in zip(names, (rows > 0.5).T) if not there.any()]
 
 
 def best(probabilities: np.ndarray, rows: np.ndarray) -> tuple[float, ...]:

@@ -25,9 +25,10 @@ def draw(model: Model, dataset: Dataset, folder: Path, tta: str | None = None) -
     if kind(model.loss) != CLASSIFICATION or not len(dataset.test_labels):
         return []
     written, names, title = [], model.class_names, f"{model.name} on {dataset.name}"
-    images, labels = dataset.test_images, dataset.test_labels
-    labels = labels if labels.ndim == 1 else labels.argmax(axis=1)  # of parts of several classes
-    chances, origin = model.predict_proba(images, tta=tta), dataset.origin("test").tolist()
+    images, labels, named = mistakes.that_count(
+        model.loss, dataset.test_labels, dataset.test_images, dataset.origin("test")
+    )
+    chances, origin = model.predict_proba(images, tta=tta), named.tolist()
     files = origin if isinstance(origin[0], str) else None
     with told_once([*names, *map(os.path.basename, files or [])]):
         with without(f"{folder / CONFUSION}: the picture cannot be written"):

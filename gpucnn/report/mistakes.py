@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engine.evaluation import counting
 from ..errors import DataError, SettingError, counted
 from ..losses import CLASSIFICATION, OUTPUTS, kind
 from ..training.curves import blank
@@ -40,22 +41,33 @@ def find(
     """All mistakes of a model of classes, the surest first. images, labels: as `Model.evaluate` takes them, tta too.
 
     files: for each image what the mistake is to name, such as `dataset.origin("test")`; by default the paths, where
-    images are such, else the places. Raises SettingError where the loss is not of classes, DataError for what does not
-    fit.
+    images are such, else the places. What the loss ignores is no mistake. Raises SettingError where the loss is not of
+    classes, DataError for what does not fit.
     """
     if kind(model.loss) != CLASSIFICATION:
         raise SettingError(f"mistakes: the model gives {OUTPUTS[kind(model.loss)]}, and only of classes some are wrong")
     if files is None and isinstance(images, (list, tuple)) and all(isinstance(x, (str, os.PathLike)) for x in images):
         files = [os.fspath(each) for each in images]
     images, labels = model.examples(images, labels)
-    labels = labels if labels.ndim == 1 else labels.argmax(axis=1)  # of parts of several classes
     if files is not None and len(files) != len(images):
         raise DataError(f"files: {counted(len(files), 'name')} for {counted(len(images), 'image')}; give one for each")
-    return of_answers(model.predict_proba(images, tta=tta), labels, model.class_names, files)
+    named = np.arange(len(images)) if files is None else np.asarray(files)
+    images, labels, named = that_count(model.loss, labels, images, named)
+    return of_answers(model.predict_proba(images, tta=tta), labels, model.class_names, named)
+
+
+def that_count(loss: Any, labels: np.ndarray, images: Any, named: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Images (N, H, W, C), classes (N,) and names (N,) of the examples that the loss does not ignore.
+
+    labels (N,), or (N, K) of parts of several classes.
+    """
+    counts = np.asarray(counting(loss, labels, np.ones(len(labels))), bool)
+    labels = labels if labels.ndim == 1 else labels.argmax(axis=1)
+    return (images, labels, named) if counts.all() else (images[counts], labels[counts], named[counts])
 
 
 def of_answers(
-    probabilities: Any, labels: Any, names: Sequence[str], files: Sequence[Any] | None = None
+    probabilities: Any, labels: Any, names: Sequence[str], files: Sequence[Any] | np.ndarray | None = None
 ) -> list[Mistake]:
     """The same of probabilities (N, K), labels (N,) and the names of the classes."""
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
