@@ -688,6 +688,17 @@ def test_a_picture_in_parquet_that_cannot_be_read(tmp_path):
     assert len(loaded.train_labels) + len(loaded.test_labels) == 27
     assert any(note.startswith("left out: 3 pictures that cannot be read") for note in loaded.notes)
     assert may_be_broken(str(path))
+    (tmp_path / "parts").mkdir()
+    for part in PARTS:
+        parquet.write_table(pyarrow.table({"image": rows, "label": labels}), tmp_path / "parts" / f"{part}.parquet")
+    given = data.load(tmp_path / "parts", skip_broken=True)
+    for found, part in ((loaded, "train"), (loaded, "test"), (loaded, "all"), *((given, name) for name in PARTS)):
+        places = found.origin(part)
+        assert not {3, 5, 6} & {*places}
+        np.testing.assert_array_equal(found.part(part)[0].squeeze(), images[places].squeeze())
+
+
+PARTS = ("train", "validation", "test")
 
 
 @pytest.mark.parametrize("name", ["label", "fine_label"])

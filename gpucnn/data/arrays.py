@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+
+from numpy.typing import NDArray
 
 from ..errors import DataError, listed
 from . import folders
@@ -100,9 +103,14 @@ def _missing(found: Mapping[tuple[str, str], str]) -> str:
 
 
 def dataset_of_arrays(
-    arrays: Mapping[str, Any], where: str, more: Sequence[str] = (), how: Preprocessing | None = None
+    arrays: Mapping[str, Any],
+    where: str,
+    more: Sequence[str] = (),
+    how: Preprocessing | None = None,
+    places: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Dataset:
-    """The data set of arrays by name. more: notes of who read them; how: see `Dataset.of_parts`.
+    """The data set of arrays by name. more: notes of who read them; how: see `Dataset.of_parts`. places: by the name of
+    images, where each of them stood, where some there were left out.
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W); labels are what `classes.as_targets` takes. Where there is no
     test part, a fifth becomes it, stratified by class. Pickled objects are never opened. DataError naming the array for
@@ -117,9 +125,9 @@ def dataset_of_arrays(
     targets, found_names = as_targets(
         {part: (arrays[y], f"{where}: {y}") for part, (_, y) in pairs.items()}, names, notes
     )
-    parts = [Part(images[part], targets[part], wheres[part]) for part in ("train", "test") if part in pairs]
-    validation = (images["validation"], targets["validation"]) if "validation" in pairs else None
-    return Dataset.of_parts(where, parts, found_names, how, validation=validation, notes=notes)
+    made = {part: Part(images[part], targets[part], wheres[part], places.get(x)) for part, (x, _) in pairs.items()}
+    parts = [made[part] for part in ("train", "test") if part in made]
+    return Dataset.of_parts(where, parts, found_names, how, validation=made.get("validation"), notes=notes)
 
 
 def class_names(array: Any, where: str) -> list[str] | None:

@@ -59,6 +59,7 @@ def read(path: Path, wanted: Wanted) -> Dataset:
             f"{path}: pyarrow, which reads these files, is not installed; run `pip install pyarrow`"
         ) from None
     arrays: dict[str, Any] = {}
+    rows: dict[str, Any] = {}  # of the images that were read
     notes: list[str] = []
     how: Preprocessing | None = None
     are_pixels, total = False, 0
@@ -87,6 +88,7 @@ def read(path: Path, wanted: Wanted) -> Dataset:
             whole = np.array([image is not None for image in images], bool)
             arrays[f"{part}_images"] = np.array([image for image in images if image is not None], np.uint8)
             arrays[f"{part}_labels"] = _labels(tables, labels, of_part[0])[whole]
+            rows[f"{part}_images"] = np.flatnonzero(whole)
             names = _names(schema, labels)
             if part == "train" and names:
                 arrays["class_names"] = np.array(names)
@@ -96,7 +98,7 @@ def read(path: Path, wanted: Wanted) -> Dataset:
     notes += summed_up(done)
     if are_pixels:
         wanted.refuse_for_arrays(path)
-    return dataset_of_arrays(arrays, str(path), notes, how)
+    return dataset_of_arrays(arrays, str(path), notes, how, rows)
 
 
 def _unused(schema: Any, file: Path, used: set[str]) -> list[str]:

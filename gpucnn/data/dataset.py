@@ -29,13 +29,13 @@ class Origin(NamedTuple):
 
 class Part(NamedTuple):
     """A part of a data set, where it comes from, for messages, and the path of the file of each image, if they are
-    files.
+    files, or its place, from 0, where some were left out.
     """
 
     images: Images
     labels: Labels
     where: str
-    files: Sequence[str] | None = None
+    files: Sequence[str] | NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,7 +143,11 @@ class Dataset(Explained):
         held = None if validation is None else (validation[0], validation[1])
         files = dict(zip(("train", "test"), (part.files for part in parts)))
         files["validation"] = validation.files if isinstance(validation, Part) else None
-        origins = {part: np.array(of_part, object) for part, of_part in files.items() if of_part is not None}
+        origins = {
+            part: of_part if isinstance(of_part, np.ndarray) else np.array(of_part, object)
+            for part, of_part in files.items()
+            if of_part is not None
+        }
         if len(parts) == 1:
             ((images, labels),) = arrays
             split = plain_split(len(labels), name) if rows else stratified_split(labels, name, names)
@@ -223,7 +227,8 @@ class Dataset(Explained):
 
     def origin(self, name: str) -> NDArray[Any]:
         """Where each image of `part(name)` comes from, (N,): the path of its file or, where there are no files, its
-        place, from 0, among those that were split into the parts, or else in that part.
+        place, from 0, among those that were split into the parts, or else in that part, those that could not be read
+        among them.
         """
         parts = self._parts() if name == "all" else [name]
         counts = [len(self.part(part)[1]) for part in parts]
