@@ -17,6 +17,7 @@ from test_fit import gpucnn_  # noqa: F401
 import gpucnn
 from gpucnn import data
 from gpucnn.data import heard, pictures
+from gpucnn.errors import DataError
 
 DAMAGED = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + bytes(6)  # of two entries the half of one
 SAYS = "Pillow warns of it: Corrupt EXIF data. Expecting to read 12 bytes but only got 6"
@@ -40,6 +41,7 @@ def no_other_warning():
     usual = warnings.warn
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("default", module="PIL")
         yield
     assert warnings.warn is usual
 
@@ -104,6 +106,67 @@ def test_other_warnings_go_their_way(folder):
             warnings.warn("mine", stacklevel=1)
     assert (said, len(caught)) == ([SAYS], 1)
     assert [each.filename for each in mine] == [__file__]
+
+
+@pytest.mark.parametrize("of_class", [UserWarning, Warning])
+def test_pythons_filters_are_kept(folder, of_class):
+    first = folder / "a" / "0.jpg"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", of_class)
+        with pytest.raises(DataError, match=r"0.jpg: cannot be read as a picture .Corrupt EXIF data"):
+            data.read_pictures([first], HOW)
+        with pytest.raises(DataError, match=r"3 of 12 pictures cannot be read; .* .Corrupt EXIF data"):
+            data.load(folder, size=8)
+    notes: dict[str, list[str]] = {}
+    for how in ({"message": "corrupt exif"}, {"module": r"PIL\.Tiff"}, {"category": of_class}):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", **how)
+            data.read_pictures([first], HOW, notes)
+    assert not notes
+    for how in ({"message": "exif"}, {"module": "gpucnn"}, {"lineno": 1}, {"category": DeprecationWarning}):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", **how)
+            data.read_pictures([first], HOW, notes)
+    assert notes == {str(first): [SAYS]}
+
+
+def test_pillows_limit_is_kept_where_a_filter_makes_it_an_error(monkeypatch, tmp_path):
+    Image.new("L", (64, 64), 3).save(tmp_path / "one.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)
+    assert data.read_pictures([tmp_path / "one.png"], HOW, {}).shape == (1, 8, 8, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with pytest.raises(DataError, match=r"one.png: cannot be read as a picture .Image size .4096 pixels. exceeds"):
+            data.read_pictures([tmp_path / "one.png"], HOW)
+
+
+@pytest.mark.parametrize("calls_on", [False, True])
+def test_another_may_take_the_place_of_warn_meanwhile(folder, monkeypatch, calls_on):
+    """And give back what it found there, which it may call, too."""
+    usual, first = warnings.warn, folder / "a" / "0.jpg"
+    theirs: list[str] = []
+    with heard.heard([]):
+        before = warnings.warn
+
+        def other(message, *more, **named):
+            theirs.append(str(message))
+            if calls_on:
+                before(message, *more, **named)
+
+        warnings.warn = other
+    try:
+        for there in (other, before, other, before):
+            warnings.warn = there
+            notes: dict[str, list[str]] = {}
+            data.read_pictures([first], HOW, notes)
+            assert notes == {str(first): [SAYS]}
+            with heard.heard([]), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                warnings.warn("mine", UserWarning, 1)
+            assert len(caught) == (calls_on or there is before)
+    finally:
+        warnings.warn = usual
+    assert set(theirs) <= {"mine"}
 
 
 def test_one_picture_is_drawn_at_a_time(folder, gpucnn_, monkeypatch):  # noqa: F811

@@ -18,7 +18,7 @@ from ..errors import DataError, warn
 from ..workers import default_threads
 from .checks import Images
 from .files import check_limit, parsing
-from .heard import SAID, heard
+from .heard import SAID, action, heard
 from .preprocessing import CROP, Preprocessing
 from .strokes import FAINT
 
@@ -241,11 +241,15 @@ def opened(source: Any, where: object, said: list[str] | None = None) -> Iterato
 
 
 def identified(source: Any, where: object) -> Any:
-    """The picture as one of FORMATS, with its header read. Pillow's own limit is for those who have no other."""
+    """The picture as one of FORMATS, with its header read. Pillow's own limit is for those who have no other, and for
+    those whose filters of warnings make it an error.
+    """
     from PIL import Image, UnidentifiedImageError
 
     with _opening:
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        usual = Image.MAX_IMAGE_PIXELS
+        if action("Image size", Image.DecompressionBombWarning, "PIL.Image") != "error":
+            Image.MAX_IMAGE_PIXELS = None
         try:
             return Image.open(source, formats=FORMATS)
         except UnidentifiedImageError:  # whose text would show a stream as Python does
