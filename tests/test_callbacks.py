@@ -64,6 +64,28 @@ def test_what_derives_from_the_protocol_may_leave_methods_out():
         assert getattr(ready, name) is getattr(bare, name), name
 
 
+class Given(Derived):
+    """Has a method of its own beside those of its class."""
+
+    def __init__(self):
+        self.lasts = []
+        self.end = lambda history: self.lasts.append(len(history.epochs))
+
+
+class Only(Callback):
+    """Its object has the method that its class leaves out."""
+
+    def __init__(self):
+        self.epochs = []
+        self.epoch = lambda epoch: self.epochs.append(epoch.epoch)
+
+
+def test_methods_of_an_object_count_as_those_of_its_class():
+    given, only = Given(), Only()
+    model().fit(IMAGES, LABELS, callbacks=[given, only], **OPTIONS)
+    assert (given.epochs, only.epochs, given.lasts) == ([*range(1, 13)], [*range(1, 13)], [12])
+
+
 def test_what_derives_from_the_protocol_and_does_nothing_is_refused():
     class Nothing(Callback):
         pass

@@ -110,14 +110,14 @@ def argument(what: str, value: Any) -> Any:
 
 def callbacks(given: Any) -> list[Any]:
     """Objects with all methods of `training.Callback`: a function is called with each Epoch; one method will do.
-    What a class derives from `Callback` and does not write itself is left out.
+    What a class derives from `Callback`, and neither it nor its object writes itself, is left out.
 
     given: the callback itself. state is None where it has no state.
     """
     told = []
     for each in argument("callbacks", given):
-        written = [name for name in UNTOLD if getattr(type(each), name, None) is not getattr(Callback, name)]
-        methods = {name: getattr(each, name) for name in written if callable(getattr(each, name, None))}
+        there = {name: getattr(each, name, None) for name in UNTOLD}
+        methods = {name: method for name, method in there.items() if callable(method) and not _is_inherited(method)}
         methods = methods or {"epoch": each}
         argument("callback", each if isinstance(each, type) else next(iter(methods.values())))
         if ("state" in methods) != ("load_state" in methods):
@@ -127,6 +127,12 @@ def callbacks(given: Any) -> list[Any]:
             )
         told.append(SimpleNamespace(**UNTOLD | methods, given=each))
     return told
+
+
+def _is_inherited(method: Any) -> bool:
+    """Whether it is one that `Callback` writes."""
+    function = getattr(method, "__func__", method)
+    return function is getattr(Callback, getattr(function, "__name__", ""), None)
 
 
 @contextmanager
