@@ -1082,3 +1082,13 @@ def test_which_networks_take_images_that_one_does_not_is_said(name, shape, optio
         assert build(other, shape, 4).shapes()[-1] == (4,)
     if "padding='same'" in advice:
         build(name, shape, 4, padding="same")
+
+
+def test_what_no_network_takes_is_said_without_others():
+    with pytest.raises(ShapeError, match=r"^Dense: units=0: a whole number of at least 1 was expected$"):
+        build("vgg-small", (2, 2, 3), 0)
+    with pytest.raises(ShapeError, match=r"two-conv: input_shape \(28, 28\): .* such as \(28, 28, 1\)$"):
+        build("two-conv", (28, 28))
+    with pytest.raises(ShapeError, match=r"vgg-small: input_shape \(784,\): .* such as \(32, 32, 3\)$"):
+        build("vgg-small", (784,))
+    assert build("softmax-regression", (784,)).input_shape == (784,)

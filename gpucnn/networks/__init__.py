@@ -215,7 +215,12 @@ def build(name: str, /, input_shape: Shape | None = None, classes: int | None = 
     except ShapeError as error:
         if input_shape is None or name not in NETWORKS:
             raise
-        raise ShapeError(f"{error}; {_remedy(name, shape, outputs, options)}") from None
+        if len(shape) != len(found.input_shape):
+            such = (*shape, 1) if len(shape) == 2 else found.input_shape
+            raise ShapeError(f"{name}: input_shape {shape}: (H, W, C) was expected, such as {such}") from None
+        if remedy := _remedy(name, shape, outputs, options):
+            raise ShapeError(f"{error}; {remedy}") from None
+        raise
     takes, gives = network.input_shape, network.shapes()[-1]
     asked_for = takes if input_shape is None else shape, gives if classes is None else (classes,)
     if asked_for != (takes, gives):
@@ -226,7 +231,9 @@ def build(name: str, /, input_shape: Shape | None = None, classes: int | None = 
 
 
 def _remedy(name: str, shape: Shape, classes: int, options: dict[str, Any]) -> str:
-    """What to do where a named network does not take images of that shape. softmax-regression takes all."""
+    """What to do where a named network does not take images of that shape; "" where no network does, and the number
+    of classes is what is wrong.
+    """
 
     def takes(name: str, **options: Any) -> bool:
         with suppress(GpucnnError):
@@ -236,7 +243,7 @@ def _remedy(name: str, shape: Shape, classes: int, options: dict[str, Any]) -> s
     same = "padding" in settings_of(name) and takes(name, **options | {"padding": "same"})
     others = listed([each for each in NETWORKS if takes(each)])
     begin = "try padding='same', or" if same else "take"
-    return f"{begin} a network for such images: {others}"
+    return f"{begin} a network for such images: {others}" if others else ""
 
 
 def settings_of(name: str) -> dict[str, Any]:
