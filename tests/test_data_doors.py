@@ -380,6 +380,7 @@ def test_without_pyarrow(tmp_path, monkeypatch):
         DataError, match="pyarrow, which reads these files, is not installed; run `pip install pyarrow`"
     ):
         data.load(tmp_path / "own.parquet")
+    assert may_be_broken(str(tmp_path / "own.parquet"))
 
 
 @pytest.mark.parametrize("name", ["own.parquet", "y_train.npy", "train.csv"])
@@ -489,6 +490,10 @@ def test_pixels_in_columns_of_parquet_are_read_as_those_of_a_csv(tmp_path):
     np.testing.assert_array_equal(loaded.train_images, same.train_images)
     np.testing.assert_array_equal(loaded.train_labels, same.train_labels)
     assert "t.parquet: 16 columns of pixels are taken as pictures" in loaded.notes
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "train.parquet").write_bytes((tmp_path / "t.parquet").read_bytes())
+    for path in ("t.parquet", "parts"):  # nobody says that pictures were read otherwise, where there were none
+        assert not may_be_broken(str(tmp_path / path))
     parquet.write_table(pyarrow.table({**columns, "label": [None, *labels[1:].tolist()]}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match="label: the label of picture 1 is missing"):
         data.load(tmp_path / "t.parquet")

@@ -46,6 +46,14 @@ def files(path: Path) -> dict[str, list[Path]]:
     return parts
 
 
+def are_pixels(path: Path) -> bool:
+    """Whether the files there have a row of pixels for each picture; False where that cannot be seen."""
+    with suppress(ImportError, OSError, ValueError):
+        first = next(iter(files(path).values()))[0]
+        return _pixel_columns(_schema(first)) is not None
+    return False
+
+
 def read(path: Path, wanted: Wanted) -> Dataset:
     """The data set of a Parquet file, or of a folder with some, or of what `Dataset.save_to_disk` wrote.
 
@@ -138,6 +146,16 @@ def _labels(tables: Sequence[Any], name: str, file: Path) -> Any:
     labels = [each for table in tables for each in table.column(name).to_pylist()]
     check_objects(labels, f"{file}: {name}")
     return np.array(labels)
+
+
+def _schema(file: Path) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    if file.suffix == ".parquet":
+        return parquet.read_schema(file)
+    with pyarrow.memory_map(str(file)) as source:
+        return pyarrow.ipc.open_stream(source).schema
 
 
 def _table(file: Path) -> Any:

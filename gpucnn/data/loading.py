@@ -126,14 +126,15 @@ def load_readable(name_or_path: str, *, skip_broken: bool = False, **how: Any) -
 
 
 def may_be_broken(name_or_path: str) -> bool:
-    """Whether `load` takes skip_broken for it: a folder, or a table, of pictures."""
+    """Whether pictures are read there, some of which may be broken: a folder, or a table, of pictures."""
     path = Path(os.path.expanduser(name_or_path))
     if resolve(name_or_path) is not None or not path.exists():
         return False
     if not path.is_dir():
-        return path.suffix == ".parquet" or listings.names_pictures(path)
+        return not arrow.are_pixels(path) if path.suffix == ".parquet" else listings.names_pictures(path)
     place = _inner(path) or path
-    return _reader(place, str(place)) in OF_PICTURES
+    reader = _reader(place, str(place))
+    return reader in OF_PICTURES and not (reader is arrow.read and arrow.are_pixels(place))
 
 
 def _reader(path: Path, text: str) -> Callable[..., Dataset]:
