@@ -80,6 +80,14 @@ class Only(Callback):
         self.epoch = lambda epoch: self.epochs.append(epoch.epoch)
 
 
+def test_numpys_truth_values_are_taken_as_pythons():
+    true, false = np.array([True, False])
+    history = model(graph=false, tune=false).fit(IMAGES, LABELS, early_stopping=true, progress=false, **OPTIONS)
+    assert history.kept
+    with pytest.raises(SettingError, match="seed=True: a whole number"):
+        model(seed=true)
+
+
 def test_methods_of_an_object_count_as_those_of_its_class():
     given, only = Given(), Only()
     model().fit(IMAGES, LABELS, callbacks=[given, only], **OPTIONS)

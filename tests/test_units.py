@@ -293,7 +293,8 @@ def test_the_estimator_takes_numbers_of_any_unit():
     ]
     assert min(scores) > 0.8
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
-    assert CNNRegressor(**how, standardize=False, random_state=0).fit(IMAGES, COUNT).model_.units is None
+    for no in (False, *np.array([False])):  # as a grid over an array gives it
+        assert CNNRegressor(**how, standardize=no, random_state=0).fit(IMAGES, COUNT).model_.units is None
 
 
 # The command

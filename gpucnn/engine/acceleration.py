@@ -10,6 +10,7 @@ from ..errors import DeviceError, GpucnnError, SettingError, warn
 from ..kernels import EXACT_REFERENCE, REFERENCE, Kernels, choose
 from ..kernels.cuda import cudnn
 from ..kernels.cuda.cublas import PRECISIONS
+from ..namespace import as_python
 
 TABLES = ("default", "reference", "numba", "cudnn", "winograd", "columns")
 WIDE = ("winograd", "columns")  # how a CUDA device computes wide convolutions, where that is asked for
@@ -41,6 +42,7 @@ class Acceleration:
     tune: bool | str = False
 
     def __post_init__(self) -> None:
+        as_python(self)
         for name, known in (("kernels", TABLES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise SettingError(f"{name} {getattr(self, name)!r}: one of {', '.join(known)} was expected")

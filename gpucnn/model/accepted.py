@@ -98,6 +98,7 @@ def argument(what: str, value: Any) -> Any:
     """value, or what it names, if it is of the kind that the argument takes. Raises SettingError."""
     if isinstance(value, str) and what in NAMED:
         return NAMED[what](value)
+    value = bool(value) if isinstance(value, np.bool_) else value  # as an array of settings gives it
     fits, expected = KINDS[what]
     if isinstance(value, type) or not fits(value):
         hint = f"; write {value.__name__}()" if isinstance(value, type) else ""
@@ -177,7 +178,7 @@ def freezing(model: Any, given: Any) -> tuple[str, ...]:
 def keeping(early_stopping: Any, keep: str | None) -> list[Any]:
     """The callbacks that the two arguments of fit stand for."""
     argument("keep", keep)
-    if isinstance(early_stopping, bool):
+    if isinstance(early_stopping, (bool, np.bool_)):
         early_stopping = EarlyStopping() if early_stopping else None
     if argument("early_stopping", early_stopping) is not None:
         return [early_stopping if keep is None else replace(early_stopping, keep=keep)]
