@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import tomllib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,16 @@ def test_a_file_and_several_models_have_thresholds(trained, tmp_path):
         gpucnn.load(path, device="cpu")
 
 
+def test_one_half_is_what_a_model_without_thresholds_has(trained):
+    kept = copy.deepcopy(trained)
+    kept.thresholds = 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        together = gpucnn.Ensemble([trained, kept]), gpucnn.Ensemble([kept, trained])
+    for each in together:
+        np.testing.assert_array_equal(each.predict(IMAGES), trained.predict(IMAGES))
+
+
 def test_onnx_tells_thresholds(trained, tmp_path):
     onnx = pytest.importorskip("onnx")
     kept = copy.deepcopy(trained)
@@ -316,12 +327,38 @@ def test_predict_and_evaluate_take_thresholds(gpucnn_):
     assert set(found[2]["rows"]["left"]) == {"precision", "recall", "f1", "average_precision", "support"}
 
 
+def test_a_threshold_of_several_models_is_theirs_together(gpucnn_):
+    for name, own in (("one", "0.3"), ("other", "0.2,0.4,0.6")):
+        assert gpucnn_(*TRAIN, "--threshold", own, "--out", name)[0] == 0
+    models = "one/model.safetensors", "--model", "other/model.safetensors"
+    for words in (("predict", *models, "one.png"), ("evaluate", *models, "--data", "own.npz")):
+        assert "together they take 1/2" in gpucnn_(*words)[2]
+        assert "together" not in gpucnn_(*words, "--threshold", 0.4)[2]
+
+
+def test_evaluate_tells_which_thresholds_it_used(gpucnn_):
+    assert gpucnn_(*TRAIN, "--out", "run")[0] == 0
+    asked = ("evaluate", "run/model.safetensors", "--data", "own.npz")
+    for words, expected in (((), [0.5] * 3), (("--threshold", 0.4), [0.4] * 3), (("--threshold", "0.2,0.4,0.6"), None)):
+        assert json.loads(gpucnn_(*asked, "--json", *words)[1])["thresholds"] == (expected or [0.2, 0.4, 0.6])
+    assert gpucnn_(*asked, "--report", "--out", "report", "--threshold", 0.3)[0] == 0
+    assert json.loads(Path("report/report.json").read_text())["thresholds"] == [0.3] * 3
+
+
+def test_a_table_of_probabilities_has_no_threshold(gpucnn_):
+    status, out, said = gpucnn_("predict", "no.safetensors", "one.png", "--csv", "--threshold", 0.4)
+    assert (status, out) == (1, "")
+    assert "--threshold 0.4: the table of --csv has the probability of each label, which no threshold changes" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("--threshold", "f1", "--validation", 0), "chooses by what is held out, and nothing is; say --validation 0.1"),
         (("--threshold", "high"), "--threshold high: f1, a number between 0 and 1, or one for each label, with commas"),
-        (("--threshold", "1.5"), "threshold=1.5: a number between 0 and 1"),
+        (("--threshold", "1.5"), "--threshold 1.5: f1, a number between 0 and 1, or one for each label, with commas"),
+        (("--threshold", "nan"), "--threshold nan: f1, a number between 0 and 1"),
+        (("--threshold", "0.5,0,1", "--data", "nowhere"), "--threshold 0.5,0,1: f1, a number between 0 and 1"),
         (("--threshold", "0.5,0.5"), "2 numbers for 3 labels"),
     ],
 )

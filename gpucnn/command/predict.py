@@ -68,6 +68,11 @@ def predict(
 
     if as_csv and as_json:
         raise GpucnnError("--csv and --json are two ways to print the same; give one")
+    if as_csv and threshold is not None:
+        raise GpucnnError(
+            f"--threshold {threshold}: the table of --csv has the probability of each label, which no threshold "
+            "changes; leave one of the two out"
+        )
     asked, how = _asked([model, *(models or [])], layers, device, top, threshold)
     others: Counter[str] = Counter()
     broken: dict[str, str] = {}
@@ -108,7 +113,7 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int, th
     from ..data.preprocessing import check_alike, reading
     from ..losses import CLASSIFICATION, kind
     from ..model import Ensemble, load
-    from ..model.labelling import numbers_in
+    from ..model.labelling import give
 
     loaded: list[Any] = []
     for path in paths:
@@ -120,9 +125,9 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int, th
     check_alike([each.preprocessing for each in loaded], paths)
     if top > 1 and kind(loaded[0].loss) != CLASSIFICATION:
         raise GpucnnError(f"--top {top}: {paths[0]} gives no classes, but all of its outputs; leave it out")
-    asked = loaded[0] if len(loaded) == 1 else Ensemble(loaded)
     if threshold is not None:
-        asked.thresholds = numbers_in(threshold)
+        give(loaded, threshold)
+    asked = loaded[0] if len(loaded) == 1 else Ensemble(loaded)
     return asked, loaded[0].preprocessing
 
 

@@ -76,6 +76,7 @@ def evaluate(
     from ..data.loading import load_for, may_be_broken
     from ..data.preprocessing import check_alike
     from ..data.split import undivided
+    from ..losses import MULTI_LABEL, kind
     from ..metrics import shown
     from ..model import Ensemble, labelling, load, outcome
 
@@ -87,13 +88,13 @@ def evaluate(
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
     with arguments.explained(models[0], to_check(layers)), quiet:
         several = [load(model, device=device, layers=layers, threads=threads) for model in models]
+        if threshold is not None:
+            labelling.give(several, threshold)
         loaded = several[0] if len(several) == 1 else Ensemble(several)
         data = _trained_on(models[0]) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
         if may_be_broken(data):
             check_alike([each.preprocessing for each in several], models)
-        if threshold is not None:
-            loaded.thresholds = labelling.numbers_in(threshold)
         with undivided():
             dataset = outcome.fitting(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
         dataset, about, note = measured(models, data, dataset, part)
@@ -101,7 +102,8 @@ def evaluate(
         whole = loaded.report(*examples, tta=tta) if report else None
         found = (loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()) | about
         check_finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
-    text = arguments.json_text({"data": dataset.name, **found})
+    above = {"thresholds": labelling.in_force(loaded)} if kind(loaded.loss) == MULTI_LABEL else {}
+    text = arguments.json_text({"data": dataset.name, **found, **above})
     written = [] if out is None else _write_report(out, text, loaded, dataset, tta)
     tell_notes(replace(dataset, notes=(*dataset.notes, *filter(None, [note]))))
     if as_json:

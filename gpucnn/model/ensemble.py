@@ -16,6 +16,7 @@ from ..names import OF_MODELS, Explained, lacking
 from ..network import describe
 from .exporting import export
 from .inputs import are_pictures
+from .labelling import in_force
 from .measuring import Measuring
 from .model import Model
 from .spelling import spelt
@@ -54,7 +55,7 @@ class Ensemble(Measuring, Explained):
         self.white = first.white
         self.first_label, self.units = first.first_label, first.units
         self._thresholds = first.thresholds
-        if any(each.thresholds != first.thresholds for each in self.models):
+        if len({in_force(each) for each in self.models}) > 1:
             self._thresholds = None
             warn(
                 "Ensemble: its models have different thresholds, and together they take 1/2; set ensemble.thresholds, "

@@ -74,14 +74,26 @@ def choose(model: Any, images: Any, rows: np.ndarray) -> None:
     model.thresholds = best(model.predict_proba(images), rows)
 
 
+def give(models: Sequence[Any], text: str) -> None:
+    """Give the models, which answer together, the thresholds that --threshold says. Raises SettingError."""
+    found = numbers_in(text)
+    for model in models:
+        model.thresholds = found
+
+
+def in_force(model: Any) -> tuple[float, ...]:
+    """The probabilities above which the model predicts labels, one for each."""
+    return model.thresholds or (0.5,) * len(model.class_names)
+
+
 def numbers_in(text: str, expected: str = "a number between 0 and 1") -> float | list[float]:
     """The number, or numbers with commas between, in an option's text. Raises SettingError."""
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
-        raise SettingError(
-            f"--threshold {text}: {expected}, or one for each label, with commas between, was expected"
-        ) from None
+        found = []
+    if not found or not all(0 < each < 1 for each in found):
+        raise SettingError(f"--threshold {text}: {expected}, or one for each label, with commas between, was expected")
     return found[0] if len(found) == 1 else found
 
 

@@ -119,7 +119,8 @@ class Predicting:
         """The probabilities above which labels are predicted, where several may hold: one for each, or None for 1/2.
 
         They are saved with the model, and may be set to one number, to one for each label, or to None; as
-        `choose_thresholds` does. Raises SettingError for others, and where the loss is not of several labels.
+        `choose_thresholds` does. A model that is trained again keeps them: choose again afterwards. Raises SettingError
+        for others, and where the loss is not of several labels.
         """
         return self._thresholds
 

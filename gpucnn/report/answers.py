@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..losses import CLASSIFICATION, MULTI_LABEL, kind
+from ..model.labelling import in_force
 
 
 def of(model: Any, numbers: Any, top: int = 1) -> dict[str, Any]:
@@ -15,8 +16,7 @@ def of(model: Any, numbers: Any, top: int = 1) -> dict[str, Any]:
         ranked = [{"label": model.class_names[k], "probability": float(numbers[k])} for k in order]
         return {**ranked[0], **({"top": ranked} if top > 1 else {})}
     if kind(model.loss) == MULTI_LABEL:
-        above = model.thresholds or [0.5] * len(named)
-        holds = [name for (name, each), least in zip(named.items(), above) if each > least]
+        holds = [name for (name, each), least in zip(named.items(), in_force(model)) if each > least]
         return {"labels": holds, "probabilities": named}
     return {"numbers": named}
 
