@@ -85,11 +85,13 @@ def means(kind: str, found: np.ndarray, count: int | None, deviations: np.ndarra
 
 
 def squared_deviations(targets: Array, weights: Array | None = None) -> Array:
-    """Sums of squared differences of numbers from their mean, by output. targets (N, K), weights (N,) -> (K,)."""
+    """Sums of squared differences of numbers (N, K) from their mean, (K,); 0 where those of some weight are alike."""
     xp = array_namespace(targets)
     y = xp.astype(targets, xp.float64)
     w = xp.ones_like(y[:, :1]) if weights is None else xp.astype(weights, xp.float64)[:, None]
-    return xp.sum(w * (y - xp.sum(w * y, axis=0) / xp.sum(w)) ** 2, axis=0)
+    found = xp.sum(w * (y - xp.sum(w * y, axis=0) / xp.sum(w)) ** 2, axis=0)
+    least, most = (xp.where(w > 0, y, sign * xp.full_like(y, xp.inf)) for sign in (1, -1))
+    return xp.where(xp.min(least, axis=0) == xp.max(most, axis=0), xp.zeros_like(found), found)
 
 
 def determination(errors: Any, spreads: Any) -> np.ndarray:

@@ -1,0 +1,54 @@
+"""What units are taken from, when they are, and where they go with parameters and files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpucnn
+from gpucnn import metrics
+from gpucnn.layers import Dense, Flatten, ReLU
+
+RNG = np.random.default_rng(0)
+IMAGES = (200 * (RNG.random((120, 4, 4, 1)) < RNG.random((120, 1, 1, 1)))).astype(np.uint8)
+COUNT = (IMAGES > 127).sum(axis=(1, 2, 3)).astype(float)[:, None]
+TWO = np.concatenate([COUNT, -5 * COUNT + IMAGES[:, 0, 0] / 255], axis=1)
+FAR = "in the units of those that it learnt first"
+
+
+def model(outputs=2, **options):
+    network = gpucnn.Network((4, 4, 1), (Flatten(), Dense(16), ReLU(), Dense(outputs)))
+    return gpucnn.Model(network, **{"device": "cpu", "threads": 1, "loss": "mse", **options})
+
+
+def fitted(targets, epochs=8, **options):
+    made = model(targets.shape[1], **options)
+    made.fit(IMAGES[: len(targets)], targets, epochs=epochs, batch_size=16, lr=0.01, progress=False)
+    return made
+
+
+# What units are
+
+
+@pytest.mark.parametrize("value", [50011.3, 0.1, -3.3])
+def test_of_numbers_that_do_not_differ_nothing_is_explained(value):
+    found = fitted(1e4 * TWO[:, :1])
+    alike = np.full((50, 1), value)
+    assert found.evaluate(IMAGES[:50], alike)["r2"] == 0
+    assert found.report(IMAGES[:50], alike).rows["0"]["r2"] == 0
+    weights = np.r_[np.ones(50), 0]
+    there = np.append(alike, [[7.0]], axis=0)
+    assert found.evaluate(IMAGES[:51], there, sample_weight=weights)["r2"] == 0
+    assert metrics.squared_deviations(there, weights).tolist() == [0]
+
+
+# What they are taken from
+
+
+# Losses
+
+
+# Where they go
+
+
+# The command
