@@ -8,6 +8,7 @@ import pytest
 import gpucnn
 from gpucnn import metrics
 from gpucnn.layers import Dense, Flatten, ReLU
+from gpucnn.report import inside
 
 RNG = np.random.default_rng(0)
 IMAGES = (200 * (RNG.random((120, 4, 4, 1)) < RNG.random((120, 1, 1, 1)))).astype(np.uint8)
@@ -49,6 +50,14 @@ def test_of_numbers_that_do_not_differ_nothing_is_explained(value):
 
 
 # Where they go
+
+
+def test_the_largest_number_is_the_largest_in_its_unit():
+    y = TWO * [1, 1e-6] + [1000, 0]
+    found = fitted(y)
+    look = inside.look(found, IMAGES)
+    np.testing.assert_array_equal(look.classes, np.zeros(120))
+    np.testing.assert_array_equal(look.classes, found.predict(IMAGES).argmax(axis=1))
 
 
 # The command

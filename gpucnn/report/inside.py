@@ -112,7 +112,7 @@ class _Watched(Around):
 
 def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Look:
     """Send images (N, H, W, C) through the model. classes: whose logits to differentiate, as `predict` numbers them; by
-    default the most probable.
+    default the most probable, or the largest number.
 
     Raises DataError, SettingError.
     """
@@ -133,13 +133,14 @@ def look(model: Model, images: Any, classes: Sequence[int] | None = None) -> Loo
     params = model.layout.unpack(model.device.fetch(model.theta))
     pixels = model.scaling(images, dtype, REFERENCE)
     logits, residuals = seen.forward(params, pixels, context)
-    chosen = logits.argmax(axis=1) if classes is None else _checked(classes, logits.shape, model.first_label)
+    answers = model._in_units(logits)
+    chosen = answers.argmax(axis=1) if classes is None else _checked(classes, logits.shape, model.first_label)
     dy = np.zeros_like(logits)
     dy[np.arange(len(dy)), chosen] = 1
     dx, _ = seen.backward(params, residuals, dy, context)
     layers = [Seen(each.name, describe(each.layer), each.layer, **notes[each.name]) for each in places]
     probabilities = model._in_units(model.loss.probabilities(logits))
-    return Look(pixels, model._in_units(logits), probabilities, layers, chosen, dx, kind(model.loss))
+    return Look(pixels, answers, probabilities, layers, chosen, dx, kind(model.loss))
 
 
 def _checked(classes: Sequence[int], shape: tuple[int, ...], first: int) -> Array:
