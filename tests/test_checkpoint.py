@@ -512,7 +512,7 @@ def test_an_entry_that_is_nonsense(saved, text):
 
 
 def test_a_newer_format(saved):
-    refuse(rewritten(saved, format=checkpoint.FORMAT + 1), r"written by a newer gpucnn \(format 2\); upgrade gpucnn")
+    refuse(rewritten(saved, format=checkpoint.NEWEST + 1), r"written by a newer gpucnn \(format 3\); upgrade gpucnn")
 
 
 DENSE = {"type": "Dense", "units": 3}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import gpucnn
 from gpucnn import metrics
+from gpucnn.engine.units import Units
 from gpucnn.layers import Dense, Flatten, ReLU
+from gpucnn.model import checkpoint
 from gpucnn.report import inside
 
 RNG = np.random.default_rng(0)
@@ -50,6 +54,18 @@ def test_of_numbers_that_do_not_differ_nothing_is_explained(value):
 
 
 # Where they go
+
+
+def test_older_code_refuses_a_file_with_units(tmp_path):
+    def written(made):
+        made.save(tmp_path / "m.safetensors")
+        text = (tmp_path / "m.safetensors").read_bytes()
+        return json.loads(json.loads(text[8 : 8 + int.from_bytes(text[:8], "little")])["__metadata__"]["gpucnn"])
+
+    assert written(fitted(TWO, epochs=1))["format"] == 2
+    assert gpucnn.load(tmp_path / "m.safetensors", device="cpu").units == Units.of(TWO)
+    for made in (model(), fitted(TWO, epochs=1, standardize=False), model(loss="softmax")):
+        assert written(made)["format"] == checkpoint.FORMAT == 1
 
 
 def test_the_largest_number_is_the_largest_in_its_unit():

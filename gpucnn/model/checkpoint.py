@@ -27,7 +27,7 @@ from ..network import Network
 from ..training.writing import write_whole
 from . import numbers
 
-FORMAT = 1
+FORMAT, NEWEST = 1, 2  # the second one of models of numbers in units, which code of before would not see
 ENDING = ".safetensors"
 OTHERS = (  # endings of other formats; all else behind a point, such as .v2 and .best, is of a name
     *(".h5", ".hdf5", ".onnx", ".pt", ".pth", ".pkl", ".pickle", ".npz", ".npy", ".keras", ".pb", ".tflite"),
@@ -119,7 +119,7 @@ def put(path: Path, *parts: bytes | memoryview) -> Path:
 
 def header(path: Path, description: Mapping[str, Any]) -> str:
     """The description as text. Raises CheckpointError where it holds what a file cannot."""
-    ours = {"format": FORMAT, KIND: SUM, SUM: NO_SUM}
+    ours = {"format": NEWEST if numbers.KEY in description else FORMAT, KIND: SUM, SUM: NO_SUM}
     try:
         return json.dumps(ours | {key: value for key, value in description.items() if key not in ours}, default=_number)
     except (TypeError, ValueError) as error:
@@ -168,7 +168,7 @@ def _description(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise CheckpointError(f"{path}: a safetensors file, but not one of gpucnn: its header has no {KEY!r} entry")
     try:
         description = json.loads(metadata[KEY])
-        newer = description["format"] > FORMAT
+        newer = description["format"] > NEWEST
     except (ValueError, TypeError, KeyError, RecursionError):
         raise CheckpointError(
             f"{path}: the {KEY!r} entry of its header cannot be read; train or export it again"
