@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gpucnn
+from gpucnn import command as cli
 from gpucnn import metrics
 from gpucnn.engine.units import Units
 from gpucnn.layers import Dense, Flatten, ReLU
@@ -77,3 +80,56 @@ def test_the_largest_number_is_the_largest_in_its_unit():
 
 
 # The command
+
+
+@pytest.fixture
+def train(monkeypatch, capsys, tmp_path):
+    """train(...) -> exit status, what was said; of own.npz, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    images = RNG.integers(0, 200, (60, 8, 8), dtype=np.uint8)
+    np.savez("own.npz", images=images, labels=(1e4 * images[:, :1, 0] / 255), class_names=["price"])
+    options = ("softmax-regression", "--data", "own.npz", "--loss", "mse", "--device", "cpu", "--threads", 1)
+    options = (*options, "--epochs", 2, "--batch-size", 8, "--validation", 0.2)
+
+    def run(*arguments, plain=False):
+        monkeypatch.setattr("sys.argv", ["gpucnn", "train", *map(str, (*(() if plain else options), *arguments))])
+        return cli.main(), capsys.readouterr().err
+
+    return run
+
+
+def test_the_settings_of_an_older_run_repeat_it(train):
+    train("--out", "plain", "--no-standardize")
+    text = Path("plain/run.toml").read_text()
+    assert tomllib.loads(text)["made"]["numbers"] == "as they are"
+    older = text.replace("no_standardize = true\n", "").replace('numbers = "as they are"\n', "")
+    Path("older.toml").write_text(older)
+    status, said = train("--config", "older.toml", "--out", "again", plain=True)
+    assert status == 0
+    assert "took numbers as they are, and so does this one; write no_standardize = false there" in said
+    assert Path("again/model.safetensors").read_bytes() == Path("plain/model.safetensors").read_bytes()
+    train("--out", "units")
+    assert tomllib.loads(Path("units/run.toml").read_text())["made"]["numbers"] == "standardised"
+    Path("older.toml").write_text("no_standardize = false\n" + older)
+    said = train("--config", "older.toml", "--out", "other", plain=True)[1]
+    assert "took numbers" not in said
+    for name, source in (("other", "other"), ("more", "units/run.toml")):
+        if name == "more":
+            said = train("--config", source, "--out", name, plain=True)[1]
+            assert "took numbers" not in said
+        assert Path(name, "model.safetensors").read_bytes() == Path("units/model.safetensors").read_bytes()
+    Path("own.toml").write_text(older.partition("[made]")[0])  # of nobody's run
+    train("--config", "own.toml", "--out", "mine", plain=True)
+    assert gpucnn.load("mine/model.safetensors", device="cpu").units is not None
+
+
+def test_an_older_run_of_classes_stays_as_it_is(train):
+    images = RNG.integers(0, 200, (60, 8, 8), dtype=np.uint8)
+    np.savez("classes.npz", images=images, labels=np.arange(60) % 3)
+    options = ("softmax-regression", "--data", "classes.npz", "--device", "cpu", "--threads", 1, "--epochs", 1)
+    train(*options, "--out", "a", plain=True)
+    train("--config", "a/run.toml", "--out", "b", plain=True)
+    for name in ("a", "b"):
+        found = tomllib.loads(Path(name, "run.toml").read_text())
+        assert "no_standardize" not in found
+        assert "numbers" not in found["made"]

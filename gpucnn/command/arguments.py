@@ -138,6 +138,8 @@ def _take_settings(context: Context, path: Path) -> None:
             raise GpucnnError(f"{path}: {name} = {value!r}: one value was expected, as --{name} takes it")
         else:
             found[option] = value if isinstance(value, bool) else str(value)
+    if made and config.NUMBERS not in made and "no_standardize" in known:  # numbers were learnt as they are then
+        found.setdefault("no_standardize", True)
     context.default_map = {**(context.default_map or {}), **found}
 
 

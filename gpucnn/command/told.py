@@ -52,7 +52,12 @@ def tell_notes(dataset: Any) -> None:
 OF_NETWORK = ("network", "options", "data", "size", "channels", "classes")  # what decides how many parameters it has
 
 
-def of_another_time(context: Context, model: Any) -> str:
+def of_another_time(context: Context, model: Any) -> list[str]:
+    """Sentences where the file of settings is of a run of before: "" where there is nothing to say."""
+    return [_of_another_network(context, model), _not_standardised(context, model)]
+
+
+def _of_another_network(context: Context, model: Any) -> str:
     """A sentence where the file of settings is of a run whose network was, or may have been, another one; else ""."""
     from .. import __version__
     from ..model import config
@@ -75,6 +80,23 @@ def of_another_time(context: Context, model: Any) -> str:
             f"{model.name} had {then:,} parameters then, and has {now} here: this is another one" if is_other else ""
         )
     return "" if not by + differ else f"{path}: {'; '.join(filter(None, (by, differ)))}"
+
+
+def _not_standardised(context: Context, model: Any) -> str:
+    """A sentence where numbers are taken as they are because a run of before, whose file of settings it is, did; else
+    "".
+    """
+    from ..losses import REGRESSION, kind
+    from ..model import config
+
+    path, made = context.meta.get(config.MADE, ("", {}))
+    is_told = kind(model.loss) != REGRESSION or model.standardize or context.params.get("resume") is not None
+    if is_told or not made or config.NUMBERS in made:
+        return ""
+    return (
+        f"{path}: the run that wrote it took numbers as they are, and so does this one; write no_standardize = false "
+        "there to have them standardised"
+    )
 
 
 def opening(

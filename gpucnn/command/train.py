@@ -248,13 +248,12 @@ def train(
             )
             state = ("start", "") if found is None else checkpoints.standing(found, chosen.epochs)
             older = told.of_another_time(context, model)
-            for each in filter(
-                None, (what, older, *told.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state[1]))
-            ):
+            opening = told.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state[1])
+            for each in filter(None, (what, *older, *opening)):
                 say(each)
             system = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, of_data)
-            made = outcome.made(dataset, told.quoted(*sys.argv), system) | {"parameters": model.layout.size}
+            made = outcome.made(dataset, told.quoted(*sys.argv), system, model)
             if other := outcome.changed_test(path, made):
                 say(other)
             configuration = config_file.Writing(path / CONFIG, configured, made, () if found is None else found.changes)

@@ -16,6 +16,8 @@ NAME = "run.toml"
 MOST = 1 << 20  # bytes
 MADE = "made"  # the table of what the run was made with, which nothing is read from
 HEAD = "# The settings of a run: `gpucnn train --config run.toml` repeats it.\n"
+NUMBERS = "numbers"  # in it, how a run of numbers learns them; one of before, which took them as they are, has none
+STANDARDISED, AS_THEY_ARE = "standardised", "as they are"
 CHANGED = "changed"  # in it, where the settings of the run were changed
 OTHERS = (
     f"# The settings with which a run ended. Before, others were, as {CHANGED} below says, so that\n"

@@ -11,6 +11,7 @@ import numpy as np
 from ..engine.units import Units
 from ..errors import CheckpointError, SettingError, warn
 from ..losses import LOSSES
+from . import config
 from .frames import in_order
 from .labels import Meaning, as_array
 
@@ -61,6 +62,12 @@ def described(model: Any) -> dict[str, Any]:
     if model.units is not None:
         return {KEY: model.units.described()}
     return {UNDECIDED: True} if standardizes(model) else {}
+
+
+def told(model: Any) -> str:
+    """How the model learns numbers, as a run's file of settings has it."""
+    return config.STANDARDISED if model.units is not None or standardizes(model) else config.AS_THEY_ARE
+
 
 
 def take(model: Any, description: Mapping[str, Any]) -> None:

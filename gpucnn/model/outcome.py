@@ -16,10 +16,10 @@ from ..data.catalogue import resolve
 from ..data.marks import written
 from ..device.environment import LIBRARIES, kernels_of_blas
 from ..errors import GpucnnError, TrainingError, listed
-from ..losses import OUTPUTS, kind
+from ..losses import OUTPUTS, REGRESSION, kind
 from ..network import shortened
 from ..training import History
-from . import config
+from . import config, numbers
 from .digests import digest
 from .folder import CONFIG, MODEL
 from .model import Model
@@ -30,8 +30,9 @@ ONE = {"classes": "class", "labels": "label", "numbers": "number"}
 STANDS = {"classes": "a class", "labels": "labels, a row of 0 and 1,", "numbers": "numbers"}  # beside a picture
 
 
-def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data.
+def made(dataset: Dataset, command: str, found: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """What the bits of a run depend on beside its settings: versions, the device, the BLAS kernels, the data, how many
+    parameters the model has, and how it learns numbers, if these are what it learns.
 
     And, of a few pictures of one's own, the marks by which `gpucnn evaluate` knows them again. found: from
     `device.environment`.
@@ -45,6 +46,8 @@ def made(dataset: Dataset, command: str, found: Mapping[str, Any]) -> dict[str, 
         "data": digest(dataset.train_images, dataset.train_labels),
         "test": digest(dataset.test_images, dataset.test_labels),
         "pictures": written(dataset.train_images) if are_marked else None,
+        "parameters": model.layout.size,
+        config.NUMBERS: numbers.told(model) if kind(model.loss) == REGRESSION else None,
     }
 
 

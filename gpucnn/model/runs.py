@@ -18,6 +18,7 @@ from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
 from ..errors import GpucnnError, Interrupted, SettingError, ShapeError, listed
+from ..losses import REGRESSION, kind
 from ..network import Network
 from ..networks import Recipe
 from ..optimizers import Optimizer, optimizer
@@ -266,7 +267,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
         "label_smoothing": settings.label_smoothing,
         "class_weights": settings.class_weights,
         "threshold": settings.threshold,
-        "no_standardize": not settings.standardize or None,
+        "no_standardize": (kind(model.loss) == REGRESSION and not settings.standardize) or None,
         "validation": float(chosen.validation),
         "augment": chosen.augmentation or (None if is_named and plain else UNCHANGED),
         "threads": model.threads if model.device.kind == "cpu" else None,
