@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tomllib
 from pathlib import Path
@@ -13,7 +14,9 @@ import gpucnn
 from gpucnn import command as cli
 from gpucnn import metrics
 from gpucnn.engine.units import Units
+from gpucnn.errors import DataError
 from gpucnn.layers import Dense, Flatten, ReLU
+from gpucnn.losses import FocalLoss, Loss, SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
 from gpucnn.report import inside
 
@@ -54,6 +57,37 @@ def test_of_numbers_that_do_not_differ_nothing_is_explained(value):
 
 
 # Losses
+
+
+@pytest.mark.parametrize("name", ["alpha", "class_weights"])
+@pytest.mark.parametrize("value", [0.25, np.array([0.5, 2.0]), {3: 2.0}, None])
+def test_settings_of_a_loss_of_ones_own_are_its_own(name, value):
+    class Weighted(Loss):
+        def __call__(self, logits, targets):
+            return SoftmaxCrossEntropy()(logits, targets)
+
+    loss = Weighted()
+    setattr(loss, name, value)
+    made = model(loss=loss)
+    made.fit(IMAGES, np.arange(120) % 2, progress=False)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(class_weights=(0, 1, 1)), FocalLoss(alpha=(0, 1, 1))])
+def test_nothing_to_learn_is_seen_by_weights_of_examples_and_in_rows(loss):
+    message = "the weight of every class that there are examples of is 0"
+    labels = np.arange(120) % 3
+    with pytest.raises(DataError, match=message):
+        model(3, loss=loss).fit(IMAGES, labels, sample_weight=(labels == 0) * 1.0, progress=False)
+    model(3, loss=loss).fit(IMAGES, labels, sample_weight=(labels == 1) * 1.0, progress=False)
+    if isinstance(loss, SoftmaxCrossEntropy):
+        with pytest.raises(DataError, match=message):
+            model(3, loss=loss).fit(IMAGES, np.eye(3)[np.zeros(120, int)], progress=False)
+        model(3, loss=loss).fit(IMAGES, np.eye(3)[labels], progress=False)
+        ignoring = dataclasses.replace(loss, ignore_index=255)
+        with pytest.raises(DataError, match=message):
+            model(3, loss=ignoring).fit(IMAGES, np.where(labels == 1, 255, 0), progress=False)
+        smooth = dataclasses.replace(loss, label_smoothing=0.1)
+        model(3, loss=smooth).fit(IMAGES, 0 * labels, progress=False)
 
 
 # Where they go

@@ -11,13 +11,14 @@ from ..data.preprocessing import Preprocessing
 from ..data.targets import check_finite
 from ..engine.evaluation import counting
 from ..errors import DataError, SettingError, counted, warn
-from ..losses import CLASSIFICATION, REGRESSION, kind
+from ..losses import CLASSIFICATION, REGRESSION, FocalLoss, SoftmaxCrossEntropy, kind
 from .frames import in_order
 from .inputs import given_images, white_in
 from .labels import Meaning, as_array, fitting_labels, learnt
 from .numbers import units_of
 
 CLASSES_INSTEAD = "; for a class for each image use a loss of classes, such as softmax"
+FACTORS: dict[type, str] = {SoftmaxCrossEntropy: "class_weights", FocalLoss: "alpha"}  # by class, of losses
 SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
@@ -115,10 +116,17 @@ def check_counting(loss: Any, labels: np.ndarray, weights: np.ndarray | None = N
         raise DataError("sample_weight is 0 for all examples that count, so there is no mean; give some")
 
 
-def check_learning(loss: Any, labels: np.ndarray) -> None:
-    """Raises DataError where the loss has weights of classes, and that of each class in the labels (N,) is 0."""
-    factors = getattr(loss, "class_weights", None) or getattr(loss, "alpha", None)
-    if factors and labels.ndim == 1 and not any(factors[label] for label in np.unique(labels[labels >= 0])):
+def check_learning(loss: Any, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
+    """Raises DataError where a loss of gpucnn has weights of classes, and that of each class that an example of some
+    weight has is 0. labels (N,), or shares (N, K); weights (N,) or None.
+    """
+    factors = getattr(loss, FACTORS[type(loss)]) if type(loss) in FACTORS else None
+    if factors is None or getattr(loss, "label_smoothing", False):  # by which each example is of all classes
+        return
+    weights = counting(loss, labels, np.ones(len(labels)) if weights is None else weights)
+    counts, by_class = np.asarray(weights) > 0, np.asarray(factors)
+    parts = by_class[labels[counts]] if labels.ndim == 1 else labels[counts] @ by_class
+    if not parts.any():
         raise DataError(
             "the weight of every class that there are examples of is 0, so nothing would be learnt; give one of them a "
             "number above 0"

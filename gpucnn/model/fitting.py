@@ -81,7 +81,7 @@ class Fitting:
         if self.stream is None:
             self.data = batch_of(model, images, labels, sample_weight, meaning, are_all=True)
             check_counting(model.loss, *self.data[1:])
-            check_learning(model.loss, self.data[1])
+            check_learning(model.loss, *self.data[1:])
             notes = [one_update(len(self.data[0]), self.plan.batch_size)]
             if is_first and kind(model.loss) == CLASSIFICATION and self.data[1].ndim == 1:
                 notes.append(unused(self.data[1], meaning.names, getattr(model.loss, "ignore_index", None)))
