@@ -197,7 +197,8 @@ class Metric(Explained):
         if hasattr(labels, "__len__") and len(labels) != images:
             raise SettingError(f"Metric {self.name!r}: {counted(images, 'image')} and {len(labels)} labels were given")
         try:
-            as_given = self._model.meaning._replace(units=None)  # as the outputs are
+            meaning = self._model.meaning
+            as_given = meaning._replace(units=None, is_wide=meaning.units is not None)  # as the outputs are
             return self._model.examples(self.images, labels, meaning=as_given)[1]
         except DataError:
             return labels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 import gpucnn
 from gpucnn import command as cli
 from gpucnn import metrics
+from gpucnn.callbacks import Metric
 from gpucnn.engine.units import Units
-from gpucnn.errors import DataError
+from gpucnn.errors import DataError, SettingError
 from gpucnn.layers import Dense, Flatten, ReLU
 from gpucnn.losses import FocalLoss, Loss, SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
@@ -41,6 +43,30 @@ def fitted(targets, epochs=8, **options):
 # What units are
 
 
+@pytest.mark.parametrize("examples", [3, 1000, 3001])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_numbers_that_are_all_alike_are_known_however_many_they_are(examples, weighted):
+    weights = RNG.random(examples) if weighted else None
+    for value in (0.1, 25.3, 98.6, -7e8):
+        rows = np.stack([RNG.standard_normal(examples), np.full(examples, value)], axis=1)
+        if weighted:
+            weights[0], rows[0, 1] = 0, 5.0  # which does not count
+        assert Units.of(rows, weights).mean[1] == value
+        assert Units.of(rows, weights).deviation[1] == abs(value)
+
+
+def test_one_number_that_differs_among_alike_ones_is_learnt():
+    rows = np.stack([RNG.standard_normal(3000), np.full(3000, 25.3)], axis=1)
+    rows[7, 1] = 25.4
+    assert Units.of(rows).deviation[1] == pytest.approx(rows[:, 1].std(), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-170, 1.7e308])
+def test_numbers_whose_squares_nothing_holds_are_refused(size):
+    with pytest.raises(DataError, match=r"float64 does not hold the squares of such; give them in another unit"):
+        model().fit(IMAGES, size * (TWO / abs(TWO).max()), progress=False)
+
+
 @pytest.mark.parametrize("value", [50011.3, 0.1, -3.3])
 def test_of_numbers_that_do_not_differ_nothing_is_explained(value):
     found = fitted(1e4 * TWO[:, :1])
@@ -53,7 +79,93 @@ def test_of_numbers_that_do_not_differ_nothing_is_explained(value):
     assert metrics.squared_deviations(there, weights).tolist() == [0]
 
 
+def test_onnx_refuses_units_that_float32_does_not_hold(tmp_path):
+    pytest.importorskip("onnx")
+    for size in (1e60, 1e-60):
+        with pytest.raises(SettingError, match="ONNX computes in float32, which does not hold such"):
+            fitted(size * TWO, epochs=1).export(tmp_path / "m.onnx")
+
+
 # What they are taken from
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(59), r"sample_weight of shape \(59,\)"),
+        (np.full(60, np.nan), "sample_weight: holds NaN"),
+        (-np.ones(60), "sample_weight holds -1"),
+        (None, ""),
+        ([1.0] * 60, ""),
+        (np.ones((60, 1)), ""),
+    ],
+)
+def test_weights_of_batches(weights, message):
+    made = model()
+    batches = [(IMAGES[:60], TWO[:60], weights), (IMAGES[60:], TWO[60:], weights)]
+    if message:
+        with pytest.raises(DataError, match=message):
+            made.fit_batches(batches, progress=False)
+        assert made.units is None
+        return
+    made.fit_batches(batches, progress=False)
+    assert made.units == Units.of(TWO[:60])
+
+
+def test_batches_that_are_refused_leave_no_units():
+    made = model()
+    with pytest.raises(DataError, match="images of shape"):
+        made.fit_batches([(IMAGES[:60, :3], 1e6 * TWO[:60])], progress=False)
+    with pytest.raises(SettingError, match="callback"):
+        made.fit_batches([(IMAGES[:60], 1e6 * TWO[:60])], callbacks=[7], progress=False)
+    assert made.units is None
+    made.fit(IMAGES, TWO, progress=False)
+    assert made.units == Units.of(TWO)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_is_held_out_of_batches_is_as_exact_as_what_is_measured(before):
+    dates = 1.7e9 + 60 * TWO
+    made = fitted(dates, epochs=1) if before else model()
+    error = Metric("error", lambda y, t: float(abs(t - dates[60:]).max()), IMAGES[60:], dates[60:])
+    held = IMAGES[60:], dates[60:]
+    history = made.fit_batches([(IMAGES[:60], dates[:60])], validation=held, callbacks=[error], progress=False)
+    assert history.epochs[-1].validation_loss == pytest.approx(made.evaluate(*held)["loss"], rel=1e-6)
+    assert history.epochs[-1].metrics["error"] == 0
+
+
+def test_labels_are_judged_before_weights():
+    for made in (model(), model(loss="softmax")):
+        with pytest.raises(DataError, match="120 pictures but 119 labels"):
+            made.fit(IMAGES, np.arange(119) % 2, sample_weight=np.ones(120), progress=False)
+        with pytest.raises(DataError, match="one label"):
+            made.fit(IMAGES, 1, sample_weight=np.ones(120), progress=False)
+
+
+@pytest.mark.parametrize("some", [slice(1), slice(9)])
+def test_numbers_that_are_all_alike_are_far_by_their_mean_alone(some):
+    found = fitted(1e4 * TWO + 3e5, epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        near = np.tile(found.units.mean, (9, 1))[some]
+        found.fit(IMAGES[some], near, progress=False)
+    with pytest.warns(UserWarning, match="the mean .* and the deviation 0, and"):
+        found.fit(IMAGES[some], 1000 * near, progress=False)
+
+
+def test_what_goes_on_with_other_numbers_says_so_by_every_method():
+    found = model()
+    found.partial_fit(IMAGES, TWO, progress=False)
+    for again in (
+        lambda y: found.partial_fit(IMAGES, y, progress=False),
+        lambda y: found.fit_batches([(IMAGES, y)], progress=False),
+    ):
+        with pytest.warns(UserWarning, match=FAR):
+            again(1e6 * TWO)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again(2 * TWO + 3)
+            again(0.01 * TWO + TWO.mean(axis=0))  # a part may be more alike
 
 
 # Losses

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import SettingError
+from ..errors import DataError, SettingError
 from ..names import Explained
 from ..namespace import array_namespace
 
 Array = Any
 
 FAR = 10  # times a deviation
+ALIKE = 1e-14  # of their size, up to which numbers differ by rounding
+LEAST, MOST = 1e-150, 1e150  # numbers whose squares float64 holds
+
+
+class Far(NamedTuple):
+    """An output, and the mean and the deviation of its numbers."""
+
+    output: int
+    mean: float
+    deviation: float
 
 
 @dataclass(frozen=True)
@@ -38,23 +48,33 @@ class Units(Explained):
 
     @classmethod
     def of(cls, targets: np.ndarray, weights: np.ndarray | None = None) -> Units:
-        """Those of targets (N, K) whose examples count by weights (N,).
+        """Those of targets (N, K) whose examples count by weights (N,), of which some are above 0.
 
-        An output whose targets are all alike is measured by their size, or by 1 where they are 0.
+        An output whose targets are all alike is measured by their size, or by 1 where they are 0. Raises DataError for
+        numbers whose squares are beyond floating point.
         """
-        rows = targets.astype(np.float64)
-        mean = np.average(rows, axis=0, weights=weights)
-        with np.errstate(over="ignore"):
-            deviation = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weights))
-        size = np.where(mean == 0, 1.0, abs(mean))
-        return cls(tuple(mean), tuple(np.where(deviation > 1e-14 * abs(mean), deviation, size)))
+        mean, deviation = _moments(targets, weights)
+        return cls(tuple(mean), tuple(np.where(deviation > 0, deviation, np.where(mean == 0, 1.0, abs(mean)))))
 
-    def far(self, others: Units) -> int | None:
-        """The first output whose numbers, of which these are the units, would be learnt badly in those of this one."""
-        for k, (own, size, mean, deviation) in enumerate(zip(self.mean, self.deviation, others.mean, others.deviation)):
-            if abs(mean - own) > FAR * size or not size / FAR < deviation < FAR * size:
-                return k
+    def far(self, targets: np.ndarray, weights: np.ndarray | None = None, *, is_part: bool = False) -> Far | None:
+        """The first output whose targets would be learnt badly in these units, as in `of`; None where there is none.
+
+        is_part: they are a part of many, which may be more alike than all of them. A deviation of 0 tells nothing.
+        """
+        for k, (own, size, mean, deviation) in enumerate(zip(self.mean, self.deviation, *_moments(targets, weights))):
+            is_narrow = 0 < deviation <= size / FAR and not is_part
+            if abs(mean - own) > FAR * size or deviation >= FAR * size or is_narrow:
+                return Far(k, float(mean), float(deviation))
         return None
+
+    def check_float32(self) -> None:
+        """Raises SettingError where float32 does not hold them."""
+        least, most = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
+        if not all(abs(mean) <= most and least <= size <= most for mean, size in zip(self.mean, self.deviation)):
+            raise SettingError(
+                f"the numbers have means {self.mean} and deviations {self.deviation}, and ONNX computes in float32, "
+                "which does not hold such; train with numbers in another unit"
+            )
 
     def described(self) -> dict[str, Any]:
         """Both, for JSON."""
@@ -73,3 +93,26 @@ class Units(Explained):
         """Outputs (N, K) as numbers."""
         xp = array_namespace(outputs)
         return self.spread(outputs) + xp.asarray(self.mean, dtype=xp.float64, device=outputs.device)
+
+
+def _moments(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the deviation of each output (K,), in float64: 0 where the targets (N, K) that count are alike."""
+    rows = targets.astype(np.float64)
+    if weights is not None:
+        rows, weights = rows[weights > 0], weights[weights > 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        away = rows - rows[0]  # exactly 0 where numbers are the same
+        mean = np.average(away, axis=0, weights=weights)
+        most = abs(away - mean).max(axis=0)
+        parts = (away - mean) / np.where(most > 0, most, 1)
+        deviation = most * np.sqrt(np.average(parts**2, axis=0, weights=weights))
+        mean += rows[0]
+    deviation = np.where(deviation > ALIKE * abs(mean), deviation, 0.0)
+    sizes = np.where(deviation > 0, deviation, np.where(mean == 0, 1.0, abs(mean)))
+    if not ((abs(mean) < MOST) & (sizes > LEAST) & (sizes < MOST)).all():
+        worst = abs(rows).max()
+        raise DataError(
+            f"numbers to be predicted are of up to {worst:.3g}, and float64 does not hold the squares of such; give "
+            "them in another unit"
+        )
+    return mean, deviation

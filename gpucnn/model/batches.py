@@ -67,9 +67,10 @@ def fit_batches(
             raise DataError(
                 f"a batch is a {type(batch).__name__}: (images, labels) or (images, labels, weights) was expected"
             )
-        if self.units is None:
-            self.units = units_of(self, *batch[1:])
-        return batch_of(self, *batch)
+        images, labels, weights = [*batch, None][:3]
+        if stream.told is None:
+            stream.told = units_of(self, labels, weights, is_part=True)
+        return batch_of(self, images, labels, weights, self.meaning._replace(units=stream.told))
 
     stream, shape = Stream(batches, steps, check), accepted.argument("schedule", schedule)
     if shape is not schedules.constant and not stream.batches:

@@ -25,7 +25,7 @@ SUM = 1e-3  # how far from 1 shares of classes may add up
 def learning(model: Any, images: Any, labels: Any, weights: Any = None) -> Meaning:
     """What stands for what in images and labels that a model is to learn. What is found is warned of. DataError.
 
-    weights: the examples', or None, by which they count in the units of numbers.
+    weights: the examples', or None, by which they count in the units of numbers, where they are such.
     """
     names, first = model.class_names, 0
     notes: list[str] = []
@@ -36,8 +36,7 @@ def learning(model: Any, images: Any, labels: Any, weights: Any = None) -> Meani
     white = None if model.white is None else white_in(images, notes if model.scaling.is_usual else [])
     for note in notes:
         warn(note)
-    counts = None if weights is None else fitting_weights(weights, len(given), np.float64)
-    return Meaning(white, names, first, units_of(model, given, counts))
+    return Meaning(white, names, first, units_of(model, given, weights))
 
 
 def _are_shares(labels: np.ndarray, loss: Any) -> bool:
@@ -60,7 +59,8 @@ def fitting_examples(
     """At least one image, and for each what the loss takes. Raises DataError.
 
     A label below the number of names, or the loss's ignore_index, as int64, given as `labels.fitting_labels` says; or a
-    number of dtype for each name: any finite one, where the loss is of numbers, standardised where these have units;
+    number of dtype for each name: any finite one, where the loss is of numbers, standardised where these have units,
+    or in float64, where the meaning says so;
     0 or 1, where several labels may hold; with a soft loss also parts in 0..1, which are floats where they stand for
     labels. Numbers for one output may be (N,). part: which examples these are, for messages, such as "validation".
     zero_one: see `given_images`.
@@ -86,7 +86,7 @@ def fitting_examples(
     if of_kind != CLASSIFICATION and labels.ndim == 1 and len(names) == 1:
         labels = labels[:, None]
     if of_kind == REGRESSION:
-        wide = dtype if meaning.units is None else np.float64
+        wide = np.float64 if meaning.is_wide or meaning.units is not None else dtype
         numbers = _numbers(labels, wanted, wide, f"{said}targets", "outputs", CLASSES_INSTEAD)
         return images, numbers if meaning.units is None else meaning.units.standardised(numbers).astype(dtype)
     if of_kind == CLASSIFICATION and not _are_shares(labels, loss):

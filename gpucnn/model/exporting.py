@@ -31,7 +31,11 @@ def export(
     float32. Its metadata are class_names, first_label, thresholds of labels that have some, what the outputs are of,
     how pictures become images (preprocessing), and the version.
 
-    Needs the package onnx. Raises SettingError for layers that cannot be written, and CheckpointError for a path.
+    float32 is also what the units of numbers are added in there: far from 0, as seconds since 1970 are, it rounds what
+    `predict` does not.
+
+    Needs the package onnx. Raises SettingError for layers that cannot be written, and units that float32 does not hold,
+    and CheckpointError for a path.
     """
     pixels = accepted.argument("pixels", usual_pixels(self) if pixels is None else pixels)
     layout = accepted.argument("layout", layout)
@@ -51,6 +55,8 @@ def _answering(model: Holding, kind: Any) -> Any:
     """What is written of one model, in float64."""
     wide = (model.device.fetch(vector).astype(np.float64) for vector in (model.theta, model.execution.state))
     params, state = (each.unpack(vector) for each, vector in zip((model.layout, model.state_layout), wide))
+    if model.units is not None:
+        model.units.check_float32()
     return kind(model.network, params, state, model.scaling, model.units)
 
 

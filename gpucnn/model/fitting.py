@@ -33,7 +33,7 @@ from .examples import check_counting, check_learning, fitting_weights, learning
 from .holding import Holding
 from .inputs import one_update
 from .labels import Meaning, unused
-from .numbers import of_stream
+from .numbers import of_stream, standardizes, units_of
 from .tensors import OPTIMIZER, Trained
 
 Array = Any
@@ -74,8 +74,11 @@ class Fitting:
         self.known: tuple[Any, ...] = ()  # callbacks that were told of the epochs before
         is_first = meaning is None and model.trained is None and model.kept is None
         if meaning is None:  # a batch of many does not decide it
-            of_all = model.meaning._replace(units=None)  # which the first batch tells
+            is_later = standardizes(model) or model.units is not None  # which the first batch tells
+            of_all = model.meaning._replace(units=None, is_wide=is_later)
             meaning = of_all if self.stream is not None else learning(model, images, labels, sample_weight)
+        else:  # as before, which what is learnt now may be far from
+            units_of(model, labels, sample_weight, is_part=True)
         self.meaning = meaning
         self.data: Any = None
         if self.stream is None:
@@ -195,7 +198,7 @@ class Fitting:
         if self.stream is not None:
             self.stream.begin(start.epoch)
             self.plan = replace(self.plan, batch_size=len(self.stream.first.indices))
-            self.meaning, self.held = of_stream(model, self.meaning, self.held)
+            self.meaning, self.held = of_stream(model, self.meaning, self.held, self.stream.told)
         on_device = model.device, model.network, self.plan.batch_size
         kept = sum(isinstance(each.given, KeepBest) for each in self.callbacks)
         pixels = np.uint8 if self.data is None else self.data[0].dtype
@@ -210,7 +213,7 @@ class Fitting:
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
-            model.white, model.class_names, model.first_label, model.units = self.meaning
+            model.white, model.class_names, model.first_label, model.units = self.meaning[:4]
             with enough, shown(self.progress, self.plan.epochs) as reporters, accepted.best_kept(self.callbacks):
                 if model.execution.acceleration.tune:
                     tuning.tune(model.execution, model.scaling, together)

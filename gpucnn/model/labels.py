@@ -17,13 +17,15 @@ from ..errors import DataError, counted, listed
 
 class Meaning(NamedTuple):
     """What stands for what in images and labels: white, in whole numbers, or None where numbers are taken as they are;
-    the names of the classes; the first one's number, 0 or 1; the units of numbers that are learnt standardised.
+    the names of the classes; the first one's number, 0 or 1; the units of numbers that are learnt standardised; and
+    whether numbers stay in float64, as they are given: where their units are told later, or outputs are in these.
     """
 
     white: int | None
     names: tuple[str, ...]
     first: int = 0
     units: Units | None = None
+    is_wide: bool = False
 
 
 def learnt(

@@ -23,38 +23,49 @@ def standardizes(model: Any) -> bool:
     return model.standardize and getattr(model.loss, "standardizes", False)
 
 
-def units_of(model: Any, labels: Any, weights: np.ndarray | None = None) -> Units | None:
+def units_of(model: Any, labels: Any, weights: Any = None, *, is_part: bool = False) -> Units | None:
     """The units in which a model is to learn such numbers: its own, if it has some, or those of these; None where it
     takes them as they are, and for what is no row of finite numbers for each example, which is refused elsewhere.
 
-    weights: (N,) by which examples count. Warns of numbers that are far from the model's own. Raises DataError.
+    weights: by which examples count; they are left aside where they are none or all 0, which is refused elsewhere, too.
+    is_part: see `Units.far`. Warns of numbers that are far from the model's own. Raises DataError.
     """
     if model.units is None and not standardizes(model):
         return None
     rows, outputs = as_array(in_order(labels, model.class_names), "labels"), len(model.class_names)
     rows = rows[:, None] if rows.ndim == 1 else rows
     are_numbers = rows.dtype.kind in "iuf" and rows.ndim == 2 and rows.shape[1] == outputs
-    if not are_numbers or not rows.size or not np.isfinite(rows).all() or not (weights is None or weights.any()):
+    if not are_numbers or not rows.size or not np.isfinite(rows).all():
         return model.units
-    found = Units.of(rows, weights)
+    counts = None if weights is None else _counting(weights, len(rows))
     if model.units is None:
-        return found
-    if (k := model.units.far(found)) is not None:
-        (m, d), (own_m, own_d) = ((each.mean[k], each.deviation[k]) for each in (found, model.units))
+        return Units.of(rows, counts)
+    if (far := model.units.far(rows, counts, is_part=is_part)) is not None:
+        mean, deviation = (each[far.output] for each in (model.units.mean, model.units.deviation))
         warn(
-            f"the numbers of {model.class_names[k]} have the mean {m:.4g} and the deviation {d:.4g}, and the model "
-            f"goes on in the units of those that it learnt first, {own_m:.4g} and {own_d:.4g}: where these are others, "
-            "begin with a new model, whose parameters may be those of this one but for the last layer"
+            f"the numbers of {model.class_names[far.output]} have the mean {far.mean:.4g} and the deviation "
+            f"{far.deviation:.4g}, and the model goes on in the units of those that it learnt first, {mean:.4g} and "
+            f"{deviation:.4g}: where these are others, begin with a new model, whose parameters may be those of this "
+            "one but for the last layer"
         )
     return model.units
 
 
-def of_stream(model: Any, meaning: Meaning, held: Any) -> tuple[Meaning, Any]:
+
+def _counting(weights: Any, examples: int) -> np.ndarray | None:
+    """The weights (N,), given so or as a column; None where they are no numbers of at least 0, or all are 0."""
+    given = as_array(weights, "sample_weight")
+    given = given[:, 0] if given.shape == (examples, 1) else given
+    right = given.shape == (examples,) and given.dtype.kind in "iuf" and np.isfinite(given).all()
+    return given.astype(np.float64) if right and given.min() >= 0 and given.any() else None
+
+
+def of_stream(model: Any, meaning: Meaning, held: Any, units: Units | None) -> tuple[Meaning, Any]:
     """The meaning, and the examples held out or None, when a stream's first batch has told the units of both."""
-    if model.units is None:
+    meaning = meaning._replace(units=units, is_wide=False)
+    if units is None or held is None:
         return meaning, held
-    meaning = meaning._replace(units=model.units)
-    return meaning, None if held is None else (held[0], model.units.standardised(held[1]).astype(held[1].dtype))
+    return meaning, (held[0], units.standardised(held[1]).astype(model.theta.dtype))
 
 
 def described(model: Any) -> dict[str, Any]:

@@ -80,12 +80,14 @@ class Stream:
     function of the epoch's number that gives one, or an iterator, which goes on through the epochs.
 
     steps: how many make an epoch; None: all there are. check: brings a batch into the form that a step takes, or
-    raises. examples and batches are of an epoch, 0 where nobody knows. Only a function's batches can come again.
+    raises; what the first one tells of all it leaves as told. examples and batches are of an epoch, 0 where nobody
+    knows. Only a function's batches can come again.
     """
 
     can_go_back = False
     order = None
     examples = 0
+    told: Any = None
 
     def __init__(self, batches: Any, steps: int | None, check: Callable[[Any], Arrays]) -> None:
         self.given, self.steps, self.check = batches, steps, check
