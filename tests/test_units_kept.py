@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 import warnings
 from pathlib import Path
@@ -18,7 +19,7 @@ from gpucnn.callbacks import Metric
 from gpucnn.engine.units import Units
 from gpucnn.errors import DataError, SettingError
 from gpucnn.layers import Dense, Flatten, ReLU
-from gpucnn.losses import FocalLoss, Loss, SoftmaxCrossEntropy
+from gpucnn.losses import FocalLoss, Huber, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from gpucnn.model import checkpoint
 from gpucnn.report import inside
 
@@ -38,6 +39,15 @@ def fitted(targets, epochs=8, **options):
     made = model(targets.shape[1], **options)
     made.fit(IMAGES[: len(targets)], targets, epochs=epochs, batch_size=16, lr=0.01, progress=False)
     return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(Loss):
+    numbers = True
+    standardizes = True
+
+    def __call__(self, logits, targets):
+        return MeanSquaredError()(logits, targets)
 
 
 # What units are
@@ -171,6 +181,29 @@ def test_what_goes_on_with_other_numbers_says_so_by_every_method():
 # Losses
 
 
+def test_a_loss_that_derives_says_so_itself():
+    class Relative(MeanSquaredError):
+        def __call__(self, logits, targets):
+            seen.append(np.array(targets))
+            return super().__call__(logits, targets)
+
+    class Saying(Relative):
+        standardizes = True
+
+    class Named(Huber):
+        pass
+
+    seen = []
+    made = model(loss=Relative())
+    made.fit(IMAGES, TWO, epochs=1, batch_size=120, progress=False)
+    assert made.units is None
+    assert max(abs(each).max() for each in seen) == pytest.approx(abs(TWO).max())
+    said = Relative()
+    object.__setattr__(said, "standardizes", True)
+    for loss in (Saying(), Named(), said):
+        assert fitted(TWO, epochs=1, loss=loss).units == Units.of(TWO)
+
+
 @pytest.mark.parametrize("name", ["alpha", "class_weights"])
 @pytest.mark.parametrize("value", [0.25, np.array([0.5, 2.0]), {3: 2.0}, None])
 def test_settings_of_a_loss_of_ones_own_are_its_own(name, value):
@@ -203,6 +236,61 @@ def test_nothing_to_learn_is_seen_by_weights_of_examples_and_in_rows(loss):
 
 
 # Where they go
+
+
+def test_parameters_have_their_units():
+    found, plain = fitted(1e5 * TWO), fitted(TWO, standardize=False)
+    other = model()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.load_parameters(found.parameters)
+        other.load_parameters({"1/bias": np.zeros(16)}, matching=True)  # which is not of the last layer
+        model(loss="softmax").load_parameters(found.parameters)
+        other.load_parameters({"3/bias": np.zeros(2)})  # it has units
+        assert other.units == found.units
+        other.load_parameters(found.parameters)
+    np.testing.assert_array_equal(other.predict(IMAGES), found.predict(IMAGES))
+    fresh = model()
+    fresh.load_parameters(model(seed=1).parameters)  # has decided nothing
+    assert (fresh.units, fresh.standardize) == (None, True)
+    with pytest.warns(UserWarning, match="the last layer of the model that these are of gives numbers as they are"):
+        fresh.load_parameters(plain.parameters)
+    assert (fresh.units, fresh.standardize) == (None, False)
+    np.testing.assert_array_equal(fresh.predict(IMAGES), plain.predict(IMAGES))
+
+
+def test_a_last_layer_by_its_name_alone_is_warned_of():
+    found, other = fitted(1e5 * TWO), model()
+    with pytest.warns(UserWarning, match="the last layer is given by its name, and not in which units"):
+        other.load_parameters({**found.parameters})
+    assert other.units is None
+    other.units = found.units
+    np.testing.assert_array_equal(other.predict(IMAGES), found.predict(IMAGES))
+
+
+def test_units_are_taken_from_the_file_of_a_loss_of_ones_own(tmp_path):
+    found = fitted(1e5 * TWO, loss=Own())
+    found.save(tmp_path / "m.safetensors")
+    for other in (model(loss=Own()), model()):
+        other.load_parameters(tmp_path / "m.safetensors")
+        np.testing.assert_array_equal(other.predict(IMAGES), found.predict(IMAGES))
+    fitted(TWO, loss=Own(), standardize=False).save(tmp_path / "m.safetensors")
+    other = model(loss=Own())
+    with pytest.warns(UserWarning, match="gives numbers as they are"):
+        other.load_parameters(tmp_path / "m.safetensors")
+    assert (other.units, other.standardize) == (None, False)
+
+
+def test_a_model_that_takes_numbers_as_they_are_refuses_a_last_layer_that_does_not(tmp_path):
+    path, other = tmp_path / "m.safetensors", model(standardize=False)
+    fitted(1e5 * TWO).save(path)
+    before = other.theta.copy()
+    with pytest.raises(SettingError, match=r'standardize=False: the last layer of .*; leave .*: without="head"'):
+        other.load_parameters(path)
+    np.testing.assert_array_equal(other.theta, before)
+    assert (other.units, other.standardize) == (None, False)
+    other.load_parameters(path, matching=True, without="head")
+    assert (other.units, other.standardize) == (None, False)
 
 
 def test_older_code_refuses_a_file_with_units(tmp_path):
@@ -242,6 +330,20 @@ def train(monkeypatch, capsys, tmp_path):
         return cli.main(), capsys.readouterr().err
 
     return run
+
+
+def test_init_and_numbers_as_they_are(train):
+    train("--out", "units")
+    train("--out", "plain", "--no-standardize")
+    status, said = train("--init", "units/model.safetensors", "--no-standardize", "--out", "a")
+    assert status == 1
+    assert re.search(r"--no-standardize: the last layer of .*; leave --no-standardize out, or .*: --init-except", said)
+    assert not Path("a/model.safetensors").exists()
+    status, said = train("--init", "plain/model.safetensors", "--out", "b")
+    assert status == 0
+    assert "gives numbers as they are, so here they are not standardised either" in said
+    assert "the numbers are learnt standardised" not in said
+    assert gpucnn.load("b/model.safetensors", device="cpu").units is None
 
 
 def test_the_settings_of_an_older_run_repeat_it(train):

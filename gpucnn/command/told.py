@@ -20,6 +20,7 @@ OPTIONS = {  # what the library's sentences say in Python's words
     'fit="stretch"': "--fit stretch",
     "give fit validation=(images, labels)": "say --validation 0.1",
     'without="head"': "--init-except head",
+    "standardize=False": "--no-standardize",
     "padding='same'": "--set padding=same",
 }
 

@@ -23,7 +23,7 @@ class Loss(Explained):
     each output whether its label holds, (N, K). Else they are classes, whole numbers (N,) below K.
     soft: targets may also be floats (N, K) in 0..1, parts of an example that belong to each class or label; is_shared:
     they add up to 1. standardizes: numbers are handed over standardised where the model does so (`Model`), which must
-    not change what is least, as it does not for differences.
+    not change what is least, as it does not for differences; a class with another `__call__` has to say so again.
     """
 
     numbers: ClassVar[bool] = False

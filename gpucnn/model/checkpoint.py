@@ -26,6 +26,7 @@ from ..layers.base import is_own
 from ..network import Network
 from ..training.writing import write_whole
 from . import numbers
+from .numbers import OWN
 
 FORMAT, NEWEST = 1, 2  # the second one of models of numbers in units, which code of before would not see
 ENDING = ".safetensors"
@@ -39,7 +40,6 @@ SUM, KIND = (
     "checksum",
 )  # entries of a description: the sum, and that there is one, should a byte of its name flip
 NO_SUM = "0" * 64
-OWN = "own:"  # before the class names of a user's own layers, which may be those of gpucnn's
 HAND_OVER = "hand its class over: gpucnn.load(path, layers=[{0}]) in Python, --layers module:{0} on the command line"
 
 

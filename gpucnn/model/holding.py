@@ -11,9 +11,9 @@ from typing import Any, ParamSpec, TypeVar
 from ..errors import TrainingError, warn
 from ..layers import Layer
 from ..network.layout import Layout
-from . import accepted, checkpoint
+from . import accepted, checkpoint, numbers
 from .measuring import Measuring
-from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named, take_units
+from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named, units_taken
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,7 +97,9 @@ class Holding(Measuring):
     def parameters(self) -> Copies:
         """Every parameter by its path, such as "0/kernel", as NumPy arrays that share nothing with the model and
         cannot be written: change a copy, and `load_parameters({"0/kernel": changed})` sets it."""
-        return self._named(self.layout, self.execution.theta)
+        copies = self._named(self.layout, self.execution.theta)
+        copies.about = {"loss": type(self.loss).__name__, **numbers.described(self)}
+        return copies
 
     @property
     def state(self) -> Copies:
@@ -128,27 +130,33 @@ class Holding(Measuring):
         matching: take those whose name and shape are the same, of another network, too. without: leave those whose
         names fit a pattern as they are, such as "9/*", or "head" for the last layer with parameters, which is of no use
         where the file's model was trained for other classes; that is warned of. -> the names of those that stay as they
-        are. Raises CheckpointError for another network's, with matching=True for one that fits nowhere; for a dict
+        are. The units of a model of numbers come with its last layer, from its file and from its `parameters`.
+        Raises CheckpointError for another network's, with matching=True for one that fits nowhere; for a dict
         SettingError, before anything is taken, where the model has no such name, shape or numbers.
         """
         stay: list[str] = []
         patterns = accepted.patterns(without, "without")
         if isinstance(path, Mapping):
-            stay = take_named(self, left_out(self, path, patterns), matching=matching)
+            given, about = left_out(self, path, patterns), getattr(path, "about", None)
+            decided, said = units_taken(self, about, given, "the model that these are of")
+            stay = take_named(self, given, matching=matching)
         else:
             path = checkpoint.path_of(path)
             description, tensors = checkpoint.read(path)
             tensors = left_out(self, tensors, patterns)
+            decided, said = units_taken(self, description, tensors, str(path))
             if matching:
                 stay = take_matching(self, tensors, str(path))
             else:
                 own, advice = named(self), "load it with gpucnn.load(path), or take what fits with matching=True"
                 stay = [name for name in own if name not in left_out(self, own, patterns)]
                 take(self, {name: own[name] for name in stay} | tensors, f"{path}: belongs to another network", advice)
-            take_units(self, description, tensors)
             is_named = list(self.class_names) != [str(k) for k in range(len(self.class_names))]
-            if is_named and (said := of_others(self, description, tensors, str(path))):
-                warn(said)
+            if is_named and (others := of_others(self, description, tensors, str(path))):
+                warn(others)
+        self.units, self.standardize = decided
+        if said:
+            warn(said)
         drawn = frozenset(stay) & {slot.name for slot in self.layout.slots}
         self.drawn = drawn if matching or patterns else self.drawn & drawn
         return stay

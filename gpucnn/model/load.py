@@ -81,7 +81,7 @@ def load(
         if (first := description.get("first_label", 0)) not in (0, 1):
             raise CheckpointError(f"its description says that labels count from {first!r}; train it again")
         model.white, model.first_label = white, int(first)
-        numbers.take(model, description)
+        model.units, model.standardize = numbers.of_file(model, description)
         model.thresholds = description.get("thresholds")
         if "training" in description:
             model.trained = trained(description, tensors, is_partial=True)

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engine.freezing import HEAD
 from ..engine.units import Units
 from ..errors import CheckpointError, SettingError, warn
-from ..losses import LOSSES
+from ..losses import LOSSES, REGRESSION, kind
 from . import config
 from .frames import in_order
 from .labels import Meaning, as_array
 
 KEY, UNDECIDED = "units", "standardize"  # entries of a file's description: the units, or that the next training decides
+OWN = "own:"  # before the class names of a user's own layers and losses, which may be those of gpucnn's
+BY_NAMES = (
+    "load_parameters: the last layer is given by its name, and not in which units it gives numbers: until the next "
+    "training they count as they are, and that standardises them by its own targets. Give the file of the model, or "
+    "its model.parameters as it is, which have the units, or set model.units"
+)
+
+
+class Decided(NamedTuple):
+    """A model's units, and its standardize."""
+
+    units: Units | None
+    standardize: bool
 
 
 def standardizes(model: Any) -> bool:
     """Whether the model learns numbers standardised."""
-    return model.standardize and getattr(model.loss, "standardizes", False)
+    return model.standardize and _may_be_standardised(model.loss)
+
+
+def _may_be_standardised(loss: Any) -> bool:
+    """Whether a loss says so: a class with another `__call__` than the one that it is said of does not inherit that."""
+    held = [getattr(each, "__dict__", {}) for each in (loss, *type(loss).__mro__)]
+    first = next((each for each in held if "standardizes" in each or "__call__" in each), {})
+    return bool(first.get("standardizes", False))
 
 
 def units_of(model: Any, labels: Any, weights: Any = None, *, is_part: bool = False) -> Units | None:
@@ -51,7 +72,6 @@ def units_of(model: Any, labels: Any, weights: Any = None, *, is_part: bool = Fa
     return model.units
 
 
-
 def _counting(weights: Any, examples: int) -> np.ndarray | None:
     """The weights (N,), given so or as a column; None where they are no numbers of at least 0, or all are 0."""
     given = as_array(weights, "sample_weight")
@@ -80,9 +100,10 @@ def told(model: Any) -> str:
     return config.STANDARDISED if model.units is not None or standardizes(model) else config.AS_THEY_ARE
 
 
-
-def take(model: Any, description: Mapping[str, Any]) -> None:
-    """Let the model's numbers be in the units of a file's, or as they are where it has none. Raises CheckpointError."""
+def of_file(model: Any, description: Mapping[str, Any]) -> Decided:
+    """The units of a file's numbers, None where they are taken as they are, and whether the model standardises with
+    these. Raises CheckpointError.
+    """
     found = description.get(KEY)
     try:
         units = None if found is None else Units(tuple(found["mean"]), tuple(found["deviation"]))
@@ -90,7 +111,43 @@ def take(model: Any, description: Mapping[str, Any]) -> None:
         raise CheckpointError(f"the units of its numbers cannot be read ({error}); train it again") from None
     if units is not None and len(units.mean) != len(model.class_names):
         raise CheckpointError("it has not as many units as outputs; train it again")
-    model.units, model.standardize = units, units is not None or description.get(UNDECIDED) is True
+    return Decided(units, units is not None or description.get(UNDECIDED) is True)
+
+
+def of_last_layer(model: Any, description: Mapping[str, Any] | None, where: str) -> tuple[Decided, str]:
+    """The same for a model that takes the last layer of that file, and a sentence where it wanted to standardise and
+    will not, or not so; else "". A file that decides nothing leaves all as it is.
+
+    description: None where parameters came by their names alone; where: they did so, or the file. Raises
+    CheckpointError, and SettingError where the model takes numbers as they are and the file's does not.
+    """
+    kept = Decided(model.units, model.standardize)
+    if kind(model.loss) != REGRESSION or (description is not None and not _has_decided(model, description)):
+        return kept, ""
+    if description is None:
+        is_open = model.units is None and standardizes(model)
+        return kept, BY_NAMES if is_open else ""
+    found = of_file(model, description)
+    if found.units is not None and model.units is None and not standardizes(model):
+        raise SettingError(
+            f"standardize=False: the last layer of {where} gives standardised numbers, and this model takes numbers as "
+            f'they are; leave standardize=False out, or begin with a new last layer: without="{HEAD}"'
+        )
+    if found.units is not None or not standardizes(model):
+        return found, ""
+    return found, (
+        f"the last layer of {where} gives numbers as they are, so here they are not standardised either, whatever "
+        f'their units; say without="{HEAD}" to begin with a new one'
+    )
+
+
+def _has_decided(model: Any, description: Mapping[str, Any]) -> bool:
+    """Whether a file is of a model of numbers that has decided on their units, of which it may have none."""
+    loss = description.get("loss")
+    name = str(loss.get("type") if isinstance(loss, Mapping) else loss)
+    is_like = name.removeprefix(OWN) == type(model.loss).__name__
+    is_of_numbers = is_like or getattr(LOSSES.get(name), "numbers", False)
+    return KEY in description or (is_of_numbers and UNDECIDED not in description)
 
 
 @contextmanager
@@ -102,7 +159,7 @@ def of_state(model: Any, description: Mapping[str, Any] | None) -> Iterator[None
     before = model.units, model.standardize
     try:
         if description is not None:
-            take(model, description)
+            model.units, model.standardize = of_file(model, description)
         if model.units is not None and not before[1]:
             raise SettingError(
                 "standardize=False: the run that is saved there learns its numbers standardised, which cannot be "
@@ -112,10 +169,3 @@ def of_state(model: Any, description: Mapping[str, Any] | None) -> Iterator[None
     except BaseException:
         model.units, model.standardize = before
         raise
-
-
-def are_numbers(description: Mapping[str, Any]) -> bool:
-    """Whether a file is of a model of numbers that has decided on their units, of which it may have none."""
-    loss = description.get("loss")
-    name = loss.get("type") if isinstance(loss, Mapping) else loss
-    return UNDECIDED not in description and getattr(LOSSES.get(str(name)), "numbers", False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..engine.freezing import HEAD, excepted, frozen, head
 from ..errors import ArgumentError, CheckpointError, SettingError, listed, nearest
-from ..losses import OUTPUTS, REGRESSION, kind
+from ..losses import OUTPUTS, kind
 from ..network import Network
 from ..network.layout import Layout
 from ..training import Position
@@ -44,9 +44,11 @@ else:
 class Copies(Plain):
     """Arrays by name that tell what a model holds, and do not set it: neither they nor the names can be written.
 
-    Copies of it are plain dicts. The arrays of those that the module copy and pickle make can be written; .copy() and
-    | hold the same arrays as it.
+    about: what a file would say of the units of its numbers; None of others. Copies of it are plain dicts. The arrays
+    of those that the module copy and pickle make can be written; .copy() and | hold the same arrays as it.
     """
+
+    about: Mapping[str, Any] | None = None
 
     def _refused(self, *_: Any, **__: Any) -> NoReturn:
         raise SettingError(
@@ -212,17 +214,28 @@ def of_others(model: Any, description: Mapping[str, Any], tensors: Mapping[str, 
     )
 
 
-def take_units(model: Any, description: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
-    """Let a model of numbers have the units of a file of such, from which it takes the last layer. CheckpointError."""
-    if kind(model.loss) == REGRESSION and _taken_of_last(model, tensors) and numbers.are_numbers(description):
-        numbers.take(model, description)
+def units_taken(
+    model: Any, description: Mapping[str, Any] | None, tensors: Mapping[str, Any], where: str
+) -> tuple[numbers.Decided, str]:
+    """The units of a model that takes those tensors, and a sentence or ""; see `numbers.of_last_layer`."""
+    if not _taken_of_last(model, tensors):
+        return numbers.Decided(model.units, model.standardize), ""
+    return numbers.of_last_layer(model, description, where)
 
 
 def _taken_of_last(model: Any, tensors: Mapping[str, Any]) -> list[str]:
     """The names of the last layer's parameters, as far as the tensors have them in that shape."""
     slots = {slot.name: slot.shape for slot in model.layout.slots}
     there = [name for name in frozen(slots, [head(model.layout)]) if name in tensors]
-    return [name for name in there if np.shape(tensors[name]) == slots[name]]
+    return [name for name in there if _shape(tensors[name]) == slots[name]]
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """That of an array, or of lists; None of what is neither."""
+    try:
+        return np.shape(value)
+    except ValueError:
+        return None
 
 
 def take_matching(model: Any, tensors: Mapping[str, np.ndarray], where: str) -> list[str]:
