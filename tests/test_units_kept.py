@@ -96,6 +96,18 @@ def test_onnx_refuses_units_that_float32_does_not_hold(tmp_path):
             fitted(size * TWO, epochs=1).export(tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize(("mean", "is_told"), [(0.0, False), (1e4, False), (1.7e9, True)])
+def test_onnx_says_where_float32_is_too_coarse_for_numbers(mean, is_told, tmp_path):
+    pytest.importorskip("onnx")
+    model = fitted(mean + 100 * TWO, epochs=1)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.export(tmp_path / "m.onnx")
+    assert [re.findall("in steps of 128, those of float32", str(each.message)) for each in told] == (
+        [["in steps of 128, those of float32"]] * 2 if is_told else []
+    )
+
+
 # What they are taken from
 
 

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, SettingError
+from ..errors import DataError, SettingError, warn
 from ..names import Explained
 from ..namespace import array_namespace
 
 Array = Any
 
 FAR = 10  # times a deviation
+COARSE = 0.01  # times a deviation: steps between numbers that are larger than that hide how these differ
 ALIKE = 1e-14  # of their size, up to which numbers differ by rounding
 LEAST, MOST = 1e-150, 1e150  # numbers whose squares float64 holds
 
@@ -68,13 +69,19 @@ class Units(Explained):
         return None
 
     def check_float32(self) -> None:
-        """Raises SettingError where float32 does not hold them."""
+        """Raises SettingError where float32 does not hold them; warns where its steps hide how the numbers differ."""
         least, most = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
         if not all(abs(mean) <= most and least <= size <= most for mean, size in zip(self.mean, self.deviation)):
             raise SettingError(
                 f"the numbers have means {self.mean} and deviations {self.deviation}, and ONNX computes in float32, "
                 "which does not hold such; train with numbers in another unit"
             )
+        for mean, deviation in zip(self.mean, self.deviation):
+            if (step := float(np.spacing(np.float32(abs(mean))))) > COARSE * deviation:
+                warn(
+                    f"numbers around {mean:.7g} that differ by {deviation:.3g}: ONNX gives them in steps of {step:.3g}, "
+                    "those of float32; train with numbers nearer to 0, less a fixed one, to export them as exactly"
+                )
 
     def described(self) -> dict[str, Any]:
         """Both, for JSON."""
