@@ -79,7 +79,7 @@ class Units(Explained):
         for mean, deviation in zip(self.mean, self.deviation):
             if (step := float(np.spacing(np.float32(abs(mean))))) > COARSE * deviation:
                 warn(
-                    f"numbers around {mean:.7g} that differ by {deviation:.3g}: ONNX gives them in steps of {step:.3g}, "
+                    f"numbers near {mean:.7g} that differ by {deviation:.3g}: ONNX gives them in steps of {step:.3g}, "
                     "those of float32; train with numbers nearer to 0, less a fixed one, to export them as exactly"
                 )
 
