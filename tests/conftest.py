@@ -96,3 +96,15 @@ LIBRARIES = {
 def library(request: pytest.FixtureRequest) -> Library:
     """Each array library at hand; the others are skipped with a reason."""
     return LIBRARIES[request.param]()
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are written without being drawn, which takes longer than a short run."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    def savefig(self: Any, file: Any, **how: Any) -> None:
+        Image.new("L", (1, 1)).save(file, "PNG")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)

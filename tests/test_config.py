@@ -25,6 +25,8 @@ from gpucnn.command import network_settings
 from gpucnn.errors import GpucnnError
 from gpucnn.model import checkpoint, config
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FAST = ("--device", "cpu", "--threads", "1", "--epochs", "2", "--batch-size", "8")
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from test_cli import elsewhere, gpucnn_  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 HOW = ("--device", "cpu", "--threads", "1")
 TRAIN = ("train", "softmax-regression", *HOW, "--data", "tiny.npz", "--epochs", 2, "--quiet", "--seed", 3)
 

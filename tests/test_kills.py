@@ -100,7 +100,11 @@ def metrics(folder):
 
 @pytest.mark.parametrize(
     ("network", "kills"),
-    [("two-conv", 4), pytest.param("two-conv", 100, marks=pytest.mark.slow), ("nested:network", 2)],
+    [
+        pytest.param("two-conv", 4, marks=pytest.mark.slow),
+        pytest.param("two-conv", 100, marks=pytest.mark.slow),
+        ("nested:network", 2),
+    ],
 )
 def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, network, kills):
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,8 @@ import gpucnn
 from gpucnn import data
 from gpucnn.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 HOW = ("--device", "cpu", "--threads", "1")
 TRAIN = ("train", "softmax-regression", *HOW, "--epochs", 1, "--quiet")
 MODEL = "run/model.safetensors"

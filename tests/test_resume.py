@@ -23,6 +23,8 @@ from gpucnn.optimizers import EMA, LAMB, OPTIMIZERS, SGD, SWA, Adam, AdamW, Clip
 from gpucnn.training import pace, recovery, run, signals
 from tests.layers_of_ones_own import Dropped, Normalised
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)))
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8), RNG.integers(0, 3, 30)
