@@ -18,6 +18,8 @@ from gpucnn.data import Preprocessing, pictures
 from gpucnn.data.strokes import Strokes
 from gpucnn.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FITS = ("crop", "pad", "stretch")
 
 

@@ -48,6 +48,8 @@ from gpucnn.model import checkpoint
 from gpucnn.report import augmented
 from gpucnn.training import curves
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SECONDS, BYTES = 10, 1 << 30  # what one input may take
 ACCEPTED = 0.1  # of the inputs, at least
 Files = dict[str, bytes]

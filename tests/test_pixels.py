@@ -15,6 +15,8 @@ from gpucnn.data import Dataset
 from gpucnn.errors import DataError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 RNG = np.random.default_rng(0)
 LABELS = np.arange(120) % 3
 BYTES = RNG.integers(0, 256, (120, 8, 8), dtype=np.uint8)

@@ -22,6 +22,8 @@ from gpucnn.losses import MultiLabelCrossEntropy
 from gpucnn.model import checkpoint, labelling
 from gpucnn.report import answers
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 __all__ = ["fake_cuda"]
 RNG = np.random.default_rng(5)
 ROWS = (RNG.random((200, 3)) < [0.5, 0.15, 0.8]).astype(np.uint8)

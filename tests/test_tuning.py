@@ -24,6 +24,8 @@ from gpucnn.model import checkpoints, tuned
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 __all__ = ["fake_cuda", "fake_cudnn"]
 
 FIRST = Conv2D(16, 3, padding="same"), ReLU(), MaxPool2D()

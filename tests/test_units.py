@@ -24,6 +24,8 @@ from gpucnn.optimizers import EMA, Adam
 from gpucnn.report import find_lr
 from gpucnn.training import pace
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 RNG = np.random.default_rng(0)
 IMAGES = (200 * (RNG.random((120, 4, 4, 1)) < RNG.random((120, 1, 1, 1)))).astype(np.uint8)
 COUNT = (IMAGES > 127).sum(axis=(1, 2, 3)).astype(float)[:, None]

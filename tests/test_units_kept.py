@@ -23,6 +23,8 @@ from gpucnn.losses import FocalLoss, Huber, Loss, MeanSquaredError, SoftmaxCross
 from gpucnn.model import checkpoint
 from gpucnn.report import inside
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 RNG = np.random.default_rng(0)
 IMAGES = (200 * (RNG.random((120, 4, 4, 1)) < RNG.random((120, 1, 1, 1)))).astype(np.uint8)
 COUNT = (IMAGES > 127).sum(axis=(1, 2, 3)).astype(float)[:, None]
