@@ -163,6 +163,9 @@ def test_numbers(gpucnn_, name, loss):
     assert status == 0
     assert text.startswith("numbers: mean absolute error ")
     assert f"R^2 {found['test_r2']:.4g}, loss {found['test_loss']:.4f}, 24 of 120 images, the test part" in text
+    assert text.endswith("; the errors are means over 2 numbers, --report has each\n")
+    whole = gpucnn_("evaluate", "run/model.safetensors", "--data", "numbers.npz", "--report")[1]
+    assert "means over 2 numbers" not in whole
     assert json.loads(gpucnn_("predict", "run/model.safetensors", picture("left.png"), "--json")[1])[0].keys() == {
         "file",
         "numbers",
@@ -174,7 +177,8 @@ def test_the_last_line_of_a_training_says_errors(gpucnn_):
     status, text, said = gpucnn_("train", NET, *FAST, "--epochs", 1, "--data", "numbers.npz", "--loss", "mse")
     assert status == 0
     assert text.startswith("test mean absolute error ")
-    assert text.splitlines()[0].endswith(", on 24 images")
+    told = ", on 24 images; the errors are means over 2 numbers, `gpucnn evaluate MODEL --report` has each"
+    assert text.splitlines()[0].endswith(told)
     assert "2 numbers" in said
 
 

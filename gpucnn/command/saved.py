@@ -15,7 +15,7 @@ from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, Th
 from .augment import TtaOption
 from .measured import PartOption, measured
 from .options import SkipBrokenOption, ThresholdOption
-from .told import tell_notes
+from .told import of_several, tell_notes
 
 EvaluatedOption = Annotated[
     str | None,
@@ -109,7 +109,8 @@ def evaluate(
     if as_json:
         print(text)
         return
-    print(f"{dataset.name}: {shown(found) if whole is None else replace(whole, overall={**whole.overall, **about})}")
+    said = f"{shown(found)}{of_several(found, dataset, '--report')}"
+    print(f"{dataset.name}: {said if whole is None else replace(whole, overall={**whole.overall, **about})}")
     if written:
         print(f"\nwritten to {out}: {', '.join(written)}")
 

@@ -161,7 +161,14 @@ def result_line(result: Any, dataset: Any) -> str:
     from ..metrics import shown
 
     found = {name.removeprefix("test_"): value for name, value in result.items() if name.startswith("test_")}
-    return f"test {shown(found)}, on {counted(len(dataset.test_labels), 'image')}"
+    more = of_several(found, dataset, "`gpucnn evaluate MODEL --report`")
+    return f"test {shown(found)}, on {counted(len(dataset.test_labels), 'image')}{more}"
+
+
+def of_several(found: Any, dataset: Any, by: str) -> str:
+    """What the errors of several numbers are, which may be of different units, and by what each is told; else ""."""
+    several = "mean_absolute_error" in found and len(dataset.class_names) > 1
+    return f"; the errors are means over {len(dataset.class_names)} numbers, {by} has each" if several else ""
 
 
 def device_line(asked: str, model: Any) -> str:
