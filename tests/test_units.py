@@ -110,7 +110,7 @@ def test_switched_off_or_of_ones_own_loss_numbers_are_taken_as_they_are():
 def test_numbers_that_are_far_from_the_first_ones_are_warned_of(targets):
     found = fitted(TWO, epochs=1)
     with pytest.warns(
-        UserWarning, match=r"the numbers of 0 have the mean .* in the units of those that it learnt first"
+        UserWarning, match=r"the numbers of output 0 have the mean .* in the units of those that .* without=.head.\)"
     ):
         found.fit(IMAGES, targets, epochs=1, progress=False)
     with warnings.catch_warnings():

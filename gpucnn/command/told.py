@@ -19,6 +19,7 @@ OPTIONS = {  # what the library's sentences say in Python's words
     'fit="pad"': "--fit pad",
     'fit="stretch"': "--fit stretch",
     "give fit validation=(images, labels)": "say --validation 0.1",
+    'load_parameters(path, without="head")': "--init-except head",
     'without="head"': "--init-except head",
     "standardize=False": "--no-standardize",
     "padding='same'": "--set padding=same",

@@ -63,11 +63,13 @@ def units_of(model: Any, labels: Any, weights: Any = None, *, is_part: bool = Fa
         return Units.of(rows, counts)
     if (far := model.units.far(rows, counts, is_part=is_part)) is not None:
         mean, deviation = (each[far.output] for each in (model.units.mean, model.units.deviation))
+        name = model.class_names[far.output]
+        which = f"output {name}" if name.isdigit() else name
         warn(
-            f"the numbers of {model.class_names[far.output]} have the mean {far.mean:.4g} and the deviation "
+            f"the numbers of {which} have the mean {far.mean:.4g} and the deviation "
             f"{far.deviation:.4g}, and the model goes on in the units of those that it learnt first, {mean:.4g} and "
-            f"{deviation:.4g}: where these are others, begin with a new model, whose parameters may be those of this "
-            "one but for the last layer"
+            f"{deviation:.4g}: where these are others, begin with a new model, which may take what this one learnt but "
+            'for its last layer: load_parameters(path, without="head")'
         )
     return model.units
 
