@@ -7,6 +7,7 @@ import json
 import tomllib
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -279,6 +280,19 @@ def test_a_run_keeps_one_half_for_a_label_that_nothing_held_out_has(gpucnn_):
     assert (
         "--threshold f1: no picture that is held out has right, which keeps 1/2; a larger --validation may hold out "
         "some" in said
+    )
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_run_says_of_which_labels_few_are_held_out(count, monkeypatch):
+    rows = np.zeros((9, 3), np.uint8)
+    rows[:count, 0], rows[:, 1] = 1, 1
+    model = SimpleNamespace(loss=gpucnn.losses.MultiLabelCrossEntropy(), class_names=("a", "b", "c"))
+    said: list[str] = []
+    monkeypatch.setattr(labelling, "warn", said.append)
+    assert labelling.asked("f1", model, rows)
+    assert ["has c, which keeps 1/2" in said[0], *("fewer than 5 have a:" in each for each in said[1:])] == (
+        [True, True] if count == 4 else [True]
     )
 
 

@@ -13,6 +13,7 @@ from ..namespace import has_truth
 from ..network import describe
 
 BEST = "f1"  # the word for thresholds that are chosen
+FEW = 5  # examples with a label, below which its best threshold is left to chance
 
 
 def thresholds(given: Any, model: Any) -> tuple[float, ...]:
@@ -52,7 +53,7 @@ def asked(text: str | None, model: Any, held_out: np.ndarray) -> bool:
     """Give the model the thresholds that --threshold says; whether they are to be chosen, on what is held out.
 
     held_out: its rows (N, K). Raises SettingError for a text that is none, and where nothing is held out to choose by.
-    Warns of labels that nothing there has.
+    Warns of labels that nothing there has, or little.
     """
     if text is None:
         return False
@@ -64,6 +65,11 @@ def asked(text: str | None, model: Any, held_out: np.ndarray) -> bool:
         if lacking := _lacking(held_out, model.class_names):
             of = f"{listed(lacking)}, which {'keeps' if len(lacking) == 1 else 'keep'} 1/2"
             warn(f"--threshold {BEST}: no picture that is held out has {of}; a larger --validation may hold out some")
+        if few := _few(held_out, model.class_names):
+            warn(
+                f"--threshold {BEST}: of the pictures that are held out fewer than {FEW} have {listed(few)}: what they "
+                "say may be far off; a larger --validation, or numbers of your own, are safer"
+            )
         return True
     model.thresholds = found
     return False
@@ -108,6 +114,11 @@ def check_there(rows: np.ndarray, names: Sequence[str]) -> None:
 def _lacking(rows: np.ndarray, names: Sequence[str]) -> list[str]:
     """The labels that no example has."""
     return [name for name, there in zip(names, (rows > 0.5).T) if not there.any()]
+
+
+def _few(rows: np.ndarray, names: Sequence[str]) -> list[str]:
+    """The labels that some examples have, and fewer than FEW."""
+    return [name for name, count in zip(names, (rows > 0.5).sum(axis=0)) if 0 < count < FEW]
 
 
 def best(probabilities: np.ndarray, rows: np.ndarray) -> tuple[float, ...]:
