@@ -123,8 +123,13 @@ def compiled_by_a_step(network: str) -> dict[tuple[str, tuple[str, ...]], None]:
     return found
 
 
+LARGE = ("record", "vgg-small", "resnet20", "allcnn", "mobile-small")  # whose many kernels take long to compile
+
+
 @nvrtc.on_each
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network", [pytest.param(each, marks=pytest.mark.slow) if each in LARGE else each for each in NETWORKS]
+)
 def test_the_kernels_of_a_network_compile_for_every_gpu_without_a_warning_and_without_a_spill(
     network, architecture, fake_cuda, nothing_is_computed
 ):
