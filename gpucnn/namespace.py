@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from .errors import AN_ARRAY, ArgumentError, SettingError
+from .errors import AN_ARRAY, ArgumentError, GpucnnError, SettingError
 
 OF_NUMBERS = re.compile(r"(int|float|tuple|None|\.\.\.|[\[\], |])+")  # types of fields
 
@@ -110,11 +110,11 @@ def read_only(array: Any) -> Any:
     return array
 
 
-def as_python(thing: Any) -> None:
+def as_python(thing: Any, error: type[GpucnnError] = SettingError) -> None:
     """Give the fields of a dataclass that hold NumPy's numbers, also in tuples, Python's; and arrays of whole numbers.
 
     So equal settings are equal and print alike, can be written as JSON, and do not decide the type of results. Where a
-    field is of type bool, None is False. Raises SettingError for what is neither, whose truth nobody meant, and for a
+    field is of type bool, None is False. Raises the error for what is neither, whose truth nobody meant, and for a
     truth value where the field is of numbers: True would be 1.
     """
     for field in fields(thing):
@@ -123,9 +123,9 @@ def as_python(thing: Any) -> None:
         if field.type == "bool":
             made = False if made is None else made
             if not isinstance(made, bool):
-                raise SettingError(f"{type(thing).__name__}: {field.name}={given!r}: True or False was expected")
+                raise error(f"{type(thing).__name__}: {field.name}={given!r}: True or False was expected")
         if OF_NUMBERS.fullmatch(str(field.type)) and has_truth(made):
-            raise SettingError(
+            raise error(
                 f"{type(thing).__name__}: {field.name}={given!r}: a number was expected, and a truth value is none"
             )
         if made is not given:

@@ -71,7 +71,7 @@ def _load(name_or_path: str | os.PathLike[str], wanted: Wanted) -> Dataset:
     if said := next(filter(None, map(listings.endless, in_tables)), ""):
         raise DataError(said)
     if reader not in OF_PICTURES:
-        if in_tables and wanted[:4] != Wanted()[:4]:
+        if in_tables and wanted.is_of_pictures:
             reader(path)  # raises where it cannot be read, and so may name pictures
         wanted.refuse_for_arrays(text)
         if wanted.skip_broken:

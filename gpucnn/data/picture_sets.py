@@ -43,9 +43,14 @@ class Wanted(NamedTuple):
         size = usual if self.size is None else self.size
         return Preprocessing(size, self.channels or (1 if grey else 3), self.invert, fit=self.fit)
 
+    @property
+    def is_of_pictures(self) -> bool:
+        """Whether one of the first four is asked, which are for pictures only."""
+        return self[:4] != Wanted()[:4]
+
     def refuse_for_arrays(self, where: object) -> None:
-        """DataError if one of the first four is asked of what holds arrays."""
-        if self[:4] != Wanted()[:4]:
+        """DataError if one of these is asked of what holds arrays."""
+        if self.is_of_pictures:
             raise DataError(
                 f"{where}: size, channels, invert and fit are for pictures only, the arrays here have theirs; leave "
                 "these options out"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, SettingError, warn
+from ..errors import DataError, warn
 from ..names import Explained
 from ..namespace import as_python, has_truth
 from .strokes import Strokes
@@ -75,10 +75,7 @@ class Preprocessing(Explained):
             raise DataError(f"invert {self.invert!r}: True or False was expected")
         if has_truth(self.size):
             check_size(self.size)
-        try:
-            as_python(self)
-        except SettingError as error:
-            raise DataError(str(error)) from None
+        as_python(self, DataError)
         if isinstance(self.size, list):  # JSON's
             object.__setattr__(self, "size", tuple(self.size))
         if isinstance(self.strokes, Mapping):

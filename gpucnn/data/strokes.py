@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, SettingError
+from ..errors import DataError
 from ..names import Explained
 from ..namespace import as_python
 
@@ -33,10 +33,7 @@ class Strokes(Explained):
     grain: int | None = None
 
     def __post_init__(self) -> None:
-        try:
-            as_python(self)
-        except SettingError as error:
-            raise DataError(str(error)) from None
+        as_python(self, DataError)
         fits = isinstance(self.box, (int, float)) and 0 < self.box <= 1 and self.by in ("mass", "box")
         if not fits or not (self.grain is None or (type(self.grain) is int and 1 <= self.grain <= 4096)):
             raise DataError(f'{self}: box in (0, 1], by "mass" or "box", and grain None or at least 1 were expected')
