@@ -9,6 +9,7 @@ import functools
 import gc
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from gpucnn.workers.packing import Unshareable
 
 KILL, STOP = getattr(signal, "SIGKILL", 9), getattr(signal, "SIGSTOP", 19)  # Windows has neither
 needs_helpers = pytest.mark.skipif(not helpers.possible(), reason="helper processes are not used on this system")
+UNBEGUN = ((KILL, "was killed (signal 9; most often a lack of memory)"), (STOP, "was stopped"))
 NETWORK = Network((8, 8, 1), (Conv2D(2, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(11)))
 
 
@@ -555,11 +557,30 @@ def test_helpers_that_cannot_start_are_given_up(team, monkeypatch):
 
 
 @needs_helpers
-def test_a_helper_that_is_stopped_before_it_begins_is_given_up(team, monkeypatch):
-    monkeypatch.setattr(helper, "START", "import os; os.kill(os.getpid(), 19)")
+@pytest.mark.parametrize(("number", "became"), UNBEGUN)
+def test_helpers_that_never_begin_for_signals_are_given_up(team, monkeypatch, number, became):
+    monkeypatch.setattr(helper, "START", f"import os; os.kill(os.getpid(), {number})")
     task = Fill(shared.zeros(2, np.float32))
-    with pytest.warns(UserWarning, match=r"one ended \(status -9\) before it began"), pytest.raises(Unshareable):
+    with pytest.warns(UserWarning, match="before it began") as said, pytest.raises(Unshareable):
         run(team, task, [(0, 1), (1, 2)])
+    before = f"a process that was to compute beside this one {became} before it began; "
+    another, last = before + "another one takes its place", before + helpers.WITHOUT
+    assert [str(warning.message) for warning in said] == [another] * (helpers.LOSSES - 1) + [last]
+
+
+@needs_helpers
+@pytest.mark.parametrize(("number", "became"), UNBEGUN)
+def test_another_takes_the_place_of_a_helper_that_a_signal_hits_before_it_begins(
+    team, monkeypatch, tmp_path, number, became
+):
+    once = f"import os; flag = {str(tmp_path / 'flag')!r}; "
+    once += f"os.path.exists(flag) or (open(flag, 'w'), os.kill(os.getpid(), {number})); "
+    monkeypatch.setattr(helper, "START", once + helper.START)
+    vector = shared.zeros(2, np.float32)
+    with pytest.warns(UserWarning, match=f"{re.escape(became)} before it began; another one takes its place"):
+        here, there = run(team, Fill(vector), [(0, 1), (1, 2)])
+    assert here != there == os.getpid()
+    assert vector.all()
 
 
 @needs_helpers
@@ -725,7 +746,8 @@ def test_starting_more_leaves_those_alone_that_work():
     try:
         thread = threading.Thread(target=team.map, args=(functools.partial(time.sleep), [(0.5,), (0.5,)]))
         thread.start()
-        time.sleep(0.1)
+        while not team._busy.locked() and thread.is_alive():
+            time.sleep(0.001)
         working = list(team.helpers)
         team.start(2, patience=0.0)
         thread.join()
@@ -745,10 +767,11 @@ def test_a_forked_process_starts_none(monkeypatch):
 
 @needs_helpers
 def test_a_helper_that_has_not_begun_is_not_waited_for():
+    """It is killed at once."""
     team = Team()
     team.start(1, patience=0.0)
-    helper = team.helpers[0]
-    before = time.monotonic()
+    process, waits = team.helpers[0].process, []
+    usual, process.wait = process.wait, lambda timeout=None: (waits.append(timeout), usual(timeout))
     team.close()
-    assert helper.process.returncode is not None
-    assert time.monotonic() - before < 0.9
+    assert waits == [None]
+    assert process.returncode is not None

@@ -59,6 +59,7 @@ class Helper:
         self._early: tuple[Any, Exception | None] | None = None  # an answer that came instead of a partial sum
         self._waits = False  # for a sum
         self._broken = False  # a message was cut in two, by Ctrl-C for one: nothing that comes can be understood
+        self._stopped = False
 
     def ready(self) -> bool:
         """Whether it has started. Never waits."""
@@ -76,12 +77,12 @@ class Helper:
             try:
                 self.channel.send(message)
             except OSError:
-                raise self._lost() from None
+                raise self.lost() from None
 
     def receive(self) -> Any:
         """The answer to the oldest message that has none yet; the error of its task, or Lost, is raised here."""
         if self._broken:
-            raise self._lost()
+            raise self.lost()
         if self._waits:
             self.tell(LEFT)
         with self._unbroken():
@@ -107,12 +108,12 @@ class Helper:
         try:
             return self.channel.receive()
         except (EOFError, OSError):
-            raise self._lost() from None
+            raise self.lost() from None
 
     def partial(self) -> Any:
         """What its task brings to the next sum. Raises Left where the task has ended instead; `receive` says how."""
         if self._broken:
-            raise self._lost()
+            raise self.lost()
         with self._unbroken():
             message = self._received()
             self._waits = isinstance(message, Partial)
@@ -127,7 +128,7 @@ class Helper:
             try:
                 self.channel.send(message, boxed=False)
             except OSError:
-                raise self._lost() from None
+                raise self.lost() from None
             self._waits = False
 
     def keep(self, task: Packed) -> None:
@@ -138,7 +139,7 @@ class Helper:
                 try:
                     self.channel.send_files(task.files)
                 except OSError:
-                    raise self._lost() from None
+                    raise self.lost() from None
             self.receive()
             self.tasks.add(task.number)
 
@@ -166,13 +167,17 @@ class Helper:
         if hasattr(os, "waitid"):  # macOS has had it since Python 3.13
             stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
             if os.waitid(os.P_PID, self.process.pid, stopped) is not None:
-                self._kill()
-                raise Lost("was stopped")
+                self._stopped = True
+                raise self.lost()
 
-    def _lost(self) -> Lost:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)
+    def lost(self) -> Lost:
+        """What became of it; it is dead afterwards."""
+        if not self._stopped:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
         self._kill()
+        if self._stopped:
+            return Lost("was stopped")
         status = self.process.returncode
         killed = f"was killed (signal {-status}{'; most often a lack of memory' if status == -9 else ''})"
         return Lost(killed if status < 0 else f"ended (status {status})")

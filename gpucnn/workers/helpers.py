@@ -92,12 +92,17 @@ class Team:
 
     def _staffed(self, count: int) -> list[Helper]:
         """The first `count` helpers. One that died, or still works on what was interrupted, is replaced."""
+        unbegun = []
         for helper in list(self.helpers):
             if helper.process.poll() is not None or (helper.started and helper.awaited):
                 helper.close()
                 self.helpers.remove(helper)
                 if not helper.started:
-                    self.give_up(f"one ended (status {helper.process.returncode}) before it began")
+                    unbegun.append(helper)
+        if unbegun and (status := unbegun[0].process.returncode) < 0:
+            self._tell(unbegun[0].lost(), begun=False)
+        elif unbegun:  # another one would end, too
+            self.give_up(f"one ended (status {status}) before it began")
         try:
             while len(self.helpers) < count and not self._hopeless:
                 self.helpers.append(Helper())
@@ -161,12 +166,15 @@ class Team:
             return None
         return [task(*own) if isinstance(answer, Lost) else answer for own, answer in zip(arguments, answers)]
 
-    def _tell(self, lost: Lost) -> None:
+    def _tell(self, lost: Lost, begun: bool = True) -> None:
         """Say that a helper was lost; one too many, and there are none any more."""
         self._losses += 1
         self._hopeless |= self._losses >= LOSSES
         rest = WITHOUT if self._hopeless else "another one takes its place"
-        warn(f"a process that computed beside this one {lost}; {DONE}, and {rest}")
+        if begun:
+            warn(f"a process that computed beside this one {lost}; {DONE}, and {rest}")
+        else:
+            warn(f"a process that was to compute beside this one {lost} before it began; {rest}")
 
     def close(self) -> None:
         """End the helpers; the next `map` starts new ones."""
