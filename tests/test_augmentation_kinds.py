@@ -418,6 +418,15 @@ def test_values_that_cannot_be_are_refused(wrong):
         Augmentation(**({"shift": 1} | wrong))
 
 
+@pytest.mark.parametrize("text", ["mixup=0.2", "shift=1,cutmix=1"])
+def test_a_batch_of_one_has_none_to_mix_with(text):
+    model = Model(Network((9, 8, 2), (Flatten(), Dense(3))), device="cpu")
+    for batch_size, count, more in ((1, 6, {}), (1, 6, {"accumulate": 3}), (8, 1, {})):
+        with pytest.raises(SettingError, match="a batch of 1 has none to mix with; take a larger batch_size"):
+            model.fit(pictures(count), np.arange(count) % 3, batch_size=batch_size, augmentation=text, **more)
+    model.fit(pictures(6), np.arange(6) % 3, epochs=1, batch_size=2, augmentation=text)
+
+
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion-mnist", "cifar10", "pictures"])
 @pytest.mark.parametrize("shape", [(28, 28, 1), (224, 200, 3), (8, 8, 1)], ids=str)
 def test_what_suits_a_data_set_can_be_parsed_and_mirrors_no_digits(name, shape):

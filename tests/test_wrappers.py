@@ -503,6 +503,17 @@ def test_a_model_without_a_running_state_stays_as_it_is():
     np.testing.assert_array_equal(model.theta, before)
 
 
+def test_an_average_that_begins_behind_the_end_of_the_run_is_told_of():
+    """Two epochs of three updates; training that goes on by partial_fit may still reach it."""
+    images, labels = data()
+    options = {"batch_size": 14, "lr": 0.05}
+    said = "SWA starts at update 7, and this run has 6 updates, so nothing is averaged; start at 4, three quarters"
+    with pytest.warns(UserWarning, match=said):
+        model_on("default").fit(images, labels, epochs=2, optimizer=Lookahead(SWA(SGD(), 7)), **options)
+    model_on("default").fit(images, labels, epochs=2, optimizer=SWA(SGD(), 6), **options)
+    model_on("default").partial_fit(images, labels, optimizer=SWA(SGD(), 7), **options)
+
+
 def test_what_is_kept_of_the_best_epoch_is_the_average():
     """The callback sees the average; afterwards training could still go on from theta itself."""
     images, labels = data()

@@ -198,9 +198,15 @@ def warn_of_output(network: Network, loss: Loss) -> None:
             )
 
 
-def check_augmentation(augmentation: Augmentation, shape: tuple[int, ...], loss: Loss) -> None:
-    """Raises SettingError where images of that shape cannot be changed so. Warns of targets that may be places."""
+def check_augmentation(augmentation: Augmentation, shape: tuple[int, ...], loss: Loss, together: int | None) -> None:
+    """Raises SettingError where images of that shape cannot be changed so, or not with the others of a batch of so
+    many. Warns of targets that may be places."""
     augmentation.check(shape)
+    if augmentation.mixes and together == 1:
+        raise SettingError(
+            "mixup and cutmix mix the examples of a batch, and a batch of 1 has none to mix with; take a larger "
+            "batch_size, or leave them out"
+        )
     if augmentation.maps and kind(loss) == REGRESSION:
         warn(
             "augmentation moves, turns or mirrors pictures, and the numbers that belong to them stay what they are: "

@@ -27,7 +27,7 @@ from ..training.augmentation import Augmentation
 from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
-from .averaging import averaged, exchange
+from .averaging import averaged, exchange, told_of_average
 from .digests import digest
 from .examples import check_counting, check_learning, fitting_weights, learning
 from .holding import Holding
@@ -100,7 +100,8 @@ class Fitting:
         _, self._order, changes, draws = np.random.SeedSequence(self.seed).spawn(4)
         self.key = int(draws.generate_state(1)[0])
         if self.augmentation is not None:
-            accepted.check_augmentation(self.augmentation, model.network.input_shape, model.loss)
+            together = None if self.stream is not None else min(self.at_once, len(images))
+            accepted.check_augmentation(self.augmentation, model.network.input_shape, model.loss, together)
             sizes = (len(images), int(self.plan.batch_size)) if self.stream is None else (self.stream.batches, 1)
             if self.augmentation.flip == "alternate" and not sizes[0]:
                 raise SettingError("flip=alternate must know how many batches an epoch has; give steps")
@@ -209,6 +210,8 @@ class Fitting:
         Forecast(*arguments, augmentation=self.augmentation, **more).check(together)
         with model.execution.active():
             step, source = self._placed()
+            if isinstance(source, Shuffled) and not is_partial:
+                told_of_average(self.optimizer, int(self.plan.epochs) * source.batches)
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.
@@ -286,7 +289,3 @@ def batch_of(
     """Examples as a step takes them. meaning, are_all: see `Predicting.batch`. Raises DataError."""
     images, labels = model.batch(images, labels, meaning=meaning, are_all=are_all)
     return images, labels, None if weights is None else fitting_weights(weights, len(images), model.theta.dtype)
-
-
-def _described(callback: Any) -> str:
-    return describe(callback) if is_dataclass(callback) else type(callback).__name__
