@@ -48,6 +48,12 @@ def counted(number: Any, what: str, several: str = "") -> str:
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
+def in_digits(number: float, least: int = 6) -> str:
+    """A number with so many digits at least, and a large one with two behind the point."""
+    before = len(str(int(abs(number)))) if abs(number) < 1e12 else 0  # NaN and infinities are neither
+    return f"{number:.{max(least, before + 2)}g}"
+
+
 def check_shape(what: str, array: Any, shape: Sequence[int], hint: str = "") -> None:
     """Raises ShapeError where an array has another shape than that, ArgumentError for a list. hint: what to do."""
     if not hasattr(array, "shape"):

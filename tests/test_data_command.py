@@ -66,6 +66,14 @@ def test_show_counts_says_what_is_left_out_and_draws(gpucnn_, pets):
     assert len(np.unique(colours)) > 100, "random pictures are drawn"
 
 
+def test_show_writes_large_numbers_in_full(gpucnn_):
+    images = np.zeros((40, 8, 8), np.uint8)
+    prices = np.stack([np.repeat([431000.25, 731000.25], 20), np.repeat([0.001, 0.003], 20)], axis=1)
+    np.savez("homes.npz", train_images=images, train_labels=prices, test_images=images, test_labels=prices)
+    out = gpucnn_("data", "show", "homes.npz")[1]
+    assert "0: 581000.25 +- 150000 in training\n1: 0.002 +- 0.001 in training\n" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import counted, printable
+from ..errors import counted, in_digits, printable
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -94,7 +94,9 @@ def _of_rows(dataset: Dataset, parts: dict[str, Any]) -> str:
         ]
     else:
         means, deviations = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
-        lines += [f"{name}: {means[k]:.4g} +- {deviations[k]:.4g} in training" for k, name in enumerate(names[:MOST])]
+        for name, *found in list(zip(names, means, deviations))[:MOST]:
+            mean, deviation = (in_digits(each, 4) for each in found)
+            lines.append(f"{name}: {mean} +- {deviation} in training")
     more = [f"and {len(names) - MOST} more"] if len(names) > MOST else []
     return "\n".join([*lines, *more, *map(printable, dataset.notes), *_again(dataset)])
 

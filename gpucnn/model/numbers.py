@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.freezing import HEAD
 from ..engine.units import Units
-from ..errors import CheckpointError, SettingError, warn
+from ..errors import CheckpointError, SettingError, in_digits, warn
 from ..losses import LOSSES, REGRESSION, kind
 from . import config
 from .frames import in_order
@@ -62,14 +62,14 @@ def units_of(model: Any, labels: Any, weights: Any = None, *, is_part: bool = Fa
     if model.units is None:
         return Units.of(rows, counts)
     if (far := model.units.far(rows, counts, is_part=is_part)) is not None:
-        mean, deviation = (each[far.output] for each in (model.units.mean, model.units.deviation))
+        own = (each[far.output] for each in (model.units.mean, model.units.deviation))
+        mean, deviation, of_far, by = (in_digits(each, 4) for each in (*own, far.mean, far.deviation))
         name = model.class_names[far.output]
         which = f"output {name}" if name.isdigit() else name
         warn(
-            f"the numbers of {which} have the mean {far.mean:.4g} and the deviation "
-            f"{far.deviation:.4g}, and the model goes on in the units of those that it learnt first, {mean:.4g} and "
-            f"{deviation:.4g}: where these are others, begin with a new model, which may take what this one learnt but "
-            'for its last layer: load_parameters(path, without="head")'
+            f"the numbers of {which} have the mean {of_far} and the deviation {by}, and the model goes on in the units "
+            f"of those that it learnt first, {mean} and {deviation}: where these are others, begin with a new model, "
+            'which may take what this one learnt but for its last layer: load_parameters(path, without="head")'
         )
     return model.units
 

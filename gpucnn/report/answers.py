@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import in_digits
 from ..losses import CLASSIFICATION, MULTI_LABEL, kind
 from ..model.labelling import in_force
 
@@ -25,12 +26,6 @@ def in_words(answer: dict[str, Any]) -> str:
     if "label" in answer:
         return ", ".join(f"{each['label']} ({100 * each['probability']:.1f} %)" for each in answer.get("top", [answer]))
     if "numbers" in answer:
-        return ", ".join(f"{name} {_shown(each)}" for name, each in answer["numbers"].items())
+        return ", ".join(f"{name} {in_digits(each)}" for name, each in answer["numbers"].items())
     chances = answer["probabilities"]
     return ", ".join(f"{name} ({100 * chances[name]:.1f} %)" for name in answer["labels"]) or "no label"
-
-
-def _shown(number: float) -> str:
-    """Six digits, and of a large number two behind the point."""
-    before = len(str(int(abs(number)))) if abs(number) < 1e12 else 0  # NaN and infinities are neither
-    return f"{number:.{max(6, before + 2)}g}"
