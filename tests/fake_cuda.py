@@ -95,7 +95,8 @@ class Array(np.ndarray):
     def astype(self, dtype: Any, **_: Any) -> Any:
         if recorded is not None:
             return _recorded(lambda a: a.astype(dtype), (self,), {})
-        return super().astype(dtype)
+        with np.errstate(invalid="ignore"):  # a device says nothing of NaN that becomes a whole number
+            return super().astype(dtype)
 
     def set(self, host: np.ndarray, stream: Stream) -> None:
         """An asynchronous copy: it takes place when somebody waits for it, and takes what the host holds then."""

@@ -558,6 +558,7 @@ def test_a_batch_that_fails_goes_back_with_the_callbacks(tmp_path, monkeypatch):
         assert_same(fit(folder))
 
 
+@pytest.mark.filterwarnings("ignore:.*this is another run:UserWarning")
 def test_another_patience_is_another_run(tmp_path):
     with pytest.raises(Cut):
         fit(tmp_path, 20)

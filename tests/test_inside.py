@@ -208,6 +208,7 @@ def test_filters_have_a_scale(texts):
         ("mse", "which pixels and regions raise the number b", "regions that raise it (Grad-CAM)"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:load_parameters. the last layer:UserWarning")
 def test_reasons_are_for_what_the_model_gives(texts, loss, title, regions):
     network = Network((8, 8, 1), (Conv2D(2, 3), ReLU(0.0), Flatten(), Dense(2)))
     made = Model(network, device="cpu", threads=1, loss=loss, class_names=("a", "b"), seed=1)

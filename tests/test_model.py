@@ -296,6 +296,7 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize(("images", "message"), BAD_IMAGES.values(), ids=BAD_IMAGES)
+@pytest.mark.filterwarnings("ignore:the model does not say how pictures become:UserWarning")
 def test_images_that_do_not_fit(images, message):
     model, labels = tiny(), np.zeros(6, int)
     for call in (

@@ -117,6 +117,7 @@ def test_images_one_by_one_give_what_they_give_in_batches(name, kernels):
 
 
 @every_layer
+@pytest.mark.filterwarnings("ignore:what .* gives for an image depends:UserWarning")
 def test_the_running_state_and_the_parameters_come_back_from_a_file(name, tmp_path):
     if not hasattr(type(OWN[name]), "__dataclass_fields__"):
         pytest.skip("a class that is no dataclass cannot be written")
@@ -517,6 +518,7 @@ class Gives(PerChannel):
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.filterwarnings("ignore:no CUDA graph:UserWarning")
 def test_gradients_that_do_not_fit_are_refused(gives, says, device, fake_cuda):
     model = Model(network_with(Gives(*gives)), device=device, threads=1, kernels="default")
     with pytest.raises(gpucnn.errors.ShapeError, match=says):

@@ -180,6 +180,7 @@ def test_the_first_hour_in_python(tmp_path, monkeypatch, capsys):
     assert gpucnn.load("two-conv.safetensors", device="cpu").evaluate(digits.test_images, digits.test_labels) == found
 
 
+@pytest.mark.filterwarnings("ignore:.*its strokes were cropped:UserWarning")
 def test_asking_a_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["gpucnn", "train", "--device", "cpu", "--epochs", "10", "--quiet"])

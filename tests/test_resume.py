@@ -226,6 +226,7 @@ def test_another_run_is_refused_with_what_differs(tmp_path, options, sentence):
         fit(tmp_path, **options)
 
 
+@pytest.mark.filterwarnings("ignore:.*this is another run:UserWarning")
 def test_another_data_set_is_refused(tmp_path):
     with pytest.raises(Cut):
         fit(tmp_path, 8)
@@ -234,6 +235,7 @@ def test_another_data_set_is_refused(tmp_path):
     model().fit(IMAGES[::-1], LABELS, **OPTIONS, resume=tmp_path, anyway=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*this is another run:UserWarning")
 def test_another_rate_goes_on_anyway(tmp_path):
     with pytest.raises(Cut):
         fit(tmp_path, 8)
@@ -376,6 +378,7 @@ def test_partial_fit_takes_other_settings_of_an_optimiser():
     assert made.trained.position.epoch == 3
 
 
+@pytest.mark.filterwarnings("ignore:.*this is another run:UserWarning")
 def test_a_run_may_take_anothers_vectors_anyway(tmp_path):
     with pytest.raises(Cut):
         fit(tmp_path, 8, optimizer=Adam())

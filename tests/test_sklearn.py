@@ -195,6 +195,7 @@ class TestParameters:
         other = tiny(network="two-conv", settings={"padding": "valid", "filters": (4,)}, epochs=1).fit(FEW, LABELS)
         assert other.model_.layers[0].padding == "valid"
 
+    @pytest.mark.filterwarnings("ignore:.* takes no images as small as 8x8:UserWarning")
     def test_names_can_be_searched_over_whatever_the_images(self):
         names = [name for name in gpucnn.networks.NETWORKS if name not in ("resnet20", "record-long", "vgg-small")]
         said = "lenet5 takes no images as small as 8x8: they are enlarged 2 times"

@@ -118,6 +118,7 @@ def test_numbers_that_are_far_from_the_first_ones_are_warned_of(targets):
         found.fit(IMAGES, 2 * TWO + 3, epochs=1, progress=False)
 
 
+@pytest.mark.filterwarnings("ignore:the numbers of output 0:UserWarning")
 def test_a_file_has_the_units(tmp_path):
     found = fitted(1e5 * TWO)
     found.save(tmp_path / "m.safetensors")
@@ -160,6 +161,7 @@ def test_units_that_cannot_be_read(tmp_path, units):
         gpucnn.load(tmp_path / "m.safetensors", device="cpu")
 
 
+@pytest.mark.filterwarnings("ignore:the (numbers of output 0|last layer of):UserWarning")
 def test_units_go_with_the_last_layer(tmp_path):
     path = tmp_path / "m.safetensors"
     found = fitted(1e5 * TWO)
