@@ -23,6 +23,25 @@ class Centred(Layer):
         return dy - array_namespace(dy).mean(dy, axis=self.axes, keepdims=True), {}
 
 
+@dataclass(frozen=True)
+class Scale:
+    """y = a x with a factor for each number; not derived from Layer."""
+
+    start: float = 1.0
+
+    def out_shape(self, in_shape):
+        return in_shape
+
+    def init(self, in_shape, rng):
+        return {"a": np.full(in_shape, self.start)}
+
+    def forward(self, params, x, context):
+        return params["a"] * x, x
+
+    def backward(self, params, x, dy, context, *, need_dx=True):
+        return params["a"] * dy, {"a": (dy * x).sum(axis=0)}
+
+
 class PerChannel:
     """A factor per channel; not derived from Layer, and no dataclass."""
 

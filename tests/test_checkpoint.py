@@ -15,6 +15,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from layers_of_ones_own import Scale
 from safetensors.numpy import save_file
 
 import gpucnn
@@ -58,25 +59,6 @@ NESTED = Network(
 
 def tiny(**options):
     return Model(TINY, **{"device": "cpu", "threads": 1, "class_names": ("a", "b", "ü"), **options})
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A layer of a user's own: y = a x."""
-
-    start: float = 1.0
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return in_shape
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {"a": np.full(in_shape, self.start)}
-
-    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
-        return params["a"] * x, x
-
-    def backward(self, params: Any, x: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
-        return params["a"] * dy, {"a": (dy * x).sum(axis=0)}
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
+from layers_of_ones_own import Scale
 
 import gpucnn
 from gpucnn import Device, Model, Network, networks
@@ -235,25 +234,6 @@ def test_vectors_as_input():
     x = np.random.default_rng(0).random((30, 4))
     model.fit(x, (x[:, 0] > 0.5).astype(int), epochs=60, batch_size=10, lr=0.05)
     assert model.evaluate(x, (x[:, 0] > 0.5).astype(int))["accuracy"] > 0.9
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A layer as a user writes it: y = a x."""
-
-    start: float = 1.0
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return in_shape
-
-    def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
-        return {"a": np.full(in_shape, self.start)}
-
-    def forward(self, params: Any, x: Any, context: Any) -> tuple[Any, Any]:
-        return params["a"] * x, x
-
-    def backward(self, params: Any, x: Any, dy: Any, context: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
-        return params["a"] * dy, {"a": (dy * x).sum(axis=0)}
 
 
 def test_a_layer_of_ones_own_is_trained():
