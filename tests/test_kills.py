@@ -113,7 +113,7 @@ def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, network, kill
     draw, rng = np.random.default_rng(0), random.Random(kills)
     images, labels = draw.integers(0, 256, (200, 16, 16), dtype=np.uint8), np.arange(200) % 4
     np.savez("tiny.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
-    shared = {*Path("/dev/shm").iterdir()} if Path("/dev/shm").exists() else set()
+    shared = {*Path("/dev/shm").glob("*gpucnn*")}
     mark, done, runs = str(os.getpid()), 0, 0
     while done < kills:
         seed = ("--seed", str(runs), "--augment", "shift=1")
@@ -144,7 +144,7 @@ def test_killed_runs_end_with_the_same_bits(tmp_path, monkeypatch, network, kill
     while processes(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert processes(mark) == []
-    assert not Path("/dev/shm").exists() or {*Path("/dev/shm").iterdir()} <= shared
+    assert {*Path("/dev/shm").glob("*gpucnn*")} <= shared  # others may be leaving things there
     print(f"{done} kills in {runs} runs, each resumed to the same bits")
 
 
