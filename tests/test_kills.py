@@ -43,7 +43,7 @@ OPTIONS = ("--data", "tiny.npz", "--device", "cpu", "--threads", "3", "--batch-s
 OPTIONS += ("--validation", "0.2", "--patience", "30", "--watch", "accuracy")
 FROZEN = {"two-conv": "3/bias", "nested:network": "0/kernel"}
 MARK = "GPUCNN_TEST_OF_KILLS"
-LONGEST = 60.0  # seconds until a process has ended
+LONGEST = 180.0  # seconds until a process has ended
 
 
 def environment(mark):
