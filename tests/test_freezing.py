@@ -100,7 +100,7 @@ def test_layers_before_the_first_trained_one_compute_no_gradient(monkeypatch):
     network = Network((8, 8, 1), (Watched(2, 3), ReLU(), Watched(2, 3), Flatten(), Dense(3)))
     for freeze, expected in [("0/*", [False]), ("2/*", [True, False]), (("0/*", "2/*"), []), ((), [True, False])]:
         made = model(network)
-        assert made.execution.reach is not None  # it is found out by trying the layers
+        assert made.execution.reach(made.loss) is not None  # it is found out by trying the layers
         asked.clear()
         steps(made, SGD(), (freeze,) if isinstance(freeze, str) else freeze, count=1)
         assert asked == expected

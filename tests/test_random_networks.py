@@ -460,7 +460,7 @@ def parts_add_up(it: Case) -> None:
     for slot in model.layout.slots:
         if slot.name in fit.get("freeze", ()):
             np.testing.assert_array_equal(model.theta[slot.place], start[slot.place])
-    if model.execution.reach is not Reach.EXAMPLE or "mixup" in how or "cutmix" in how:
+    if model.execution.reach(model.loss) is not Reach.EXAMPLE or "mixup" in how or "cutmix" in how:
         return
     options = {name: value for name, value in it.options.items() if name not in ("validation", "keep")}
     other = dataclasses.replace(it, options=options, as_drawn=False)

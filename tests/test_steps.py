@@ -422,8 +422,8 @@ class Rebinding(Optimizer):
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("state", "Rebinding: its update must write theta and the vectors of state in place"),
-        ("returns", "Rebinding: its update must write theta and the vectors of state in place"),
+        ("state", "Rebinding: its update must write theta and state.s vectors in place"),
+        ("returns", "Rebinding: its update must write theta and state.s vectors in place"),
         ("tuple", "Rebinding: init must give a dict of vectors as long as theta"),
         ("short", "Rebinding: init must give a dict of vectors as long as theta"),
     ],

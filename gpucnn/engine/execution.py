@@ -26,7 +26,8 @@ from .acceleration import Acceleration
 from .device_inference import DeviceForward
 from .freezing import thawed
 from .inference import Forward, forward_in_spans, images_on_a_cpu, images_on_a_gpu
-from .mixing import Reach, at_inference, reach
+from .mean_state import MeanState
+from .mixing import Reach, at_inference, reach, reach_of_loss
 from .program import Program
 from .recorded import RecordedStep
 from .rewrite import rewritten
@@ -112,12 +113,11 @@ class Execution:
         recordable = self.context.kernels.name not in (*CPU_TABLES, REFERENCE.name)
         return recordable and self.acceleration.graph is not False
 
-    @property
-    def reach(self) -> Reach:
-        """How far the layers look beyond an example; found out when it is first asked for."""
+    def reach(self, loss: Loss) -> Reach:
+        """How far the layers, which are tried when this is first asked for, and the loss look beyond an example."""
         if self._reach is None:
             self._reach = reach(self.network)
-        return self._reach
+        return max(self._reach, reach_of_loss(loss, self.network.shapes()[-1][0]))
 
     def step(
         self,
@@ -154,21 +154,23 @@ class Execution:
             parts = program, loss, Rules(optimizer, self.given, moved), augmentation
             if program.context.kernels.name in CPU_TABLES:
                 return ShardedStep(
-                    *parts, workers=self.workers, shard=shard or self.shard, reach=self.reach, at_once=at_once
+                    *parts, workers=self.workers, shard=shard or self.shard, reach=self.reach(loss), at_once=at_once
                 )
             whole = WholeStep(*parts, at_once=at_once)
             return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
     def follow(self, images: np.ndarray, scaling: Scaling, batch_size: int) -> None:
-        """Let the layers' running state follow batches of images, in order, as training does, at this theta."""
+        """Let the layers' running state be that of batches of images, at this theta: its mean over them where it is a
+        moving average, and else what follows them in order."""
         program = self.program(Context(self.context.kernels), scaling, self.theta, self.state)
-        room = program.state.copy()
+        mean = MeanState(program)
         for k, start in enumerate(range(0, len(images), batch_size)):
             part = self.device.put(images[start : start + batch_size])
             context = program.told(k + 1, self.device.put(np.arange(start, start + len(part))))
             x = program.scaling(part, self.theta.dtype, context.kernels)
             _, residuals = program.network.forward(program.params, x, context)
-            program.state[...] = program.state_layout.pack(program.network.next_state(context.state, residuals), room)
+            mean.add(residuals, len(part))
+        mean.settle()
 
     def logits(self, images: Array, scaling: Scaling | None = None, views: Views | None = None) -> Iterator[Array]:
         """images (N, H, W, C) -> the network's outputs (n, K) on the device, some images at a time.

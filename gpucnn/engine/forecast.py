@@ -168,7 +168,7 @@ class Forecast:
 
     def _shares(self, batch_size: int) -> tuple[int, int]:
         """How many workers share a batch, and the most examples that one of them computes at a time."""
-        reach = self.execution.reach
+        reach = self.execution.reach(self.loss)
         workers = 1 if reach is Reach.BATCH else useful_workers(workers_worth(self.network), batch_size, self._threads)
         examples = -(-batch_size // workers)
         return workers, min(self.execution.shard, examples) if reach is Reach.EXAMPLE else examples

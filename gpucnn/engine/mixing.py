@@ -1,26 +1,34 @@
-"""Does a layer look at other examples of the batch? Then its batch cannot be cut as one likes."""
+"""Does a layer, or the loss, look at other examples of the batch? Then its batch cannot be cut as one likes.
+
+And does a layer keep numbers of a pass on itself? Then it cannot be used by several threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from ..errors import SettingError
 from ..kernels import Context
+from ..kernels.context import alone
 from ..layers.base import initial_state, is_own
 from ..layers.chain import inside
 from ..layers.initializers import generator
+from ..losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, kind
 from ..network import Network
 from ..network.layout import Layout
 from ..workers import exchange
+from .gradient import checked
 from .rewrite import Converted
 
 Array = Any
 
 PARTS = (slice(0, 3), slice(0, 1), slice(1, 2), slice(2, 3))
+PARTS_OF_LOSS = (slice(0, 4), slice(0, 1), slice(1, 4))
 
 
 class Reach(IntEnum):
@@ -32,9 +40,31 @@ class Reach(IntEnum):
 
 
 def reach(network: Network) -> Reach:
-    """The farthest of its layers'. What layers from elsewhere do is tried on a few random examples."""
+    """The farthest of its layers'. What layers from elsewhere do is tried on a few random examples.
+
+    Raises SettingError for one whose passes disturb each other.
+    """
     found = [_of_layer(layer, shape) for layer, shape in zip(network.layers, network.shapes())]
     return max(found, default=Reach.EXAMPLE)
+
+
+def reach_of_loss(loss: Any, outputs: int) -> Reach:
+    """What a loss's numbers for an example depend on; those of losses from elsewhere are tried on a few random ones."""
+    if is_own(loss):
+        return Reach.EXAMPLE
+    rng, logits = generator(0), generator(1).standard_normal((4, outputs))
+    targets = {
+        CLASSIFICATION: np.arange(4) % outputs,
+        MULTI_LABEL: rng.integers(0, 2, (4, outputs)).astype(float),
+        REGRESSION: rng.standard_normal((4, outputs)),
+    }[kind(loss)]
+    with undisturbed():
+        try:
+            parts = [(logits[part].copy(), targets[part].copy()) for part in PARTS_OF_LOSS]
+            whole, first, second = (checked(loss, loss(*part), part[0]) for part in parts)
+        except Exception:  # what it raises is said where it runs
+            return Reach.EXAMPLE
+    return Reach.EXAMPLE if _alike(whole, [np.concatenate(pair) for pair in zip(first, second)]) else Reach.BATCH
 
 
 def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
@@ -45,9 +75,12 @@ def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
         return Reach.SUMS if layer.mixes else Reach.EXAMPLE
     with undisturbed():
         try:
-            asked = [_tried(layer, shape, draw) for draw in ("standard_normal", "random")]
+            asked = [_Trial(layer, shape, draw).asks for draw in ("standard_normal", "random")]
+            disturbed = _Trial(layer, shape).disturbed
         except Exception:  # what it raises is said where it runs; until then nothing is known of it
             return Reach.BATCH
+    if disturbed:
+        raise SettingError(f"{type(layer).__name__} {disturbed}")
     if None in asked:
         return Reach.BATCH
     if any(asked):
@@ -55,34 +88,69 @@ def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
     return Reach.BATCH if initial_state(layer, shape) or getattr(layer, "mixes", False) else Reach.EXAMPLE
 
 
-def _tried(layer: Any, shape: tuple[int, ...], draw: str) -> bool | None:
-    """Four examples in one part, then in two that exchange sums: whether it asked for sums; None: the numbers differ.
+class _Trial:
+    """A layer from elsewhere with parameters of its own, and four random examples. draw: how they are drawn."""
 
-    Outputs, gradients by the input, and gradients by the parameters must be the same. draw: how inputs are drawn.
-    """
-    rng, initial, asked = generator(0), layer.init(shape, generator(0)), []
-    layout = Layout(initial)
-    theta = layout.pack(initial, np.empty(layout.size))
-    theta += 0.1 * rng.standard_normal(layout.size)  # a factor of 0 at the start would hide what it stands before
-    x, dy = getattr(rng, draw)((4, *shape)), rng.standard_normal((4, *layer.out_shape(shape)))
+    def __init__(self, layer: Any, shape: tuple[int, ...], draw: str = "standard_normal") -> None:
+        rng, initial = generator(0), layer.init(shape, generator(0))
+        self.layer, self.shape, self.layout = layer, shape, Layout(initial)
+        self.theta = self.layout.pack(initial, np.empty(self.layout.size))
+        self.theta += 0.1 * rng.standard_normal(self.layout.size)  # a factor of 0 would hide what it stands before
+        self.x = getattr(rng, draw)((4, *shape))
+        self.dy = rng.standard_normal((4, *layer.out_shape(shape)))
 
-    def passes(part: slice) -> tuple[Array, Array, Array]:
+    def forward(self, part: slice, x: Array, total: Any = alone) -> tuple[Any, Any, Any, Context]:
+        """The output and the residual, the parameters and the context."""
+        params, state = self.layout.unpack(self.theta.copy()), initial_state(self.layer, self.shape)
+        context = Context(examples=np.arange(4)[part], update=1, state=state, total=total)
+        return *self.layer.forward(params, x[part].copy(), context), params, context
+
+    def passes(self, part: slice, total: Any = alone, between: Any = None) -> list[Array]:
+        """The output, the gradients by input and parameters, and what has become of the output then. between: what is
+        called between forward and backward."""
+        y, residual, params, context = self.forward(part, self.x, total)
+        given = np.array(y)
+        if between is not None:
+            between()
+        dx, dparams = self.layer.backward(params, residual, self.dy[part].copy(), context)
+        return [given, np.array(dx), self.layout.pack(dparams, np.zeros(self.layout.size)), np.array(y)]
+
+    @property
+    def asks(self) -> bool | None:
+        """Whether it asks for sums, in one part and in two that exchange them; None: their numbers differ.
+
+        Outputs, gradients by the input, and gradients by the parameters must be the same.
+        """
+        asked = []
+
         def told(numbers: Array) -> Array:
-            asked.append(part)
+            asked.append(numbers)
             return exchange.total(numbers)
 
-        params, state = layout.unpack(theta.copy()), initial_state(layer, shape)
-        context = Context(examples=np.arange(4)[part], update=1, state=state, total=told)
-        y, residual = layer.forward(params, x[part].copy(), context)
-        y = np.array(y)
-        dx, dparams = layer.backward(params, residual, dy[part].copy(), context)
-        return y, np.array(dx), layout.pack(dparams, np.zeros(layout.size))
+        whole = self.passes(slice(0, 4), told)
+        first, second = exchange.one_by_one(self.passes, [(slice(0, 1), told), (slice(1, 4), told)])
+        parts = [*(np.concatenate(pair) for pair in zip(first[:2], second[:2])), first[2] + second[2]]
+        return bool(asked) if _alike(whole[:3], parts) else None
 
-    whole = passes(slice(0, 4))
-    first, second = exchange.one_by_one(passes, [(slice(0, 1),), (slice(1, 4),)])
-    parts = *(np.concatenate(pair) for pair in zip(first[:2], second[:2])), first[2] + second[2]
-    same = all(np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in zip(whole, parts))
-    return bool(asked) if same else None
+    @property
+    def disturbed(self) -> str:
+        """What another pass, as of another thread, changes of one that is under way; "" where it changes nothing."""
+        usual, again = (self.passes(slice(0, 4)) for _ in range(2))
+        other = self.passes(slice(0, 4), between=lambda: self.forward(slice(0, 4), self.x[::-1] + 1))
+        if not _alike(usual, again):  # it gives something else each time
+            return ""
+        if not _alike(usual[3:], other[3:]):
+            return "gives the same array in each pass, which threads that share it overwrite; make a new one"
+        if not _alike(usual[1:3], other[1:3]):
+            return (
+                "keeps numbers of a pass on itself, which threads that share it overwrite; let forward return what "
+                "backward needs as its residual, as in `return y, x`"
+            )
+        return ""
+
+
+def _alike(found: Sequence[Array], expected: Sequence[Array]) -> bool:
+    return all(np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in zip(found, expected))
 
 
 def at_inference(network: Network) -> list[str]:

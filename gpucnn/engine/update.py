@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from ..errors import SettingError
 from ..kernels import Kernels, Moment
@@ -12,9 +15,12 @@ from ..layers.base import is_own
 from ..namespace import array_namespace, sign
 from ..network.layout import Layout, Slot
 from ..optimizers import Optimizer, Part, State
-from ..optimizers.base import as_number, chain, parts_of, rules_of
+from ..optimizers.base import as_number, chain, is_by_parameter, parts_of, rules_of
 
 Array = Any
+
+IN_PLACE = "its update must write theta and state's vectors in place, as in theta -= lr * g and state['v'][...] = v"
+TRIED = 20  # updates, of which an optimiser may leave some out
 
 
 class Rules:
@@ -55,6 +61,8 @@ class Rules:
                 f"{type(self._inside).__name__}: init must give a dict of vectors as long as theta, such as "
                 "{'velocity': 0 * theta}, or {}"
             )
+        for each in rules_of(self.parts):
+            check_moves(each)
         return state
 
     @property
@@ -192,10 +200,26 @@ def _in_place(rule: Any, state: State, update: Any, *arguments: Any, **more: Any
     before = dict(state)
     given = update(*arguments, **more)
     if given is not None or any(state.get(name) is not vector for name, vector in before.items()):
-        raise SettingError(
-            f"{type(rule).__name__}: its update must write theta and the vectors of state in place, as in "
-            "theta -= lr * g and state['v'][...] = v; what it returns or puts into state is lost"
-        )
+        raise SettingError(f"{type(rule).__name__}: {IN_PLACE}; what it returns or puts into state is lost")
+
+
+def check_moves(rule: Any) -> None:
+    """Raises SettingError where an optimiser from elsewhere leaves theta as it is, whatever the gradient.
+
+    It is a copy that is tried, on a few numbers: it may count its calls.
+    """
+    if is_own(rule) or is_by_parameter(rule) or _reduces(rule):
+        return
+    theta = np.ones(3)
+    try:
+        tried = copy.deepcopy(rule)
+        state = tried.init(theta)
+        for step in range(1, TRIED + 1):
+            tried.update(theta, np.array([1.0, -2.0, 3.0]), state, 0.1, step)
+    except Exception:  # what it raises is said where it runs
+        return
+    if (theta == 1).all():
+        raise SettingError(f"{type(rule).__name__}: {IN_PLACE}; theta is as it was after {TRIED} updates")
 
 
 def vectors(theta: Array, of_layers: Array, state: State) -> dict[str, Array]:

@@ -72,7 +72,8 @@ class Context:
     def bits(self, shape: tuple[int, ...]) -> Array:
         """32 random bits for each number of each example at hand: (n, *shape) int64, 0 .. 2^32 - 1.
 
-        The same in forward and in backward. Only in training: there are no examples otherwise.
+        The same in each call with this context, in forward and in backward: a layer that needs several draws them in
+        one call, (2, *shape) for two. Only in training: there are no examples otherwise.
         """
         if self.examples is None:
             raise SettingError("random numbers are drawn in training only: ask context.training before context.uniform")

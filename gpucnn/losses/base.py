@@ -33,7 +33,11 @@ class Loss(Explained):
     is_shared: ClassVar[bool] = False
 
     def __call__(self, logits: Array, targets: Array) -> tuple[Array, Array]:
-        """logits (N, K), targets (N,) or (N, K), not to be changed -> losses (N,), d_logits (N, K) of their sum."""
+        """logits (N, K), targets (N,) or (N, K), not to be changed -> losses (N,), d_logits (N, K) of their sum.
+
+        N is the batch, or a part of it where the loss of an example depends on that example alone. One that depends on
+        others gets whole batches in training, and as many examples as come together where it is measured.
+        """
         raise NotImplementedError
 
     def probabilities(self, logits: Array) -> Array:
