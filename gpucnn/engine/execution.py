@@ -26,7 +26,6 @@ from .acceleration import Acceleration
 from .device_inference import DeviceForward
 from .freezing import thawed
 from .inference import Forward, forward_in_spans, images_on_a_cpu, images_on_a_gpu
-from .mean_state import MeanState
 from .mixing import Reach, at_inference, reach, reach_of_loss
 from .program import Program
 from .recorded import RecordedStep
@@ -160,17 +159,15 @@ class Execution:
             return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
     def follow(self, images: np.ndarray, scaling: Scaling, batch_size: int) -> None:
-        """Let the layers' running state be that of batches of images, at this theta: its mean over them where it is a
-        moving average, and else what follows them in order."""
+        """Let the layers' running state follow batches of images, in order, as training does, at this theta."""
         program = self.program(Context(self.context.kernels), scaling, self.theta, self.state)
-        mean = MeanState(program)
+        room = program.state.copy()
         for k, start in enumerate(range(0, len(images), batch_size)):
             part = self.device.put(images[start : start + batch_size])
             context = program.told(k + 1, self.device.put(np.arange(start, start + len(part))))
             x = program.scaling(part, self.theta.dtype, context.kernels)
             _, residuals = program.network.forward(program.params, x, context)
-            mean.add(residuals, len(part))
-        mean.settle()
+            program.state[...] = program.state_layout.pack(program.network.next_state(context.state, residuals), room)
 
     def logits(self, images: Array, scaling: Scaling | None = None, views: Views | None = None) -> Iterator[Array]:
         """images (N, H, W, C) -> the network's outputs (n, K) on the device, some images at a time.

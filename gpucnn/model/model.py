@@ -261,12 +261,11 @@ class Model(Holding):
         return fitting.train(fitting.go_on(before), History(goes_on=True), is_partial=True)
 
     def recompute_state(self, images: ImagesLike, *, batch_size: int = 128) -> None:
-        """Let the running state of layers such as BatchNorm be its mean over batches of images, at the parameters as
-        they are; nothing is left of what it was, whatever the momentum.
+        """Let the running state of layers such as BatchNorm follow a pass over images, with the parameters as they are.
 
         An average of theta over its updates, as `EMA` and `SWA` keep it, leaves the running state that of theta itself.
-        Where the two differ much, as with SWA, this makes it that of the average (Izmailov et al., 2018), as PyTorch's
-        `update_bn` does. A state of a layer of one's own that is no moving average follows the batches in order.
+        Where the two differ much, as with SWA, this makes it that of the average (Izmailov et al., 2018). The last
+        batches count most, by the layer's momentum.
         """
         images, size = self._images(images), accepted.argument("batch_size", batch_size)
         if self.state_layout.size:
