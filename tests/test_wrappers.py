@@ -19,7 +19,7 @@ from gpucnn.engine.recorded import RecordedStep
 from gpucnn.engine.update import Rules
 from gpucnn.errors import SettingError
 from gpucnn.kernels import Context
-from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU, Residual
 from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.model import averaging
 from gpucnn.network import describe
@@ -479,21 +479,31 @@ NORMALISED = Network((8, 7, 2), (Conv2D(3, 2), BatchNorm(0.5), ReLU(), Flatten()
 
 
 @pytest.mark.parametrize("where", ["default", "reference", "cuda"])
-def test_running_states_can_follow_an_average(where, fake_cuda, torch):
-    images, labels = data(40, NORMALISED)
+def test_running_states_can_be_those_of_an_average(where, fake_cuda, torch):
+    """Of all images alike, the few of the last batch too, and of nothing that was there before."""
+    images, labels = data(36, NORMALISED)
     model = model_on(where, NORMALISED, threads=2)
     model.fit(images, labels, epochs=2, batch_size=10, optimizer=SWA(SGD(0.9), 4), lr=0.05)
-    model.execution.state[...] = 0 * model.execution.state
     model.recompute_state(images, batch_size=10)
     mean, variance = np.zeros(3), np.zeros(3)
     kernel, bias = (np.asarray(model.parameters[name]) for name in ("0/kernel", "0/bias"))
-    for start in range(0, 40, 10):
+    for start in range(0, 36, 10):
         x = torch.tensor(images[start : start + 10] / 255).permute(0, 3, 1, 2)
         weight = torch.tensor(kernel).permute(3, 2, 0, 1)
         y = torch.nn.functional.conv2d(x, weight, torch.tensor(bias)).permute(1, 0, 2, 3).reshape(3, -1).numpy()
-        mean, variance = 0.5 * mean + 0.5 * y.mean(1), 0.5 * variance + 0.5 * y.var(1, ddof=1)
+        mean, variance = mean + len(x) / 36 * y.mean(1), variance + len(x) / 36 * y.var(1, ddof=1)
     np.testing.assert_allclose(model.state["1/mean"], mean, rtol=1e-9)
     np.testing.assert_allclose(model.state["1/variance"], variance, rtol=1e-9)
+
+
+def test_a_running_state_that_is_to_stay_does():
+    images, _ = data(20, NORMALISED)
+    norms = Residual((Conv2D(2, 1), BatchNorm(1.0), ReLU(), Conv2D(2, 1), BatchNorm()))
+    model = model_on("default", Network((8, 7, 2), (norms, Flatten(), Dense(4))))
+    model.recompute_state(images)
+    still, moved = (model.state[f"0/layers/{k}/mean"] for k in (1, 4))
+    assert not still.any()
+    assert moved.all()
 
 
 def test_a_model_without_a_running_state_stays_as_it_is():

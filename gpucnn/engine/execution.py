@@ -14,6 +14,8 @@ import numpy as np
 from ..device import Device
 from ..errors import warn
 from ..kernels import CPU_TABLES, REFERENCE, Context, for_inference
+from ..layers import BatchNorm
+from ..layers.chain import Place, rebuilt
 from ..layers.initializers import generator
 from ..losses import Loss
 from ..network import Network, shares_ties
@@ -158,12 +160,18 @@ class Execution:
             whole = WholeStep(*parts, at_once=at_once)
             return RecordedStep(whole, self.device, self._said) if self.is_recorded else whole
 
-    def follow(self, images: np.ndarray, scaling: Scaling, batch_size: int) -> None:
-        """Let the layers' running state follow batches of images, in order, as training does, at this theta."""
+    def follow(self, network: Network, images: np.ndarray, scaling: Scaling, batch_size: int) -> None:
+        """Let the layers' running state be that of batches of images, in order, as they are in training, at this theta.
+
+        network: the one that was given. Of a BatchNorm's running numbers each image counts alike, and those before not
+        at all; one whose momentum is 1 keeps its own. Other layers go on from where they are, by their next_state.
+        """
         program = self.program(Context(self.context.kernels), scaling, self.theta, self.state)
         room = program.state.copy()
         for k, start in enumerate(range(0, len(images), batch_size)):
             part = self.device.put(images[start : start + batch_size])
+            meant = _with_momentum(network, start / (start + len(part)))
+            program = replace(program, network=rewritten(meant, self.context.kernels))
             context = program.told(k + 1, self.device.put(np.arange(start, start + len(part))))
             x = program.scaling(part, self.theta.dtype, context.kernels)
             _, residuals = program.network.forward(program.params, x, context)
@@ -208,6 +216,16 @@ class Execution:
         """The network with vectors, ready to run."""
         places = self.layout, self.given, theta, self.state_layout, state
         return Program(self.network, *places, scaling or Scaling(), context)
+
+
+def _with_momentum(network: Network, momentum: float) -> Network:
+    """The network, whose running means and variances keep that part of themselves; those that keep all still do."""
+
+    def change(place: Place) -> Any:
+        is_moving = type(place.layer) is BatchNorm and place.layer.momentum < 1
+        return replace(place.layer, momentum=momentum) if is_moving else place.layer
+
+    return replace(network, layers=rebuilt(network.layers, network.input_shape, change))
 
 
 def _keep_apart() -> None:

@@ -261,16 +261,18 @@ class Model(Holding):
         return fitting.train(fitting.go_on(before), History(goes_on=True), is_partial=True)
 
     def recompute_state(self, images: ImagesLike, *, batch_size: int = 128) -> None:
-        """Let the running state of layers such as BatchNorm follow a pass over images, with the parameters as they are.
+        """Make the running state of layers such as BatchNorm that of a pass over images, with the parameters as they
+        are.
 
         An average of theta over its updates, as `EMA` and `SWA` keep it, leaves the running state that of theta itself.
-        Where the two differ much, as with SWA, this makes it that of the average (Izmailov et al., 2018). The last
-        batches count most, by the layer's momentum.
+        Where the two differ much, as with SWA, this makes it that of the average (Izmailov et al., 2018): a BatchNorm's
+        means and variances become the means of the batches', in which each image counts alike, and what they were
+        before counts no more. Layers of your own go on by their next_state.
         """
         images, size = self._images(images), accepted.argument("batch_size", batch_size)
         if self.state_layout.size:
             with self.execution.active():
-                self.execution.follow(images, self.scaling, size)
+                self.execution.follow(self.network, images, self.scaling, size)
 
     training_memory = training_memory
     export = spelt()(export)
