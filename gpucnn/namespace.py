@@ -132,6 +132,17 @@ def as_python(thing: Any, error: type[GpucnnError] = SettingError) -> None:
             object.__setattr__(thing, field.name, made)
 
 
+def as_numbers(thing: Any) -> None:
+    """`as_python`, and SettingError where a field of type int or float holds no number, or no whole one."""
+    as_python(thing)
+    for field in fields(thing):
+        given, (of, *others) = getattr(thing, field.name), str(field.type).split(" | ")
+        fits = isinstance(given, int) or (isinstance(given, float) and (of == "float" or given.is_integer()))
+        if of in ("int", "float") and not fits and not (given is None and "None" in others):
+            what = "a whole number" if of == "int" else "a number"
+            raise SettingError(f"{type(thing).__name__}: {field.name}={given!r}: {what} was expected")
+
+
 def has_truth(value: Any) -> bool:
     """Whether it is a truth value, or holds one."""
     if isinstance(value, (tuple, list)):

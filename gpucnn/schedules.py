@@ -10,17 +10,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from .errors import SettingError, nearest
 from .names import Explained, explain
-from .namespace import as_python, has_truth
+from .namespace import as_numbers, has_truth
 
 explain(__name__)
 
 Schedule = Callable[[int, int], float]
+
+MOST = 700.0  # whose exponential floating point holds
 
 
 def constant(step: int, steps: int) -> float:
@@ -67,7 +70,7 @@ class Polynomial(Explained):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         _check(self, self.power > 0 and 0 <= self.end <= 1, "power > 0 and end in 0..1")
 
     def __call__(self, step: int, steps: int) -> float:
@@ -81,7 +84,7 @@ class Exponential(Explained):
     end: float = 0.01
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         _check(self, 0 < self.end <= 1, "end above 0, at most 1")
 
     def __call__(self, step: int, steps: int) -> float:
@@ -96,9 +99,10 @@ class Steps(Explained):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        as_python(self)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
-        right = self.factor > 0 and all(0 < each < 1 for each in self.milestones)
+        as_numbers(self)
+        given = self.milestones
+        object.__setattr__(self, "milestones", tuple(given) if isinstance(given, Iterable) else (given,))
+        right = self.factor > 0 and all(isinstance(each, Real) and 0 < each < 1 for each in self.milestones)
         _check(self, right and list(self.milestones) == sorted(self.milestones), "milestones in 0..1, in order")
 
     def __call__(self, step: int, steps: int) -> float:
@@ -114,9 +118,11 @@ class Restarts(Explained):
     longer: float = 1.0
 
     def __post_init__(self) -> None:
-        as_python(self)
-        object.__setattr__(self, "cycles", int(self.cycles) if self.cycles == int(self.cycles) else self.cycles)
-        _check(self, isinstance(self.cycles, int) and self.cycles >= 1 and self.longer > 0, "cycles >= 1, longer > 0")
+        as_numbers(self)
+        object.__setattr__(self, "cycles", int(self.cycles))
+        _check(self, self.cycles >= 1 and 0 < self.longer < math.inf, "cycles >= 1, longer > 0")
+        widest = abs(math.log(self.longer)) * (self.cycles - 1)
+        _check(self, widest < MOST, "fewer cycles, whose lengths differ by less than floating point holds,")
 
     def __call__(self, step: int, steps: int) -> float:
         lengths = [self.longer**k for k in range(self.cycles)]
@@ -139,8 +145,9 @@ class Warmup(Explained):
     then: Schedule = constant
 
     def __post_init__(self) -> None:
-        as_python(self)
-        _check(self, self.length > 0 and (self.length < 1 or self.length == int(self.length)), "a part or a number")
+        as_numbers(self)
+        _check(self, self.length > 0 and (self.length < 1 or self.length % 1 == 0), "a part or a number")
+        _check_called("Warmup: then", self.then)
 
     def __call__(self, step: int, steps: int) -> float:
         n = min(steps, round(self.length * steps) if self.length < 1 else int(self.length))
@@ -154,11 +161,16 @@ class Joined(Explained):
     pieces: tuple[tuple[float, Schedule], ...]
 
     def __post_init__(self) -> None:
-        as_python(self)
-        object.__setattr__(self, "pieces", tuple((part, piece) for part, piece in self.pieces))
+        as_numbers(self)
+        kinds = tuple, list
+        right = isinstance(self.pieces, kinds) and all(isinstance(p, kinds) and len(p) == 2 for p in self.pieces)
+        _check(self, right, "pieces such as ((0.6, constant), (0.4, cosine))")
+        object.__setattr__(self, "pieces", tuple(map(tuple, self.pieces)))
         parts = [part for part, _ in self.pieces]
-        right = not has_truth(parts) and all(part > 0 for part in parts)
+        right = not has_truth(parts) and all(isinstance(part, Real) and part > 0 for part in parts)
         _check(self, right and abs(sum(parts) - 1) < 1e-9, "parts that are 1 together")
+        for _, piece in self.pieces:
+            _check_called("Joined: a piece", piece)
 
     def __call__(self, step: int, steps: int) -> float:
         part = start = 0.0
@@ -174,6 +186,14 @@ class Joined(Explained):
 def _check(schedule: Any, right: bool, expected: str) -> None:
     if not right:
         raise SettingError(f"schedule {named(schedule)}: {expected} was expected")
+
+
+def _check_called(what: str, schedule: Any) -> None:
+    """Raises SettingError for what is no schedule, such as the name of one."""
+    if not callable(schedule):
+        known = isinstance(schedule, str) and schedule in SCHEDULES
+        instead = f'gpucnn.schedules.schedule("{schedule}")' if known else "gpucnn.schedules.cosine"
+        raise SettingError(f"{what} is {schedule!r}, and a function of (step, steps) was expected, such as {instead}")
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -220,7 +240,9 @@ def _read(text: str) -> Schedule:
         return _piece(text, text)
     joined = []
     for piece in pieces:
-        what, _, part = piece.partition("@")
+        what, at, part = piece.partition("@")
+        if not at:
+            raise SettingError(f"schedule {text!r}: {piece} lacks its part of all updates, as in {piece}@0.5")
         joined.append((_number(text, part), _piece(text, what)))
     return Joined(tuple(joined))
 

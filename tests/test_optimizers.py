@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import Library
 
+from gpucnn import optimizers, schedules
 from gpucnn.errors import SettingError
 from gpucnn.layers import Conv2D, Dense, initializers
 from gpucnn.losses import correct
@@ -345,12 +347,14 @@ def test_schedules_are_pytorchs(torch: Any) -> None:
         ("polynomial=x", "'x' is no number; a text is NAME, NAME=NUMBERS"),
         ("polynomial=1/2/3", "polynomial takes fewer numbers"),
         ("polynomial=-1", r"schedule Polynomial\(-1.0, 0.0\): power > 0 and end in 0..1 was expected"),
-        ("restarts=1.5", r"schedule Restarts\(1.5, 1.0\): cycles >= 1, longer > 0 was expected"),
+        ("restarts=1.5", r"Restarts: cycles=1.5: a whole number was expected"),
+        ("restarts=0", r"schedule Restarts\(0, 1.0\): cycles >= 1, longer > 0 was expected"),
+        ("restarts=1000/10", r"schedule Restarts\(1000, 10.0\): fewer cycles"),
         ("step=0.5/0.2", "milestones in 0..1, in order was expected"),
         ("exponential=0", "end above 0, at most 1 was expected"),
         ("warmup=0.1", "a warm-up comes before another schedule, as in warmup=0.05,cosine"),
         ("warmup=1.5,cosine", r"schedule Warmup\(1.5, cosine\): a part or a number was expected"),
-        ("constant,cosine", "'' is no number"),
+        ("constant,cosine", "schedule 'constant,cosine': constant lacks its part of all updates, as in constant@0.5"),
         ("constant@0.5,cosine@0.4", "parts that are 1 together was expected"),
         ("", "schedule '' is not known"),
     ],
@@ -358,6 +362,42 @@ def test_schedules_are_pytorchs(torch: Any) -> None:
 def test_texts_that_are_no_schedule(text: str, sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence):
         schedule(text)
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (lambda: schedules.Warmup(0.1, "cosine"), 'such as gpucnn.schedules.schedule."cosine"'),
+        (lambda: schedules.Joined(((0.5, constant), (0.5, "my"))), "a piece is 'my', and a function of .* such as"),
+        (lambda: schedules.Joined((0.5, 0.5)), r"pieces such as \(\(0.6, constant\), \(0.4, cosine\)\) was expected"),
+        (lambda: schedules.Steps(("half",)), "milestones in 0..1, in order was expected"),
+        (lambda: optimizers.SWA(SGD(), start=1.5), "SWA: start=1.5: a whole number was expected"),
+        (lambda: optimizers.Muon(apart=3), "apart=3: patterns of names were expected, such as"),
+    ],
+)
+def test_settings_that_are_refused(made: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(SettingError, match=sentence):
+        made()
+
+
+def test_a_milestone_alone() -> None:
+    assert schedules.Steps(0.5) == schedules.Steps((0.5,))
+
+
+NEEDED = {"optimizer": SGD(), "norm": 1.0, "length": 0.1}
+
+
+@pytest.mark.parametrize("bad", ["0.5", None, [0.5], 1j])
+@pytest.mark.parametrize("kind", [*vars(optimizers).values(), *vars(schedules).values()])
+def test_what_is_no_number_is_told_by_its_name(kind: Any, bad: Any) -> None:
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)) or kind is optimizers.Part:
+        return
+    fields = dataclasses.fields(kind)
+    needed = {each.name: NEEDED[each.name] for each in fields if each.name in NEEDED}
+    for each in fields:
+        if each.type in ("int", "float") or (each.type == "float | None" and bad is not None):
+            with pytest.raises(SettingError, match=f"{kind.__name__}: {each.name}=.*number was expected"):
+                kind(**{**needed, each.name: bad})
 
 
 def test_schedules_are_named_with_their_settings() -> None:

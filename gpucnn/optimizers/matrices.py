@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import SettingError
-from ..namespace import array_namespace, as_python
+from ..namespace import array_namespace, as_numbers
 from ..network.layout import Layout, Slot
 from ..ops import dense
 from .base import Around, Optimizer, Part, State, as_number, merged, without_decay
@@ -77,8 +77,11 @@ class Muon(Optimizer):
     multiplies = True
 
     def __post_init__(self) -> None:
-        as_python(self)
-        object.__setattr__(self, "apart", (self.apart,) if isinstance(self.apart, str) else tuple(self.apart))
+        as_numbers(self)
+        apart = (self.apart,) if isinstance(self.apart, str) else self.apart
+        if not isinstance(apart, Iterable):
+            raise SettingError(f'Muon: apart={apart!r}: patterns of names were expected, such as ("*/weights",)')
+        object.__setattr__(self, "apart", tuple(apart))
         finite = 0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf
         if not finite or self.scale not in SCALES or self.steps < 1:
             raise SettingError(

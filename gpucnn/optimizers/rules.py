@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
-from ..namespace import array_namespace, as_python, sign
+from ..namespace import array_namespace, as_numbers, sign
 from .base import Optimizer, State, check_decay
 
 Array = Any
@@ -30,7 +30,7 @@ class SGD(Optimizer):
     decay: str = "all"
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
             raise SettingError(
                 f"SGD: momentum {self.momentum} must be in [0, 1), weight decay {self.weight_decay} >= 0"
@@ -73,7 +73,7 @@ class Adam(Optimizer):
     decay: str = "all"
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         finite = 0 < self.epsilon < math.inf and 0 <= self.weight_decay < math.inf
         if not (finite and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise SettingError(f"{self}: betas must be in [0, 1), epsilon > 0, weight decay >= 0")
@@ -129,7 +129,7 @@ class RMSprop(Optimizer):
     decay: str = "all"
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         finite = 0 < self.epsilon < math.inf and 0 <= self.weight_decay < math.inf
         if not (finite and 0 <= self.alpha < 1 and 0 <= self.momentum < 1):
             raise SettingError(f"{self}: alpha and momentum must be in [0, 1), epsilon > 0, weight decay >= 0")
@@ -176,7 +176,7 @@ class Lion(Optimizer):
     usual_lr = 3e-4
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.weight_decay < math.inf):
             raise SettingError(f"{self}: betas must be in [0, 1), weight decay >= 0")
         check_decay(self)

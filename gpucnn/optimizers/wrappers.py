@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
-from ..namespace import array_namespace, as_python
+from ..namespace import array_namespace, as_numbers
 from .base import Around, State, as_number
 
 Array = Any
@@ -31,7 +31,7 @@ class Clip(Around):
     value: float | None = None
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         if self.norm is None and self.value is None:
             raise SettingError("Clip: norm or value was expected, such as Clip(Adam(), norm=1.0)")
         for name, most in (("norm", self.norm), ("value", self.value)):
@@ -73,7 +73,7 @@ class EMA(Around):
     decay: float = 0.999
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         if not 0 < self.decay < 1:
             raise SettingError(f"EMA: decay {self.decay} must be between 0 and 1, such as 0.999")
 
@@ -99,7 +99,7 @@ class SWA(Around):
     every: int = 1
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         if self.start < 1 or self.every < 1:
             raise SettingError(f"SWA: start {self.start} and every {self.every} must be updates, counted from 1")
 
@@ -124,7 +124,7 @@ class Lookahead(Around):
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        as_python(self)
+        as_numbers(self)
         if self.every < 1 or not 0 < self.alpha <= 1:
             raise SettingError(f"Lookahead: every {self.every} must be at least 1, alpha {self.alpha} in (0, 1]")
 
