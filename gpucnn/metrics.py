@@ -106,7 +106,8 @@ def top_k(logits: Array, labels: Array, k: int) -> Array:
     logits (N, K), labels (N,) -> (N,) int64. With k 1 it is `losses.correct`.
     """
     xp = array_namespace(logits, labels)
-    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=labels.device)[None, :]
+    labels = xp.astype(labels, xp.int64)  # of fewer bits the classes would begin again
+    classes = xp.arange(logits.shape[1], dtype=xp.int64, device=labels.device)[None, :]
     is_label = classes == labels[:, None]
     at_label = xp.sum(xp.where(is_label, logits, xp.zeros_like(logits)), axis=1)[:, None]
     after = (logits < at_label) | ((logits == at_label) & (classes > labels[:, None]))  # false where one is NaN
@@ -115,7 +116,7 @@ def top_k(logits: Array, labels: Array, k: int) -> Array:
 
 def confusion_matrix(labels: Any, predicted: Any, classes: int, weights: Any = None) -> np.ndarray:
     """How many examples, or how much weight, of each class (row) were given each class (column): (K, K)."""
-    at = np.asarray(labels) * classes + np.asarray(predicted)
+    at = np.asarray(labels, np.int64) * classes + np.asarray(predicted)
     return np.bincount(at, weights, minlength=classes * classes).reshape(classes, classes)
 
 

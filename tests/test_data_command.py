@@ -195,6 +195,16 @@ def test_no_label_of_a_confusion_matrix_is_cut(tmp_path, count):
     assert min(edge[:, :3].min(), edge[:, -3:].min(), edge[:3].min(), edge[-3:].min()) == 255
 
 
+@pytest.mark.parametrize(
+    ("counts", "shown"), [([12345, 0, 3, 9], {"12,345", "3", "9"}), ([12345.67, 0.5, 0, 0], {"12,350", "0.5"})]
+)
+def test_a_confusion_matrix_shows_all_digits_of_a_count(tmp_path, monkeypatch, counts, shown):
+    drawn = []
+    monkeypatch.setattr(confusion, "write_figure", lambda figure, path, **_: drawn.append(figure))
+    confusion.draw(np.reshape(counts, (2, 2)), ["a", "b"], tmp_path / "c.png")
+    assert {each.get_text() for each in drawn[0].axes[0].texts} == shown
+
+
 def test_the_title_of_a_search_is_not_cut(tmp_path):
     title = "two-conv on pictures, batches of 64, images changed by shift=2, rotate=10, zoom=0.1, brightness=0.2, flip"
     picture(Search([1e-5, 1e-3], [2.0, 1.0], [2.0, 1.0], 1e-3, None, "", False), tmp_path / "lr.png", title)

@@ -65,6 +65,16 @@ def test_top_k_as_scikit_learn(sklearn_metrics, k, weights):
     assert np.average(metrics.top_k(scores, LABELS, k), weights=weights) == pytest.approx(expected, rel=1e-12)
 
 
+def test_labels_of_few_bits_are_their_classes():
+    """256 is none of bytes, and 25 times 26 no byte."""
+    logits = np.zeros((2, 300))
+    logits[:, 256] = 1
+    logits[1, 0] = 2
+    assert metrics.top_k(logits, np.array([0, 0], np.uint8), 1).tolist() == [0, 1]
+    found = metrics.confusion_matrix(np.array([25, 3], np.uint8), np.array([25, 4], np.uint8), 26)
+    assert np.argwhere(found).tolist() == [[3, 4], [25, 25]]
+
+
 def test_top_1_is_accuracy_with_ties_and_what_is_no_number(library: Library):
     scores = RNG.integers(-1, 2, (200, K)).astype(float)
     scores[:20, 2] = np.nan

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..metrics import figures
 from ..training.curves import blank
 from ..training.writing import write_figure
 from .sheet import all_shortened
@@ -42,7 +43,8 @@ def draw(confusion: Any, names: Sequence[str], path: str | os.PathLike[str], tit
         for (i, j), count in np.ndenumerate(confusion):
             if count:
                 color = "black" if parts[i, j] > BRIGHT else "white"
-                axis.text(j, i, f"{count:.4g}", ha="center", va="center", color=color, fontsize=8)
+                text = f"{count:,.0f}" if count == round(count) else figures(count)
+                axis.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
     figure.colorbar(image, ax=axis, label="part of the row", fraction=0.046)
     axis.set_title(title, fontsize="medium")
     write_figure(figure, path, dpi=120, bbox_inches="tight", pad_inches=0.1)  # however long the names are
