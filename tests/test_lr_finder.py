@@ -16,7 +16,9 @@ from gpucnn import Model, Network
 from gpucnn.command import main
 from gpucnn.errors import SettingError
 from gpucnn.layers import Dense, Flatten
+from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
+from gpucnn.report import lr_finder
 from gpucnn.report.lr_finder import find_lr, picture
 
 __all__ = ["fake_cuda"]
@@ -49,6 +51,27 @@ def test_it_stops_where_the_loss_explodes():
     assert found.exploded
     assert found.rates[-1] < 1e6
     assert f"it exploded at {found.rates[-1]:.2g}" in found.reason
+
+
+class Below(SoftmaxCrossEntropy):
+    """A loss below 0, as that of a density may be."""
+
+    def __call__(self, logits, targets):
+        losses, d_logits = super().__call__(logits, targets)
+        return losses - 3, d_logits
+
+
+def test_a_loss_may_be_below_0(tmp_path, monkeypatch):
+    how = {"optimizer": SGD(), "highest": 1e6}
+    found, usual = (find_lr(Model(NETWORK, device="cpu", loss=loss), IMAGES, LABELS, **how) for loss in (Below(), None))
+    assert found.exploded
+    assert found.best == pytest.approx(usual.best, rel=1e-6)
+    assert found.suggestion == pytest.approx(usual.suggestion, rel=1e-6)
+    drawn = []
+    monkeypatch.setattr(lr_finder, "write_figure", lambda figure, path, **_: drawn.append(figure))
+    picture(found, tmp_path / "lr.png")
+    bottom, top = drawn[0].axes[0].get_ylim()
+    assert bottom < min(found.means) < found.means[0] < top
 
 
 def test_the_suggestion_trains():

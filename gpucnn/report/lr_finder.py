@@ -107,7 +107,7 @@ def find_lr(
             rates.append(rate)
             losses.append(loss)
             means.append(total / (1 - SMOOTHING ** (k + 1)))
-            if k >= LEAST and means[-1] > EXPLODED * min(means):
+            if k >= LEAST and means[-1] - min(means) > (EXPLODED - 1) * abs(min(means)):  # it may be below 0
                 exploded = True
                 break
     return _judged(rates, losses, means, exploded)
@@ -136,7 +136,7 @@ def _judged(rates: list[float], losses: list[float], means: list[float], explode
     best = rates[at]
     ended = f"it exploded at {rates[-1]:.2g}" if exploded else f"it had not exploded at {rates[-1]:.2g}, where it ended"
     start = min(losses[0], float(np.mean(losses[:LEAST])))  # the first one is of before any update
-    if means[at] > FELL * start:
+    if start - means[at] < (1 - FELL) * abs(start):
         least = f"the mean loss hardly fell, from {start:.3g} at the beginning to {means[at]:.3g}"
         reason = f"{least}, and {ended}; no rate can be suggested"
         return Search(rates, losses, means, best, None, reason, exploded)
@@ -160,9 +160,8 @@ def picture(found: Search, path: str | os.PathLike[str], title: str = "") -> Non
         axis.axvline(found.suggestion, color="#D55E00", linestyle="--", linewidth=1.5, label=text)
     axis.set_xscale("log")
     least, first = min(found.means), found.means[0]
-    axis.set_ylim(
-        max(0.0, least - 0.15 * (first - least) - 0.02 * first), first + 0.6 * max(first - least, 0.1 * first)
-    )
+    below = least - 0.15 * (first - least) - 0.02 * abs(first)
+    axis.set_ylim(max(0.0, below) if least >= 0 else below, first + 0.6 * max(first - least, 0.1 * abs(first)))
     axis.set_xlabel("learning rate")
     axis.set_ylabel("mean loss per example")
     axis.grid(alpha=0.3)
