@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import re
 import shutil
@@ -281,6 +282,64 @@ def verdict(page, wanted):
             return
         page.wait_for_timeout(100)
     raise AssertionError(f"{page.locator('#answer').inner_text()!r}, {wanted!r} was expected")
+
+
+# A page without a browser: elements take everything, and what the browser does later waits to be told.
+STAND_IN = """
+(async () => {
+const heard = {}, later = [], asked = [], drawn = [];
+const element = (id) => new Proxy(function () {}, {
+  get: (_, name) => name === "addEventListener" ? (kind, does) => { heard[`${id} ${kind}`] = does; }
+    : name === "toBlob" ? (does) => later.push(() => does("drawing"))
+    : name === "getBoundingClientRect" ? () => ({ left: 0, top: 0, width: 280, height: 280 })
+    : name === "drawImage" ? (picture) => drawn.push(picture.file)
+    : name === "moveTo" || name === "lineTo" ? (x, y) => drawn.push([x, y])
+    : name === "children" ? [] : name === Symbol.toPrimitive ? () => id : element(`${id}.${String(name)}`),
+  set: () => true,
+  apply: () => element(`${id}()`),
+});
+globalThis.document = {
+  getElementById: element, createElement: element, addEventListener: (kind, does) => { heard[`all ${kind}`] = does; },
+};
+globalThis.createImageBitmap = (file) => new Promise((done) => later.push(() => done({ file, width: 1, height: 1 })));
+globalThis.fetch = async (path, how) => {
+  if (how) asked.push(how.body);
+  const about = { parameters: 1, classes: [], kind: "classification", drawn: true };
+  return { json: async () => (how ? { error: "none" } : about), headers: { get: () => "application/json" } };
+};
+const settle = () => new Promise((done) => setTimeout(done, 5));
+const key = (name) => heard["pad keydown"]({ key: name, preventDefault() {} });
+const clear = () => heard["clear click"]();
+const opened = (file) => heard["file change"]({ target: { files: [file] } });
+require("vm").runInThisContext(require("fs").readFileSync(process.argv[1], "utf8"));
+await settle();
+%s
+await settle();
+console.log(JSON.stringify({ asked, drawn }));
+})();
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "asked", "drawn"),
+    [
+        ('key(" "); later.shift()();', ["drawing"], [[140, 140], [140, 140]]),
+        ('key(" "); clear(); later.shift()();', [], [[140, 140], [140, 140]]),
+        ('key(" "); clear(); key("ArrowLeft"); later.shift()();', [], [[140, 140], [140, 140]]),
+        ('opened("one"); later.shift()();', ["one"], ["one"]),
+        ('opened("one"); clear(); later.shift()();', [], []),
+        ('opened("one"); opened("two"); later[1](); await settle(); later[0]();', ["two"], ["two"]),
+    ],
+)
+def test_what_was_cleared_is_not_asked_about(steps, asked, drawn):
+    """However long the browser takes to make a picture of the drawing, or to decode a file."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    command = [node, "-e", STAND_IN.replace("%s", steps), str(server.PAGE / "page.js")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {"asked": asked, "drawn": drawn}
 
 
 def test_a_seven_drawn_with_the_mouse_is_a_seven(page):

@@ -16,6 +16,7 @@ function clear() {
   pen.strokeStyle = ink;
   asked += 1;
   again = null;
+  keyboard = { x: SIDE / 2, y: SIDE / 2, down: false };
   byId("answer").classList.remove("error");
   byId("answer").textContent = "Nothing is drawn yet.";
   byId("notes").textContent = "";
@@ -30,7 +31,8 @@ function line(from, to) {
   pen.moveTo(from.x, from.y);
   pen.lineTo(to.x, to.y);
   pen.stroke();
-  pad.toBlob((picture) => ask(picture), "image/png");
+  const number = asked;
+  pad.toBlob((picture) => { if (number === asked) ask(picture); }, "image/png");
 }
 
 function place(event) {
@@ -58,7 +60,6 @@ pad.addEventListener("keydown", (event) => {
     byId("notes").textContent = keyboard.down ? "The pen is down." : "The pen is up.";
     if (keyboard.down) line(keyboard, keyboard);
   } else if (event.key === "Delete" || event.key === "Backspace") {
-    keyboard = { x: SIDE / 2, y: SIDE / 2, down: false };
     clear();
   } else if (move) {
     const to = {
@@ -88,13 +89,18 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 
 async function open(file) {
   clear();
+  const number = asked;
+  let picture = null;
   try {
-    const picture = await createImageBitmap(file);
+    picture = await createImageBitmap(file);
+  } catch {
+    // the server says what is wrong with the file
+  }
+  if (number !== asked) return; // cleared, or another one was opened meanwhile
+  if (picture !== null) {
     const scale = Math.min(SIDE / picture.width, SIDE / picture.height);
     const [w, h] = [picture.width * scale, picture.height * scale];
     pen.drawImage(picture, (SIDE - w) / 2, (SIDE - h) / 2, w, h);
-  } catch {
-    // the server says what is wrong with the file
   }
   ask(file);
 }
