@@ -62,6 +62,15 @@ def check_shape(what: str, array: Any, shape: Sequence[int], hint: str = "") -> 
         raise ShapeError(f"{what} has shape {tuple(array.shape)}, {tuple(shape)} was expected{hint and f'; {hint}'}")
 
 
+def check_answer(number: float, what: str) -> None:
+    """Raises GpucnnError where what a model gives is NaN or infinite."""
+    if number - number != 0:
+        raise GpucnnError(
+            f"{what} is {number:g}: the model's weights are too large to compute with; train it again with a lower "
+            "learning rate (--lr)"
+        )
+
+
 class GpucnnError(Exception):
     """The base of all errors that this library raises on purpose; the command prints the sentence and exits with 1."""
 

@@ -127,6 +127,25 @@ def test_what_is_no_picture(client):
         assert "the picture: cannot be read as a picture" in reply.json()["error"]
 
 
+def test_a_model_whose_numbers_overflow_is_said_to_be_so(digits_model, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("starlette", reason="starlette is not installed")
+    pytest.importorskip("httpx", reason="httpx, which drives the application, is not installed")
+    from starlette.testclient import TestClient
+
+    model = gpucnn.load(digits_model, device="cpu", threads=1)
+    model.theta[...] = 1e30
+    client = TestClient(server.application(Answers(model, "large")), base_url="http://127.0.0.1:8000")
+    reply = client.post("/look", content=seven())
+    assert reply.status_code == 422
+    assert reply.json()["error"].startswith("large: a probability or number is nan: the model's weights are too large")
+    (tmp_path / "seven.png").write_bytes(seven())
+    model.save(tmp_path / "m.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpucnn", "show", "m.safetensors", "seven.png"])
+    assert cli.main() == 1
+    assert "m.safetensors: a probability or number is nan: the model's weights" in capsys.readouterr().err
+
+
 def test_what_is_too_large(client, monkeypatch):
     monkeypatch.setattr(server, "LARGEST", 1000)
     assert client.post("/look", content=bytes(1001)).status_code == 413

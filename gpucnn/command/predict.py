@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError, printable
+from ..errors import GpucnnError, check_answer, printable
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
 from .at_hand import ENDING
 from .augment import TtaOption
 from .options import ThresholdOption
-from .saved import check_finite, to_check
+from .saved import to_check
 
 STDIN = "standard input"
 AT_ONCE = 1000  # pictures that are read before the models are asked
@@ -193,7 +193,7 @@ def _answers(
         quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
         with arguments.explained(model, to_check(layers)), quiet:
             found = dict(zip(whole, asked.predict_proba(images[whole], tta=tta)))
-            check_finite(float(sum(each.sum() for each in found.values())), f"{model}: a probability or number")
+            check_answer(float(sum(each.sum() for each in found.values())), f"{model}: a probability or number")
         for k, name in enumerate(some):
             yield name, found.get(k), said[k], errors[k]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError, counted, printable
+from ..errors import GpucnnError, check_answer, counted, printable
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
@@ -101,7 +100,7 @@ def evaluate(
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
         found = (loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()) | about
-        check_finite(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
+        check_answer(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
     above = {"thresholds": labelling.in_force(loaded)} if kind(loaded.loss) == MULTI_LABEL else {}
     text = arguments.json_text({"data": dataset.name, **found, **above})
     written = [] if out is None else _write_report(out, text, loaded, dataset, tta)
@@ -187,15 +186,6 @@ def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
     held = f"{counted(found['numbers'], 'number')} in {counted(found['tensors'], 'tensor')}"
     what = f"{found['name']}{data}{classes}, {held}"
     print(printable(f"{model}: {what}; {proof}"))
-
-
-def check_finite(number: float, what: str) -> None:
-    """Raises GpucnnError for what is NaN or infinite."""
-    if not math.isfinite(number):
-        raise GpucnnError(
-            f"{what} is {number:g}: the model's weights are too large to compute with; train it again with a lower "
-            "learning rate (--lr)"
-        )
 
 
 def to_check(layers: list[str] | None) -> str | None:

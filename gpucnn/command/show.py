@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import GpucnnError, SettingError, printable
+from ..errors import GpucnnError, SettingError, check_answer, printable
 from . import arguments
 from .arguments import LayersOption, ModelArgument
 from .at_hand import ENDING
@@ -42,6 +42,8 @@ def show(
     """Draw what is inside a model: its filters and, for a picture, what each layer makes of it, where pools look, and
     which pixels and regions speak for the class.
     """
+    import numpy as np
+
     from ..losses import CLASSIFICATION, OUTPUTS, kind
     from ..model import load
     from ..report import answers, drawings, inside
@@ -57,8 +59,9 @@ def show(
         if class_name is not None and class_name not in names:
             what = OUTPUTS[kind(loaded.loss)]
             raise GpucnnError(f"--class {class_name}: the {what} are {', '.join(names)}")
-        with arguments.explained(model, None):
+        with arguments.explained(model, None), np.errstate(over="ignore", invalid="ignore"):
             look = inside.look(loaded, pixels, None if class_name is None else [names.index(class_name)])
+            check_answer(float(look.probabilities.sum()), f"{model}: a probability or number")
     os.makedirs(folder, exist_ok=True)
     drawn = [("filters.png", lambda path: drawings.draw_filters(inside.filters(loaded), path))]
     if look is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.pictures import decoded
 from ..data.preprocessing import reading
+from ..errors import check_answer
 from ..losses import OUTPUTS, kind
 from ..model import Model
 from ..report import answers, inside
@@ -40,12 +41,14 @@ class Answers:
 
     def look(self, content: bytes) -> dict[str, Any]:
         """A picture file -> probabilities, or numbers, the largest one's place, the answer in words, the picture as the
-        network meets it, and why. DataError.
+        network meets it, and why. Raises GpucnnError.
         """
         said: list[str] = []
         with self._one_at_a_time:  # the picture too: decoded, it may be large
             pixels = decoded(io.BytesIO(content), "the picture", self.how, said)
-            look = inside.look(self.model, pixels[None])
+            with np.errstate(over="ignore", invalid="ignore"):
+                look = inside.look(self.model, pixels[None])
+            check_answer(float(look.probabilities.sum()), f"{self.name}: a probability or number")
             k = int(look.classes[0])
             return {
                 "class": k,

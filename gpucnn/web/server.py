@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, GpucnnError
+from ..errors import GpucnnError
 from .answers import Answers
 
 PAGE = Path(__file__).parent / "page"
@@ -60,7 +60,7 @@ def application(answers: Answers) -> Any:
             return JSONResponse({"error": "the picture did not arrive whole"}, 408)
         try:
             return JSONResponse(await run_in_threadpool(answers.look, bytes(content)))
-        except DataError as error:
+        except GpucnnError as error:
             return JSONResponse({"error": str(error)}, 422)
 
     def file(name: str) -> Any:
