@@ -36,6 +36,7 @@ from gpucnn.optimizers import EMA, LAMB, OPTIMIZERS, SGD, Adam, Lion, Muon
 from gpucnn.report import timing
 from gpucnn.report.bench import candidates, memory, others, process, profile, rows, scaling, steps, time_to, until
 from gpucnn.report.bench.session import BenchOptions
+from gpucnn.report.bench.summary import summary
 from gpucnn.report.timing import Candidate
 
 if others.installed("torch"):
@@ -430,8 +431,15 @@ def test_runs_that_missed_are_never_and_have_no_ratio():
     row = rows.row(HEAD, found, ["gpucnn", "b"], "seconds")
     assert row["ratio"] == {"median": 0.5, "min": 0.5, "max": 0.5}
     assert row["seconds"]["b"] == {"median": None, "min": 4.0, "max": None}
-    assert "gpucnn 2 [1..3] s" in rows.line(row)
-    assert "never" in rows.line(row)
+    assert "gpucnn 2 [1..3] s  b never [4..never] s" in rows.line(row)
+
+
+def test_where_nobody_reached_it_that_is_said():
+    found = timing.Rounds([{"gpucnn": math.inf, "b": math.inf}, {"gpucnn": math.inf, "b": 3.0}])
+    row = rows.row(HEAD, found, ["gpucnn", "b"], "seconds") | {"misses": {"gpucnn": 2, "b": 1}}
+    said = summary({"mode": "time-to", "rows": [row]}).splitlines()
+    assert said[0] == "gpucnn and b cannot be compared: both reached it with none of the seeds."
+    assert said[1:3] == ["gpucnn missed it in 2 runs.", "b missed it in 1 run."]
 
 
 @pytest.fixture

@@ -58,7 +58,9 @@ def shown_range(found: dict[str, float | None] | None, digits: int = 3) -> str:
 
 
 def _median(found: dict[str, float | None] | None, digits: int = 3) -> str:
-    return "none" if found is None or found["median"] is None else _shown(found["median"], digits)
+    if found is None:
+        return "none"
+    return "never" if found["median"] is None else _shown(found["median"], digits)
 
 
 def _shown(value: Any, digits: int) -> str:

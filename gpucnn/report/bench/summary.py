@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import counted
 from ..tables import table
 from . import profile, tune
 from .candidates import OURS
@@ -27,18 +28,21 @@ def summary(found: dict[str, Any]) -> str:
             f"{len(rows) - len(measured)} of {len(rows)} rows have no figures, because other programs used the CPUs."
         )
     if mode == "time-to":
-        lines += [f"{who} missed it in {misses} runs." for who, misses in rows[0].get("misses", {}).items() if misses]
+        missed = {who: misses for who, misses in rows[0].get("misses", {}).items() if misses}
+        lines += [f"{who} missed it in {counted(misses, 'run')}." for who, misses in missed.items()]
     return "\n".join([*lines, "", *_table(measured)]) if measured else "\n".join(lines[1:])
 
 
 def _sentence(mode: str, rows: Sequence[dict[str, Any]]) -> str:
     """How gpucnn's figures and those of the best other library are to each other."""
     ratios = [row["ratio"]["median"] for row in rows if row["ratio"] and row["ratio"]["median"] is not None]
-    if not ratios:
+    peers = [*dict.fromkeys(row["peer"] for row in rows if row["peer"])]
+    if not peers:
         return "No other library was measured beside gpucnn; --verbose says why."
+    if not ratios:
+        return f"gpucnn and {' and '.join(peers)} cannot be compared: both reached it with none of the seeds."
     least, most = (f"{end(ratios):.2f}" for end in (min, max))
     times = f"{least} times" if least == most else f"{least} to {most} times"
-    peers = [*dict.fromkeys(row["peer"] for row in rows if row["peer"])]
     best = peers[0] if len(peers) == 1 else f"the better of {' and '.join(peers)}"
     return f"gpucnn {f'holds {times} as much memory' if mode == 'memory' else f'takes {times} as long'} as {best}."
 

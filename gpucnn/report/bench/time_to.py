@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import networks
 from ...data import load
-from ...errors import SettingError
+from ...errors import SettingError, counted
 from ...model import runs
 from ...optimizers import described
 from ..timing import rounds
@@ -77,5 +77,5 @@ def time_to(
     show(line(found))
     for name, misses in found["misses"].items():
         if misses:
-            show(f"{name} missed {accuracy:.2%} in {misses} of {found['rounds']} runs")
+            show(f"{name} missed {accuracy:.2%} in {misses} of {counted(found['rounds'], 'run')}")
     return session.result("time-to", [found])
