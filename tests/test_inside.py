@@ -12,7 +12,19 @@ from gpucnn import Model, Network
 from gpucnn import command as cli
 from gpucnn.data import Dataset, Preprocessing
 from gpucnn.errors import SettingError
-from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Residual
+from gpucnn.layers import (
+    BatchNorm,
+    Conv2D,
+    ConvTranspose2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    SeparableConv2D,
+)
 from gpucnn.report import drawings, inside, sheet
 
 LAYERS = (Conv2D(3, 3), BatchNorm(), ReLU(0.0), MaxPool2D(2), Residual((Conv2D(3, 1), ReLU(0.0))), Flatten(), Dense(4))
@@ -115,6 +127,20 @@ def test_filters_are_the_kernels(model):
     assert sorted(array.shape for array in found.values()) == [(1, 1, 3, 3), (3, 3, 1, 3)]
     for name, array in found.items():
         np.testing.assert_array_equal(array, model.parameters[name])
+
+
+def test_filters_of_depthwise_and_separable_convolutions():
+    layers = DepthwiseConv2D(3, multiplier=2), SeparableConv2D(4, (2, 3)), ConvTranspose2D(2, 2), Flatten(), Dense(2)
+    found = inside.filters(Model(Network((7, 8, 3), layers), device="cpu"))
+    shapes = {"0/kernel": (3, 3, 1, 6), "1/depthwise": (2, 3, 1, 6), "1/pointwise": (1, 1, 6, 4)}
+    assert {name: array.shape for name, array in found.items()} == shapes
+
+
+def test_vectors_have_no_pixels(tmp_path):
+    look = inside.look(Model(Network((5,), (Dense(2),)), device="cpu", class_names=["a", "b"]), np.ones((1, 5)))
+    for made in (look.saliency, lambda: drawings.draw_reasons(look, tmp_path / "r.png", ("a", "b"))):
+        with pytest.raises(SettingError, match=r"takes vectors, which have no pixels; look.dx is the gradient"):
+            made()
 
 
 def test_every_picture_is_drawn(model, tmp_path):

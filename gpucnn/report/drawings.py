@@ -77,8 +77,9 @@ def draw_pools(look: Look, path: Path, title: str = "") -> int:
 
 def draw_reasons(look: Look, path: Path, names: tuple[str, ...], title: str = "") -> int:
     """The first image, the size of the gradient by each pixel, and the regions that speak for the class, or the label;
-    of a number, those that make it larger.
+    of a number, those that make it larger. Raises SettingError for a network of vectors.
     """
+    saliency = look.saliency()[0]
     raised, speak = ("raise the number", "raise it") if look.of == REGRESSION else ("speak for", "speak for it")
     figure = blank((9.6, 3.5))
     axes = figure.subplots(1, 3)
@@ -87,7 +88,7 @@ def draw_reasons(look: Look, path: Path, names: tuple[str, ...], title: str = ""
     k = int(look.classes[0])
     axes[0].imshow(shown, cmap="gray")
     axes[0].set_title(f"{names[k]}, {look.value(k)}", fontsize="medium")
-    axes[1].imshow(look.saliency()[0], cmap=SEQUENTIAL)
+    axes[1].imshow(saliency, cmap=SEQUENTIAL)
     axes[1].set_title("gradient by the pixels", fontsize="medium")
     axes[2].imshow(shown, cmap="gray")
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import ops
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
-from ..layers import Conv2D, MaxPool2D
+from ..layers import Conv2D, DepthwiseConv2D, MaxPool2D, SeparableConv2D
 from ..layers.base import Around, Gradients, has_place
 from ..layers.chain import Place, rebuilt
 from ..losses import CLASSIFICATION, REGRESSION, kind
@@ -22,6 +22,12 @@ from ..model import Model
 from ..network import Network, describe
 
 Array = np.ndarray
+
+KERNELS: dict[type, tuple[str, ...]] = {  # the parameters that are such, by layer
+    Conv2D: ("kernel",),
+    DepthwiseConv2D: ("kernel",),
+    SeparableConv2D: ("depthwise", "pointwise"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,10 @@ class Look:
     def saliency(self) -> Array:
         """(N, H, W): the size of the gradient of the class's logit by a pixel, the largest over channels.
 
-        Simonyan, Vedaldi and Zisserman, 2014, "3".
+        Simonyan, Vedaldi and Zisserman, 2014, "3". Raises SettingError for vectors, which have no pixels.
         """
+        if self.dx.ndim != 4:
+            raise SettingError("saliency: the network takes vectors, which have no pixels; look.dx is the gradient")
         return np.abs(self.dx).max(axis=-1)
 
     def grad_cam(self, name: str | None = None) -> Array:
@@ -170,13 +178,18 @@ def winners(seen: Seen) -> Array:
 
 
 def filters(model: Model) -> dict[str, Array]:
-    """The kernels of the convolutions by their paths, such as "0/kernel", as (I, J, C / groups, K)."""
+    """The kernels of the convolutions by their paths, such as "0/kernel", as (I, J, C / groups, K); of depthwise and
+    separable ones, too.
+    """
     found = model.parameters
-    return {
-        f"{place.name}/kernel": found[f"{place.name}/kernel"]
+    names = [
+        f"{place.name}/{name}"
         for place in places_of(model.network)
-        if isinstance(place.layer, Conv2D) and f"{place.name}/kernel" in found
-    }
+        for kind, kernels in KERNELS.items()
+        if isinstance(place.layer, kind)
+        for name in kernels
+    ]
+    return {name: found[name] for name in names if name in found}
 
 
 def places_of(network: Network) -> list[Place]:
