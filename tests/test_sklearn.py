@@ -34,6 +34,7 @@ from gpucnn.callbacks import EarlyStopping
 from gpucnn.errors import ArgumentError, DataError, SettingError, ShapeError, TrainingError
 from gpucnn.estimators import CNNClassifier, CNNRegressor
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Upsample2D
+from gpucnn.losses import SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD
 
 X, Y = load_digits(return_X_y=True)
@@ -56,6 +57,11 @@ class Checked:
 
 def net(input_shape, outputs, width=2):
     return Network(input_shape, (Flatten(), Dense(width), Dense(outputs)))
+
+
+class BySigmoid(SoftmaxCrossEntropy):
+    def probabilities(self, logits):
+        return gpucnn.ops.sigmoid(logits)
 
 
 def tiny(**how):
@@ -217,6 +223,12 @@ class TestParameters:
         assert type(found.model_.loss).__name__ == "BinaryCrossEntropy"
         np.testing.assert_allclose(found.predict_proba(REST).sum(axis=1), 1, rtol=1e-5)
         np.testing.assert_array_equal(found.predict_log_proba(REST), np.log(found.predict_proba(REST)))
+
+    def test_probabilities_of_a_loss_of_ones_own_add_up_to_1(self):
+        found = tiny(loss=BySigmoid(), epochs=1).fit(FEW, LABELS)
+        np.testing.assert_allclose(found.predict_proba(REST).sum(axis=1), 1, rtol=1e-5)
+        parts = found.model_.predict_proba(REST.reshape(-1, 8, 8))
+        np.testing.assert_allclose(found.predict_proba(REST), parts / parts.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
 class TestImages:

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .. import networks
 from ..errors import DataError, SettingError, listed
-from ..losses import CLASSIFICATION, REGRESSION, BinaryCrossEntropy
+from ..losses import CLASSIFICATION, REGRESSION
 from ..names import explain
 from .base import Array, Estimator
 
@@ -112,12 +112,12 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """The probability of each class (N, K), in the order of classes_. Rows add up to 1, whatever the loss is: of a
         sigmoid for each class they are divided by their sum, which `Model.predict_proba` and ONNX leave as they are.
         """
-        outputs = self._outputs(X)
-        found = self.model_.loss.probabilities(outputs)
-        if isinstance(self.model_.loss, BinaryCrossEntropy):  # a sigmoid for each class
-            found = np.maximum(found, np.finfo(found.dtype).tiny)
-            found /= found.sum(axis=1, keepdims=True)
-        return found
+        outputs, loss = self._outputs(X), self.model_.loss
+        found, some = loss.probabilities(outputs), np.linspace(-2, 3, 2 * outputs.shape[1]).reshape(2, -1)
+        if np.allclose(loss.probabilities(some).sum(axis=1), 1, rtol=0, atol=1e-6):
+            return found
+        found = np.maximum(found, np.finfo(found.dtype).tiny)
+        return found / found.sum(axis=1, keepdims=True)
 
     def predict_log_proba(self, X: Array) -> Array:
         """The logarithm of `predict_proba` (N, K); -inf where that is 0."""
