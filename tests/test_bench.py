@@ -31,7 +31,7 @@ from gpucnn.layers import (
     Shared,
 )
 from gpucnn.layers.initializers import generator
-from gpucnn.losses import SoftmaxCrossEntropy
+from gpucnn.losses import Huber, MultiLabelCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.optimizers import EMA, LAMB, OPTIMIZERS, SGD, Adam, Lion, Muon
 from gpucnn.report import timing
 from gpucnn.report.bench import candidates, memory, others, process, profile, rows, scaling, steps, time_to, until
@@ -573,6 +573,19 @@ def test_what_torch_lacks_leaves_it_out_of_time_to(own_nets, monkeypatch, networ
     if note is not None:
         alone_and_said(found["rows"][0], "")
         assert any(each.startswith(note) for each in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape", "values"),
+    [(SoftmaxCrossEntropy(), (8,), {0, 1, 2}), (MultiLabelCrossEntropy(), (8, 3), {0, 1}), (Huber(), (8, 3), None)],
+)
+def test_targets_are_what_the_loss_is_of(monkeypatch, loss, shape, values):
+    made = networks.Entry(networks.softmax_regression, "-", networks.entry("fast").recipe, loss, classes=3)
+    monkeypatch.setitem(networks.NETWORKS, "of-the-loss", made)
+    case = candidates.Case.of("of-the-loss", 8, networks.softmax_regression(classes=3))
+    assert case.labels.shape == shape
+    assert values is None or {*np.unique(case.labels)} <= values
+    loss(np.zeros((8, 3), "float32"), case.labels)
 
 
 @needs_jax

@@ -30,7 +30,7 @@ from gpucnn.layers import (
     Softmax,
     Tanh,
 )
-from gpucnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.losses import BinaryCrossEntropy, MultiLabelCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.own import explained
 from gpucnn.report.differences import TOLERANCE
 from gpucnn.report.gradient_check import check, check_loss, find, loss_of, of_factor, wrong_layers
@@ -715,7 +715,10 @@ class OfTheMean(SoftmaxCrossEntropy):
         return losses, d_logits / len(labels)
 
 
-@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), BinaryCrossEntropy(), Squares()])
+WEIGHTED = MultiLabelCrossEntropy(positive_weights=(1, 2, 3))
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), BinaryCrossEntropy(), WEIGHTED, Squares()])
 def test_losses_are_right(loss):
     row = check_loss(loss, 3)
     assert (row.name, row.shape, row.right, row.directions) == ("loss", (5, 3), True, 4)

@@ -24,6 +24,7 @@ from gpucnn.engine.forecast import Forecast
 from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import memory
 from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
+from gpucnn.losses import MultiLabelCrossEntropy
 
 WIDE = Network((64, 64, 3), (Conv2D(32, 3, padding="same"), ReLU(), Conv2D(32, 3), MaxPool2D(4), Flatten(), Dense(5)))
 EXAMPLES = np.zeros((200, 64, 64, 3), np.uint8), np.arange(200) % 5
@@ -167,6 +168,12 @@ class Broken(Layer):
 
     def forward(self, params: Any, x: Any, context: Any) -> Any:
         raise ValueError("broken")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "mse", MultiLabelCrossEntropy(positive_weights=(2.0,) * 10)])
+def test_whatever_a_loss_is_of_its_run_is_tried(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpucnn.engine.forecast.ROUGH", float("nan"))
+    assert Model("two-conv", loss=loss, device="cpu", threads=1).training_memory(batch_size=64) > 1e6
 
 
 def test_a_layer_that_fails_is_foretold_roughly() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import DeviceError, counted, warn
 from ..kernels import CPU_TABLES, Context, for_inference
 from ..kernels.memory import apart, rounded_up
-from ..losses import Loss
+from ..losses import CLASSIFICATION, Loss, kind
 from ..network import Network
 from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
@@ -216,8 +216,8 @@ class Forecast:
         places = execution.layout, execution.given, theta, execution.state_layout, execution.state
         program = Program(execution.network, *places, Scaling(), Context(kernels, factored=factored))
         number, shape = theta.dtype, self.network.input_shape
-        numbers = getattr(self.loss, "numbers", False)
-        targets = np.zeros((examples, *self.network.shapes()[-1]), number) if numbers else np.zeros(examples, np.int64)
+        rows, classes = (examples, *self.network.shapes()[-1]), kind(self.loss) == CLASSIFICATION
+        targets = np.zeros(examples, np.int64) if classes else np.zeros(rows, number)
         with undisturbed(), warnings.catch_warnings(), execution.active(), apart():
             warnings.simplefilter("ignore")
             tracemalloc.start()

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import GpucnnError, SettingError
 from ..kernels import Context
 from ..layers.initializers import generator
-from ..losses import Loss
+from ..losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, Loss, kind
 from ..network import Network, own
 from ..network.layout import Layout, at
 from ..networks import NETWORKS, Entry, build
@@ -203,15 +203,19 @@ def _rules(network: Network, layout: Layout, x: np.ndarray, theta: np.ndarray) -
 def check_loss(loss: Loss, outputs: int, *, batch: int = BATCH, directions: int = 4, seed: int = 0) -> Row:
     """Compare the gradient of the summed losses by random logits (batch, outputs) with central differences.
 
-    Targets are random classes or, where the loss wants numbers, random numbers.
+    Targets are random classes or, where the loss wants them, random numbers, or rows of 0 and 1.
     """
     rng, name = generator(seed), f"the loss {type(loss).__name__}"
     logits = read_only(rng.standard_normal((batch, outputs)))
-    numbers = getattr(loss, "numbers", False)
-    targets = rng.standard_normal((batch, outputs)) if numbers else rng.integers(0, outputs, batch)
+    draws = {
+        CLASSIFICATION: lambda: rng.integers(0, outputs, batch),
+        MULTI_LABEL: lambda: rng.integers(0, 2, (batch, outputs)),
+        REGRESSION: lambda: rng.standard_normal((batch, outputs)),
+    }
+    targets = draws[kind(loss)]()
 
     def losses(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answer = loss(logits, read_only(targets.astype(logits.dtype) if numbers else targets))
+        answer = loss(logits, read_only(targets if targets.ndim == 1 else targets.astype(logits.dtype)))
         if not isinstance(answer, tuple) or len(answer) != 2:
             found = "one array" if hasattr(answer, "shape") else own.shown(answer)
             raise GpucnnError(f"{name} gives {found}; write `return losses, d_logits`")

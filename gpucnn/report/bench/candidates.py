@@ -19,7 +19,7 @@ from ...device import reason_of
 from ...engine.acceleration import Acceleration
 from ...engine.recorded import WARM, RecordedStep
 from ...errors import SettingError
-from ...losses import Loss
+from ...losses import CLASSIFICATION, REGRESSION, Loss, kind
 from ...model import Model
 from ...network import Network, shares_ties
 from ...optimizers import SGD
@@ -62,9 +62,13 @@ class Case:
         network = network or networks.build(name)
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (images, *network.input_shape), dtype=np.uint8)
-        outputs = network.shapes()[-1][0]
-        numbers = getattr(entry.loss, "numbers", False)
-        labels = rng.standard_normal((images, outputs), "float32") if numbers else rng.integers(0, outputs, images)
+        outputs, of_kind = network.shapes()[-1][0], kind(entry.loss)
+        if of_kind == CLASSIFICATION:
+            labels = rng.integers(0, outputs, images)
+        else:
+            rows = images, outputs
+            numbers = rng.standard_normal(rows) if of_kind == REGRESSION else rng.integers(0, 2, rows)
+            labels = numbers.astype("float32")
         return cls(name, network, entry.loss, pixels, labels)
 
 
