@@ -12,7 +12,7 @@ from test_cli import elsewhere, gpucnn_, halves, metrics, pictures  # noqa: F401
 
 import gpucnn
 from gpucnn.model import own_data, runs
-from gpucnn.model.own_data import suited
+from gpucnn.model.own_data import lasting, suited
 from gpucnn.report import confusion, finished, mistakes
 from gpucnn.training import Epoch, curves
 
@@ -84,6 +84,18 @@ def test_the_number_of_epochs_on_few_pictures_is_explained(gpucnn_):  # noqa: F8
     assert "the recipe asks for" not in err
     _, _, err = gpucnn_("train", "softmax-regression", *FAST, "--batch-size", 50, "--out", "c")
     assert "16 epochs: an epoch is 26 updates here, and the recipe asks for 400 updates at least" in err
+
+
+@pytest.mark.parametrize(("held", "epochs", "updates"), [(True, 134, 3), (False, 200, 2)])
+def test_a_validation_part_of_their_own_costs_no_training_pictures(held, epochs, updates):
+    """135 pictures are 3 batches of 64, and without a tenth of them 2."""
+    images, labels = halves(135, (28, 28, 1))
+    own = (images[:20], labels[:20]) if held else None
+    data = gpucnn.data.Dataset("d", images, labels, images[:4], labels[:4], ("a", "b", "c"), validation=own)
+    chosen, _ = runs.recipe_for(runs.Settings("two-conv"), data)
+    assert chosen.epochs == epochs
+    said = lasting(runs.Settings("two-conv"), chosen, data)
+    assert said.startswith(f"{epochs} epochs: an epoch is {updates} updates here")
 
 
 def same(*folders):

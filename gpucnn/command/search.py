@@ -129,7 +129,7 @@ def lr(
         model = runs.new_model(settings, dataset)
         for each in [*begin_from(settings, model, start), *read_otherwise(settings, start, dataset, data)]:
             print(f"gpucnn: {as_options(each)}", file=sys.stderr)
-        chosen, rule = runs.recipe(settings, len(dataset.train_labels))
+        chosen, rule = runs.recipe_for(settings, dataset)
         found = find_lr(
             model,
             dataset.train_images,

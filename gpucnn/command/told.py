@@ -123,7 +123,7 @@ def opening(
 
     if is_own:
         yield as_options(dataset.summary())
-    yield from filter(None, (why, lasting(settings, chosen, len(dataset.train_labels))))
+    yield from filter(None, (why, lasting(settings, chosen, dataset)))
     total, part = len(dataset.train_labels), chosen.validation
     if part and dataset.validation is None and not min(round(part * total), total - 1):
         yield f"no validation: {part:g} of {counted(total, 'training image')} is no image; --validation 0.1 is a tenth"

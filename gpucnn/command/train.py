@@ -235,12 +235,12 @@ def train(
         settings, why = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape)), ""
         is_own = resolve(data) is None
         if is_own and resume is None:
-            recipe_epochs = runs.recipe(settings, len(dataset.train_labels))[0].epochs
+            recipe_epochs = runs.recipe_for(settings, dataset)[0].epochs
             settings, why = suited(settings, dataset, epochs=recipe_epochs, augment=augment)
         model = runs.new_model(settings, dataset, goes_on=found is not None and found.saved is not None)
         of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert, "fit": fit}
         of_data |= {"skip_broken": skip_broken, "classes": classes}
-        chosen, rule = runs.recipe(settings, len(dataset.train_labels))
+        chosen, rule = runs.recipe_for(settings, dataset)
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
             begun = [*begin_from(settings, model, start), *told.read_otherwise(settings, start, dataset, data)]
             what = (

@@ -59,14 +59,14 @@ def told(model: Holding, dataset: Dataset, chosen: Recipe, optimizer: Optimizer,
 
     kept: how many callbacks keep an epoch's parameters.
     """
-    images = len(dataset.train_labels)
-    held = min(round(chosen.validation * images), images - 1)
-    size = min(chosen.batch_size, images - held)
+    images, own = len(dataset.train_labels), dataset.validation
+    held = min(round(chosen.validation * images), images - 1) if own is None else len(own[1]) * bool(chosen.validation)
+    size = min(chosen.batch_size, images - (held if own is None else 0))
     forecast = _forecast(model, optimizer, held, chosen.augmentation or None, size, kept, saves=True)
     needed = replace(forecast, pixels=dataset.train_images.dtype).bytes(size)
     if model.device.kind == "cpu":
         needed += AROUND
-        needed += dataset.train_images.nbytes if held else 0  # both parts are copies
+        needed += dataset.train_images.nbytes if held and own is None else 0  # both parts are copies
     free = model.device.memory()[0]
     there = f", {megabytes(free)} are free" if free else ""
     return f"needs about {megabytes(needed)}{there}"

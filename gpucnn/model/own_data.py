@@ -58,15 +58,15 @@ def suited(settings: Settings, dataset: Dataset, *, epochs: int, augment: str | 
     return settings, f"{count:,} training images of your own: {'; '.join(told)}"
 
 
-def lasting(settings: Settings, chosen: Recipe, examples: int) -> str:
+def lasting(settings: Settings, chosen: Recipe, dataset: Dataset) -> str:
     """A sentence about the number of epochs, where the recipe gives more to few images than to many; else "".
 
-    settings: with what is not given chosen; chosen: its recipe for so many examples.
+    settings: with what is not given chosen; chosen: its recipe for the data set.
     """
     recipe = entry(settings.network).recipe
     if settings.epochs is not None or chosen.epochs == recipe.epochs:
         return ""
-    trained = max(1, examples - round(chosen.validation * examples))
+    trained = len(dataset.split_validation(chosen.validation, settings.seed)[1])
     an_epoch = math.ceil(trained / (chosen.batch_size * settings.update.batches))
     return (
         f"{'at most ' if settings.patience else ''}{counted(chosen.epochs, 'epoch')}: an epoch is "

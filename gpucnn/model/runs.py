@@ -91,10 +91,11 @@ class Settings:
         return []
 
 
-def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer]:
+def recipe(settings: Settings, examples: int, *, holds_out: bool = True) -> tuple[Recipe, Optimizer]:
     """The recipe for a data set of that many training images, changed by the settings; and the optimizer to train with.
 
-    Another optimizer than the recipe's comes with its own usual learning rate.
+    holds_out: whether what is held out is a part of these. Another optimizer than the recipe's comes with its own usual
+    learning rate.
     """
     base = networks.entry(settings.network).recipe
     rule = settings.update.around(base.optimizer if settings.optimizer is None else optimizer(settings.optimizer))
@@ -102,10 +103,15 @@ def recipe(settings: Settings, examples: int) -> tuple[Recipe, Optimizer]:
     if given["lr"] is None and settings.optimizer is not None:
         given["lr"] = getattr(rule, "usual_lr", Optimizer.usual_lr)
     chosen = dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
-    trained = max(1, examples - round(chosen.validation * examples))
+    trained = max(1, examples - round(chosen.validation * examples) * holds_out)
     of_update = dataclasses.replace(chosen, batch_size=chosen.batch_size * settings.update.batches)
     epochs = of_update.epochs_for(trained) if settings.epochs is None else settings.epochs
     return dataclasses.replace(chosen, epochs=epochs), rule
+
+
+def recipe_for(settings: Settings, dataset: Dataset) -> tuple[Recipe, Optimizer]:
+    """The same for a data set, which may have a validation part of its own beside its training images."""
+    return recipe(settings, len(dataset.train_labels), holds_out=dataset.validation is None)
 
 
 def start_helpers(settings: Settings) -> None:
@@ -201,7 +207,7 @@ def run(
     Where path holds the state of this run, cut off, it goes on from there; anyway: where it is another run's, too.
     found: what path holds, where that was read already.
     """
-    chosen, rule = recipe(settings, len(dataset.train_labels))
+    chosen, rule = recipe_for(settings, dataset)
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
     chooses = labelling.asked(settings.threshold, model, held_labels)
     checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
@@ -250,7 +256,7 @@ def configuration(settings: Settings, model: Model, dataset: Dataset, of_data: M
 
     of_data: the options by which the data set was loaded.
     """
-    chosen, _ = recipe(settings, len(dataset.train_labels))
+    chosen, _ = recipe_for(settings, dataset)
     how, plain = settings.acceleration, networks.entry(settings.network).recipe.augmentation == ""
     is_named = resolve(str(of_data.get("data", dataset.name))) is not None
     return {
