@@ -91,6 +91,16 @@ def test_a_part_of_the_suite_that_did_not_end_falls_short(end, tmp_path):
     assert done.stdout.splitlines()[-2:] == ["fell short: 1", "  suite, not gpu: it did not pass, or was cut"]
 
 
+def test_where_no_time_is_left_nothing_goes_on(tmp_path):
+    """Of `timeout`, 0 seconds are no limit, and fewer are refused."""
+    done = run("tests", DEVICE="cpu", LIMIT="0", NETWORKS="single-filter", OUT=str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "  single-filter: the comparison failed or was cut, see the end of tests.txt" in done.stdout.splitlines()
+    text = (tmp_path / "tests.txt").read_text()
+    assert text.count("left out, the time was over") == 3
+    assert "timeout: " not in text
+
+
 TUNED = {"network": "vgg-small", "convolution": "8x8x128, 128 filters of 3x3", "batch": 128, "chosen": "winograd"}
 TUNED |= {"microseconds": {"columns": 31.42, "winograd": 20.0}}
 
