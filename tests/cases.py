@@ -263,10 +263,13 @@ def told(network, kernels, examples, put, dtype="float64"):
     )
 
 
-def run(network, kernels, theta, x, dy):
-    """y, dx and the flat gradient, of a network on a kernel table, by way of arrays as (N, H, W, C)."""
+def run(network, kernels, theta, x, dy, put=np.array):
+    """y, dx and the flat gradient, of a network on a kernel table, by way of arrays as (N, H, W, C).
+
+    put: a host array -> one of the library that computes.
+    """
     layout = Layout(network.init(network.input_shape, np.random.default_rng(0)))
-    params, context = layout.unpack(theta), told(network, kernels, range(len(x)), np.array)
+    params, context = layout.unpack(theta), told(network, kernels, range(len(x)), put)
     y, residuals = network.forward(params, kernels.enter(x), context)
     dx, dparams = network.backward(params, residuals, kernels.enter(dy), context)
-    return kernels.leave(y), kernels.leave(dx), layout.pack(dparams, np.empty(layout.size, theta.dtype))
+    return kernels.leave(y), kernels.leave(dx), layout.pack(dparams, put(np.empty(layout.size, theta.dtype)))

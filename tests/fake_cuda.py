@@ -1,8 +1,8 @@
 """A CuPy and a cuBLAS that compute with NumPy: the kernels' own source, compiled by g++, run thread after thread.
 
-What it is strict about: an argument's type against the kernel's signature, gaps in arrays, what a product may ask of
-cuBLAS, and anything that runs while a graph is recorded but would not be in the graph. A recording keeps addresses, not
-arrays, as CUDA does, so memory that was given back too early is seen.
+What it is strict about: an argument's type against the kernel's signature, gaps in arrays, arrays of NumPy beside the
+device's, what a product may ask of cuBLAS, and anything that runs while a graph is recorded but would not be in the
+graph. A recording keeps addresses, not arrays, as CUDA does, so memory that was given back too early is seen.
 
 Where GPUCNN_TEST_STAND_IN is "no", tests that need a kernel of it skip: there are thousands to compile, which are kept
 in .pytest_cache for later runs. GPUCNN_TEST_CXXFLAGS adds flags of the compiler. To look for places outside of arrays,
@@ -46,6 +46,8 @@ SHIM = Path(__file__).with_name("cuda_shim.h")
 KEPT = Path(__file__).parent.parent / ".pytest_cache" / "kernels"  # compiled before: most of the tests' time
 TYPES = {"long long": np.int64, "int": np.int32, "double": np.float64, "float": np.float32, "byte": np.uint8}
 CTYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float64: ctypes.c_double, np.float32: ctypes.c_float}
+MADE_OF_NOTHING = {"arange", "eye", "full", "linspace", "ones"}
+OF_THE_TESTS = {"array_equal", "allclose", "isclose", "copyto", "take"}  # which may compare with arrays of the host
 VIEWS = {"reshape", "transpose", "flip", "ravel", "empty_like", "shape", "ndim", "size"}
 
 recorded: list[Callable[[], Any]] | None = None  # while a graph is recorded, what it will hold
@@ -75,22 +77,51 @@ class Array(np.ndarray):
         return Pointer(self.ctypes.data)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if not sys._getframe(1).f_globals["__name__"].startswith("numpy."):  # as NumPy's assertions do
+            _of_the_device(inputs)
         if recorded is not None:
             return _recorded(getattr(ufunc, method), inputs, options)
         options = {k: tuple(map(_plain, v)) if k == "out" else v for k, v in options.items()}
         return _ours(getattr(ufunc, method)(*map(_plain, inputs), **options))
 
     def __array_function__(self, function: Any, kinds: Any, inputs: Any, options: Any) -> Any:
+        if function.__name__ not in OF_THE_TESTS:
+            _of_the_device(inputs)
         if recorded is not None and function.__name__ not in VIEWS:
             return _recorded(function, inputs, options)
         return _ours(super().__array_function__(function, kinds, inputs, options))
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(value, Array) and np.ndim(value):
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         there, here = _read(value), _at(self)
         if recorded is None:
             super().__setitem__(key, value)
         else:
             recorded.append(lambda: operator.setitem(here(), key, there()))
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not np.isscalar(found):
+            return found
+        return super().__getitem__((*key, ...) if isinstance(key, tuple) else (key, ...))
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def item(self, *place: Any) -> Any:
+        _not_recordable("a copy to the host")
+        return super().item(*place)
+
+    def tolist(self) -> Any:
+        _not_recordable("a copy to the host")
+        return super().tolist()
 
     def astype(self, dtype: Any, **_: Any) -> Any:
         if recorded is not None:
@@ -114,6 +145,15 @@ class Array(np.ndarray):
         return made
 
 
+def _of_the_device(inputs: Any) -> None:
+    """Raises TypeError where an array of NumPy is among them, as CuPy does."""
+    for each in inputs:
+        if type(each) is np.ndarray:
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+        if isinstance(each, (list, tuple)):
+            _of_the_device(each)
+
+
 def _plain(a: Any) -> Any:
     if isinstance(a, (list, tuple)):
         return type(a)(map(_plain, a))
@@ -121,7 +161,8 @@ def _plain(a: Any) -> Any:
 
 
 def _ours(a: Any) -> Any:
-    return a.view(Array) if isinstance(a, np.ndarray) else a
+    """A number is an array of no axes on a device."""
+    return np.asarray(a).view(Array) if isinstance(a, (np.ndarray, np.generic)) else a
 
 
 def _read(a: Any) -> Callable[[], Any]:
@@ -183,11 +224,14 @@ def empty(shape: Any, dtype: Any) -> Array:
 class Namespace:
     """The array API's functions for arrays here: NumPy's, but for those that take memory, which a graph must know."""
 
+    __name__ = "of the stand-in"
+
     def __init__(self, plain: Any) -> None:
         self._plain = plain
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._plain, name)
+        found = getattr(self._plain, name)
+        return functools.partial(_made_of_nothing, found) if name in MADE_OF_NOTHING else found
 
     def sign(self, x: Any) -> Any:
         _not_recordable("sign, which looks for NaN in array-api-compat,")
@@ -198,9 +242,8 @@ class Namespace:
         return self._plain.clip(x, *ends)
 
     def asarray(self, a: Any, **options: Any) -> Any:
-        if not isinstance(a, Array):
-            _not_recordable("a copy from the host")
-        return _ours(self._plain.asarray(a, **options))
+        made = self._plain.asarray(a, **options)
+        return _ours(made) if isinstance(a, Array) else asarray(made)
 
     def concat(self, arrays: Any, **options: Any) -> Any:
         if len(arrays) > 8:
@@ -221,6 +264,15 @@ class Namespace:
         made = empty(shape, dtype)
         made[...] = 0
         return made
+
+
+def _made_of_nothing(function: Any, *arguments: Any, **options: Any) -> Array:
+    """What a kernel writes that reads no array: each run of a graph writes it anew."""
+    host = function(*arguments, **options)
+    made = empty(host.shape, host.dtype)
+    here = _at(made)
+    do(lambda: np.copyto(here(), host))
+    return made
 
 
 def namespace_of(found: Any, *arrays: Any, **options: Any) -> Any:

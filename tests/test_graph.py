@@ -550,7 +550,7 @@ def test_bench_times_many_steps_at_once_as_training_does_them(fake_cuda):
     assert [each.each for each in found] == [10, 1]  # of 7, there are not ten
     before = np.array(model.theta)
     found[0].once()
-    assert (before != model.theta).any()
+    assert (before != np.array(model.theta)).any()
     tenth = Candidate(lambda: time.sleep(0.02), wait=lambda: None, each=10)
     assert 0.002 <= tenth.block(2) < 0.02
 

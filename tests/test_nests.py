@@ -329,7 +329,7 @@ def test_layers_of_ones_own_in_nests_give_the_references_numbers(name, table, re
 
         kernels, put, fetch = cuda.table(dtype="float64"), fake.asarray, fake.asnumpy
     params = np.random.default_rng(1).standard_normal(arguments[0].shape)
-    found = run(rewritten(network, kernels), kernels, put(params), *map(put, arguments[1:]))
+    found = run(rewritten(network, kernels), kernels, put(params), *map(put, arguments[1:]), put=put)
     for a, b in zip(found, run(network, REFERENCE, params, *arguments[1:])):
         np.testing.assert_allclose(fetch(a), b, rtol=1e-9, atol=1e-12)
 

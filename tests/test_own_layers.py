@@ -85,7 +85,7 @@ def test_the_cuda_table_gives_the_references_numbers(name, fake_cuda):
     network = network_with(OWN[name])
     arguments = with_theta(network)
     table = cuda.table(dtype="float64")
-    found = run(rewritten(network, table), table, *map(fake.asarray, arguments))
+    found = run(rewritten(network, table), table, *map(fake.asarray, arguments), put=fake.asarray)
     for a, b in zip(found, run(network, REFERENCE, *arguments)):
         np.testing.assert_allclose(fake.asnumpy(a), b, rtol=1e-9, atol=1e-12)
 
