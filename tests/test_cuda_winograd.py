@@ -145,7 +145,8 @@ def one_after_the_other(a, b, out=None, *, add=False):
     for k in range(a.shape[-1]):
         total += np.asarray(a)[..., k, None] * np.asarray(b)[..., k, None, :]
     if out is not None:
-        out[...] = out + total if add else total
+        there = np.asarray(out)
+        there[...] = there + total if add else total
     return total
 
 
