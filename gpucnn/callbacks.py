@@ -79,6 +79,8 @@ class KeepBest(Explained):
 
         held_out: whether there is a validation part; has_accuracy: whether accuracy is measured of the loss's kind.
         """
+        if not isinstance(self.watch, str):
+            raise SettingError(f"{type(self).__name__}: watch={self.watch!r}: the name of a number was expected")
         if SHORT.get(self.watch, self.watch) in SHORT.values() and not held_out:
             raise SettingError(
                 f"{type(self).__name__} watches the validation's {self.watch.removeprefix('validation_')}, and nothing "

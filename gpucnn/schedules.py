@@ -223,6 +223,8 @@ def schedule(text: str) -> Schedule:
 
     A piece is NAME or NAME=NUMBER/NUMBER/...; the first may be warmup=LENGTH; of several others each ends in @PART.
     """
+    if not isinstance(text, str):
+        raise SettingError(f"schedule {text!r}: a text was expected, such as one-cycle")
     try:
         return _read(text)
     except SettingError as error:

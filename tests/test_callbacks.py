@@ -210,6 +210,13 @@ def test_patience_is_a_number_of_epochs(patience):
         EarlyStopping(patience)
 
 
+@pytest.mark.parametrize("kind", [KeepBest, functools.partial(EarlyStopping, 2)])
+@pytest.mark.parametrize("watch", [3, ["loss"], None])
+def test_what_is_watched_is_a_name(kind, watch):
+    with pytest.raises(SettingError, match=r"watch=.*: the name of a number was expected"):
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[kind(watch=watch)])
+
+
 def test_two_measures_have_two_names():
     with pytest.raises(SettingError, match="two callbacks measure 'mae'; give one of them another name"):
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses(1.0, name="mae"), Losses(2.0, name="mae")])

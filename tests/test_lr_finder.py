@@ -223,3 +223,12 @@ def test_frozen_parameters_stay_in_the_search():
     assert made[0].losses != made[1].losses
     with pytest.raises(SettingError, match="no parameter's name fits '7/x'"):
         find_lr(Model(network, device="cpu"), IMAGES, LABELS, freeze="7/x")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [({"updates": 30.5}, "updates=30.5: a whole number"), ({"lowest": "1e-5"}, "lowest='1e-5': a number")],
+)
+def test_rates_and_updates_are_numbers(wrong, sentence):
+    with pytest.raises(SettingError, match=f"{sentence} was expected"):
+        find_lr(Model(NETWORK, device="cpu"), IMAGES, LABELS, **wrong)

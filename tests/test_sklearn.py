@@ -451,6 +451,21 @@ class TestTraining:
         with pytest.raises(ValueError, match="class_weight has 17, and the classes are 0"):
             tiny(class_weight={17: 5.0}).fit(FEW, LABELS)
 
+    @pytest.mark.parametrize(
+        ("wrong", "sentence"),
+        [
+            ({"class_weight": {1: -1.0}}, "class_weight: -1.0 for 1: a number of at least 0 was expected"),
+            ({"class_weight": {1: float("nan")}}, "class_weight: nan for 1: a number of at least 0 was expected"),
+            ({"class_weight": {1: "2"}}, "class_weight: '2' for 1: a number of at least 0 was expected"),
+            ({"class_weight": [1.0, 2.0]}, 'class_weight=.*: "balanced", or a dict of factors by class, was expected'),
+            ({"network": "two-conv", "settings": [1]}, r"settings=\[1\]: a dict was expected"),
+        ],
+        ids=str,
+    )
+    def test_settings_of_another_kind_are_refused_by_their_names(self, wrong, sentence):
+        with pytest.raises(SettingError, match=sentence):
+            tiny(**wrong).fit(FEW, LABELS)
+
     def test_images_of_too_many_axes(self):
         with pytest.raises(DataError, match="X has 5 axes"):
             tiny().fit(FEW.reshape(len(FEW), 2, 2, 4, 4), LABELS)

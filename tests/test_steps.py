@@ -500,6 +500,13 @@ def test_a_loss_that_is_not_finite_before_any_update_does_not_blame_the_rate():
         model.fit(images, labels, epochs=1)
 
 
+def test_a_loss_below_all_numbers_is_not_finite_either():
+    images, labels = data()
+    model = Model(NETWORK, device="cpu", loss=BadLoss(lambda z, dz: (z[:, 0] * 0 - np.inf, dz)))
+    with pytest.raises(RuntimeError, match="batch 1: the loss is -inf"):
+        model.fit(images, labels, epochs=1)
+
+
 def test_a_plot_into_no_kind_of_picture_is_refused(tmp_path):
     images, labels = data()
     found = Model(NETWORK, device="cpu").fit(images, labels, epochs=1)

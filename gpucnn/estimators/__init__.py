@@ -5,8 +5,10 @@ They are thin: a parameter is only stored until `fit` hands it to `Model`, and t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -140,6 +142,9 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         names, given = self.classes_.tolist(), dict(self.class_weight)
         if strange := [each for each in given if each not in names]:
             raise SettingError(f"class_weight has {_names(strange)}, and the classes are {_names(self.classes_)}")
+        for name, factor in given.items():
+            if not isinstance(factor, Real) or not 0 <= float(factor) < math.inf:
+                raise SettingError(f"class_weight: {factor!r} for {name}: a number of at least 0 was expected")
         return np.array([given.get(name, 1.0) for name in names], np.float64)
 
     def _codes(self, y: Array) -> Array:
@@ -155,8 +160,12 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             return weights
         if isinstance(self.class_weight, Mapping):  # of classes that a batch may lack
             factors = self._factors()[self._codes(y)]
-        else:
+        elif self.class_weight == "balanced":
             factors = compute_sample_weight(self.class_weight, y)
+        else:
+            raise SettingError(
+                f'class_weight={self.class_weight!r}: "balanced", or a dict of factors by class, was expected'
+            )
         return factors if weights is None else factors * weights
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import Any, Self
@@ -158,6 +159,8 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
 
     def _network(self, outputs: int) -> Network:
         given, shape = self.network, self.image_shape_
+        if not isinstance(self.settings or {}, Mapping):
+            raise SettingError(f"settings={self.settings!r}: a dict was expected, such as {{'padding': 'same'}}")
         if given is None or isinstance(given, str):
             return named(given or USUAL, shape, outputs, dict(self.settings or {}))
         if self.settings and (not callable(given) or isinstance(given, (Network, Model, Ensemble))):

@@ -10,6 +10,7 @@ import os
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,13 @@ def find_lr(
 
 def check_rates(lowest: float, highest: float, updates: int) -> None:
     """Raises SettingError where no search goes from one to the other."""
+    for name, given, of, what in (
+        ("lowest", lowest, Real, "a number"),
+        ("highest", highest, Real, "a number"),
+        ("updates", updates, Integral, "a whole number"),
+    ):
+        if not isinstance(given, of) or isinstance(given, bool):
+            raise SettingError(f"{name}={given!r}: {what} was expected")
     if not (0 < lowest < highest < math.inf and updates >= 2 * LEAST):
         raise SettingError(
             f"rates from {lowest:g} to {highest:g} in {updates} updates: the first must be above 0 and below the "

@@ -180,7 +180,7 @@ class Run:
         with self._whole():
             for k, (value, examples) in enumerate(zip(values, sizes), first):
                 self.latest = value / examples
-                if not self.latest <= DIVERGED:
+                if not -math.inf < self.latest <= DIVERGED:
                     raise NotFinite(f"epoch {self.number}, batch {k}: the loss is {self.latest:g}")
                 self.total += value
             self._drop()
