@@ -17,7 +17,7 @@ import pytest
 import special
 from cases import CASES, fuse, kept, told
 from conftest import usable_gpu
-from fake_cuda import RawModule, any_cuda, as_cuda, asarray, fake_cuda, nothing_is_computed, signatures
+from fake_cuda import RawModule, any_cuda, as_cuda, asarray, asnumpy, fake_cuda, nothing_is_computed, signatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -331,7 +331,7 @@ def test_four_numbers_are_copied_at_once_only_from_where_that_can_be(shift, fake
     columns, window = cuda_columns.Columns(gpu), Conv2D(3, 3, padding="same").window_of((5, 4, 8))
     memory, w = asarray(np.zeros(shift + 2 * 5 * 4 * 8)), rng.standard_normal((3, 3, 8, 3))
     x, dy = rng.standard_normal((2, 5, 4, 8)), rng.standard_normal((2, 5, 4, 3))
-    memory[shift:] = x.ravel()
+    memory[shift:] = asarray(x.ravel())
     here = memory[shift:].reshape(x.shape)
     assert side_by_side(gpu, 8, arrays=(here,)) == (1 if shift == 1 else 4)
     y, seen = columns.correlate(here, asarray(w), window, 1)
@@ -394,6 +394,7 @@ def test_small_products(M, K, N, put_a, put_b, dtype):
         found = layers.matmul(put_a(a), put_b(b))
     assert found.dtype == dtype
     assert found.flags.c_contiguous
+    found = asnumpy(found)
     exact, size = a.astype(float) @ b.astype(float), np.abs(a).astype(float) @ np.abs(b)
     np.testing.assert_array_less(np.abs(found - exact), np.finfo(dtype).eps * (K + 1) * size + 1e-300)
 

@@ -159,7 +159,7 @@ def test_views_that_begin_anywhere(fake_cuda, monkeypatch):
 
     def moved(a):
         flat = asarray(np.zeros(a.size + 1, np.float32))
-        flat[1:] = a.ravel()
+        flat[1:] = asarray(a.ravel())
         return flat[1:].reshape(a.shape)
 
     cores = made()
