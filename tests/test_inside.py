@@ -145,10 +145,10 @@ def test_vectors_have_no_pixels(tmp_path):
 
 def test_every_picture_is_drawn(model, tmp_path):
     look = inside.look(model, IMAGES[:1])
-    assert drawings.draw_filters(inside.filters(model), tmp_path / "filters.png")
-    assert drawings.draw_maps(look, tmp_path / "maps.png")
-    assert drawings.draw_pools(look, tmp_path / "pools.png")
-    assert drawings.draw_reasons(look, tmp_path / "reasons.png", model.class_names)
+    assert drawings.draw_filters(inside.filters(model), tmp_path / "filters.png") == 3
+    assert drawings.draw_maps(look, tmp_path / "maps.png") == sum(seen.y.ndim == 4 for seen in look.layers)
+    assert drawings.draw_pools(look, tmp_path / "pools.png") == 1
+    assert drawings.draw_reasons(look, tmp_path / "reasons.png", model.class_names) == 3
     for name in ("filters", "maps", "pools", "reasons"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20, name
@@ -208,22 +208,60 @@ def test_the_command(gpucnn_, tmp_path):
 
 
 @pytest.fixture
-def texts(monkeypatch):
-    """The texts of the figure that was drawn last."""
+def figures(monkeypatch):
+    """The figures that were drawn."""
     found = []
 
     def write(figure, path, **how):
         figure.draw_without_rendering()
-        found[:] = [each.get_text() for each in figure.findobj(lambda each: hasattr(each, "get_text"))]
+        found.append(figure)
 
     monkeypatch.setattr(drawings, "write_figure", write)
     monkeypatch.setattr(sheet, "write_figure", write)
     return found
 
 
-def test_filters_have_a_scale(texts):
-    drawings.draw_filters({"0/kernel": np.array([0.25, -0.5, 0.125, 0.0]).reshape(2, 2, 1, 1)}, "filters.png")
-    assert "0/kernel\n1 of 2x2\n-0.5 to 0.5" in texts
+@pytest.fixture
+def texts(figures):
+    """What is said in the figure that was drawn last."""
+    return lambda: [each.get_text() for each in figures[-1].findobj(lambda each: hasattr(each, "get_text"))]
+
+
+def scales(figure):
+    """The numbers beside the scales of a figure."""
+    found = [[label.get_text() for label in axis.get_yticklabels()] for axis in figure.axes]
+    return [each for each in found if each]
+
+
+def test_filters_have_a_scale(figures, texts):
+    kernel = np.array([0.25, -0.5, 0.125, 0.0]).reshape(2, 2, 1, 1)
+    drawings.draw_filters({"0/kernel": kernel, "2/kernel": np.full((3, 5, 1, 40), 0.03)}, "filters.png", "a title")
+    assert {"0/kernel\n1 filter, 2x2", "2/kernel\n16 of 40 filters, 3x5"} <= {*texts()}
+    assert scales(figures[-1]) == [["-0.5", "0", "0.5"], ["-0.03", "0", "0.03"]]
+
+
+def test_maps_have_a_scale_and_the_picture_above_them(figures, texts):
+    layers = (Conv2D(2, 1), ReLU(), Conv2D(1, 1), Flatten(), Dense(2))
+    made = Model(Network((8, 8, 1), layers), device="cpu", threads=1)
+    kernels = {"0/kernel": np.array([[[[4.0, -2.0]]]]), "2/kernel": np.zeros((1, 1, 2, 1))}
+    made.load_parameters({**made.parameters, **kernels})
+    picture = np.linspace(0, 1, 64).reshape(1, 8, 8, 1)
+    drawings.draw_maps(inside.look(made, picture), "maps.png")
+    np.testing.assert_allclose(figures[-1].axes[1].images[0].get_array(), picture[0, :, :, 0], atol=1e-6)
+    assert {"the picture\n8x8", "1  ReLU()\n2 maps, 8x8", "2  Conv2D(1, 1)\n1 map, 8x8"} <= {*texts()}
+    assert scales(figures[-1]) == [
+        ["-2", "0", "4"],
+        ["0", "4"],
+        ["0", "1"],
+    ]  # the last has zeros alone, which are black
+
+
+def test_titles_stand_apart(figures):
+    made = Model(Network((8, 8, 1), (Conv2D(2, 3), Flatten(), Dense(2))), device="cpu", threads=1)
+    drawings.draw_reasons(inside.look(made, IMAGES[:1]), "reasons.png", made.class_names)
+    whole = figures[-1]._suptitle.get_window_extent()
+    for axis in figures[-1].axes:
+        assert axis.title.get_window_extent().y1 + whole.height / 2 < whole.y0
 
 
 @pytest.mark.parametrize(
@@ -241,7 +279,7 @@ def test_reasons_are_for_what_the_model_gives(texts, loss, title, regions):
     for sign, expected in ((1, regions), (-1, f"no {regions.replace('that ', '')}")):
         made.load_parameters({"0/kernel": np.ones((3, 3, 1, 2)), "3/weights": np.full((72, 2), sign)})
         drawings.draw_reasons(inside.look(made, IMAGES[:1], [1]), "reasons.png", made.class_names)
-        assert {title, expected} <= {*texts}
+        assert {title, expected} <= {*texts()}
 
 
 def test_a_sheet_says_what_its_rows_are(texts):
@@ -252,4 +290,4 @@ def test_a_sheet_says_what_its_rows_are(texts):
         (rng.random((20, 2)), "x: training pictures with the largest of each number"),
     ):
         sheet.draw(Dataset("x", images, labels, images, labels, ("a", "b")), "sheet.png")
-        assert said in texts
+        assert said in texts()
