@@ -256,10 +256,16 @@ def test_maps_have_a_scale_and_the_picture_above_them(figures, texts):
     ]  # the last has zeros alone, which are black
 
 
-def test_titles_stand_apart(figures):
-    made = Model(Network((8, 8, 1), (Conv2D(2, 3), Flatten(), Dense(2))), device="cpu", threads=1)
-    drawings.draw_reasons(inside.look(made, IMAGES[:1]), "reasons.png", made.class_names)
-    whole = figures[-1]._suptitle.get_window_extent()
+def test_titles_stand_apart_and_fit_in(figures):
+    made = Model(Network((8, 8, 1), (Conv2D(1, 3), MaxPool2D(2), Flatten(), Dense(2))), device="cpu", threads=1)
+    look = inside.look(made, IMAGES[:1])
+    drawings.draw_filters(inside.filters(made), "filters.png")
+    drawings.draw_maps(look, "maps.png")
+    drawings.draw_pools(look, "pools.png")
+    drawings.draw_reasons(look, "reasons.png", made.class_names)
+    for figure in figures:
+        whole = figure._suptitle.get_window_extent()
+        assert 0 < whole.x0 < whole.x1 < figure.bbox.width
     for axis in figures[-1].axes:
         assert axis.title.get_window_extent().y1 + whole.height / 2 < whole.y0
 

@@ -38,7 +38,7 @@ def draw_filters(kernels: dict[str, Array], path: Path, title: str = "") -> int:
         _maps(row, kernel, -most, most, DIVERGING)
         whole = kernels[name].shape
         _label(row[0], f"{name}\n{_some(whole[3], 'filter')}, {whole[0]}x{whole[1]}")
-    _saved(figure, path, title or "filters, by their first input channel: orange above 0, purple below")
+    _saved(figure, path, title or "filters, by their first input channel\norange above 0, purple below")
     return longest
 
 
@@ -78,7 +78,7 @@ def draw_pools(look: Look, path: Path, title: str = "") -> int:
         count = seen.x.shape[3]
         shown = f"\n{min(MOST // 2, count)} of {count} maps" if count > MOST // 2 else ""
         _label(row[0], f"{seen.name}  {_short(seen.about)}{shown}")
-    _saved(figure, path, title or "where each pooled value came from: the pixels that won their windows")
+    _saved(figure, path, title or "where each pooled value came from:\nthe pixels that won their windows")
     return len(rows)
 
 
