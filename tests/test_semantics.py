@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpucnn import Model, Network
 from gpucnn.kernels import REFERENCE, Context
 from gpucnn.layers import (
     ELU,
@@ -17,13 +18,18 @@ from gpucnn.layers import (
     BatchNorm,
     Conv2D,
     ConvTranspose2D,
+    Dense,
     Dropout,
+    Flatten,
     Hardswish,
     Layer,
+    LayerNorm,
     LeakyReLU,
+    MaxPool2D,
     PReLU,
     ReLU,
 )
+from gpucnn.optimizers import SGD, Clip
 
 PAGE = (Path(__file__).parent.parent / "notebooks" / "semantics.md").read_text(encoding="utf-8")
 SPANS = re.findall(r"`([^`]+)`", PAGE)
@@ -164,3 +170,67 @@ def test_pytorchs_dropout() -> None:
     channels = F.dropout2d(torch.ones(50, 4, 3, 3), 0.5)
     assert (channels == channels[:, :, :1, :1]).all()
     assert Dropout().rate == 0.5
+
+
+def stepped(layers: tuple[Layer, ...], images: np.ndarray, kernels: str, rule: Any = "sgd", steps: int = 1) -> Any:
+    """The parameters of a network before and after steps on all images, whose labels are 0, 1, 2, 0 and so on."""
+    model = Model(Network(images.shape[1:], layers), device="cpu", dtype="float64", threads=1, kernels=kernels)
+    before, batch = model.parameters, (images, np.arange(len(images)) % 3)
+    model.fit_batches([batch] * steps, optimizer=rule, lr=0.5, progress=False)
+    return before, model.parameters
+
+
+def step_by_pytorch(parameters: dict[str, np.ndarray], images: np.ndarray, change: Any = None, steps: int = 1) -> Any:
+    """The same of a network of `BLOCKS` and a dense layer, in PyTorch."""
+    leaves = {name: torch.tensor(value, requires_grad=True) for name, value in parameters.items()}
+    labels = torch.arange(len(images)) % 3
+    for _ in range(steps):
+        x = torch.tensor(images).permute(0, 3, 1, 2)
+        for k in (0, 4):
+            x = F.conv2d(x, leaves[f"{k}/kernel"].permute(3, 2, 0, 1), leaves[f"{k}/bias"], padding=1)
+            scale, bias = leaves[f"{k + 1}/scale"], leaves[f"{k + 1}/bias"]
+            x = F.layer_norm(x.permute(0, 2, 3, 1), scale.shape, scale, bias).permute(0, 3, 1, 2)
+            x = F.max_pool2d(F.relu(x), 2)
+        z = x.permute(0, 2, 3, 1).flatten(1) @ leaves["9/weights"] + leaves["9/bias"]
+        gradients = torch.autograd.grad(F.cross_entropy(z, labels), list(leaves.values()))
+        for leaf, gradient in zip(leaves.values(), gradients):
+            leaf.grad = gradient
+        if change is not None:
+            change(leaves.values())
+        with torch.no_grad():
+            for leaf in leaves.values():
+                leaf -= 0.5 * leaf.grad
+    return {name: leaf.detach().numpy() for name, leaf in leaves.items()}
+
+
+def block(filters: int) -> tuple[Layer, ...]:
+    return Conv2D(filters, 3, padding=1), LayerNorm("channels"), ReLU(0.0), MaxPool2D(2)
+
+
+BLOCKS = (*block(8), *block(16), Flatten(), Dense(3))
+
+
+def test_blank_borders_behind_a_normalisation_of_channels() -> None:
+    images = np.zeros((6, 16, 16, 1))
+    images[:, 5:11, 5:11] = np.random.default_rng(0).uniform(0.1, 1, (6, 6, 6, 1))
+    before, ours = stepped(BLOCKS, images, "reference")
+    theirs = step_by_pytorch(before, images)
+    for name in before:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-13, err_msg=name)
+
+
+def test_pytorchs_clipping_adds_to_the_norm() -> None:
+    images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1))
+    before, ours = stepped(BLOCKS, images, "reference", Clip(SGD(), norm=0.1), 5)
+    theirs = step_by_pytorch(before, images, lambda leaves: nn.utils.clip_grad_norm_(list(leaves), 0.1), 5)
+
+    def exactly(leaves: Any) -> None:
+        size = float(torch.sqrt(sum((leaf.grad**2).sum() for leaf in leaves)))
+        for leaf in leaves:
+            leaf.grad *= 0.1 / max(size, 0.1)
+
+    without = step_by_pytorch(before, images, exactly, 5)
+    for name in before:
+        np.testing.assert_allclose(ours[name], without[name], rtol=0, atol=1e-12, err_msg=name)
+    off = max(float(abs(ours[name] - theirs[name]).max()) for name in before)
+    assert 1e-9 < off < 1e-5
