@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import io
 import json
+import os
 import re
 import socket
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gpucnn import ops
 from gpucnn.ops.index import EQUATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +92,42 @@ def test_every_equation_is_beside_its_function():
     for each in EQUATIONS:
         assert f"| {each.number} |" in said, each
         assert each.function in said, each
+        assert each.words.replace("|", "\\|") in said, each
+
+
+def printed(cell: dict) -> str:
+    return "".join("".join(output["text"]) for output in cell["outputs"] if output["output_type"] == "stream")
+
+
+def test_the_sources_that_the_derivations_show_are_the_librarys():
+    shown = []
+    for cell in cells(ROOT / "notebooks" / "derivations.ipynb", "code"):
+        for call in re.findall(r"^source\((.+)\)$", "".join(cell["source"]), re.MULTILINE):
+            for name in re.findall(r'"(\w+)"', call):
+                shown.append(name)
+                assert inspect.getsource(getattr(ops, name)) in printed(cell), name
+    assert len(shown) >= 9
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\d[\d.]*(e[+-]\d+)?", "0", text)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"cpu_vs_gpu"}))
+def test_what_is_printed_before_anything_is_trained_is_what_the_library_says(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    names: dict[str, object] = {"__name__": "__main__"}
+    compared = 0
+    for cell in cells(ROOT / "notebooks" / f"{name}.ipynb", "code"):
+        code = "".join(line for line in cell["source"] if not line.startswith("%"))
+        if ".fit(" in code:
+            break
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(compile(code, name, "exec"), names)
+        assert without_numbers(said.getvalue()) == without_numbers(printed(cell))
+        compared += bool(said.getvalue())
+    assert compared
 
 
 def test_links_of_the_derivations_lead_to_files():
