@@ -130,6 +130,22 @@ def test_what_is_printed_before_anything_is_trained_is_what_the_library_says(nam
     assert compared
 
 
+def test_the_changes_that_first_steps_proposes_run_through_all_cells(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    path = ROOT / "notebooks" / "first_steps.ipynb"
+    proposed = "".join(cells(path, "markdown")[-1]["source"])
+    code = "\n".join("".join(cell["source"]) for cell in cells(path, "code")).replace("epochs=12", "epochs=1")
+    for old, new in (("Conv2D(8, 5)", "Conv2D(1, 3)"), ("fit(images, labels", "fit(images[:100], labels[:100]")):
+        assert f"`{new.removeprefix('fit(')}`" in proposed
+        assert code.count(old) == 1
+        code = code.replace(old, new)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(compile(code, path.name, "exec"), {"__name__": "__main__"})
+    assert re.search(r"by hand +(-?\d+\.\d{3})\d*\nby the network \1", said.getvalue())
+    assert "the same answers: True" in said.getvalue()
+
+
 def test_links_of_the_derivations_lead_to_files():
     said = "\n".join(texts(ROOT / "notebooks" / "derivations.ipynb"))
     links = set(re.findall(r"\]\(([^)]+\.py)\)", said))
