@@ -294,6 +294,8 @@ def test_the_way_of_images_is_short_and_names_files_that_there_are():
     package = Path(gpucnn.__file__).parent
     for name in re.findall(r"  ((?:[a-z_]+/)+[a-z_]*(?:\.py)?|[a-z_]+\.py)", way):
         assert package.joinpath(name).exists(), name
+    for called, name in re.findall(r"^ *(?:\w+\.)*(\w+)\(.*\)  +([\w/]+\.py)", way, re.MULTILINE):
+        assert re.search(rf"\b{called}\b", package.joinpath(name).read_text(encoding="utf-8"), re.IGNORECASE), called
 
 
 def test_a_gradient_is_checked(capsys):
