@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..errors import ShapeError
+from ..errors import GpucnnError, ShapeError
 from ..kernels import Context
 from ..layers.base import is_own
 from ..losses import Loss
-from ..namespace import array_namespace
+from ..namespace import array_namespace, read_only
 from ..network import Network
+from ..network.own import of_writing
 
 Array = Any
 
@@ -59,13 +60,25 @@ def gradient(
 
 def _lost(loss: Loss, logits: Array, targets: Array, weights: Array | None, context: Context) -> tuple[Array, Array]:
     """Losses (N,) and their gradient by the logits, times the weights."""
-    computed = context.kernels.loss(loss, logits, targets)
-    losses, d_logits = computed if is_own(loss) else checked(loss, computed, logits)
+    how = context.kernels.loss if is_own(loss) else answered
+    losses, d_logits = how(loss, logits, targets)
     return (losses, d_logits) if weights is None else (losses * weights, d_logits * weights[:, None])
 
 
-def checked(loss: Any, computed: Any, logits: Array) -> tuple[Array, Array]:
-    """What a loss from elsewhere gives, if it is losses (N,) and their gradient (N, K). Raises ShapeError."""
+def answered(loss: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
+    """What a loss of any class gives, which may write into neither array. Raises GpucnnError where it does, ShapeError
+    where it gives something else than losses (N,) and their gradient (N, K).
+    """
+    try:
+        computed = loss(read_only(logits), read_only(targets))
+    except ValueError as error:
+        if said := of_writing(f"the loss {type(loss).__name__}", error):
+            raise GpucnnError(said) from None
+        raise
+    return _checked(loss, computed, logits)
+
+
+def _checked(loss: Any, computed: Any, logits: Array) -> tuple[Array, Array]:
     shapes = tuple(getattr(each, "shape", None) for each in computed) if isinstance(computed, tuple) else ()
     if shapes != (logits.shape[:1], logits.shape):
         raise ShapeError(

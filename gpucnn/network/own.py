@@ -49,6 +49,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
+def of_writing(what: str, error: Exception) -> str:
+    """The sentence where that wrote into an array that is read-only; "" for any other error."""
+    if not isinstance(error, ValueError) or "read-only" not in str(error):
+        return ""
+    given = "writes into an array that it was given, which others read"
+    return f"{what} {given} ({error}); write into a copy{place(error)}"
+
+
 def place(error: Exception) -> str:
     """Where in the user's own code it was raised: the last line there, also where a helper process ran it."""
     frames: list[tuple[str, Any]] = [

@@ -139,9 +139,8 @@ class _Watched(Layer):
                 raise GpucnnError(f"{self.name}: {method}: {error}") from error
             raise
         except Exception as error:
-            if isinstance(error, ValueError) and "read-only" in str(error):
-                what = f"{self.name}: {method} writes into an array that it was given, which others read"
-                raise GpucnnError(f"{what} ({error}); write into a copy{own.place(error)}") from None
+            if said := own.of_writing(f"{self.name}: {method}", error):
+                raise GpucnnError(said) from None
             if method in ("forward", "backward"):
                 raise
             why = "; there, context.training is False and context.examples is None" if "inference" in method else ""
