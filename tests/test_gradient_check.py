@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from gpucnn.layers import (
     Softmax,
     Tanh,
 )
-from gpucnn.losses import BinaryCrossEntropy, MultiLabelCrossEntropy, SoftmaxCrossEntropy
+from gpucnn.losses import BinaryCrossEntropy, Loss, MultiLabelCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.own import explained
 from gpucnn.report.differences import TOLERANCE
 from gpucnn.report.gradient_check import check, check_loss, find, loss_of, of_factor, wrong_layers
@@ -320,9 +320,10 @@ def test_a_factor_is_told_of_one_that_is_the_same_everywhere():
 
 
 def test_the_check_takes_a_name_and_says_what_else():
-    assert check("single-filter", batch=1, directions=1) == check(
-        networks.build("single-filter"), batch=1, directions=1
-    )
+    few = {"batch": 1, "directions": 1}
+    network = networks.build("single-filter")
+    assert check("single-filter", **few) == check(network, loss=SoftmaxCrossEntropy(), **few)
+    assert check("single-filter", **few)[:-1] == check(network, **few)
     assert wrong_layers("softmax-regression") == []
 
 
@@ -333,7 +334,7 @@ def test_a_layer_that_gives_0_for_every_input_is_not_wrong():
     assert wrong_layers(network) == []
     for given, says in (
         (Affine(), r"a Affine was given; give Network\(\(28, 28, 1\), \(layer,\)\)"),
-        (Model("softmax-regression", device="cpu"), "a Model was given; give model.network"),
+        (Model("softmax-regression", device="cpu"), "a Model was given; give model.network, and loss=model.loss"),
         (3, "a int was given; give Network"),
         ("two-cnv", "did you mean two-conv"),
     ):
@@ -745,6 +746,58 @@ def test_losses_that_do_not_keep_the_rules(loss, message):
 
 def test_an_entry_brings_the_loss_that_is_checked():
     assert loss_of("binary-sigmoid") == BinaryCrossEntropy()
+    for loss, factor in ((SoftmaxCrossEntropy(), None), (OfTheMean(), 5.0), (Squares(1.5), 2 / 3)):
+        entry = replace(networks.NETWORKS["softmax-regression"], loss=loss)
+        *rows, of_loss = check(entry)
+        assert [row.name for row in rows] == ["input", "1/weights", "1/bias"]
+        assert all(row.right for row in rows)
+        assert (of_loss.name, of_loss.right) == ("loss", factor is None)
+        assert of_loss.factor is None if factor is None else of_loss.factor == pytest.approx(factor)
+        assert check(networks.build("softmax-regression"), loss=loss)[-1] == of_loss
+        assert wrong_layers(entry) == []
+
+
+class OfLabels(Loss):
+    """Squares of sigmoids' distances from labels."""
+
+    multi_label = True
+
+    def __call__(self, logits: Any, labels: Any) -> Any:
+        assert labels.shape == logits.shape
+        p = 1 / (1 + np.exp(-logits))
+        return ((p - labels) ** 2).sum(axis=1), 2 * (p - labels) * p * (1 - p)
+
+
+def test_a_loss_of_labels_gets_labels():
+    assert check_loss(OfLabels(), 3).right
+
+
+class Overwrites(SoftmaxCrossEntropy):
+    """writes: into which of the two arrays."""
+
+    def __init__(self, writes: int) -> None:
+        object.__setattr__(self, "writes", writes)
+        super().__init__()
+
+    def __call__(self, *arrays: Any) -> Any:
+        found = super().__call__(*arrays)
+        arrays[self.writes][:] = 0
+        return found
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_loss_that_writes_into_what_it_is_given_is_told_so_everywhere(writes):
+    says = (
+        r"^the loss Overwrites writes into an array that it was given, .*; write into a copy \(.*check.py, line \d+\)"
+    )
+    with pytest.raises(GpucnnError, match=says):
+        check_loss(Overwrites(writes), 3)
+    network = networks.build("softmax-regression", (4, 4, 1), 3)
+    model = Model(network, loss=Overwrites(writes), device="cpu")
+    examples = np.random.default_rng(0).random((6, 4, 4, 1), np.float32), np.arange(6) % 3
+    for trained_or_measured in (model.fit, model.evaluate):
+        with pytest.raises(GpucnnError, match=says):
+            trained_or_measured(*examples)
 
 
 # --- layers of a user's own

@@ -39,9 +39,7 @@ def check(
     network = gradient_check.find(name, shape)
     place = Device.parse(device)
     with own.explained(name):
-        rows = gradient_check.check(network, seed=seed)
-        if (loss := gradient_check.loss_of(name)) is not None:
-            rows.append(gradient_check.check_loss(loss, network.shapes()[-1][-1], seed=seed))
+        rows = gradient_check.check(network, loss=gradient_check.loss_of(name), seed=seed)
         right = all(row.right for row in rows)
         tables = table_check.on_tables(network, place, seed=seed) if right else []
         wrong = gradient_check.wrong_layers(network, seed=seed) if any(row.wrong for row in rows) else []

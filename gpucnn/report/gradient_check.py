@@ -79,24 +79,41 @@ class _Pass:
         return rows
 
 
-def check(network: Network | str, *, batch: int = BATCH, directions: int = 4, seed: int = 0) -> list[Row]:
+def check(
+    network: Network | Entry | str,
+    *,
+    loss: Loss | None = None,
+    batch: int = BATCH,
+    directions: int = 4,
+    seed: int = 0,
+) -> list[Row]:
     """Compare the gradient of sum(dy * y) by every parameter and by the input, dy random, with central differences.
 
-    network: or the name of one. Inputs and parameters are drawn anew (normal; a bias of 0 would sit on kinks). Where a
-    difference comes from a kink within the step, such as a ReLU's 0 or a change of a maximum, another direction is
-    drawn. The network also runs in float32, in inference, and makes its next state, for what these say of the rules
-    that a layer keeps. all(row.right for row in check(network)) says whether all is right; see `wrong_layers`.
+    network: or an Entry, or the name of one. loss: is looked at as well, in a last row, "loss": by default an Entry's;
+    of a model, give model.network and loss=model.loss. Inputs and parameters are drawn anew (normal; a bias of 0 would
+    sit on kinks). Where a difference comes from a kink within the step, such as a ReLU's 0 or a change of a maximum,
+    another direction is drawn. The network also runs in float32, in inference, and makes its next state, for what these
+    say of the rules that a layer keeps. all(row.right for row in check(network)) says whether all is right; see
+    `wrong_layers`.
     """
-    passed, rng = _passed(network, batch, seed)
-    return passed.rows("input", directions, rng)
+    found = _network(network)
+    passed, rng = _passed(found, batch, seed)
+    rows = passed.rows("input", directions, rng)
+    if loss is None:
+        loss = loss_of(network)
+    if loss is not None:
+        rows.append(check_loss(loss, found.shapes()[-1][-1], batch=batch, directions=directions, seed=seed))
+    return rows
 
 
-def wrong_layers(network: Network | str, *, batch: int = BATCH, directions: int = 4, seed: int = 0) -> list[Wrong]:
+def wrong_layers(
+    network: Network | Entry | str, *, batch: int = BATCH, directions: int = 4, seed: int = 0
+) -> list[Wrong]:
     """The layers whose own gradients are wrong, the last first: in `check`, the rows of all layers before one whose dx
     is wrong are, too. Each is looked at where it stands, by the input and random numbers that it has there.
     """
     seen: list[Seen] = []
-    _, rng = _passed(network, batch, seed, seen)
+    _, rng = _passed(_network(network), batch, seed, seen)
     found = []
     for each in seen:
         layout = Layout(each.params)
@@ -136,23 +153,24 @@ def of_factor(factor: float | None, batch: int) -> str:
 
 
 def _network(given: Any) -> Network:
-    """The network itself, or the one of that name. Raises GpucnnError for what is none."""
+    """The network itself, that of an entry, or the one of that name. Raises GpucnnError for what is none."""
     if isinstance(given, str):
         return find(given, None)
+    if isinstance(given, Entry):
+        return given.build(given.input_shape, given.classes)
     if not isinstance(given, Network):
         advice = (
             "Network((28, 28, 1), (layer,))" if hasattr(given, "backward") else 'Network(...), or a name, "two-conv"'
         )
-        advice = "model.network" if isinstance(getattr(given, "network", None), Network) else advice
+        is_model = isinstance(getattr(given, "network", None), Network)
+        advice = "model.network, and loss=model.loss for its loss" if is_model else advice
         raise SettingError(f"check: a {type(given).__name__} was given; give {advice}")
     return given
 
 
-def _passed(
-    given: Network | str, batch: int, seed: int, seen: list[Seen] | None = None
-) -> tuple[_Pass, np.random.Generator]:
+def _passed(given: Network, batch: int, seed: int, seen: list[Seen] | None = None) -> tuple[_Pass, np.random.Generator]:
     """The network's pass over random examples, and the generator of what is drawn next. Raises GpucnnError."""
-    rng, network = generator(seed), watched(_network(given), seen)
+    rng, network = generator(seed), watched(given, seen)
     context = _context(network, batch, "float64")
     layout = Layout(network.init(network.input_shape, rng))
     theta = layout.pack(network.init(network.input_shape, rng), np.empty(layout.size))
@@ -203,19 +221,25 @@ def _rules(network: Network, layout: Layout, x: np.ndarray, theta: np.ndarray) -
 def check_loss(loss: Loss, outputs: int, *, batch: int = BATCH, directions: int = 4, seed: int = 0) -> Row:
     """Compare the gradient of the summed losses by random logits (batch, outputs) with central differences.
 
-    Targets are random classes or, where the loss wants them, random numbers, or rows of 0 and 1.
+    Targets are random classes or, where the loss wants them, random labels or numbers.
     """
     rng, name = generator(seed), f"the loss {type(loss).__name__}"
     logits = read_only(rng.standard_normal((batch, outputs)))
     draws = {
         CLASSIFICATION: lambda: rng.integers(0, outputs, batch),
-        MULTI_LABEL: lambda: rng.integers(0, 2, (batch, outputs)),
+        MULTI_LABEL: lambda: rng.integers(0, 2, (batch, outputs)).astype(float),
         REGRESSION: lambda: rng.standard_normal((batch, outputs)),
     }
     targets = draws[kind(loss)]()
 
     def losses(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answer = loss(logits, read_only(targets if targets.ndim == 1 else targets.astype(logits.dtype)))
+        of_type = targets if targets.ndim == 1 else targets.astype(logits.dtype)
+        try:
+            answer = loss(read_only(logits), read_only(of_type))
+        except ValueError as error:
+            if said := own.of_writing(name, error):
+                raise GpucnnError(said) from None
+            raise
         if not isinstance(answer, tuple) or len(answer) != 2:
             found = "one array" if hasattr(answer, "shape") else own.shown(answer)
             raise GpucnnError(f"{name} gives {found}; write `return losses, d_logits`")
@@ -241,7 +265,9 @@ def find(name: str, input_shape: tuple[int, ...] | None) -> Network:
         return Network(input_shape, (layer,))
 
 
-def loss_of(name: str) -> Loss | None:
-    """The loss that an entry brings, a named one or one of a user's own; None for what is no entry."""
-    found = own.named(name) if ":" in name else NETWORKS.get(name)
+def loss_of(given: Any) -> Loss | None:
+    """The loss that an entry brings, given itself or by name; None for what is no entry."""
+    found = given
+    if isinstance(given, str):
+        found = own.named(given) if ":" in given else NETWORKS.get(given)
     return found.loss if isinstance(found, Entry) else None
