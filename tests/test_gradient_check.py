@@ -597,10 +597,6 @@ class Averages(Affine):
         return (y if context.training else y + context.state["mean"]), residual
 
 
-class NoNextState(Averages):
-    next_state = property()  # as a class that has none
-
-
 class OtherKeys(Averages):
     def next_state(self, state: Any, x: Any) -> dict[str, Any]:
         return {"mean": state["mean"]}
@@ -651,7 +647,6 @@ def test_a_layer_with_a_running_state_is_right():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (NoNextState(), r"has a running state and no next_state\(state, residual\); write one"),
         (OtherKeys(), r": next_state gives \['mean'\], a dict with \['count', 'mean'\] was expected"),
         (OtherShapes(), r": next_state: mean has shape \(5, 4\), \(4,\) was expected, as init_state gives it"),
         (ListOfParameters(), r": init gives \[array\(\[1., 1., 1., 1.\]\)\], a dict of arrays by name was expected"),

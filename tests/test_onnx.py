@@ -259,6 +259,9 @@ class Scaled(Layer):
     def init_state(self, in_shape):
         return {"seen": np.zeros(in_shape[-1])}
 
+    def next_state(self, state, residual):
+        return state
+
     def forward(self, params, x, context):
         return x * params["factor"] + context.state["seen"], x
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..errors import GpucnnError, ShapeError
+from ..errors import SettingError, ShapeError
 from ..kernels import Context
 from ..layers.base import is_own
 from ..losses import Loss
@@ -66,14 +66,14 @@ def _lost(loss: Loss, logits: Array, targets: Array, weights: Array | None, cont
 
 
 def answered(loss: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
-    """What a loss of any class gives, which may write into neither array. Raises GpucnnError where it does, ShapeError
+    """What a loss of any class gives, which may write into neither array. Raises SettingError where it does, ShapeError
     where it gives something else than losses (N,) and their gradient (N, K).
     """
     try:
         computed = loss(read_only(logits), read_only(targets))
     except ValueError as error:
         if said := of_writing(f"the loss {type(loss).__name__}", error):
-            raise GpucnnError(said) from None
+            raise SettingError(said) from None
         raise
     return _checked(loss, computed, logits)
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import ShapeError
 from ..kernels import Context
 from .base import Layer, cost, has_place, initial_state, is_own
+from .methods import fault, misspelt
 
 
 class Sequential(Layer):
@@ -189,6 +190,9 @@ def checked(layers: Any, what: str = "") -> tuple[Any, ...]:
         if isinstance(layer, type) or not hasattr(layer, "out_shape"):
             called = f"; write {layer.__name__}(...)" if isinstance(layer, type) else ""
             if not called and hasattr(layer, "forward"):
-                called = "; its class has no method out_shape, which gpucnn.layers.Layer has"
+                meant = misspelt(layer, "out_shape")
+                called = f"; its class has no method out_shape, which gpucnn.layers.Layer has{meant}"
             raise ShapeError(f"{what}layer {k} is {layer!r}: an instance of a layer was expected{called}")
+        if not is_own(layer) and (said := fault(layer)):
+            raise ShapeError(f"{what}layer {k} ({type(layer).__name__}): {said}")
     return found

@@ -89,8 +89,6 @@ class _Watched(Layer):
         return dict(found)
 
     def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
-        if not hasattr(self.layer, "next_state"):
-            raise GpucnnError(f"{self.name} has a running state and no next_state(state, residual); write one")
         found = self._called("next_state", state, residual[0])
         if not isinstance(found, Mapping) or found.keys() != state.keys():
             keys = sorted(found) if isinstance(found, Mapping) else own.shown(found)
