@@ -297,6 +297,12 @@ class Invalid(Scaled):
         return graph.add("Mull", x)
 
 
+class OfNumbers(gpucnn.losses.MeanSquaredError):
+    """Of numbers that have units."""
+
+    standardizes = True
+
+
 class Derived(Dense):
     """One of gpucnn's with other equations, perhaps."""
 
@@ -307,6 +313,76 @@ def test_a_layer_of_ones_own_writes_its_nodes(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (4, 5, 4, 1), "uint8")
     found = ran(model.export(tmp_path / "m.onnx"), images)["logits"]
     np.testing.assert_allclose(found, model.logits(images), rtol=1e-5, atol=1e-5)
+    numbers = gpucnn.Model(Network((5, 4, 1), layers), loss=OfNumbers(), device="cpu", dtype="float64")
+    numbers.fit(images, np.arange(12.0).reshape(4, 3) + 500, epochs=2)
+    for each in (numbers, gpucnn.Ensemble([numbers, numbers])):
+        for how in ({}, {"layout": "NCHW"}, {"pixels": "float32"}):
+            assert each.export(tmp_path / "numbers.onnx", **how).exists()
+
+
+class Twice(Scaled):
+    """Writes half of what it gives."""
+
+    def to_onnx(self, graph, numbers, x, in_shape):
+        return graph.add("Mul", x, graph.per_channel("half", numbers["factor"] / 2, in_shape))
+
+
+class Unfit(Scaled):
+    """Writes what is valid and cannot be run."""
+
+    def to_onnx(self, graph, numbers, x, in_shape):
+        return graph.add("Gather", x, graph.constant("far", [99] * 6, "int64"), axis=1)
+
+
+class Turned(Network):
+    """A network that gives the opposite of what its layers do, and is written as they are."""
+
+    def forward(self, params, x, context):
+        y, residuals = super().forward(params, x, context)
+        return -y, residuals
+
+
+class Uneven(losses.SoftmaxCrossEntropy):
+    """Softmax for two examples, for others not."""
+
+    def probabilities(self, logits):
+        return super().probabilities(logits if len(logits) == 2 else 2 * logits)
+
+
+IN_A_NEST = Conv2D(2, 3), Written(), gpucnn.layers.Residual((ReLU(), Twice())), Flatten(), Dense(3)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize(
+    ("network", "loss", "says"),
+    [
+        (
+            Network((5, 4, 1), IN_A_NEST),
+            None,
+            r"^layer 2/layers/1 \(Twice\): to_onnx writes other numbers than forward gives in inference, by",
+        ),
+        (Network((6,), (Unfit(), Dense(3))), None, r"^layer 0 \(Unfit\): what was written cannot be run: "),
+        (
+            Turned((6,), (Dense(3),)),
+            None,
+            "^what was written gives other logits than the model, by .*, on random images;",
+        ),
+        (Network((6,), (Dense(3),)), Uneven(), "^Uneven: what was written gives other probabilities than it, by "),
+    ],
+)
+def test_what_is_ones_own_and_written_wrong_is_refused(network, loss, says, installed, tmp_path, monkeypatch):
+    if not installed:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    model = gpucnn.Model(network, loss=loss, device="cpu")
+    if not installed and "other logits" in says:  # onnx's evaluator is not asked for layers of gpucnn
+        assert model.export(tmp_path / "m.onnx").exists()
+        return
+    for how in ({}, {"layout": "NCHW", "pixels": "float32"}):
+        with pytest.raises(SettingError, match=says):
+            model.export(tmp_path / "m.onnx", **how)
+    with pytest.raises(SettingError, match=says):
+        gpucnn.Ensemble([gpucnn.Model(network, loss=loss, device="cpu", seed=1), model]).export(tmp_path / "m.onnx")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,10 @@ from .. import __version__, ops
 from ..errors import SettingError
 from ..network import Network
 from ..network.folding import folded
-from .graph import Graph
+from . import compared
+from .graph import IR_VERSION, OPSET, Graph
 from .network import chain
 
-OPSET = 14
-IR_VERSION = 7  # that of the version of ONNX which brought this operator set: later ones ask for newer runtimes
 INPUT, LOGITS, PROBABILITIES = "images", "logits", "probabilities"
 TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 FUNCTIONS = {"Softmax": ops.softmax, "Sigmoid": ops.sigmoid, "": lambda logits: logits}
@@ -42,7 +41,8 @@ def document(
     """The file's contents, checked by onnx's own checker. Of several models, the logits are the mean of theirs.
 
     layout, pixels: of the input, see `Model.export`. told: what stands in the file beside the graph, by name, as JSON
-    where it is no text. Raises SettingError for what ONNX cannot say.
+    where it is no text. Raises SettingError for what ONNX cannot say, and where a layer of a user's own writes other
+    numbers than it gives.
     """
     network = models[0].network
     graph = Graph(INPUT, LOGITS, PROBABILITIES)
@@ -63,6 +63,8 @@ def document(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         what = " ".join(str(error).split())
         raise SettingError(f"what was written is no valid ONNX, look at the layers of your own: {what}") from None
+    answer = FUNCTIONS[output_function(loss, network.shapes()[-1][0])]
+    compared.check(model, models, loss, answer, layout, pixels)
     return model.SerializeToString(deterministic=True)
 
 

@@ -11,6 +11,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 Array = Any
 
+OPSET = 14
+IR_VERSION = 7  # that of the version of ONNX which brought this operator set: later ones ask for newer runtimes
+
 
 class Graph:
     """What layers write into. Arrays are float32: images (N, C, H, W), whatever comes in, and vectors (N, features).
