@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..errors import SettingError
 from ..kernels import Context
 from ..kernels.context import alone
 from ..namespace import array_namespace, as_python, real_arrays
@@ -14,6 +15,11 @@ from .initializers import ones, zeros
 from .normalization import affine, check_epsilon
 
 Array = Any
+
+WITHOUT_STATE = (
+    "a BatchNorm gets no running state; a layer that holds it must have init_state and next_state that ask those of "
+    "what it holds, and hand on context.inside(name, number), name being that of the state"
+)
 
 
 class _Statistics(NamedTuple):
@@ -94,6 +100,8 @@ class BatchNorm(Layer):
         overwrite: whether x may be overwritten, because nobody else has it.
         """
         xp, x, *_ = real_arrays(x, *params.values())
+        if not context.state and (context.examples is not None or not context.training):
+            raise SettingError(WITHOUT_STATE)
         if context.training:
             d, moments = context.kernels.centred(x, overwrite=overwrite)
             found = _whole(moments, math.prod(x.shape), context)
