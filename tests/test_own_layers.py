@@ -21,7 +21,20 @@ from gpucnn.engine.mixing import Reach, reach
 from gpucnn.engine.rewrite import Converted, rewritten
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
-from gpucnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Shared, Sigmoid, Tanh, ZeroPad2D
+from gpucnn.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Shared,
+    Sigmoid,
+    Tanh,
+    ZeroPad2D,
+)
 from gpucnn.layers.chain import Chain
 from gpucnn.network.layout import Layout
 from gpucnn.optimizers import SGD
@@ -507,8 +520,11 @@ class Gives(PerChannel):
 @pytest.mark.parametrize(
     ("gives", "says"),
     [
-        ((False, {"factor": np.zeros(3)}), r"Gives: backward: dx is None; a \w+ of shape \(8, 3, 7, 3\) was expected"),
-        ((True, {}), r"Gives: backward: dparams has \[\], a dict with \['factor'\] was expected"),
+        (
+            (False, {"factor": np.zeros(3)}),
+            r"layer 3 \(Gives\): backward: dx is None; a \w+ of shape \(8, 3, 7, 3\) was expected",
+        ),
+        ((True, {}), r"layer 3 \(Gives\): backward: dparams has \[\], a dict with \['factor'\] was expected"),
         ((True, None), r"dparams has None, a dict"),
         (
             (True, {"factor": np.zeros(1)}),
@@ -683,7 +699,7 @@ class NextState(Shifting):
 @pytest.mark.parametrize(
     ("gives", "says"),
     [
-        (None, r"NextState: next_state has None, a dict with \['before', 'last'\] was expected"),
+        (None, r"layer 3 \(NextState\): next_state has None, a dict with \['before', 'last'\] was expected"),
         ({"last": np.zeros(1)}, r"next_state has \['last'\]"),
         (
             {"last": np.zeros(()), "before": np.zeros(1)},
@@ -709,7 +725,7 @@ class Gives1(PerChannel):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda y, x: y, r"Gives1: forward gives a ndarray of shape .*; write `return y, residual`"),
+        (lambda y, x: y, r"layer 3 \(Gives1\): forward gives a ndarray of shape .*; write `return y, residual`"),
         (lambda y, x: [y, x], r"forward gives \[array.{1,80}; write"),
         (lambda y, x: (y.tolist(), x), r"forward: y is \[\[.{1,80}; a ndarray of shape \(8, 3, 7, 3\) was expected"),
         (lambda y, x: (y[..., :2], x), r"forward: y is a ndarray of shape \(8, 3, 7, 2\) .*; a ndarray of shape"),
@@ -785,3 +801,64 @@ def test_an_interrupt_between_two_sums_ends_the_step_and_not_the_next(moment, ma
     monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
     team.close()
     first_update(layers, images, labels)
+
+
+@dataclass(frozen=True)
+class Holding(Layer):
+    """Holds layers, and forgets their states."""
+
+    layers: tuple
+
+    def init(self, in_shape, rng):
+        return Chain(self.layers).init(in_shape, rng)
+
+    def forward(self, params, x, context):
+        return Chain(self.layers).forward(params, x, context)
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return Chain(self.layers).backward(params, residual, dy, context, need_dx=need_dx)
+
+
+def test_a_layer_that_forgets_the_state_of_what_it_holds_is_told_so_before_it_is_trained():
+    says = (
+        r"^layer 3 \(Holding\): forward: a BatchNorm gets no running state; a layer that holds it must have init_state"
+    )
+    network = network_with(Holding((BatchNorm(),)))
+    model = Model(network, device="cpu")
+    with pytest.raises(gpucnn.errors.SettingError, match=says):
+        model.fit(*examples(8), epochs=1, batch_size=8)
+    with pytest.raises(gpucnn.errors.SettingError, match=says):
+        model.predict(examples(8)[0])
+    with pytest.raises(gpucnn.errors.GpucnnError, match=says):
+        check(network)
+
+
+class Fails(Centred):
+    """In a method."""
+
+    def __init__(self, method):
+        super().__init__((3,))
+        object.__setattr__(self, "method", method)
+
+    def forward(self, params, x, context):
+        if self.method == "forward":
+            raise LookupError("here")
+        return (x[:, 1:], None) if self.method == "shape" else super().forward(params, x, context)
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        if self.method == "backward":
+            raise LookupError("here")
+        return super().backward(params, residual, dy, context)
+
+
+@pytest.mark.parametrize("method", ["forward", "backward", "shape"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_which_of_several_layers_of_a_class_fails_is_said(method, threads, many_shards):
+    inner = Residual((Tanh(), Fails(method)))
+    model = Model(network_with(inner), device="cpu", threads=threads)
+    with pytest.raises((LookupError, gpucnn.errors.ShapeError)) as caught:
+        model.fit(*examples(8), epochs=1, batch_size=8)
+    if method == "shape":
+        assert str(caught.value).startswith("layer 3/layers/1 (Fails): forward: y is a ndarray of shape")
+    else:
+        assert f"in layer 3/layers/1 (Fails): {method}" in caught.value.__notes__

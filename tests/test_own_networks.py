@@ -267,15 +267,18 @@ def broken(tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("raises", r"LookupError: no such thing \(PLACE, line 9\)"),
-        ("trained", r"FileNotFoundError: .* '/no/such/file' \(PLACE, line 14\)"),
-        ("nothing", r"Nothing: forward gives None; write `return y, residual`"),
+        ("raises", r"LookupError: no such thing \(PLACE, line 9\), in layer 3 \(Raises\): forward"),
+        ("trained", r"FileNotFoundError: .* '/no/such/file' \(PLACE, line 14\), in layer 3 \(Trained\): forward"),
+        ("nothing", r"layer 3 \(Nothing\): forward gives None; write `return y, residual`"),
         (
             "narrow",
-            r"Narrow: forward: y is a ndarray of shape \(\d+, 3\) .*; a ndarray of shape \(\d+, 6\) was expected",
+            r"layer 3 \(Narrow\): forward: y is a ndarray of shape \(\d+, 3\) .*; .* \(\d+, 6\) was expected",
         ),
-        ("narrow_back", r"NarrowBack: backward: dx is a ndarray of shape \(\d+, 3\) .* shape \(\d+, 6\) was expected"),
-        ("no_state", r"NoState: next_state has None, a dict with \['seen'\] was expected"),
+        (
+            "narrow_back",
+            r"layer 3 \(NarrowBack\): backward: dx is a ndarray of shape \(\d+, 3\) .* shape \(\d+, 6\) was expected",
+        ),
+        ("no_state", r"layer 3 \(NoState\): next_state has None, a dict with \['seen'\] was expected"),
         ("no_loss", r"NoLoss gives no pair; losses of shape .* were expected"),
     ],
 )
@@ -297,7 +300,9 @@ def test_evaluate_and_predict_say_in_a_sentence_what_ones_own_code_raises(gpucnn
         status, _, err = gpucnn_(*words, "--layers", "broken_nets", "--device", "cpu")
         assert status == 1
         assert err.startswith(f"gpucnn: {path}: FileNotFoundError: ")
-        assert err.endswith(f"({broken}, line 14); try `gpucnn check broken_nets:CLASS --input HxWxC`\n")
+        assert err.endswith(
+            f"({broken}, line 14), in layer 3 (Trained): forward; try `gpucnn check broken_nets:CLASS --input HxWxC`\n"
+        )
 
 
 def test_an_error_of_gpucnn_passes_as_it_is(gpucnn_):
@@ -474,4 +479,4 @@ def test_bench_says_in_a_sentence_what_ones_own_code_raises(gpucnn_, broken):
     status, _, err = gpucnn_("bench", "profile", "broken_nets:raises", "--batch", 4)
     assert status == 1
     assert "Traceback" not in err
-    assert err.endswith(f"({broken}, line 9); try `gpucnn check broken_nets:raises`\n")
+    assert err.endswith(f"({broken}, line 9), in layer 3 (Raises): forward; try `gpucnn check broken_nets:raises`\n")

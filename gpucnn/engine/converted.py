@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import GpucnnError, ShapeError
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
 from ..layers.base import Around, Gradients
 from ..namespace import array_namespace
+from ..network.own import IN
 
 Array = Any
 
@@ -19,24 +20,37 @@ Array = Any
 class Converted(Around):
     """The layer meets (N, H, W, C) and the reference table, whatever the layers around it use.
 
-    Raises ShapeError, naming the layer, where it gives what does not fit; `gpucnn check` says more.
+    path: where it stands, such as ("3", "layers", "0"). Raises ShapeError, naming the layer and its place, where it
+    gives what does not fit; `gpucnn check` says more. What the layer itself raises is told of the place, too.
     """
+
+    path: tuple[str, ...] = field(default=(), compare=False)
 
     has_place = True
 
     @property
     def name(self) -> str:
-        return type(self.layer).__name__
+        kind = type(self.layer).__name__
+        return f"layer {'/'.join(self.path)} ({kind})" if self.path else kind
+
+    def _called(self, method: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return getattr(self.layer, method)(*arguments, **options)
+        except GpucnnError as error:
+            raise type(error)(f"{self.name}: {method}: {error}") from error
+        except Exception as error:
+            error.add_note(f"{IN}{self.name}: {method}")
+            raise
 
     def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
-        made = self.layer.next_state(state, residual[0])
+        made = self._called("next_state", state, residual[0])
         _check_named(f"{self.name}: next_state", state, made)
         return made
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         kernels = context.kernels
         x = kernels.leave(x)
-        y, residual = _two(f"{self.name}: forward", "y, residual", self.layer.forward(params, x, _plain(context)))
+        y, residual = _two(f"{self.name}: forward", "y, residual", self._called("forward", params, x, _plain(context)))
         y = _fitting(f"{self.name}: forward: y", y, (x.shape[0], *self.layer.out_shape(tuple(x.shape[1:]))), x)
         if y.ndim == 2 and context.factored < math.inf:
             y = y.copy()  # a layer behind may keep it longer than until this one's backward, which may write into it
@@ -45,7 +59,7 @@ class Converted(Around):
     def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
         kernels, (inner, shape) = context.kernels, residual
         dy = kernels.leave(dy)
-        given = self.layer.backward(params, inner, dy, _plain(context), need_dx=need_dx)
+        given = self._called("backward", params, inner, dy, _plain(context), need_dx=need_dx)
         dx, dparams = _two(f"{self.name}: backward", "dx, dparams", given)
         _check_named(f"{self.name}: backward: dparams", params, dparams)
         return (kernels.enter(_fitting(f"{self.name}: backward: dx", dx, shape, dy)) if need_dx else None), dparams

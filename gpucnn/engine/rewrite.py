@@ -186,9 +186,10 @@ class FoldedNorm(Around):
         return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
 
 
-def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Network:
+def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True, path: tuple[str, ...] = ()) -> Network:
     """The network as that table runs it. The result takes the same theta: parameters stand in the same order, under
     paths with other layer numbers. Nested networks are rewritten too. blocks=False leaves each layer by itself.
+    path: of the network, where it stands in another.
     """
     if type(network) is not Network:  # a class derived from it may compute something else
         return Network(network.input_shape, (Converted(network),))
@@ -204,16 +205,20 @@ def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True) -> Net
             block, length = _joined(network.layers[k : k + 2])
         if block is None:
             speaks = is_own(layer) or getattr(layer, "speaks_table", False)
-            block = _nested(layer, shapes[k], kernels, blocks) if speaks else Converted(layer)
+            at = *path, str(k)
+            block = _nested(layer, shapes[k], kernels, blocks, at) if speaks else Converted(layer, at)
         layers.append(block)
         k += length
     return replace(network, layers=tuple(layers))
 
 
-def _nested(layer: Any, in_shape: tuple[int, ...], kernels: Kernels, blocks: bool) -> Layer:
+def _nested(layer: Any, in_shape: tuple[int, ...], kernels: Kernels, blocks: bool, path: tuple[str, ...]) -> Layer:
     """The layer with the layers that it holds, if any, rewritten."""
     chains = inside(layer)
-    held = {name: rewritten(Network(in_shape, each), kernels, blocks=blocks) for name, each in chains.items()}
+    held = {
+        name: rewritten(Network(in_shape, each), kernels, blocks=blocks, path=(*path, name) if name else path)
+        for name, each in chains.items()
+    }
     return layer.renested({name: network.layers for name, network in held.items()}) if chains else layer
 
 

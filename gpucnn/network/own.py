@@ -19,6 +19,7 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # where code lies that is nobody's own; a user's module that is installed beside these libraries counts as theirs
 OTHERS = PACKAGE + os.sep, sysconfig.get_path("stdlib") + os.sep, f"{os.sep}site-packages{os.sep}", "<"
 LONGEST = 80  # characters of a value in a message
+IN = "in "  # how the note begins that says which layer raised an error
 
 
 @contextmanager
@@ -35,7 +36,8 @@ def explained(text: str, hint: str = "") -> Iterator[None]:
         where = place(error)
         if not where and isinstance(error, (OSError, MemoryError)):
             raise
-        raise GpucnnError(f"{text}: {said(error)}{where}{hint}") from error
+        notes = dict.fromkeys(each for each in getattr(error, "__notes__", ()) if each.startswith(IN))
+        raise GpucnnError(f"{text}: {said(error)}{where}{''.join(f', {each}' for each in notes)}{hint}") from error
 
 
 def said(error: Exception) -> str:

@@ -129,17 +129,16 @@ class _Watched(Layer):
         return answer
 
     def _called(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """method: its name, and in what it is called. What training raises says where without the layer's name."""
+        """method: its name, and in what it is called."""
         try:
             return getattr(self.layer, method.split()[0])(*arguments, **options)
         except GpucnnError as error:
-            if "inference" in method:
-                raise GpucnnError(f"{self.name}: {method}: {error}") from error
-            raise
+            raise GpucnnError(f"{self.name}: {method}: {error}") from error
         except Exception as error:
             if said := own.of_writing(f"{self.name}: {method}", error):
                 raise GpucnnError(said) from None
             if method in ("forward", "backward"):
+                error.add_note(f"{own.IN}{self.name}: {method}")
                 raise
             why = "; there, context.training is False and context.examples is None" if "inference" in method else ""
             raise GpucnnError(f"{self.name}: {method}: {own.said(error)}{own.place(error)}{why}") from error
