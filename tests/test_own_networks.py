@@ -20,6 +20,7 @@ from gpucnn.errors import CheckpointError, GpucnnError, SettingError
 from gpucnn.losses import BinaryCrossEntropy
 from gpucnn.model import runs
 from gpucnn.network import own
+from gpucnn.optimizers import SGD
 
 MODULE = '''
 from dataclasses import dataclass
@@ -480,3 +481,29 @@ def test_bench_says_in_a_sentence_what_ones_own_code_raises(gpucnn_, broken):
     assert status == 1
     assert "Traceback" not in err
     assert err.endswith(f"({broken}, line 9), in layer 3 (Raises): forward; try `gpucnn check broken_nets:raises`\n")
+
+
+def test_what_a_recipe_cannot_hold_is_refused_where_it_is_written(gpucnn_, tmp_path):
+    for given, says in (
+        (("adam", 0.1), "^Recipe: optimizer='adam': an optimiser with its settings was expected, such as Adam"),
+        ((SGD, 0.1), "^Recipe: optimizer=SGD: an optimiser with its settings was expected"),
+        ((SGD(), 0.1, "cosin"), "schedule 'cosin' is not known; did you mean cosine"),
+        ((SGD(), 0.1, None), "^Recipe: schedule=None: a text was expected, as --schedule takes it, such as 'cosine'"),
+    ):
+        with pytest.raises(SettingError, match=says):
+            networks.Recipe(*given)
+    assert networks.Recipe(SGD(), 0.1, "warmup=0.1,cosine").schedule == "warmup=0.1,cosine"
+    with (tmp_path / "my_nets.py").open("a") as file:
+        file.write(
+            "def half(step, steps): return 0.5\nentry = networks.Entry(tiny, '', networks.Recipe(SGD(), 1, half))\n"
+        )
+    for words in (("train", "--data", "eight.npz"), ("networks",)):
+        status, out, err = gpucnn_(words[0], "my_nets:entry", *words[1:])
+        assert (status, out) == (1, "")
+        assert err.startswith("gpucnn: Recipe: schedule=half: a text was expected, as --schedule takes it, such as")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_function_in_the_place_of_its_module_is_told_so(saved):
+    with pytest.raises(SettingError, match=r"'my_nets:tiny': a class .* was expected; say my_nets for the classes of"):
+        gpucnn.load(saved, layers="my_nets:tiny")

@@ -125,8 +125,10 @@ def classes(given: Any) -> dict[str, type]:
             things = [each for each in vars(things[0]).values() if {"backward", "probabilities"} & {*dir(each)}]
         kinds = [each for each in things if isinstance(each, type)]
         if not kinds:
+            is_of_module = isinstance(one, str) and callable(things[0] if things else None)
+            meant = f"; say {one.partition(':')[0]} for the classes of that module" if is_of_module else ""
             raise SettingError(
-                f"layers: {shown(one)}: a class of a layer or a loss, module:Class or a module was expected"
+                f"layers: {shown(one)}: a class of a layer or a loss, module:Class or a module was expected{meant}"
             )
         found |= {kind.__name__: kind for kind in kinds}
     return found

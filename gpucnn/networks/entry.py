@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..errors import SettingError
 from ..losses import Loss, SoftmaxCrossEntropy
 from ..names import Explained
 from ..network import Network
 from ..optimizers import Optimizer
+from ..schedules import named, schedule
 
 Shape = tuple[int, ...]
 
@@ -22,7 +24,8 @@ class Recipe(Explained):
     epochs are for data sets of MNIST's size; on a smaller one there are more, until theta, the vector of all
     parameters, has been updated `updates` times. validation: the part of the training images that is not trained on
     but measured after each epoch, for the learning curve. augmentation: how training images are changed, as the text
-    that `Augmentation.parse` reads; "" leaves them as they are.
+    that `Augmentation.parse` reads; "" leaves them as they are. Raises SettingError for an optimiser or a schedule that
+    is none: what a run began with is written down, and functions cannot be.
     """
 
     optimizer: Optimizer
@@ -33,6 +36,20 @@ class Recipe(Explained):
     updates: int = 400
     validation: float = 0.1
     augmentation: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.optimizer, type) or not hasattr(self.optimizer, "update"):
+            given = self.optimizer.__name__ if isinstance(self.optimizer, type) else repr(self.optimizer)
+            raise SettingError(
+                f"Recipe: optimizer={given}: an optimiser with its settings was expected, such as Adam()"
+            )
+        if not isinstance(self.schedule, str):
+            raise SettingError(
+                f"Recipe: schedule={named(self.schedule) if callable(self.schedule) else repr(self.schedule)}: a text "
+                "was expected, as --schedule takes it, such as 'cosine'; a function of your own is given in Python, to "
+                "fit(schedule=...)"
+            )
+        schedule(self.schedule)
 
     def epochs_for(self, examples: int) -> int:
         """The number of epochs on a data set with this number of training examples."""
