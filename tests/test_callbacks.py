@@ -178,6 +178,8 @@ def test_a_callback_without_one_half_of_its_state_is_refused():
 def test_a_measure_that_is_no_number_is_refused():
     with pytest.raises(SettingError, match="measure gives 'x' for 'watched'; a number was expected"):
         model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses("x")])
+    with pytest.raises(SettingError, match=r"^measure gives array\(.{1,75} for 'watched'; a number was expected$"):
+        model().fit(IMAGES, LABELS, epochs=1, callbacks=[Losses(np.ones((40, 40)))])
 
 
 @pytest.mark.parametrize("given", [None, 0.5, [("a", 1.0)], {3: 1.0}])

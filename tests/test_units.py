@@ -16,7 +16,7 @@ import gpucnn
 from gpucnn import command as cli
 from gpucnn.callbacks import KeepBest, Metric
 from gpucnn.engine.units import Units
-from gpucnn.errors import CheckpointError, SettingError
+from gpucnn.errors import CheckpointError, SettingError, TrainingError
 from gpucnn.layers import Dense, Flatten, ReLU
 from gpucnn.losses import Huber, Loss, MeanSquaredError
 from gpucnn.model import checkpoint, checkpoints
@@ -347,3 +347,35 @@ def test_the_command(gpucnn_):
 def test_huber_counts_delta_in_deviations():
     one, two = (fitted(scale * TWO, loss=Huber(delta=0.5)) for scale in (1, 1000))
     np.testing.assert_allclose(two.predict(IMAGES) / 1000, one.predict(IMAGES), atol=0.01)
+
+
+class LogCosh(Loss):
+    """Infinite for distances of thousands."""
+
+    numbers = True
+
+    def __call__(self, logits, targets):
+        return np.log(np.cosh(logits - targets)).mean(axis=1), np.tanh(logits - targets) / logits.shape[1]
+
+
+class Standardising(LogCosh):
+    standardizes = True
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_a_loss_that_large_numbers_make_infinite_is_told_of_them():
+    images, targets = np.random.default_rng(0).random((40, 4, 4, 1), np.float32), np.linspace(0, 5000, 40)[:, None]
+    network = gpucnn.Network((4, 4, 1), (Flatten(), Dense(1)))
+    says = (
+        r"the loss reaches inf; the loss LogCosh gets numbers to 5e\+03, and if it is of differences, `standardizes = "
+        r"True` in its class gives it standardised ones.*, so training stopped; no update came before it, so look at "
+        "the images, the initial parameters, and layers or a loss of your own$"
+    )
+    with pytest.raises(TrainingError, match=says):
+        gpucnn.Model(network, loss=LogCosh(), device="cpu").fit(images, targets, epochs=1, batch_size=40)
+    found = gpucnn.Model(network, loss=Standardising(), device="cpu").fit(images, targets, epochs=1, batch_size=40)
+    assert np.isfinite(found.epochs[-1].train_loss)
+    broken = gpucnn.Model(network, loss=LogCosh(), device="cpu")
+    broken.theta = np.nan
+    with pytest.raises(TrainingError, match=r"reaches nan\), so training"):
+        broken.fit(images, targets / 5000, epochs=1, batch_size=40)

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kernels import Context
-from ..layers.base import Around, Gradients, has_place
+from ..layers.base import Around, Gradients, has_place, is_own
 from ..layers.chain import Place, rebuilt
-from ..losses import Loss
+from ..losses import REGRESSION, Loss, kind
 from ..namespace import array_namespace
 from ..network import Network
 from ..training import DIVERGED
 from .gradient import gradient
 
 Array = Any
+
+LARGE = 10  # beyond which targets are not what a loss gets of standardised ones
 
 
 class _Found(Exception):
@@ -59,10 +61,23 @@ def first_not_finite(
         losses, _, _ = gradient(watched, loss, params, x, targets, context, weights)
         _look(losses, "the loss")
     except _Found as found:
-        return str(found)
+        return f"{found}{_of_loss(loss, targets)}"
     except Exception:  # of a layer of a user's own, which says less than that the loss is not finite
         return ""
     return ""
+
+
+def _of_loss(loss: Any, targets: Array) -> str:
+    """What large numbers may do to a loss that is not gpucnn's, and its cure, as a clause; else ""."""
+    if is_own(loss) or kind(loss) != REGRESSION or getattr(loss, "standardizes", False):
+        return ""
+    xp = array_namespace(targets)
+    largest = float(xp.max(xp.abs(targets)))
+    name = type(loss).__name__
+    return (
+        f"; the loss {name} gets numbers to {largest:.3g}, and if it is of differences, `standardizes = True` in its "
+        "class gives it standardised ones"
+    ) * (largest > LARGE)
 
 
 def _watched(place: Place) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import SettingError
+from ..network.own import shown
 from .history import Epoch
 from .types import Callback, Position, Stop
 
@@ -66,7 +67,7 @@ class Told:
                 try:
                     found[name] = float(value)
                 except (TypeError, ValueError):
-                    raise SettingError(f"measure gives {value!r} for {name!r}; a number was expected") from None
+                    raise SettingError(f"measure gives {shown(value)} for {name!r}; a number was expected") from None
         return found
 
     def epoch(self, epoch: Epoch) -> str:
@@ -90,6 +91,6 @@ def _by_name(method: Callable[[], Any]) -> Mapping[str, Any]:
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
         where = getattr(method, "__qualname__", method)
         raise SettingError(
-            f"{where} gives {found!r}; a dict by names was expected, {{}} where there is nothing to tell"
+            f"{where} gives {shown(found)}; a dict by names was expected, {{}} where there is nothing to tell"
         )
     return found
