@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -266,13 +267,10 @@ def _piece(text: str, piece: str) -> Schedule:
 
 
 def _number(text: str, number: str) -> float:
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise SettingError(f"schedule {text!r}: {number!r} is no number; a text is {FORM}")
-    return value
+    with suppress(ValueError):
+        if math.isfinite(value := float(number)):
+            return value
+    raise SettingError(f"schedule {text!r}: {number!r} is no number; a text is {FORM}")
 
 
 def named(schedule: Schedule) -> str:
