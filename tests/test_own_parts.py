@@ -16,6 +16,7 @@ from gpucnn.errors import SettingError
 from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, ReLU, Residual
 from gpucnn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD, Clip
+from gpucnn.report import check, table_check
 
 SHAPE = (6, 5, 2)
 rng = np.random.default_rng(0)
@@ -103,6 +104,12 @@ def test_passes_that_overwrite_each_other_are_refused(layer, said, nested):
         model.fit(IMAGES, LABELS, epochs=1)
 
 
+def test_the_gradient_check_refuses_them_too():
+    """Each pass by itself is right."""
+    with pytest.raises(SettingError, match="Habit keeps numbers of a pass on itself"):
+        check(network(Habit()))
+
+
 @pytest.mark.parametrize("layer", [Shown(), Noisy(), *OWN.values()], ids=lambda each: type(each).__name__)
 def test_other_layers_are_not(layer):
     reach(network(layer))
@@ -152,6 +159,8 @@ def test_what_a_loss_looks_at_is_found_out():
     expected = {Centred(): Reach.BATCH, Scaled(): Reach.BATCH, Alone(): Reach.EXAMPLE, Plain(): Reach.EXAMPLE}
     assert {loss: reach_of_loss(loss, 3) for loss in expected} == expected
     assert reach_of_loss(MeanSquaredError(), 3) is Reach.EXAMPLE
+    assert table_check.mixing(network(), Centred()) == ["the loss Centred"]
+    assert table_check.mixing(network(), Alone()) == table_check.mixing(network()) == []
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -39,11 +39,12 @@ def check(
     network = gradient_check.find(name, shape)
     place = Device.parse(device)
     with own.explained(name):
-        rows = gradient_check.check(network, loss=gradient_check.loss_of(name), seed=seed)
+        loss = gradient_check.loss_of(name)
+        rows = gradient_check.check(network, loss=loss, seed=seed)
         right = all(row.right for row in rows)
         tables = table_check.on_tables(network, place, seed=seed) if right else []
         wrong = gradient_check.wrong_layers(network, seed=seed) if any(row.wrong for row in rows) else []
-        mixing = table_check.mixing(network) if right else []  # where the backward is wrong it would seem so
+        mixing = table_check.mixing(network, loss) if right else []  # where the backward is wrong it would seem so
     if as_json:
         print(arguments.json_text([asdict(row) | {"right": row.right} for row in rows]))
     else:
@@ -62,8 +63,8 @@ def check(
             print(each)
         for table in tables:
             print(f"the {table} kernels of {place} give the same numbers as the equations")
-        for layer in mixing:
-            print(f"{layer} looks at other examples of a batch, so batches stay whole; see Layer and context.total")
+        for part in mixing:
+            print(f"{part} looks at other examples of a batch, so batches stay whole; see Layer and context.total")
     if differing := [row.name for row in rows if row.wrong]:
         where = f"; look at {' and '.join(each.name for each in wrong)}" if wrong else ""
         raise GpucnnError(f"{name}: the gradient of {', '.join(differing)} differs from the central difference{where}")

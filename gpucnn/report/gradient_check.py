@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.mixing import reach
 from ..errors import GpucnnError, SettingError
 from ..kernels import Context
 from ..layers.initializers import generator
@@ -93,8 +94,8 @@ def check(
     of a model, give model.network and loss=model.loss. Inputs and parameters are drawn anew (normal; a bias of 0 would
     sit on kinks). Where a difference comes from a kink within the step, such as a ReLU's 0 or a change of a maximum,
     another direction is drawn. The network also runs in float32, in inference, and makes its next state, for what these
-    say of the rules that a layer keeps. all(row.right for row in check(network)) says whether all is right; see
-    `wrong_layers`.
+    say of the rules that a layer keeps. Raises SettingError for a layer whose passes disturb each other. all(row.right
+    for row in check(network)) says whether all is right; see `wrong_layers`.
     """
     found = _network(network)
     passed, rng = _passed(found, batch, seed)
@@ -103,6 +104,8 @@ def check(
         loss = loss_of(network)
     if loss is not None:
         rows.append(check_loss(loss, found.shapes()[-1][-1], batch=batch, directions=directions, seed=seed))
+    if all(row.right for row in rows):
+        reach(found)
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.execution import Execution
-from ..engine.mixing import Reach, reach
+from ..engine.mixing import Reach, reach, reach_of_loss
 from ..errors import GpucnnError
 from ..kernels import Context
 from ..layers.chain import inside
@@ -58,7 +58,10 @@ def _computed(network: Network, device: Device, how: Acceleration, seed: int, ba
         return {"table": kernels.name} | {what: device.fetch(array) for what, array in found.items()}
 
 
-def mixing(network: Network) -> list[str]:
-    """The layers of one's own that look at other examples without context.total, so that batches are not shared out."""
+def mixing(network: Network, loss: Any = None) -> list[str]:
+    """The layers of one's own that look at other examples without context.total, and a loss that does, so that batches
+    are not shared out."""
     alone = (place for place in network.walk() if not inside(place.layer))
-    return [each.described for each in alone if reach(Network(each.shape, (each.layer,))) is Reach.BATCH]
+    found = [each.described for each in alone if reach(Network(each.shape, (each.layer,))) is Reach.BATCH]
+    is_one = loss is not None and reach_of_loss(loss, network.shapes()[-1][-1]) is Reach.BATCH
+    return [*found, *([f"the loss {type(loss).__name__}"] if is_one else [])]
