@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import gpucnn
 from gpucnn import command as cli
@@ -24,6 +25,7 @@ from gpucnn import networks
 from gpucnn.command import network_settings
 from gpucnn.errors import GpucnnError
 from gpucnn.model import checkpoint, config
+from gpucnn.training import pace
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -840,3 +842,49 @@ def test_a_network_is_not_set_otherwise_where_a_run_goes_on(train):
     train("two-conv", "--data", "tiny.npz", *FAST, "--out", "b")
     status, _, err = train("--resume", "b", "--set", "filters=4,8")
     assert "--set filters=4,8 is not what the run began with; leave it out" in err
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    for k in range(24):
+        path = Path("pictures", "ab"[k % 2], f"{k}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 16), dtype=np.uint8)).save(path)
+    return "pictures"
+
+
+OF_PICTURES = ("two-conv", "--device", "cpu", "--threads", "1", "--batch-size", "8", "--augment", "none")
+
+
+def test_a_run_of_pictures_says_their_size_and_channels(train, pictures):
+    assert train(*OF_PICTURES, "--epochs", 1, "--data", pictures, "--out", "a")[0] == 0
+    assert (settings("a")["size"], settings("a")["channels"]) == ("28x28", 1)
+    assert train("--config", "a/run.toml", "--out", "b")[0] == 0
+    assert (theta("a") == theta("b")).all()
+    assert train("--resume", "a", "--size", "28", "--channels", 1)[0] == 0
+    status, _, err = train("--resume", "a", "--size", "30")
+    assert status == 1
+    assert "--size 30 is not what the run began with (the run began with 28x28)" in err
+
+
+def test_a_run_whose_file_does_not_say_the_size_of_its_pictures_goes_on_where_that_is_said(
+    train, pictures, monkeypatch
+):
+    monkeypatch.setattr(pace.Pace, "RATIO", 0.0)  # every epoch is saved
+    usual = (*OF_PICTURES, "--data", pictures, "--size", "32x30")
+    assert train(*usual, "--epochs", 2, "--out", "whole")[0] == 0
+    assert train(*usual, "--epochs", 2, "--out", "cut")[0] == 0
+    max(Path("cut", "checkpoints").iterdir()).unlink()
+    text = Path("cut/run.toml").read_text()
+    Path("cut/run.toml").write_text(text.replace('size = "32x30"\n', "").replace("channels = 1\n", ""))
+    status, _, err = train("--resume", "cut")
+    assert status == 1
+    assert "--resume cut: its pictures were read as 32x30x1, and are read as 28x28x1 here" in err
+    assert "say --size 32x30 beside --resume" in err
+    status, _, err = train("--config", "cut/run.toml", "--out", "other")
+    assert status == 0
+    assert "its pictures were read as 32x30x1, and are read as 28x28x1 here; say --size 32x30\n" in err
+    assert train("--resume", "cut", "--size", "32x30")[0] == 0
+    assert (theta("cut") == theta("whole")).all()
+    assert settings("cut")["size"] == "32x30"

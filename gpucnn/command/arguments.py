@@ -91,6 +91,7 @@ def check_format(path: str, option: str) -> None:
         raise BadParameter(f"{path}: there is no folder {os.path.dirname(path)}; make it first", param_hint=option)
 
 
+OF_SHAPE = ("size", "channels")  # what decides the shape of pictures
 SHOWN = ("log_every", "quiet", "as_json")  # what a call shows of a run
 NOT_SETTINGS = ("config", "resume", "anyway", "out", "force", *SHOWN, "help")  # of a run, but of one call
 
@@ -160,6 +161,8 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
         saved = (context.default_map or {}).get(name)
         if source is None or source.name != "COMMANDLINE" or name in (*NOT_SETTINGS[1:3], *SHOWN, "epochs"):
             continue
+        if name in OF_SHAPE and saved is None:  # a file of before does not say it, and the state decides
+            continue
         given = context.params[name]
         if name == "options":
             given, saved = network_settings.parsed(all_set(context, given)), network_settings.parsed(saved)
@@ -202,6 +205,10 @@ def moved(folder: str | None) -> Iterator[None]:
 
 def _compared(name: str, value: Any) -> Any:
     """An option's value, from the command line or a file, the same where the same is meant."""
+    from ..data import parse_size
+
+    if name == "size" and value is not None:
+        return parse_size(value)
     with contextlib.suppress(ValueError, TypeError):
         return float(value)
     return as_path(value) if name == "data" and value is not None else value

@@ -54,15 +54,16 @@ def tell_notes(dataset: Any) -> None:
 OF_NETWORK = ("network", "options", "data", "size", "channels", "classes")  # what decides how many parameters it has
 
 
-def of_another_time(context: Context, model: Any) -> list[str]:
+def of_another_time(context: Context, model: Any, dataset: Any) -> list[str]:
     """Sentences where the file of settings is of a run of before: "" where there is nothing to say."""
-    return [_of_another_network(context, model), _not_standardised(context, model)]
+    return [_of_another_network(context, model, dataset), _not_standardised(context, model)]
 
 
-def _of_another_network(context: Context, model: Any) -> str:
+def _of_another_network(context: Context, model: Any, dataset: Any) -> str:
     """A sentence where the file of settings is of a run whose network was, or may have been, another one; else ""."""
     from .. import __version__
     from ..model import config
+    from . import reading
 
     path, made = context.meta.get(config.MADE, ("", {}))
     if (changed := made.get(config.CHANGED)) and context.params.get("resume") is None:
@@ -81,7 +82,9 @@ def _of_another_network(context: Context, model: Any) -> str:
         differ = (
             f"{model.name} had {then:,} parameters then, and has {now} here: this is another one" if is_other else ""
         )
-    return "" if not by + differ else f"{path}: {'; '.join(filter(None, (by, differ)))}"
+    anew = context.params.get("resume") is None and not by  # of a state that does not fit it was said before
+    shape = reading.of_shape(context.params, reading.beside(path), dataset) if anew else ""
+    return "" if not by + differ + shape else f"{path}: {'; '.join(filter(None, (by, differ, shape)))}"
 
 
 def _not_standardised(context: Context, model: Any) -> str:

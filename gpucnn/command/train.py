@@ -12,7 +12,7 @@ from typer import Context, Exit, Option, echo
 
 from ..data.preprocessing import CROP
 from ..errors import counted
-from . import arguments, network_settings, selected, told
+from . import arguments, network_settings, reading, selected, told
 from .arguments import (
     DataOption,
     DeviceOption,
@@ -230,6 +230,7 @@ def train(
         shape = None if size is None else parse_size(size)
         with arguments.moved(resume):
             dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
+        reading.check_resumed(context.params, found, dataset)
         if classes is not None:
             dataset = dataset.select_classes(selected.labels(classes, dataset.class_names))
         settings, why = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape)), ""
@@ -238,8 +239,6 @@ def train(
             recipe_epochs = runs.recipe_for(settings, dataset)[0].epochs
             settings, why = suited(settings, dataset, epochs=recipe_epochs, augment=augment)
         model = runs.new_model(settings, dataset, goes_on=found is not None and found.saved is not None)
-        of_data = {"data": arguments.as_path(data), "size": size, "channels": channels, "invert": invert, "fit": fit}
-        of_data |= {"skip_broken": skip_broken, "classes": classes}
         chosen, rule = runs.recipe_for(settings, dataset)
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
             begun = [*begin_from(settings, model, start), *told.read_otherwise(settings, start, dataset, data)]
@@ -247,12 +246,12 @@ def train(
                 f"{network}, {counted(model.layout.size, 'parameter')}, on {dataset.name} ({told.images_of(dataset)})"
             )
             state = ("start", "") if found is None else checkpoints.standing(found, chosen.epochs)
-            older = told.of_another_time(context, model)
+            older = told.of_another_time(context, model, dataset)
             opening = told.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state[1])
             for each in filter(None, (what, *older, *opening)):
                 say(each)
             system = environment(model.device, model.threads)
-            configured = runs.configuration(settings, model, dataset, of_data)
+            configured = runs.configuration(settings, model, dataset, reading.options(context.params, dataset))
             made = outcome.made(dataset, told.quoted(*sys.argv), system, model)
             if other := outcome.changed_test(path, made):
                 say(other)
