@@ -6,10 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import struct
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -815,3 +818,30 @@ def test_what_is_no_regular_file_stays_what_it_is(tmp_path):
         assert read.result(60) == b"abc"
     assert pipe.is_fifo()
     assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is read cannot be replaced there")
+def test_a_file_that_is_replaced_while_it_is_read_is_one_of_both(tmp_path):
+    for name in "ab":
+        tiny(name=name).save(tmp_path / f"{name}.safetensors")
+    path, ended = tmp_path / "model.safetensors", threading.Event()
+    shutil.copy(tmp_path / "a.safetensors", path)
+
+    def replace():
+        while not ended.is_set():
+            for name in "ab":
+                shutil.copy(tmp_path / f"{name}.safetensors", tmp_path / "next")
+                os.replace(tmp_path / "next", path)
+
+    with ThreadPoolExecutor(1) as beside:
+        done = beside.submit(replace)
+        try:
+            assert {checkpoint.read(path)[0]["name"] for _ in range(200)} <= {"a", "b"}
+        finally:
+            ended.set()
+        done.result()
+
+
+def test_a_file_that_may_not_be_read(saved):
+    with mock.patch.object(Path, "read_bytes", side_effect=PermissionError(13, "Permission denied")):
+        refuse(saved, "model.safetensors: Permission denied; look at its permissions")

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..data.folders import SUFFIXES, is_picture_name
 from ..data.pixels import USUAL
-from ..errors import CheckpointError, GpucnnError, listed
+from ..errors import CheckpointError, GpucnnError, listed, of_system
 from ..layers import REGISTRY
 from ..layers.base import is_own
 from ..network import Network
@@ -132,7 +132,8 @@ def read(path: str | bytes | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     The description has an entry "checksum" unless the file was written by version 0.1, which wrote none.
     Raises CheckpointError for a file that is missing, truncated, damaged, not safetensors, or not gpucnn's.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     path = path_of(path)
     if is_picture_name(path):
@@ -148,22 +149,28 @@ def read(path: str | bytes | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         what = "no regular file" if os.path.exists(path) else "no such file"
         raise CheckpointError(f"{path}: {what}; a model saved by `gpucnn train` (model.safetensors) was expected")
     try:
-        with safe_open(path, framework="numpy") as file:
-            description = _description(path, file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        contents = path.read_bytes()  # once: what lies there may be replaced meanwhile
+    except OSError as error:
+        raise CheckpointError(f"{of_system(error, path)}") from None
+    try:
+        tensors = load(contents)
+        description = _description(path, contents)
         for name, tensor in tensors.items():
             if tensor.dtype.isbuiltin != 1:  # another library may have added it to NumPy's
                 raise TypeError(f"{name} is of type {tensor.dtype}, which NumPy does not have")
     except CheckpointError:
         raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); it may be truncated, copy or train it again"
         ) from None
     return description, tensors
 
 
-def _description(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def _description(path: Path, contents: bytes) -> dict[str, Any]:
+    begin = 8 + int.from_bytes(contents[:8], "little")
+    head, rest = contents[:begin], memoryview(contents)[begin:]
+    metadata = json.loads(head[8:]).get("__metadata__") or {}
     if KEY not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but not one of gpucnn: its header has no {KEY!r} entry")
     try:
@@ -173,21 +180,17 @@ def _description(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: the {KEY!r} entry of its header cannot be read; train or export it again"
         ) from None
-    if (KIND in description or SUM in description) and description.get(SUM) != _sum(path, description.get(SUM)):
+    if (KIND in description or SUM in description) and description.get(SUM) != _sum(head, rest, description.get(SUM)):
         raise CheckpointError(f"{path}: damaged: its checksum is not that of its contents; copy or train it again")
     if newer:
         raise CheckpointError(f"{path}: written by a newer gpucnn (format {description['format']}); upgrade gpucnn")
     return description
 
 
-def _sum(path: Path, written: Any) -> str:
-    """The sha256 of the file with zeros for the sum that is written in its header."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-        head += file.read(int.from_bytes(head, "little"))
-        total = hashlib.sha256(head.replace(str(written).encode(), NO_SUM.encode(), 1))
-        while part := file.read(1 << 20):
-            total.update(part)
+def _sum(head: bytes, rest: memoryview, written: Any) -> str:
+    """The sha256 of a file with zeros for the sum that is written in its header."""
+    total = hashlib.sha256(head.replace(str(written).encode(), NO_SUM.encode(), 1))
+    total.update(rest)
     return total.hexdigest()
 
 
