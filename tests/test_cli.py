@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -1124,3 +1125,12 @@ def test_classes_whose_names_hold_commas():
         selected.labels("x,e", names)
     with pytest.raises(GpucnnError, match=r"a,e is a class, and so is each .*; give their numbers, 5 for a,e"):
         selected.labels("x, y,a,e", names)
+
+
+def test_what_is_warned_of_is_told_where_python_makes_it_an_error(gpucnn_, tmp_path):
+    options = ("--device", "cpu", "--epochs", 1, "--batch-size", 100_000_000, "--out", tmp_path / "run", "-q")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status, _, err = gpucnn_("train", "softmax-regression", *options)
+    assert status == 0
+    assert "gpucnn: " in err

@@ -136,6 +136,8 @@ def main() -> int:
     compiling.tell = lambda: typer.echo("compiling CUDA kernels (once per machine) ...", err=True)
     try:
         with warnings.catch_warnings():
+            if any(action == "error" and issubclass(UserWarning, kind) for action, _, kind, *_ in warnings.filters):
+                warnings.filterwarnings("default", category=UserWarning, module=r"(?!PIL\b)")  # what we warn of is told
             warnings.showwarning = lambda message, *_, **__: typer.echo(f"gpucnn: {as_options(str(message))}", err=True)
             _run()
     except BrokenPipeError:
