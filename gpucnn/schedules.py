@@ -147,7 +147,8 @@ class Warmup(Explained):
 
     def __post_init__(self) -> None:
         as_numbers(self)
-        _check(self, self.length > 0 and (self.length < 1 or self.length % 1 == 0), "a part or a number")
+        is_length = self.length > 0 and (self.length < 1 or self.length % 1 == 0)
+        _check(self, is_length, "a part of all updates, or a whole number of them,")
         _check_called("Warmup: then", self.then)
 
     def __call__(self, step: int, steps: int) -> float:
@@ -229,7 +230,10 @@ def schedule(text: str) -> Schedule:
     try:
         return _read(text)
     except SettingError as error:
-        raise SettingError(str(error) if repr(text) in str(error) else f"schedule {text!r}: {error}") from None
+        said = str(error)
+        raise SettingError(
+            said if repr(text) in said else f"schedule {text!r}: {said.removeprefix('schedule ')}"
+        ) from None
 
 
 def _read(text: str) -> Schedule:
@@ -238,16 +242,25 @@ def _read(text: str) -> Schedule:
     if name == "warmup":
         if not more:
             raise SettingError(f"schedule {text!r}: a warm-up comes before another schedule, as in warmup=0.05,cosine")
-        return Warmup(_number(text, length), _read(",".join(more)))
+        return _made(first, Warmup, _number(text, length), _read(",".join(more)))
     if len(pieces) == 1 and "@" not in text:
         return _piece(text, text)
     joined = []
     for piece in pieces:
         what, at, part = piece.partition("@")
+        found = _piece(text, what)
         if not at:
-            raise SettingError(f"schedule {text!r}: {piece} lacks its part of all updates, as in {piece}@0.5")
-        joined.append((_number(text, part), _piece(text, what)))
-    return Joined(tuple(joined))
+            raise SettingError(f"schedule {text!r}: of several, each ends in @PART, as in constant@0.6,cosine@0.4")
+        joined.append((_number(text, part), found))
+    return _made(text, Joined, tuple(joined))
+
+
+def _made(text: str, make: Callable[..., Schedule], *settings: Any) -> Schedule:
+    """The schedule of these settings, which a text gives. Raises SettingError with that."""
+    try:
+        return make(*settings)
+    except SettingError as error:
+        raise SettingError(f"schedule {text!r}: {str(error).rpartition(': ')[2]}") from None
 
 
 def _piece(text: str, piece: str) -> Schedule:
@@ -261,7 +274,7 @@ def _piece(text: str, piece: str) -> Schedule:
     if not equals:
         return SCHEDULES[name]
     try:
-        return SETTABLE[name](*[_number(text, each) for each in numbers.split("/")])
+        return _made(piece, SETTABLE[name], *[_number(text, each) for each in numbers.split("/")])
     except TypeError:
         raise SettingError(f"schedule {text!r}: {name} takes fewer numbers; a text is {FORM}") from None
 

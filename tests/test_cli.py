@@ -1134,3 +1134,45 @@ def test_what_is_warned_of_is_told_where_python_makes_it_an_error(gpucnn_, tmp_p
         status, _, err = gpucnn_("train", "softmax-regression", *options)
     assert status == 0
     assert "gpucnn: " in err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cosine,cosine", "'cosine,cosine': of several, each ends in @PART, as in constant@0.6,cosine@0.4"),
+        ("restarts=0", "'restarts=0': cycles >= 1, longer > 0 was expected"),
+        ("step=2", "'step=2': milestones in 0..1, in order was expected"),
+        ("linear@2", "'linear@2': parts that are 1 together was expected"),
+        ("warmup=1.5,linear", "'warmup=1.5': a part of all updates, or a whole number of them, was expected"),
+        ("constant@0.5,restarts=0@0.5", "'restarts=0': cycles >= 1, longer > 0 was expected"),
+    ],
+)
+def test_what_is_wrong_in_a_schedule_is_said_in_its_own_words(gpucnn_, text, says):
+    status, _, err = gpucnn_("train", "--schedule", text)
+    words = " ".join(err.replace("│", " ").split())
+    assert status == 2
+    assert says in words
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_an_average_is_asked_for_in_one_way(gpucnn_, value):
+    status, _, err = gpucnn_("train", "--ema", value)
+    assert status == 2
+    assert "a part of 1, above 0, such as 0.999 was" in err
+
+
+def test_weights_that_are_too_large_are_among_the_causes(refused):
+    weights = ",".join(["1e300", *["1"] * 9])
+    train = ("train", "softmax-regression", *FAST, "--class-weights", weights, "--out", "run", "-q")
+    refused(*train, says="look at the images, the weights of classes and examples")
+
+
+def test_nobody_advises_a_new_last_layer_where_nothing_else_would_be_taken(gpucnn_, refused):
+    train = ("train", "softmax-regression", *FAST, "-q", "--init", "old.safetensors")
+    Model("softmax-regression", device="cpu", class_names=[*"abcdefghij"]).save("old.safetensors")
+    status, _, err = gpucnn_(*train, "--out", "a")
+    assert status == 0
+    assert "--init-except" not in err
+    refused(
+        *train, "--out", "b", "--init-except", "head", says="all that has the name and shape of one here, is left out"
+    )

@@ -299,7 +299,7 @@ def test_a_model_that_takes_numbers_as_they_are_refuses_a_last_layer_that_does_n
     path, other = tmp_path / "m.safetensors", model(standardize=False)
     fitted(1e5 * TWO).save(path)
     before = other.theta.copy()
-    with pytest.raises(SettingError, match=r'standardize=False: the last layer of .*; leave .*: without="head"'):
+    with pytest.raises(SettingError, match=r'standardize=False: the last layer of .*; leave .*, or say without="head" to'):
         other.load_parameters(path)
     np.testing.assert_array_equal(other.theta, before)
     assert (other.units, other.standardize) == (None, False)

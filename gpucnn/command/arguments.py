@@ -271,6 +271,12 @@ def part(value: float | None) -> float | None:
     return value
 
 
+def inner_part(value: float | None) -> float | None:
+    if value is not None and not 0 < value < 1:
+        raise BadParameter(f"{value}: a part of 1, above 0, such as 0.999 was expected")
+    return value
+
+
 def whole_numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]

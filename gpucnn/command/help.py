@@ -127,6 +127,7 @@ NUMBERS = {  # by what checks a number
     "positive": "a number above 0",
     "not_negative": "a number of at least 0",
     "part": "0, or a part of 1 such as 0.1,",
+    "inner_part": "a part of 1, above 0, such as 0.999",
 }
 NEAR = 0.7  # how alike a word and an option must be, of 1, to be taken for each other
 

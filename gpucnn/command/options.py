@@ -11,7 +11,7 @@ from ..losses import NAMED
 from ..optimizers import OPTIMIZERS
 from ..optimizers.base import DECAYS
 from ..schedules import SCHEDULES
-from .arguments import not_negative, one_of, part, positive, scheduled
+from .arguments import inner_part, not_negative, one_of, part, positive, scheduled
 
 OptimizerOption = Annotated[
     str | None, one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient.")
@@ -51,7 +51,7 @@ EmaOption = Annotated[
     float | None,
     Option(
         metavar="PART",
-        callback=part,
+        callback=inner_part,
         help="Measure and save a mean of theta over its updates, in which one counts so much of the next, such as "
         "0.999.",
     ),

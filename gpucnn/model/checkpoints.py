@@ -19,7 +19,8 @@ from ..training.pace import Pace
 from . import checkpoint, numbers
 from .fitting import Fitting
 from .holding import Holding
-from .tensors import joined, named, parted, take, trained
+from .states import joined, parted
+from .tensors import named, take, trained
 
 FOLDER = "checkpoints"
 KEPT = 2

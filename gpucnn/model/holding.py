@@ -143,10 +143,10 @@ class Holding(Measuring):
         else:
             path = checkpoint.path_of(path)
             description, tensors = checkpoint.read(path)
-            tensors = left_out(self, tensors, patterns)
+            whole, tensors = tensors, left_out(self, tensors, patterns)
             decided, said = units_taken(self, description, tensors, str(path))
             if matching:
-                stay = take_matching(self, tensors, str(path))
+                stay = take_matching(self, tensors, str(path), whole)
             else:
                 own, advice = named(self), "load it with gpucnn.load(path), or take what fits with matching=True"
                 stay = [name for name in own if name not in left_out(self, own, patterns)]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine.freezing import HEAD
 from ..engine.units import Units
 from ..errors import CheckpointError, SettingError, in_digits, warn
 from ..losses import LOSSES, REGRESSION, kind
@@ -116,12 +115,13 @@ def of_file(model: Any, description: Mapping[str, Any]) -> Decided:
     return Decided(units, units is not None or description.get(UNDECIDED) is True)
 
 
-def of_last_layer(model: Any, description: Mapping[str, Any] | None, where: str) -> tuple[Decided, str]:
+def of_last_layer(model: Any, description: Mapping[str, Any] | None, where: str, anew: str = "") -> tuple[Decided, str]:
     """The same for a model that takes the last layer of that file, and a sentence where it wanted to standardise and
     will not, or not so; else "". A file that decides nothing leaves all as it is.
 
-    description: None where parameters came by their names alone; where: they did so, or the file. Raises
-    CheckpointError, and SettingError where the model takes numbers as they are and the file's does not.
+    description: None where parameters came by their names alone; where: they did so, or the file; anew: how to begin
+    with a new last layer, at the end of a sentence. Raises CheckpointError, and SettingError where the model takes
+    numbers as they are and the file's does not.
     """
     kept = Decided(model.units, model.standardize)
     if kind(model.loss) != REGRESSION or (description is not None and not _has_decided(model, description)):
@@ -133,13 +133,13 @@ def of_last_layer(model: Any, description: Mapping[str, Any] | None, where: str)
     if found.units is not None and model.units is None and not standardizes(model):
         raise SettingError(
             f"standardize=False: the last layer of {where} gives standardised numbers, and this model takes numbers as "
-            f'they are; leave standardize=False out, or begin with a new last layer: without="{HEAD}"'
+            f"they are; leave standardize=False out{anew.replace('; say', ', or say')}"
         )
     if found.units is not None or not standardizes(model):
         return found, ""
     return found, (
         f"the last layer of {where} gives numbers as they are, so here they are not standardised either, whatever "
-        f'their units; say without="{HEAD}" to begin with a new one'
+        f"their units{anew}"
     )
 
 

@@ -31,7 +31,7 @@ def begin_from(settings: Settings, model: Model, start: Start | None) -> list[st
     description, tensors = start
     rest, where = left_out(model, tensors, settings.excepted), nearer(str(settings.init))
     units, as_they_are = units_taken(model, description, rest, where)
-    drawn = take_matching(model, rest, str(settings.init))
+    drawn = take_matching(model, rest, str(settings.init), tensors)
     lacking = [*left_out(model, dict.fromkeys(drawn), settings.excepted)]
     left = [name for name in drawn if name not in lacking]
     if still := frozen([name for name in drawn if name in model.parameters], settings.frozen):

@@ -118,30 +118,6 @@ def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *
     return Trained(position, vectors, *of_run)
 
 
-def parted(states: Sequence[Mapping[str, Any]], device: Any) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """The states of callbacks: what JSON takes, and the arrays by the names that a checkpoint has for them."""
-    arrays = {(k, name): value for k, state in enumerate(states) for name, value in state.items() if _is_array(value)}
-    plain = [{name: _python(value) for name, value in state.items() if not _is_array(value)} for state in states]
-    return plain, {f"{CALLBACKS}{k}/{name}": device.fetch(value) for (k, name), value in arrays.items()}
-
-
-def joined(plain: Sequence[Mapping[str, Any]], tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The inverse."""
-    return [
-        {**state, **{n.removeprefix(start): each for n, each in tensors.items() if n.startswith(start)}}
-        for state, start in ((state, f"{CALLBACKS}{k}/") for k, state in enumerate(plain))
-    ]
-
-
-def _is_array(value: Any) -> bool:
-    return getattr(value, "ndim", 0) > 0
-
-
-def _python(value: Any) -> Any:
-    """Numbers of NumPy, and arrays without an axis, as Python's."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value
-
-
 def named(model: Any) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint of this model."""
     return {**model.parameters} | {STATE + name: tensor for name, tensor in model.state.items()}
@@ -210,7 +186,7 @@ def of_others(model: Any, description: Mapping[str, Any], tensors: Mapping[str, 
         return ""
     return (
         f"the last layer, {listed(heads)}, is taken from {where}, whose {what} were {listed([*map(str, names)])}, and "
-        f'here they are {listed(model.class_names)}; say without="{HEAD}" to begin with a new one'
+        f"here they are {listed(model.class_names)}{_anew(model, tensors)}"
     )
 
 
@@ -220,14 +196,23 @@ def units_taken(
     """The units of a model that takes those tensors, and a sentence or ""; see `numbers.of_last_layer`."""
     if not _taken_of_last(model, tensors):
         return numbers.Decided(model.units, model.standardize), ""
-    return numbers.of_last_layer(model, description, where)
+    return numbers.of_last_layer(model, description, where, _anew(model, tensors))
+
+
+def _anew(model: Any, tensors: Mapping[str, Any]) -> str:
+    """How to begin with a new last layer, at the end of a sentence; "" where nothing else would be taken."""
+    others = set(_taken(model, tensors)) - {*_taken_of_last(model, tensors)}
+    return f'; say without="{HEAD}" to begin with a new one' if others else ""
 
 
 def _taken_of_last(model: Any, tensors: Mapping[str, Any]) -> list[str]:
-    """The names of the last layer's parameters, as far as the tensors have them in that shape."""
-    slots = {slot.name: slot.shape for slot in model.layout.slots}
-    there = [name for name in frozen(slots, [head(model.layout)]) if name in tensors]
-    return [name for name in there if _shape(tensors[name]) == slots[name]]
+    return frozen(_taken(model, tensors), [head(model.layout)])
+
+
+def _taken(model: Any, tensors: Mapping[str, Any]) -> list[str]:
+    """The names of the parameters that the tensors have in that shape."""
+    there = [slot for slot in model.layout.slots if slot.name in tensors]
+    return [slot.name for slot in there if _shape(tensors[slot.name]) == slot.shape]
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
@@ -238,14 +223,22 @@ def _shape(value: Any) -> tuple[int, ...] | None:
         return None
 
 
-def take_matching(model: Any, tensors: Mapping[str, np.ndarray], where: str) -> list[str]:
+def take_matching(
+    model: Any, tensors: Mapping[str, np.ndarray], where: str, whole: Mapping[str, np.ndarray]
+) -> list[str]:
     """Write those that a model has, too, in that shape. -> the names of all that stay as they are.
 
+    whole: the tensors and those that are left out.
     Raises CheckpointError where none is the same, and before it writes any for one that is wrong in itself.
     """
     own = named(model)
     same = {name: each for name, each in tensors.items() if name in own and each.shape == own[name].shape}
-    if not set(same) & {slot.name for slot in model.layout.slots}:
+    if not _taken(model, same):
+        if left := _taken(model, whole):
+            raise CheckpointError(
+                f"{where}: {listed(left)}, all that has the name and shape of one here, is left out; leave out less "
+                "(--init-except, without=)"
+            )
         raise CheckpointError(f"{where}: no parameter has the name and shape of one here; give one of a like network")
     take(model, own | same, where, "give another model")
     return [name for name in own if name not in same]

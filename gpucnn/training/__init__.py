@@ -146,6 +146,7 @@ def _diverged(what: str, cause: str, lr: float, *, updated: bool) -> TrainingErr
     advice = f"a lower learning rate than {lr:g}, such as {lr / 10:g} (--lr), usually mends it"
     if not updated:
         advice = (
-            "no update came before it, so look at the images, the initial parameters, and layers or a loss of your own"
+            "no update came before it, so look at the images, the weights of classes and examples, the initial "
+            "parameters, and layers or a loss of your own"
         )
     return TrainingError(f"{what}{cause}, so training stopped; {advice}")
