@@ -1176,3 +1176,19 @@ def test_nobody_advises_a_new_last_layer_where_nothing_else_would_be_taken(gpucn
     refused(
         *train, "--out", "b", "--init-except", "head", says="all that has the name and shape of one here, is left out"
     )
+
+
+def test_options_without_an_effect_are_refused_or_told_of(gpucnn_, refused):
+    none = "--no-standardize is for numbers, as with the losses mse and huber, and"
+    decay = "there is no weight decay that it would be for; say --weight-decay NUMBER, too, or leave it out"
+    for command in ("train", "softmax-regression", "--out", "a"), ("lr", "softmax-regression", "--out", "a.png"):
+        refused(*command, "--no-standardize", says=none)
+        refused(*command, "--decay", "kernels", says=f"--decay kernels: {decay}")
+    status, _, err = gpucnn_("train", "--set", "filters=2,2", "--set", "filters=3,3")
+    assert status == 2
+    assert "filters is set twice" in err
+    status, _, err = gpucnn_("train", "softmax-regression", *FAST, "--schedule", "warmup=1000,cosine", "--out", "a")
+    assert status == 0
+    assert "the warm-up is of 1,000 updates, and this run has 11 updates" in err
+    refused("show", "a/model.safetensors", "--class", "7", says="--class 7: none is explained without a picture")
+    assert gpucnn_("train", "--config", "a/run.toml", "--out", "b", "-q")[0] == 0

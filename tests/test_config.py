@@ -868,9 +868,7 @@ def test_a_run_of_pictures_says_their_size_and_channels(train, pictures):
     assert "--size 30 is not what the run began with (the run began with 28x28)" in err
 
 
-def test_a_run_whose_file_does_not_say_the_size_of_its_pictures_goes_on_with_it(
-    train, pictures, monkeypatch
-):
+def test_a_run_whose_file_does_not_say_the_size_of_its_pictures_goes_on_with_it(train, pictures, monkeypatch):
     monkeypatch.setattr(pace.Pace, "RATIO", 0.0)  # every epoch is saved
     usual = (*OF_PICTURES, "--data", pictures, "--size", "32x30")
     assert train(*usual, "--epochs", 2, "--out", "whole")[0] == 0

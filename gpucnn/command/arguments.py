@@ -146,7 +146,10 @@ def _take_settings(context: Context, path: Path) -> None:
 
 def all_set(context: Context, options: list[str] | None) -> list[str]:
     """What --set says and, before it, what a file does: the later one counts."""
-    return [*((context.default_map or {}).get("options") or []), *(options or [])]
+    given = [*(options or [])]
+    named = {each.partition("=")[0] for each in given}
+    of_file = (context.default_map or {}).get("options") or []
+    return [*(each for each in of_file if each.partition("=")[0] not in named), *given]
 
 
 def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None:

@@ -22,6 +22,8 @@ def parsed(texts: list[str] | None, network: str = "") -> dict[str, Any]:
         name, equals, text = each.partition("=")
         if not equals or not name.isidentifier():
             raise BadParameter(f"{each!r}: NAME=VALUE was expected, {example(network, name)}", param_hint="--set")
+        if name in found:
+            raise BadParameter(f"{name} is set twice, by {each!r} the second time; say one of both", param_hint="--set")
         found[name] = value(text)
     return found
 

@@ -6,10 +6,10 @@ import os
 import sys
 from typing import Annotated
 
-from typer import Option
+from typer import Context, Option
 
 from ..data.preprocessing import CROP
-from . import arguments, network_settings, selected
+from . import arguments, effects, network_settings, selected
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
 from .at_hand import check_network
 from .augment import AugmentOption, augmentation_of
@@ -39,6 +39,7 @@ from .told import as_options, read_otherwise, tell_notes
 
 
 def lr(
+    context: Context,
     network: NetworkArgument = "two-conv",
     data: DataOption = "digits",
     out: Annotated[
@@ -118,6 +119,7 @@ def lr(
     )
     with arguments.explained(network, network if ":" in network else None):
         start, _ = beforehand.look(settings)
+        effects.check(context, settings)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)

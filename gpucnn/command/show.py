@@ -51,6 +51,8 @@ def show(
 
     with arguments.explained(model, None):
         loaded = load(model, device="cpu", layers=layers)
+    if class_name is not None and image is None:
+        raise GpucnnError(f"--class {class_name}: none is explained without a picture; name one, or leave --class out")
     folder = out or os.path.join(os.path.dirname(os.path.abspath(model)), "show")
     look = None
     if image is not None:

@@ -12,7 +12,7 @@ from typer import Context, Exit, Option, echo
 
 from ..data.preprocessing import CROP
 from ..errors import counted
-from . import arguments, network_settings, reading, selected, told
+from . import arguments, effects, network_settings, reading, selected, told
 from .arguments import (
     DataOption,
     DeviceOption,
@@ -226,6 +226,7 @@ def train(
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
         start, found = beforehand.look(settings, out, force=force, resume=resume is not None)
+        effects.check(context, settings)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         with arguments.moved(resume):

@@ -35,6 +35,7 @@ from .inputs import one_update
 from .labels import Meaning, unused
 from .numbers import of_stream, standardizes, units_of
 from .tensors import OPTIMIZER, Trained
+from .warmup import told_of_warmup
 
 Array = Any
 
@@ -211,7 +212,9 @@ class Fitting:
         with model.execution.active():
             step, source = self._placed()
             if isinstance(source, Shuffled) and not is_partial:
-                told_of_average(self.optimizer, int(self.plan.epochs) * source.batches)
+                updates = int(self.plan.epochs) * source.batches
+                told_of_average(self.optimizer, updates)
+                told_of_warmup(self.plan.schedule, updates)
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.

@@ -1,0 +1,37 @@
+"""Options that would change nothing are refused: who gives one expects something of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer import Context
+
+from ..errors import GpucnnError
+
+
+def check(context: Context, settings: Any) -> None:
+    """Raises GpucnnError where an option that was given has no effect beside the others, before the data are read."""
+    from .. import networks
+    from ..losses import REGRESSION, kind
+    from ..model import objective, runs
+    from ..optimizers.base import chain
+
+    if _is_given(context, "no_standardize") and not settings.standardize:
+        loss = objective.asked(networks.entry(settings.network).loss, settings.loss, None, None)
+        if kind(loss) != REGRESSION:
+            raise GpucnnError(
+                f"--no-standardize is for numbers, as with the losses mse and huber, and {type(loss).__name__} is for "
+                "none; leave it out"
+            )
+    if _is_given(context, "decay") and settings.update.decay is not None:
+        _, rule = chain(runs.recipe(settings, 1)[1])
+        if not getattr(rule, "weight_decay", 0):
+            raise GpucnnError(
+                f"--decay {settings.update.decay}: there is no weight decay that it would be for; say --weight-decay "
+                "NUMBER, too, or leave it out"
+            )
+
+
+def _is_given(context: Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
