@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from .errors import SettingError, nearest
+from .errors import ArgumentError, SettingError, nearest
 from .names import Explained, explain
 from .namespace import as_numbers, has_truth
 
@@ -259,8 +259,10 @@ def _made(text: str, make: Callable[..., Schedule], *settings: Any) -> Schedule:
     """The schedule of these settings, which a text gives. Raises SettingError with that."""
     try:
         return make(*settings)
+    except ArgumentError:  # more numbers than there are
+        raise
     except SettingError as error:
-        raise SettingError(f"schedule {text!r}: {str(error).rpartition(': ')[2]}") from None
+        raise SettingError(f"schedule {text!r}: {str(error).partition(': ')[2]}") from None
 
 
 def _piece(text: str, piece: str) -> Schedule:
