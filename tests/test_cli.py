@@ -1192,3 +1192,32 @@ def test_options_without_an_effect_are_refused_or_told_of(gpucnn_, refused):
     assert "the warm-up is of 1,000 updates, and this run has 11 updates" in err
     refused("show", "a/model.safetensors", "--class", "7", says="--class 7: none is explained without a picture")
     assert gpucnn_("train", "--config", "a/run.toml", "--out", "b", "-q")[0] == 0
+
+
+def test_no_command_makes_folders_for_a_path_that_is_mistyped(refused):
+    Model("two-conv", device="cpu", class_names=[*"0123456789"]).save("m.safetensors")
+    for words in (
+        ("export", "m.safetensors", "nosuch/m.onnx"),
+        ("show", "m.safetensors", "--out", "nosuch/shown"),
+        ("demo", "nosuch/demo"),
+        ("evaluate", "m.safetensors", "--data", "digits", "--report", "--out", "nosuch/report"),
+    ):
+        refused(*words, says="there is no folder nosuch; make it first")
+    assert not Path("nosuch").exists()
+    refused("export", "m.safetensors", "m.foo", says="m.foo: what is written is ONNX; say m.onnx")
+    Path("file").touch()
+    for words in ("show", "m.safetensors", "--out", "file"), ("demo", "file"):
+        refused(*words, says="file: a file of that name is in the way; choose another folder")
+
+
+def test_what_lies_in_a_folder_is_not_mixed_with_other_things(gpucnn_, refused):
+    train = ("train", "softmax-regression", *FAST, "-q")
+    assert gpucnn_("demo", "demo")[0] == 0
+    refused(*train, "--out", "demo", says="--out demo: it holds pictures (eight.png, five.png, ")
+    assert not Path("demo/run.toml").exists()
+    assert gpucnn_(*train, "--out", "run")[0] == 0
+    before = Path("run/mistakes.csv").read_bytes()
+    evaluate = ("evaluate", "run/model.safetensors", "--data", "digits", "--report", "--out")
+    refused(*evaluate, "run", says="it holds a run, whose own confusion.png, mistakes.png and mistakes.csv would be")
+    assert Path("run/mistakes.csv").read_bytes() == before
+    assert gpucnn_(*evaluate, "run/report")[0] == 0

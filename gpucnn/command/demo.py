@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Argument
 
 from ..errors import printable
+from .places import check_folder
 
 MODEL = os.path.join("runs", "two-conv-digits", "model.safetensors")
 
@@ -22,6 +23,7 @@ def demo(
     from ..data import samples
     from .told import quoted
 
+    check_folder(folder)
     paths = samples.write(folder)
     all_of_them, seven = quoted(folder), quoted(str(paths[7]))
     print(f"ten drawn digits are in {printable(folder)}: {', '.join(path.name for path in paths)}\n\nnow try")

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from typer import Argument
 
-from ..errors import printable
+from ..errors import GpucnnError, printable
 from ..model.accepted import LAYOUTS, PIXELS
 from . import arguments
 from .arguments import JsonOption, LayersOption, ModelArgument
 from .help import one_of
+from .places import check_above
 from .saved import to_check
 
 
@@ -43,8 +44,12 @@ def export(
     size. Needs onnx: pip install onnx.
     """
     from ..model import load
-    from ..model.exporting import usual_pixels
+    from ..model.exporting import ENDING, usual_pixels
 
+    if out is not None:
+        check_above(out)
+        if Path(out).suffix.lower() != ENDING and not Path(out).is_dir():
+            raise GpucnnError(f"{out}: what is written is ONNX; say {Path(out).with_suffix(ENDING)}")
     with arguments.explained(model, to_check(layers)):
         loaded = load(model, device="cpu", layers=layers)
         place = Path(model).with_suffix(".onnx") if out is None else out

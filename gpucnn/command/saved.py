@@ -14,6 +14,7 @@ from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, Th
 from .augment import TtaOption
 from .measured import PartOption, measured
 from .options import SkipBrokenOption, ThresholdOption
+from .places import check_above
 from .told import of_several, tell_notes
 
 EvaluatedOption = Annotated[
@@ -128,6 +129,14 @@ def _trained_on(path: str) -> str:
 
 def _check_place(folder: str) -> None:
     """Raises GpucnnError, before any work, for a folder that cannot be written or made."""
+    from ..model.folder import ALL_MISTAKES, CONFIG, CONFUSION, MISTAKES
+
+    if Path(folder, CONFIG).exists():
+        raise GpucnnError(
+            f"--out {folder}: it holds a run, whose own {CONFUSION}, {MISTAKES} and {ALL_MISTAKES} would be written "
+            f"over; choose another folder, such as {Path(folder, 'report')}"
+        )
+    check_above(folder)
     there = Path(folder).absolute()
     while not there.exists():
         there = there.parent

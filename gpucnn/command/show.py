@@ -13,6 +13,7 @@ from ..errors import GpucnnError, SettingError, check_answer, printable
 from . import arguments
 from .arguments import LayersOption, ModelArgument
 from .at_hand import ENDING
+from .places import check_folder
 from .predict import STDIN, files_of, read
 from .told import quoted
 
@@ -64,6 +65,7 @@ def show(
         with arguments.explained(model, None), np.errstate(over="ignore", invalid="ignore"):
             look = inside.look(loaded, pixels, None if class_name is None else [names.index(class_name)])
             check_answer(float(look.probabilities.sum()), f"{model}: a probability or number")
+    check_folder(folder)
     os.makedirs(folder, exist_ok=True)
     drawn = [("filters.png", lambda path: drawings.draw_filters(inside.filters(loaded), path))]
     if look is not None:

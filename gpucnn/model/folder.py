@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..data.folders import is_picture_name
 from ..errors import GpucnnError, listed
 from ..training.writing import put
 from .checkpoints import FOLDER as STATES
@@ -132,6 +133,12 @@ def _check(path: Path, *, force: bool, resume: bool) -> None:
             raise GpucnnError(
                 f"--out {path}: it holds a run that was cut off; go on with it by --resume {path}, choose another "
                 "folder, or say --force"
+            )
+        pictures = sorted(each.name for each in path.iterdir() if is_picture_name(each) and each.name not in FILES)
+        if pictures and not (path / CONFIG).exists():
+            raise GpucnnError(
+                f"--out {path}: it holds pictures ({listed(pictures)}), among which those of the run would lie; choose "
+                "another folder"
             )
     for name in FILES:
         there = path / name
