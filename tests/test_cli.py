@@ -836,6 +836,10 @@ def test_one_network_says_what_can_be_set(gpucnn_, refused, monkeypatch):
         in out
     )
     assert last_json(gpucnn_("networks", "two-conv", "--json")[1])["parameters"] == 37610
+    found = last_json(gpucnn_("networks", "two-conv", "--json")[1])
+    assert found["recipe"]["schedule"] == networks.entry("two-conv").recipe.schedule
+    assert found["settings"]["filters"] == [8, 16]
+    assert sum(each["parameters"] for each in found["layers"]) == 37610
     refused("networks", "tree", says="network 'tree' is not known; choose one of")
 
 

@@ -166,6 +166,18 @@ def completed(words):
         (("gpucnn", "train", "two"), ["two-conv", "two-conv-wide"]),
         (("gpucnn", "train", "--optimizer", "ad"), ["adam", "adamw"]),
         (("gpucnn", "train", "--opt"), ["--optimizer"]),
+        (("gpucnn", "networks", "tiny"), ["tiny-99"]),
+        (("gpucnn", "check", "tiny"), ["tiny-99"]),
+        (("gpucnn", "help", "ev"), ["evaluate"]),
+        (("gpucnn", "bench", "pr"), ["profile"]),
+        (("gpucnn", "data", "show", "d"), ["digits"]),
+        (("gpucnn", "data", "verify", "m"), ["mnist"]),
+        (("gpucnn", "augment", "d"), ["digits"]),
+        (("gpucnn", "train", "--data", "d"), ["digits"]),
+        (("gpucnn", "train", "--device", "c"), ["cpu", "cuda"]),
+        (("gpucnn", "train", "--schedule", "warmup=0.1,c"), ["warmup=0.1,constant", "warmup=0.1,cosine"]),
+        (("gpucnn", "train", "--augment", "f"), ["flip"]),
+        (("gpucnn", "train", "--set", "f"), ["filters=8,16"]),
     ],
 )
 def test_the_shell_completes(words, offered):

@@ -18,7 +18,7 @@ import typer
 from .. import __version__
 from ..errors import GpucnnError, of_system
 from ..kernels.cuda import compiling
-from . import bench
+from . import bench, offered
 from . import help as texts
 from .augment import augment
 from .catalogue import data_app, networks
@@ -101,7 +101,10 @@ app.add_typer(data_app, name="data", cls=texts.Group)
 @app.command("help", cls=texts.Command)
 def help_(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="The command to explain.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", autocompletion=offered.commands, help="The command to explain."),
+    ] = None,
 ) -> None:
     """Explain gpucnn, or one of its commands."""
     command: Any = context.find_root().command

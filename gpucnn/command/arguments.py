@@ -17,13 +17,14 @@ from ..errors import GpucnnError, SettingError, nearest
 from ..kernels.cuda.cublas import PRECISIONS
 from ..model.folder import CONFIG, check_run
 from ..schedules import schedule
-from . import network_settings
-from .help import network_names, one_of
+from . import network_settings, offered
+from .help import one_of
 
 DataOption = Annotated[
     str,
     Option(
         metavar="NAME|PATH",
+        autocompletion=offered.data_sets,
         help="The data set: digits, mnist, fashion-mnist or cifar10; or the path of a folder that has one sub-folder "
         "of pictures per class, or a .csv that names them; of an .npz, .csv or .parquet file; or of IDX or .npy files.",
     ),
@@ -32,6 +33,7 @@ DeviceOption = Annotated[
     str,
     Option(
         metavar="DEVICE",
+        autocompletion=offered.devices,
         help="Where to compute: auto|cpu|cuda|cuda:N. auto takes a CUDA GPU where one can be used.",
     ),
 ]
@@ -39,7 +41,9 @@ ThreadsOption = Annotated[
     int | None,
     Option(metavar="N", min=1, help="How many CPUs to compute with; by default all that this process may use."),
 ]
-JsonOption = Annotated[bool, Option("--json", help="Print one JSON object as the last line of standard output.")]
+JsonOption = Annotated[
+    bool, Option("--json", help="Print JSON, an object or a list, as the last line of standard output.")
+]
 VerboseOption = Annotated[bool, Option("--verbose", "-v", help="Show the details: every figure, and how it was taken.")]
 LayersOption = Annotated[
     list[str] | None,
@@ -53,7 +57,7 @@ NetworkArgument = Annotated[
     str,
     Argument(
         metavar="NETWORK",
-        autocompletion=network_names,
+        autocompletion=offered.networks,
         help="The network: a name that `gpucnn networks` lists, or module:factory of your own.",
     ),
 ]

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, BadParameter, Option
 
 from ..data.preprocessing import CROP
+from . import offered
 from .arguments import check_format
 from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
 from .told import tell_notes
@@ -22,6 +23,7 @@ AugmentOption = Annotated[
     str | None,
     Option(
         metavar="CHANGES",
+        autocompletion=offered.changes,
         help="Change training images at random whenever they are used, so that the network meets more of them. "
         f"{CHANGES}; or none. By default what the network's recipe says, mostly none, and default for few pictures of "
         "your own. `gpucnn augment DATA` draws it.",
@@ -67,9 +69,21 @@ def augmentation_of(text: str | None, data: str, input_shape: tuple[int, int, in
 
 
 def augment(
-    data: Annotated[str, Argument(metavar="NAME|PATH", help="The data set: a name, or a path, as --data takes it.")],
+    data: Annotated[
+        str,
+        Argument(
+            metavar="NAME|PATH",
+            autocompletion=offered.data_sets,
+            help="The data set: a name, or a path, as --data takes it.",
+        ),
+    ],
     augment: Annotated[
-        str, Option(metavar="CHANGES", help=f"How to change them, as `gpucnn train` takes it. {CHANGES}.")
+        str,
+        Option(
+            metavar="CHANGES",
+            autocompletion=offered.changes,
+            help=f"How to change them, as `gpucnn train` takes it. {CHANGES}.",
+        ),
     ] = USUAL,
     out: Annotated[str, Option(metavar="FILE", help="The .png, .svg or .pdf file to draw.")] = "augmented.png",
     seed: Annotated[

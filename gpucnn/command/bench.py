@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import SettingError, nearest
-from . import arguments
+from . import arguments, offered
 from .arguments import DeviceOption, JsonOption, ThreadsOption, VerboseOption
 
 MODES = {  # and the options that each uses, beside --json
@@ -30,6 +30,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="MODE|NETWORK",
+            autocompletion=offered.modes,
             help="What is measured, steps by default; then the networks. If none is named, steps measures the five of "
             "the README's table, and the other modes measure one each.",
         ),
@@ -52,7 +53,12 @@ def bench(
     accuracy: Annotated[
         float, typer.Option(metavar="PART", help="The test accuracy at which time-to ends a training.")
     ] = 0.99,
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="The data set that time-to trains on.")] = "mnist",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH", autocompletion=offered.data_sets, help="The data set that time-to trains on."
+        ),
+    ] = "mnist",
     all_kernels: Annotated[
         bool,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import textwrap
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typer import Argument, Option, Typer
 
 from ..data.preprocessing import CROP
 from ..errors import counted
-from . import arguments
+from . import arguments, offered
 from .arguments import JsonOption, check_format
 from .help import Command
 from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
@@ -20,12 +21,19 @@ data_app = Typer(
     help="List data sets, look at one; download one that has a name, check its files.", no_args_is_help=True
 )
 
-DataName = Annotated[str, Argument(help="The data set: digits, mnist, fashion-mnist or cifar10.")]
+DataName = Annotated[
+    str, Argument(autocompletion=offered.data_sets, help="The data set: digits, mnist, fashion-mnist or cifar10.")
+]
 
 
 def networks(
     name: Annotated[
-        str | None, Argument(metavar="NETWORK", help="The network to show: a name, or module:factory.")
+        str | None,
+        Argument(
+            metavar="NETWORK",
+            autocompletion=offered.networks,
+            help="The network to show: a name, or module:factory.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +46,7 @@ def networks(
         for key, entry in entries.items()
     ]
     if as_json:
-        print(arguments.json_text(rows if name is None else rows[0]))
+        print(arguments.json_text(rows if name is None else rows[0] | _told(name)))
     elif name is not None:
         print(_described(name))
     else:
@@ -76,7 +84,14 @@ def list_names(as_json: JsonOption = False) -> None:
 
 @data_app.command(cls=Command)
 def show(
-    data: Annotated[str, Argument(metavar="NAME|PATH", help="The data set: a name, or a path, as --data takes it.")],
+    data: Annotated[
+        str,
+        Argument(
+            metavar="NAME|PATH",
+            autocompletion=offered.data_sets,
+            help="The data set: a name, or a path, as --data takes it.",
+        ),
+    ],
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
@@ -127,6 +142,44 @@ def path(name: DataName) -> None:
     from .. import data
 
     print(data.where(name))
+
+
+def _told(name: str) -> dict[str, Any]:
+    """What `_described` says, for JSON."""
+    from dataclasses import fields
+
+    from .. import networks
+    from ..layers.base import cost
+    from ..network import describe
+    from ..optimizers import described
+
+    found, network = networks.entry(name), networks.build(name)
+    sizes = {path: math.prod(shape) for path, shape in network.parameter_shapes().items()}
+    recipe = {each.name: getattr(found.recipe, each.name) for each in fields(found.recipe)}
+    layers = [
+        {
+            "path": "/".join(path),
+            "layer": describe(layer),
+            "output": output,
+            "parameters": sum(size for each, size in sizes.items() if each.startswith("/".join(path) + "/")),
+            "multiply_adds": cost(layer, shape),
+        }
+        for path, layer, shape, output in network.walk()
+    ]
+    return {
+        "input": network.input_shape,
+        "recipe": recipe | {"optimizer": described(found.recipe.optimizer)},
+        "loss": describe(found.loss),
+        "settings": {key: _plain(value) for key, value in networks.settings_of(name).items()},
+        "layers": layers,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A setting's value, and what JSON has no word for as --set takes it."""
+    from ..networks import as_text
+
+    return value if value is None or isinstance(value, (bool, int, float, str, tuple)) else as_text(value)
 
 
 def _described(name: str) -> str:

@@ -158,12 +158,6 @@ class Group(TyperGroup):
         return _parsed(super().parse_args, self, ctx, args)
 
 
-def network_names() -> list[str]:
-    from .. import networks
-
-    return [*networks.NETWORKS]
-
-
 def one_of(names: Collection[str], default: str, text: str) -> Any:
     """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
 

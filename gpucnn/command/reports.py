@@ -8,12 +8,19 @@ from typing import Annotated
 from typer import Argument, BadParameter, Exit, Option
 
 from ..errors import GpucnnError
-from . import arguments
+from . import arguments, offered
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, VerboseOption
 
 
 def check(
-    name: Annotated[str, Argument(metavar="NETWORK", help="A name, or module:name of a network or layer of your own.")],
+    name: Annotated[
+        str,
+        Argument(
+            metavar="NETWORK",
+            autocompletion=offered.networks,
+            help="A name, or module:name of a network or layer of your own.",
+        ),
+    ],
     input_shape: Annotated[
         str | None, Option("--input", metavar="HxWxC", help="The shape of one input, which a layer needs.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..errors import GpucnnError, check_answer, counted, printable
-from . import arguments
+from . import arguments, offered
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
 from .measured import PartOption, measured
@@ -21,6 +21,7 @@ EvaluatedOption = Annotated[
     str | None,
     Option(
         metavar="NAME|PATH",
+        autocompletion=offered.data_sets,
         help="The data set, as `gpucnn train` takes it; by default the one that the model was trained on, where that "
         "has a name.",
     ),
