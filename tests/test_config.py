@@ -886,3 +886,19 @@ def test_a_run_whose_file_does_not_say_the_size_of_its_pictures_goes_on_with_it(
     assert train("--resume", "cut", "--size", "32x30")[0] == 0
     assert (theta("cut") == theta("whole")).all()
     assert settings("cut")["size"] == "32x30"
+
+
+def test_a_finished_run_is_called_so_only_where_its_settings_are_asked_for(train):
+    train("softmax-regression", "--data", "tiny.npz", *FAST, "--out", "a")
+    np.savez("tiny.npz", **{name: array[::-1] for name, array in np.load("tiny.npz").items()})
+    status, _, err = train("--resume", "a")
+    assert status == 1
+    assert "pictures or labels are others than when it began" in err
+    assert "is finished" not in err
+
+
+def test_a_model_is_no_file_of_settings(train):
+    Path("model.safetensors").write_bytes(b"\x10\xf0\xff\x00")
+    status, _, err = train("--config", "model.safetensors")
+    assert status == 1
+    assert "model.safetensors: it is no text; a run.toml of `gpucnn train` was expected" in err

@@ -113,14 +113,16 @@ def opening(
     is_own: bool,
     why: str,
     begun: list[str],
-    state: str,
+    state: tuple[str, str],
 ) -> Iterator[str]:
     """What is said before the first batch, beside the network and the data.
 
     is_own: whether the data are of one's own; chosen, rule: the recipe and the optimiser; why: what was chosen for such
-    data; begun: what is said of the parameters of --init; state: where a run stands that is resumed.
+    data; begun: what is said of the parameters of --init; state: where a run stands that is resumed, as
+    `checkpoints.standing` says it.
     """
     from ..model import needs
+    from ..model.checkpoints import FINISHED
     from ..model.numbers import standardizes
     from ..model.own_data import lasting
 
@@ -130,13 +132,13 @@ def opening(
     total, part = len(dataset.train_labels), chosen.validation
     if part and dataset.validation is None and not min(round(part * total), total - 1):
         yield f"no validation: {part:g} of {counted(total, 'training image')} is no image; --validation 0.1 is a tenth"
-    if standardizes(model) and model.units is None and not state:  # a run that goes on has decided
+    if standardizes(model) and model.units is None and not state[1]:  # a run that goes on has decided
         yield "the numbers are learnt standardised, whatever their units; what the model says is in their units"
     yield device_line(settings.device, model)
     yield from map(as_options, begun)
     yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))
-    if state:
-        yield state
+    if state[1] and state[0] != FINISHED:  # which is not known before the settings are compared
+        yield state[1]
 
 
 def read_otherwise(settings: Any, start: Any, dataset: Any, data: str) -> list[str]:

@@ -248,7 +248,7 @@ def train(
             )
             state = ("start", "") if found is None else checkpoints.standing(found, chosen.epochs)
             older = told.of_another_time(context, model, dataset)
-            opening = told.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state[1])
+            opening = told.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state)
             for each in filter(None, (what, *older, *opening)):
                 say(each)
             system = environment(model.device, model.threads)
@@ -257,8 +257,7 @@ def train(
             if other := outcome.changed_test(path, made):
                 say(other)
             configuration = config_file.Writing(path / CONFIG, configured, made, () if found is None else found.changes)
-            versions = "; ".join(described(system).splitlines())
-            beginning = f"{state[0]}: {what}; {versions}"
+            beginning = "; ".join([f"{state[0]}: {what}", *described(system).splitlines()])
             written = log.LogFile(
                 path / LOG, chosen.batch_size * settings.update.batches, log_every, append=resume is not None
             )
@@ -266,6 +265,8 @@ def train(
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
                     writing = configuration, tuned.Writing(path, model, system, say), *filter(None, [shown]), written
                     history = runs.run(settings, dataset, model, path, writing, found=found, anyway=anyway)
+                if state[0] == checkpoints.FINISHED:  # and of the settings that were asked for
+                    say(state[1])
                 configuration.finish()
                 try:
                     result = outcome.result(model, dataset, history, path)

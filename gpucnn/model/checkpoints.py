@@ -23,6 +23,7 @@ from .states import joined, parted
 from .tensors import named, take, trained
 
 FOLDER = "checkpoints"
+FINISHED = "is finished"  # of a run, as `standing` says it
 KEPT = 2
 LEAST = 600.0  # seconds, inside an epoch
 GUESS = 0.05  # seconds, what the first one costs
@@ -203,7 +204,7 @@ def standing(found: Found, epochs: int) -> tuple[str, str]:
         how = f"--epochs {2 * epochs}, or another number, trains it further"
         if done < epochs:
             how = f"another number of --epochs than {epochs} trains it on, with a larger --patience for longer"
-        return "is finished", f"the run in {folder} is finished ({trained}), and nothing is left to do; {how}"
+        return FINISHED, f"the run in {folder} is finished ({trained}), and nothing is left to do; {how}"
     here = f"after {counted(batches, 'batch', 'batches')} of epoch {done + 1}" if batches else f"with epoch {done + 1}"
     return "goes on", f"the run in {folder} goes on {here} of {epochs}"
 
