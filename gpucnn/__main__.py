@@ -15,7 +15,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from .errors import ENDING, TYPE_CHECKING, Interrupted, interrupt
+from .errors import ENDING, TYPE_CHECKING, Interrupted, interrupt, without_threads
 
 if TYPE_CHECKING:
     from typing import Any
@@ -85,8 +85,9 @@ def main() -> None:
     except (KeyboardInterrupt, ImportError, SystemError):  # the latter two where an extension was being imported
         if not Interrupted.latest:
             raise
-        print("gpucnn: interrupted", file=sys.stderr)
-        status = 128 + Interrupted.latest
+        crowded = without_threads()
+        print(f"gpucnn: {crowded or 'interrupted'}", file=sys.stderr)
+        status = 1 if crowded else 128 + Interrupted.latest
     for number in ENDING:
         if signal.getsignal(number) is interrupt:
             signal.signal(number, signal.SIG_DFL)  # nothing is left to say

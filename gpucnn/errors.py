@@ -151,6 +151,17 @@ def of_system(error: OSError, where: object = None) -> str:
     return "".join([f"{place}: " if place is not None else "", why, f"; {remedy}" if remedy else ""])
 
 
+def without_threads() -> str:
+    """A sentence where no thread can be started, for which OpenBLAS ends what imports it as Ctrl-C would; else ""."""
+    import threading
+
+    try:
+        threading.Thread(target=int).start()
+    except RuntimeError:
+        return f"no thread can be started; {REMEDIES['EAGAIN']}"
+    return ""
+
+
 def warn(text: str) -> None:
     """Warn at the line that called gpucnn, also out of a context manager of its own."""
     frame, level = sys._getframe(1), 2

@@ -1225,3 +1225,17 @@ def test_what_lies_in_a_folder_is_not_mixed_with_other_things(gpucnn_, refused):
     refused(*evaluate, "run", says="it holds a run, whose own confusion.png, mistakes.png and mistakes.csv would be")
     assert Path("run/mistakes.csv").read_bytes() == before
     assert gpucnn_(*evaluate, "run/report")[0] == 0
+
+
+def test_a_signal_that_comes_since_no_thread_can_be_started_is_no_interruption(gpucnn_, monkeypatch):
+    def end():
+        raise KeyboardInterrupt
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(cli, "_run", end)
+    assert gpucnn_("networks")[0] == 130
+    monkeypatch.setattr("threading.Thread.start", start)
+    status, _, err = gpucnn_("networks")
+    assert (status, err) == (1, "gpucnn: no thread can be started; let this user start more processes (ulimit -u)\n")

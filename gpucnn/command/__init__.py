@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from ..errors import GpucnnError, of_system
+from ..errors import GpucnnError, of_system, without_threads
 from ..kernels.cuda import compiling
 from . import bench, offered
 from . import help as texts
@@ -154,6 +154,8 @@ def main() -> int:
         sentence = str(error) or "out of memory"
     except KeyboardInterrupt as error:
         status, sentence = 128 + getattr(error, "signal", signal.SIGINT), "interrupted"
+        if crowded := without_threads():
+            status, sentence = 1, crowded
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     typer.echo(f"gpucnn: {as_options(sentence)}", err=True)
