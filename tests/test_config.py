@@ -150,7 +150,7 @@ def test_a_file_of_ones_own(train):
         ("set = 3", "mine.toml: set = 3: a table was expected"),
         ("epochs = ", "mine.toml: it is not TOML"),
         ("epochs = " + "9" * 5000, "mine.toml: it is not TOML: Exceeds the limit"),
-        ("\udcff", "mine.toml: it is not TOML"),
+        ("\udcff", "mine.toml: it is no text in UTF-8"),
     ],
 )
 def test_a_file_that_cannot_be_meant(train, text, sentence):
@@ -638,8 +638,8 @@ def test_a_run_with_averages_that_is_over_goes_on_from_what_training_moves(train
         (("--optimizer", "muon", "--decay", "kernels"), "--decay kernels: Muon has no decay; it has momentum"),
         (("--optimizer", "rmsprob"), "'rmsprob' is not known; did you mean rmsprop?"),
         (("--decay", "kernel"), "'kernel' is not known; did you mean kernels?"),
-        (("--ema", "1"), "1.0: 0, or a part of 1 such as 0.1, was expected"),
-        (("--ema", "0"), "EMA: decay 0.0 must be between 0 and 1"),
+        (("--ema", "1"), "1.0: a part of 1, above 0, such as 0.999 was expected"),
+        (("--ema", "0"), "0.0: a part of 1, above 0, such as 0.999 was expected"),
         (("--clip-norm", "0"), "0.0: a number above 0 was expected"),
         (("--weight-decay", "-1"), "-1.0: a number of at least 0 was expected"),
         (("--schedule", "cosin"), "'cosin' is not known; did you mean cosine?"),
@@ -791,7 +791,7 @@ def test_the_last_layer_of_other_classes_is_told_of_and_left_out(train):
             ("--init", "a/model.safetensors", "--init-except", "head", "--freeze", "9/*"),
             "--freeze 9/*: 9/weights, 9/bias would stay at random, since --init-except leaves them out; leave these",
         ),
-        (("--init", "a/model.safetensors", "--init-except", "*"), "no parameter has the name and shape of one here"),
+        (("--init", "a/model.safetensors", "--init-except", "*"), "all that has the name and shape of one here, is left out"),
     ],
 )
 def test_parameters_that_cannot_be_left_out(train, options, sentence):
@@ -901,4 +901,4 @@ def test_a_model_is_no_file_of_settings(train):
     Path("model.safetensors").write_bytes(b"\x10\xf0\xff\x00")
     status, _, err = train("--config", "model.safetensors")
     assert status == 1
-    assert "model.safetensors: it is no text; a run.toml of `gpucnn train` was expected" in err
+    assert "model.safetensors: it is no text in UTF-8; a run.toml of `gpucnn train` was expected" in err

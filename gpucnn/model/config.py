@@ -75,7 +75,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except OSError as error:
         raise GpucnnError(f"{path}: it cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise GpucnnError(f"{path}: it is no text; a {NAME} of `gpucnn train` was expected") from None
+        raise GpucnnError(f"{path}: it is no text in UTF-8; a {NAME} of `gpucnn train` was expected") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is one, a number of 5000 digits another
         raise GpucnnError(f"{path}: it is not TOML: {error}") from None
     made = found.pop(MADE, {})
