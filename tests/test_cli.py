@@ -1208,7 +1208,12 @@ def test_no_command_makes_folders_for_a_path_that_is_mistyped(refused):
     ):
         refused(*words, says="there is no folder nosuch; make it first")
     assert not Path("nosuch").exists()
-    refused("export", "m.safetensors", "m.foo", says="m.foo: what is written is ONNX; say m.onnx")
+    refused(
+        "export",
+        "m.safetensors",
+        "m.foo",
+        says="m.foo: .foo is not the ending of what is written, which is ONNX: say m.foo.onnx",
+    )
     Path("file").touch()
     for words in ("show", "m.safetensors", "--out", "file"), ("demo", "file"):
         refused(*words, says="file: a file of that name is in the way; choose another folder")

@@ -791,7 +791,10 @@ def test_the_last_layer_of_other_classes_is_told_of_and_left_out(train):
             ("--init", "a/model.safetensors", "--init-except", "head", "--freeze", "9/*"),
             "--freeze 9/*: 9/weights, 9/bias would stay at random, since --init-except leaves them out; leave these",
         ),
-        (("--init", "a/model.safetensors", "--init-except", "*"), "all that has the name and shape of one here, is left out"),
+        (
+            ("--init", "a/model.safetensors", "--init-except", "*"),
+            "all that has the name and shape of one here, is left out",
+        ),
     ],
 )
 def test_parameters_that_cannot_be_left_out(train, options, sentence):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -480,6 +481,7 @@ def test_the_command(gpucnn_, trained, digits):
     )
     images = digits.test_images[:3]
     np.testing.assert_allclose(ran(made, images)["logits"], trained.logits(images), rtol=1e-4, atol=1e-4)
+    Path("sub").mkdir()
     status, out, _ = gpucnn_(
         *("export", "runs/mine/model.safetensors", "sub/x.onnx", "--layout", "NCHW", "--pixels", "float32", "--json")
     )

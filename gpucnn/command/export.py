@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument
 
 from ..errors import GpucnnError, printable
+from ..model import checkpoint
 from ..model.accepted import LAYOUTS, PIXELS
 from . import arguments
 from .arguments import JsonOption, LayersOption, ModelArgument
@@ -48,8 +50,10 @@ def export(
 
     if out is not None:
         check_above(out)
-        if Path(out).suffix.lower() != ENDING and not Path(out).is_dir():
-            raise GpucnnError(f"{out}: what is written is ONNX; say {Path(out).with_suffix(ENDING)}")
+        ending = os.path.splitext(out)[1].lower()
+        if ending not in (ENDING, *checkpoint.OTHERS, checkpoint.ENDING) and not os.path.isdir(out):
+            what = f"{ending} is not" if ending else "it has not"
+            raise GpucnnError(f"{out}: {what} the ending of what is written, which is ONNX: say {out}{ENDING}")
     with arguments.explained(model, to_check(layers)):
         loaded = load(model, device="cpu", layers=layers)
         place = Path(model).with_suffix(".onnx") if out is None else out
