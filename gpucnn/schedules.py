@@ -8,7 +8,6 @@ such as "cosine", "warmup=0.05,polynomial=2" or "constant@0.6,restarts=2@0.4".
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -230,10 +229,8 @@ def schedule(text: str) -> Schedule:
     try:
         return _read(text)
     except SettingError as error:
-        said = str(error)
-        raise SettingError(
-            said if repr(text) in said else f"schedule {text!r}: {said.removeprefix('schedule ')}"
-        ) from None
+        said = str(error).removeprefix("schedule ")
+        raise SettingError(str(error) if repr(text) in said else f"schedule {text!r}: {said}") from None
 
 
 def _read(text: str) -> Schedule:
@@ -295,18 +292,6 @@ def named(schedule: Schedule) -> str:
         return f"{type(schedule).__name__}({', '.join(map(_shown, values))})"
     found = getattr(schedule, "__name__", None)
     return found or f"{type(schedule).__qualname__} of {[schedule(step, 10) for step in range(10)]}"
-
-
-def is_own(schedule: Any) -> bool:
-    """Whether it is one of these, and all it holds is: then what it gives depends on step and steps alone."""
-    if isinstance(schedule, functools.partial):
-        return is_own(schedule.func)
-    if isinstance(schedule, tuple):
-        return all(map(is_own, schedule))
-    if dataclasses.is_dataclass(schedule):
-        held = [getattr(schedule, field.name) for field in dataclasses.fields(schedule)]
-        return type(schedule).__module__ == __name__ and all(map(is_own, held))
-    return not callable(schedule) or getattr(schedule, "__module__", None) == __name__
 
 
 def _shown(value: Any) -> str:

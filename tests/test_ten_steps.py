@@ -22,7 +22,7 @@ from gpucnn.network import Network
 from gpucnn.optimizers import SGD, AdamW, Lion
 from gpucnn.schedules import cosine
 from gpucnn.training import Stop
-from gpucnn.training.run import Run
+from gpucnn.training.run import Run, is_known
 
 __all__ = ["fake_cuda"]
 
@@ -208,6 +208,6 @@ def test_a_schedule_of_ones_own_is_asked_before_each_update(fake_cuda, monkeypat
 
     calls = fitted(monkeypatch, epochs=1, schedule=own)[2]
     assert calls == [1] * 28
-    assert schedules.is_own(schedules.Joined(((0.5, cosine), (0.5, schedules.linear))))
-    assert not schedules.is_own(schedules.Joined(((0.5, cosine), (0.5, own))))
-    assert schedules.is_own(functools.partial(schedules.one_cycle, warm=0.1))
+    assert is_known(schedules.Joined(((0.5, cosine), (0.5, schedules.linear))))
+    assert not is_known(schedules.Joined(((0.5, cosine), (0.5, own))))
+    assert is_known(functools.partial(schedules.one_cycle, warm=0.1))

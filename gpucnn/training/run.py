@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +40,7 @@ class Run:
 
     def __init__(self, step: Step, source: Source, plan: Plan, device: Device, told: Told) -> None:
         self.step, self.source, self.plan, self.device, self.told = step, source, plan, device, told
-        self._may_wait = told.may_wait and schedules.is_own(plan.schedule)
+        self._may_wait = told.may_wait and is_known(plan.schedule)
         self.latest: float | None = None
         self._pending: list[tuple[Array, int]] = []  # sums of losses, () or (updates,), and of how many examples each
         self._waiting = 0  # updates whose losses they are
@@ -206,3 +208,15 @@ class Run:
                 f"the schedule gives {factor!r} for step {step}; a number of at least 0 was expected, the factor on lr"
             )
         return float(factor)
+
+
+def is_known(schedule: Any) -> bool:
+    """Whether it is one of gpucnn's, and all it holds is: then what it gives depends on step and steps alone."""
+    if isinstance(schedule, functools.partial):
+        return is_known(schedule.func)
+    if isinstance(schedule, tuple):
+        return all(map(is_known, schedule))
+    if dataclasses.is_dataclass(schedule):
+        held = [getattr(schedule, field.name) for field in dataclasses.fields(schedule)]
+        return type(schedule).__module__ == schedules.__name__ and all(map(is_known, held))
+    return not callable(schedule) or getattr(schedule, "__module__", None) == schedules.__name__
