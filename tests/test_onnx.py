@@ -378,6 +378,10 @@ def test_what_is_ones_own_and_written_wrong_is_refused(network, loss, says, inst
     if not installed and "other logits" in says:  # onnx's evaluator is not asked for layers of gpucnn
         assert model.export(tmp_path / "m.onnx").exists()
         return
+    if not installed and "other numbers" in says:  # by an evaluator that may be wrong itself
+        with pytest.warns(UserWarning, match=f"{says}.*; install onnxruntime to be sure"):
+            assert model.export(tmp_path / "m.onnx").exists()
+        return
     for how in ({}, {"layout": "NCHW", "pixels": "float32"}):
         with pytest.raises(SettingError, match=says):
             model.export(tmp_path / "m.onnx", **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ from layers_of_ones_own import OWN
 
 from gpucnn import Model, Network, ops
 from gpucnn.engine import sharded_step
-from gpucnn.engine.mixing import Reach, reach, reach_of_loss
+from gpucnn.engine.mixing import Reach, check_passes, reach_of_loss
 from gpucnn.errors import SettingError
-from gpucnn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, ReLU, Residual
+from gpucnn.kernels import Context
+from gpucnn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, ReLU, Residual
 from gpucnn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from gpucnn.optimizers import SGD, Clip
 from gpucnn.report import check, table_check
@@ -61,6 +63,20 @@ class Shown(Habit):
         return dy * params["factor"], {"factor": (dy * residual).sum(axis=tuple(range(dy.ndim - 1)))}
 
 
+class OfThread(Habit):
+    """What it keeps is each thread's own."""
+
+    kept = threading.local()
+
+    @property
+    def x(self):
+        return self.kept.x
+
+    @x.setter
+    def x(self, x):
+        self.kept.x = x
+
+
 class Reuse(Layer):
     """Twice x, in the same array as long as its shape is the same."""
 
@@ -99,7 +115,7 @@ class Noisy(Layer):
 @pytest.mark.parametrize("nested", [False, True])
 def test_passes_that_overwrite_each_other_are_refused(layer, said, nested):
     """Threads share a layer: gradients would be of another thread's images."""
-    model = Model(network(Residual((layer,)) if nested else layer), device="cpu")
+    model = Model(network(Residual((layer,)) if nested else layer), device="cpu", threads=2)
     with pytest.raises(SettingError, match=said):
         model.fit(IMAGES, LABELS, epochs=1)
 
@@ -112,7 +128,16 @@ def test_the_gradient_check_refuses_them_too():
 
 @pytest.mark.parametrize("layer", [Shown(), Noisy(), *OWN.values()], ids=lambda each: type(each).__name__)
 def test_other_layers_are_not(layer):
-    reach(network(layer))
+    check_passes(network(layer))
+
+
+def test_one_thread_may_keep_what_it_likes():
+    """And so may each of several, what is its own."""
+    found = []
+    for layer in (Habit(), Shown(), OfThread()):
+        model = Model(network(layer), device="cpu", threads=2 if isinstance(layer, OfThread) else 1)
+        found.append(model.fit(IMAGES, LABELS, epochs=2, seed=0)[-1]["train_loss"])
+    assert found[0] == found[1] == pytest.approx(found[2], rel=1e-5)
 
 
 # --- losses that look at several examples
@@ -202,7 +227,26 @@ def test_an_optimiser_that_leaves_theta_alone_is_refused(around):
         Model(network(), device="cpu").fit(IMAGES, LABELS, epochs=1, optimizer=around(Rebinds()))
 
 
-def test_others_are_tried_without_being_changed():
+class Sparse(Rebinds):
+    """The largest tenth of the numbers, of a few none."""
+
+    def update(self, theta, g, state, lr, step):
+        largest = np.argsort(-abs(g))[: len(g) // 10]
+        theta[largest] -= lr * g[largest]
+
+
+class Out(Rebinds):
+    def update(self, theta, g, state, lr, step):
+        np.subtract(theta, lr * g, out=theta)
+        theta = None
+
+
+def test_optimisers_that_write_now_and_then_are_not():
+    for rule in (Sparse(), Out(), EveryFifth()):
+        Model(network(), device="cpu").fit(IMAGES, LABELS, epochs=1, optimizer=rule)
+
+
+def test_others_are_not_called_but_by_updates():
     rule = EveryFifth()
     model = Model(network(), device="cpu", dtype="float64")
     model.fit(IMAGES, LABELS, epochs=5, batch_size=64, optimizer=rule, lr=0.1)
@@ -247,3 +291,79 @@ def test_a_running_state_is_that_of_the_images_alone(momentum, dtype):
         tolerance = 1e-12 if dtype == "float64" else 2e-6
         np.testing.assert_allclose(model.state[f"0/layers/0/{name}"], expected, rtol=tolerance)
     assert model.state["0/layers/1/largest"] == before == 1000
+
+
+# --- what is right, and looks wrong
+
+
+class Helped(Layer):
+    """Its helpers have names like those of methods that it does not need."""
+
+    def init_stats(self, x):
+        return x
+
+    def next_stage(self, x):
+        return self.init_stats(x)
+
+    def to_onnx2(self):
+        return None
+
+    def forward(self, params, x, context):
+        return self.next_stage(x), None
+
+    def backward(self, params, residual, dy, context, *, need_dx=True):
+        return dy, {}
+
+
+class Derived(Network):
+    def __init__(self, width=4):
+        super().__init__(SHAPE, (Conv2D(width, 3), BatchNorm(), ReLU(), Flatten(), Dense(3)))
+
+
+def test_helpers_may_have_any_name():
+    Model(network(Helped()), device="cpu").fit(IMAGES, LABELS, epochs=1)
+
+
+def test_running_states_of_a_network_of_ones_own():
+    model = Model(Derived(), device="cpu")
+    model.fit(IMAGES, LABELS, epochs=1)
+    model.execution.state[...] = 1000.0
+    model.recompute_state(IMAGES)
+    assert max(map(np.max, model.state.values())) < 100
+
+
+def test_a_loop_of_ones_own_needs_no_running_state():
+    net = Network(SHAPE, (BatchNorm(), Dropout(0.5), Flatten(), Dense(3)))
+    y, _ = net.forward(net.init(SHAPE, rng), IMAGES[:8], Context(examples=np.arange(8), update=1))
+    assert y.shape == (8, 3)
+
+
+class Told(SettingError):
+    def __init__(self, code, where):
+        super().__init__(f"code {code} in {where}")
+
+
+class Raises(Helped):
+    def forward(self, params, x, context):
+        raise Told(7, "here")
+
+
+def test_errors_of_ones_own_stay_what_they_are():
+    with pytest.raises(Told, match="code 7 in here"):
+        Model(network(Raises()), device="cpu").fit(IMAGES, LABELS, epochs=1)
+
+
+class Compiled(Alone):
+    """It takes arrays alone that may be written, as compiled functions do."""
+
+    def __call__(self, logits, targets):
+        if not logits.flags.writeable:
+            raise TypeError("No matching definition for argument type(s) readonly array")
+        return super().__call__(logits, targets)
+
+
+def test_a_loss_may_want_arrays_that_can_be_written():
+    found = [Model(network(), device="cpu", loss=loss) for loss in (Compiled(), Alone())]
+    for model in found:
+        model.fit(IMAGES, LABELS, epochs=2, validation=(IMAGES, LABELS))
+    np.testing.assert_array_equal(found[0].theta, found[1].theta)

@@ -369,7 +369,7 @@ def test_a_loss_that_large_numbers_make_infinite_is_told_of_them():
     says = (
         r"the loss reaches inf; the loss LogCosh gets numbers to 5e\+03, and if it is of differences, `standardizes = "
         r"True` in its class gives it standardised ones.*, so training stopped; no update came before it, so look at "
-        "the images, the initial parameters, and layers or a loss of your own$"
+        "the images, the weights of classes and examples, the initial parameters, and layers or a loss of your own$"
     )
     with pytest.raises(TrainingError, match=says):
         gpucnn.Model(network, loss=LogCosh(), device="cpu").fit(images, targets, epochs=1, batch_size=40)

@@ -16,6 +16,8 @@ def check(context: Context, settings: Any) -> None:
     from ..model import objective, runs
     from ..optimizers.base import chain
 
+    if context.params.get("resume") is not None:  # what the run itself has may be said again
+        return
     if _is_given(context, "no_standardize") and not settings.standardize:
         loss = objective.asked(networks.entry(settings.network).loss, settings.loss, None, None)
         if kind(loss) != REGRESSION:

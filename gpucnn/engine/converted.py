@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import GpucnnError, ShapeError
+from ..errors import DataError, SettingError, ShapeError
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
 from ..layers.base import Around, Gradients
 from ..namespace import array_namespace
 from ..network.own import IN
 
 Array = Any
+
+
+TOLD = (SettingError, ShapeError, DataError)  # errors that are a sentence, and take no other
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Converted(Around):
     def _called(self, method: str, *arguments: Any, **options: Any) -> Any:
         try:
             return getattr(self.layer, method)(*arguments, **options)
-        except GpucnnError as error:
-            raise type(error)(f"{self.name}: {method}: {error}") from error
         except Exception as error:
+            if type(error) in TOLD:
+                raise type(error)(f"{self.name}: {method}: {error}") from error
             error.add_note(f"{IN}{self.name}: {method}")
             raise
 

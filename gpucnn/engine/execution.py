@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import weakref
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ from .acceleration import Acceleration
 from .device_inference import DeviceForward
 from .freezing import thawed
 from .inference import Forward, forward_in_spans, images_on_a_cpu, images_on_a_gpu
-from .mixing import Reach, at_inference, reach, reach_of_loss
+from .mixing import Reach, at_inference, check_passes, reach, reach_of_loss
 from .program import Program
 from .recorded import RecordedStep
 from .rewrite import rewritten
@@ -117,6 +118,8 @@ class Execution:
     def reach(self, loss: Loss) -> Reach:
         """How far the layers, which are tried when this is first asked for, and the loss look beyond an example."""
         if self._reach is None:
+            if self.workers.threads > 1:
+                check_passes(self.network)
             self._reach = reach(self.network)
         return max(self._reach, reach_of_loss(loss, self.network.shapes()[-1][0]))
 
@@ -225,7 +228,9 @@ def _with_momentum(network: Network, momentum: float) -> Network:
         is_moving = type(place.layer) is BatchNorm and place.layer.momentum < 1
         return replace(place.layer, momentum=momentum) if is_moving else place.layer
 
-    return replace(network, layers=rebuilt(network.layers, network.input_shape, change))
+    made = copy.copy(network)  # a class derived from Network may be made of other things than layers
+    object.__setattr__(made, "layers", rebuilt(network.layers, network.input_shape, change))
+    return made
 
 
 def _keep_apart() -> None:

@@ -71,11 +71,22 @@ def answered(loss: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
     """
     try:
         computed = loss(read_only(logits), read_only(targets))
-    except ValueError as error:
-        if said := of_writing(f"the loss {type(loss).__name__}", error):
-            raise SettingError(said) from None
-        raise
+    except (TypeError, ValueError) as error:
+        said = of_writing(f"the loss {type(loss).__name__}", error)
+        computed = _of_copies(loss, logits, targets, said)
     return _checked(loss, computed, logits)
+
+
+def _of_copies(loss: Any, logits: Array, targets: Array, said: str) -> Any:
+    """What a loss gives that refused read-only arrays, as compiled ones do. said: what it is told where it writes into
+    them, for which SettingError is raised."""
+    xp = array_namespace(logits)
+    given = logits, targets
+    copies = [xp.asarray(each, copy=True) for each in given]
+    computed = loss(*copies)
+    if said and any(bool(xp.any((a != b) & (b == b))) for a, b in zip(copies, given)):
+        raise SettingError(said)
+    return computed
 
 
 def _checked(loss: Any, computed: Any, logits: Array) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ And does a layer keep numbers of a pass on itself? Then it cannot be used by sev
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -40,12 +41,23 @@ class Reach(IntEnum):
 
 
 def reach(network: Network) -> Reach:
-    """The farthest of its layers'. What layers from elsewhere do is tried on a few random examples.
-
-    Raises SettingError for one whose passes disturb each other.
-    """
+    """The farthest of its layers'. What layers from elsewhere do is tried on a few random examples."""
     found = [_of_layer(layer, shape) for layer, shape in zip(network.layers, network.shapes())]
     return max(found, default=Reach.EXAMPLE)
+
+
+def check_passes(network: Network) -> None:
+    """Raises SettingError for a layer from elsewhere whose passes, such as those of several threads, disturb each
+    other."""
+    for _, layer, shape, _ in network.walk():
+        layer = layer.layer if isinstance(layer, Converted) else layer
+        if is_own(layer) or inside(layer):
+            continue
+        disturbed = ""
+        with undisturbed(), suppress(Exception):  # what it raises is said where it runs
+            disturbed = _Trial(layer, shape).disturbed
+        if disturbed:
+            raise SettingError(f"{type(layer).__name__} {disturbed}")
 
 
 def reach_of_loss(loss: Any, outputs: int) -> Reach:
@@ -76,11 +88,8 @@ def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
     with undisturbed():
         try:
             asked = [_Trial(layer, shape, draw).asks for draw in ("standard_normal", "random")]
-            disturbed = _Trial(layer, shape).disturbed
         except Exception:  # what it raises is said where it runs; until then nothing is known of it
             return Reach.BATCH
-    if disturbed:
-        raise SettingError(f"{type(layer).__name__} {disturbed}")
     if None in asked:
         return Reach.BATCH
     if any(asked):
@@ -136,7 +145,13 @@ class _Trial:
     def disturbed(self) -> str:
         """What another pass, as of another thread, changes of one that is under way; "" where it changes nothing."""
         usual, again = (self.passes(slice(0, 4)) for _ in range(2))
-        other = self.passes(slice(0, 4), between=lambda: self.forward(slice(0, 4), self.x[::-1] + 1))
+
+        def beside() -> None:
+            thread = threading.Thread(target=self.forward, args=(slice(0, 4), self.x[::-1] + 1))
+            thread.start()
+            thread.join()
+
+        other = self.passes(slice(0, 4), between=beside)
         if not _alike(usual, again):  # it gives something else each time
             return ""
         if not _alike(usual[3:], other[3:]):

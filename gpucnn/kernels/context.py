@@ -66,7 +66,7 @@ class Context:
 
     def inside(self, name: str, place: int) -> Context:
         """The context of one layer. name: of its state; place: its number among the layers that have such a context."""
-        state = self.state.get(name, {}) if self.state else {}
+        state = self.state.get(name, {}) if self.state else self.state
         return replace(self, state=state, key=_key(self.key, place))
 
     def bits(self, shape: tuple[int, ...]) -> Array:

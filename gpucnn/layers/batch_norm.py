@@ -100,7 +100,8 @@ class BatchNorm(Layer):
         overwrite: whether x may be overwritten, because nobody else has it.
         """
         xp, x, *_ = real_arrays(x, *params.values())
-        if not context.state and (context.examples is not None or not context.training):
+        is_lost = context.examples is not None and context.state is not None  # a loop of one's own may have none
+        if not context.state and (is_lost or not context.training):
             raise SettingError(WITHOUT_STATE)
         if context.training:
             d, moments = context.kernels.centred(x, overwrite=overwrite)

@@ -18,6 +18,7 @@ TAKE = {  # what each method is called with
     "next_state": ("state", "residual"),
     "to_onnx": ("graph", "numbers", "x", "in_shape"),
 }
+NEEDED = ("out_shape", "forward", "backward")
 OTHERS = {  # other libraries' words
     **dict.fromkeys(("output_shape", "compute_output_shape", "get_output_shape"), "out_shape"),
     "call": "forward",
@@ -28,7 +29,8 @@ ALIKE = 0.88  # part of 1, from which on a name is another one's misspelling
 def fault(layer: Any) -> str:
     """What is wrong with a layer's methods, as a clause that says what to write; "" where nothing is."""
     for name in dir(type(layer)):
-        if (meant := _meant(name)) and not _has(layer, meant) and callable(getattr(layer, name, None)):
+        meant = _meant(name)
+        if meant and _lacks(layer, meant) and callable(getattr(layer, name, None)):
             return f"its class has a method {name}, which nothing calls, and no {meant} of its own; call it {meant}"
     if _has(layer, "init_state") and not _has(layer, "next_state"):
         return (
@@ -58,6 +60,12 @@ def _has(layer: Any, name: str) -> bool:
     """Whether the layer has a method of its own of that name, and not `Layer`'s default."""
     found = getattr(layer, name, None)
     return found is not None and getattr(found, "__func__", found) is not getattr(Layer, name, None)
+
+
+def _lacks(layer: Any, method: str) -> bool:
+    """Whether the layer must have such a method, and has none: others are helpers of its own, whatever their names."""
+    beside = {"init_state": "next_state", "next_state": "init_state"}.get(method, "forward" if method in NEEDED else "")
+    return bool(beside) and not _has(layer, method) and (method in NEEDED or _has(layer, beside))
 
 
 def _wrong_call(name: str, method: Any) -> str:

@@ -153,7 +153,11 @@ def read(path: str | bytes | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     except OSError as error:
         raise CheckpointError(f"{of_system(error, path)}") from None
     try:
-        tensors = load(contents)
+        try:
+            tensors = load(contents)
+        except KeyError:  # a type that NumPy does not have, as in other programs' files
+            _description(path, contents)
+            raise
         description = _description(path, contents)
         for name, tensor in tensors.items():
             if tensor.dtype.isbuiltin != 1:  # another library may have added it to NumPy's

@@ -138,7 +138,7 @@ def _check(path: Path, *, force: bool, resume: bool) -> None:
         if pictures and not (path / CONFIG).exists():
             raise GpucnnError(
                 f"--out {path}: it holds pictures ({listed(pictures)}), among which those of the run would lie; choose "
-                "another folder"
+                "another folder, or say --force"
             )
     for name in FILES:
         there = path / name
