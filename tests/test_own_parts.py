@@ -131,6 +131,25 @@ def test_other_layers_are_not(layer):
     check_passes(network(layer))
 
 
+class Fussy(Layer):
+    """A logarithm, which refuses large numbers, too."""
+
+    def forward(self, params, x, context):
+        if x.max() > 3.5:
+            raise ValueError("too large")
+        return np.log(x), x
+
+    def backward(self, params, x, dy, context, *, need_dx=True):
+        return dy / x, {}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_trial_says_nothing(capfd):
+    """Neither NumPy of numbers that are not finite, nor a thread of what it raises."""
+    check_passes(network(Fussy()))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_one_thread_may_keep_what_it_likes():
     """And so may each of several, what is its own."""
     found = []

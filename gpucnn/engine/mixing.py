@@ -146,8 +146,12 @@ class _Trial:
         """What another pass, as of another thread, changes of one that is under way; "" where it changes nothing."""
         usual, again = (self.passes(slice(0, 4)) for _ in range(2))
 
+        def another() -> None:
+            with np.errstate(all="ignore"), suppress(Exception):  # a thread has its own settings, and prints its errors
+                self.forward(slice(0, 4), self.x[::-1] + 1)
+
         def beside() -> None:
-            thread = threading.Thread(target=self.forward, args=(slice(0, 4), self.x[::-1] + 1))
+            thread = threading.Thread(target=another)
             thread.start()
             thread.join()
 
