@@ -30,7 +30,9 @@ def fault(layer: Any) -> str:
     """What is wrong with a layer's methods, as a clause that says what to write; "" where nothing is."""
     for name in dir(type(layer)):
         meant = _meant(name)
-        if meant and _lacks(layer, meant) and callable(getattr(layer, name, None)):
+        is_same = bool(meant) and name.lower().replace("_", "") == str(meant).replace("_", "")
+        lacks = bool(meant) and (_lacks(layer, str(meant)) or (is_same and not _has(layer, str(meant))))
+        if lacks and callable(getattr(layer, name, None)):
             return f"its class has a method {name}, which nothing calls, and no {meant} of its own; call it {meant}"
     if _has(layer, "init_state") and not _has(layer, "next_state"):
         return (
