@@ -72,6 +72,7 @@ WRONG = {
     "initstate": (of(initstate=with_state), "call it init_state"),
     "foward": (of(Layer, foward=Same.forward, backward=Same.backward), "call it forward"),
     "call": (of(Layer, call=Same.forward, backward=Same.backward), "call it forward"),
+    "to_onx": (of(to_onx=lambda self, graph, numbers, x, in_shape: x), "call it to_onnx"),
     "no next_state": (
         of(init_state=with_state),
         "its class has init_state and no next_state, so that its state would stay as it is; write `def next_state("

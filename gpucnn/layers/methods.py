@@ -18,7 +18,7 @@ TAKE = {  # what each method is called with
     "next_state": ("state", "residual"),
     "to_onnx": ("graph", "numbers", "x", "in_shape"),
 }
-NEEDED = ("out_shape", "forward", "backward")
+NEEDED, PAIR = ("out_shape", "forward", "backward"), ("init_state", "next_state")
 OTHERS = {  # other libraries' words
     **dict.fromkeys(("output_shape", "compute_output_shape", "get_output_shape"), "out_shape"),
     "call": "forward",
@@ -30,9 +30,7 @@ def fault(layer: Any) -> str:
     """What is wrong with a layer's methods, as a clause that says what to write; "" where nothing is."""
     for name in dir(type(layer)):
         meant = _meant(name)
-        is_same = bool(meant) and name.lower().replace("_", "") == str(meant).replace("_", "")
-        lacks = bool(meant) and (_lacks(layer, str(meant)) or (is_same and not _has(layer, str(meant))))
-        if lacks and callable(getattr(layer, name, None)):
+        if meant and _is_for(layer, name, meant) and callable(getattr(layer, name, None)):
             return f"its class has a method {name}, which nothing calls, and no {meant} of its own; call it {meant}"
     if _has(layer, "init_state") and not _has(layer, "next_state"):
         return (
@@ -64,10 +62,13 @@ def _has(layer: Any, name: str) -> bool:
     return found is not None and getattr(found, "__func__", found) is not getattr(Layer, name, None)
 
 
-def _lacks(layer: Any, method: str) -> bool:
-    """Whether the layer must have such a method, and has none: others are helpers of its own, whatever their names."""
-    beside = {"init_state": "next_state", "next_state": "init_state"}.get(method, "forward" if method in NEEDED else "")
-    return bool(beside) and not _has(layer, method) and (method in NEEDED or _has(layer, beside))
+def _is_for(layer: Any, name: str, meant: str) -> bool:
+    """Whether a method stands for one that the layer lacks: that one is needed, or their names differ by underscores
+    alone, or by what is left out of to_onnx. Others are helpers of its own, whatever their names."""
+    is_needed = meant in NEEDED or (meant in PAIR and all(_has(layer, each) for each in PAIR if each != meant))
+    is_same = name.lower().replace("_", "") == meant.replace("_", "")
+    is_export = meant == "to_onnx" and not name.startswith(meant)
+    return not _has(layer, meant) and (is_needed or is_same or is_export)
 
 
 def _wrong_call(name: str, method: Any) -> str:
