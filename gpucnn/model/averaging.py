@@ -12,21 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import counted, warn
 from ..namespace import array_namespace
-from ..optimizers import SWA
-from ..optimizers.base import chain
 from ..training.signals import unbroken
-
-
-def told_of_average(optimizer: Any, updates: int) -> None:
-    """Warn where a run of so many updates ends before an average of its optimiser begins."""
-    for each in chain(optimizer)[0]:
-        if isinstance(each, SWA) and each.start > updates:
-            warn(
-                f"SWA starts at update {each.start:,}, and this run has {counted(updates, 'update')}, so nothing is "
-                f"averaged; start at {max(1, updates * 3 // 4):,}, three quarters of them"
-            )
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from ..training.augmentation import Augmentation
 from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted
-from .averaging import averaged, exchange, told_of_average
+from .averaging import averaged, exchange
 from .digests import digest
 from .examples import check_counting, check_learning, fitting_weights, learning
 from .holding import Holding
@@ -35,7 +35,7 @@ from .inputs import one_update
 from .labels import Meaning, unused
 from .numbers import of_stream, standardizes, units_of
 from .tensors import OPTIMIZER, Trained
-from .warmup import told_of_warmup
+from .unreached import told_of_average, told_of_warmup
 
 Array = Any
 
