@@ -804,19 +804,8 @@ def test_an_interrupt_between_two_sums_ends_the_step_and_not_the_next(moment, ma
 
 
 @dataclass(frozen=True)
-class Holding(Layer):
-    """Holds layers, and forgets their states."""
-
-    layers: tuple
-
-    def init(self, in_shape, rng):
-        return Chain(self.layers).init(in_shape, rng)
-
-    def forward(self, params, x, context):
-        return Chain(self.layers).forward(params, x, context)
-
-    def backward(self, params, residual, dy, context, *, need_dx=True):
-        return Chain(self.layers).backward(params, residual, dy, context, need_dx=need_dx)
+class Holding(Chained):
+    """It forgets the states of what it holds."""
 
 
 def test_a_layer_that_forgets_the_state_of_what_it_holds_is_told_so_before_it_is_trained():

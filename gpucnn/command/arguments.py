@@ -61,6 +61,14 @@ NetworkArgument = Annotated[
         help="The network: a name that `gpucnn networks` lists, or module:factory of your own.",
     ),
 ]
+DataArgument = Annotated[
+    str,
+    Argument(
+        metavar="NAME|PATH",
+        autocompletion=offered.data_sets,
+        help="The data set: a name, or a path, as --data takes it.",
+    ),
+]
 ModelArgument = Annotated[
     str, Argument(metavar="MODEL", help="The model.safetensors file that `gpucnn train` left in its folder.")
 ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Argument, BadParameter, Option
+from typer import BadParameter, Option
 
 from ..data.preprocessing import CROP
 from . import offered
-from .arguments import check_format
+from .arguments import DataArgument, check_format
 from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
 from .told import tell_notes
 
@@ -69,14 +69,7 @@ def augmentation_of(text: str | None, data: str, input_shape: tuple[int, int, in
 
 
 def augment(
-    data: Annotated[
-        str,
-        Argument(
-            metavar="NAME|PATH",
-            autocompletion=offered.data_sets,
-            help="The data set: a name, or a path, as --data takes it.",
-        ),
-    ],
+    data: DataArgument,
     augment: Annotated[
         str,
         Option(

@@ -12,7 +12,7 @@ from typer import Argument, Option, Typer
 from ..data.preprocessing import CROP
 from ..errors import counted
 from . import arguments, offered
-from .arguments import JsonOption, check_format
+from .arguments import DataArgument, JsonOption, check_format
 from .help import Command
 from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
 from .told import as_options
@@ -84,14 +84,7 @@ def list_names(as_json: JsonOption = False) -> None:
 
 @data_app.command(cls=Command)
 def show(
-    data: Annotated[
-        str,
-        Argument(
-            metavar="NAME|PATH",
-            autocompletion=offered.data_sets,
-            help="The data set: a name, or a path, as --data takes it.",
-        ),
-    ],
+    data: DataArgument,
     size: SizeOption = None,
     channels: ChannelsOption = None,
     invert: InvertOption = False,
