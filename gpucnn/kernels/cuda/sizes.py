@@ -69,6 +69,7 @@ def _matrix(name: str, rows: tuple[tuple[float, ...], ...]) -> str:
     return f"__device__ constexpr REAL {name}[{len(rows)}][{len(rows[0])}] = {{{values}}};"
 
 
+@functools.cache
 def _text(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
