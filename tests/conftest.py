@@ -16,6 +16,14 @@ import pytest
 
 import gpucnn
 
+try:
+    from hypothesis import settings
+except ImportError:  # the tests that ask for it fail, the others do not
+    pass
+else:
+    settings.register_profile("the same examples each time", derandomize=True, deadline=None)
+    settings.load_profile("the same examples each time")
+
 # gpucnn may be on the path without being installed, and what else is there may not be installed either
 _PLACES = str(Path(gpucnn.__file__).parents[1]), os.environ.get("PYTHONPATH")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PLACES))
@@ -99,8 +107,10 @@ def library(request: pytest.FixtureRequest) -> Library:
 
 
 @pytest.fixture
-def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are written without being drawn, which takes longer than a short run."""
+def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are written without being drawn, which takes longer than a short run; but not in tests marked `drawn`."""
+    if request.node.get_closest_marker("drawn"):
+        return
     from matplotlib.figure import Figure
     from PIL import Image
 

@@ -202,7 +202,7 @@ def test_groups_are_the_references(case: str, table: Any, batch: int) -> None:
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     kernel=sizes,
     stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),

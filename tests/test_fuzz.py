@@ -822,9 +822,7 @@ def tried(kind: Format, count: int, root: Path) -> Counter[str]:
 
     @settings(
         max_examples=count,
-        derandomize=True,
         database=None,
-        deadline=None,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )

@@ -881,7 +881,7 @@ def test_errors_say_what_was_found_and_what_was_expected(name: str) -> None:
 # The geometry of windows
 
 
-EXAMPLES = settings(max_examples=200, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=200)
 PIXELS = st.integers(0, 5)
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 5))
 STEPS = st.tuples(st.integers(1, 4), st.integers(1, 4))
