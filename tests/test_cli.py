@@ -34,6 +34,8 @@ from gpucnn.optimizers import OPTIMIZERS, SGD
 from gpucnn.schedules import SCHEDULES
 from gpucnn.training import Epoch, progress
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FAST = ("--device", "cpu", "--threads", "1", "--epochs", "1")
 ENVIRONMENT = os.environ | {"COLUMNS": "100"}
 
@@ -261,6 +263,7 @@ def test_help_of_what_is_no_command_is_refused(gpucnn_, refused):
 # --- train
 
 
+@pytest.mark.drawn
 def test_train_digits(gpucnn_):
     status, out, err = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 3, "--json")
     assert status == 0

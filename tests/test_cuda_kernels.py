@@ -197,7 +197,9 @@ def test_every_case_gives_the_references_numbers(case, draw, fake_cuda):
     check(case, 3, draw, "float64", asarray, np.asarray)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if k % 3 else ()) for k, case in enumerate(CASES)]
+)
 def test_every_case_in_float32(case, fake_cuda):
     check(case, 1, "reals", "float32", asarray, np.asarray)
 
@@ -299,7 +301,7 @@ def test_nan_in_a_fused_block(case, fake_cuda):
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_of_special_values(case, fake_cuda):
     layers, shape = CASES[case]
-    for draw, exact in itertools.product(special.DRAWS, (False, True)):
+    for draw, exact in (*((draw, False) for draw in special.DRAWS), ("nan", True), ("signed zeros", True)):
         example = Example(Network(shape, layers), 3, "reals", "float64")
         example.x = special.drawn(draw, example.x.shape)
         if draw == "denormal":
@@ -385,7 +387,7 @@ def test_products_of_views(of_a, of_b, shape, fake_cuda):
     *(st.sampled_from([asarray, lambda a: asarray(a.T).T, lambda a: asarray(np.hstack([a, a]))[:, : a.shape[1]]]),) * 2,
     st.sampled_from(["float32", "float64"]),
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_small_products(M, K, N, put_a, put_b, dtype):
     rng = np.random.default_rng(M + 71 * K)
     a, b = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
@@ -400,7 +402,7 @@ def test_small_products(M, K, N, put_a, put_b, dtype):
 
 
 @given(M=st.integers(0, 40), K=st.sampled_from([3, 70, 300]), N=st.integers(1, 40), slope=st.sampled_from([0.0, 0.5]))
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 def test_a_bias_and_relu_behind_a_product_give_the_same_bits_as_by_themselves(M, K, N, slope):
     """Small products, and those that cuBLAS makes."""
     rng = np.random.default_rng(M + 71 * K)
@@ -683,7 +685,7 @@ def test_cases_on_a_gpu_by_64_bit_indices(case, monkeypatch):
     summed=st.integers(1, 800),
     pooled=st.booleans(),
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_rows_are_summed_by_blocks_in_a_fixed_order(rows, K, summed, pooled):
     rng = np.random.default_rng(rows * 71 + K)
     x, codes = rng.standard_normal((rows, K)).astype(np.float32), rng.choice([0, 3, 254, 255], (rows, K))
@@ -717,7 +719,7 @@ def convolutions(draw):
 
 
 @given(case=convolutions(), batch=st.integers(1, 3), whole=st.booleans())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_convolutions_straight_from_the_image(case, batch, whole):
     layers, shape = case
     try:

@@ -89,7 +89,7 @@ def by_tiles(monkeypatch):
 
 
 @given(layer=layers(), N=st.integers(1, 3), flip=st.booleans())
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12)
 def test_tiles_give_the_references_numbers(layer, N, flip):
     shape, convolution = layer
     x, w, dy, window = drawn(shape, convolution, N)

@@ -19,6 +19,8 @@ from gpucnn.errors import DataError, SettingError
 from gpucnn.report import confusion, sheet
 from gpucnn.report.lr_finder import Search, picture
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.fixture
 def gpucnn_(monkeypatch, capsys, tmp_path):
@@ -55,6 +57,7 @@ def test_list_tells_what_load_gives(gpucnn_):
     assert "or a folder with one sub-folder of pictures per class" in gpucnn_("data", "list")[1]
 
 
+@pytest.mark.drawn
 def test_show_counts_says_what_is_left_out_and_draws(gpucnn_, pets):
     status, out, _ = gpucnn_("data", "show", pets, "--size", "9", "--out", "sheet.png")
     assert status == 0
@@ -188,6 +191,7 @@ def test_names_that_are_long_stay_different():
 
 
 @pytest.mark.parametrize("count", [6, 60])
+@pytest.mark.drawn
 def test_no_label_of_a_confusion_matrix_is_cut(tmp_path, count):
     names = [f"WWWWWWWWWWWWWWWWWW number {k} WWWWWWWWWWW" for k in range(count)]
     confusion.draw(np.ones((count, count)), names, tmp_path / "c.png", "a model on data")
@@ -198,6 +202,7 @@ def test_no_label_of_a_confusion_matrix_is_cut(tmp_path, count):
 @pytest.mark.parametrize(
     ("counts", "shown"), [([12345, 0, 3, 9], {"12,345", "3", "9"}), ([12345.67, 0.5, 0, 0], {"12,350", "0.5"})]
 )
+@pytest.mark.drawn
 def test_a_confusion_matrix_shows_all_digits_of_a_count(tmp_path, monkeypatch, counts, shown):
     drawn = []
     monkeypatch.setattr(confusion, "write_figure", lambda figure, path, **_: drawn.append(figure))
@@ -205,6 +210,7 @@ def test_a_confusion_matrix_shows_all_digits_of_a_count(tmp_path, monkeypatch, c
     assert {each.get_text() for each in drawn[0].axes[0].texts} == shown
 
 
+@pytest.mark.drawn
 def test_the_title_of_a_search_is_not_cut(tmp_path):
     title = "two-conv on pictures, batches of 64, images changed by shift=2, rotate=10, zoom=0.1, brightness=0.2, flip"
     picture(Search([1e-5, 1e-3], [2.0, 1.0], [2.0, 1.0], 1e-3, None, "", False), tmp_path / "lr.png", title)
@@ -264,6 +270,7 @@ def test_what_is_looked_at_says_what_training_refuses(gpucnn_, pets):
     assert REFUSED not in gpucnn_("data", "show", "digits")[1]
 
 
+@pytest.mark.drawn
 def test_pictures_of_which_none_can_be_read_are_named(gpucnn_, pets):
     files = sorted(Path("pets", "dog").glob("[0-9]*.png"))
     Path("upper.csv").write_text("file,label\n" + "".join(f"{file},{'ab'[k % 2]}\n" for k, file in enumerate(files)))

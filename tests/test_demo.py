@@ -15,6 +15,8 @@ from gpucnn import command
 from gpucnn.command.demo import MODEL
 from gpucnn.data import samples
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.fixture
 def gpucnn_(tmp_path, monkeypatch, capsys):

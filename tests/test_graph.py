@@ -34,6 +34,8 @@ from gpucnn.report.bench.session import BenchOptions, Session
 from gpucnn.report.compare import CompareOptions, backends, compare
 from gpucnn.report.timing import Candidate
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 __all__ = ["fake_cuda"]
 
 SMALL = Network((8, 8, 1), (Conv2D(2, 3, flip=True), ReLU(), MaxPool2D(), Flatten(), Dense(3)))

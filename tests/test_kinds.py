@@ -24,6 +24,8 @@ from gpucnn.losses import (
     balanced_labels,
 )
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FAST = ("--device", "cpu", "--threads", "1", "--batch-size", "8", "--lr", "0.01")
 NET = "softmax-regression"
 
@@ -275,6 +277,7 @@ def test_soft_targets_from_a_file(gpucnn_):
 # Reports
 
 
+@pytest.mark.drawn
 def test_a_report_of_classes(gpucnn_):
     trained(gpucnn_, "--data", "classes.npz")
     arguments = ("evaluate", "run/model.safetensors", "--data", "classes.npz", "--report")
@@ -317,6 +320,7 @@ def test_a_report_where_nothing_can_be_written(gpucnn_):
     assert "--out is for what --report shows; give both" in said
 
 
+@pytest.mark.drawn
 def test_a_confusion_matrix_of_many_classes(tmp_path):
     from gpucnn.report.confusion import draw
 
@@ -327,6 +331,7 @@ def test_a_confusion_matrix_of_many_classes(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["classes", "flags", "numbers"])
+@pytest.mark.drawn
 def test_pictures_of_each_label_or_number(source, tmp_path):
     from gpucnn.report import sheet
 
@@ -383,6 +388,7 @@ def test_evaluate_says_which_data_a_model_is_for(models):
     assert said("numbers", "two flags").startswith("two flags: mean absolute error ")
 
 
+@pytest.mark.drawn
 def test_what_a_model_shows_is_of_its_kind(models):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     picture("left.png")

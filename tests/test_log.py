@@ -19,6 +19,8 @@ from gpucnn import command
 from gpucnn.model import log
 from gpucnn.optimizers import Adam
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 TRAIN = ("train", "softmax-regression", "--device", "cpu", "--threads", "1", "--out", "run")
 LINE = re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  (.+)")
 

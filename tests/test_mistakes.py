@@ -21,6 +21,8 @@ from gpucnn.data.split import held_out
 from gpucnn.errors import DataError, SettingError
 from gpucnn.report import finished, mistakes
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SIDE = 8
 
 

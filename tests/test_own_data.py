@@ -16,6 +16,8 @@ from gpucnn.model.own_data import lasting, suited
 from gpucnn.report import confusion, finished, mistakes
 from gpucnn.training import Epoch, curves
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FAST = ("--device", "cpu", "--threads", "1")
 OWN = "training images of your own: "
 
@@ -148,6 +150,7 @@ def opened(path):
         return np.asarray(picture.convert("RGB")).astype(int)
 
 
+@pytest.mark.drawn
 def test_a_run_leaves_its_pictures_and_names_them(gpucnn_):  # noqa: F811
     status, out, _ = gpucnn_("train", "softmax-regression", *FAST, "--epochs", 1, "--out", "a")
     assert status == 0
@@ -188,6 +191,7 @@ def test_mistakes_stand_in_the_order_of_the_figure_that_is_written_beside_them()
 
 
 @pytest.mark.parametrize(("classes", "shape"), [(2, (8, 8, 1)), (2, (30, 9, 3)), (100, (8, 20, 1))])
+@pytest.mark.drawn
 def test_mistakes_of_few_and_many_classes(tmp_path, classes, shape):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (200, *shape), dtype=np.uint8)
@@ -261,6 +265,7 @@ def test_the_axis_of_accuracies_holds_percentages_alone(accuracies, axis):
 
 @pytest.mark.parametrize("losses", [(np.nan, np.nan), (np.inf, np.inf), (np.nan, -np.inf), (np.nan,)])
 @pytest.mark.parametrize("held_out", [None, np.nan, np.inf])
+@pytest.mark.drawn
 def test_losses_that_are_no_numbers_make_an_empty_picture(tmp_path, losses, held_out):
     accuracy = None if held_out is None else 0.5
     epochs = [Epoch(k, loss, held_out, accuracy, 0.1, 1.0) for k, loss in enumerate(losses, 1)]
@@ -270,6 +275,7 @@ def test_losses_that_are_no_numbers_make_an_empty_picture(tmp_path, losses, held
     assert curves.learning_curves(epochs, None).axes[0].get_ylim() == pytest.approx((0, 2.16))
 
 
+@pytest.mark.drawn
 def test_one_epoch_is_drawn_update_by_update(tmp_path):
     steps = curves.Steps()
     for k in range(1, 101):
