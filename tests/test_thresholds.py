@@ -225,6 +225,25 @@ def test_one_half_is_what_a_model_without_thresholds_has(trained):
         np.testing.assert_array_equal(each.predict(IMAGES), trained.predict(IMAGES))
 
 
+def test_training_anew_drops_what_belongs_to_the_training_before(trained, tmp_path):
+    kept = copy.deepcopy(trained)
+    chosen = kept.choose_thresholds(IMAGES, ROWS)
+    again = gpucnn.load(kept.save(tmp_path / "m.safetensors"), device="cpu", threads=1)
+    kept.partial_fit(IMAGES, ROWS)
+    with pytest.raises(SettingError):
+        kept.fit(IMAGES, ROWS, lr=-1)
+    assert kept.thresholds == again.thresholds == chosen
+    for each in (kept, again):
+        with pytest.warns(UserWarning, match="belong to its training before, and fit drops them"):
+            each.fit(IMAGES, 1 - ROWS, epochs=1)
+        assert each.thresholds is None
+        each.thresholds = 0.4
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            each.fit(IMAGES, ROWS, epochs=1)
+        assert each.thresholds == (0.4, 0.4, 0.4)
+
+
 def test_onnx_tells_thresholds(trained, tmp_path):
     onnx = pytest.importorskip("onnx")
     kept = copy.deepcopy(trained)

@@ -26,7 +26,7 @@ from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
 from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
-from . import accepted
+from . import accepted, labelling
 from .averaging import averaged, exchange
 from .digests import digest
 from .examples import check_counting, check_learning, fitting_weights, learning
@@ -219,6 +219,8 @@ class Fitting:
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
+            if not is_partial:
+                labelling.drop(model)
             model.white, model.class_names, model.first_label, model.units = self.meaning[:4]
             with enough, shown(self.progress, self.plan.epochs) as reporters, accepted.best_kept(self.callbacks):
                 if model.execution.acceleration.tune:

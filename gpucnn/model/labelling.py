@@ -80,6 +80,16 @@ def choose(model: Any, images: Any, rows: np.ndarray) -> None:
     model.thresholds = best(model.predict_proba(images), rows)
 
 
+def drop(model: Any) -> None:
+    """Of a model that is trained anew, those that belong to the training before."""
+    if model.of_training and model.thresholds is not None:
+        model.thresholds = None
+        warn(
+            "the model's thresholds belong to its training before, and fit drops them: labels are predicted above 1/2, "
+            "until you choose_thresholds(images, labels) afterwards, or set model.thresholds"
+        )
+
+
 def give(models: Sequence[Any], text: str) -> None:
     """Give the models, which answer together, the thresholds that --threshold says. Raises SettingError."""
     found = numbers_in(text)

@@ -82,7 +82,7 @@ def load(
             raise CheckpointError(f"its description says that labels count from {first!r}; train it again")
         model.white, model.first_label = white, int(first)
         model.units, model.standardize = numbers.of_file(model, description)
-        model.thresholds = description.get("thresholds")
+        model.thresholds, model.of_training = description.get("thresholds"), True
         if "training" in description:
             model.trained = trained(description, tensors, is_partial=True)
     except CheckpointError as error:

@@ -100,6 +100,7 @@ class Measuring(Predicting):
         images, rows = self.examples(images, labels)
         labelling.check_there(rows, self.class_names)
         self.thresholds = labelling.best(self._over_chunks(images, self.loss.probabilities, tta), rows)
+        self.of_training = True
         return self.thresholds
 
     def _top_k(self, given: int | None) -> int | None:

@@ -55,6 +55,7 @@ class Predicting:
     units: Units | None = None  # of numbers; a model of an old pickle has none
     standardize: bool = False
     _thresholds: tuple[float, ...] | None = None
+    of_training = False  # whether the thresholds belong to the training that is behind
 
     if not TYPE_CHECKING:  # what checks types refuses what there is not by itself
 
@@ -119,14 +120,16 @@ class Predicting:
         """The probabilities above which labels are predicted, where several may hold: one for each, or None for 1/2.
 
         They are saved with the model, and may be set to one number, to one for each label, or to None; as
-        `choose_thresholds` does. A model that is trained again keeps them: choose again afterwards. Raises SettingError
-        for others, and where the loss is not of several labels.
+        `choose_thresholds` does. `fit` keeps those that were set, and drops those that were chosen, or loaded, which
+        are of the training before, and warns: choose again afterwards. Raises SettingError for others, and where the
+        loss is not of several labels.
         """
         return self._thresholds
 
     @thresholds.setter
     def thresholds(self, given: ThresholdLike | None) -> None:
         self._thresholds = None if given is None else labelling.thresholds(given, self)
+        self.of_training = False
 
     def _above(self, threshold: ThresholdLike | None) -> Callable[[Any], Any]:
         """A function of logits (n, K) whose result is above 0 where a label is predicted."""
