@@ -78,6 +78,21 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_the_bar_of_partial_fit_is_of_its_own_epochs(monkeypatch):
+    from rich.progress import Progress
+
+    told = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(
+        Progress, "update", lambda *_, completed=None, total=None, **__: told.append((completed, total))
+    )
+    model = Model(Network((2, 2, 1), (Flatten(), Dense(3))), device="cpu", threads=1)
+    for train, expected in ((model.fit, [6, 12, 18, 24]), (model.partial_fit, [6, 12, 18, 24])):
+        told.clear()
+        train(IMAGES, np.arange(12) % 3, epochs=2, batch_size=6)
+        assert [each for each in told if each[0]] == [(done, 24) for done in expected]
+
+
 def test_lines_on_standard_output_in_a_notebook(capsys, notebook):
     fit()
     out, err = capsys.readouterr()

@@ -222,7 +222,8 @@ class Fitting:
             if not is_partial:
                 labelling.drop(model)
             model.white, model.class_names, model.first_label, model.units = self.meaning[:4]
-            with enough, shown(self.progress, self.plan.epochs) as reporters, accepted.best_kept(self.callbacks):
+            there = shown(self.progress, self.plan.epochs, start.epoch - 1 if is_partial else 0)
+            with enough, there as reporters, accepted.best_kept(self.callbacks):
                 if model.execution.acceleration.tune:
                     tuning.tune(model.execution, model.scaling, together)
                 self._begin()

@@ -70,10 +70,13 @@ class Lines:
 
 
 class Bars(Lines):
-    """A bar for the whole run, and above it a line for each epoch that is done."""
+    """A bar for the whole run, or for its epochs after those of earlier calls, and above it a line for each epoch that
+    is done.
+    """
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, before: int = 0) -> None:
         super().__init__(epochs)
+        self.before = before
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -89,8 +92,8 @@ class Bars(Lines):
 
     def batch(self, epoch: int, done: int, examples: int, loss: float | None) -> None:
         text = f"epoch {epoch}/{self.epochs}"
-        so_far, all_epochs = (epoch - 1) * examples + done, self.epochs * examples or None
-        self.progress.update(self.task, description=text, completed=so_far, total=all_epochs)
+        so_far, in_all = (epoch - 1 - self.before) * examples + done, (self.epochs - self.before) * examples or None
+        self.progress.update(self.task, description=text, completed=so_far, total=in_all)
         if loss is not None:
             self.progress.update(self.task, loss=f"loss {loss:.4f}")
 
@@ -104,17 +107,17 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def shown(asked: bool | None, epochs: int) -> Iterator[list[Any]]:
+def shown(asked: bool | None, epochs: int, before: int) -> Iterator[list[Any]]:
     """What tells the logger, and a reporter where one is asked for; for None on a terminal and in a notebook."""
     usual = in_notebook() or getattr(sys.stderr, "isatty", bool)()
-    with reporter(epochs) if asked or (asked is None and usual) else nullcontext() as one:
+    with reporter(epochs, before) if asked or (asked is None and usual) else nullcontext() as one:
         yield [Logged(epochs), *([one] if one else [])]
 
 
 @contextmanager
-def reporter(epochs: int) -> Iterator[Lines]:
-    """A bar where standard error is a terminal, else a line per epoch."""
-    lines = Bars(epochs) if getattr(sys.stderr, "isatty", bool)() else Lines(epochs)
+def reporter(epochs: int, before: int = 0) -> Iterator[Lines]:
+    """A bar where standard error is a terminal, else a line per epoch. before: epochs of earlier calls."""
+    lines = Bars(epochs, before) if getattr(sys.stderr, "isatty", bool)() else Lines(epochs)
     with getattr(lines, "progress", nullcontext()):
         try:
             yield lines
