@@ -570,6 +570,16 @@ class TestInScikitLearn:
         model = gpucnn.load(fitted.model_.save(tmp_path / "model"), device="cpu", threads=1)
         np.testing.assert_array_equal(model.predict_proba(REST.reshape(-1, 8, 8)), fitted.predict_proba(REST))
 
+    @pytest.mark.parametrize("train", ["fit", "partial_fit"])
+    def test_truth_values_are_numbers_to_a_regressor(self, train):
+        bright = FEW.mean(axis=1) > 5
+        for y in (bright, np.stack((bright, ~bright), axis=1), bright.tolist()):
+            network = [Flatten(), Dense(np.ndim(y))]
+            found = getattr(brightness(network=network), train)(FEW, y)
+            by_numbers = getattr(brightness(network=network), train)(FEW, np.asarray(y, float))
+            np.testing.assert_array_equal(found.predict(REST), by_numbers.predict(REST))
+            assert found.score(FEW, y) == by_numbers.score(FEW, np.asarray(y, float))
+
     def test_tables_are_taken_by_their_columns(self):
         pandas = pytest.importorskip("pandas", reason="pandas is not installed")
         names = [f"pixel{k}" for k in range(64)]

@@ -213,10 +213,10 @@ class CNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         return "mse" if self.loss is None else self.loss
 
     def _rows(self, y: Array, *, is_new: bool) -> Array:
-        """y as (N, K)."""
+        """y as (N, K); truth values are 0 and 1."""
         if is_new:
             self._is_one = y.ndim == 1
-        return y.reshape(len(y), -1)
+        return (y.astype(np.float64) if y.dtype == bool else y).reshape(len(y), -1)
 
 
 def _names(classes: Any) -> str:
