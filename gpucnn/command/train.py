@@ -228,9 +228,9 @@ def train(
         start, found = beforehand.look(settings, out, force=force, resume=resume is not None)
         effects.check(context, settings)
         runs.start_helpers(settings)
-        shape = None if size is None else parse_size(size)
+        shape, where = None if size is None else parse_size(size), reading.place(context.params)
         with arguments.moved(resume):
-            dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
+            dataset = load(where, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         reading.check_resumed(context.params, found, dataset)
         if classes is not None:
             dataset = dataset.select_classes(selected.labels(classes, dataset.class_names))
