@@ -242,9 +242,11 @@ def test_evaluate_takes_the_data_that_the_model_was_trained_on(gpucnn_, monkeypa
     gpucnn.load(path, device="cpu").save(path, trained_on="fashion-mnist")
     asked = []
     monkeypatch.setattr(loading, "load_for", lambda model, name, **how: asked.append(name) or loaded)
-    loaded = load("digits")
+    loaded, read = load("digits"), []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda file: read.append(file) or whole(file))
     assert gpucnn_("evaluate", path, "--device", "cpu")[0] == 0
-    assert asked == ["fashion-mnist"]
+    assert (asked, read) == (["fashion-mnist"], [path])
 
 
 @pytest.mark.parametrize("command", ["verify", "path", "fetch"])

@@ -79,7 +79,8 @@ def evaluate(
     from ..data.split import undivided
     from ..losses import MULTI_LABEL, kind
     from ..metrics import shown
-    from ..model import Ensemble, labelling, load, outcome
+    from ..model import Ensemble, labelling, outcome
+    from ..model.load import described
 
     models = [*models, *(more or [])]
     if out is not None and not report:
@@ -88,11 +89,11 @@ def evaluate(
         _check_place(out)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
     with arguments.explained(models[0], to_check(layers)), quiet:
-        several = [load(model, device=device, layers=layers, threads=threads) for model in models]
+        several, about_them = zip(*(described(model, device, layers, threads) for model in models))
         if threshold is not None:
             labelling.give(several, threshold)
         loaded = several[0] if len(several) == 1 else Ensemble(several)
-        data = _trained_on(models[0]) if data is None else data
+        data = _trained_on(models[0], about_them[0].get("trained_on")) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
         if may_be_broken(data):
             check_alike([each.preprocessing for each in several], models)
@@ -116,15 +117,13 @@ def evaluate(
         print(f"\nwritten to {out}: {', '.join(written)}")
 
 
-def _trained_on(path: str) -> str:
+def _trained_on(path: str, said: Any) -> str:
     """The name of the data set that a model was trained on; digits where its file says none. Raises GpucnnError."""
     from ..data.catalogue import resolve
-    from ..model import checkpoint
 
-    found = checkpoint.read(path)[0].get("trained_on") or "digits"
-    name = resolve(found) if isinstance(found, str) else None
+    name = resolve(said or "digits") if isinstance(said, str | None) else None
     if name is None:
-        raise GpucnnError(f"{path}: it was trained on {found}, and no data set has this name; say --data PATH")
+        raise GpucnnError(f"{path}: it was trained on {said}, and no data set has this name; say --data PATH")
     return name
 
 

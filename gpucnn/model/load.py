@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..data.files import LIMIT, limit
 from ..data.folders import is_picture_name
@@ -39,6 +40,11 @@ def load(
 
     Raises CheckpointError, with a sentence, for everything that is not a whole checkpoint of gpucnn.
     """
+    return described(path, device, layers, threads)[0]
+
+
+def described(path: Any, device: str | Device, layers: Any, threads: int | None) -> tuple[Model, dict[str, Any]]:
+    """The same, and all that the file says of the model."""
     own = classes(() if layers is None else layers)
     path = checkpoint.path_of(path)
     if is_picture_name(path):
@@ -93,7 +99,7 @@ def load(
     take(model, tensors, f"{path}: damaged", AGAIN)
     if model.trained is not None:
         model.trained = replace(model.trained, left=digest(model.device.fetch(model.theta)))
-    return model
+    return model, description
 
 
 def _largest(network: Network) -> int:
