@@ -485,6 +485,9 @@ def test_the_command(gpucnn_, trained, digits):
     )
     images = digits.test_images[:3]
     np.testing.assert_allclose(ran(made, images)["logits"], trained.logits(images), rtol=1e-4, atol=1e-4)
+    for name in ("v1.1", "v1.2"):  # whose points are of their names
+        trained.save(name)
+        assert gpucnn_("export", name)[1].startswith(f"{name}.onnx: takes images")
     Path("sub").mkdir()
     status, out, _ = gpucnn_(
         *("export", "runs/mine/model.safetensors", "sub/x.onnx", "--layout", "NCHW", "--pixels", "float32", "--json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 from typer import Argument
@@ -56,7 +55,7 @@ def export(
             raise GpucnnError(f"{out}: {what} the ending of what is written, which is ONNX: say {out}{ENDING}")
     with arguments.explained(model, to_check(layers)):
         loaded = load(model, device="cpu", layers=layers)
-        place = Path(model).with_suffix(".onnx") if out is None else out
+        place = f"{model.removesuffix(checkpoint.ENDING)}{ENDING}" if out is None else out
         pixels = pixels or usual_pixels(loaded)
         path = loaded.export(place, layout=layout, pixels=pixels)
     from ..onnx.document import input_shape  # whether onnx is there is known by now
