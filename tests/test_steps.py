@@ -348,6 +348,10 @@ def test_fit_takes_numbers_and_weights():
         ),
         (np.full(40, np.nan), "sample_weight: holds NaN or infinite values, in picture"),
         (np.full(40, -1.0), "sample_weight holds -1: numbers of at least 0 were expected"),
+        (
+            np.full(40, 1e300),
+            r"sample_weight holds 1e\+300: numbers of at most 1e\+18 were expected; divide all of them",
+        ),
         (["a"] * 40, "sample_weight of shape .* and type <U1: numbers"),
     ],
 )

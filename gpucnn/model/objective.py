@@ -51,6 +51,8 @@ def asked(own: Loss, name: str | None, label_smoothing: float | None, class_weig
                 f"--class-weights {class_weights}: {hint}{BALANCED}, or a number of at least 0 for each class, with "
                 "commas between, was expected"
             )
+        if class_weights != BALANCED:
+            _weighted(loss, _numbers(class_weights))
     return loss
 
 
@@ -73,8 +75,14 @@ def objective(own: Loss, name: str | None, label_smoothing: float | None, class_
         )
     if class_weights is None:
         return loss
+    return _weighted(loss, _weights(class_weights, data))
+
+
+def _weighted(loss: Any, weights: tuple[float, ...]) -> Loss:
+    """The loss with class weights. Raises SettingError for weights that it does not take."""
     field = next(field for of, field in WEIGHTS.items() if isinstance(loss, of))
-    return dataclasses.replace(loss, **{field: _weights(class_weights, data)})  # type: ignore[type-var]
+    weighted: Loss = dataclasses.replace(loss, **{field: weights})
+    return weighted
 
 
 def _weights(text: str, data: Dataset) -> tuple[float, ...]:
