@@ -310,7 +310,7 @@ const heard = {}, later = [], asked = [], drawn = [];
 const element = (id) => new Proxy(function () {}, {
   get: (_, name) => name === "addEventListener" ? (kind, does) => { heard[`${id} ${kind}`] = does; }
     : name === "toBlob" ? (does) => later.push(() => does("drawing"))
-    : name === "getBoundingClientRect" ? () => ({ left: 0, top: 0, width: 280, height: 280 })
+    : name === "clientWidth" || name === "clientHeight" ? 140
     : name === "drawImage" ? (picture) => drawn.push(picture.file)
     : name === "moveTo" || name === "lineTo" ? (x, y) => drawn.push([x, y])
     : name === "children" ? [] : name === Symbol.toPrimitive ? () => id : element(`${id}.${String(name)}`),
@@ -328,6 +328,8 @@ globalThis.fetch = async (path, how) => {
 };
 const settle = () => new Promise((done) => setTimeout(done, 5));
 const key = (name) => heard["pad keydown"]({ key: name, preventDefault() {} });
+const touch = (kind, pointerId, offsetX, offsetY, button = 0) =>
+  heard[`pad pointer${kind}`]({ pointerId, offsetX, offsetY, button });
 const clear = () => heard["clear click"]();
 const opened = (file) => heard["file change"]({ target: { files: [file] } });
 require("vm").runInThisContext(require("fs").readFileSync(process.argv[1], "utf8"));
@@ -337,6 +339,17 @@ await settle();
 console.log(JSON.stringify({ asked, drawn }));
 })();
 """
+
+
+def done_on_a_page(steps):
+    """What is asked and drawn by these steps, without a browser."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    command = [node, "-e", STAND_IN.replace("%s", steps), str(server.PAGE / "page.js")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -352,13 +365,25 @@ console.log(JSON.stringify({ asked, drawn }));
 )
 def test_what_was_cleared_is_not_asked_about(steps, asked, drawn):
     """However long the browser takes to make a picture of the drawing, or to decode a file."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
-    command = [node, "-e", STAND_IN.replace("%s", steps), str(server.PAGE / "page.js")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    assert json.loads(done.stdout) == {"asked": asked, "drawn": drawn}
+    assert done_on_a_page(steps) == {"asked": asked, "drawn": drawn}
+
+
+@pytest.mark.parametrize(
+    ("steps", "drawn"),
+    [
+        ('touch("down", 1, 0, 5); touch("move", 1, 140, 5);', [[0, 10], [0, 10], [0, 10], [280, 10]]),
+        ('touch("down", 1, 5, 5); touch("down", 2, 90, 90); touch("move", 2, 95, 95);', [[10, 10]] * 2),
+        (
+            'touch("down", 1, 5, 5); touch("down", 2, 9, 9); touch("up", 2, 9, 9); touch("move", 1, 6, 5);',
+            [[10, 10]] * 3 + [[12, 10]],
+        ),
+        ('touch("down", 1, 5, 5); touch("up", 1, 5, 5); touch("move", 1, 9, 9);', [[10, 10]] * 2),
+        ('touch("down", 1, 5, 5, 2); touch("move", 1, 6, 5);', []),
+    ],
+)
+def test_one_finger_or_button_draws_and_where_it_is(steps, drawn):
+    """The pad, within its border, is shown with half as many pixels as it has."""
+    assert done_on_a_page(steps)["drawn"] == drawn
 
 
 def test_a_seven_drawn_with_the_mouse_is_a_seven(page):

@@ -5,7 +5,7 @@ const byId = (name) => document.getElementById(name);
 const pad = byId("pad"), pen = pad.getContext("2d");
 const WIDTH = 20, STEP = 10, SIDE = 280;
 let ground = "#000", ink = "#fff";
-let last = null, keyboard = { x: SIDE / 2, y: SIDE / 2, down: false };
+let last = null, finger = null, keyboard = { x: SIDE / 2, y: SIDE / 2, down: false };
 let waiting = false, again = null, asked = 0;
 
 function clear() {
@@ -36,22 +36,25 @@ function line(from, to) {
 }
 
 function place(event) {
-  const box = pad.getBoundingClientRect();
-  return { x: (event.clientX - box.left) * SIDE / box.width, y: (event.clientY - box.top) * SIDE / box.height };
+  return { x: event.offsetX * SIDE / pad.clientWidth, y: event.offsetY * SIDE / pad.clientHeight }; // within the border
 }
 
 pad.addEventListener("pointerdown", (event) => {
+  if (event.button || (last !== null && event.pointerId !== finger)) return; // another button, or a second finger
+  finger = event.pointerId;
   pad.setPointerCapture(event.pointerId);
   last = place(event);
   line(last, last);
 });
 pad.addEventListener("pointermove", (event) => {
-  if (last === null) return;
+  if (last === null || event.pointerId !== finger) return;
   const here = place(event);
   line(last, here);
   last = here;
 });
-for (const name of ["pointerup", "pointercancel"]) pad.addEventListener(name, () => { last = null; });
+for (const name of ["pointerup", "pointercancel"]) {
+  pad.addEventListener(name, (event) => { if (event.pointerId === finger) last = null; });
+}
 
 pad.addEventListener("keydown", (event) => {
   const move = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[event.key];
