@@ -21,6 +21,7 @@ from gpucnn.losses import BinaryCrossEntropy
 from gpucnn.model import runs
 from gpucnn.network import own
 from gpucnn.optimizers import SGD
+from gpucnn.schedules import schedule
 
 MODULE = '''
 from dataclasses import dataclass
@@ -501,7 +502,41 @@ def test_what_a_recipe_cannot_hold_is_refused_where_it_is_written(gpucnn_, tmp_p
         status, out, err = gpucnn_(words[0], "my_nets:entry", *words[1:])
         assert (status, out) == (1, "")
         assert err.startswith("gpucnn: Recipe: schedule=half: a text was expected, as --schedule takes it, such as")
+        assert err.endswith("for a function of your own, its place: 'my_nets:name'\n")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_schedule_of_ones_own_goes_by_its_name(gpucnn_, tmp_path):
+    with (tmp_path / "my_nets.py").open("a") as file:
+        file.write(
+            "entry = networks.Entry(tiny, '', networks.Recipe(SGD(), 0.01, 'warmup=0.1,my_nets:falling'))\n"
+            "def falling(step, steps): return 1 - step / steps\n"
+            "class Half:\n    def __call__(self, step, steps): return 0.5\n"
+            "half, RATE = Half(), 0.1\n"
+        )
+    words = ("--data", "eight.npz", "--device", "cpu", "--threads", 1, "--augment", "none", "--epochs", 2)
+    for name, network, *more in (("whole", "my_nets:entry"), ("other", "my_nets:tiny", "--schedule", "my_nets:half")):
+        assert gpucnn_("train", network, *words, *more, "--out", name)[0] == 0
+    said = (tmp_path / "whole" / "run.toml").read_text()
+    assert 'schedule = "warmup=0.1,my_nets:falling"' in said
+    assert gpucnn_("train", "--config", "whole/run.toml", "--out", "again")[0] == 0
+    whole, again, other = (
+        gpucnn.load(f"{name}/model.safetensors", layers="my_nets") for name in ("whole", "again", "other")
+    )
+    np.testing.assert_array_equal(whole.theta, again.theta)
+    assert (whole.theta != other.theta).any()
+    assert gpucnn_("train", "--resume", "whole")[2].count("is finished") == 1
+    given = schedule("my_nets:half@0.5,my_nets:falling@0.5")
+    assert [given(step, 4) for step in range(4)] == [0.5, 0.5, 1.0, 0.5]
+    for text, says in (
+        ("my_nets:Half", "^schedule 'my_nets:Half': my_nets:Half is <class .*, and a function of .* was expected"),
+        ("my_nets:RATE", "my_nets:RATE is 0.1, and a function of"),
+        ("my_nets:haff", "^my_nets:haff: module my_nets has no 'haff'; did you mean my_nets:half"),
+    ):
+        with pytest.raises(GpucnnError, match=says):
+            schedule(text)
+    status, _, err = gpucnn_("train", "my_nets:tiny", "--data", "nowhere", "--schedule", "my_nets:haff")
+    assert (status, "did you mean my_nets:half?" in err) == (1, True)
 
 
 def test_a_function_in_the_place_of_its_module_is_told_so(saved):

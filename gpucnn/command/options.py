@@ -26,7 +26,7 @@ ScheduleOption = Annotated[
         help=f"How the learning rate changes from update to update. One of {', '.join(SCHEDULES)}, some with numbers, "
         "such as polynomial=2, step=0.5/0.75 or restarts=3; with a warm-up before it, as in warmup=0.05,cosine: a "
         "length below 1 is a part of all updates, from 1 on it is their number; or several, each over its part, as in "
-        "linear@0.2,step@0.8. By default the recipe's.",
+        "linear@0.2,step@0.8; or module:name of a function of your own. By default the recipe's.",
     ),
 ]
 MomentumOption = Annotated[

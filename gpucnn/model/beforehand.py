@@ -12,6 +12,7 @@ from ..engine.freezing import excepted, thawed
 from ..errors import SettingError, ShapeError
 from ..layers.initializers import generator
 from ..network.layout import Layout
+from ..schedules import schedule
 from . import checkpoint, checkpoints, folder, labelling, objective
 from .runs import Settings, check_options, network_of, recipe
 from .start import Start
@@ -31,7 +32,7 @@ def look(
     settings.keeping()
     if settings.excepted and settings.init is None:
         raise SettingError(f"--init-except {settings.init_except}: it is for --init MODEL; say that, too")
-    recipe(settings, 1)
+    schedule(recipe(settings, 1)[0].schedule)
     loss = objective.asked(
         *(networks.entry(settings.network).loss, settings.loss, settings.label_smoothing, settings.class_weights)
     )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import GpucnnError, SettingError, nearest
+from ..names import is_function
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # where code lies that is nobody's own; a user's module that is installed beside these libraries counts as theirs
@@ -87,6 +88,14 @@ def named(text: str) -> Any:
         hint = f"; did you mean {name}:{near}?" if near else ""
         raise GpucnnError(f"{text}: module {name} has no {attribute!r}{hint}")
     return getattr(module, attribute) if colon else module
+
+
+def function(text: str, arguments: str) -> Any:
+    """What module:attribute names, a function of these arguments or an object that is called so. Raises GpucnnError."""
+    found = named(text)
+    if not is_function(found) or isinstance(found, type):
+        raise SettingError(f"{text} is {shown(found)}, and a function of {arguments} was expected")
+    return found
 
 
 def parameters(factory: Any) -> Mapping[str, inspect.Parameter]:

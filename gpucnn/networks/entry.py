@@ -19,13 +19,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Recipe(Explained):
-    """How a network is trained. lr: the base learning rate; schedule: a schedule's name, one of `schedules.SCHEDULES`.
+    """How a network is trained. lr: the base learning rate; schedule: a text that `schedules.schedule` reads, such as
+    "cosine", or "my_nets:name" for a function of your own.
 
     epochs are for data sets of MNIST's size; on a smaller one there are more, until theta, the vector of all
     parameters, has been updated `updates` times. validation: the part of the training images that is not trained on
     but measured after each epoch, for the learning curve. augmentation: how training images are changed, as the text
     that `Augmentation.parse` reads; "" leaves them as they are. Raises SettingError for an optimiser or a schedule that
-    is none: what a run began with is written down, and functions cannot be.
+    is none: what a run began with is written down, and functions cannot be but by their names.
     """
 
     optimizer: Optimizer
@@ -46,10 +47,11 @@ class Recipe(Explained):
         if not isinstance(self.schedule, str):
             raise SettingError(
                 f"Recipe: schedule={named(self.schedule) if callable(self.schedule) else repr(self.schedule)}: a text "
-                "was expected, as --schedule takes it, such as 'cosine'; a function of your own is given in Python, to "
-                "fit(schedule=...)"
+                "was expected, as --schedule takes it, such as 'cosine', or, for a function of your own, its place: "
+                "'my_nets:name'"
             )
-        schedule(self.schedule)
+        if ":" not in self.schedule:  # else its module may be the one that is imported now
+            schedule(self.schedule)
 
     def epochs_for(self, examples: int) -> int:
         """The number of epochs on a data set with this number of training examples."""
