@@ -102,7 +102,7 @@ def test_a_folder_with_a_test_part_alone_is_one(gpucnn_, asked):  # noqa: F811
     assert f"{of_parts} was trained on all 20 pictures of parted/train: what is measured is a fifth" in said
 
 
-def test_where_nothing_says_what_a_model_was_trained_on(gpucnn_, asked):  # noqa: F811
+def test_where_nothing_says_what_a_model_was_trained_on(gpucnn_, asked, monkeypatch):  # noqa: F811
     gpucnn_(*TRAIN, "--data", folder("seen"), "--out", "run")
     model = gpucnn.load(MODEL, device="cpu")
     model.save("bare.safetensors")
@@ -111,8 +111,10 @@ def test_where_nothing_says_what_a_model_was_trained_on(gpucnn_, asked):  # noqa
     assert "nothing beside bare.safetensors says that it was trained on these pictures, so all are measured" in said
     assert "--part test measures the fifth" in said
     shutil.copy(MODEL, "alone.safetensors")
+    read, whole = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda file: read.append(str(file)) or whole(file))
     found, _, said = asked("seen", model="alone.safetensors")
-    assert found["examples"] == 4
+    assert (found["examples"], read.count("alone.safetensors")) == (4, 2)  # of two commands
     assert "alone.safetensors was trained on data of this name, seen" in said
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -34,14 +35,15 @@ class Trained(NamedTuple):
     marks: Any
 
 
-def measured(models: list[str], data: str, dataset: Any, part: str | None) -> tuple[Any, dict[str, Any], str]:
+def measured(models: Mapping[str, Any], data: str, dataset: Any, part: str | None) -> tuple[Any, dict[str, Any], str]:
     """The data set whose test part is what is measured; "part" and "of" how many pictures that is; and a note, or "".
 
-    data: its name or path; part: as --part says, or None. Raises GpucnnError.
+    models: by path, what each file says it was trained on; data: its name or path; part: as --part says, or None.
+    Raises GpucnnError.
     """
     from .held_out import divided
 
-    dataset = divided(models, dataset, part)
+    dataset = divided([*models], dataset, part)
     note = ""
     if part is None:
         part, note = _usual(models, data, dataset)
@@ -61,7 +63,7 @@ def measured(models: list[str], data: str, dataset: Any, part: str | None) -> tu
     return replace(dataset, test_images=images, test_labels=labels, origins=origins), {"part": part, "of": total}, note
 
 
-def _usual(models: list[str], data: str, dataset: Any) -> tuple[str, str]:
+def _usual(models: Mapping[str, Any], data: str, dataset: Any) -> tuple[str, str]:
     """The part to measure where none is asked for: without pictures that a model was trained on. And a note, or ""."""
     from ..data.catalogue import resolve
     from ..model.digests import digest
@@ -94,11 +96,10 @@ def _usual(models: list[str], data: str, dataset: Any) -> tuple[str, str]:
                     "measured is a fifth; --part all measures all"
                 )
         if not runs[model]:
-            name = _name(model)
-            if name == dataset.name:
+            if models[model] == dataset.name:
                 return "test", (
-                    f"{model} was trained on data of this name, {name}: what is measured is the fifth that training "
-                    "leaves out, if the pictures are the same; --part all measures all"
+                    f"{model} was trained on data of this name, {dataset.name}: what is measured is the fifth that "
+                    "training leaves out, if the pictures are the same; --part all measures all"
                 )
             note = note or (
                 f"nothing beside {model} says that it was trained on these pictures, so all are measured; where it "
@@ -107,7 +108,7 @@ def _usual(models: list[str], data: str, dataset: Any) -> tuple[str, str]:
     return "all", note
 
 
-def _seen(models: list[str], images: Any) -> Any:
+def _seen(models: Mapping[str, Any], images: Any) -> Any:
     """Which of the images a model was trained on, as far as its run kept their marks."""
     import numpy as np
 
@@ -117,8 +118,8 @@ def _seen(models: list[str], images: Any) -> Any:
     return np.isin(marks(images), np.concatenate(kept)) if any(map(len, kept)) else np.zeros(len(images), bool)
 
 
-def _of(models: list[str]) -> str:
-    return f"{models[0]} was" if len(models) == 1 else f"{listed(models)} were"
+def _of(models: Mapping[str, Any]) -> str:
+    return f"{listed([*models])} {'was' if len(models) == 1 else 'were'}"
 
 
 def _trained(model: str) -> list[Trained]:
@@ -143,12 +144,6 @@ def _trained(model: str) -> list[Trained]:
         init = settings.get("init")
         place = Path(init) if isinstance(init, str) else None
     return found
-
-
-def _name(model: str) -> Any:
-    from ..model import checkpoint
-
-    return checkpoint.read(model)[0].get("trained_on")
 
 
 def _share(trained: str, asked: str) -> bool:

@@ -89,17 +89,18 @@ def evaluate(
         _check_place(out)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is said below
     with arguments.explained(models[0], to_check(layers)), quiet:
-        several, about_them = zip(*(described(model, device, layers, threads) for model in models))
+        several, said = zip(*(described(model, device, layers, threads) for model in models))
+        trained_on = {model: each.get("trained_on") for model, each in zip(models, said)}
         if threshold is not None:
             labelling.give(several, threshold)
         loaded = several[0] if len(several) == 1 else Ensemble(several)
-        data = _trained_on(models[0], about_them[0].get("trained_on")) if data is None else data
+        data = _trained_on(models[0], trained_on[models[0]]) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
         if may_be_broken(data):
             check_alike([each.preprocessing for each in several], models)
         with undivided():
             dataset = outcome.fitting(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
-        dataset, about, note = measured(models, data, dataset, part)
+        dataset, about, note = measured(trained_on, data, dataset, part)
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None
         found = (loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()) | about
