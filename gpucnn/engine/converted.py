@@ -29,8 +29,6 @@ class Converted(Around):
 
     path: tuple[str, ...] = field(default=(), compare=False)
 
-    has_place = True
-
     @property
     def name(self) -> str:
         kind = type(self.layer).__name__

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kernels import Context
-from ..layers.base import Around, Gradients, has_place, is_own
+from ..layers.base import Around, Gradients, is_own
 from ..layers.chain import Place, rebuilt
 from ..losses import REGRESSION, Loss, kind
 from ..namespace import array_namespace
@@ -29,10 +29,6 @@ class _Watched(Around):
     """The layer, and a look at what it makes. name: such as "layer 3 (Dense)"."""
 
     name: str
-
-    @property
-    def has_place(self) -> bool:  # type: ignore[override]
-        return has_place(self.layer)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         y, residual = self.layer.forward(params, x, context)

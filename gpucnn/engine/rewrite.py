@@ -151,15 +151,11 @@ class NormReLU(Around):
     activation: ReLU | None
     overwrite: bool = False
 
-    has_place = True
     mixes = True
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         slope = None if self.activation is None else self.activation.slope_at_zero
         return self.layer.with_relu(params, x, slope, context, overwrite=self.overwrite)
-
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
 
 
 @dataclass(frozen=True)
@@ -173,7 +169,6 @@ class FoldedNorm(Around):
     inference: Network
     norm: BatchNorm
 
-    has_place = True
     mixes = True
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
@@ -181,9 +176,6 @@ class FoldedNorm(Around):
             return self.layer.forward(params, x, context)
         product = fold(self.layer.layers[0], params["0"], self.norm, params.get("1", {}), context.state["1"])
         return self.inference.outputs({"0": product}, x, context), None
-
-    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
-        return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
 
 
 def rewritten(network: Network, kernels: Kernels, *, blocks: bool = True, path: tuple[str, ...] = ()) -> Network:

@@ -75,9 +75,15 @@ class Layer(Explained):
 
 @dataclass(frozen=True)
 class Around(Layer):
-    """A layer around another one, with its shapes, parameters and state. What derives from it has forward, backward."""
+    """A layer around another one, with its shapes, parameters, state and place. What derives from it has a
+    forward, whose residual is the inner layer's, or a backward of its own, too.
+    """
 
     layer: Any
+
+    @property
+    def has_place(self) -> bool:  # type: ignore[override]
+        return has_place(self.layer)
 
     def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.layer.out_shape(in_shape)
@@ -93,6 +99,9 @@ class Around(Layer):
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         return cost(self.layer, in_shape)
+
+    def backward(self, params: Any, residual: Any, dy: Any, context: Context, *, need_dx: bool = True) -> Gradients:
+        return self.layer.backward(params, residual, dy, context, need_dx=need_dx)
 
 
 def cost(layer: Any, in_shape: tuple[int, ...]) -> int:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from ..errors import SettingError, warn
 from ..kernels import REFERENCE, Context
-from ..layers.base import Around, has_place, is_own
+from ..layers.base import Around, is_own
 from ..layers.chain import Place, inside, rebuilt
 from ..layers.initializers import generator
 from ..network import Network
@@ -40,10 +40,6 @@ class _Seen(NamedTuple):
 class _Watched(Around):
     place: Place
     seen: list[_Seen] = field(compare=False)
-
-    @property
-    def has_place(self) -> bool:  # type: ignore[override]
-        return has_place(self.layer)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         y, residual = self.layer.forward(params, x, context)

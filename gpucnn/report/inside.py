@@ -15,7 +15,7 @@ from .. import ops
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers import Conv2D, DepthwiseConv2D, MaxPool2D, SeparableConv2D
-from ..layers.base import Around, Gradients, has_place
+from ..layers.base import Around, Gradients
 from ..layers.chain import Place, rebuilt
 from ..losses import CLASSIFICATION, REGRESSION, kind
 from ..model import Model
@@ -103,10 +103,6 @@ class _Watched(Around):
 
     place: Place
     notes: dict[str, dict[str, Array]] = field(compare=False)
-
-    @property
-    def has_place(self) -> bool:  # type: ignore[override]
-        return has_place(self.layer)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         y, residual = self.layer.forward(params, x, context)

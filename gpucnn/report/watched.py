@@ -11,8 +11,7 @@ import numpy as np
 
 from ..errors import GpucnnError, ShapeError
 from ..kernels import Context
-from ..layers import Layer
-from ..layers.base import initial_state
+from ..layers.base import Around, initial_state
 from ..layers.chain import Place, inside, rebuilt
 from ..network import Network, own
 
@@ -64,15 +63,11 @@ def expect(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _Watched(Layer):
-    layer: Any
+class _Watched(Around):
     name: str
     seen: list[Seen] | None = field(compare=False)
 
     has_place = True
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.layer.out_shape(in_shape)
 
     def init(self, in_shape: tuple[int, ...], rng: Any) -> dict[str, Any]:
         return self._arrays("init", self.layer.init(in_shape, rng))

@@ -18,7 +18,7 @@ from ...engine.execution import Execution
 from ...engine.gradient import gradient
 from ...engine.recorded import WARM
 from ...kernels import Context
-from ...layers import Layer
+from ...layers.base import Around
 from ...model import Model
 from ...namespace import array_namespace
 from ...network import cost, describe
@@ -69,19 +69,11 @@ class _Clock:
 
 
 @dataclass(frozen=True)
-class _Timed(Layer):
+class _Timed(Around):
     """A layer whose passes are timed."""
 
-    layer: Any
     number: int
     clock: _Clock
-    has_place = True
-
-    def out_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.layer.out_shape(in_shape)
-
-    def next_state(self, state: Any, residual: Any) -> dict[str, Any]:
-        return self.layer.next_state(state, residual)
 
     def forward(self, *arguments: Any) -> Any:
         return self.clock(f"forward {self.number}", self.layer.forward, *arguments)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...engine.rewrite import rewritten
 from ...kernels import Context
-from ...layers.base import Around, has_place
+from ...layers.base import Around
 from ...layers.chain import Place, rebuilt
 from ...namespace import array_namespace
 from ...network import Network
@@ -115,10 +115,6 @@ class _Noted(Around):
 
     name: str
     keep: Callable[[str, Array], None]
-
-    @property
-    def has_place(self) -> bool:  # type: ignore[override]
-        return has_place(self.layer)
 
     def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
         y, residual = self.layer.forward(params, x, context)
