@@ -14,11 +14,11 @@ from test_own_layers import MIXING, examples, many_shards, model_of, trained, wi
 
 import gpucnn
 from gpucnn import Model, Network
+from gpucnn.engine.converted import foreign
 from gpucnn.engine.gradient import gradient
 from gpucnn.engine.mixing import Reach, at_inference, reach
 from gpucnn.engine.notfinite import first_not_finite
 from gpucnn.engine.rewrite import rewritten
-from gpucnn.engine.strangers import strange_layers
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.kernels import REFERENCE, Context, cuda
 from gpucnn.kernels.cpu import EXACT_TIES, NUMPY
@@ -354,7 +354,7 @@ def test_how_far_layers_in_nests_reach():
 
 def test_layers_of_ones_own_in_nests_are_known_as_such():
     layers = rewritten(Network(SHAPE, (around(PerChannel()), Shared("a", Dropped()))), NUMPY).layers
-    assert [*strange_layers(layers)] == ["PerChannel", "PerChannel", "Dropped"]
+    assert [*foreign(layers)] == ["PerChannel", "PerChannel", "Dropped"]
 
 
 def test_layers_inside_draw_each_for_itself():

@@ -393,7 +393,7 @@ class Noisy(Layer):
 @pytest.mark.parametrize("layer", [Noisy(), Normalised()], ids=["chance", "statistics"])
 def test_a_recorded_step_carries_state_and_chance(layer, fake_cuda, monkeypatch):
     """As gpucnn's own layers will: what is not its own is not recorded, so the test says that these are."""
-    for owner in ("gpucnn.engine.strangers.is_own", "gpucnn.engine.rewrite.is_own", "gpucnn.layers.base.is_own"):
+    for owner in ("gpucnn.engine.converted.is_own", "gpucnn.engine.rewrite.is_own", "gpucnn.layers.base.is_own"):
         monkeypatch.setattr(owner, lambda thing: not isinstance(thing, Converted))
     network = Network((8, 7, 2), (Conv2D(3, 2), layer, Flatten(), Dense(4)))
     found, expected = model_on("cuda", network), model_on("reference", network)

@@ -1,22 +1,25 @@
-"""A layer from elsewhere among gpucnn's own: it gets the arrays that it expects, and what it gives is looked at."""
+"""Foreign layers, those of a user's own, among gpucnn's: they get the arrays that they expect, and what they give is
+looked at.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import DataError, SettingError, ShapeError
 from ..kernels import EXACT_REFERENCE, REFERENCE, Context
-from ..layers.base import Around, Gradients
+from ..layers.base import Around, Gradients, is_own
+from ..layers.chain import inside
 from ..namespace import array_namespace
 from ..network.own import IN
 
 Array = Any
 
-
 TOLD = (SettingError, ShapeError, DataError)  # errors that are a sentence, and take no other
+ONCE = "is not gpucnn's own, and what it copies from the host would be recorded once"  # behind the name of a class
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,24 @@ class Converted(Around):
         dx, dparams = _two(f"{self.name}: backward", "dx, dparams", given)
         _check_named(f"{self.name}: backward: dparams", params, dparams)
         return (kernels.enter(_fitting(f"{self.name}: backward: dx", dx, shape, dy)) if need_dx else None), dparams
+
+
+def as_given(layer: Any) -> Any:
+    """The layer as it was given: a `Converted` one is what it converts for."""
+    return layer.layer if isinstance(layer, Converted) else layer
+
+
+def foreign(layers: Iterable[Any]) -> Iterator[str]:
+    """The names of the classes of layers, and of those inside them, that are not gpucnn's own.
+
+    Nobody knows what such a class does beside its results: what it copies from the host would be the same bytes in each
+    replay of a recording, and one that is called once more, to see what it does, may count its calls.
+    """
+    for layer in map(as_given, layers):
+        for held in inside(layer).values():
+            yield from foreign(held)
+        if not is_own(layer):
+            yield type(layer).__name__
 
 
 def _plain(context: Context) -> Context:

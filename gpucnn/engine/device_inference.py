@@ -10,9 +10,9 @@ import numpy as np
 
 from ..device import Device, Recording, Staging, reason_of
 from ..errors import warn
+from .converted import ONCE, foreign
 from .inference import Forward
 from .recorded import WARM
-from .strangers import ONCE, strange_layers
 
 Array = Any
 
@@ -31,12 +31,12 @@ class DeviceForward:
 
     def __init__(self, forward: Forward, device: Device, *, recorded: bool, said: set[str]) -> None:
         self.forward, self.device, self._said = forward, device, said
-        stranger = next(strange_layers(forward.program.network.layers), None)
-        self.is_filled_up, self.is_recorded = stranger is None, recorded
+        found = next(foreign(forward.program.network.layers), None)
+        self.is_filled_up, self.is_recorded = found is None, recorded
         self._chunks: dict[tuple[int, Any], _Chunk] = {}
         self._lock = threading.Lock()  # threads that predict share the room for a chunk
-        if recorded and stranger is not None:
-            self.stay_eager(f"{stranger} {ONCE}")
+        if recorded and found is not None:
+            self.stay_eager(f"{found} {ONCE}")
 
     def __call__(self, images: Array) -> Iterator[Array]:
         """images (N, H, W, C), on the host or on the device -> logits (n, K) on the device, many at a time."""

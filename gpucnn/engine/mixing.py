@@ -23,8 +23,8 @@ from ..losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, kind
 from ..network import Network
 from ..network.layout import Layout
 from ..workers import exchange
+from .converted import as_given
 from .gradient import answered
-from .rewrite import Converted
 
 Array = Any
 
@@ -50,7 +50,7 @@ def check_passes(network: Network) -> None:
     """Raises SettingError for a layer from elsewhere whose passes, such as those of several threads, disturb each
     other."""
     for _, layer, shape, _ in network.walk():
-        layer = layer.layer if isinstance(layer, Converted) else layer
+        layer = as_given(layer)
         if is_own(layer) or inside(layer):
             continue
         disturbed = ""
@@ -80,7 +80,7 @@ def reach_of_loss(loss: Any, outputs: int) -> Reach:
 
 
 def _of_layer(layer: Any, shape: tuple[int, ...]) -> Reach:
-    layer = layer.layer if isinstance(layer, Converted) else layer
+    layer = as_given(layer)
     if chains := inside(layer):
         return max((reach(Network(shape, layers)) for layers in chains.values()), default=Reach.EXAMPLE)
     if is_own(layer):
@@ -176,7 +176,7 @@ def at_inference(network: Network) -> list[str]:
     """The layers from elsewhere whose outputs depend on other images in inference, too, by name."""
     found = []
     for _, layer, shape, _ in network.walk():
-        layer = layer.layer if isinstance(layer, Converted) else layer
+        layer = as_given(layer)
         if not is_own(layer):
             with undisturbed(), suppress(Exception):  # what it raises is said where it runs
                 if not _alone_as_together(layer, shape):

@@ -11,7 +11,7 @@ from ..device import Device, Recording, reason_of
 from ..errors import warn
 from ..kernels import Moment
 from ..namespace import array_namespace
-from .strangers import ONCE
+from .converted import ONCE
 from .whole_step import WholeStep
 
 Array = Any
@@ -50,8 +50,8 @@ class RecordedStep:
         self._recorded: _Recorded | None = None
         self._ten: _Recorded | None = None
         self._stays_single = False
-        if whole.stranger is not None:
-            self._stay_eager(f"{whole.stranger} {ONCE}")
+        if whole.foreign is not None:
+            self._stay_eager(f"{whole.foreign} {ONCE}")
 
     @property
     def steps(self) -> int:

@@ -77,8 +77,8 @@ class Rules:
         return part.rule if alone and part.rate == 1 and not (part.l1 or part.l2) and is_own(part.rule) else None
 
     @property
-    def strangers(self) -> Iterator[str]:
-        """The classes that are not gpucnn's own: what they copy from the host would be recorded once."""
+    def foreign(self) -> Iterator[str]:
+        """The names of the classes that are not gpucnn's own."""
         for each in (*self.wrappers, *rules_of(self.parts)):
             if not is_own(each):
                 yield type(each).__name__

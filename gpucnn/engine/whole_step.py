@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from ..kernels import Moment
+from ..layers.base import is_own
 from ..losses import Loss
 from ..namespace import array_namespace, joined
 from ..training.augmentation import Augmentation, Mixture
+from .converted import foreign
 from .gradient import Others, gradient
 from .program import Program
-from .strangers import strangers
 from .update import Rules, vectors
 
 Array = Any
@@ -24,7 +26,7 @@ class WholeStep:
     at_once: how many examples are computed together at most. The gradients of parts of a batch are added up, and the
     layers' running state follows part by part; None is all of them.
     examples: where the arrays that it is called with are a part of the data set, their rows' indices in it; else None.
-    stranger: a class of the step that is not gpucnn's own, if there is one.
+    foreign: the name of a class of the step that is not gpucnn's own, if there is one.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class WholeStep:
         self._next = array_namespace(program.state).zeros_like(program.state)
         self._held: dict[int, Moment] = {}
         self._held_ten: Any = None
-        self.stranger = next(strangers(program.network.layers, loss, rules), None)
-        self._is_begun = self.stranger is not None
-        if program.context.kernels.takes_factors and self.stranger is None:
+        of_loss = [] if is_own(loss) else [type(loss).__name__]
+        self.foreign = next(chain(foreign(program.network.layers), of_loss, rules.foreign), None)
+        self._is_begun = self.foreign is not None
+        if program.context.kernels.takes_factors and self.foreign is None:
             self.program = replace(program, context=replace(program.context, factored=0))
         self.examples: Array | None = None
 
