@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError, SettingError, counted, nearest, warn
+from .errors import DataError, SettingError, counted, nearest, suggested, warn
 from .metrics import larger_is_better
 from .names import Explained, explain
 from .namespace import array_namespace, as_python
@@ -107,10 +107,9 @@ class KeepBest(Explained):
         if not isinstance(value, (int, float)):
             told = [name for name, number in numbers.items() if isinstance(number, float)]
             known = [*(short for short, name in SHORT.items() if name in told), *told]
-            near = nearest(self.watch, known)
             raise SettingError(
                 f"{type(self).__name__} watches {self.watch!r}, which the epochs do not tell; "
-                f"{f'did you mean {near}? ' if near else ''}they tell {', '.join(known)}"
+                f"{suggested(self.watch, known)}they tell {', '.join(known)}"
             )
         return value
 

@@ -38,6 +38,12 @@ def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
     return begun[0] if len(begun) == 1 else next(iter(get_close_matches(word, words, 1, alike)), None)
 
 
+def suggested(word: str, known: Iterable[str]) -> str:
+    """What to say of an unknown word before what there is, such as "did you mean adam? "; "" where none is alike."""
+    near = nearest(word, known)
+    return f"did you mean {near}? " if near else ""
+
+
 def listed(names: Sequence[str]) -> str:
     """Names for a message, of which there may be many."""
     return ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from numbers import Real
 from typing import Any
 
-from .errors import ArgumentError, SettingError, nearest
+from .errors import ArgumentError, SettingError, suggested
 from .names import Explained, explain
 from .namespace import as_numbers, has_truth
 from .network import own
@@ -267,7 +267,7 @@ def _piece(text: str, piece: str) -> Schedule:
     name, equals, numbers = piece.partition("=")
     if name not in SCHEDULES or (equals and name not in SETTABLE):
         known = SETTABLE if equals and name in SCHEDULES else SCHEDULES
-        hint = f"did you mean {near}? " if (near := nearest(name, known)) else ""
+        hint = suggested(name, known)
         what = "takes no numbers" if equals and name in SCHEDULES else "is not known"
         raise SettingError(f"schedule {piece!r} {what}; {hint}choose one of {', '.join(known)}; a text is {FORM}")
     if not equals:

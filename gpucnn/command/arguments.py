@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from typer import Argument, BadParameter, Context, Option
 
 from ..engine.acceleration import TABLES
-from ..errors import GpucnnError, SettingError, nearest
+from ..errors import GpucnnError, SettingError, suggested
 from ..kernels.cuda.cublas import PRECISIONS
 from ..model.folder import CONFIG, check_run
 from ..schedules import schedule
@@ -138,10 +138,8 @@ def _take_settings(context: Context, path: Path) -> None:
     for name, value in settings.items():
         option = name.replace("-", "_")
         if option not in known:
-            near = nearest(option, known)
             raise GpucnnError(
-                f"{path}: {name} is no setting of a run; {f'did you mean {near}? ' if near else ''}they are "
-                f"{', '.join(sorted(known))}"
+                f"{path}: {name} is no setting of a run; {suggested(option, known)}they are {', '.join(sorted(known))}"
             )
         if option == "set":
             if not isinstance(value, dict):

@@ -10,7 +10,7 @@ from typing import Any
 from typer import BadParameter, Option
 from typer.core import TyperCommand, TyperGroup
 
-from ..errors import nearest
+from ..errors import nearest, suggested
 
 MANY = 12  # arguments and options, help among them, from which on they stand in groups
 
@@ -163,8 +163,7 @@ def one_of(names: Collection[str], default: str, text: str) -> Any:
 
     def known(name: str | None) -> str | None:
         if name is not None and name not in names:
-            hint = f"did you mean {near}? " if (near := nearest(name, names)) else ""
-            raise BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
+            raise BadParameter(f"{name!r} is not known; {suggested(name, names)}choose one of {', '.join(names)}")
         return name
 
     shown = f"{text} One of {', '.join(names)}; {default}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..errors import GpucnnError, nearest
+from ..errors import GpucnnError, suggested
 from . import network_settings
 
 
@@ -16,7 +16,7 @@ def labels(text: str, names: Sequence[str]) -> list[int]:
         part for part in parts if part not in known and not (part.isdecimal() and len(part) <= network_settings.LONGEST)
     ]
     if wrong:
-        hint = f"did you mean {near}? " if (near := nearest(wrong[0], names)) else ""
+        hint = suggested(wrong[0], names)
         told = ", ".join(repr(name) if "," in name else name for name in names)
         raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; {hint}choose from {told}")
     return [known[part] if part in known else int(part) for part in parts]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
-from ..errors import SettingError, counted, nearest
+from ..errors import SettingError, counted, suggested
 from ..losses import (
     REGRESSION,
     FocalLoss,
@@ -46,7 +46,7 @@ def asked(own: Loss, name: str | None, label_smoothing: float | None, class_weig
                 f"--class-weights belong to the losses softmax, focal and multi-label, {type(loss).__name__} has none"
             )
         if class_weights != BALANCED and not _numbers(class_weights):
-            hint = f"did you mean {BALANCED}? " if nearest(class_weights, [BALANCED]) else ""
+            hint = suggested(class_weights, [BALANCED])
             raise SettingError(
                 f"--class-weights {class_weights}: {hint}{BALANCED}, or a number of at least 0 for each class, with "
                 "commas between, was expected"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..engine.freezing import HEAD, excepted, frozen, head
-from ..errors import ArgumentError, CheckpointError, SettingError, listed, nearest
+from ..errors import ArgumentError, CheckpointError, SettingError, listed, suggested
 from ..losses import OUTPUTS, kind
 from ..network import Network
 from ..network.layout import Layout
@@ -252,8 +252,7 @@ def take_named(model: Any, given: Mapping[Any, Any], *, matching: bool) -> list[
     own, taken = named(model), {}
     for name, value in given.items():
         if name not in own and not matching:
-            near = nearest(str(name), own)
-            hint = f"did you mean {near}? " if near else ""
+            hint = suggested(str(name), own)
             raise SettingError(f"load_parameters: the model has no {name!r}; {hint}it has {listed([*own])}")
         try:
             array = np.asarray(value)

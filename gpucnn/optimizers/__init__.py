@@ -8,7 +8,7 @@ parameters other settings by their names.
 
 from __future__ import annotations
 
-from ..errors import SettingError, nearest
+from ..errors import SettingError, suggested
 from ..names import explain
 from .base import Around, Optimizer, Part, State, described
 from .groups import Groups, changed
@@ -58,7 +58,6 @@ def optimizer(name: str) -> Optimizer:
     """The optimiser of that name, "adam" or "Adam", with its usual settings. SettingError with the names there are."""
     found = OPTIMIZERS.get(name.lower())
     if found is None:
-        near = nearest(name.lower(), OPTIMIZERS)
-        hint = f"did you mean {near}? " if near else ""
+        hint = suggested(name.lower(), OPTIMIZERS)
         raise SettingError(f"optimizer {name!r} is not known; {hint}choose one of {', '.join(OPTIMIZERS)}")
     return found

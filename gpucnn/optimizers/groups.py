@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..errors import SettingError, nearest
+from ..errors import SettingError, nearest, suggested
 from ..network.layout import Layout, Slot
 from .base import Around, Optimizer, Part, State, merged, rules_of
 
@@ -116,9 +116,6 @@ def changed(optimizer: Any, settings: Mapping[str, Any], where: str) -> Any:
     there = _settings_of(optimizer)
     for name in settings:
         if name not in there:
-            near = nearest(name, there)
-            hint = f"did you mean {near}? " if near else ""
-            raise SettingError(
-                f"{where}: {type(optimizer).__name__} has no {name}; {hint}it has {', '.join(there) or 'no settings'}"
-            )
+            has = f"{suggested(name, there)}it has {', '.join(there) or 'no settings'}"
+            raise SettingError(f"{where}: {type(optimizer).__name__} has no {name}; {has}")
     return dataclasses.replace(optimizer, **settings)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
-from ..errors import SettingError, nearest
+from ..errors import SettingError, suggested
 from ..names import OF_HISTORIES, lacking
 from ..network.notebook import paragraphs, table
 
@@ -97,8 +97,7 @@ class History:
             return rows[which]
         if not any(which in row for row in rows):
             known = list(dict.fromkeys(name for row in rows for name in row))
-            near = nearest(which, known)
-            raise KeyError(f"{which!r}: {f'did you mean {near}? ' if near else ''}the epochs tell {', '.join(known)}")
+            raise KeyError(f"{which!r}: {suggested(which, known)}the epochs tell {', '.join(known)}")
         return [row.get(which) for row in rows]
 
     if not TYPE_CHECKING:
