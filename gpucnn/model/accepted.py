@@ -39,6 +39,14 @@ def _is(*kinds: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds)
 
 
+def _one_of(names: tuple[str, ...]) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
+def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: _is(int, np.integer)(value) and value >= least, f"a whole number of at least {least}"
+
+
 def _updates(optimizer: Any) -> bool:
     return hasattr(optimizer, "init") and (hasattr(optimizer, "update") or hasattr(optimizer, "update_parameter"))
 
@@ -55,7 +63,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tta": (_is(Views), "a text such as shift=1,flip, or engine.tta.Views,"),
     "callbacks": (_is(Iterable), "a list, such as [print],"),
     "callback": (is_function, "a function of an Epoch, or an object with a method batch or epoch,"),
-    "dtype": (lambda value: value in DTYPES, "one of float32, float64"),
+    "dtype": _one_of(DTYPES),
     "device": (_is(Device), "'auto', 'cpu', 'cuda', 'cuda:N' or a Device"),
     "class_names": (
         lambda it: is_column(it) or _is(list, tuple, range, np.ndarray)(it),
@@ -64,16 +72,12 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data": (_is(Dataset), "a Dataset, such as gpucnn.data.load('digits') gives,"),
     "preprocessing": (_is(Preprocessing, type(None)), "a Preprocessing"),
     "scaling": (_is(Scaling), "a Scaling"),
-    "seed": (lambda value: _is(int, np.integer)(value) and value >= 0, "a whole number of at least 0"),
-    "threads": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
-    "accumulate": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
-    "batch_size": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
+    "seed": _whole(0),
+    **dict.fromkeys(("threads", "accumulate", "batch_size", "steps", "top_k"), _whole(1)),
     "keep": (lambda value: value in ("best", "last", None), "best or last"),
     "early_stopping": (_is(EarlyStopping, type(None)), "True, or an EarlyStopping, such as EarlyStopping(patience=5),"),
-    "steps": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
-    "top_k": (lambda value: _is(int, np.integer)(value) and value >= 1, "a whole number of at least 1"),
-    "layout": (lambda value: value in LAYOUTS, "one of NHWC, NCHW"),
-    "pixels": (lambda value: value in PIXELS, "one of uint8, float32"),
+    "layout": _one_of(LAYOUTS),
+    "pixels": _one_of(PIXELS),
     "progress": (_is(bool, type(None)), "True, False or None"),
     "standardize": (_is(bool), "True or False"),
 }

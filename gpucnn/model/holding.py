@@ -12,6 +12,7 @@ from ..errors import TrainingError, warn
 from ..layers import Layer
 from ..network.layout import Layout
 from . import accepted, checkpoint, numbers
+from .labels import are_usual
 from .measuring import Measuring
 from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named, units_taken
 
@@ -151,8 +152,7 @@ class Holding(Measuring):
                 own, advice = named(self), "load it with gpucnn.load(path), or take what fits with matching=True"
                 stay = [name for name in own if name not in left_out(self, own, patterns)]
                 take(self, {name: own[name] for name in stay} | tensors, f"{path}: belongs to another network", advice)
-            is_named = list(self.class_names) != [str(k) for k in range(len(self.class_names))]
-            if is_named and (others := of_others(self, description, tensors, str(path))):
+            if not are_usual(self.class_names) and (others := of_others(self, description, tensors, str(path))):
                 warn(others)
         self.units, self.standardize = decided
         if said:

@@ -38,8 +38,8 @@ def learnt(
     goes into notes. Raises DataError.
     """
     array = _column(as_array(labels, "labels"))
-    are_usual = _are_usual(names)
-    if array.ndim == 1 and array.dtype.kind in "US" and are_usual:
+    has_no_names = are_usual(names)
+    if array.ndim == 1 and array.dtype.kind in "US" and has_no_names:
         found = sorted({each.strip() for each in texts(array, "labels")})
         if set(found) <= set(names):
             return names, first
@@ -73,7 +73,7 @@ def learnt(
             f"labels count from 1, to {len(names)}: label 1 is the first of model.class_names, and predict and "
             "evaluate count so, too"
         )
-    return (from_one if are_usual else names), 1
+    return (from_one if has_no_names else names), 1
 
 
 def unused(labels: Labels, names: Sequence[str], ignored: int | None) -> str:
@@ -90,7 +90,7 @@ def unused(labels: Labels, names: Sequence[str], ignored: int | None) -> str:
     )
 
 
-def _are_usual(names: Sequence[str]) -> bool:
+def are_usual(names: Sequence[str]) -> bool:
     """Whether they are those of a model that was given none."""
     return list(names) == [str(k) for k in range(len(names))]
 
@@ -164,7 +164,7 @@ def fitting_labels(
         check_finite(array, what)
     if array.ndim == 1 and array.dtype.kind in "US":
         more = "give Model(..., class_names=[...]) the texts, in the order of its outputs"
-        return places_of(array, names, what, f"; {'' if _are_usual(names) else 'for other classes '}{more}")
+        return places_of(array, names, what, f"; {'' if are_usual(names) else 'for other classes '}{more}")
     if array.ndim == 1 and (array.dtype == bool or (array.dtype.kind == "f" and _is_whole(array))):
         array = array.astype(np.int64)
     labels = checked_labels(array, what)
