@@ -53,7 +53,7 @@ class Strokes(Explained):
         edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
         ground, middle = float(np.median(edge)), (float(values.min()) + float(values.max())) / 2
         if values.max() - values.min() < FAINT:
-            return _resized(values, size).astype(np.uint8), ["no strokes are to be seen in it"]
+            return resized(values, size).astype(np.uint8), ["no strokes are to be seen in it"]
         is_light = ground > middle
         if values.shape == tuple(size) and not is_light:
             return values.astype(np.uint8), []
@@ -80,7 +80,7 @@ class Strokes(Explained):
         ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         shape = size if self.grain is None else (self.grain, self.grain)
         scale = self.box * min(shape) / max(ink.shape)
-        small = _resized(ink, (max(1, round(scale * ink.shape[0])), max(1, round(scale * ink.shape[1]))))
+        small = resized(ink, (max(1, round(scale * ink.shape[0])), max(1, round(scale * ink.shape[1]))))
         if self.by == "mass":
             middle = [_mean(small.sum(axis=axis)) for axis in (1, 0)]
         else:
@@ -89,7 +89,7 @@ class Strokes(Explained):
         target = [length / 2 if self.by == "mass" else (length - 1) / 2 for length in shape]
         first = [_within(round(t - m), n, length) for t, m, n, length in zip(target, middle, small.shape, shape)]
         canvas[first[0] : first[0] + small.shape[0], first[1] : first[1] + small.shape[1]] = small
-        made = canvas if shape == tuple(size) else _resized(canvas, size)
+        made = canvas if shape == tuple(size) else resized(canvas, size)
         return np.clip(np.rint(made * (255 / max(1.0, float(made.max())))), 0, 255).astype(np.uint8)
 
 
@@ -106,8 +106,8 @@ def _within(first: int, length: int, whole: int) -> int:
     return max(0, min(first, whole - length))
 
 
-def _resized(values: Array, size: tuple[int, int]) -> Array:
-    """Bilinear, and averaged over areas where it becomes smaller."""
+def resized(values: Array, size: tuple[int, int]) -> Array:
+    """Values (h, w) in the size (H, W): bilinear, and averaged over areas where they become fewer."""
     from PIL import Image
 
     made = Image.fromarray(values.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)

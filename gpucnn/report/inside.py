@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..data.strokes import resized
 from ..errors import SettingError
 from ..kernels import REFERENCE, Context
 from ..layers import Conv2D, DepthwiseConv2D, MaxPool2D, SeparableConv2D
@@ -93,7 +94,7 @@ class Look:
         maps, slopes = found[0].y, found[0].dy
         assert slopes is not None
         regions = np.maximum((maps * slopes.mean(axis=(1, 2), keepdims=True)).sum(axis=-1), 0)
-        enlarged = np.stack([_enlarged(each, self.dx.shape[1:3]) for each in regions])
+        enlarged = np.stack([resized(each, self.dx.shape[1:3]) for each in regions])
         return enlarged / np.maximum(enlarged.max(axis=(1, 2), keepdims=True), np.finfo(enlarged.dtype).tiny)
 
 
@@ -180,28 +181,9 @@ def filters(model: Model) -> dict[str, Array]:
     found = model.parameters
     names = [
         f"{place.name}/{name}"
-        for place in places_of(model.network)
+        for place in model.network.walk()
         for kind, kernels in KERNELS.items()
         if isinstance(place.layer, kind)
         for name in kernels
     ]
     return {name: found[name] for name in names if name in found}
-
-
-def places_of(network: Network) -> list[Place]:
-    """All layers, those inside others too."""
-    found: list[Place] = []
-
-    def kept(place: Place) -> Any:
-        found.append(place)
-        return place.layer
-
-    rebuilt(network.layers, network.input_shape, kept)
-    return found
-
-
-def _enlarged(values: Array, size: tuple[int, int]) -> Array:
-    from PIL import Image
-
-    made = Image.fromarray(values.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(made)
