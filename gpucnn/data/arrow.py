@@ -18,7 +18,7 @@ from .columns import LABELS, REORDERED, by_number, pixel_columns, shape_of
 from .dataset import Dataset
 from .files import parsing
 from .picture_sets import DEFAULT_SIZE, Wanted, tell_broken
-from .pictures import decoded, opened, side_by_side, upright
+from .pictures import decoded, is_grey, opened, side_by_side, upright
 from .preprocessing import Preprocessing
 from .summary import summed_up
 
@@ -238,8 +238,7 @@ def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path, notes: list[
             modes.add(picture.mode)
     own = next(iter(sizes), DEFAULT_SIZE)
     usual = own if len(set(sizes)) == 1 and max(own) <= LARGEST_OWN else DEFAULT_SIZE
-    grey = all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
-    how = wanted.how(usual, grey=grey)
+    how = wanted.how(usual, grey=all(map(is_grey, modes)))
     notes += wanted.told(sizes, how)
     return how
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, listed
 from .folders import composed
-from .targets import check_finite, checked_targets
+from .targets import check_finite, checked_targets, is_one_hot
 
 MISSING = ("", "nan", "NaN", "<NA>")  # texts that NumPy and pandas make of a missing one
 MANY = 1000  # different values beyond which numbers are no classes
@@ -57,8 +57,7 @@ def flat(array: Any, where: str, notes: list[str]) -> Any:
         return array[:, 0] if array.dtype.kind in "iuUSb" else array
     if array.dtype.kind not in "biuf":
         return array
-    is_binary = bool(((array == 0) | (array == 1)).all())
-    if is_binary and bool((array.sum(axis=1) == 1).all()):
+    if is_one_hot(array):
         notes.append(f"{where}: each row has one 1; it is taken as the class")
         return array.argmax(axis=1)
     return array

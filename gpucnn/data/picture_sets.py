@@ -12,7 +12,7 @@ from ..errors import DataError, counted
 from .dataset import Dataset, Part
 from .files import parsing
 from .folders import count_junk, find_parts, list_classes
-from .pictures import check_file, opened, read_picture, side_by_side, upright
+from .pictures import check_file, is_grey, opened, read_picture, side_by_side, upright
 from .preprocessing import CROP, FITS, Preprocessing
 from .summary import summed_up
 
@@ -122,7 +122,7 @@ def dataset_of_files(
             broken[path] = found
         else:
             stored.append(found)
-    grey = sum(is_grey for is_grey, _ in stored)
+    grey = sum(each for each, _ in stored)
     how = wanted.how(DEFAULT_SIZE, grey=grey == len(stored))
     if wanted.model is None and wanted.channels is None and 0 < grey < len(stored):
         notes.append(f"{grey} of {len(stored)} pictures are grey; with the others they become colour")
@@ -143,8 +143,7 @@ def _stored(path: Path) -> tuple[bool, tuple[int, int]] | str:
     try:
         check_file(path)
         with opened(path, path) as picture:
-            is_grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
-            return is_grey, upright(picture)
+            return is_grey(picture.mode), upright(picture)
     except DataError as error:
         return str(error)
 

@@ -263,6 +263,11 @@ def upright(picture: Any) -> tuple[int, int]:
     return (picture.width, picture.height) if _lies(picture) else (picture.height, picture.width)
 
 
+def is_grey(mode: str) -> bool:
+    """Whether pictures of Pillow in that mode have one channel."""
+    return mode in ("1", "L", "LA") or mode.startswith("I")
+
+
 def _lies(picture: Any) -> bool:
     """Whether the rows of an open picture are stored as columns, as its camera says."""
     is_told = picture.format != "PNG" or "exif" in picture.info  # of a PNG, Pillow would decode all to look for it

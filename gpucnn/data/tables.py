@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, counted
-from .arrays import PARTS, chosen, dataset_of_arrays, role
+from .arrays import OTHER, PARTS, chosen, dataset_of_arrays, role
 from .classes import is_missing
 from .columns import NAMELESS, Columns, NoLabelsError, columns, is_number, separator
 from .dataset import Dataset
@@ -48,7 +48,7 @@ def read_npy_file(path: Path) -> Dataset:
             "y_train.npy, in a folder of their own, and give the folder"
         )
     part, kind = of_this
-    other = {"images": "labels", "labels": "images"}[kind]
+    other = OTHER[kind]
     if (part, other) not in [role(each.stem) for each in folder.glob("*.npy")]:
         raise DataError(
             f"{path}: only the {kind}; put the {other} beside it, as {'_'.join(filter(None, (part, other)))}.npy"

@@ -33,7 +33,7 @@ def _advice(array: NDArray[Any]) -> str:
         return "turn names into labels with names, labels = numpy.unique(labels, return_inverse=True)"
     if array.ndim == 2 and array.shape[1] == 1:
         return "turn the column into labels with labels[:, 0]"
-    if array.ndim == 2 and array.size and array.dtype.kind in "biuf" and _is_one_hot(array):
+    if array.ndim == 2 and array.size and array.dtype.kind in "biuf" and is_one_hot(array):
         return "turn one-hot rows into labels with argmax(axis=1)"
     if array.ndim == 1 and array.dtype.kind == "b":
         return "turn truth values into labels with astype(int)"
@@ -44,7 +44,8 @@ def _advice(array: NDArray[Any]) -> str:
     return "several labels are rows of 0 and 1, (N, K), and numbers to be predicted floats (N, K), such as (N, 1)"
 
 
-def _is_one_hot(rows: NDArray[Any]) -> bool:
+def is_one_hot(rows: NDArray[Any]) -> bool:
+    """Whether each row (K,) of two or more numbers has one 1, and 0 else."""
     return bool(((rows == 0) | (rows == 1)).all() and rows.shape[1] > 1 and (rows.sum(axis=1) == 1).all())
 
 
@@ -58,7 +59,7 @@ def checked_targets(targets: Any, where: str) -> NDArray[Any]:
         return checked_labels(array, where)
     check_finite(array, where)
     is_binary = bool(((array == 0) | (array == 1)).all())
-    if _is_one_hot(array) or not (is_binary or array.dtype.kind == "f"):
+    if is_one_hot(array) or not (is_binary or array.dtype.kind == "f"):
         return checked_labels(array, where)
     return array if array.dtype.kind == "f" else array.astype(np.uint8)
 
