@@ -12,8 +12,8 @@ from ..errors import GpucnnError, check_answer, counted, printable
 from . import arguments, offered
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
-from .measured import PartOption, measured
 from .options import SkipBrokenOption, ThresholdOption
+from .parts import PartOption, measured
 from .places import check_above
 from .told import of_several, tell_notes
 

@@ -1,4 +1,4 @@
-"""Which pictures of a data set `gpucnn evaluate` measures."""
+"""Which part of a data set `gpucnn evaluate` measures: as --part says, or by what the models were trained on."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def measured(models: Mapping[str, Any], data: str, dataset: Any, part: str | Non
     models: by path, what each file says it was trained on; data: its name or path; part: as --part says, or None.
     Raises GpucnnError.
     """
-    from .held_out import divided
-
-    dataset = divided([*models], dataset, part)
+    dataset = _divided([*models], dataset, part)
     note = ""
     if part is None:
         part, note = _usual(models, data, dataset)
@@ -61,6 +59,32 @@ def measured(models: Mapping[str, Any], data: str, dataset: Any, part: str | Non
             )
     origins = {**dataset.origins, "test": origin}
     return replace(dataset, test_images=images, test_labels=labels, origins=origins), {"part": part, "of": total}, note
+
+
+def _divided(models: list[str], dataset: Any, part: str | None) -> Any:
+    """The data set with the validation part that the runs of the models held out of its training part, where that is
+    asked for, and they were trained on this training part and held out the same.
+    """
+    from ..data.split import held_out
+    from ..model.digests import digest
+
+    if part not in ("train", "validation") or dataset.validation is not None:
+        return dataset
+    found = {_split(model) for model in models}
+    trained, fraction, seed = next(iter(found))
+    if len(found) > 1 or not fraction or trained != digest(dataset.train_images, dataset.train_labels):
+        return dataset
+    *rest, held_images, held_labels = dataset.split_validation(fraction, seed)
+    if not len(held_labels):
+        return dataset
+    chosen, origin = held_out(dataset.train_labels, fraction, seed), dataset.origin("train")
+    return replace(
+        dataset,
+        train_images=rest[0],
+        train_labels=rest[1],
+        validation=(held_images, held_labels),
+        origins={**dataset.origins, "train": origin[~chosen], "validation": origin[chosen]},
+    )
 
 
 def _usual(models: Mapping[str, Any], data: str, dataset: Any) -> tuple[str, str]:
@@ -127,23 +151,42 @@ def _trained(model: str) -> list[Trained]:
     where there is none.
     """
     from ..data.marks import read
-    from ..model import checkpoints, config
 
     found: list[Trained] = []
     seen: set[Path] = set()
     place: Path | None = Path(model)
     while place is not None and place not in seen:
         seen.add(place)
-        folder = place.absolute().parent
-        folder = folder.parent if folder.name == checkpoints.FOLDER else folder
-        settings: dict[str, Any] = {}
-        with contextlib.suppress(GpucnnError):
-            settings, made = config.read(folder / config.NAME)
-            if isinstance(settings.get("data"), str):
-                found.append(Trained(settings["data"], str(made.get("data")), read(made.get("pictures"))))
+        settings, made = _run_of(place)
+        if isinstance(settings.get("data"), str):
+            found.append(Trained(settings["data"], str(made.get("data")), read(made.get("pictures"))))
         init = settings.get("init")
         place = Path(init) if isinstance(init, str) else None
     return found
+
+
+def _split(model: str) -> tuple[Any, float, int]:
+    """The digest of what a model's run was given to train on, which part of it was held out, and by which seed; as the
+    run.toml beside it says, a part of 0 where there is none.
+    """
+    settings, made = _run_of(Path(model))
+    fraction, seed = settings.get("validation"), settings.get("seed")
+    if isinstance(fraction, float) and isinstance(seed, int):
+        return made.get("data"), fraction, seed
+    return None, 0.0, 0
+
+
+def _run_of(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the run that left a model, or a state of one, and what it was made with; empty where no run.toml
+    beside it says them.
+    """
+    from ..model import checkpoints, config
+
+    folder = model.absolute().parent
+    folder = folder.parent if folder.name == checkpoints.FOLDER else folder
+    with contextlib.suppress(GpucnnError):
+        return config.read(folder / config.NAME)
+    return {}, {}
 
 
 def _share(trained: str, asked: str) -> bool:
