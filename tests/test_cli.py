@@ -22,7 +22,7 @@ from PIL import Image
 import gpucnn
 from gpucnn import Model, data, networks
 from gpucnn import command as cli
-from gpucnn.command import selected
+from gpucnn.command import data_options
 from gpucnn.command.arguments import json_text
 from gpucnn.data import Preprocessing
 from gpucnn.engine.acceleration import TABLES
@@ -1123,15 +1123,15 @@ def test_data_are_no_model(monkeypatch, capsys, words):
 
 def test_classes_whose_names_hold_commas():
     names = ("x, y", "a", "b,c", "1,2", "e", "a,e")
-    assert selected.labels("x, y,a", names) == [0, 1]
-    assert selected.labels("a, x, y, b,c", names) == [1, 0, 2]
-    assert selected.labels("1,2", names) == [3]
-    assert selected.labels("0,1,2", names) == [0, 3]
-    assert selected.labels("4,0", names) == [4, 0]
+    assert data_options.labels("x, y,a", names) == [0, 1]
+    assert data_options.labels("a, x, y, b,c", names) == [1, 0, 2]
+    assert data_options.labels("1,2", names) == [3]
+    assert data_options.labels("0,1,2", names) == [0, 3]
+    assert data_options.labels("4,0", names) == [4, 0]
     with pytest.raises(GpucnnError, match=r"no class 'x'; .*choose from 'x, y', a, 'b,c'"):
-        selected.labels("x,e", names)
+        data_options.labels("x,e", names)
     with pytest.raises(GpucnnError, match=r"a,e is a class, and so is each .*; give their numbers, 5 for a,e"):
-        selected.labels("x, y,a,e", names)
+        data_options.labels("x, y,a,e", names)
 
 
 def test_what_is_warned_of_is_told_where_python_makes_it_an_error(gpucnn_, tmp_path):

@@ -23,7 +23,7 @@ from PIL import Image
 import gpucnn
 from gpucnn import __main__ as entry
 from gpucnn import errors
-from gpucnn.command import told
+from gpucnn.command import messages
 from gpucnn.data.tables import table_files
 from gpucnn.device import Device, accelerate
 from gpucnn.device.environment import environment, kernels_of_blas
@@ -186,10 +186,11 @@ def test_a_pattern_of_parameters_is_none_of_files():
 
 def test_what_is_printed_to_be_typed_has_double_quotes(monkeypatch):
     assert 'model.safetensors "a demo/seven.png"\n' in windows("demo", "a demo")[0]
-    monkeypatch.setattr(told.os, "name", "nt")
-    assert told.quoted(r"demo\seven.png", "a b", 'c"d', "e&f", "ü.png") == r'demo\seven.png "a b" "c\"d" "e&f" ü.png'
-    monkeypatch.setattr(told.os, "name", "posix")
-    assert told.quoted("a b", "c") == "'a b' c"
+    monkeypatch.setattr(messages.os, "name", "nt")
+    words = messages.quoted(r"demo\seven.png", "a b", 'c"d', "e&f", "ü.png")
+    assert words == r'demo\seven.png "a b" "c\"d" "e&f" ü.png'
+    monkeypatch.setattr(messages.os, "name", "posix")
+    assert messages.quoted("a b", "c") == "'a b' c"
 
 
 def test_a_model_on_another_drive_is_named_by_its_path(monkeypatch):

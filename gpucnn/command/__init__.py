@@ -18,19 +18,19 @@ import typer
 from .. import __version__
 from ..errors import GpucnnError, of_system, without_threads
 from ..kernels.cuda import compiling
-from . import bench, offered
+from . import bench, completion
 from . import help as texts
 from .augment import augment
 from .catalogue import data_app, networks
 from .demo import demo
 from .export import export
+from .messages import as_options
 from .predict import predict
 from .reports import check, compare, doctor
 from .saved import evaluate, verify
 from .search import lr
 from .serve import serve
 from .show import show
-from .told import as_options
 from .train import train
 
 EXAMPLES = {
@@ -103,7 +103,7 @@ def help_(
     context: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMMAND", autocompletion=offered.commands, help="The command to explain."),
+        typer.Argument(metavar="COMMAND", autocompletion=completion.commands, help="The command to explain."),
     ] = None,
 ) -> None:
     """Explain gpucnn, or one of its commands."""

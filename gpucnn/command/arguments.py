@@ -17,14 +17,14 @@ from ..errors import GpucnnError, SettingError, suggested
 from ..kernels.cuda.cublas import PRECISIONS
 from ..model.folder import CONFIG, check_run
 from ..schedules import schedule
-from . import network_settings, offered
-from .help import one_of
+from . import completion, network_settings
+from .help import is_given, one_of
 
 DataOption = Annotated[
     str,
     Option(
         metavar="NAME|PATH",
-        autocompletion=offered.data_sets,
+        autocompletion=completion.data_sets,
         help="The data set: digits, mnist, fashion-mnist or cifar10; or the path of a folder that has one sub-folder "
         "of pictures per class, or a .csv that names them; of an .npz, .csv or .parquet file; or of IDX or .npy files.",
     ),
@@ -33,7 +33,7 @@ DeviceOption = Annotated[
     str,
     Option(
         metavar="DEVICE",
-        autocompletion=offered.devices,
+        autocompletion=completion.devices,
         help="Where to compute: auto|cpu|cuda|cuda:N. auto takes a CUDA GPU where one can be used.",
     ),
 ]
@@ -57,7 +57,7 @@ NetworkArgument = Annotated[
     str,
     Argument(
         metavar="NETWORK",
-        autocompletion=offered.networks,
+        autocompletion=completion.networks,
         help="The network: a name that `gpucnn networks` lists, or module:factory of your own.",
     ),
 ]
@@ -65,7 +65,7 @@ DataArgument = Annotated[
     str,
     Argument(
         metavar="NAME|PATH",
-        autocompletion=offered.data_sets,
+        autocompletion=completion.data_sets,
         help="The data set: a name, or a path, as --data takes it.",
     ),
 ]
@@ -170,9 +170,8 @@ def check_resumed(context: Context, folder: str | None, *, anyway: bool) -> None
         return
     for each in context.command.params:
         name = each.name or ""
-        source = context.get_parameter_source(name)
         saved = (context.default_map or {}).get(name)
-        if source is None or source.name != "COMMANDLINE" or name in (*NOT_SETTINGS[1:3], *SHOWN, "epochs"):
+        if not is_given(context, name) or name in (*NOT_SETTINGS[1:3], *SHOWN, "epochs"):
             continue
         if name in OF_SHAPE and saved is None:  # a file of before does not say it, and the state decides
             continue

@@ -7,10 +7,10 @@ from typing import Annotated
 from typer import BadParameter, Option
 
 from ..data.preprocessing import CROP
-from . import offered
+from . import completion
 from .arguments import DataArgument, check_format
+from .messages import tell_notes
 from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
-from .told import tell_notes
 
 USUAL = "default"
 
@@ -23,7 +23,7 @@ AugmentOption = Annotated[
     str | None,
     Option(
         metavar="CHANGES",
-        autocompletion=offered.changes,
+        autocompletion=completion.changes,
         help="Change training images at random whenever they are used, so that the network meets more of them. "
         f"{CHANGES}; or none. By default what the network's recipe says, mostly none, and default for few pictures of "
         "your own. `gpucnn augment DATA` draws it.",
@@ -74,7 +74,7 @@ def augment(
         str,
         Option(
             metavar="CHANGES",
-            autocompletion=offered.changes,
+            autocompletion=completion.changes,
             help=f"How to change them, as `gpucnn train` takes it. {CHANGES}.",
         ),
     ] = USUAL,

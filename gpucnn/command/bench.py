@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import SettingError, nearest
-from . import arguments, offered
+from . import arguments, completion
 from .arguments import DeviceOption, JsonOption, ThreadsOption, VerboseOption
+from .help import is_given
 
 MODES = {  # and the options that each uses, beside --json
     "steps": ("batch", "device", "threads", "rounds", "all_kernels", "autotune"),
@@ -30,7 +31,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="MODE|NETWORK",
-            autocompletion=offered.modes,
+            autocompletion=completion.modes,
             help="What is measured, steps by default; then the networks. If none is named, steps measures the five of "
             "the README's table, and the other modes measure one each.",
         ),
@@ -56,7 +57,7 @@ def bench(
     data: Annotated[
         str,
         typer.Option(
-            metavar="NAME|PATH", autocompletion=offered.data_sets, help="The data set that time-to trains on."
+            metavar="NAME|PATH", autocompletion=completion.data_sets, help="The data set that time-to trains on."
         ),
     ] = "mnist",
     all_kernels: Annotated[
@@ -96,8 +97,7 @@ def bench(
     mode, names = _mode(words or [])
     for option in context.params:
         takers = [name for name, options in MODES.items() if option in options]
-        given = context.get_parameter_source(option).name == "COMMANDLINE"  # type: ignore[union-attr]
-        if given and takers and mode not in takers:
+        if is_given(context, option) and takers and mode not in takers:
             message = f"bench {mode} does not use it; use it with {' or '.join(takers)}"
             raise typer.BadParameter(message, param_hint=f"--{option.replace('_', '-')}")
 

@@ -11,18 +11,18 @@ from typer import Argument, Option, Typer
 
 from ..data.preprocessing import CROP
 from ..errors import counted
-from . import arguments, offered
+from . import arguments, completion
 from .arguments import DataArgument, JsonOption, check_format
 from .help import Command
+from .messages import as_options
 from .options import ChannelsOption, FitOption, InvertOption, SizeOption, SkipBrokenOption
-from .told import as_options
 
 data_app = Typer(
     help="List data sets, look at one; download one that has a name, check its files.", no_args_is_help=True
 )
 
 DataName = Annotated[
-    str, Argument(autocompletion=offered.data_sets, help="The data set: digits, mnist, fashion-mnist or cifar10.")
+    str, Argument(autocompletion=completion.data_sets, help="The data set: digits, mnist, fashion-mnist or cifar10.")
 ]
 
 
@@ -31,7 +31,7 @@ def networks(
         str | None,
         Argument(
             metavar="NETWORK",
-            autocompletion=offered.networks,
+            autocompletion=completion.networks,
             help="The network to show: a name, or module:factory.",
         ),
     ] = None,

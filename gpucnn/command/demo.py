@@ -21,7 +21,7 @@ def demo(
     They are as people draw: dark on light, large and small, in a corner. Files that are there stay as they are.
     """
     from ..data import samples
-    from .told import quoted
+    from .messages import quoted
 
     check_folder(folder)
     paths = samples.write(folder)

@@ -158,6 +158,12 @@ class Group(TyperGroup):
         return _parsed(super().parse_args, self, ctx, args)
 
 
+def is_given(context: Any, name: str) -> bool:
+    """Whether the command line says that option: not its default, and no file of settings."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def one_of(names: Collection[str], default: str, text: str) -> Any:
     """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
 
@@ -223,9 +229,9 @@ def _parsed(parse: Any, command: Any, ctx: Any, args: list[str]) -> list[str]:
 def _check_empty(command: Any, ctx: Any) -> None:
     """Raises BadParameter for an empty text: as a path it would be the current folder."""
     for each in command.get_params(ctx):
-        value, source = ctx.params.get(each.name), ctx.get_parameter_source(each.name)
+        value = ctx.params.get(each.name)
         texts = value if isinstance(value, (list, tuple)) else (value,)
-        if source is not None and source.name == "COMMANDLINE" and "" in texts:
+        if is_given(ctx, each.name) and "" in texts:
             raise BadParameter("an empty text was given; a variable of the shell that is not set is one", ctx, each)
 
 
@@ -255,7 +261,7 @@ def _number(param: Any, ctx: Any, given: list[str]) -> str:
 
 def _data(words: list[str], command: Any, ctx: Any) -> str:
     """What to write where a word too many is the name or the path of data; else ""."""
-    from .at_hand import is_data
+    from .missing import is_data
 
     takes_data = any("--data" in each.opts for each in command.get_params(ctx))
     found = [word for word in words if takes_data and is_data(word)]

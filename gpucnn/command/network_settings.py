@@ -7,7 +7,7 @@ from typing import Any
 
 from typer import BadParameter
 
-from .told import example
+from ..errors import nearest
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
 WHOLE = re.compile(r"[+-]?\d+")
@@ -21,7 +21,7 @@ def parsed(texts: list[str] | None, network: str = "") -> dict[str, Any]:
     for each in texts or []:
         name, equals, text = each.partition("=")
         if not equals or not name.isidentifier():
-            raise BadParameter(f"{each!r}: NAME=VALUE was expected, {example(network, name)}", param_hint="--set")
+            raise BadParameter(f"{each!r}: NAME=VALUE was expected, {_example(network, name)}", param_hint="--set")
         if name in found:
             raise BadParameter(f"{name} is set twice, by {each!r} the second time; say one of both", param_hint="--set")
         found[name] = value(text)
@@ -38,3 +38,14 @@ def value(text: str) -> Any:
         return text
     numbers = tuple(int(part) if WHOLE.fullmatch(part) else float(part) for part in parts)
     return numbers if "," in text else numbers[0]
+
+
+def _example(network: str, near: str) -> str:
+    """What --set may be told of a network: of the setting that is named, or nearly so, else of its first."""
+    from .. import networks
+
+    settings = networks.settings_of(network) if network else {"f": "sigmoid"}
+    if not settings:
+        return f"and {network} has nothing to set"
+    name = near if near in settings else nearest(near, settings) or next(iter(settings))
+    return f"such as {networks.shown({name: settings[name]})}"

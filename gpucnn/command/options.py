@@ -11,7 +11,7 @@ from ..losses import NAMED
 from ..optimizers import OPTIMIZERS
 from ..optimizers.base import DECAYS
 from ..schedules import SCHEDULES
-from . import offered
+from . import completion
 from .arguments import inner_part, not_negative, one_of, part, positive, scheduled
 
 OptimizerOption = Annotated[
@@ -21,7 +21,7 @@ ScheduleOption = Annotated[
     str | None,
     Option(
         metavar="NAME|TEXT",
-        autocompletion=offered.schedules,
+        autocompletion=completion.schedules,
         callback=scheduled,
         help=f"How the learning rate changes from update to update. One of {', '.join(SCHEDULES)}, some with numbers, "
         "such as polynomial=2, step=0.5/0.75 or restarts=3; with a warm-up before it, as in warmup=0.05,cosine: a "
@@ -142,7 +142,7 @@ SetOption = Annotated[
     Option(
         "--set",
         metavar="NAME=VALUE",
-        autocompletion=offered.settings,
+        autocompletion=completion.settings,
         help="Set an argument of the network, such as hidden=64; `gpucnn networks NETWORK` lists them. May be given "
         "several times.",
     ),

@@ -13,8 +13,8 @@ from typer import Argument, Option
 from ..errors import GpucnnError, check_answer, printable
 from . import arguments
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument
-from .at_hand import ENDING
 from .augment import TtaOption
+from .missing import ENDING
 from .options import ThresholdOption
 from .saved import to_check
 

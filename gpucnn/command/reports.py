@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, BadParameter, Exit, Option
 
 from ..errors import GpucnnError
-from . import arguments, offered
+from . import arguments, completion
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, VerboseOption
 
 
@@ -17,7 +17,7 @@ def check(
         str,
         Argument(
             metavar="NETWORK",
-            autocompletion=offered.networks,
+            autocompletion=completion.networks,
             help="A name, or module:name of a network or layer of your own.",
         ),
     ],

@@ -9,19 +9,19 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..errors import GpucnnError, check_answer, counted, printable
-from . import arguments, offered
+from . import arguments, completion
 from .arguments import DeviceOption, JsonOption, LayersOption, ModelArgument, ThreadsOption
 from .augment import TtaOption
+from .messages import of_several, tell_notes
 from .options import SkipBrokenOption, ThresholdOption
 from .parts import PartOption, measured
 from .places import check_above
-from .told import of_several, tell_notes
 
 EvaluatedOption = Annotated[
     str | None,
     Option(
         metavar="NAME|PATH",
-        autocompletion=offered.data_sets,
+        autocompletion=completion.data_sets,
         help="The data set, as `gpucnn train` takes it; by default the one that the model was trained on, where that "
         "has a name.",
     ),

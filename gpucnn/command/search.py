@@ -9,10 +9,11 @@ from typing import Annotated
 from typer import Context, Option
 
 from ..data.preprocessing import CROP
-from . import arguments, effects, network_settings, selected
+from . import arguments, data_options, ineffective, network_settings
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, check_format, positive
-from .at_hand import check_network
 from .augment import AugmentOption, augmentation_of
+from .messages import as_options, read_otherwise, tell_notes
+from .missing import check_network
 from .options import (
     ChannelsOption,
     ClassesOption,
@@ -35,7 +36,6 @@ from .options import (
     SkipBrokenOption,
     WeightDecayOption,
 )
-from .told import as_options, read_otherwise, tell_notes
 
 
 def lr(
@@ -119,12 +119,12 @@ def lr(
     )
     with arguments.explained(network, network if ":" in network else None):
         start, _ = beforehand.look(settings)
-        effects.check(context, settings)
+        ineffective.check(context, settings)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
         dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
-            dataset = dataset.select_classes(selected.labels(classes, dataset.class_names))
+            dataset = dataset.select_classes(data_options.labels(classes, dataset.class_names))
         settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))
         if resolve(data) is None:
             settings, _ = suited(settings, dataset, epochs=1, augment=augment)

@@ -12,10 +12,10 @@ from typer import Argument, Option
 from ..errors import GpucnnError, SettingError, check_answer, printable
 from . import arguments
 from .arguments import LayersOption, ModelArgument
-from .at_hand import ENDING
+from .messages import quoted
+from .missing import ENDING
 from .places import check_folder
 from .predict import STDIN, files_of, read
-from .told import quoted
 
 
 def show(

@@ -12,7 +12,7 @@ from typer import Context, Exit, Option, echo
 
 from ..data.preprocessing import CROP
 from ..errors import counted
-from . import arguments, effects, network_settings, reading, selected, told
+from . import arguments, data_options, ineffective, messages, network_settings
 from .arguments import (
     DataOption,
     DeviceOption,
@@ -24,8 +24,8 @@ from .arguments import (
     part,
     positive,
 )
-from .at_hand import check_network
 from .augment import AugmentOption, augmentation_of
+from .missing import check_network
 from .options import (
     AccumulateOption,
     ChannelsOption,
@@ -226,14 +226,14 @@ def train(
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
         start, found = beforehand.look(settings, out, force=force, resume=resume is not None)
-        effects.check(context, settings)
+        ineffective.check(context, settings)
         runs.start_helpers(settings)
-        shape, where = None if size is None else parse_size(size), reading.place(context.params)
+        shape, where = None if size is None else parse_size(size), data_options.place(context.params)
         with arguments.moved(resume):
             dataset = load(where, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
-        reading.check_resumed(context.params, found, dataset)
+        data_options.check_resumed(context.params, found, dataset)
         if classes is not None:
-            dataset = dataset.select_classes(selected.labels(classes, dataset.class_names))
+            dataset = dataset.select_classes(data_options.labels(classes, dataset.class_names))
         settings, why = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape)), ""
         is_own = resolve(data) is None
         if is_own and resume is None:
@@ -242,18 +242,17 @@ def train(
         model = runs.new_model(settings, dataset, goes_on=found is not None and found.saved is not None)
         chosen, rule = runs.recipe_for(settings, dataset)
         with claimed(out, network, dataset.name, force=force, resume=resume is not None) as path:
-            begun = [*begin_from(settings, model, start), *told.read_otherwise(settings, start, dataset, data)]
-            what = (
-                f"{network}, {counted(model.layout.size, 'parameter')}, on {dataset.name} ({told.images_of(dataset)})"
-            )
+            begun = [*begin_from(settings, model, start), *messages.read_otherwise(settings, start, dataset, data)]
+            images, numbers = counted(len(dataset.train_labels), "image"), counted(model.layout.size, "parameter")
+            what = f"{network}, {numbers}, on {dataset.name} ({images})"
             state = ("start", "") if found is None else checkpoints.standing(found, chosen.epochs)
-            older = told.of_another_time(context, model, dataset)
-            opening = told.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state)
+            older = messages.of_another_time(context, model, dataset)
+            opening = messages.opening(settings, chosen, rule, dataset, model, is_own, why, begun, state)
             for each in filter(None, (what, *older, *opening)):
                 say(each)
             system = environment(model.device, model.threads)
-            configured = runs.configuration(settings, model, dataset, reading.options(context.params, dataset))
-            made = outcome.made(dataset, told.quoted(*sys.argv), system, model)
+            configured = runs.configuration(settings, model, dataset, data_options.options(context.params, dataset))
+            made = outcome.made(dataset, messages.quoted(*sys.argv), system, model)
             if other := outcome.changed_test(path, made):
                 say(other)
             configuration = config_file.Writing(path / CONFIG, configured, made, () if found is None else found.changes)
@@ -275,7 +274,7 @@ def train(
                 except KeyboardInterrupt:
                     say(f"the model is saved in {path}")
                     raise
-                reached = told.result_line(result, dataset)
+                reached = messages.result_line(result, dataset)
                 stopped = f"interrupted in epoch {len(history.epochs) + 1}" if history.interrupted else ""
                 kept = "" if history.kept is None else f"the parameters are those of epoch {history.kept}"
                 log.logger.info("end: %s", "; ".join(filter(None, (reached, stopped, history.stopped, kept))))

@@ -1,15 +1,16 @@
-"""How `gpucnn train` reads pictures, as run.toml says it, and what to say where an older one does not."""
+"""The options that say on which pictures a run is: how they are read, as run.toml has it, and --classes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import GpucnnError
+from ..errors import GpucnnError, suggested
 from . import arguments
 from .arguments import OF_SHAPE
+from .network_settings import LONGEST
 
 
 def place(given: Mapping[str, Any]) -> str:
@@ -76,3 +77,32 @@ def beside(path: str | Path) -> Mapping[str, Any] | None:
         return checkpoint.read(Path(path).parent / MODEL)[0]
     except GpucnnError:
         return None
+
+
+def labels(text: str, names: Sequence[str]) -> list[int]:
+    """Classes by name or, where none has that name, by number."""
+    known = {name: label for label, name in enumerate(names)}
+    parts = _names_in(text.split(","), known)
+    wrong = [part for part in parts if part not in known and not (part.isdecimal() and len(part) <= LONGEST)]
+    if wrong:
+        hint = suggested(wrong[0], names)
+        told = ", ".join(repr(name) if "," in name else name for name in names)
+        raise GpucnnError(f"--classes {text}: there is no class {wrong[0]!r}; {hint}choose from {told}")
+    return [known[part] if part in known else int(part) for part in parts]
+
+
+def _names_in(pieces: Sequence[str], known: Mapping[str, int]) -> list[str]:
+    """The names in what stood between commas, of which a name may hold some. Raises GpucnnError for two meanings."""
+    found: list[str] = []
+    while pieces:
+        wide = range(len(pieces), 1, -1)
+        count = next((n for n in wide if ",".join(pieces[:n]).strip() in known), 1)
+        if count > 1 and all(piece.strip() in known for piece in pieces[:count]):
+            name = ",".join(pieces[:count]).strip()
+            raise GpucnnError(
+                f"--classes: {name} is a class, and so is each that stands between its commas; give their numbers, "
+                f"{known[name]} for {name}"
+            )
+        found.append(",".join(pieces[:count]).strip())
+        pieces = pieces[count:]
+    return found

@@ -11,7 +11,8 @@ from typing import Any
 
 from typer import Context
 
-from ..errors import counted, nearest, printable
+from ..errors import counted, printable
+from .help import is_given
 
 OPTIONS = {  # what the library's sentences say in Python's words
     "skip_broken=True": "--skip-broken",
@@ -41,10 +42,6 @@ def quoted(*words: str) -> str:
     return " ".join(word if plain.fullmatch(word) else '"{}"'.format(word.replace('"', '\\"')) for word in words)
 
 
-def images_of(dataset: Any) -> str:
-    return counted(len(dataset.train_labels), "image")
-
-
 def tell_notes(dataset: Any) -> None:
     """What was left out or assumed, on standard error."""
     for note in dataset.notes:
@@ -63,13 +60,12 @@ def _of_another_network(context: Context, model: Any, dataset: Any) -> str:
     """A sentence where the file of settings is of a run whose network was, or may have been, another one; else ""."""
     from .. import __version__
     from ..model import config
-    from . import reading
+    from . import data_options
 
     path, made = context.meta.get(config.MADE, ("", {}))
     if (changed := made.get(config.CHANGED)) and context.params.get("resume") is None:
         return f"{path}: the run that wrote it had other settings before ({changed}), so this does not repeat it"
-    given = [context.get_parameter_source(name) for name in OF_NETWORK]
-    if not made or any(source is not None and source.name == "COMMANDLINE" for source in given):
+    if not made or any(is_given(context, name) for name in OF_NETWORK):
         return ""
     version, then, now = made.get("gpucnn"), made.get("parameters"), counted(model.layout.size, "parameter")
     by = f"gpucnn {version} wrote it, and this is {__version__}" if version != __version__ else ""
@@ -83,7 +79,7 @@ def _of_another_network(context: Context, model: Any, dataset: Any) -> str:
             f"{model.name} had {then:,} parameters then, and has {now} here: this is another one" if is_other else ""
         )
     anew = context.params.get("resume") is None and not by  # of a state that does not fit it was said before
-    shape = reading.of_shape(context.params, reading.beside(path), dataset) if anew else ""
+    shape = data_options.of_shape(context.params, data_options.beside(path), dataset) if anew else ""
     return "" if not by + differ + shape else f"{path}: {'; '.join(filter(None, (by, differ, shape)))}"
 
 
@@ -183,14 +179,3 @@ def device_line(asked: str, model: Any) -> str:
     threads = f", {counted(model.threads, 'thread')}" if model.device.kind == "cpu" else ""
     why = f" ({select(asked)[1]})" if asked == "auto" and model.device.kind == "cpu" else ""
     return f"on {model.device}: {model.device.name}{threads}{why}"
-
-
-def example(network: str, near: str) -> str:
-    """What --set may be told of a network: of the setting that is named, or nearly so, else of its first."""
-    from .. import networks
-
-    settings = networks.settings_of(network) if network else {"f": "sigmoid"}
-    if not settings:
-        return f"and {network} has nothing to set"
-    name = near if near in settings else nearest(near, settings) or next(iter(settings))
-    return f"such as {networks.shown({name: settings[name]})}"

@@ -1,4 +1,4 @@
-"""The models that lie where the command runs, for whoever named none."""
+"""What to write where a model, a network or data are not named, or stand in one another's place."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 from typer import Context
 
 from ..errors import GpucnnError
+from .help import is_given
 
 
 def check(context: Context, settings: Any) -> None:
@@ -18,22 +19,17 @@ def check(context: Context, settings: Any) -> None:
 
     if context.params.get("resume") is not None:  # what the run itself has may be said again
         return
-    if _is_given(context, "no_standardize") and not settings.standardize:
+    if is_given(context, "no_standardize") and not settings.standardize:
         loss = objective.asked(networks.entry(settings.network).loss, settings.loss, None, None)
         if kind(loss) != REGRESSION:
             raise GpucnnError(
                 f"--no-standardize is for numbers, as with the losses mse and huber, and {type(loss).__name__} is for "
                 "none; leave it out"
             )
-    if _is_given(context, "decay") and settings.update.decay is not None:
+    if is_given(context, "decay") and settings.update.decay is not None:
         _, rule = chain(runs.recipe(settings, 1)[1])
         if not getattr(rule, "weight_decay", 0):
             raise GpucnnError(
                 f"--decay {settings.update.decay}: there is no weight decay that it would be for; say --weight-decay "
                 "NUMBER, too, or leave it out"
             )
-
-
-def _is_given(context: Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
