@@ -91,7 +91,6 @@ def augment(
     """Draw what --augment makes of training pictures: each beside eight changed ones."""
     from dataclasses import replace
 
-    from ..data import parse_size
     from ..data.loading import load_readable
     from ..report import augmented
     from ..report.glyphs import told_once
@@ -99,8 +98,7 @@ def augment(
 
     check_format(out, "--out")
     augmentation_of(augment, "", (0, 0, 0))
-    shape = None if size is None else parse_size(size)
-    look = {"size": shape, "channels": channels, "invert": invert, "fit": fit}
+    look = {"size": size, "channels": channels, "invert": invert, "fit": fit}
     dataset, refused = load_readable(data, skip_broken=skip_broken, **look)
     tell_notes(replace(dataset, notes=(*dataset.notes, *filter(None, [refused]))))
     asked = augmentation_of(augment, data, dataset.input_shape)

@@ -95,15 +95,13 @@ def show(
     ] = None,
 ) -> None:
     """Say what a data set holds: classes, pictures of each, sizes, parts, and what was left out and why."""
-    from ..data import parse_size
     from ..data.loading import load_readable
     from ..report import sheet
     from ..report.glyphs import told_once
 
     if out is not None:
         check_format(out, "--out")
-    shape = None if size is None else parse_size(size)
-    how = {"size": shape, "channels": channels, "invert": invert, "fit": fit}
+    how = {"size": size, "channels": channels, "invert": invert, "fit": fit}
     dataset, refused = load_readable(data, skip_broken=skip_broken, **how)
     print(as_options("\n".join(filter(None, (dataset.summary(), refused)))))
     if out is not None:

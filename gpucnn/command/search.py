@@ -88,7 +88,7 @@ def lr(
     """
     from dataclasses import asdict, replace
 
-    from ..data import load, parse_size
+    from ..data import load
     from ..data.catalogue import resolve
     from ..model import beforehand, runs
     from ..model.own_data import suited
@@ -121,8 +121,7 @@ def lr(
         start, _ = beforehand.look(settings)
         ineffective.check(context, settings)
         runs.start_helpers(settings)
-        shape = None if size is None else parse_size(size)
-        dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
+        dataset = load(data, size=size, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(data_options.labels(classes, dataset.class_names))
         settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))
