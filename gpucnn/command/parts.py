@@ -65,8 +65,8 @@ def _divided(models: list[str], dataset: Any, part: str | None) -> Any:
     """The data set with the validation part that the runs of the models held out of its training part, where that is
     asked for, and they were trained on this training part and held out the same.
     """
+    from ..data.fingerprints import digest
     from ..data.split import held_out
-    from ..model.digests import digest
 
     if part not in ("train", "validation") or dataset.validation is not None:
         return dataset
@@ -90,7 +90,7 @@ def _divided(models: list[str], dataset: Any, part: str | None) -> Any:
 def _usual(models: Mapping[str, Any], data: str, dataset: Any) -> tuple[str, str]:
     """The part to measure where none is asked for: without pictures that a model was trained on. And a note, or ""."""
     from ..data.catalogue import resolve
-    from ..model.digests import digest
+    from ..data.fingerprints import digest
 
     if not dataset.drawn_test or resolve(data) is not None:
         return "test", ""
@@ -136,7 +136,7 @@ def _seen(models: Mapping[str, Any], images: Any) -> Any:
     """Which of the images a model was trained on, as far as its run kept their marks."""
     import numpy as np
 
-    from ..data.marks import marks
+    from ..data.fingerprints import marks
 
     kept = [each.marks for model in models for each in _trained(model)]
     return np.isin(marks(images), np.concatenate(kept)) if any(map(len, kept)) else np.zeros(len(images), bool)
@@ -150,7 +150,7 @@ def _trained(model: str) -> list[Trained]:
     """What the run of a model trained on, by the run.toml beside it, and the runs before that one began from; empty
     where there is none.
     """
-    from ..data.marks import read
+    from ..data.fingerprints import decoded
 
     found: list[Trained] = []
     seen: set[Path] = set()
@@ -159,7 +159,7 @@ def _trained(model: str) -> list[Trained]:
         seen.add(place)
         settings, made = _run_of(place)
         if isinstance(settings.get("data"), str):
-            found.append(Trained(settings["data"], str(made.get("data")), read(made.get("pictures"))))
+            found.append(Trained(settings["data"], str(made.get("data")), decoded(made.get("pictures"))))
         init = settings.get("init")
         place = Path(init) if isinstance(init, str) else None
     return found

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import KeepBest
+from ..data.fingerprints import digest
 from ..engine import memory, tuning
 from ..engine.forecast import Forecast
 from ..engine.notfinite import first_not_finite
@@ -28,7 +29,6 @@ from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
 from . import accepted, labelling
 from .averaging import averaged, exchange
-from .digests import digest
 from .examples import check_counting, check_learning, fitting_weights, learning
 from .holding import Holding
 from .inputs import one_update

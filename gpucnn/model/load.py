@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..data.files import LIMIT, limit
+from ..data.fingerprints import digest
 from ..data.folders import is_picture_name
 from ..data.pixels import USUAL, WHITE
 from ..data.preprocessing import Preprocessing
@@ -20,7 +21,6 @@ from ..losses import LOSSES
 from ..network import Network
 from ..network.own import classes
 from . import accepted, checkpoint, numbers
-from .digests import digest
 from .model import Model
 from .tensors import fitting, shapes, take, trained
 

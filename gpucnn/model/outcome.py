@@ -13,14 +13,13 @@ import numpy as np
 
 from ..data import Dataset
 from ..data.catalogue import resolve
-from ..data.marks import written
+from ..data.fingerprints import digest, encoded
 from ..device.environment import LIBRARIES, kernels_of_blas
 from ..errors import GpucnnError, TrainingError, listed
 from ..losses import OUTPUTS, REGRESSION, kind
 from ..network import shortened
 from ..training import History
 from . import config, numbers
-from .digests import digest
 from .folder import CONFIG, MODEL
 from .model import Model
 from .predicting import Predicting
@@ -45,7 +44,7 @@ def made(dataset: Dataset, command: str, found: Mapping[str, Any], model: Model)
         "blas": kernels_of_blas(found),
         "data": digest(dataset.train_images, dataset.train_labels),
         "test": digest(dataset.test_images, dataset.test_labels),
-        "pictures": written(dataset.train_images) if are_marked else None,
+        "pictures": encoded(dataset.train_images) if are_marked else None,
         "parameters": model.layout.size,
         config.NUMBERS: numbers.told(model) if kind(model.loss) == REGRESSION else None,
     }
