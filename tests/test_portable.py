@@ -28,7 +28,7 @@ from gpucnn.data.tables import table_files
 from gpucnn.device import Device, accelerate
 from gpucnn.device.environment import environment, kernels_of_blas
 from gpucnn.engine import tuning
-from gpucnn.model import config, start
+from gpucnn.model import config, warm_start
 from gpucnn.report.doctor import cpu
 from gpucnn.report.doctor.probes import Probes
 from gpucnn.training import writing
@@ -197,8 +197,8 @@ def test_a_model_on_another_drive_is_named_by_its_path(monkeypatch):
     def other_drive(path):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
-    monkeypatch.setattr(start.os.path, "relpath", other_drive)
-    assert start.nearer("D:/model.safetensors") == "D:/model.safetensors"
+    monkeypatch.setattr(warm_start.os.path, "relpath", other_drive)
+    assert warm_start.shorter("D:/model.safetensors") == "D:/model.safetensors"
 
 
 def test_output_that_nobody_reads_ends_the_command_without_a_word():

@@ -140,11 +140,11 @@ def opening(
 def read_otherwise(settings: Any, start: Any, dataset: Any, data: str) -> list[str]:
     """A sentence where the model that a run begins with was trained on pictures that were read in another way.
 
-    start: as `beforehand.look` gives it; data: the name or path of the data set.
+    start: as `preflight.check` gives it; data: the name or path of the data set.
     """
     from ..data.loading import may_be_broken
     from ..data.preprocessing import Preprocessing
-    from ..model.start import nearer
+    from ..model.warm_start import shorter
 
     read = start and start[0].get("preprocessing")
     if not read or not may_be_broken(data):  # of arrays nobody knows
@@ -155,7 +155,7 @@ def read_otherwise(settings: Any, start: Any, dataset: Any, data: str) -> list[s
     ways = [f"--fit {then.fit}"] * (then.fit != now.fit)
     if then.invert != now.invert:
         ways.append("--invert" if then.invert else "no --invert")
-    what = f"{nearer(settings.init)} was trained on pictures that were read otherwise: by "
+    what = f"{shorter(settings.init)} was trained on pictures that were read otherwise: by "
     return [what + " and ".join(ways)] if ways else []
 
 

@@ -90,10 +90,10 @@ def lr(
 
     from ..data import load
     from ..data.catalogue import resolve
-    from ..model import beforehand, runs
+    from ..model import preflight, runs
     from ..model.own_data import suited
-    from ..model.start import begin_from
     from ..model.update_settings import UpdateSettings
+    from ..model.warm_start import begin_from
     from ..report.lr_finder import check_rates, find_lr, picture
 
     check_format(out, "--out")
@@ -118,7 +118,7 @@ def lr(
         standardize=not no_standardize,
     )
     with arguments.explained(network, network if ":" in network else None):
-        start, _ = beforehand.look(settings)
+        start, _ = preflight.check(settings)
         ineffective.check(context, settings)
         runs.start_helpers(settings)
         dataset = load(data, size=size, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)

@@ -180,12 +180,12 @@ def train(
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
-    from ..model import beforehand, checkpoints, log, outcome, runs, tuned
+    from ..model import checkpoints, log, outcome, preflight, runs, tuned
     from ..model import config as config_file
     from ..model.folder import ALL_MISTAKES, CONFIG, CURVES, LOG, claimed
     from ..model.own_data import suited
-    from ..model.start import begin_from
     from ..model.update_settings import UpdateSettings
+    from ..model.warm_start import begin_from
     from ..report import finished
     from ..training.progress import reporter
 
@@ -225,7 +225,7 @@ def train(
     )
     arguments.check_resumed(context, resume, anyway=anyway)
     with arguments.explained(network, network if ":" in network else None):
-        start, found = beforehand.look(settings, out, force=force, resume=resume is not None)
+        start, found = preflight.check(settings, out, force=force, resume=resume is not None)
         ineffective.check(context, settings)
         runs.start_helpers(settings)
         shape, where = None if size is None else parse_size(size), data_options.place(context.params)

@@ -1,4 +1,4 @@
-"""What is wrong with a run's settings, as far as it is seen before the data are read, which may take minutes."""
+"""The check of a run's settings before its data are read, which may take minutes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from ..network.layout import Layout
 from ..schedules import schedule
 from . import checkpoint, checkpoints, folder, labelling, objective
 from .runs import Settings, check_options, network_of, recipe
-from .start import Start
+from .warm_start import Start
 
 
-def look(
+def check(
     settings: Settings, out: str | None = None, *, force: bool = False, resume: bool = False
 ) -> tuple[Start | None, checkpoints.Found | None]:
-    """Raises GpucnnError for settings that do not belong together, files that are not there, a folder that is taken.
+    """Check that the settings fit each other, that the files they name are there, and that the folder may be written.
 
-    -> the description and the tensors of the file that settings.init names; None where it names none, or where the
-    folder holds a state to go on with. And what a folder holds that is resumed.
+    out, force, resume: as `folder.claimed` takes them. The patterns of freeze and init_except are checked for gpucnn's
+    networks only: one of a user's own may have other parameters for other images, and is checked when it is built for
+    the data.
 
-    out, force, resume: as `folder.claimed` takes them. A network of one's own may have other parameters for other
-    images, so that the patterns of freeze and init_except are looked at when it is built for the data.
+    -> the model that settings.init names, as its description and tensors, or None where it names none, or where the
+    run goes on from a state of its own; and what the folder holds, or None where no run is resumed. Raises GpucnnError.
     """
     settings.keeping()
     if settings.excepted and settings.init is None:

@@ -1,4 +1,4 @@
-"""Where a run begins that does not begin at random: with the parameters of another model."""
+"""A warm start: a run that begins with the parameters of another model, and not at random."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Start = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]  # a file's descripti
 
 
 def begin_from(settings: Settings, model: Model, start: Start | None) -> list[str]:
-    """Take the parameters of the file that settings.init names, as `beforehand.look` reads it.
+    """Take the parameters of the file that settings.init names, as `preflight.check` reads it.
 
     -> sentences: which parameters stay as they are drawn, because the file has none of that name and shape or
     init_except leaves them out; whether the last layer is that of other classes, or gives numbers as they are. Raises
@@ -29,7 +29,7 @@ def begin_from(settings: Settings, model: Model, start: Start | None) -> list[st
     if start is None:
         return []
     description, tensors = start
-    rest, where = left_out(model, tensors, settings.excepted), nearer(str(settings.init))
+    rest, where = left_out(model, tensors, settings.excepted), shorter(str(settings.init))
     units, as_they_are = units_taken(model, description, rest, where)
     drawn = take_matching(model, rest, str(settings.init), tensors)
     lacking = [*left_out(model, dict.fromkeys(drawn), settings.excepted)]
@@ -47,8 +47,8 @@ def begin_from(settings: Settings, model: Model, start: Start | None) -> list[st
     return [*filter(None, said)]
 
 
-def nearer(path: str) -> str:
-    """The path as it is, or from here, whichever is shorter."""
+def shorter(path: str) -> str:
+    """The path as it is given or relative to the working directory, whichever is shorter."""
     try:
         return min(path, os.path.relpath(path), key=len)
     except ValueError:  # on another drive of Windows
