@@ -15,16 +15,16 @@ from ..training import History, Plan
 from ..training.source import Arrays, Stream
 from . import accepted, checkpoints
 from .fitting import OPTIONS, Fitting, batch_of
-from .holding import Holding, alone
 from .numbers import units_of
 from .spelling import spelt
+from .trainable import Trainable, alone
 from .types import Pair
 
 
 @spelt(*OPTIONS, "seed")
 @alone
 def fit_batches(
-    self: Holding,
+    self: Trainable,
     batches: Any,
     *,
     epochs: int = 1,

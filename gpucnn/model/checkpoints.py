@@ -18,9 +18,9 @@ from ..training import Epoch, History, Position
 from ..training.pace import Pace
 from . import checkpoint, numbers
 from .fitting import Fitting
-from .holding import Holding
 from .states import joined, parted
 from .tensors import named, take, trained
+from .trainable import Trainable
 
 FOLDER = "checkpoints"
 FINISHED = "is finished"  # of a run, as `standing` says it
@@ -209,7 +209,9 @@ def standing(found: Found, epochs: int) -> tuple[str, str]:
     return "goes on", f"the run in {folder} goes on {here} of {epochs}"
 
 
-def run(model: Holding, make: Callable[[], Fitting], folder: str | os.PathLike[str] | None, *, anyway: bool) -> History:
+def run(
+    model: Trainable, make: Callable[[], Fitting], folder: str | os.PathLike[str] | None, *, anyway: bool
+) -> History:
     """Train as make's Fitting says: from the state that is saved in the folder, where there is one, and saving there.
 
     folder: a `Found` where it was looked at already. Raises SettingError for what cannot go on from it.

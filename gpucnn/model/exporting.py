@@ -13,8 +13,8 @@ from .. import __version__
 from ..errors import SettingError
 from ..losses import OUTPUTS, kind
 from . import accepted, checkpoint
-from .holding import Holding
 from .predicting import Predicting
+from .trainable import Trainable
 
 ENDING = ".onnx"
 
@@ -51,7 +51,7 @@ def export(
     return checkpoint.put(place, document(members, self.loss, **how, told=_told(self, **how)))
 
 
-def _answering(model: Holding, kind: Any) -> Any:
+def _answering(model: Trainable, kind: Any) -> Any:
     """What is written of one model, in float64."""
     wide = (model.device.fetch(vector).astype(np.float64) for vector in (model.theta, model.execution.state))
     params, state = (each.unpack(vector) for each, vector in zip((model.layout, model.state_layout), wide))

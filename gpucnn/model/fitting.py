@@ -30,11 +30,11 @@ from ..training.source import Shuffled, Source, Stream
 from . import accepted, labelling
 from .averaging import averaged, exchange
 from .examples import check_counting, check_learning, fitting_weights, learning
-from .holding import Holding
 from .inputs import one_update
 from .labels import Meaning, unused
 from .numbers import of_stream, standardizes, units_of
 from .tensors import OPTIMIZER, Trained
+from .trainable import Trainable
 from .unreached import told_of_average, told_of_warmup
 
 Array = Any
@@ -47,7 +47,7 @@ class Fitting:
 
     def __init__(
         self,
-        model: Holding,
+        model: Trainable,
         images: Any,
         labels: Any,
         plan: Plan,
@@ -290,7 +290,12 @@ def _classes(optimizer: str) -> list[str]:
 
 
 def batch_of(
-    model: Holding, images: Any, labels: Any, weights: Any = None, meaning: Meaning | None = None, are_all: bool = False
+    model: Trainable,
+    images: Any,
+    labels: Any,
+    weights: Any = None,
+    meaning: Meaning | None = None,
+    are_all: bool = False,
 ) -> tuple[Array, Array, Array | None]:
     """Examples as a step takes them. meaning, are_all: see `Predicting.batch`. Raises DataError."""
     images, labels = model.batch(images, labels, meaning=meaning, are_all=are_all)

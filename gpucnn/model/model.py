@@ -32,14 +32,14 @@ from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
 from .exporting import export
 from .fitting import OPTIONS, Fitting
-from .holding import Holding, Turn, alone, standing
 from .needs import training_memory
 from .spelling import spelt
 from .tensors import named
+from .trainable import Trainable, Turn, alone, standing
 from .types import DType, ImagesLike, LabelsLike, Pair, WeightsLike
 
 
-class Model(Holding):
+class Model(Trainable):
     """network + loss + parameters on a device + what the input is.
 
     network: a Network, or the name of one of `gpucnn.networks`. loss: one of `gpucnn.losses`, or the name of one,

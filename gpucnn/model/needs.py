@@ -12,13 +12,13 @@ from ..networks import Recipe
 from ..optimizers import Optimizer
 from ..training.augmentation import Augmentation
 from . import accepted
-from .holding import Holding
+from .trainable import Trainable
 
 AROUND = 20_000_000  # bytes that the learning curve's matplotlib and a progress bar take
 
 
 def training_memory(
-    self: Holding,
+    self: Trainable,
     *,
     batch_size: int = 128,
     optimizer: Optimizer | str = "adam",
@@ -36,7 +36,7 @@ def training_memory(
 
 
 def _forecast(
-    model: Holding,
+    model: Trainable,
     optimizer: Any,
     validation: int,
     augmentation: Any,
@@ -54,7 +54,7 @@ def _forecast(
     return Forecast(*arguments, augmentation=how, kept=kept, saves=saves)
 
 
-def told(model: Holding, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, kept: int) -> str:
+def told(model: Trainable, dataset: Dataset, chosen: Recipe, optimizer: Optimizer, kept: int) -> str:
     """What a run by that recipe needs, such as "needs about 210 MB, 23,689 MB are free".
 
     kept: how many callbacks keep an epoch's parameters.

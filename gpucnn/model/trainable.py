@@ -1,4 +1,4 @@
-"""The parameters that a model holds: theta on the device, by their names, and from a file."""
+"""The part of a model that training changes: its parameters, on the device, by their names, and from a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Turn:
-    """Whose turn it is to train a model: one call's at a time. A copy of the model has its own."""
+    """The lock by which one call at a time trains a model. A copy of the model has its own."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -31,7 +31,7 @@ class Turn:
 
 
 def alone(method: Callable[P, R]) -> Callable[P, R]:
-    """A method of `Holding` that trains, and is refused at once where the model is being trained. TrainingError."""
+    """A method of `Trainable` that trains, and is refused at once where the model is being trained. TrainingError."""
 
     @functools.wraps(method)
     def called(*args: P.args, **options: P.kwargs) -> R:
@@ -50,10 +50,11 @@ def alone(method: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-class Holding(Measuring):
-    """The part of `Model` that has parameters, which training changes.
+class Trainable(Measuring):
+    """The part of `Model` that training changes: its parameters, and the running state of its layers.
 
-    trained: what training left beside them, or None. kept: the epoch of the parameters, where training went on beyond.
+    trained: what training left beside them, or None. kept: the epoch whose parameters the model has, where training
+    went on beyond it, or None.
     """
 
     layout: Layout
@@ -162,7 +163,7 @@ class Holding(Measuring):
         return stay
 
 
-def standing(model: Holding) -> Trained | None:
+def standing(model: Trainable) -> Trained | None:
     """What further training of the model goes on from; warns where that is lost with the epochs after the one kept."""
     if model.kept is not None:
         warn(
