@@ -33,9 +33,9 @@ from .examples import check_counting, check_learning, fitting_weights, learning
 from .inputs import one_update
 from .labels import Meaning, unused
 from .numbers import of_stream, standardizes, units_of
+from .short_runs import warn_of_short_run
 from .tensors import OPTIMIZER, Trained
 from .trainable import Trainable
-from .unreached import told_of_average, told_of_warmup
 
 Array = Any
 
@@ -212,9 +212,7 @@ class Fitting:
         with model.execution.active():
             step, source = self._placed()
             if isinstance(source, Shuffled) and not is_partial:
-                updates = int(self.plan.epochs) * source.batches
-                told_of_average(self.optimizer, updates)
-                told_of_warmup(self.plan.schedule, updates)
+                warn_of_short_run(self.optimizer, self.plan.schedule, int(self.plan.epochs) * source.batches)
             held = None if self.held is None else resident(self.held, *on_device) or self.held
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.

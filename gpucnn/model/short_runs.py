@@ -1,4 +1,4 @@
-"""What a run is too short for: an average or a warm-up that it does not come to."""
+"""Warnings of runs that are over before what was asked of them comes about."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from ..optimizers.base import chain
 from ..schedules import Warmup
 
 
-def told_of_average(optimizer: Any, updates: int) -> None:
-    """Warn where a run of so many updates ends before an average of its optimiser begins."""
+def warn_of_short_run(optimizer: Any, schedule: Any, updates: int) -> None:
+    """Warn where a run of so many updates ends before its warm-up, or before an average of its optimiser begins."""
     for each in chain(optimizer)[0]:
         if isinstance(each, SWA) and each.start > updates:
             warn(
                 f"SWA starts at update {each.start:,}, and this run has {counted(updates, 'update')}, so nothing is "
                 f"averaged; start at {max(1, updates * 3 // 4):,}, three quarters of them"
             )
-
-
-def told_of_warmup(schedule: Any, updates: int) -> None:
-    """Warn where a run of so many updates is over before its warm-up is."""
     if isinstance(schedule, Warmup) and schedule.length > max(1, updates):
         warn(
             f"the warm-up is of {int(schedule.length):,} updates, and this run has {counted(updates, 'update')}, so "
