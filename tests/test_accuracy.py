@@ -9,7 +9,7 @@ import pytest
 
 from gpucnn import data
 from gpucnn.errors import DataError
-from gpucnn.model import outcome, runs
+from gpucnn.model import run_record, runs
 
 FLOORS = {
     "softmax-regression": 0.920,
@@ -37,7 +37,7 @@ def accuracy(network: str, dataset: Any, seed: int, folder: Path) -> float:
     settings = runs.Settings(network, "cpu", seed=seed)
     model = runs.new_model(settings, dataset)
     history = runs.run(settings, dataset, model, folder)
-    return outcome.result(model, dataset, history, folder)["test_accuracy"]
+    return run_record.result(model, dataset, history, folder)["test_accuracy"]
 
 
 def test_the_default_network_learns_the_embedded_digits(tmp_path: Path) -> None:

@@ -79,8 +79,9 @@ def evaluate(
     from ..data.split import undivided
     from ..losses import MULTI_LABEL, kind
     from ..metrics import shown
-    from ..model import Ensemble, labelling, outcome
+    from ..model import Ensemble, labelling
     from ..model.load import described
+    from ..model.matching_data import matching
 
     models = [*models, *(more or [])]
     if out is not None and not report:
@@ -99,7 +100,7 @@ def evaluate(
         if may_be_broken(data):
             check_alike([each.preprocessing for each in several], models)
         with undivided():
-            dataset = outcome.fitting(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
+            dataset = matching(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
         dataset, about, note = measured(trained_on, data, dataset, part)
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None

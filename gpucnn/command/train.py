@@ -180,7 +180,7 @@ def train(
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
-    from ..model import checkpoints, log, outcome, preflight, runs, tuned
+    from ..model import checkpoints, log, preflight, run_record, runs, tuned
     from ..model import config as config_file
     from ..model.folder import ALL_MISTAKES, CONFIG, CURVES, LOG, claimed
     from ..model.own_data import suited
@@ -252,8 +252,8 @@ def train(
                 say(each)
             system = environment(model.device, model.threads)
             configured = runs.configuration(settings, model, dataset, data_options.options(context.params, dataset))
-            made = outcome.made(dataset, messages.quoted(*sys.argv), system, model)
-            if other := outcome.changed_test(path, made):
+            made = run_record.made(dataset, messages.quoted(*sys.argv), system, model)
+            if other := run_record.changed_test(path, made):
                 say(other)
             configuration = config_file.Writing(path / CONFIG, configured, made, () if found is None else found.changes)
             beginning = "; ".join([f"{state[0]}: {what}", *described(system).splitlines()])
@@ -268,7 +268,7 @@ def train(
                     say(state[1])
                 configuration.finish()
                 try:
-                    result = outcome.result(model, dataset, history, path)
+                    result = run_record.result(model, dataset, history, path)
                     curves = [CURVES] * (path / CURVES).exists()
                     pictures = curves + ([] if history.interrupted else finished.draw(model, dataset, path))
                 except KeyboardInterrupt:
