@@ -20,7 +20,7 @@ from gpucnn import metrics
 from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.losses import MultiLabelCrossEntropy
-from gpucnn.model import checkpoint, labelling
+from gpucnn.model import checkpoint, thresholds
 from gpucnn.report import answers
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -115,7 +115,7 @@ def test_thresholds_that_are_chosen_have_the_largest_f1(trained):
     ],
 )
 def test_thresholds_by_hand(probabilities, there, expected):
-    found = labelling.best(np.array(probabilities)[:, None], np.array(there)[:, None])
+    found = thresholds.best(np.array(probabilities)[:, None], np.array(there)[:, None])
     assert found == (pytest.approx(expected),)
 
 
@@ -129,7 +129,7 @@ def test_thresholds_between_neighbours_tell_them_apart(dtype, upper):
     probabilities = np.array([high, low, high, low])[:, None] * np.ones((1, 3), dtype)
     rows = np.array([1, 0, 1, 0])[:, None] * np.ones((1, 3))
     made = model(dtype=dtype)
-    made.thresholds = labelling.best(probabilities, rows)
+    made.thresholds = thresholds.best(probabilities, rows)
     above = made._above(None)
     made.loss = Given()
     np.testing.assert_array_equal(above(probabilities) > 0, rows > 0)
@@ -308,8 +308,8 @@ def test_a_run_says_of_which_labels_few_are_held_out(count, monkeypatch):
     rows[:count, 0], rows[:, 1] = 1, 1
     model = SimpleNamespace(loss=gpucnn.losses.MultiLabelCrossEntropy(), class_names=("a", "b", "c"))
     said: list[str] = []
-    monkeypatch.setattr(labelling, "warn", said.append)
-    assert labelling.asked("f1", model, rows)
+    monkeypatch.setattr(thresholds, "warn", said.append)
+    assert thresholds.asked("f1", model, rows)
     assert ["has c, which keeps 1/2" in said[0], *("fewer than 5 have a:" in each for each in said[1:])] == (
         [True, True] if count == 4 else [True]
     )
@@ -319,7 +319,7 @@ def test_a_run_whose_thresholds_cannot_be_chosen_keeps_its_model(gpucnn_, monkey
     def fails(*_):
         raise GpucnnError("no more memory")
 
-    monkeypatch.setattr(labelling, "best", fails)
+    monkeypatch.setattr(thresholds, "best", fails)
     status, _, said = gpucnn_(*TRAIN, "--validation", 0.3, "--threshold", "f1", "--out", "run")
     assert (status, "no more memory" in said) == (1, True)
     assert gpucnn.load("run/model.safetensors", device="cpu").thresholds is None

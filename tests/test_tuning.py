@@ -20,7 +20,7 @@ from gpucnn.errors import DeviceError, SettingError
 from gpucnn.kernels import REFERENCE, cuda
 from gpucnn.kernels.cuda import estimate, tensor, ways
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from gpucnn.model import checkpoints, tuned
+from gpucnn.model import checkpoints, tuning_file
 from gpucnn.network import Network
 from gpucnn.ops.window import Window
 
@@ -197,7 +197,7 @@ def test_each_convolution_is_measured_by_every_way_that_takes_it(clock):
         assert each.batch == 4
         assert each.chosen == min(each.microseconds, key=each.microseconds.get)
     assert tuning.choices_of(model.execution) == {text: each.chosen for text, each in found.items()}
-    assert len(tuned.told(model.execution.tuned)) == 3
+    assert len(tuning_file.told(model.execution.tuned)) == 3
     fit(model)
     assert len(model.execution.tuned) == 3  # once for all
 

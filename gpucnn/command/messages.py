@@ -117,7 +117,7 @@ def opening(
     data; begun: what is said of the parameters of --init; state: where a run stands that is resumed, as
     `checkpoints.standing` says it.
     """
-    from ..model import needs
+    from ..model import training_memory
     from ..model.checkpoints import FINISHED
     from ..model.numbers import standardizes
     from ..model.own_data import lasting
@@ -132,7 +132,7 @@ def opening(
         yield "the numbers are learnt standardised, whatever their units; what the model says is in their units"
     yield device_line(settings.device, model)
     yield from map(as_options, begun)
-    yield needs.told(model, dataset, chosen, rule, len(settings.keeping()))
+    yield training_memory.told(model, dataset, chosen, rule, len(settings.keeping()))
     if state[1] and state[0] != FINISHED:  # which is not known before the settings are compared
         yield state[1]
 

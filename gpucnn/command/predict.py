@@ -113,7 +113,7 @@ def _asked(paths: list[str], layers: list[str] | None, device: str, top: int, th
     from ..data.preprocessing import check_alike, reading
     from ..losses import CLASSIFICATION, kind
     from ..model import Ensemble, load
-    from ..model.labelling import give
+    from ..model.thresholds import give
 
     loaded: list[Any] = []
     for path in paths:

@@ -79,7 +79,7 @@ def evaluate(
     from ..data.split import undivided
     from ..losses import MULTI_LABEL, kind
     from ..metrics import shown
-    from ..model import Ensemble, labelling
+    from ..model import Ensemble, thresholds
     from ..model.load import described
     from ..model.matching_data import matching
 
@@ -93,7 +93,7 @@ def evaluate(
         several, said = zip(*(described(model, device, layers, threads) for model in models))
         trained_on = {model: each.get("trained_on") for model, each in zip(models, said)}
         if threshold is not None:
-            labelling.give(several, threshold)
+            thresholds.give(several, threshold)
         loaded = several[0] if len(several) == 1 else Ensemble(several)
         data = _trained_on(models[0], trained_on[models[0]]) if data is None else data
         loaded.first_label = 0  # as the labels of a Dataset count
@@ -106,7 +106,7 @@ def evaluate(
         whole = loaded.report(*examples, tta=tta) if report else None
         found = (loaded.evaluate(*examples, tta=tta) if whole is None else whole.to_dict()) | about
         check_answer(found["loss"], f"{', '.join(models)}: the loss of the images of {dataset.name}")
-    above = {"thresholds": labelling.in_force(loaded)} if kind(loaded.loss) == MULTI_LABEL else {}
+    above = {"thresholds": thresholds.in_force(loaded)} if kind(loaded.loss) == MULTI_LABEL else {}
     text = arguments.json_text({"data": dataset.name, **found, **above})
     written = [] if out is None else _write_report(out, text, loaded, dataset, tta)
     tell_notes(replace(dataset, notes=(*dataset.notes, *filter(None, [note]))))

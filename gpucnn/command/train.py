@@ -180,7 +180,7 @@ def train(
     from ..device.environment import described, environment
     from ..engine.acceleration import Acceleration
     from ..kernels.cuda import compiling
-    from ..model import checkpoints, log, preflight, run_record, runs, tuned
+    from ..model import checkpoints, log, preflight, run_record, runs, tuning_file
     from ..model import config as config_file
     from ..model.folder import ALL_MISTAKES, CONFIG, CURVES, LOG, claimed
     from ..model.own_data import suited
@@ -262,7 +262,8 @@ def train(
             )
             with log.kept(written, "; ".join(filter(None, (beginning, state[1])))):
                 with nullcontext(None) if quiet else reporter(chosen.epochs) as shown:
-                    writing = configuration, tuned.Writing(path, model, system, say), *filter(None, [shown]), written
+                    tuning_of_run = tuning_file.Writing(path, model, system, say)
+                    writing = configuration, tuning_of_run, *filter(None, [shown]), written
                     history = runs.run(settings, dataset, model, path, writing, found=found, anyway=anyway)
                 if state[0] == checkpoints.FINISHED:  # and of the settings that were asked for
                     say(state[1])

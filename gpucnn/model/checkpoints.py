@@ -17,8 +17,8 @@ from ..errors import CheckpointError, SettingError, counted, warn
 from ..training import Epoch, History, Position
 from ..training.pace import Pace
 from . import checkpoint, numbers
+from .callback_states import joined, parted
 from .fitting import Fitting
-from .states import joined, parted
 from .tensors import named, take, trained
 from .trainable import Trainable
 

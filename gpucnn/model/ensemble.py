@@ -16,10 +16,10 @@ from ..names import OF_MODELS, Explained, lacking
 from ..network import describe
 from .exporting import export
 from .inputs import are_pictures
-from .labelling import in_force
 from .measuring import Measuring
 from .model import Model
 from .spelling import spelt
+from .thresholds import in_force
 
 
 class Ensemble(Measuring, Explained):

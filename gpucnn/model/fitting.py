@@ -27,7 +27,7 @@ from ..training import History, Keeper, Plan, Position, train
 from ..training.augmentation import Augmentation
 from ..training.progress import shown
 from ..training.source import Shuffled, Source, Stream
-from . import accepted, labelling
+from . import accepted, thresholds
 from .averaging import averaged, exchange
 from .examples import check_counting, check_learning, fitting_weights, learning
 from .inputs import one_update
@@ -218,7 +218,7 @@ class Fitting:
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
             if not is_partial:
-                labelling.drop(model)
+                thresholds.drop(model)
             model.white, model.class_names, model.first_label, model.units = self.meaning[:4]
             there = shown(self.progress, self.plan.epochs, start.epoch - 1 if is_partial else 0)
             with enough, there as reporters, accepted.best_kept(self.callbacks):

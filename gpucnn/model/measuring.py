@@ -13,7 +13,7 @@ from ..engine.tta import Views
 from ..errors import SettingError, counted
 from ..losses import CLASSIFICATION, OUTPUTS, REGRESSION, kind
 from ..network import describe
-from . import accepted, labelling
+from . import accepted, thresholds
 from .examples import check_counting, fitting_weights
 from .predicting import Predicting
 from .spelling import spelt
@@ -96,10 +96,10 @@ class Measuring(Predicting):
         said. Raises DataError for a label that none of the examples has, and SettingError where the loss is not of
         several labels.
         """
-        labelling.thresholds(0.5, self)
+        thresholds.checked(0.5, self)
         images, rows = self.examples(images, labels)
-        labelling.check_there(rows, self.class_names)
-        self.thresholds = labelling.best(self._over_chunks(images, self.loss.probabilities, tta), rows)
+        thresholds.check_there(rows, self.class_names)
+        self.thresholds = thresholds.best(self._over_chunks(images, self.loss.probabilities, tta), rows)
         self.of_training = True
         return self.thresholds
 

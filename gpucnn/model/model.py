@@ -32,10 +32,10 @@ from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
 from .exporting import export
 from .fitting import OPTIONS, Fitting
-from .needs import training_memory
 from .spelling import spelt
 from .tensors import named
 from .trainable import Trainable, Turn, alone, standing
+from .training_memory import training_memory
 from .types import DType, ImagesLike, LabelsLike, Pair, WeightsLike
 
 

@@ -21,7 +21,7 @@ from ..names import OF_MODELS, lacking
 from ..namespace import array_namespace
 from ..network import Network, describe, shortened
 from ..network.notebook import as_it_is, paragraphs
-from . import accepted, labelling
+from . import accepted, thresholds
 from .examples import check_counting, fitting_examples
 from .inputs import all_dark, given_images
 from .labels import Meaning
@@ -128,12 +128,12 @@ class Predicting:
 
     @thresholds.setter
     def thresholds(self, given: ThresholdLike | None) -> None:
-        self._thresholds = None if given is None else labelling.thresholds(given, self)
+        self._thresholds = None if given is None else thresholds.checked(given, self)
         self.of_training = False
 
     def _above(self, threshold: ThresholdLike | None) -> Callable[[Any], Any]:
         """A function of logits (n, K) whose result is above 0 where a label is predicted."""
-        chosen = self.thresholds if threshold is None else labelling.thresholds(threshold, self)
+        chosen = self.thresholds if threshold is None else thresholds.checked(threshold, self)
         if chosen is None:
             return lambda logits: logits
 

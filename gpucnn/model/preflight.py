@@ -13,7 +13,7 @@ from ..errors import SettingError, ShapeError
 from ..layers.initializers import generator
 from ..network.layout import Layout
 from ..schedules import schedule
-from . import checkpoint, checkpoints, folder, labelling, objective
+from . import checkpoint, checkpoints, folder, objective, thresholds
 from .runs import Settings, check_options, network_of, recipe
 from .warm_start import Start
 
@@ -37,7 +37,7 @@ def check(
     loss = objective.asked(
         *(networks.entry(settings.network).loss, settings.loss, settings.label_smoothing, settings.class_weights)
     )
-    labelling.check_text(settings.threshold, loss)
+    thresholds.check_text(settings.threshold, loss)
     device = Device.parse(settings.device)
     if device.kind == "cpu":
         settings.acceleration.table(device, "float32", exact_ties=False)

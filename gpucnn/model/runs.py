@@ -26,7 +26,7 @@ from ..training import History
 from ..training.curves import Steps
 from ..training.signals import held
 from ..workers import default_threads, helpers
-from . import Model, checkpoint, labelling, rescue
+from . import Model, checkpoint, rescue, thresholds
 from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
 from .objective import objective
@@ -209,7 +209,7 @@ def run(
     """
     chosen, rule = recipe_for(settings, dataset)
     images, labels, held_images, held_labels = dataset.split_validation(chosen.validation, settings.seed)
-    chooses = labelling.asked(settings.threshold, model, held_labels)
+    chooses = thresholds.asked(settings.threshold, model, held_labels)
     checkpoint.header(path / MODEL, model.describe())  # what cannot be saved is said before the training
     with held() as stop:  # until all is saved
         recorder, steps = Recorder(path / METRICS), Steps()
@@ -234,7 +234,7 @@ def run(
         kept = {} if history.kept is None else {"kept_epoch": history.kept}
         try:
             if chooses and history.epochs:
-                labelling.choose(model, held_images, held_labels)
+                thresholds.choose(model, held_images, held_labels)
         finally:
             rescue.save(model, path, trained_on=dataset.name, epochs=len(history.epochs), **kept)
         recorder.finish(history)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import in_digits
 from ..losses import CLASSIFICATION, MULTI_LABEL, kind
-from ..model.labelling import in_force
+from ..model.thresholds import in_force
 
 
 def of(model: Any, numbers: Any, top: int = 1) -> dict[str, Any]:

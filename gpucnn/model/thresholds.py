@@ -16,7 +16,7 @@ BEST = "f1"  # the word for thresholds that are chosen
 FEW = 5  # examples with a label, below which its best threshold is left to chance
 
 
-def thresholds(given: Any, model: Any) -> tuple[float, ...]:
+def checked(given: Any, model: Any) -> tuple[float, ...]:
     """A threshold for each label of the model: the one that is given, or one for each. Raises SettingError."""
     _check_loss(f"threshold={given!r}", model.loss)
     try:
@@ -59,7 +59,7 @@ def asked(text: str | None, model: Any, held_out: np.ndarray) -> bool:
         return False
     found = _numbers_or_best(text)
     if found == BEST:
-        thresholds(0.5, model)
+        checked(0.5, model)
         if not len(held_out):
             raise SettingError(f"--threshold {BEST} chooses by what is held out, and nothing is; say --validation 0.1")
         if lacking := _lacking(held_out, model.class_names):
