@@ -10,12 +10,12 @@ from typing import Any
 
 from ..device import Device
 from ..errors import Interrupted, TrainingError
+from .callback_list import CallbackList
 from .history import Epoch, History
 from .recovery import LastGood
 from .run import DIVERGED, NotFinite, Run
 from .signals import held
 from .source import Source
-from .told import Told
 from .types import Callback, Keeper, Plan, Position, Step, Stop
 
 __all__ = [
@@ -63,8 +63,8 @@ def train(
     parameter or the validation loss at the end of an epoch, is not finite; theta is that of an earlier step then, when
     all was.
     """
-    history, told = History() if history is None else history, Told(callbacks)
-    run = Run(step, source, plan, device, told)
+    history, called = History() if history is None else history, CallbackList(callbacks)
+    run = Run(step, source, plan, device, called)
     run.go_to(start)
     history.examples = source.examples
     good = LastGood(run)
@@ -84,12 +84,12 @@ def train(
                     why = run.epoch(between)
                     if run.done and run.is_over:
                         history.examples = run.seen
-                        told.keep(run.standing)
+                        called.keep(run.standing)
                         with shown():
                             history.epochs.append(_ended(run, evaluate))
-                            why = told.epoch(history.epochs[-1]) or why
+                            why = called.epoch(history.epochs[-1]) or why
                         run.begin(run.number + 1)
-                        told.keep(run.standing)
+                        called.keep(run.standing)
                     history.stopped = why
                     if run.number <= plan.epochs and not why:
                         stop()
@@ -130,7 +130,7 @@ def _ended(run: Run, evaluate: Evaluate | None) -> Epoch:
     loss, accuracy = evaluate() if evaluate else (None, None)
     if loss is not None and not math.isfinite(loss):
         raise NotFinite(f"epoch {run.number}: the validation loss is {loss:g}")
-    return Epoch(run.number, run.total / run.seen, loss, accuracy, run.lr, seconds, run.told.measured())
+    return Epoch(run.number, run.total / run.seen, loss, accuracy, run.lr, seconds, run.callbacks.measured())
 
 
 def _save(keeper: Keeper | None, run: Run, history: History) -> None:
@@ -138,7 +138,7 @@ def _save(keeper: Keeper | None, run: Run, history: History) -> None:
     position = run.position
     history.epochs = [epoch for epoch in history.epochs if epoch.epoch < position.epoch]
     if keeper is not None:
-        keeper.save(position, history, run.told.states(position))
+        keeper.save(position, history, run.callbacks.states(position))
 
 
 def _diverged(what: str, cause: str, lr: float, *, updated: bool) -> TrainingError:

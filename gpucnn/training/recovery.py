@@ -40,7 +40,7 @@ class LastGood:
 
     def _keep(self, position: Position) -> None:
         self._position = position
-        self.run.told.keep(position, is_oldest=True)
+        self.run.callbacks.keep(position, is_oldest=True)
 
     def restore(self) -> None:
         """Go back to the copy."""

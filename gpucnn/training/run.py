@@ -16,8 +16,8 @@ from .. import schedules
 from ..device import Device
 from ..errors import SettingError
 from ..namespace import array_namespace
+from .callback_list import CallbackList
 from .source import Shuffled, Source
-from .told import Told
 from .types import Plan, Position, Step
 
 Array = Any
@@ -38,9 +38,9 @@ class Run:
     mean of the last batch.
     """
 
-    def __init__(self, step: Step, source: Source, plan: Plan, device: Device, told: Told) -> None:
-        self.step, self.source, self.plan, self.device, self.told = step, source, plan, device, told
-        self._may_wait = told.may_wait and is_known(plan.schedule)
+    def __init__(self, step: Step, source: Source, plan: Plan, device: Device, callbacks: CallbackList) -> None:
+        self.step, self.source, self.plan, self.device, self.callbacks = step, source, plan, device, callbacks
+        self._may_wait = callbacks.may_wait and is_known(plan.schedule)
         self.latest: float | None = None
         self._pending: list[tuple[Array, int]] = []  # sums of losses, () or (updates,), and of how many examples each
         self._waiting = 0  # updates whose losses they are
@@ -116,7 +116,7 @@ class Run:
                 self.fetch()
             for done in range(before + 1, self.done + 1):
                 here = (self.number, done), self.source.seen(done), self.source.examples
-                why = why or self.told.batch(*here, self.latest)
+                why = why or self.callbacks.batch(*here, self.latest)
         self.check()
         return why or (NO_MORE if self.source.is_cut_short(self.done) else "")
 

@@ -1,4 +1,4 @@
-"""The callbacks of a run as one: all are told in order, any may end the run, and their states belong to a moment."""
+"""The callbacks of a run as one: each is called in order, any may end the run, and their states go with the run's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ States = list[dict[str, Any]]
 NAMES = frozenset(each.name for each in fields(Epoch)) | {"loss", "accuracy"}  # these two are the validation's
 
 
-class Told:
-    """callbacks: with all methods of `Callback`; `state` is None where one has no state.
+class CallbackList:
+    """callbacks: each with all methods of `Callback`; `state` is None where one has no state.
 
     A state that is saved must be that of the same moment as theta. A run may be cut off while some callbacks are told
     of an epoch and others are not, and it may go back to an earlier update: so states are kept of the moments to which
