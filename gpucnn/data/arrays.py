@@ -105,7 +105,7 @@ def _missing(found: Mapping[tuple[str, str], str]) -> str:
 def dataset_of_arrays(
     arrays: Mapping[str, Any],
     where: str,
-    more: Sequence[str] = (),
+    more: Sequence[str],
     how: Preprocessing | None = None,
     places: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Dataset:

@@ -70,7 +70,7 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def list_classes(root: Path, notes: list[str], *, skip_empty: bool = False) -> dict[str, list[Path]]:
+def list_classes(root: Path, notes: list[str], *, skip_empty: bool) -> dict[str, list[Path]]:
     """The picture files of every class, also in folders inside its own; classes and files sorted by name.
 
     DataError where there are fewer than two classes, or some have no pictures, unless skip_empty: leave these out. What

@@ -48,7 +48,7 @@ def load(
     return _load(name_or_path, Wanted(as_size(size), channels, invert, fit, skip_broken))
 
 
-def load_for(model: Preprocessing | None, name_or_path: str, *, skip_broken: bool = False) -> Dataset:
+def load_for(model: Preprocessing | None, name_or_path: str, *, skip_broken: bool) -> Dataset:
     """The same, and pictures are read as those of a model were, where it has preprocessing; arrays are as they are."""
     return _load(name_or_path, Wanted(skip_broken=skip_broken, model=model))
 

@@ -102,12 +102,12 @@ def checked_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
     return texts
 
 
-def check_finite(array: Any, where: str, what: str = "picture") -> None:
+def check_finite(array: Any, where: str) -> None:
     """DataError, naming the first of them, where an example (N, ...) holds NaN or infinite values."""
     wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
     if wrong.size:
         others = f", and in {wrong.size - 1:,} more" if wrong.size > 1 else ""
         raise DataError(
-            f"{where}: holds NaN or infinite values, in {what} {wrong[0] + 1}{others}; replace them first, or leave "
-            f"those {what}s out"
+            f"{where}: holds NaN or infinite values, in picture {wrong[0] + 1}{others}; replace them first, or leave "
+            "those pictures out"
         )

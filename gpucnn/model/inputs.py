@@ -27,10 +27,10 @@ TWO_MEANINGS = (
 def given_images(
     images: Any,
     shape: tuple[int, ...],
-    how: Preprocessing | None = None,
-    what: str = "images",
-    white: int | None = USUAL,
-    zero_one: str = "warned of",
+    how: Preprocessing | None,
+    what: str,
+    white: int | None,
+    zero_one: str,
 ) -> tuple[np.ndarray, bool]:
     """Images (N, H, W, C) of shape (H, W, C), uint8 or floats in 0..1, and whether they are one image alone.
 

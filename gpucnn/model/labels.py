@@ -147,9 +147,9 @@ def fitting_labels(
     array: np.ndarray,
     names: Sequence[str],
     ignored: int | None,
-    what: str = "labels",
-    examples: str = "examples",
-    first: int = 0,
+    what: str,
+    examples: str,
+    first: int,
 ) -> Labels:
     """A class for each example, int64 (N,) below len(names), or `ignored`. Raises DataError.
 

@@ -115,7 +115,7 @@ def of_file(model: Any, description: Mapping[str, Any]) -> Decided:
     return Decided(units, units is not None or description.get(UNDECIDED) is True)
 
 
-def of_last_layer(model: Any, description: Mapping[str, Any] | None, where: str, anew: str = "") -> tuple[Decided, str]:
+def of_last_layer(model: Any, description: Mapping[str, Any] | None, where: str, anew: str) -> tuple[Decided, str]:
     """The same for a model that takes the last layer of that file, and a sentence where it wanted to standardise and
     will not, or not so; else "". A file that decides nothing leaves all as it is.
 

@@ -49,7 +49,7 @@ def jax_obstacle() -> str | None:
     return None if there else "this JAX sees no GPU, so it is left out"
 
 
-def torch_lacks(network: Any, loss: Any, optimizers: Iterable[Any] = (), augmentation: str = "") -> str | None:
+def torch_lacks(network: Any, loss: Any, optimizers: Iterable[Any], augmentation: str) -> str | None:
     """Why PyTorch, which can be imported, cannot be compared with on this network, or None: it lacks an equal of it."""
     if augmentation:
         return f"PyTorch is left out: the recipe changes images by {augmentation}, which has no equal there"
