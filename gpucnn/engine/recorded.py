@@ -12,7 +12,7 @@ from ..errors import warn
 from ..kernels import Moment
 from ..namespace import array_namespace
 from .converted import ONCE
-from .whole_step import WholeStep
+from .whole_step import StepAround, WholeStep
 
 Array = Any
 
@@ -35,7 +35,7 @@ class _Recorded(NamedTuple):
         return all(a is b for a, b in zip(self.arrays, arrays))
 
 
-class RecordedStep:
+class RecordedStep(StepAround):
     """A WholeStep that is recorded when its batch size has come more than WARM times, and replayed from then on.
 
     Other sizes, such as an epoch's last batch, are launched kernel by kernel. obstacle: why nothing is recorded, or
@@ -43,7 +43,8 @@ class RecordedStep:
     """
 
     def __init__(self, whole: WholeStep, device: Device, said: set[str] | None = None) -> None:
-        self.whole, self.device, self.theta, self.state = whole, device, whole.theta, whole.state
+        super().__init__(whole)
+        self.whole, self.device, self.state = whole, device, whole.state
         self._said = set() if said is None else said
         self.obstacle: str | None = None
         self._seen: dict[int, int] = {}
@@ -52,22 +53,6 @@ class RecordedStep:
         self._stays_single = False
         if whole.foreign is not None:
             self._stay_eager(f"{whole.foreign} {ONCE}")
-
-    @property
-    def steps(self) -> int:
-        return self.whole.steps
-
-    @steps.setter
-    def steps(self, done: int) -> None:
-        self.whole.steps = done
-
-    @property
-    def vectors(self) -> dict[str, Array]:
-        return self.whole.vectors
-
-    @property
-    def average(self) -> Array | None:
-        return self.whole.average
 
     def __call__(self, images: Array, targets: Array, batch: Array, lr: float, weights: Array | None = None) -> Array:
         """Update theta by the examples `batch` (indices) of images and targets; their losses, on the device."""

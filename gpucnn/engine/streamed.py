@@ -13,7 +13,7 @@ from ..errors import warn
 from ..network import Network
 from . import memory
 from .recorded import RecordedStep
-from .whole_step import WholeStep
+from .whole_step import StepAround, WholeStep
 
 Array = Any
 Data = Sequence[Array]  # images, targets, and weights or None
@@ -22,7 +22,7 @@ RESERVE = 6  # times what a batch is estimated to take: what is left to training
 ALIGNED = 256  # bytes: where each array of a batch begins
 
 
-class StreamedStep:
+class StreamedStep(StepAround):
     """A step for examples that lie on the host.
 
     Each batch is gathered in pinned memory and copied to the device while the device computes the one before; the step
@@ -32,7 +32,7 @@ class StreamedStep:
 
     def __init__(self, step: WholeStep | RecordedStep, device: Device, data: Data, batch_size: int) -> None:
         """data: dense arrays."""
-        self.step, self.theta = step, step.theta
+        super().__init__(step)
         self._parts: list[tuple[slice, Any, tuple[int, ...]] | None] = []
         size = self._add(0, np.dtype(np.int64), (batch_size,))
         for each in data:
@@ -54,22 +54,6 @@ class StreamedStep:
         """The batch's indices in the data set, images, targets and weights in a block of bytes, as arrays."""
         return [None if part is None else block[part[0]].view(part[1]).reshape(part[2]) for part in self._parts]
 
-    @property
-    def steps(self) -> int:
-        return self.step.steps
-
-    @steps.setter
-    def steps(self, done: int) -> None:
-        self.step.steps = done
-
-    @property
-    def vectors(self) -> dict[str, Array]:
-        return self.step.vectors
-
-    @property
-    def average(self) -> Array | None:
-        return self.step.average
-
     def __call__(
         self, images: np.ndarray, targets: np.ndarray, batch: np.ndarray, lr: float, weights: np.ndarray | None = None
     ) -> Array:
@@ -83,7 +67,7 @@ class StreamedStep:
         self._staging.send(self._there)
         rows = self._rows if count == self._rows.shape[0] else self._rows[:count]
         there, wanted, factors = self._arrays
-        return self.step(there, wanted, rows, lr, factors)
+        return self.inner(there, wanted, rows, lr, factors)
 
 
 def placed(step: Any, data: Data, device: Device, network: Network, batch_size: int) -> tuple[Any, Data]:

@@ -138,6 +138,29 @@ class WholeStep:
         return take(targets, moment), None if weights is None else take(weights, moment)
 
 
+class StepAround:
+    """A step around another one, which does the updates: how many are done, and what they change, is that one's."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.theta = inner, inner.theta
+
+    @property
+    def steps(self) -> int:
+        return self.inner.steps
+
+    @steps.setter
+    def steps(self, done: int) -> None:
+        self.inner.steps = done
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        return self.inner.vectors
+
+    @property
+    def average(self) -> Array | None:
+        return self.inner.average
+
+
 def _cut(moment: Moment, part: slice) -> Moment:
     """The moment of a part of its batch."""
     examples = None if moment.examples is None else moment.examples[part]
