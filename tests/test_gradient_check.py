@@ -32,7 +32,7 @@ from gpucnn.layers import (
 )
 from gpucnn.losses import BinaryCrossEntropy, Loss, MultiLabelCrossEntropy, SoftmaxCrossEntropy
 from gpucnn.network.own import explained
-from gpucnn.report.differences import TOLERANCE
+from gpucnn.report.central_differences import TOLERANCE
 from gpucnn.report.gradient_check import check, check_loss, find, loss_of, of_factor, wrong_layers
 
 SLOW = ("two-conv-wide", "vgg-small", "resnet20", "allcnn", "mobile-small")

@@ -1,6 +1,7 @@
-"""Does a layer, or the loss, look at other examples of the batch? Then its batch cannot be cut as one likes.
+"""How far what a layer, or the loss, makes of an example depends on others of its batch, which is then cut accordingly.
 
-And does a layer keep numbers of a pass on itself? Then it cannot be used by several threads.
+Foreign ones are tried on a few random examples. So is whether a foreign layer keeps numbers of a pass on itself, and
+cannot be used by several threads.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ from ..workers import default_threads, helpers
 from . import Model, checkpoint, rescue, thresholds
 from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
+from .metrics_file import Recorder, without
 from .objective import objective
-from .recorder import Recorder, without
 from .update_settings import UpdateSettings
 
 UNCHANGED = "none"  # the word for no augmentation

@@ -10,8 +10,8 @@ from typing import Any
 from ..engine import tuning
 from ..errors import GpucnnError
 from .folder import TUNING
+from .metrics_file import without
 from .model import Model
-from .recorder import without
 
 
 class Writing:

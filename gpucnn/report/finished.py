@@ -10,7 +10,7 @@ from ..losses import CLASSIFICATION, kind
 from ..metrics import confusion_matrix
 from ..model import Model
 from ..model.folder import ALL_MISTAKES, CONFUSION, MISTAKES
-from ..model.recorder import without
+from ..model.metrics_file import without
 from . import confusion, mistakes
 from .glyphs import told_once
 

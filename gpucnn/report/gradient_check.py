@@ -16,8 +16,8 @@ from ..losses import CLASSIFICATION, MULTI_LABEL, REGRESSION, Loss, kind
 from ..network import Network, own
 from ..network.layout import Layout, at
 from ..networks import NETWORKS, Entry, build
-from .differences import NEAR, ROUNDING, STEP, Row, compared
-from .watched import Seen, expect, read_only, watched
+from .central_differences import NEAR, ROUNDING, STEP, Row, compared
+from .checked_layer import Seen, expect, read_only, watched
 
 __all__ = ["Row", "Wrong", "check", "check_loss", "wrong_layers"]
 

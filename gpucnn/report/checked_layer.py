@@ -1,4 +1,4 @@
-"""A layer under examination: its arrays are read-only, its answers must fit, and faults are sentences with its name."""
+"""A layer whose calls are checked: its arrays are read-only, its answers must fit, and errors name the layer."""
 
 from __future__ import annotations
 
