@@ -15,9 +15,10 @@ from ..training import History, Plan
 from ..training.source import Arrays, Stream
 from . import accepted, checkpoints
 from .fitting import OPTIONS, Fitting, batch_of
+from .holding import alone
 from .numbers import units_of
 from .spelling import spelt
-from .trainable import Trainable, alone
+from .trainable import Trainable
 from .types import Pair
 
 

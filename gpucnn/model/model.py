@@ -32,9 +32,10 @@ from . import accepted, checkpoint, checkpoints
 from .batches import fit_batches
 from .exporting import export
 from .fitting import OPTIONS, Fitting
+from .holding import Turn, alone
 from .spelling import spelt
 from .tensors import named
-from .trainable import Trainable, Turn, alone, standing
+from .trainable import Trainable, standing
 from .training_memory import training_memory
 from .types import DType, ImagesLike, LabelsLike, Pair, WeightsLike
 

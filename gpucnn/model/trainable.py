@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from ..errors import TrainingError, warn
+from ..errors import warn
 from ..layers import Layer
 from ..network.layout import Layout
 from . import accepted, checkpoint, numbers
+from .holding import Turn
 from .labels import are_usual
 from .measuring import Measuring
 from .tensors import Copies, Trained, left_out, named, of_others, take, take_matching, take_named, units_taken
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class Turn:
-    """The lock by which one call at a time trains a model. A copy of the model has its own."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Turn, ()
-
-
-def alone(method: Callable[P, R]) -> Callable[P, R]:
-    """A method of `Trainable` that trains, and is refused at once where the model is being trained. TrainingError."""
-
-    @functools.wraps(method)
-    def called(*args: P.args, **options: P.kwargs) -> R:
-        model: Any = args[0]
-        turn: Turn = vars(model).setdefault("turn", Turn())  # one of an old pickle has none
-        if not turn.lock.acquire(blocking=False):
-            raise TrainingError(
-                "this model is being trained already, by another thread or by the call that a callback belongs to; "
-                "wait until that has ended, or train a copy: copy.deepcopy(model) made before"
-            )
-        try:
-            return method(*args, **options)
-        finally:
-            turn.lock.release()
-
-    return called
 
 
 class Trainable(Measuring):
