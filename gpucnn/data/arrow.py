@@ -184,7 +184,7 @@ def _columns(schema: Any, file: Path) -> tuple[str, str]:
 
 
 def _contents(table: Any, name: str, file: Path, broken: dict[Any, str]) -> Iterator[tuple[str, bytes]]:
-    """By place, for messages, the bytes of each picture: of the column, or of the file whose path it gives.
+    """(place, bytes) of each picture, the place for messages: from the column, or from the file whose path it gives.
 
     b"" where there are none; broken: gets why.
     """
@@ -228,7 +228,9 @@ def _decoded(
 
 
 def _how(contents: Mapping[str, bytes], wanted: Wanted, path: Path, notes: list[str]) -> Preprocessing:
-    """As the pictures are, where they are alike and small. What is said of their sizes goes into notes."""
+    """How the pictures become images: in their own size, where all have one that is small. What is said of their sizes
+    goes into notes.
+    """
     sizes, modes = [], set()
     if not contents:
         raise DataError(f"{path}: holds no pictures; give at least one")

@@ -49,7 +49,7 @@ def load(
 
 
 def load_for(model: Preprocessing | None, name_or_path: str, *, skip_broken: bool) -> Dataset:
-    """The same, and pictures are read as those of a model were, where it has preprocessing; arrays are as they are."""
+    """`load` for a model: pictures are read as those it was trained on were, where it has preprocessing."""
     return _load(name_or_path, Wanted(skip_broken=skip_broken, model=model))
 
 
@@ -138,7 +138,7 @@ def may_be_broken(name_or_path: str) -> bool:
 
 
 def _reader(path: Path, text: str) -> Callable[..., Dataset]:
-    """Who reads what lies at that path. DataError where nobody does."""
+    """The function that reads what lies at that path. DataError where there is none."""
     if not path.is_dir():
         of_ending: dict[str, Callable[..., Dataset]] = {
             ".npz": read_npz,

@@ -103,7 +103,7 @@ def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | Non
 
 
 def check_file(path: Path) -> None:
-    """DataError for what is no file of a picture by what can be seen from outside."""
+    """DataError where a path is not that of a picture file, as far as that is seen without opening it."""
     if os.path.isdir(path):
         raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
     if str(path).lower().startswith(("http:", "https:")):
@@ -121,7 +121,8 @@ def check_file(path: Path) -> None:
 def decoded(
     source: Any, where: object, preprocessing: Preprocessing, said: list[str] | None = None
 ) -> NDArray[np.uint8]:
-    """The same of a path or a stream; where: its place for messages. said: gets what was done to strokes.
+    """The picture in a file or a stream, as `read_picture` gives it. where: its place, for messages; said: gets what
+    was done to it, and what Pillow warns of.
 
     Where a JPEG is much larger than what is wanted, it is decoded at a half, a quarter or an eighth of its size.
     """
@@ -142,8 +143,8 @@ def brought(
     said: list[str] | None = None,
     scaled: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """The same of a picture of Pillow. scaled: height and width that it is to have in the image, if it is decoded
-    smaller than it is.
+    """A picture of Pillow, as `read_picture` gives one. scaled: the height and width that it is to have in the image,
+    where it was decoded at a part of its size.
     """
     from PIL import ImageOps
 
@@ -197,7 +198,7 @@ def _edged(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 
 def _median(line: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Of pixels (n, C), by channel: of the two in the middle the larger one."""
+    """The median of pixels (n, C) by channel, (C,): of the two in the middle the larger one."""
     return np.sort(line, axis=0)[len(line) // 2]
 
 

@@ -83,7 +83,9 @@ def _size(dataset: Dataset, parts: dict[str, Any]) -> str:
 
 
 def _of_rows(dataset: Dataset, parts: dict[str, Any]) -> str:
-    """Of labels, in how many pictures each holds; of numbers, mean and standard deviation in the training part."""
+    """The summary of a data set without classes: in how many pictures each label holds, or, of numbers, the mean and
+    the standard deviation in the training part.
+    """
     names = [printable(name) for name in dataset.class_names]
     lines, train = [_size(dataset, parts)], parts["training"]
     if dataset.what == "labels":

@@ -132,7 +132,7 @@ def cells_of(table: Table, line: Line, places: Sequence[int]) -> list[str]:
 def values_of(
     cells: Mapping[str, list[list[str]]], names: Sequence[str], train: Table, notes: list[str]
 ) -> dict[str, NDArray[Any]]:
-    """Of each part labels (N,), as texts or whole numbers, or rows of numbers (N, K)."""
+    """By part, the labels (N,), as texts or whole numbers, or rows of numbers (N, K)."""
     together = [cell for rows in cells.values() for row in rows for cell in row]
     texts = {part: np.array([row[0] for row in rows]) for part, rows in cells.items()}
     if not all(map(is_number, together)):

@@ -74,7 +74,7 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def words(path: Path) -> set[str]:
-    """Those that a table's name is made of."""
+    """The words that the name of a table's file is made of, in small letters."""
     return set(path.stem.lower().replace("-", "_").split("_"))
 
 

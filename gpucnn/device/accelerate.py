@@ -37,13 +37,13 @@ def one_thread() -> Iterator[None]:
 
 
 def stay_on_one_thread() -> None:
-    """The same for a thread of gpucnn's own, from here on."""
+    """Hold Accelerate to one thread in this thread, one of gpucnn's own, from here on."""
     if (library := _library()) is not None:
         library.BLASSetThreading(SINGLE)
 
 
 def facts() -> list[dict[str, Any]]:
-    """As threadpoolctl's of another BLAS, where NumPy takes this one; else empty.
+    """What threadpoolctl would say of Accelerate, as it does of other BLAS, where NumPy uses it; else empty.
 
     num_threads: None where they cannot be held to one.
     """

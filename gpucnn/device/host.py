@@ -46,7 +46,9 @@ def _of_groups(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _of_group(root: Path, path: str, version: int) -> Iterator[tuple[int, int]]:
-    """The same of one group and those that it is in. A container sees its own group where the outermost would be."""
+    """(available, limit) of a group and of those that it is in, where they have a limit. A container sees its own group
+    at the place of the outermost one.
+    """
     below, limit, used, cache = VERSIONS[version]
     parts = [part for part in path.split("/") if part not in ("", "..")]
     for depth in range(len(parts) + 1):

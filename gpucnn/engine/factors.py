@@ -68,7 +68,9 @@ class FactorStore:
 
 
 def large_slots(layout: Layout) -> dict[int, Slot]:
-    """Those whose gradients may come as Factors. Layers from elsewhere always make arrays: their context says so."""
+    """By number, the slots whose gradients may come as Factors. Foreign layers always make arrays: their context says
+    so.
+    """
     return {k: slot for k, slot in enumerate(layout.slots) if len(slot.shape) == 2 and _is_large(*slot.shape)}
 
 

@@ -34,7 +34,7 @@ class Forward(Task):
         return joined(made)
 
     def logits(self, images: Array) -> Array:
-        """All at once."""
+        """images (n, H, W, C) -> logits (n, K), computed all at once."""
         program, context = self.program, self.program.context
         if program.state_layout.size:
             context = replace(context, state=program.of_layers)

@@ -44,7 +44,7 @@ class _Block(Layer):
 
 
 class _Pooled(_Block):
-    """The same with a max pool."""
+    """A block that ends in a max pool."""
 
     pool: MaxPool2D
 
@@ -235,7 +235,7 @@ def _block(layers: tuple[Layer, ...], in_shape: tuple[int, ...]) -> tuple[Layer 
 
 
 def _joined(layers: tuple[Layer, ...]) -> tuple[Layer | None, int]:
-    """The same for a layer with one bias for each channel, or unit, and a ReLU; a convolution may have none."""
+    """As `_block`, for a layer with one bias for each channel, or unit, and a ReLU; a convolution may have no bias."""
     kinds, bias = tuple(map(type, layers)), getattr(layers[0], "bias", None)
     if kinds == (Conv2D, ReLU) and bias in ("tied", None):
         return ConvReLU(*layers), 2  # type: ignore[arg-type]
@@ -244,7 +244,7 @@ def _joined(layers: tuple[Layer, ...]) -> tuple[Layer | None, int]:
 
 
 def _normalised(layers: tuple[Layer, ...], in_shape: tuple[int, ...], kernels: Kernels) -> tuple[Layer | None, int]:
-    """The same for a BatchNorm: with the layer in front if it folds into that, a ReLU and a max pool behind."""
+    """As `_block`, for a BatchNorm: with the layer in front if it folds into that, and a ReLU and a max pool behind."""
     first = int(len(layers) > 1 and folds(*layers[:2]))
     norm, behind = layers[first], layers[first + 1 :]
     if type(norm) is not BatchNorm:

@@ -183,7 +183,7 @@ class ShardUpdate(Task):
         return len(self.plain)
 
     def _pieces(self, examples: int, factored: tuple[int, ...]) -> list[Piece]:
-        """All of theta."""
+        """All of theta in pieces. factored: the slots whose gradients are factors, which have pieces of their own."""
         if not factored:
             return self.plain
         pieces, views = [], self.store.views(examples)
@@ -210,7 +210,7 @@ class ShardUpdate(Task):
 
     @functools.cached_property
     def plain(self) -> list[Piece]:
-        """All of theta, where no gradient has come as factors."""
+        """All of theta in pieces, where no gradient has come as factors."""
         return [piece for part in self.rules.parts for piece in self._cut(part, part.place.start, part.place.stop)]
 
     @functools.cached_property
@@ -225,7 +225,7 @@ class ShardReduction(Task):
     update: ShardUpdate
 
     def __call__(self, w: int, threads: int, used: int, examples: int) -> list[Array]:
-        """Of the pieces w, w + threads, ..."""
+        """What the optimiser wants to know of each of the pieces w, w + threads, ..."""
         pieces = self.update.plain[w::threads]
         return [self.update.rules.reduce(self.update.mean(piece, used, examples)) for piece in pieces]
 

@@ -35,7 +35,9 @@ MADE_ON = "name", "precision", "dtype", "batch"  # the GPU's name, and what else
 
 @dataclass(frozen=True)
 class Choice:
-    """Of one convolution: its shape in words, the batch, which way was chosen, and the medians of all."""
+    """What was measured of a convolution: its shape in words, the batch, the way that was chosen, the medians of all
+    ways.
+    """
 
     convolution: str
     batch: int

@@ -84,7 +84,9 @@ class Rules:
                 yield type(each).__name__
 
     def factored(self, slots: dict[int, Slot]) -> dict[int, Slot]:
-        """Of the parameters whose gradients may come as factors, those of which nobody asks for all of it at once."""
+        """Those of the slots, whose gradients may come as factors, of which no rule asks for the whole gradient at
+        once.
+        """
         if self.reduces:
             return {}
         whole = {part.place.start for part in self.parts if part.slot}

@@ -61,7 +61,7 @@ class Context:
 
     @property
     def unfactored(self) -> Context:
-        """The same, where gradients are arrays and not Factors."""
+        """This context, but that gradients are arrays and never Factors."""
         return replace(self, factored=math.inf) if self.factored < math.inf else self
 
     def inside(self, name: str, place: int) -> Context:

@@ -23,7 +23,7 @@ def bits(key: int, *counters: Any) -> Any:
 
 
 def below(n: int, drawn: Any) -> Any:
-    """Of 32 random bits, a whole number in 0 .. n - 1; n up to 2^31."""
+    """A whole number in 0 .. n - 1 of 32 random bits; n up to 2^31."""
     return (drawn * n) >> 32
 
 

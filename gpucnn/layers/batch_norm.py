@@ -23,8 +23,8 @@ WITHOUT_STATE = (
 
 
 class _Statistics(NamedTuple):
-    """Of a whole batch, each (C,): how many numbers, their mean, what it is more than this part's centre, and the sum
-    of squares of what they differ from the mean by.
+    """Statistics of a whole batch, each (C,): how many numbers there are, their mean, by how much it is above the
+    centre of this worker's part, and the sum of the squares of their differences from the mean.
     """
 
     count: Array

@@ -18,7 +18,7 @@ def parted(states: Sequence[Mapping[str, Any]], device: Any) -> tuple[list[dict[
 
 
 def joined(plain: Sequence[Mapping[str, Any]], tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The inverse."""
+    """The states of callbacks, from what `parted` made of them."""
     return [
         {**state, **{n.removeprefix(start): each for n, each in tensors.items() if n.startswith(start)}}
         for state, start in ((state, f"{CALLBACKS}{k}/") for k, state in enumerate(plain))

@@ -146,7 +146,7 @@ class Saved:
 
     @property
     def states(self) -> list[dict[str, Any]]:
-        """Those of the callbacks."""
+        """The states of the callbacks."""
         return joined(self.training.get("callbacks", []), self.tensors)
 
 

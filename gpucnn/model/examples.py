@@ -24,7 +24,8 @@ SUM = 1e-3  # how far from 1 shares of classes may add up
 
 
 def learning(model: Any, images: Any, labels: Any, weights: Any = None) -> Meaning:
-    """What stands for what in images and labels that a model is to learn. What is found is warned of. DataError.
+    """The `Meaning` of images and labels that a model is to learn: what is white, which classes there are, in which
+    units numbers are. What was assumed is warned of. Raises DataError.
 
     weights: the examples', or None, by which they count in the units of numbers, where they are such.
     """

@@ -215,7 +215,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked_on_windows(path: Path) -> Iterator[None]:
-    """The same where folders cannot be locked: a file among the temporary ones is, which stands for the folder."""
+    """`_locked` where folders cannot be locked: a temporary file that stands for the folder is locked instead."""
     import msvcrt
 
     name = hashlib.sha256(os.path.normcase(os.path.realpath(path)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -145,7 +145,7 @@ def _listed(shape: tuple[int, ...]) -> str:
 
 
 def _scaled(array: np.ndarray, what: str, notes: list[str], white: int | None) -> np.ndarray:
-    """The same as uint8, or as floats in 0..1 where it is such; where white is None, as floats of any range."""
+    """The array as uint8, or as floats in 0..1 where it holds such; where white is None, as floats of any range."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "biuf":

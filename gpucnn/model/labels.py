@@ -16,9 +16,11 @@ from ..errors import DataError, counted, listed
 
 
 class Meaning(NamedTuple):
-    """What stands for what in images and labels: white, in whole numbers, or None where numbers are taken as they are;
-    the names of the classes; the first one's number, 0 or 1; the units of numbers that are learnt standardised; and
-    whether numbers stay in float64, as they are given: where their units are told later, or outputs are in these.
+    """How numbers in images and labels are read.
+
+    white: the whole number that is white in images, or None where pixels are taken as they are. names: of the classes.
+    first: the number of the first class, 0 or 1. units: of targets that are learnt standardised, or None. is_wide:
+    whether targets stay in float64, because their units are known only later.
     """
 
     white: int | None

@@ -139,7 +139,7 @@ class Measuring(Predicting):
         return found
 
     def loss_and_accuracy(self, images: Any, labels: Any) -> tuple[float, float | None]:
-        """Of examples that fit; None where the loss is of numbers."""
+        """The mean loss and the accuracy on checked examples; None for the accuracy where the loss is of numbers."""
         found = self._measured(images, labels, None, None)
         return found["loss"], found.get("accuracy")
 

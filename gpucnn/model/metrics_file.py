@@ -57,7 +57,7 @@ def _line(epoch: Epoch, kept: bool = False) -> str:
 
 
 def _lines_before(path: Path, epoch: int) -> str:
-    """Those of the epochs before that one. One epoch has one line, and the first line is of the first."""
+    """The lines of the epochs before that one: each epoch has one line, from the first epoch on."""
     try:
         return "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[: epoch - 1])
     except (OSError, UnicodeDecodeError):

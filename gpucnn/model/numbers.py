@@ -116,8 +116,8 @@ def of_file(model: Any, description: Mapping[str, Any]) -> Decided:
 
 
 def of_last_layer(model: Any, description: Mapping[str, Any] | None, where: str, anew: str) -> tuple[Decided, str]:
-    """The same for a model that takes the last layer of that file, and a sentence where it wanted to standardise and
-    will not, or not so; else "". A file that decides nothing leaves all as it is.
+    """The units, and whether it standardises, of a model that takes the last layer of that file; and a sentence where
+    this is not as it was asked to, else "". A file that decides nothing leaves both as they are.
 
     description: None where parameters came by their names alone; where: they did so, or the file; anew: how to begin
     with a new last layer, at the end of a sentence. Raises CheckpointError, and SettingError where the model takes

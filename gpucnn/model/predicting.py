@@ -220,5 +220,5 @@ class Predicting:
 
     @property
     def meaning(self) -> Meaning:
-        """What stands for what in images and labels that the model is given."""
+        """How numbers in images and labels that the model is given are read."""
         return Meaning(self.white, self.class_names, self.first_label, self.units)

@@ -110,7 +110,7 @@ def recipe(settings: Settings, examples: int, *, holds_out: bool = True) -> tupl
 
 
 def recipe_for(settings: Settings, dataset: Dataset) -> tuple[Recipe, Optimizer]:
-    """The same for a data set, which may have a validation part of its own beside its training images."""
+    """`recipe` for a data set, which may have a validation part of its own beside its training images."""
     return recipe(settings, len(dataset.train_labels), holds_out=dataset.validation is None)
 
 

@@ -97,7 +97,9 @@ class Trained:
 
 
 def trained(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, is_partial: bool = False) -> Trained:
-    """The inverse, of a checkpoint's description and tensors. Raises CheckpointError for what no training left."""
+    """What training left, from a checkpoint's description and tensors. Raises CheckpointError for what no training
+    left.
+    """
     names = [name for name in tensors if name.startswith(TRAINING) and not name.startswith(CALLBACKS)]
     vectors = {name.removeprefix(TRAINING): tensors[name] for name in names}
     try:
@@ -216,7 +218,7 @@ def _taken(model: Any, tensors: Mapping[str, Any]) -> list[str]:
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    """That of an array, or of lists; None of what is neither."""
+    """The shape of an array or of nested lists; None of anything else."""
     try:
         return np.shape(value)
     except ValueError:

@@ -42,5 +42,5 @@ class UpdateSettings:
         return self.accumulate or 1
 
     def configured(self) -> dict[str, float | str | None]:
-        """As run.toml has them."""
+        """The settings as run.toml has them."""
         return dataclasses.asdict(self)

@@ -225,7 +225,7 @@ def _held(layer: Any) -> list[tuple[Any, ...]]:
 
 
 def shortened(texts: Sequence[str]) -> list[str]:
-    """All of them or, of more than eight, the first five and the last."""
+    """The texts for a message: all or, of more than eight, the first five and the last."""
     return [*texts] if len(texts) <= 8 else [*texts[:5], "...", texts[-1]]
 
 

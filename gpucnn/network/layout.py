@@ -120,7 +120,7 @@ def _shared_place(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def first_places(found: Iterable[tuple[tuple[str, ...], Any]]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Of parameters with their paths, those that have a slot: shared ones at the first of their places."""
+    """The parameters that have a slot, from all with their paths: shared ones only at the first of their places."""
     common: set[tuple[str, int]] = set()
     seen: Counter[tuple[str, ...]] = Counter()
     for path, of_parameter in found:

@@ -124,7 +124,7 @@ def made(text: str, offered: Mapping[str, Any]) -> Any:
 
 
 def classes(given: Any) -> dict[str, type]:
-    """By name, what is given as a mapping, as a list or alone: classes, or texts, module:Class or a whole module."""
+    """Classes by name, from a mapping, a list or one alone: classes, or texts, module:Class or a whole module."""
     if isinstance(given, Mapping):
         return dict(given)
     found: dict[str, type] = {}

@@ -133,7 +133,7 @@ def wrong_layers(
 
 
 def _elsewhere(there: _Pass, rng: np.random.Generator) -> _Pass:
-    """The same layer where its input is drawn anew."""
+    """The pass of the same layer on an input that is drawn anew."""
     x, params = rng.standard_normal(there.x.shape), there.layout.unpack(there.theta)
     y, residual = there.layer.forward(params, read_only(x), there.context)
     dy = rng.standard_normal(y.shape)

@@ -162,7 +162,7 @@ _one_thread = _OneThread()
 
 
 def _alone(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """One after the other, here; a sum that a task asks for is not of the workers that this one may be among."""
+    """Run the tasks one after the other in this thread, which shares no sums with the workers that it may be among."""
     if not exchange.is_joined():
         return [task(*own) for own in arguments]
     with exchange.joined(None):

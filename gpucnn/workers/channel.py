@@ -23,7 +23,7 @@ HEAD = struct.Struct("=Q")
 
 
 def _timeval(seconds: float) -> bytes:
-    """As the system's socket options take a time."""
+    """A time in seconds as the struct timeval that socket options take."""
     return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
 
 

@@ -59,9 +59,9 @@ def _way(
     alone: Way = NUMPY_WAY,
     tiles: Any = winograd_tiles,
 ) -> Any:
-    """Who correlates images of x_shape; None: only the reference can.
+    """The module that correlates images of x_shape, or None where only the reference can.
 
-    alone: who does channels by themselves; tiles: who takes tiles of rows and columns.
+    alone: the one for channels by themselves; tiles: the one for tiles of rows and columns.
     """
     if not x_shape[3]:  # a batch of nothing has no rows to be cut into
         return None

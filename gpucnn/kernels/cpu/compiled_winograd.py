@@ -114,7 +114,7 @@ def gradients(residual: Any, w: Array, dy: Image, need_dx: bool) -> tuple[Array 
 
 
 def _images(grid: Grid, channels: int, N: int, itemsize: int) -> list[slice]:
-    """As many at a time as lets the sums of a tile stay in the cache."""
+    """The images in parts, as many at a time as lets the sums of a tile stay in the cache."""
     count, of_one = MANY, grid.n * grid.m * channels * itemsize
     while count > FEW and count * of_one > BUDGET:
         count //= 2

@@ -26,7 +26,7 @@ class Occupied(NamedTuple):
 
 
 def occupied(image: Array, *, columns: bool) -> Occupied:
-    """Of an image (H, C, W, N), or one in halves (2, H, C, W // 2, N)."""
+    """Where an image (H, C, W, N), or one in halves (2, H, C, W // 2, N), has numbers that are not 0."""
     halves = image if image.ndim == 5 else image[None]
     parities, H, C, half, _ = halves.shape
     if C > 1 and halves.size:  # along a diagonal the first channel often has such numbers, in all rows and columns
@@ -54,7 +54,7 @@ def _diagonal(H: int, W: int) -> tuple[Array, Array]:
 
 
 def together(parts: list[Occupied]) -> Occupied:
-    """Of an image with columns, from those of some of its rows each."""
+    """`occupied` of a whole image, with columns, from that of its parts, some rows each."""
     columns = np.logical_or.reduce([part.columns for part in parts if part.columns is not None])
     return Occupied(np.concatenate([part.rows for part in parts]), columns)
 

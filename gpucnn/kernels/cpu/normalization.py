@@ -35,7 +35,7 @@ def rows_of(x: Array) -> Array:
 
 
 def _parts(rows: Array) -> tuple[slice, ...]:
-    """Of a size that lets what a pass reads and writes stay in the cache."""
+    """The rows in parts, of a size that lets what a pass reads and writes stay in the cache."""
     return _parts_of(rows.shape, rows.itemsize)
 
 
@@ -69,7 +69,9 @@ def _repeated(values: Array, rows: Array) -> Array:
 
 
 class _Sums:
-    """Of rows (H, C, L) over all but C, and of their products with others: of each row, and in float64 of all."""
+    """Sums of rows (H, C, L) over all but C, and of their products with others: by row, and then of all rows in
+    float64.
+    """
 
     def __init__(self, rows: Array) -> None:
         self._sums, self._products = (np.empty(rows.shape[:2], rows.dtype) for _ in range(2))
@@ -81,7 +83,7 @@ class _Sums:
         np.vecdot(rows, others, out=self._products[some])
 
     def found(self) -> tuple[Array, Array]:
-        """(C,) twice."""
+        """The sums of the rows and of the products, (C,) each."""
         return self._total(self._sums), self._total(self._products)
 
     @staticmethod

@@ -59,7 +59,7 @@ def relu_backward(residual: Any, dy: Array) -> Array:
 
 
 def bias_relu(y: Array, b: Array, slope_at_zero: float, *, backward: bool = True) -> tuple[Array, Any]:
-    """Both in place, of a part that stays in the cache. b is tied, (K,); whoever calls has just made y.
+    """Add b (K,) to y and apply ReLU, both in place, to parts that stay in the cache. The caller has just made y.
 
     backward: whether `bias_relu_backward` may be called.
     """

@@ -67,7 +67,7 @@ def largest(x: Image, window: Window, ties: str, backward: bool) -> tuple[Array,
 
 
 def max_pool_backward(residual: Any, dy: Array) -> Image:
-    """By rows where x was."""
+    """dx, made row by row where x was given so."""
     if isinstance(residual, Winners):
         return _max_of_four_backward(residual, dy)
     x, y, window, ties = residual

@@ -22,7 +22,7 @@ MARKS = "osD^v"
 
 
 def overview(found: Comparison, path: str | os.PathLike[str]) -> None:
-    """All four pictures in an image file at path."""
+    """Draw all four pictures into one image file at path."""
     figure, how = blank((12.0, 16.5)), found.options
     parts = figure.subfigures(4, 1, height_ratios=(1.45, 1, 1, 1), hspace=0.03)
     for part, draw in zip(parts, (layers, drift, losses, speed)):

@@ -145,7 +145,7 @@ class Augmentation(Explained):
         return np.concatenate([self._changed(images[part], indices[part], step) for part in parts])
 
     def _changed(self, images: Array, indices: Array, step: Any) -> Array:
-        """All at once."""
+        """`__call__` for all images at once."""
         return self.recoloured(self._mapped(images, indices, step), indices, step)
 
     def _mapped(self, images: Array, indices: Array, step: Any) -> Array:
@@ -234,6 +234,6 @@ class Augmentation(Explained):
 
     @staticmethod
     def _signed(drawn: Array) -> Array:
-        """Of 32 random bits, a number above -1 and below 1, float64."""
+        """A number above -1 and below 1, float64, of 32 random bits."""
         xp = array_namespace(drawn)
         return xp.astype(2 * drawn + 1 - (1 << 32), xp.float64) * 2.0**-32

@@ -11,7 +11,7 @@ Array = np.ndarray
 
 
 def warped(images: Array, y: Array, x: Array, reflect: bool) -> Array:
-    """The same bytes; y and x, int32, are written."""
+    """The bytes that `geometry.warped` gives. y and x, int32, are written over."""
     n, H, W, C = images.shape
     is_bytes = images.dtype == np.uint8
     dtype = np.float32 if is_bytes else images.dtype
