@@ -162,6 +162,7 @@ InitExceptOption = Annotated[
         "layer's, which are of no use for other classes.",
     ),
 ]
+SeedOption = Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")]
 GraphOption = Annotated[
     bool | None,
     Option(

@@ -10,6 +10,7 @@ from typer import Argument, BadParameter, Exit, Option
 from ..errors import GpucnnError
 from . import arguments, completion
 from .arguments import DataOption, DeviceOption, JsonOption, NetworkArgument, ThreadsOption, VerboseOption
+from .options import SeedOption
 
 
 def check(
@@ -99,7 +100,7 @@ def compare(
     steps: Annotated[int, Option(metavar="N", min=1, help="How many updates to compare.")] = 100,
     batch_size: Annotated[int | None, Option(metavar="N", min=1, help="How many images an update takes.")] = None,
     batches: Annotated[str, Option(metavar="N,...", help="The batch sizes to time.")] = "32,64,128,256,512,1024,2048",
-    seed: Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")] = 0,
+    seed: SeedOption = 0,
     threads: ThreadsOption = None,
     plot: Annotated[str | None, Option(metavar="FILE", help="Draw it into this .png, .svg or .pdf file.")] = None,
     verbose: VerboseOption = False,

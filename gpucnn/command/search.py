@@ -31,6 +31,7 @@ from .options import (
     MomentumOption,
     NoStandardizeOption,
     OptimizerOption,
+    SeedOption,
     SetOption,
     SizeOption,
     SkipBrokenOption,
@@ -77,7 +78,7 @@ def lr(
     freeze: FreezeOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    seed: Annotated[int, Option(metavar="N", min=0, help="The number that decides weights and batches.")] = 0,
+    seed: SeedOption = 0,
     skip_broken: SkipBrokenOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -14,7 +14,7 @@ from ..kernels import EXACT_REFERENCE, REFERENCE, Context
 from ..layers.base import Around, Gradients, is_own
 from ..layers.chain import inside
 from ..namespace import array_namespace
-from ..network.own import IN
+from ..network.own import IN, shown
 
 Array = Any
 
@@ -123,8 +123,7 @@ def _check_named(what: str, expected: Any, given: Any) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value in at most 80 characters: arrays by their shape and type."""
+    """A value in a message: an array by its shape and type."""
     if hasattr(value, "shape"):
         return f"a {type(value).__name__} of shape {tuple(value.shape)} and type {getattr(value, 'dtype', '?')}"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shown(value)

@@ -62,6 +62,14 @@ def expect(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
     raise ShapeError(f"{what} {found}, shape {shape} and type {dtype} were expected{why}")
 
 
+def pair(what: str, wanted: str, answer: Any) -> Any:
+    """The answer. Raises GpucnnError unless it is a pair, with what to write: wanted, behind `return`."""
+    if isinstance(answer, tuple) and len(answer) == 2:
+        return answer
+    found = "one array" if hasattr(answer, "shape") else own.shown(answer)
+    raise GpucnnError(f"{what} gives {found}; write `return {wanted}`")
+
+
 @dataclass(frozen=True)
 class _Watched(Around):
     name: str
@@ -117,11 +125,7 @@ class _Watched(Around):
         return dx, dparams
 
     def _pair(self, method: str, wanted: str, *arguments: Any, **options: Any) -> Any:
-        answer = self._called(method, *arguments, **options)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            found = "one array" if hasattr(answer, "shape") else own.shown(answer)
-            raise GpucnnError(f"{self.name}: {method} gives {found}; write `return {wanted}`")
-        return answer
+        return pair(f"{self.name}: {method}", wanted, self._called(method, *arguments, **options))
 
     def _called(self, method: str, *arguments: Any, **options: Any) -> Any:
         """method: its name, and in what it is called."""

@@ -17,7 +17,7 @@ from ..network import Network, own
 from ..network.layout import Layout, at
 from ..networks import NETWORKS, Entry, build
 from .central_differences import NEAR, ROUNDING, STEP, Row, compared
-from .checked_layer import Seen, expect, read_only, watched
+from .checked_layer import Seen, expect, pair, read_only, watched
 
 __all__ = ["Row", "Wrong", "check", "check_loss", "wrong_layers"]
 
@@ -238,14 +238,11 @@ def check_loss(loss: Loss, outputs: int, *, batch: int = BATCH, directions: int 
     def losses(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         of_type = targets if targets.ndim == 1 else targets.astype(logits.dtype)
         try:
-            answer = loss(read_only(logits), read_only(of_type))
+            answer = pair(name, "losses, d_logits", loss(read_only(logits), read_only(of_type)))
         except ValueError as error:
             if said := own.of_writing(name, error):
                 raise GpucnnError(said) from None
             raise
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            found = "one array" if hasattr(answer, "shape") else own.shown(answer)
-            raise GpucnnError(f"{name} gives {found}; write `return losses, d_logits`")
         expect(f"{name}: losses", answer[0], (batch,), logits.dtype)
         expect(f"{name}: d_logits", answer[1], logits.shape, logits.dtype)
         return answer
