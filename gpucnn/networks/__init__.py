@@ -21,8 +21,7 @@ from ..network import Network, own, shape_of
 from ..optimizers import SGD, Adam
 from . import checks
 from .entry import Entry, Recipe, Shape
-from .mobile import mobile_small
-from .papers import allcnn, lenet5, resnet20
+from .papers import allcnn, lenet5, mobile_small, resnet20
 from .records import record, record_long, tiny_99
 
 explain(__name__)

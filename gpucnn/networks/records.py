@@ -19,8 +19,7 @@ from ..layers import (
 )
 from ..network import Network
 from . import checks
-
-Shape = tuple[int, ...]
+from .entry import Shape
 
 conv = functools.partial(Conv2D, padding="same", bias=None, initializer="he_normal")
 
