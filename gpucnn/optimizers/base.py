@@ -80,7 +80,7 @@ def is_by_parameter(rule: Any) -> bool:
 
 def parts_of(rule: Any, layout: Layout) -> list[Part]:
     """The parts of theta for a rule that updates them all, but for decay="kernels"."""
-    free = without_decay(rule) if getattr(rule, "decay", "all") == "kernels" else rule
+    free = for_no_matrix(rule)
     return merged([Part(slot.place, rule if slot.is_matrix else free, slot) for slot in layout.slots])
 
 
@@ -99,9 +99,9 @@ def merged(parts: list[Part]) -> list[Part]:
     return found
 
 
-def without_decay(rule: Any) -> Any:
-    """The rule for parameters that are not to decay."""
-    return dataclasses.replace(rule, weight_decay=0.0)
+def for_no_matrix(rule: Any) -> Any:
+    """The rule for parameters that are no matrices: without decay, where that is of kernels only."""
+    return dataclasses.replace(rule, weight_decay=0.0) if getattr(rule, "decay", "all") == "kernels" else rule
 
 
 def check_decay(rule: Any) -> None:

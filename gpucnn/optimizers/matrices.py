@@ -12,7 +12,7 @@ from ..errors import SettingError
 from ..namespace import array_namespace, as_numbers
 from ..network.layout import Layout, Slot
 from ..ops import dense
-from .base import Around, Optimizer, Part, State, as_number, merged, without_decay
+from .base import Around, Optimizer, Part, State, as_number, for_no_matrix, merged
 from .groups import Groups, check_patterns
 from .rules import Adam, AdamW
 
@@ -101,7 +101,7 @@ class Muon(Optimizer):
         return {**self.others.init(theta), "momentum": array_namespace(theta).zeros_like(theta)}
 
     def parts(self, layout: Layout) -> list[Part]:
-        free = without_decay(self.others) if getattr(self.others, "decay", "all") == "kernels" else self.others
+        free = for_no_matrix(self.others)
         rules = [self if self._moves(slot) else self.others if slot.is_matrix else free for slot in layout.slots]
         return merged([Part(slot.place, rule, slot) for slot, rule in zip(layout.slots, rules)])
 
