@@ -30,8 +30,6 @@ from .gradient import gradient
 from .inference import Forward
 from .memory import megabytes
 from .mixing import Reach, undisturbed
-from .program import Program
-from .scaling import Scaling
 from .sharded_step import useful_workers, workers_worth
 from .shards import Partners, Shard, changed
 from .update import Rules
@@ -213,8 +211,7 @@ class Forecast:
         execution = self.execution
         kernels, theta = execution.context.kernels, execution.theta
         factored = self._store.least if self._factors(batch_size) else math.inf
-        places = execution.layout, execution.given, theta, execution.state_layout, execution.state
-        program = Program(execution.network, *places, Scaling(), Context(kernels, factored=factored))
+        program = execution.program(Context(kernels, factored=factored), None, theta, execution.state)
         number, shape = theta.dtype, self.network.input_shape
         rows, classes = (examples, *self.network.shapes()[-1]), kind(self.loss) == CLASSIFICATION
         targets = np.zeros(examples, np.int64) if classes else np.zeros(rows, number)

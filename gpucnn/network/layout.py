@@ -48,20 +48,16 @@ class Layout:
         self.slots: list[Slot] = []
         self.shared: list[tuple[tuple[str, ...], Slot]] = []  # further places of parameters that stand in a slot
         common: dict[tuple[str, int], Slot] = {}
-        seen: Counter[tuple[str, ...]] = Counter()
         self._empty = list(_empty(params, ()))  # dicts without parameters, which a layer of one's own may expect
         self.size = 0
-        for path, array in _leaves(params, ()):
-            place = _shared_place(path)
-            key = "/".join(place[-1:]), seen[place]
-            seen[place] += 1
+        for path, array, key in _keyed(_leaves(params, ())):
             if key in common:
                 self.shared.append((path, common[key]))
                 continue
             end = self.size + math.prod(array.shape)
             self.slots.append(Slot(path, slice(self.size, end), tuple(array.shape)))
             self.size = end
-            if place:
+            if key is not None:
                 common[key] = self.slots[-1]
 
     def part(self, places: Collection[int]) -> Layout:
@@ -119,17 +115,23 @@ def _shared_place(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[: max((k + 1 for k, key in enumerate(path) if isinstance(key, Common)), default=0)]
 
 
-def first_places(found: Iterable[tuple[tuple[str, ...], Any]]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The parameters that have a slot, from all with their paths: shared ones only at the first of their places."""
-    common: set[tuple[str, int]] = set()
+def _keyed(found: Iterable[tuple[tuple[str, ...], Any]]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Parameters with their paths, each with a key that is the same at all places of a shared one; None of others."""
     seen: Counter[tuple[str, ...]] = Counter()
     for path, of_parameter in found:
         place = _shared_place(path)
-        key = "/".join(place[-1:]), seen[place]
+        yield path, of_parameter, (place[-1], seen[place]) if place else None
         seen[place] += 1
-        if not place or key not in common:
+
+
+def first_places(found: Iterable[tuple[tuple[str, ...], Any]]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The parameters that have a slot, from all with their paths: shared ones only at the first of their places."""
+    common: set[tuple[str, int]] = set()
+    for path, of_parameter, key in _keyed(found):
+        if key not in common:
             yield path, of_parameter
-        common.add(key)
+        if key is not None:
+            common.add(key)
 
 
 def add_shared(params: Mapping[str, Any], dparams: dict[str, Any]) -> None:
