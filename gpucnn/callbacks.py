@@ -271,7 +271,6 @@ class TensorBoard(Explained):
 
     def end(self, history: History) -> None:
         self._writer.close()
-        del self._writer  # so that an estimator that holds it can be pickled
 
 
 def _copy(vector: Array) -> Array:

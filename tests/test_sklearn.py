@@ -30,7 +30,7 @@ except RuntimeError as error:  # 1.6 beside array-api-compat asks for SCIPY_ARRA
 
 import gpucnn
 from gpucnn import Model, Network
-from gpucnn.callbacks import CSVLog, EarlyStopping, KeepBest, Metric
+from gpucnn.callbacks import EarlyStopping
 from gpucnn.errors import ArgumentError, DataError, SettingError, ShapeError, TrainingError
 from gpucnn.estimators import CNNClassifier, CNNRegressor
 from gpucnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Upsample2D
@@ -57,10 +57,6 @@ class Checked:
 
 def net(input_shape, outputs, width=2):
     return Network(input_shape, (Flatten(), Dense(width), Dense(outputs)))
-
-
-def least(outputs, labels):
-    return float(outputs.min())
 
 
 class BySigmoid(SoftmaxCrossEntropy):
@@ -376,29 +372,6 @@ class TestTraining:
         told = []
         tiny(callbacks=[told.append]).fit(FEW, LABELS)
         assert [each.epoch for each in told] == [1, 2, 3]
-
-    def test_fit_leaves_callbacks_as_they_were_given(self, tmp_path):
-        held = REST[:20].reshape(-1, 8, 8, 1), OTHERS[:20]
-        given = [EarlyStopping(patience=2), KeepBest(), CSVLog(tmp_path / "log.csv"), Metric("least", least, *held)]
-        before = [dict(vars(each)) for each in given]
-        fitted = tiny(callbacks=given, validation_fraction=0.2).fit(FEW, LABELS)
-        assert [vars(each) for each in given] == before
-        assert fitted.history_.kept
-        again = pickle.loads(pickle.dumps(clone(fitted)))
-        assert [set(vars(each)) for each in again.callbacks] == [set(each) for each in before]
-        search = GridSearchCV(fitted, {"callbacks": [given, given[:1]]}, cv=2, refit=False)
-        with pytest.warns(UserWarning, match="log.csv was there"):
-            search.fit(FEW, LABELS)
-        assert [vars(each) for each in given] == before
-
-    def test_partial_fit_goes_on_with_the_copies_of_callbacks(self, tmp_path):
-        log, stop = CSVLog(tmp_path / "log.csv"), EarlyStopping(watch="train_loss", min_delta=9.0, patience=2)
-        fitted = tiny(callbacks=[log, stop]).partial_fit(FEW, LABELS, classes=range(10))
-        fitted = pickle.loads(pickle.dumps(fitted))
-        told = [fitted.partial_fit(FEW, LABELS).history_.stopped for _ in range(2)]
-        assert told == ["", "train_loss has not improved in 2 epochs; the best was epoch 3"]
-        assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
-        assert not hasattr(log, "_rows")
 
     def test_what_the_model_takes_is_handed_on(self):
         changed = tiny(augmentation="shift=1", kernels="reference", verbose=True).fit(FEW, LABELS)

@@ -46,10 +46,9 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     that begin with Dense. None: the network's where that is a Network, or square and grey where the number of features
     is a square; others are refused.
 
-    epochs, batch_size, optimizer, lr, schedule, augmentation, callbacks: what `Model.fit` takes; gpucnn's own callbacks
-    are copied, so that `fit` leaves those that were given as they are. loss, device, threads, dtype, kernels,
-    precision: what `Model` takes; None is the loss of a named network, or softmax cross-entropy, or of numbers their
-    mean squared error. early_stopping: None, an `EarlyStopping`, or True for one with its usual settings.
+    epochs, batch_size, optimizer, lr, schedule, augmentation, callbacks: what `Model.fit` takes. loss, device, threads,
+    dtype, kernels, precision: what `Model` takes; None is the loss of a named network, or softmax cross-entropy, or of
+    numbers their mean squared error. early_stopping: None, an `EarlyStopping`, or True for one with its usual settings.
     validation_fraction: the part of X that `fit` holds out to be measured after each epoch; None: 0.1 with
     early_stopping, else none. warm_start: further calls of `fit` go on from the parameters that are there, with the
     network, the loss and the scaling of X of the first. verbose: whether progress is shown. random_state: a whole

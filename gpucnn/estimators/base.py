@@ -19,7 +19,7 @@ from ..callbacks import EarlyStopping
 from ..engine.scaling import Scaling
 from ..errors import ArgumentError, DataError, Interrupted, SettingError, counted, listed
 from ..losses import CLASSIFICATION, OUTPUTS, REGRESSION, kind
-from ..model import Ensemble, Model, accepted
+from ..model import Ensemble, Model
 from ..model.spelling import OTHERS
 from ..names import Explained
 from ..network import Network
@@ -98,7 +98,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
                 early_stopping=copy.copy(stopping),  # what it watched stays in it
                 sample_weight=weights,
                 seed=seed,
-                **self._of_training(is_new=True),
+                **self._of_training(),
             )
         except SettingError as error:
             raise SettingError(str(error).replace(*OF_FIT)) from None
@@ -118,21 +118,13 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         """One epoch more, or the first one."""
         is_new = not hasattr(self, "model_")
         model, seed = self._begin(X, outputs, is_new=is_new)
-        history = model.partial_fit(X, y, sample_weight=weights, seed=seed, **self._of_training(is_new=is_new))
+        history = model.partial_fit(X, y, sample_weight=weights, seed=seed, **self._of_training())
         history.epochs[:0] = [] if is_new else self.history_.epochs
         self._end(model, history)
 
-    def _of_training(self, *, is_new: bool) -> dict[str, Any]:
-        """Arguments of the call. A parameter stays what it is: callbacks are told as `_own` has them, which what is not
-        new goes on with.
-        """
-        known = [] if is_new else self._copies
-        self._copies: list[tuple[Any, Any]] = [
-            next((pair for pair in known if pair[0] is each), (each, _own(each)))
-            for each in accepted.argument("callbacks", self.callbacks)
-        ]
-        told = {"callbacks": [each for _, each in self._copies], "progress": bool(self.verbose)}
-        return {name: getattr(self, name) for name in ("batch_size", "optimizer", "lr", "augmentation")} | told
+    def _of_training(self) -> dict[str, Any]:
+        names = ("batch_size", "optimizer", "lr", "augmentation", "callbacks")
+        return {name: getattr(self, name) for name in names} | {"progress": bool(self.verbose)}
 
     def _begin(self, X: Array, outputs: Array, *, is_new: bool) -> tuple[Model, int]:
         """The model that is to be trained, and the seed."""
@@ -267,11 +259,6 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         """The network's outputs (N, K) for X."""
         check_is_fitted(self, "model_")
         return self.model_.logits(self._images(X))
-
-
-def _own(callback: Any) -> Any:
-    """A copy of one of gpucnn's, which keeps something of a run; others are told themselves."""
-    return copy.copy(callback) if isinstance(callback, Explained) else callback
 
 
 def _is_size(value: Any) -> bool:
