@@ -129,22 +129,6 @@ def test_mistakes_name_their_files(folder, gpucnn_, part):  # noqa: F811
     assert rows("own.csv") == found
 
 
-@pytest.mark.parametrize("name", ["pictures", "digits"])
-def test_a_run_that_is_resumed_names_files_as_it_did(folder, gpucnn_, monkeypatch, name):  # noqa: F811
-    """Where it goes on in the folder in which it began, and its data have no data set's name."""
-    here = Path(folder).rename(name).absolute().parent
-    words = ("--data", f"./{name}", "--size", SIDE, "--epochs", 1, "--out", "run")
-    assert gpucnn_("train", "softmax-regression", *words)[0] == 0
-    before = rows("run/mistakes.csv")
-    for where, run in ((here, "run"), (here / "run", ".")):
-        monkeypatch.chdir(where)
-        status, _, err = gpucnn_("train", "--resume", run)
-        assert status == 0, err
-        is_near = where == here and name == "pictures"
-        named = [each["file"] if is_near else str(here / each["file"]) for each in before]
-        assert [each["file"] for each in rows(f"{run}/mistakes.csv")] == named
-
-
 def test_pictures_that_were_not_trained_on_name_theirs(folder, gpucnn_):  # noqa: F811
     gpucnn_("train", "softmax-regression", "--data", folder, "--size", SIDE, "--epochs", 1, "--out", "run")
     new = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,6 @@ from ..errors import GpucnnError, suggested
 from . import arguments
 from .arguments import OF_SHAPE
 from .network_settings import LONGEST
-
-
-def place(given: Mapping[str, Any]) -> str:
-    """Where the data are. A run that goes on where it was begun names them from there, as it did then."""
-    from ..data.catalogue import resolve
-
-    data: str = given["data"]
-    here = os.path.join(os.getcwd(), "")
-    near = data.removeprefix(here)
-    return data if given["resume"] is None or not near or resolve(near) is not None else near
 
 
 def options(given: Mapping[str, Any], dataset: Any) -> dict[str, Any]:

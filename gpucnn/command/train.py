@@ -228,9 +228,9 @@ def train(
         start, found = preflight.check(settings, out, force=force, resume=resume is not None)
         ineffective.check(context, settings)
         runs.start_helpers(settings)
-        shape, where = None if size is None else parse_size(size), data_options.place(context.params)
+        shape = None if size is None else parse_size(size)
         with arguments.moved(resume):
-            dataset = load(where, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
+            dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         data_options.check_resumed(context.params, found, dataset)
         if classes is not None:
             dataset = dataset.select_classes(data_options.labels(classes, dataset.class_names))
