@@ -21,7 +21,8 @@ from ..network import Network, own, shape_of
 from ..optimizers import SGD, Adam
 from . import checks
 from .entry import Entry, Recipe, Shape
-from .papers import allcnn, lenet5, mobile_small, resnet20
+from .mobile import mobile_small
+from .papers import allcnn, lenet5, resnet20
 from .records import record, record_long, tiny_99
 
 explain(__name__)

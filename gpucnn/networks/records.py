@@ -19,7 +19,8 @@ from ..layers import (
 )
 from ..network import Network
 from . import checks
-from .entry import Shape
+
+Shape = tuple[int, ...]
 
 conv = functools.partial(Conv2D, padding="same", bias=None, initializer="he_normal")
 
