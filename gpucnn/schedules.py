@@ -213,8 +213,8 @@ SETTABLE: dict[str, Callable[..., Schedule]] = {  # of the numbers behind a name
     "restarts": Restarts,
 }
 FORM = (
-    "NAME, NAME=NUMBERS such as polynomial=2, step=0.5/0.75 or restarts=3/2, with warmup=0.05 before (a "
-    "part of all updates; from 1 on it is their number), and parts such as constant@0.6,cosine@0.4"
+    "NAME, NAME=NUMBERS such as polynomial=2, step=0.5/0.75 or restarts=3/2, or module:name; with warmup=0.05 before "
+    "(a part of all updates; from 1 on it is their number), and parts such as constant@0.6,cosine@0.4"
 )
 
 

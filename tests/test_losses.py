@@ -331,12 +331,6 @@ def test_label_smoothing_by_hand() -> None:
             r"class_weights=\(0, 0.0\): nothing would be learnt; give",
         ),
         (lambda: FocalLoss(alpha=np.zeros(3)), "alpha=.*: nothing would be learnt; give at least one class a number"),
-        (
-            lambda: SoftmaxCrossEntropy(class_weights=(1, 1e300)),
-            r"class_weights=\(1, 1e\+300\): numbers of at most 1e\+18 were expected; divide all of them by the largest",
-        ),
-        (lambda: FocalLoss(alpha=(3e18, 1)), r"alpha=.*: numbers of at most 1e\+18"),
-        (lambda: MultiLabelCrossEntropy(positive_weights=(1e39, 1)), r"positive_weights=.*: numbers of at most 1e\+18"),
         (lambda: SoftmaxCrossEntropy(class_weights="heavy"), "class_weights='heavy'"),
         (lambda: SoftmaxCrossEntropy(ignore_index=1.5), "ignore_index=1.5: a label, such as -1, or None"),
         (lambda: FocalLoss(-1), "gamma=-1: a number of at least 0 was expected"),

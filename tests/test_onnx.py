@@ -488,6 +488,9 @@ def test_the_command(gpucnn_, trained, digits):
     for name in ("v1.1", "v1.2"):  # whose points are of their names
         trained.save(name)
         assert gpucnn_("export", name)[1].startswith(f"{name}.onnx: takes images")
+    Path("runs/mine/model.safetensors").rename("runs/mine/LARGE.SAFETENSORS")
+    assert gpucnn_("export", "runs/mine/LARGE.SAFETENSORS")[1].startswith("runs/mine/LARGE.onnx: takes images")
+    Path("runs/mine/LARGE.SAFETENSORS").rename("runs/mine/model.safetensors")
     Path("sub").mkdir()
     status, out, _ = gpucnn_(
         *("export", "runs/mine/model.safetensors", "sub/x.onnx", "--layout", "NCHW", "--pixels", "float32", "--json")

@@ -17,6 +17,7 @@ from PIL import Image
 import gpucnn
 from gpucnn import command as cli
 from gpucnn import metrics
+from gpucnn.callbacks import CSVLog
 from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
 from gpucnn.layers import Dense, Flatten
 from gpucnn.losses import MultiLabelCrossEntropy
@@ -232,9 +233,15 @@ def test_training_anew_drops_what_belongs_to_the_training_before(trained, tmp_pa
     kept.partial_fit(IMAGES, ROWS)
     with pytest.raises(SettingError):
         kept.fit(IMAGES, ROWS, lr=-1)
+    with pytest.raises(SettingError, match="nowhere"):
+        kept.fit(IMAGES, ROWS, callbacks=[CSVLog("/nowhere/log.csv")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="are dropped"):
+            kept.fit(IMAGES, ROWS)
     assert kept.thresholds == again.thresholds == chosen
     for each in (kept, again):
-        with pytest.warns(UserWarning, match="belong to its training before, and fit drops them"):
+        with pytest.warns(UserWarning, match="chosen before this training, or loaded with the model, and are dropped"):
             each.fit(IMAGES, 1 - ROWS, epochs=1)
         assert each.thresholds is None
         each.thresholds = 0.4

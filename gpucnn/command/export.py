@@ -55,7 +55,9 @@ def export(
             raise GpucnnError(f"{out}: {what} the ending of what is written, which is ONNX: say {out}{ENDING}")
     with arguments.explained(model, to_check(layers)):
         loaded = load(model, device="cpu", layers=layers)
-        place = f"{model.removesuffix(checkpoint.ENDING)}{ENDING}" if out is None else out
+        stem, ending = os.path.splitext(model)
+        usual = f"{stem if ending.lower() == checkpoint.ENDING else model}{ENDING}"
+        place = usual if out is None else out
         pixels = pixels or usual_pixels(loaded)
         path = loaded.export(place, layout=layout, pixels=pixels)
     from ..onnx.document import input_shape  # whether onnx is there is known by now

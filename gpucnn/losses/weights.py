@@ -66,9 +66,6 @@ def balanced_labels(labels: Any) -> tuple[float, ...]:
     return tuple(((len(rows) - counts) / counts).tolist())
 
 
-MOST = 1e18  # of a weight: training takes a loss beyond it for one that diverged
-
-
 def factors(name: str, values: Any, *, may_be_0: bool = True) -> tuple[float, ...] | None:
     """The numbers that were given, as Python's."""
     if values is None:
@@ -83,10 +80,6 @@ def factors(name: str, values: Any, *, may_be_0: bool = True) -> tuple[float, ..
         raise SettingError(f"{name}={values!r}: a number above 0 for each label was expected, such as (1, 2.5)")
     if not any(numbers):
         raise SettingError(f"{name}={values!r}: nothing would be learnt; give at least one class a number above 0")
-    if max(numbers) > MOST:
-        raise SettingError(
-            f"{name}={values!r}: numbers of at most {MOST:g} were expected; divide all of them by the largest"
-        )
     return numbers
 
 

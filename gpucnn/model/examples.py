@@ -12,7 +12,6 @@ from ..data.targets import check_finite
 from ..engine.evaluation import counting
 from ..errors import DataError, SettingError, counted, warn
 from ..losses import CLASSIFICATION, REGRESSION, FocalLoss, SoftmaxCrossEntropy, kind
-from ..losses.weights import MOST
 from .frames import in_order
 from .inputs import given_images, white_in
 from .labels import Meaning, as_array, fitting_labels, learnt
@@ -139,15 +138,10 @@ def fitting_weights(weights: Any, examples: int, dtype: Any) -> np.ndarray:
     """A finite factor of at least 0 for each example's loss, (N,), given so or as a column (N, 1). Raises DataError."""
     given = as_array(weights, "sample_weight")
     given = given[:, 0] if given.shape == (examples, 1) else given
-    weights = _numbers(given, (examples,), given.dtype, "sample_weight", "one for each image")
+    weights = _numbers(given, (examples,), dtype, "sample_weight", "one for each image")
     if weights.min() < 0:
         raise DataError(f"sample_weight holds {weights.min():g}: numbers of at least 0 were expected")
-    if weights.max() > MOST:
-        raise DataError(
-            f"sample_weight holds {weights.max():g}: numbers of at most {MOST:g} were expected; divide all of them by "
-            "the largest"
-        )
-    return weights.astype(dtype, copy=False)
+    return weights
 
 
 def _numbers(

@@ -217,14 +217,14 @@ class Fitting:
             enough = memory.of_training(*on_device)
             # What an earlier call left is of no use where this one ends with an error.
             model.trained, model.kept = None, None
-            if not is_partial:
-                thresholds.drop(model)
             model.white, model.class_names, model.first_label, model.units = self.meaning[:4]
             there = shown(self.progress, self.plan.epochs, start.epoch - 1 if is_partial else 0)
             with enough, there as reporters, accepted.best_kept(self.callbacks):
                 if model.execution.acceleration.tune:
                     tuning.tune(model.execution, model.scaling, together)
                 self._begin()
+                if not is_partial and start.epoch <= self.plan.epochs:
+                    thresholds.drop(model)
                 history, end = train(
                     step,
                     source,

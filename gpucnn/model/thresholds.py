@@ -83,11 +83,11 @@ def choose(model: Any, images: Any, rows: np.ndarray) -> None:
 def drop(model: Any) -> None:
     """Of a model that is trained anew, those that belong to the training before."""
     if model.of_training and model.thresholds is not None:
-        model.thresholds = None
         warn(
-            "the model's thresholds belong to its training before, and fit drops them: labels are predicted above 1/2, "
-            "until you choose_thresholds(images, labels) afterwards, or set model.thresholds"
+            "the model's thresholds were chosen before this training, or loaded with the model, and are dropped: "
+            "labels are predicted above 1/2, until you choose_thresholds(images, labels) or set model.thresholds"
         )
+        model.thresholds = None
 
 
 def give(models: Sequence[Any], text: str) -> None:

@@ -202,7 +202,12 @@ class Run:
         """
         batches = self.source.batches
         step = (self.number - 1) * batches + self.done + later
-        factor = self.plan.schedule(step, (self.plan.total_epochs or self.plan.epochs) * batches)
+        steps = (self.plan.total_epochs or self.plan.epochs) * batches
+        try:
+            factor = self.plan.schedule(step, steps)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise SettingError(f"the schedule, asked for step {step} of {steps}, raises {what}") from error
         if not isinstance(factor, (int, float, np.integer, np.floating)) or not 0 <= factor < math.inf:
             raise SettingError(
                 f"the schedule gives {factor!r} for step {step}; a number of at least 0 was expected, the factor on lr"
