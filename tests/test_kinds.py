@@ -231,7 +231,7 @@ def test_losses_by_name(gpucnn_):
         (
             ("--loss", "mse"),
             1,
-            "and classes has a class for each picture; numbers are told from classes by decimals",
+            "--loss mse takes rows of labels or numbers, and classes has a class for each picture",
         ),
         (("--data", "flags.npz"), 1, "flags has labels for each picture, and no classes; say --loss multi-label"),
         (("--data", "numbers.npz"), 1, "numbers has numbers for each picture, and no classes; say --loss mse or huber"),
@@ -341,6 +341,67 @@ def test_pictures_of_each_label_or_number(source, tmp_path):
         first = sheet.of_class(found, k)[0]
         value = found.train_labels[first] if source == "classes" else found.train_labels[first, k]
         assert value == {"classes": k, "flags": 1, "numbers": found.train_labels[..., -1 if k else 0].max()}[source]
+
+
+# Whole numbers that are to be predicted
+
+
+def picture_table(images, values):
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(f"{k}.png")
+    lines = [f"{k}.png,{value}" for k, value in enumerate(values)]
+    Path("ages.csv").write_text("\n".join(["file,label", *lines]))
+
+
+def pixel_table(images, values):
+    rows = [",".join(map(str, [value, *image.ravel()])) for value, image in zip(values, images)]
+    Path("ages.csv").write_text("\n".join([",".join(["label", *(f"p{k}" for k in range(64))]), *rows]))
+
+
+def parquet(images, values):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    pixels = {f"p{k}": column for k, column in enumerate(images.reshape(len(images), -1).T)}
+    write_table(pyarrow.table({"label": values, **pixels}), "ages.parquet")
+
+
+def arrays(images, values):
+    np.save("images.npy", images)
+    np.save("labels.npy", values[:, None])
+
+
+WHOLE = {
+    "ages.csv": picture_table,
+    "./ages.csv": pixel_table,
+    "ages.parquet": parquet,
+    "images.npy": arrays,
+    "ages.npz": lambda images, values: np.savez("ages.npz", images=images, labels=values),
+    "./ages.npz": lambda images, values: np.savez("ages.npz", images=images, labels=values.astype(float)),
+}
+
+
+@pytest.mark.parametrize("low", [-60, 0])
+@pytest.mark.parametrize("name", [*WHOLE])
+def test_a_loss_of_numbers_decides_that_whole_ones_are_such(gpucnn_, low, name):
+    rng = np.random.default_rng(0)
+    values = low + np.arange(120)
+    WHOLE[name](rng.integers(0, 256, (120, 8, 8)).astype(np.uint8), values)
+    found, model = trained(gpucnn_, "--data", name, "--loss", "huber")
+    assert model.class_names in (("label",), ("0",))
+    assert 45 < model.units.mean[0] - low < 75
+    assert found["test_mean_absolute_error"] < 60
+    status, text, error = gpucnn_("evaluate", "run/model.safetensors", "--data", name)
+    assert (status, "mean absolute error" in text, "classes" in error) == (0, True, False)
+    loaded = data.load(name, numbers=True)
+    assert (loaded.what, loaded.train_labels.shape) == ("numbers", (96, 1))
+    assert sorted([*loaded.train_labels[:, 0], *loaded.test_labels[:, 0]]) == values.tolist()
+    assert gpucnn_("lr", NET, "--data", name, "--loss", "mse", "--out", "lr.png")[0] == 0
+
+
+def test_names_of_classes_stay_classes(gpucnn_):
+    np.savez("named.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.arange(20) % 2, class_names=["a", "b"])
+    assert data.load("named.npz", numbers=True).is_classified
 
 
 # Models of one kind and data of another

@@ -122,7 +122,8 @@ def lr(
         effects.check(context, settings)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
-        dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
+        with runs.reading(settings):
+            dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(selected.labels(classes, dataset.class_names))
         settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))

@@ -229,7 +229,7 @@ def train(
         effects.check(context, settings)
         runs.start_helpers(settings)
         shape, where = None if size is None else parse_size(size), reading.place(context.params)
-        with arguments.moved(resume):
+        with arguments.moved(resume), runs.reading(settings):
             dataset = load(where, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         reading.check_resumed(context.params, found, dataset)
         if classes is not None:
