@@ -158,16 +158,18 @@ class Group(TyperGroup):
         return _parsed(super().parse_args, self, ctx, args)
 
 
-def one_of(names: Collection[str], default: str, text: str) -> Any:
-    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
+def one_of(names: Collection[str], default: str, text: str, own: str = "") -> Any:
+    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help.
+    own: what of one's own it takes, too, as module:Name; "" for none.
+    """
 
     def known(name: str | None) -> str | None:
-        if name is not None and name not in names:
+        if name is not None and name not in names and not (own and ":" in name):
             hint = f"did you mean {near}? " if (near := nearest(name, names)) else ""
             raise BadParameter(f"{name!r} is not known; {hint}choose one of {', '.join(names)}")
         return name
 
-    shown = f"{text} One of {', '.join(names)}; {default}."
+    shown = f"{text} One of {', '.join(names)}{own and f', or module:Name of {own}'}; {default}."
     return Option(metavar="NAME", callback=known, help=shown, show_default=False, autocompletion=lambda: [*names])
 
 
