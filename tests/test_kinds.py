@@ -359,11 +359,9 @@ def pixel_table(images, values):
 
 
 def parquet(images, values):
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow.parquet import write_table
-
+    pyarrow, parquet_files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     pixels = {f"p{k}": column for k, column in enumerate(images.reshape(len(images), -1).T)}
-    write_table(pyarrow.table({"label": values, **pixels}), "ages.parquet")
+    parquet_files.write_table(pyarrow.table({"label": values, **pixels}), "ages.parquet")
 
 
 def arrays(images, values):
