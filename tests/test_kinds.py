@@ -397,6 +397,14 @@ def test_a_loss_of_numbers_decides_that_whole_ones_are_such(gpucnn_, low, name):
     assert gpucnn_("lr", NET, "--data", name, "--loss", "mse", "--out", "lr.png")[0] == 0
 
 
+def test_floats_that_are_numbers_anyway_are_the_same_ones():
+    pictures, ages = np.zeros((20, 8, 8), np.uint8), np.linspace(0, 1, 20, dtype=np.float32)
+    for labels in (ages, ages[:, None]):
+        np.savez("ages.npz", images=pictures, labels=labels)
+        found, same = (data.load("ages.npz", numbers=asked).train_labels for asked in (False, True))
+        assert (found.dtype, found.tolist()) == (same.dtype, same.tolist())
+
+
 def test_names_of_classes_stay_classes(gpucnn_):
     np.savez("named.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.arange(20) % 2, class_names=["a", "b"])
     assert data.load("named.npz", numbers=True).is_classified

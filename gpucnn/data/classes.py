@@ -44,7 +44,7 @@ def as_targets(
     not whole become (N, 1), and all do where they are asked for (`as_numbers`), unless there are names of classes.
     """
     if are_numbers() and all(_is_column(array, names) for array, _ in given.values()):
-        rows = {part: np.asarray(array, np.float64).reshape(-1, 1) for part, (array, _) in given.items()}
+        rows = {part: _as_float(array).reshape(-1, 1) for part, (array, _) in given.items()}
         for part, (_, where) in given.items():
             check_finite(rows[part], where)
         return rows, None if names is None else list(names)
@@ -65,6 +65,10 @@ def as_targets(
     if all(each.ndim == 1 and each.size for each in checked.values()):
         return _from_zero(checked, names, where, notes)
     return checked, None if names is None else list(names)
+
+
+def _as_float(array: Any) -> Any:
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def _is_column(array: Any, names: Sequence[str] | None) -> bool:

@@ -170,8 +170,9 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
 
     def _check_unchanged(self, made_of: dict[str, Any]) -> None:
         """Raises SettingError where a parameter that the model was made with has become another."""
+        known = getattr(self, "_made_of", made_of)  # one of an old pickle has none
         for name, now in made_of.items():
-            before = self._made_of[name]
+            before = known[name]
             if now is not before and not np.array_equal(now, before):
                 raise SettingError(
                     f"{name} has changed since the model that is gone on with was made, from {before!r} to {now!r}; "
