@@ -73,7 +73,7 @@ def check_answer(number: float, what: str) -> None:
     if number - number != 0:
         raise GpucnnError(
             f"{what} is {number:g}: the model's weights are too large to compute with; train it again with a lower "
-            "learning rate (--lr)"
+            "learning rate (lr)"
         )
 
 

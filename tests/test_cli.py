@@ -777,7 +777,10 @@ def test_evaluate_on_data_that_lack_a_class(gpucnn_):
     assert min(int(rows["bee"][-1]), int(rows["cow"][-1])) > 0  # of those that it was not trained on
     pictures("some", names=("cow", "dog"))
     status, _, err = gpucnn_("evaluate", "run/model.safetensors", "--data", "some", *how)
-    assert (status, "some has no class 'ant'; its classes are bee, cow, dog" in err) == (1, True)
+    assert (status, "some has the class dog, which the model does not know, and lacks ant" in err) == (
+        1,
+        True,
+    )
 
 
 def test_evaluate_on_data_that_do_not_fit(gpucnn_, refused):
@@ -785,7 +788,8 @@ def test_evaluate_on_data_that_do_not_fit(gpucnn_, refused):
     model = "run/model.safetensors"
     names = np.array(["0", "1", "x"])
     np.savez("other.npz", **np.load(npz("two.npz")), class_names=names)
-    refused("evaluate", model, "--data", "other.npz", says="other has no class '2'; its classes are 0, 1, x")
+    says = "other has the class x, which the model does not know, and lacks 2, which it knows; choose data"
+    refused("evaluate", model, "--data", "other.npz", says=says)
     refused("evaluate", model, says="it was trained on tiny, and no data set has this name; say --data PATH")
     says = "digits has images of shape (28, 28, 1), this model takes (8, 8, 1)"
     refused("evaluate", model, "--data", "digits", says=says)

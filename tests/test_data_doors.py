@@ -740,7 +740,7 @@ def test_what_was_done_to_pictures_is_said_in_training_too(tmp_path, door):
         loaded = data.load(tmp_path / "t.parquet")
     said = [note for note in loaded.notes if "transparent" in note or "black" in note]
     assert len(said) == 2
-    assert any("of each of 6 pictures" in note and "its transparent parts were laid on white" in note for note in said)
+    assert any("each of 6 pictures" in note and "its transparent parts were laid on white" in note for note in said)
     assert any("it is nearly black: no value is above 16 of 255" in note for note in said)
 
 

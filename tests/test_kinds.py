@@ -231,7 +231,7 @@ def test_losses_by_name(gpucnn_):
         (
             ("--loss", "mse"),
             1,
-            "and classes has a class for each picture; numbers are told from classes by decimals",
+            "--loss mse takes rows of labels or numbers, and classes has a class for each picture",
         ),
         (("--data", "flags.npz"), 1, "flags has labels for each picture, and no classes; say --loss multi-label"),
         (("--data", "numbers.npz"), 1, "numbers has numbers for each picture, and no classes; say --loss mse or huber"),
@@ -343,6 +343,73 @@ def test_pictures_of_each_label_or_number(source, tmp_path):
         assert value == {"classes": k, "flags": 1, "numbers": found.train_labels[..., -1 if k else 0].max()}[source]
 
 
+# Whole numbers that are to be predicted
+
+
+def picture_table(images, values):
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(f"{k}.png")
+    lines = [f"{k}.png,{value}" for k, value in enumerate(values)]
+    Path("ages.csv").write_text("\n".join(["file,label", *lines]))
+
+
+def pixel_table(images, values):
+    rows = [",".join(map(str, [value, *image.ravel()])) for value, image in zip(values, images)]
+    Path("ages.csv").write_text("\n".join([",".join(["label", *(f"p{k}" for k in range(64))]), *rows]))
+
+
+def parquet(images, values):
+    pyarrow, parquet_files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pixels = {f"p{k}": column for k, column in enumerate(images.reshape(len(images), -1).T)}
+    parquet_files.write_table(pyarrow.table({"label": values, **pixels}), "ages.parquet")
+
+
+def arrays(images, values):
+    np.save("images.npy", images)
+    np.save("labels.npy", values[:, None])
+
+
+WHOLE = {
+    "ages.csv": picture_table,
+    "./ages.csv": pixel_table,
+    "ages.parquet": parquet,
+    "images.npy": arrays,
+    "ages.npz": lambda images, values: np.savez("ages.npz", images=images, labels=values),
+    "./ages.npz": lambda images, values: np.savez("ages.npz", images=images, labels=values.astype(float)),
+}
+
+
+@pytest.mark.parametrize("low", [-60, 0])
+@pytest.mark.parametrize("name", [*WHOLE])
+def test_a_loss_of_numbers_decides_that_whole_ones_are_such(gpucnn_, low, name):
+    rng = np.random.default_rng(0)
+    values = low + np.arange(120)
+    WHOLE[name](rng.integers(0, 256, (120, 8, 8)).astype(np.uint8), values)
+    found, model = trained(gpucnn_, "--data", name, "--loss", "huber")
+    assert model.class_names in (("label",), ("0",))
+    assert 45 < model.units.mean[0] - low < 75
+    assert found["test_mean_absolute_error"] < 60
+    status, text, error = gpucnn_("evaluate", "run/model.safetensors", "--data", name)
+    assert (status, "mean absolute error" in text, "classes" in error) == (0, True, False)
+    loaded = data.load(name, numbers=True)
+    assert (loaded.what, loaded.train_labels.shape) == ("numbers", (96, 1))
+    assert sorted([*loaded.train_labels[:, 0], *loaded.test_labels[:, 0]]) == values.tolist()
+    assert gpucnn_("lr", NET, "--data", name, "--loss", "mse", "--out", "lr.png")[0] == 0
+
+
+def test_floats_that_are_numbers_anyway_are_the_same_ones():
+    pictures, ages = np.zeros((20, 8, 8), np.uint8), np.linspace(0, 1, 20, dtype=np.float32)
+    for labels in (ages, ages[:, None]):
+        np.savez("ages.npz", images=pictures, labels=labels)
+        found, same = (data.load("ages.npz", numbers=asked).train_labels for asked in (False, True))
+        assert (found.dtype, found.tolist()) == (same.dtype, same.tolist())
+
+
+def test_names_of_classes_stay_classes(gpucnn_):
+    np.savez("named.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.arange(20) % 2, class_names=["a", "b"])
+    assert data.load("named.npz", numbers=True).is_classified
+
+
 # Models of one kind and data of another
 
 
@@ -372,8 +439,8 @@ def test_evaluate_says_which_data_a_model_is_for(models):
             f"{source} has labels, a row of 0 and 1, for each picture, and this model was trained for classes (a, b, c)"
             in said("classes", source)
         )
-    assert "numbers has no number 'a'; its numbers are x, y" in said("classes", "numbers")  # they may be shares
-    assert "other has no class 'b'; its classes are a, c, d" in said("classes", "other")
+    assert "numbers has numbers for each picture, and this model was trained for classes" in said("classes", "numbers")
+    assert "other has the class d, which the model does not know, and lacks b" in said("classes", "other")
     for source in ("classes", "named"):
         found = said("flags", source)
         assert (
@@ -384,7 +451,7 @@ def test_evaluate_says_which_data_a_model_is_for(models):
             "numbers", source
         )
     assert said("flags", "halves").startswith("halves: accuracy ")
-    assert "two flags has no label 'left'; its labels are x, y" in said("flags", "two flags")
+    assert "two flags has the labels x, y, which the model does not know, and lacks left" in said("flags", "two flags")
     assert said("numbers", "two flags").startswith("two flags: mean absolute error ")
 
 

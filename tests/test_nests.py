@@ -349,7 +349,8 @@ def test_how_far_layers_in_nests_reach():
             assert reach(network) is MIXING.get(name, Reach.EXAMPLE)
     assert reach(Network(SHAPE, (Residual((BatchNorm(),)),))) is Reach.SUMS
     assert reach(Network(SHAPE, (Parallel(((), ReLU())),))) is Reach.EXAMPLE
-    assert at_inference(rewritten(Network(SHAPE, (around(Ranked()),)), NUMPY)) == ["Ranked", "Ranked"]
+    said = at_inference(rewritten(Network(SHAPE, (around(Ranked()),)), NUMPY))
+    assert [text.split()[1] for text in said] == ["Ranked", "Ranked"]
 
 
 def test_layers_of_ones_own_in_nests_are_known_as_such():

@@ -149,6 +149,20 @@ def test_what_reaches_beyond_an_example_is_found_out():
     assert reach(Network(SHAPE, (Converted(Normalised()), Flatten()))) is Reach.SUMS
 
 
+@dataclass(frozen=True)
+class Noisy(Layer):
+    """Numbers of its own, in inference too."""
+
+    def forward(self, params, x, context):
+        return x + np.random.normal(size=x.shape), None
+
+
+def test_a_layer_that_draws_in_inference_is_told_so():
+    model = Model(Network(SHAPE, (Noisy(), Flatten(), Dense(3))), device="cpu", threads=1)
+    with pytest.warns(UserWarning, match=r"what Noisy gives for an image is another one each time, .* only where"):
+        model.predict(np.zeros((2, *SHAPE), np.uint8) + 99)
+
+
 def test_a_layer_from_elsewhere_computes_with_the_reference_table():
     layers = rewritten(network_with(Centred((1, 2))), NUMPY).layers
     assert [type(layer).__name__ for layer in layers] == ["ConvReLUMaxPool", "Converted", "Flatten", "Dense", "Dense"]

@@ -506,6 +506,44 @@ def test_what_a_recipe_cannot_hold_is_refused_where_it_is_written(gpucnn_, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+def test_an_optimiser_and_a_loss_of_ones_own_go_by_their_names(gpucnn_, tmp_path):
+    with (tmp_path / "my_nets.py").open("a") as file:
+        file.write(
+            "from gpucnn.optimizers import Optimizer\n"
+            "class Sign(Optimizer):\n"
+            "    usual_lr = 0.002\n"
+            "    def update(self, theta, g, state, lr, step): theta -= lr * np.sign(g)\n"
+            "def slow(): return SGD(momentum=0.5)\n"
+            "twice = Twice()\n"
+        )
+    words = ("--data", "eight.npz", "--device", "cpu", "--threads", 1, "--augment", "none", "--epochs", 2)
+    how = ("--optimizer", "my_nets:Sign", "--loss", "my_nets:twice")
+    assert gpucnn_("train", "my_nets:tiny", *words, *how, "--out", "whole")[0] == 0
+    said = (tmp_path / "whole" / "run.toml").read_text()
+    assert all(line in said for line in ('optimizer = "my_nets:Sign"', 'loss = "my_nets:twice"', "lr = 0.002"))
+    assert gpucnn_("train", "--config", "whole/run.toml", "--out", "again")[0] == 0
+    whole, again = (gpucnn.load(f"{name}/model.safetensors", layers="my_nets") for name in ("whole", "again"))
+    np.testing.assert_array_equal(whole.theta, again.theta)
+    assert type(whole.loss).__name__ == "Twice"
+    assert gpucnn_("train", "--resume", "whole")[2].count("is finished") == 1
+    assert gpucnn_("train", "--resume", "whole", "--epochs", 3)[0] == 0
+    assert gpucnn_("lr", "my_nets:tiny", "--data", "eight.npz", *how, "--out", "lr.png")[0] == 0
+    model = Model(whole.network, loss="my_nets:Twice", device="cpu")
+    assert type(model.loss).__name__ == "Twice"
+    for optimizer in ("my_nets:slow", "my_nets:Sign"):
+        model.fit(np.zeros((6, 8, 8, 1), np.uint8) + 99, np.arange(6) % 3, optimizer=optimizer, epochs=1)
+    for option, given, says in (
+        ("--optimizer", "my_nets:Sing", "module my_nets has no 'Sing'; did you mean my_nets:Sign"),
+        ("--optimizer", "my_nets:number", "my_nets:number: an optimiser was expected, and 5 has no method init"),
+        ("--loss", "my_nets:slow", "my_nets:slow: a loss was expected, and SGD("),
+        ("--loss", "other:loss", "No module named 'other'"),
+    ):
+        status, out, err = gpucnn_("train", "my_nets:tiny", *words, option, given, "--out", "no")
+        assert (status, out) == (1, "")
+        assert says in err
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_schedule_of_ones_own_goes_by_its_name(gpucnn_, tmp_path):
     with (tmp_path / "my_nets.py").open("a") as file:
         file.write(

@@ -93,6 +93,27 @@ def test_cmyk_and_grey_jpegs_are_decoded_smaller(tmp_path, decoded):
     assert decoded[0] == (50, 50)
 
 
+@pytest.mark.parametrize(("form", "rotated"), [("JPEG", False), ("JPEG", True), ("MPO", False)])
+def test_a_jpeg_that_pillow_opened_is_read_as_its_file(tmp_path, decoded, form, rotated):
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = ROTATED if rotated else 1
+    photograph(600, 800).save(tmp_path / "p.jpg", form, exif=exif, quality=92)
+    how = data.Preprocessing((31, 20), 3, fit="pad")
+    expected = data.read_pictures([tmp_path / "p.jpg"], how)
+    smaller = decoded.copy()
+    with Image.open(tmp_path / "p.jpg") as picture, Image.open(tmp_path / "p.jpg") as asked:
+        for _ in range(2):
+            np.testing.assert_array_equal(data.read_pictures([picture], how), expected)
+        assert decoded == smaller
+        assert picture.size == (800, 600)
+        np.testing.assert_array_equal(picture, Image.open(tmp_path / "p.jpg"))
+        found = data.read_pictures([picture], how)
+        np.testing.assert_array_equal(found, data.read_pictures([picture.copy()], how))
+        assert (found != expected).any()
+        asked.draft(None, (400, 300))  # who did so may have had a reason
+        assert (data.read_pictures([asked], how) != expected).any()
+
+
 def test_pictures_of_strokes_are_decoded_whole(tmp_path, decoded):
     photograph(400, 400).save(tmp_path / "p.jpg")
     data.read_pictures([tmp_path / "p.jpg"], data.Preprocessing((28, 28), 1, strokes=data.Strokes(20 / 28)))

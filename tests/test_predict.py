@@ -287,7 +287,7 @@ def test_what_was_done_to_strokes_is_said_once_for_all_alike(gpucnn_):
     assert (status, names_of(out)) == (0, [*dark, light])
     first, second = err.splitlines()
     assert first.startswith(
-        "gpucnn: of each of 4 pictures (dark0.png, dark1.png, dark2.png, ...): it is dark on light, and was inverted; "
+        "gpucnn: each of 4 pictures (dark0.png, dark1.png, dark2.png, ...): it is dark on light, and was inverted; "
     )
     assert second.startswith("gpucnn: light.png: its strokes were cropped")
     row = json.loads(gpucnn_("predict", "m.safetensors", dark[0], "--json")[1])[0]

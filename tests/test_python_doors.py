@@ -662,7 +662,7 @@ def test_what_was_done_to_strokes_is_warned_of(tmp_path):
     with pytest.warns(UserWarning, match=says) as caught:
         answer = asked.predict(tmp_path / "seven.png")
     assert [each.filename for each in caught] == [__file__]
-    with pytest.warns(UserWarning, match="of each of 4 pictures .picture 0, picture 1, picture 2, ....: it is dark"):
+    with pytest.warns(UserWarning, match="each of 4 pictures .picture 0, picture 1, picture 2, ....: it is dark"):
         assert asked.predict([drawn()] * 4).tolist() == [answer] * 4
     with pytest.warns(UserWarning, match="^the picture: it is dark"):
         assert asked.predict(drawn()) == answer

@@ -62,6 +62,8 @@ def test_every_command_of_gpucnn_is_one_that_there_is(text, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for folder in ("runs/mine", "runs/own"):
         (tmp_path / folder).mkdir(parents=True)
+    tmp_path.joinpath("my_parts.py").write_text(block("python", "class Brier"), encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))
     for words in commands(text):
         if words[0].rpartition("/")[2] == "gpucnn":
             options_are_taken(words[1:])
@@ -151,6 +153,24 @@ def test_a_layer_of_your_own(my_nets, monkeypatch, capsys):
     digits = gpucnn.data.load("digits").test_images
     one_by_one = np.concatenate([model.logits(digits[k : k + 1]) for k in range(20)])
     np.testing.assert_allclose(one_by_one, model.logits(digits[:20]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_loss_an_optimiser_and_a_schedule_of_your_own(tmp_path, monkeypatch, capsys):
+    """The two commands, as they are written; what they share with one layer's test is where a module is found."""
+    tmp_path.joinpath("my_parts.py").write_text(block("python", "class Brier"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    said = []
+    for line in block("sh", "my_parts:Brier").strip().splitlines():
+        monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+        assert main() == 0, line
+        said.append(capsys.readouterr().out)
+    accuracy = re.findall(r"accuracy ([0-9.]+) %", "".join(said))
+    assert accuracy[-1] == accuracy[-2]
+    assert float(accuracy[-1]) > 90
+    my_parts = sys.modules.pop("my_parts")
+    found = gradient_check.check(gpucnn.networks.build("two-conv"), loss=my_parts.Brier())
+    assert all(row.right for row in found)
 
 
 def test_a_loss_with_settings_and_a_report(capsys):

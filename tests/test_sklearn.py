@@ -384,8 +384,52 @@ class TestTraining:
         first, model = fitted.history_["train_loss"][0], fitted.model_
         assert fitted.fit(REST, OTHERS).history_["train_loss"][0] < first / 2
         assert fitted.model_ is model
-        with pytest.raises(DataError, match="y holds 10, 11, and the classes are 0, 1"):
-            fitted.fit(FEW, LABELS + 2)
+        before = fitted.model_.theta.copy()
+        for others in (LABELS + 2, LABELS % 9):
+            with pytest.raises(
+                DataError, match=r"y has the classes .*; give y with the same ones, use partial_fit, or"
+            ):
+                fitted.fit(FEW, others)
+        np.testing.assert_array_equal(fitted.model_.theta, before)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("network", [Flatten(), Dense(3), Dense(10)]),
+            ("network", "softmax-regression"),
+            ("loss", "focal"),
+            ("dtype", "float64"),
+            ("kernels", "reference"),
+            ("threads", 2),
+            ("standardize", False),
+        ],
+    )
+    def test_a_model_goes_on_with_what_it_was_made_with_alone(self, name, value):
+        made = brightness if name == "standardize" else tiny
+        y = FEW.mean(axis=1) if name == "standardize" else LABELS
+        fitted = made(warm_start=True).fit(FEW, y)
+        fitted = pickle.loads(pickle.dumps(fitted)).set_params(lr=0.02).fit(FEW, y)
+        before, theta = getattr(fitted, name), fitted.model_.theta.copy()
+        fitted.set_params(**{name: value})
+        for again in (fitted.fit, fitted.partial_fit):
+            with pytest.raises(SettingError, match=f"{name} has changed since .*; set it back, or .* warm_start=False"):
+                again(FEW, y)
+        np.testing.assert_array_equal(fitted.model_.theta, theta)
+        fitted.set_params(**{name: before}).fit(FEW, y)
+        assert fitted.set_params(**{name: value}, warm_start=False).fit(FEW, y).model_.theta is not theta
+
+    def test_several_labels_are_for_others(self):
+        with pytest.raises(DataError, match=r"y has 3 columns, .*MultiOutputClassifier or .*OneVsRest.* gpucnn\.Model"):
+            tiny().fit(FEW, np.eye(3, dtype=int)[LABELS % 3])
+        with pytest.raises(DataError, match="y has 3 columns"):
+            tiny(loss="multi-label").partial_fit(FEW, [[0, 1, 1]] * 300, classes=range(10))
+
+    def test_columns_of_a_frame_name_the_numbers(self):
+        pandas = pytest.importorskip("pandas")
+        frame, how = pandas.DataFrame({"mean": FEW.mean(axis=1), "most": FEW.max(axis=1)}), {"network": net}
+        assert brightness(**how).fit(FEW, frame).model_.class_names == ("mean", "most")
+        assert brightness(**how).partial_fit(FEW, frame).model_.class_names == ("mean", "most")
+        assert brightness(**how).fit(FEW, frame.to_numpy()).model_.class_names == ("0", "1")
 
     def test_partial_fit_goes_on(self):
         whole = tiny(schedule="constant").fit(FEW, LABELS)

@@ -374,7 +374,10 @@ def test_names_that_do_not_exist(option, first):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_sentence(many_shards, threads):
-    with pytest.raises(TrainingError, match=r"epoch \d, batch \d: the loss is .*a lower learning rate than 1e\+30"):
+    with pytest.raises(
+        TrainingError,
+        match=r"epoch \d, batch \d: the loss is .*a lower learning rate than 1e\+30, such as 1e\+29 \(lr\), ",
+    ):
         tiny(threads=threads).fit(*examples(20), epochs=3, batch_size=12, lr=1e30, optimizer="sgd")
 
 

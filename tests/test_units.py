@@ -284,7 +284,12 @@ def test_a_search_for_a_rate_finds_the_same_one():
 def test_views_of_an_image():
     found = fitted(1e4 * TWO + 1e5)
     mean = (found.predict(IMAGES) + found.predict(IMAGES[:, :, ::-1])) / 2
-    np.testing.assert_allclose(found.predict(IMAGES, tta="flip"), mean, rtol=1e-5, atol=1)
+    for ask in (found, gpucnn.Ensemble([found])):
+        with pytest.warns(UserWarning, match="tta moves, .* where these are places, angles or sizes, leave tta out"):
+            views = ask.predict(IMAGES, tta="flip")
+        np.testing.assert_allclose(views, mean, rtol=1e-5, atol=1)
+    with pytest.warns(UserWarning, match="leave tta out"):
+        found.evaluate(IMAGES, 1e4 * TWO + 1e5, tta="shift=1")
 
 
 def test_the_estimator_takes_numbers_of_any_unit():

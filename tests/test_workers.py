@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import functools
 import gc
+import mmap
 import os
 import pickle
 import re
@@ -127,20 +128,25 @@ def run(team, task, arguments):
 
 
 @needs_helpers
-def test_shared_vectors_are_zeros_and_know_their_file():
-    vector = shared.zeros(5, np.float32)
-    assert vector.tolist() == [0] * 5
-    other = shared.attach(shared.descriptor(vector), 5, np.float32)
+@pytest.mark.parametrize("size", [5, shared.SMALL])
+def test_shared_vectors_are_zeros_and_know_their_place(size):
+    before, vector = shared.zeros(3, np.uint8), shared.zeros(size, np.float32)
+    assert not vector.any()
+    assert vector.flags.aligned
+    file, start = shared.place(vector)
+    assert (file == shared.place(before)[0]) == (size == 5)
+    other = shared.attach(file, size, np.float32, start)
     vector[2] = 7
     assert other[2] == 7
-    assert shared.descriptor(vector[1:]) is None
-    assert shared.descriptor(np.zeros(5)) is None
+    assert not before.any()
+    assert shared.place(vector[1:]) is None
+    assert shared.place(np.zeros(5)) is None
 
 
 @needs_helpers
 def test_the_file_of_a_shared_vector_is_closed_with_it():
-    vector = shared.zeros(5, np.float64)
-    file, view = shared.descriptor(vector), vector[1:3]
+    vector = shared.zeros(shared.SMALL, np.float64)
+    (file, _), view = shared.place(vector), vector[1:3]
     del vector
     view[...] = 1  # the memory lives as long as a view of it
     os.fstat(file)
@@ -151,10 +157,51 @@ def test_the_file_of_a_shared_vector_is_closed_with_it():
     assert shared.zeros(0, np.float32).shape == (0,)
 
 
+@needs_helpers
+def test_small_vectors_have_files_in_common_which_are_closed_with_the_last(monkeypatch):
+    monkeypatch.setattr(shared, "TOGETHER", 4 * mmap.PAGESIZE)
+    monkeypatch.setattr(shared, "_common", shared._Common())
+    vectors = [shared.zeros(100, np.float64) for _ in range(10)]
+    for k, vector in enumerate(vectors):
+        assert not vector.any()
+        vector[...] = k + 1
+    assert [set(vector) for vector in vectors] == [{k + 1} for k in range(10)]
+    files = [shared.place(vector)[0] for vector in vectors]
+    assert len({*files}) == 3
+    kept = vectors[5]
+    del vectors, vector
+    gc.collect()
+    os.fstat(files[5])
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(files[0])
+    assert set(kept) == {6}
+
+
+@needs_helpers
+def test_models_that_are_kept_leave_open_files_to_the_rest():
+    before = len(os.listdir("/dev/fd"))
+    models = [Model(NETWORK, device="cpu", threads=2) for _ in range(100)]
+    for model in models[:5]:
+        model.fit(*examples(40), epochs=1, batch_size=20)
+    assert len(os.listdir("/dev/fd")) < before + 40
+
+
+@needs_helpers
+def test_a_fork_gives_away_nothing_of_its_parents_memory():
+    vector = shared.zeros(3, np.float64)
+    child = os.fork()
+    if not child:
+        shared.zeros(3, np.float64)[...] = 1
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert not shared.zeros(3, np.float64).any()
+    assert not vector.any()
+
+
 def test_one_worker_needs_no_shared_memory():
     vector = np.ones(3)
     assert Workers(1).share(vector) is vector
-    assert shared.descriptor(Workers(1).zeros(2, vector)) is None
+    assert shared.place(Workers(1).zeros(2, vector)) is None
 
 
 @needs_helpers
@@ -433,7 +480,7 @@ def test_large_arrays_travel_in_their_memory_order():
 @needs_helpers
 def test_shared_memory_never_takes_a_standard_stream():
     script = "import os; [os.close(k) for k in range(3)]; from gpucnn.workers import shared; "
-    script += "v = shared.zeros(5, 'f4'); os._exit(shared.descriptor(v) >= 3)"
+    script += "v = shared.zeros(5, 'f4'); os._exit(shared.place(v)[0] >= 3)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 1
 
 
@@ -442,11 +489,12 @@ def test_without_shared_memory_threads_do_the_work(team, monkeypatch):
         raise OSError("too many open files")
 
     monkeypatch.setattr(shared, "_open", none)
+    monkeypatch.setattr(shared, "_common", shared._Common())
     monkeypatch.setattr(sharded_step, "WORTH_A_WORKER", 1e-9)
     with pytest.warns(UserWarning, match=r"\(too many open files\), so threads share the work"):
         model = Model(NETWORK, device="cpu", threads=2)
     model.fit(*examples(40), epochs=1, batch_size=20)
-    assert shared.descriptor(model.theta) is None
+    assert shared.place(model.theta) is None
 
 
 def refuse(monkeypatch, *, threads):

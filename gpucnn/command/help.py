@@ -164,15 +164,17 @@ def is_given(context: Any, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def one_of(names: Collection[str], default: str, text: str) -> Any:
-    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help."""
+def one_of(names: Collection[str], default: str, text: str, own: str = "") -> Any:
+    """An option that takes a name in a table, as the table is when the command runs. default: a clause for the help.
+    own: what of one's own it takes, too, as module:Name; "" for none.
+    """
 
     def known(name: str | None) -> str | None:
-        if name is not None and name not in names:
+        if name is not None and name not in names and not (own and ":" in name):
             raise BadParameter(f"{name!r} is not known; {suggested(name, names)}choose one of {', '.join(names)}")
         return name
 
-    shown = f"{text} One of {', '.join(names)}; {default}."
+    shown = f"{text} One of {', '.join(names)}{own and f', or module:Name of {own}'}; {default}."
     return Option(metavar="NAME", callback=known, help=shown, show_default=False, autocompletion=lambda: [*names])
 
 

@@ -16,6 +16,8 @@ from .help import is_given
 
 OPTIONS = {  # what the library's sentences say in Python's words
     "skip_broken=True": "--skip-broken",
+    "numbers=True": "--loss mse",
+    "(lr)": "(--lr)",
     "size=(H, W)": "--size",
     'fit="pad"': "--fit pad",
     'fit="stretch"': "--fit stretch",

@@ -15,7 +15,13 @@ from . import completion
 from .arguments import inner_part, not_negative, one_of, part, positive, scheduled
 
 OptimizerOption = Annotated[
-    str | None, one_of(OPTIMIZERS, "by default the recipe's", "The rule by which theta moves along the gradient.")
+    str | None,
+    one_of(
+        OPTIMIZERS,
+        "by default the recipe's",
+        "The rule by which theta moves along the gradient.",
+        own="an optimiser of your own",
+    ),
 ]
 ScheduleOption = Annotated[
     str | None,
@@ -95,6 +101,7 @@ LossOption = Annotated[
         "by default the network's",
         "What training makes small. softmax, binary, focal and hinge are for classes, multi-label for pictures to "
         "which several labels may belong, mse and huber for numbers.",
+        own="a loss of your own",
     ),
 ]
 LabelSmoothingOption = Annotated[

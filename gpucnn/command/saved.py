@@ -77,7 +77,7 @@ def evaluate(
     from ..data.loading import load_for, may_be_broken
     from ..data.preprocessing import check_alike
     from ..data.split import undivided
-    from ..losses import MULTI_LABEL, kind
+    from ..losses import MULTI_LABEL, REGRESSION, kind
     from ..metrics import shown
     from ..model import Ensemble, thresholds
     from ..model.load import described
@@ -100,7 +100,9 @@ def evaluate(
         if may_be_broken(data):
             check_alike([each.preprocessing for each in several], models)
         with undivided():
-            dataset = matching(loaded, load_for(loaded.preprocessing, data, skip_broken=skip_broken))
+            numbers = kind(loaded.loss) == REGRESSION
+            dataset = load_for(loaded.preprocessing, data, skip_broken=skip_broken, numbers=numbers)
+            dataset = matching(loaded, dataset)
         dataset, about, note = measured(trained_on, data, dataset, part)
         examples = dataset.test_images, dataset.test_labels
         whole = loaded.report(*examples, tta=tta) if report else None

@@ -122,7 +122,8 @@ def lr(
         start, _ = preflight.check(settings)
         ineffective.check(context, settings)
         runs.start_helpers(settings)
-        dataset = load(data, size=size, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
+        with runs.reading(settings):
+            dataset = load(data, size=size, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         if classes is not None:
             dataset = dataset.select_classes(data_options.labels(classes, dataset.class_names))
         settings = replace(settings, augmentation=augmentation_of(augment, data, dataset.input_shape))

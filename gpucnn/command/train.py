@@ -229,7 +229,7 @@ def train(
         ineffective.check(context, settings)
         runs.start_helpers(settings)
         shape = None if size is None else parse_size(size)
-        with arguments.moved(resume):
+        with arguments.moved(resume), runs.reading(settings):
             dataset = load(data, size=shape, channels=channels, invert=invert, fit=fit, skip_broken=skip_broken)
         data_options.check_resumed(context.params, found, dataset)
         if classes is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,22 @@ from .targets import check_finite, checked_targets, is_one_hot
 
 MISSING = ("", "nan", "NaN", "<NA>")  # texts that NumPy and pandas make of a missing one
 MANY = 1000  # different values beyond which numbers are no classes
+_as_numbers: ContextVar[bool] = ContextVar("_as_numbers", default=False)
+
+
+@contextmanager
+def as_numbers(asked: bool) -> Iterator[None]:
+    """While data are read for a loss of numbers, if asked: whole ones beside pictures are no classes."""
+    before = _as_numbers.set(asked)
+    try:
+        yield
+    finally:
+        _as_numbers.reset(before)
+
+
+def are_numbers() -> bool:
+    """Whether numbers, whole ones too, are to be predicted."""
+    return _as_numbers.get()
 
 
 def as_targets(
@@ -23,8 +41,13 @@ def as_targets(
 
     given: by part, an array and its place for messages. Texts, truth values, whole floats, one-hot rows and columns
     (N, 1) become labels, and labels that count from 1 begin at 0; what was done goes into notes. Numbers (N,) that are
-    not whole become (N, 1).
+    not whole become (N, 1), and all do where they are asked for (`as_numbers`), unless there are names of classes.
     """
+    if are_numbers() and all(_is_column(array, names) for array, _ in given.values()):
+        rows = {part: _as_float(array).reshape(-1, 1) for part, (array, _) in given.items()}
+        for part, (_, where) in given.items():
+            check_finite(rows[part], where)
+        return rows, None if names is None else list(names)
     arrays = {part: flat(array, where, notes) for part, (array, where) in given.items()}
     where = given["train"][1]
     if any(each.dtype.kind in "US" for each in arrays.values()):
@@ -42,6 +65,15 @@ def as_targets(
     if all(each.ndim == 1 and each.size for each in checked.values()):
         return _from_zero(checked, names, where, notes)
     return checked, None if names is None else list(names)
+
+
+def _as_float(array: Any) -> Any:
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _is_column(array: Any, names: Sequence[str] | None) -> bool:
+    """Whether it is one number for each picture, and no place among several names."""
+    return array.dtype.kind in "iuf" and array.size in array.shape and (names is None or len(names) == 1)
 
 
 def _is_whole_column(array: Any) -> bool:
@@ -135,7 +167,10 @@ def _of_floats(arrays: Mapping[str, Any], where: str, notes: list[str]) -> dict[
         check_finite(each, where if part == "train" else f"{where}, {part} part")
     together = np.concatenate([each.ravel() for each in arrays.values()])
     if (together == np.rint(together)).all() and len(np.unique(together)) <= MANY:
-        notes.append(f"{where}: whole floats are taken as classes; numbers to be predicted are saved as (N, 1)")
+        notes.append(
+            f"{where}: whole floats are taken as classes; numbers to be predicted are saved as (N, 1), or told by "
+            "numbers=True"
+        )
         return {part: each.astype(np.int64) for part, each in arrays.items()}
     return {part: each[:, None] if each.ndim == 1 else each for part, each in arrays.items()}
 

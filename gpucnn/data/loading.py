@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import DataError, listed
 from . import arrow, folders, idx, listings, tables
 from .catalogue import NAMES, did_you_mean, resolve
+from .classes import are_numbers, as_numbers
 from .dataset import Dataset
 from .named import load_named
 from .npz import read_npz
@@ -33,24 +34,28 @@ def load(
     invert: bool = False,
     fit: str = CROP,
     skip_broken: bool = False,
+    numbers: bool = False,
 ) -> Dataset:
     """The data set `digits`, `mnist`, `fashion-mnist` or `cifar10`, or that of a path.
 
     A path is one of ACCEPTED; a name wins over a folder of the same name, for which write ./mnist. `size` (H, W), a
     number for a square, or a text such as "24x32", `channels` (1 or 3), `invert` (dark on light becomes light on
     dark) and `fit` (how pictures are brought to the size: "crop", "pad" or "stretch", see `Preprocessing`) are for
-    pictures only, as is `skip_broken` (leave out what cannot be read, and classes without pictures). The data set's
-    notes say what was left out or assumed.
+    pictures only, as is `skip_broken` (leave out what cannot be read, and classes without pictures). `numbers`: a whole
+    number beside each picture is to be predicted, as by the loss "mse", and no class. The data set's notes say what was
+    left out or assumed.
 
     DataError, saying what to do, for everything that cannot be read.
     """
     check_fit(fit)
-    return _load(name_or_path, Wanted(as_size(size), channels, invert, fit, skip_broken))
+    with as_numbers(numbers or are_numbers()):
+        return _load(name_or_path, Wanted(as_size(size), channels, invert, fit, skip_broken))
 
 
-def load_for(model: Preprocessing | None, name_or_path: str, *, skip_broken: bool) -> Dataset:
+def load_for(model: Preprocessing | None, name_or_path: str, *, skip_broken: bool, numbers: bool) -> Dataset:
     """`load` for a model: pictures are read as those it was trained on were, where it has preprocessing."""
-    return _load(name_or_path, Wanted(skip_broken=skip_broken, model=model))
+    with as_numbers(numbers):
+        return _load(name_or_path, Wanted(skip_broken=skip_broken, model=model))
 
 
 def _load(name_or_path: str | os.PathLike[str], wanted: Wanted) -> Dataset:

@@ -79,7 +79,9 @@ def read_pictures(
         else:
             where = "the picture" if len(listed) == 1 else f"picture {k}"
             with heard(said), parsing(where, "cannot be read as a picture", REMEDY):
-                images[k] = brought(listed[k], where, preprocessing, said)
+                file = _undecoded(listed[k])
+                made = brought if file is None else decoded
+                images[k] = made(listed[k] if file is None else file, where, preprocessing, said)
             listed[k] = where
         return said
 
@@ -92,6 +94,12 @@ def read_pictures(
         elif said:
             notes[str(listed[k])] = said
     return images
+
+
+def _undecoded(picture: Any) -> Any:
+    """The file of a JPEG that Pillow has opened and nobody has decoded, to be read as one by its path is; or None."""
+    is_as_stored = getattr(picture, "tile", None) and not picture.decoderconfig and picture.tell() == 0
+    return picture.fp if picture.format in ("JPEG", "MPO") and is_as_stored else None
 
 
 def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:

@@ -111,6 +111,6 @@ def summed_up(notes: Mapping[str, Sequence[str]]) -> list[str]:
     return [
         f"{', '.join(names)}: {text}"
         if len(names) <= FEW
-        else f"of each of {len(names)} pictures ({', '.join(names[:FEW])}, ...): {text}"
+        else f"each of {len(names)} pictures ({', '.join(names[:FEW])}, ...): {text}"
         for text, names in alike.items()
     ]

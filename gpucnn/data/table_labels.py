@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, listed
-from .classes import is_missing
+from .classes import are_numbers, is_missing
 from .columns import LABELS, NAMELESS, is_number
 
 AS_CLASSES = (
     "{table}: whole numbers in the column {column} are taken as classes; numbers to be predicted are written with "
-    "decimals, as 30.0"
+    "decimals, as 30.0, or told by numbers=True"
 )
 INDICES = ("", "index", "unnamed: 0")  # names of a column that only counts
 COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")  # a number of a German or French spreadsheet
@@ -139,6 +139,8 @@ def values_of(
         return texts
     values = {part: np.array(rows, float) for part, rows in cells.items()}
     numbers = np.array(together, float)
+    if len(names) == 1 and are_numbers():
+        return values
     if len(names) > 1:
         is_binary = bool(((numbers == 0) | (numbers == 1)).all())
         return {part: array.astype(np.uint8) if is_binary else array for part, array in values.items()}

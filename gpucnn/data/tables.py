@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import DataError, counted
 from .arrays import OTHER, PARTS, chosen, dataset_of_arrays, role
-from .classes import is_missing
+from .classes import are_numbers, is_missing
 from .columns import NAMELESS, Columns, NoLabelsError, columns, is_number, separator
 from .dataset import Dataset
 from .files import OWN, check_limit, parsing, refuse_web_page
@@ -122,7 +122,7 @@ def _numbered(arrays: dict[str, Any]) -> dict[str, Any]:
     known = {text for array in labels.values() for text in np.unique(array).tolist()}
     if not all(map(is_number, known)):
         return arrays
-    if not all(float(text).is_integer() for text in known):
+    if are_numbers() or not all(float(text).is_integer() for text in known):
         return arrays | {key: array.astype(float) for key, array in labels.items()}
     if not all(WHOLE.fullmatch(text) and abs(int(text.partition(".")[0])) <= LARGEST for text in known):
         return arrays

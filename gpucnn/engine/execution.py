@@ -79,7 +79,7 @@ class Execution:
         else:
             self.chunk = images_on_a_gpu(self.network, self.theta.itemsize, device.memory()[1])
         self._kept: tuple[Forward, DeviceForward | None] | None = None
-        self._looked = False  # for layers whose predictions depend on other images
+        self._looked = False  # for layers whose predictions depend on other images or on chance
         self._said: set[str] = set()  # why steps were not recorded: one sentence for all steps
         self._reach: Reach | None = None
         self.tuned: list[tuning.Choice] = []  # what was measured here
@@ -190,12 +190,8 @@ class Execution:
             return
         if not self._looked:
             self._looked = True
-            for name in at_inference(self.network):
-                warn(
-                    f"what {name} gives for an image depends on the images beside it, in inference too, so "
-                    "predictions depend on which images come together; give it a running state (init_state), or let it "
-                    "ask context.training"
-                )
+            for said in at_inference(self.network):
+                warn(said)
         forward, on_device = self._forward(scaling or Scaling())
         if on_device is None:
             yield from forward_in_spans(forward, images, self.workers, self.device.put)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,14 @@ from .gradient import answered
 Array = Any
 
 PARTS = (slice(0, 3), slice(0, 1), slice(1, 2), slice(2, 3))
+BESIDE = (
+    "depends on the images beside it, in inference too, so predictions depend on which images come together; give it a "
+    "running state (init_state), or let it ask context.training"
+)
+CHANCE = (
+    "is another one each time, in inference too, and so are predictions; let it draw only where context.training is "
+    "true, by context.uniform"
+)
 PARTS_OF_LOSS = (slice(0, 4), slice(0, 1), slice(1, 4))
 
 
@@ -174,23 +183,27 @@ def _alike(found: Sequence[Array], expected: Sequence[Array]) -> bool:
 
 
 def at_inference(network: Network) -> list[str]:
-    """The layers from elsewhere whose outputs depend on other images in inference, too, by name."""
+    """Sentences about layers from elsewhere whose outputs depend on other images in inference, too, or on chance."""
     found = []
     for _, layer, shape, _ in network.walk():
         layer = as_given(layer)
         if not is_own(layer):
             with undisturbed(), suppress(Exception):  # what it raises is said where it runs
-                if not _alone_as_together(layer, shape):
-                    found.append(type(layer).__name__)
+                if how := _varies(layer, shape):
+                    found.append(f"what {type(layer).__name__} gives for an image {how}")
     return found
 
 
-def _alone_as_together(layer: Any, shape: tuple[int, ...]) -> bool:
+def _varies(layer: Any, shape: tuple[int, ...]) -> str:
+    """What is said of an output in inference that is another one than before, or than without the others; else ""."""
     initial, x = layer.init(shape, generator(0)), generator(0).random((3, *shape))
     layout, context = Layout(initial), Context(training=False, state=initial_state(layer, shape))
     params = layout.unpack(layout.pack(initial, np.empty(layout.size)))
-    together, *alone = (np.array(layer.forward(params, x[part].copy(), context)[0]) for part in PARTS)
-    return np.allclose(together, np.concatenate(alone), rtol=1e-6, atol=1e-9, equal_nan=True)
+    again, together, *alone = (
+        np.array(layer.forward(params, x[part].copy(), context)[0]) for part in (PARTS[0], *PARTS)
+    )
+    like = partial(np.allclose, together, rtol=1e-6, atol=1e-9, equal_nan=True)
+    return CHANCE if not like(again) else "" if like(np.concatenate(alone)) else BESIDE
 
 
 @contextmanager

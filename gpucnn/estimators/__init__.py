@@ -51,7 +51,8 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     numbers their mean squared error. early_stopping: None, an `EarlyStopping`, or True for one with its usual settings.
     validation_fraction: the part of X that `fit` holds out to be measured after each epoch; None: 0.1 with
     early_stopping, else none. warm_start: further calls of `fit` go on from the parameters that are there, with the
-    network, the loss and the scaling of X of the first. verbose: whether progress is shown. random_state: a whole
+    model and the scaling of X of the first; classes, or parameters that the model was made with, that have changed are
+    refused. verbose: whether progress is shown. random_state: a whole
     number is gpucnn's seed, and the same one gives the same bits; None draws one; or a RandomState.
 
     After `fit`: model_, the `Model`, which takes X as images; history_, the `History`; image_shape_; n_features_in_.
@@ -71,10 +72,15 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def fit(self, X: Array, y: Array, sample_weight: Array = None) -> CNNClassifier:
         """Train on images X, in the forms that the class says, and their classes y (N,)."""
         is_new = not self._goes_on
-        images, y = self._images(X, y, is_new=is_new)
+        images, y = self._images(X, _column(y), is_new=is_new)
         check_classification_targets(y)
         if is_new:
             self._take_classes(y)
+        elif not np.array_equal(found := np.unique(y), self.classes_):
+            raise DataError(
+                f"warm_start: y has the classes {_names(found)}, and those of the fit before are "
+                f"{_names(self.classes_)}; give y with the same ones, use partial_fit, or fit with warm_start=False"
+            )
         weights = self._weights(y, sample_weight)
         codes = self._codes(y)
         self._fit(images, codes, self.classes_, weights, codes)
@@ -91,7 +97,7 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         is_new = not hasattr(self, "model_")
         if is_new and classes is None:
             raise SettingError("partial_fit: classes are missing; the first call needs all that there will be")
-        images, y = self._images(X, y, is_new=is_new)
+        images, y = self._images(X, _column(y), is_new=is_new)
         check_classification_targets(y)
         if is_new:
             self._take_classes(classes)
@@ -190,17 +196,20 @@ class CNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     def fit(self, X: Array, y: Array, sample_weight: Array = None) -> CNNRegressor:
         """Train on images X and numbers y (N,) or (N, K). sample_weight: (N,) factors of the examples' losses."""
         is_new = not self._goes_on
+        names = getattr(y, "columns", None)
         images, y = self._images(X, y, is_new=is_new, multi_output=True, y_numeric=True)
         rows = self._rows(y, is_new=is_new)
-        self._fit(images, rows, range(rows.shape[1]), self._weights(y, sample_weight))
+        self._fit(images, rows, range(rows.shape[1]) if names is None else names, self._weights(y, sample_weight))
         return self
 
     def partial_fit(self, X: Array, y: Array, sample_weight: Array = None) -> CNNRegressor:
         """Train for one epoch more, at the constant rate lr; see `CNNClassifier.partial_fit`."""
         is_new = not hasattr(self, "model_")
+        names = getattr(y, "columns", None)
         images, y = self._images(X, y, is_new=is_new, multi_output=True, y_numeric=True)
         rows = self._rows(y, is_new=is_new)
-        self._fit_further(images, rows, range(rows.shape[1]), self._weights(y, sample_weight))
+        names = range(rows.shape[1]) if names is None else names
+        self._fit_further(images, rows, names, self._weights(y, sample_weight))
         return self
 
     def predict(self, X: Array) -> Array:
@@ -216,6 +225,18 @@ class CNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         if is_new:
             self._is_one = y.ndim == 1
         return (y.astype(np.float64) if y.dtype == bool else y).reshape(len(y), -1)
+
+
+def _column(y: Array) -> Array:
+    """y as it is. Raises DataError for rows of several labels."""
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    if len(shape) == 2 and shape[1] > 1:
+        raise DataError(
+            f"y has {shape[1]} columns, and CNNClassifier learns one class for each image; for several labels "
+            "put it into sklearn.multioutput.MultiOutputClassifier or sklearn.multiclass.OneVsRestClassifier, or take "
+            'gpucnn.Model with loss="multi-label"'
+        )
+    return y
 
 
 def _names(classes: Any) -> str:

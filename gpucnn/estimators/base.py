@@ -16,7 +16,6 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..callbacks import EarlyStopping
-from ..engine.scaling import Scaling
 from ..errors import ArgumentError, DataError, Interrupted, SettingError, counted, listed
 from ..losses import CLASSIFICATION, OUTPUTS, REGRESSION, kind
 from ..model import Ensemble, Model
@@ -25,14 +24,15 @@ from ..names import Explained
 from ..network import Network
 from ..training import History
 from .network import made_by, named
+from .ranges import check_range, standardising
 
 Array = Any
 Shape = tuple[int, ...]
 USUAL = "two-conv"  # the network
 OF_FIT = "give fit validation=(images, labels)", "let validation_fraction hold out a part, such as 0.1"
 HELD_OUT = 0.1  # of the images, where early stopping must have some to watch
+OF_MODEL = ("network", "settings", "image_shape", "loss", "device", "threads", "dtype", "kernels", "precision")
 WORDS = {**OTHERS, "seed": "random_state", "progress": "verbose", "validation": "validation_fraction"}
-PART = 1024  # images whose mean is taken together, in float64
 
 
 @dataclass(eq=False, repr=False)
@@ -130,7 +130,9 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         """The model that is to be trained, and the seed."""
         given = self.random_state
         seed = int(given if isinstance(given, Integral) else check_random_state(given).randint(2**31 - 1))
+        made_of = {name: getattr(self, name) for name in (*OF_MODEL, "standardize") if hasattr(self, name)}
         if not is_new:
+            self._check_unchanged(made_of)
             return self.model_, seed
         names = ("device", "threads", "dtype", "kernels", "precision", *["standardize"] * (self._kind == REGRESSION))
         network = self._network(len(outputs))
@@ -145,7 +147,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
             loss=self._loss(),
             name=USUAL if self.network is None else self.network if isinstance(self.network, str) else None,
             class_names=outputs,
-            scaling=_standardising(X),
+            scaling=standardising(X),
             seed=seed,
             **{name: getattr(self, name) for name in names},
         )
@@ -155,7 +157,19 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
                 f"loss={self.loss!r} is of {OUTPUTS[kind(model.loss)]}, and {type(self).__name__} of "
                 f"{OUTPUTS[self._kind]}; choose another loss, or {other}"
             )
+        self._made_of = made_of
         return model, seed
+
+    def _check_unchanged(self, made_of: dict[str, Any]) -> None:
+        """Raises SettingError where a parameter that the model was made with has become another."""
+        known = getattr(self, "_made_of", made_of)  # one of an old pickle has none
+        for name, now in made_of.items():
+            before = known[name]
+            if now is not before and not np.array_equal(now, before):
+                raise SettingError(
+                    f"{name} has changed since the model that is gone on with was made, from {before!r} to {now!r}; "
+                    "set it back, or have a new model by fit with warm_start=False"
+                )
 
     def _network(self, outputs: int) -> Network:
         given, shape = self.network, self.image_shape_
@@ -210,7 +224,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         rows, *y = found if given else (found,)
         dtype = np.dtype("float64" if str(self.dtype) == "float64" else "float32")
         if is_new:
-            _check_range(rows, dtype)
+            check_range(rows, dtype)
             self.image_shape_ = self._shape(own, rows.shape[1])
         elif own is not None and own != self.image_shape_:
             raise DataError(f"X has images of {own}, and {self.image_shape_} was expected, as in fit")
@@ -263,25 +277,3 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
-
-
-def _check_range(rows: Array, dtype: Any) -> None:
-    """Raises DataError for numbers that the type cannot tell apart, or whose squares are none of it."""
-    least, most, of = float(rows.min()), float(rows.max()), np.finfo(dtype)
-    largest, spread = max(abs(least), abs(most)), most - least
-    fits = largest < math.sqrt(of.max) and spread > math.sqrt(of.tiny) and spread > 100 * float(of.eps) * largest
-    if spread and not fits:
-        other = ', or give it dtype="float64"' if dtype == np.float32 else ""
-        raise DataError(
-            f"X has numbers from {least:g} to {most:g}, which {dtype} cannot tell well apart; put a StandardScaler "
-            f"before the estimator{other}"
-        )
-
-
-def _standardising(images: Array) -> Scaling:
-    """What gives these numbers the mean 0 and, unless all are alike, the standard deviation 1."""
-    parts = [images[begin : begin + PART] for begin in range(0, len(images), PART)]
-    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / images.size
-    squares = sum(float(np.square(np.subtract(part, mean, dtype=np.float64)).sum()) for part in parts)
-    deviation = math.sqrt(squares / images.size) or 1.0
-    return Scaling(1 / deviation, -mean / deviation, floats=True)

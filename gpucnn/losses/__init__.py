@@ -17,6 +17,7 @@ from .. import ops
 from ..errors import SettingError, nearest
 from ..names import explain
 from ..namespace import array_namespace, as_python
+from ..network import own as _own
 from .base import Loss as Loss
 from .weights import balanced as balanced
 from .weights import balanced_labels as balanced_labels
@@ -225,7 +226,11 @@ LOSSES: dict[str, type] = {loss.__name__: loss for loss in NAMED.values()}  # as
 
 
 def named(name: str) -> Loss:
-    """The loss of that name, or that class, with its usual settings. Raises SettingError with the names there are."""
+    """The loss of that name, or that class, with its usual settings; "my_module:Name" is one of your own, an object, a
+    class or a function that makes one. Raises SettingError with the names there are.
+    """
+    if ":" in name:
+        return _own.thing(name, ("__call__", "probabilities"), "a loss")
     found = NAMED.get(name.lower()) or LOSSES.get(name)
     if found is None:
         near = OTHERS.get(name.lower().replace("-", "_")) or nearest(name.lower(), NAMED)

@@ -211,10 +211,16 @@ def check_augmentation(augmentation: Augmentation, shape: tuple[int, ...], loss:
             "mixup and cutmix mix the examples of a batch, and a batch of 1 has none to mix with; take a larger "
             "batch_size, or leave them out"
         )
-    if augmentation.maps and kind(loss) == REGRESSION:
+    if augmentation.maps:
+        warn_of_places("augmentation", loss, "take brightness and contrast alone")
+
+
+def warn_of_places(what: str, loss: Loss, remedy: str) -> None:
+    """Warn, where the loss is of numbers, that these may be places in pictures, which are moved."""
+    if kind(loss) == REGRESSION:
         warn(
-            "augmentation moves, turns or mirrors pictures, and the numbers that belong to them stay what they are: "
-            "where these are places, angles or sizes, take brightness and contrast alone"
+            f"{what} moves, turns or mirrors pictures, and the numbers that belong to them stay what they are: "
+            f"where these are places, angles or sizes, {remedy}"
         )
 
 

@@ -24,7 +24,9 @@ def matching(model: Predicting, dataset: Dataset) -> Dataset:
     classes, and 0 and 1 are numbers, too.
     """
     names, gives, has = list(dataset.class_names), OUTPUTS[kind(model.loss)], dataset.what
-    takes = {gives} | ({"numbers"} if getattr(model.loss, "soft", False) else set())
+    missing = [name for name in model.class_names if name not in names]
+    strange = [name for name in names if name not in model.class_names]
+    takes = {gives} | ({"numbers"} if getattr(model.loss, "soft", False) and not missing else set())
     if has not in takes | ({"labels"} if gives == "numbers" else set()):
         raise GpucnnError(
             f"{dataset.name} has {STANDS[has]} for each picture, and this model was trained for {gives} "
@@ -35,9 +37,14 @@ def matching(model: Predicting, dataset: Dataset) -> Dataset:
             f"{dataset.name} has images of shape {dataset.input_shape}, this model takes {model.network.input_shape}; "
             "choose other data with --data"
         )
-    missing = [name for name in model.class_names if name not in names]
-    if missing and dataset.is_classified and set(names) <= set(model.class_names):
+    if missing and dataset.is_classified and not strange:
         return _widened(dataset, model.class_names, missing)
+    if missing and strange:
+        which = f"the {ONE[has]}" if len(strange) == 1 else f"the {has}"
+        raise GpucnnError(
+            f"{dataset.name} has {which} {listed(strange)}, which the model does not know, and lacks "
+            f"{listed(missing)}, which it knows; choose data of the model's {has} with --data"
+        )
     if missing:
         raise GpucnnError(
             f"{dataset.name} has no {ONE[has]} {missing[0]!r}; its {has} are {listed(names)}; "
@@ -48,11 +55,10 @@ def matching(model: Predicting, dataset: Dataset) -> Dataset:
     if dataset.is_classified:
         _check_common(dataset, model.class_names)
     chosen = dataset.select_classes([names.index(name) for name in model.class_names])
-    others = [name for name in names if name not in model.class_names]
-    if not others or not dataset.is_classified:
+    if not strange or not dataset.is_classified:
         return chosen
     return replace(
-        chosen, notes=(*chosen.notes, f"left out: the classes {listed(others)}, which the model does not know")
+        chosen, notes=(*chosen.notes, f"left out: the classes {listed(strange)}, which the model does not know")
     )
 
 

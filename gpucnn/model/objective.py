@@ -10,7 +10,6 @@ import numpy as np
 from ..data import Dataset
 from ..errors import SettingError, counted, suggested
 from ..losses import (
-    REGRESSION,
     FocalLoss,
     Loss,
     MultiLabelCrossEntropy,
@@ -69,10 +68,7 @@ def objective(own: Loss, name: str | None, label_smoothing: float | None, class_
         raise SettingError(f"{data.name} has {data.what} for each picture, and no classes; say --loss {advice}")
     if data.is_classified and not is_for_classes:
         given = type(loss).__name__ if name is None else f"--loss {name}"
-        hint = "; numbers are told from classes by decimals, as 30.0" if kind(loss) == REGRESSION else ""
-        raise SettingError(
-            f"{given} takes rows of labels or numbers, and {data.name} has a class for each picture{hint}"
-        )
+        raise SettingError(f"{given} takes rows of labels or numbers, and {data.name} has a class for each picture")
     if class_weights is None:
         return loss
     return _weighted(loss, _weights(class_weights, data))

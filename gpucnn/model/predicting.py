@@ -156,6 +156,7 @@ class Predicting:
             return None
         views: Views = accepted.argument("tta", tta)
         views.check(self.network.input_shape)
+        accepted.warn_of_places("tta", self.loss, "leave tta out")
         return views
 
     def _over_chunks(self, images: np.ndarray, finish: Any, tta: Views | str | None) -> np.ndarray:

@@ -14,6 +14,7 @@ from .. import networks
 from ..callbacks import EarlyStopping, KeepBest
 from ..data import Dataset
 from ..data.catalogue import resolve
+from ..data.classes import as_numbers
 from ..device import Device
 from ..engine.acceleration import Acceleration
 from ..engine.sharded_step import useful_workers, workers_worth
@@ -30,7 +31,7 @@ from . import Model, checkpoint, rescue, thresholds
 from .checkpoints import Found
 from .folder import CURVES, METRICS, MODEL
 from .metrics_file import Recorder, without
-from .objective import objective
+from .objective import asked, objective
 from .update_settings import UpdateSettings
 
 UNCHANGED = "none"  # the word for no augmentation
@@ -112,6 +113,11 @@ def recipe(settings: Settings, examples: int, *, holds_out: bool = True) -> tupl
 def recipe_for(settings: Settings, dataset: Dataset) -> tuple[Recipe, Optimizer]:
     """`recipe` for a data set, which may have a validation part of its own beside its training images."""
     return recipe(settings, len(dataset.train_labels), holds_out=dataset.validation is None)
+
+
+def reading(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    """While the run's data are read: by a loss of numbers, whole ones too are no classes. SettingError."""
+    return as_numbers(kind(asked(networks.entry(settings.network).loss, settings.loss, None, None)) == REGRESSION)
 
 
 def start_helpers(settings: Settings) -> None:

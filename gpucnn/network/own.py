@@ -98,6 +98,16 @@ def function(text: str, arguments: str) -> Any:
     return found
 
 
+def thing(text: str, methods: Iterable[str], expected: str) -> Any:
+    """The object with these methods that module:attribute names, or its class or a function makes without arguments.
+    Raises GpucnnError."""
+    found = named(text)
+    found = made(text, {}) if isinstance(found, type) or inspect.isroutine(found) else found
+    if missing := [name for name in methods if not hasattr(found, name)]:
+        raise SettingError(f"{text}: {expected} was expected, and {shown(found)} has no method {missing[0]}")
+    return found
+
+
 def parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(factory).parameters if callable(factory) else {}
 

@@ -1,15 +1,16 @@
 """Optimisers: each updates theta, the flat vector of all parameters, by g, the mean gradient over the batch.
 
 They are frozen dataclasses; what changes lives in `state`, vectors as long as theta, so that one optimiser can serve
-several models. Weight decay acts on all parameters, or with decay="kernels" on matrices alone. One that is put into
-OPTIMIZERS is known to the command at once. Wrappers go around any of them: Clip, EMA, SWA, Lookahead; Groups gives
-parameters other settings by their names.
+several models. Weight decay acts on all parameters, or with decay="kernels" on matrices alone. One of your
+own has a text, "my_module:Name", which the command takes, too. Wrappers go around any of them: Clip, EMA, SWA,
+Lookahead; Groups gives parameters other settings by their names.
 """
 
 from __future__ import annotations
 
 from ..errors import SettingError, suggested
 from ..names import explain
+from ..network import own
 from .base import Around, Optimizer, Part, State, described
 from .groups import Groups, changed
 from .matrices import LAMB, Muon
@@ -55,7 +56,11 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def optimizer(name: str) -> Optimizer:
-    """The optimiser of that name, "adam" or "Adam", with its usual settings. SettingError with the names there are."""
+    """The optimiser of that name, "adam" or "Adam", with its usual settings; "my_module:Name" is one of your own, an
+    object, a class or a function that makes one. SettingError with the names there are.
+    """
+    if ":" in name:
+        return own.thing(name, ("init", "update"), "an optimiser")
     found = OPTIMIZERS.get(name.lower())
     if found is None:
         hint = suggested(name.lower(), OPTIMIZERS)

@@ -143,7 +143,7 @@ def _save(keeper: Keeper | None, run: Run, history: History) -> None:
 
 def _diverged(what: str, cause: str, lr: float, *, updated: bool) -> TrainingError:
     """updated: whether theta had moved before."""
-    advice = f"a lower learning rate than {lr:g}, such as {lr / 10:g} (--lr), usually mends it"
+    advice = f"a lower learning rate than {lr:g}, such as {lr / 10:g} (lr), usually mends it"
     if not updated:
         advice = (
             "no update came before it, so look at the images, the weights of classes and examples, the initial "

@@ -83,7 +83,7 @@ class Workers:
 
     def share(self, vector: Array) -> Array:
         """vector, or a copy of it that helper processes can see, where there may be any."""
-        if not self._helped(vector) or shared.descriptor(vector) is not None:
+        if not self._helped(vector) or shared.place(vector) is not None:
             return vector
         copy = self.zeros(1, vector)
         copy[...] = vector

@@ -1,4 +1,4 @@
-"""Tasks as they travel to another process: a pickle, and an open file for each vector, which both then map."""
+"""Tasks as they travel to another process: a pickle, and the open files of its vectors, which both then map."""
 
 from __future__ import annotations
 
@@ -38,22 +38,24 @@ def unpacked(data: bytes, files: list[int]) -> Any:
 
 
 class _Pickler(pickle.Pickler):
-    """Arrays go as files, in the order of `files`: a copy would miss what is written later."""
+    """Arrays go as places in `files`: a copy would miss what is written later."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=5)
         self.files: list[int] = []
 
-    def persistent_id(self, value: Any) -> tuple[int, int, str] | None:
+    def persistent_id(self, value: Any) -> tuple[int, int, str, int] | None:
         if isinstance(value, type | FunctionType) and value.__module__.partition(".")[0] not in KNOWN:
             raise Unshareable  # it would be another one there: without this script's globals, or as it was on disk
         if not isinstance(value, np.ndarray):
             return None
-        file = shared.descriptor(value)
-        if file is None:
+        place = shared.place(value)
+        if place is None:
             raise Unshareable
-        self.files.append(file)
-        return len(self.files) - 1, value.shape[0], value.dtype.str
+        file, start = place
+        if file not in self.files:
+            self.files.append(file)
+        return self.files.index(file), value.shape[0], value.dtype.str, start
 
 
 class _Unpickler(pickle.Unpickler):
@@ -61,6 +63,6 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data))
         self.files = files
 
-    def persistent_load(self, saved: tuple[int, int, str]) -> np.ndarray:
-        number, size, dtype = saved
-        return shared.attach(self.files[number], size, dtype)
+    def persistent_load(self, saved: tuple[int, int, str, int]) -> np.ndarray:
+        number, size, dtype, start = saved
+        return shared.attach(self.files[number], size, dtype, start)
