@@ -95,7 +95,8 @@ def test_a_forced_run_begins_the_log_anew_and_a_refused_one_leaves_it(gpucnn_) -
 def test_an_error_ends_the_log(gpucnn_) -> None:
     status, _, err = gpucnn_(*TRAIN, "--epochs", "2", "--lr", "1e20", "--optimizer", "sgd")
     assert status == 1
-    assert f"gpucnn: {lines()[-1].removeprefix('ended: ')}" == err.splitlines()[-1]
+    said = lines()[-1].removeprefix("ended: ").replace("(lr)", "(--lr)")  # in Python's words, and the command's
+    assert f"gpucnn: {said}" == err.splitlines()[-1]
 
 
 def test_warnings_are_in_the_log_and_stay_warnings(tmp_path: Path) -> None:

@@ -108,6 +108,10 @@ def test_a_jpeg_that_pillow_opened_is_read_as_its_file(tmp_path, decoded, form, 
         assert picture.size == (800, 600)
         np.testing.assert_array_equal(picture, Image.open(tmp_path / "p.jpg"))
         found = data.read_pictures([picture], how)
+        asked.getexif()[pictures.ORIENTATION] = 3
+        turned = data.read_pictures([asked], how)
+        asked.load()
+        np.testing.assert_array_equal(turned, data.read_pictures([asked], how))
         np.testing.assert_array_equal(found, data.read_pictures([picture.copy()], how))
         assert (found != expected).any()
         asked.draft(None, (400, 300))  # who did so may have had a reason

@@ -373,6 +373,17 @@ class TestTraining:
         tiny(callbacks=[told.append]).fit(FEW, LABELS)
         assert [each.epoch for each in told] == [1, 2, 3]
 
+    def test_a_parameter_may_hold_arrays_and_be_changed_where_it_is(self):
+        settings = {"filters": np.array([2, 2]), "hidden": 8}
+        fitted = tiny(warm_start=True, network="two-conv", settings=settings).fit(FEW, LABELS)
+        fitted.set_params(settings={**settings, "filters": np.array([2, 2])}).fit(FEW, LABELS)
+        settings["hidden"] = 4
+        with pytest.raises(SettingError, match="settings has changed since"):
+            fitted.set_params(settings=settings).fit(FEW, LABELS)
+        fitted.settings["filters"] = np.array([2, 3])
+        with pytest.raises(SettingError, match="settings has changed since"):
+            fitted.fit(FEW, LABELS)
+
     def test_what_the_model_takes_is_handed_on(self):
         changed = tiny(augmentation="shift=1", kernels="reference", verbose=True).fit(FEW, LABELS)
         assert changed.model_.execution.context.kernels.name == "reference"
@@ -430,6 +441,8 @@ class TestTraining:
         assert brightness(**how).fit(FEW, frame).model_.class_names == ("mean", "most")
         assert brightness(**how).partial_fit(FEW, frame).model_.class_names == ("mean", "most")
         assert brightness(**how).fit(FEW, frame.to_numpy()).model_.class_names == ("0", "1")
+        for names in (["most", "most"], ["most", 1], ["most", "of\nall"]):  # which name no outputs
+            assert brightness(**how).fit(FEW, frame.set_axis(names, axis=1)).model_.class_names == ("0", "1")
 
     def test_partial_fit_goes_on(self):
         whole = tiny(schedule="constant").fit(FEW, LABELS)

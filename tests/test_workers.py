@@ -178,6 +178,23 @@ def test_small_vectors_have_files_in_common_which_are_closed_with_the_last(monke
 
 
 @needs_helpers
+@pytest.mark.skipif(not hasattr(mmap, "MADV_REMOVE"), reason="parts of a file cannot be given back here")
+def test_small_vectors_give_their_memory_back_but_not_that_of_a_parent(monkeypatch):
+    monkeypatch.setattr(shared, "_common", shared._Common())
+    kept, dropped, forked = (shared.zeros(1000, np.float64) for _ in range(3))
+    for each in (kept, dropped, forked):
+        each[:] = 7
+    file, start = shared.place(dropped)
+    assert os.pread(file, 8, start) != bytes(8)
+    del dropped, each
+    assert os.pread(file, 8000, start) == bytes(8000)
+    place = shared.place(forked)[1]
+    monkeypatch.setattr(os, "getpid", lambda: 0)
+    del forked
+    assert os.pread(file, 8, place) != bytes(8)
+    np.testing.assert_array_equal(kept, 7)
+
+
 def test_models_that_are_kept_leave_open_files_to_the_rest():
     before = len(os.listdir("/dev/fd"))
     models = [Model(NETWORK, device="cpu", threads=2) for _ in range(100)]

@@ -73,7 +73,8 @@ def _as_float(array: Any) -> Any:
 
 def _is_column(array: Any, names: Sequence[str] | None) -> bool:
     """Whether it is one number for each picture, and no place among several names."""
-    return array.dtype.kind in "iuf" and array.size in array.shape and (names is None or len(names) == 1)
+    is_one = array.ndim in (1, 2) and array.size == len(array)
+    return is_one and array.dtype.kind in "iuf" and (names is None or len(names) == 1)
 
 
 def _is_whole_column(array: Any) -> bool:

@@ -134,7 +134,8 @@ class Dataset(Explained):
         if names is None and 0 < (known := int(parts[0].labels.max(initial=0))) < most:
             raise DataError(
                 f"{parts[-1].where}: labels run to {most}, those of the training part to {known}; a class that "
-                "training lacks cannot be learnt, leave its pictures out or add some to the training part"
+                "training lacks cannot be learnt, leave its pictures out or add some to the training part; or if "
+                "they are numbers to be predicted, say numbers=True"
             )
         names = [str(label) for label in range(1 + most)] if names is None else names
         for part in parts:

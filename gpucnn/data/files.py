@@ -131,3 +131,19 @@ def find_files(names: Sequence[str], folder: Path) -> tuple[list[Path], list[str
     """The paths of NAME or NAME.gz in `folder`, and the names of which neither is there."""
     places = {name: [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()] for name in names}
     return [paths[0] for paths in places.values() if paths], [name for name, paths in places.items() if not paths]
+
+
+def check_file(path: Path) -> None:
+    """DataError where a path is not that of a picture file, as far as that is seen without opening it."""
+    if os.path.isdir(path):
+        raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
+    if str(path).lower().startswith(("http:", "https:")):
+        address = str(path).replace("\\", "/").replace(":/", "://", 1)  # as it was before it was taken for a path
+        raise DataError(f"{address}: an address in the web, and no file; download the picture first, and give its file")
+    if not os.path.exists(path):
+        what = "a link to a file that is not there" if os.path.islink(path) else "there is no such file"
+        raise DataError(f"{path}: {what}; check the path")
+    if path.suffix.lower() in (".npy", ".npz"):
+        raise DataError(f"{path}: arrays, and no picture; give the arrays in it, which numpy.load reads")
+    if not path.is_file():  # opening a named pipe would wait for a writer
+        raise DataError(f"{path}: no regular file; save the picture in one")

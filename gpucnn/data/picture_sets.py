@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import DataError, counted
 from .dataset import Dataset, Part
-from .files import parsing
+from .files import check_file, parsing
 from .folders import count_junk, find_parts, list_classes
-from .pictures import check_file, is_grey, opened, read_picture, side_by_side, upright
+from .pictures import is_grey, opened, read_picture, side_by_side, upright
 from .preprocessing import CROP, FITS, Preprocessing
 from .summary import summed_up
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, warn
 from ..workers import default_threads
 from .checks import Images
-from .files import check_limit, parsing
+from .files import check_file, check_limit, parsing
 from .heard import SAID, action, heard
 from .preprocessing import CROP, Preprocessing
 from .strokes import FAINT
@@ -97,9 +97,16 @@ def read_pictures(
 
 
 def _undecoded(picture: Any) -> Any:
-    """The file of a JPEG that Pillow has opened and nobody has decoded, to be read as one by its path is; or None."""
-    is_as_stored = getattr(picture, "tile", None) and not picture.decoderconfig and picture.tell() == 0
-    return picture.fp if picture.format in ("JPEG", "MPO") and is_as_stored else None
+    """The file of a JPEG that Pillow has opened and nobody has decoded or turned, to be read as one by its path is; or
+    None."""
+    if picture.format not in ("JPEG", "MPO") or not getattr(picture, "tile", None) or picture.decoderconfig:
+        return None
+    from PIL import Image
+
+    stored = Image.Exif()
+    stored.load(picture.info.get("exif"))
+    is_as_stored = picture.tell() == 0 and picture.getexif().get(ORIENTATION) == stored.get(ORIENTATION)
+    return picture.fp if is_as_stored else None
 
 
 def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | None = None) -> NDArray[np.uint8]:
@@ -108,22 +115,6 @@ def read_picture(path: Path, preprocessing: Preprocessing, said: list[str] | Non
     """
     check_file(path)
     return decoded(path, path, preprocessing, said)
-
-
-def check_file(path: Path) -> None:
-    """DataError where a path is not that of a picture file, as far as that is seen without opening it."""
-    if os.path.isdir(path):
-        raise DataError(f"{path}: a folder; name the picture files in it, such as sorted(Path(...).glob('*.png'))")
-    if str(path).lower().startswith(("http:", "https:")):
-        address = str(path).replace("\\", "/").replace(":/", "://", 1)  # as it was before it was taken for a path
-        raise DataError(f"{address}: an address in the web, and no file; download the picture first, and give its file")
-    if not os.path.exists(path):
-        what = "a link to a file that is not there" if os.path.islink(path) else "there is no such file"
-        raise DataError(f"{path}: {what}; check the path")
-    if path.suffix.lower() in (".npy", ".npz"):
-        raise DataError(f"{path}: arrays, and no picture; give the arrays in it, which numpy.load reads")
-    if not path.is_file():  # opening a named pipe would wait for a writer
-        raise DataError(f"{path}: no regular file; save the picture in one")
 
 
 def decoded(

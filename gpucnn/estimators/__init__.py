@@ -196,20 +196,19 @@ class CNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     def fit(self, X: Array, y: Array, sample_weight: Array = None) -> CNNRegressor:
         """Train on images X and numbers y (N,) or (N, K). sample_weight: (N,) factors of the examples' losses."""
         is_new = not self._goes_on
-        names = getattr(y, "columns", None)
+        names = _columns(y)
         images, y = self._images(X, y, is_new=is_new, multi_output=True, y_numeric=True)
         rows = self._rows(y, is_new=is_new)
-        self._fit(images, rows, range(rows.shape[1]) if names is None else names, self._weights(y, sample_weight))
+        self._fit(images, rows, names or range(rows.shape[1]), self._weights(y, sample_weight))
         return self
 
     def partial_fit(self, X: Array, y: Array, sample_weight: Array = None) -> CNNRegressor:
         """Train for one epoch more, at the constant rate lr; see `CNNClassifier.partial_fit`."""
         is_new = not hasattr(self, "model_")
-        names = getattr(y, "columns", None)
+        names = _columns(y)
         images, y = self._images(X, y, is_new=is_new, multi_output=True, y_numeric=True)
         rows = self._rows(y, is_new=is_new)
-        names = range(rows.shape[1]) if names is None else names
-        self._fit_further(images, rows, names, self._weights(y, sample_weight))
+        self._fit_further(images, rows, names or range(rows.shape[1]), self._weights(y, sample_weight))
         return self
 
     def predict(self, X: Array) -> Array:
@@ -225,6 +224,13 @@ class CNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         if is_new:
             self._is_one = y.ndim == 1
         return (y.astype(np.float64) if y.dtype == bool else y).reshape(len(y), -1)
+
+
+def _columns(y: Array) -> list[str]:
+    """The names of a frame's columns, if they are texts that can name outputs; else none."""
+    names = [*getattr(y, "columns", ())]
+    usable = all(isinstance(name, str) and name.strip() and name.isprintable() for name in names)
+    return names if usable and len(set(names)) == len(names) else []
 
 
 def _column(y: Array) -> Array:

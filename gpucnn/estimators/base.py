@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+import pickle
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
@@ -130,7 +132,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         """The model that is to be trained, and the seed."""
         given = self.random_state
         seed = int(given if isinstance(given, Integral) else check_random_state(given).randint(2**31 - 1))
-        made_of = {name: getattr(self, name) for name in (*OF_MODEL, "standardize") if hasattr(self, name)}
+        made_of = {name: _kept(getattr(self, name)) for name in (*OF_MODEL, "standardize") if hasattr(self, name)}
         if not is_new:
             self._check_unchanged(made_of)
             return self.model_, seed
@@ -165,7 +167,7 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         known = getattr(self, "_made_of", made_of)  # one of an old pickle has none
         for name, now in made_of.items():
             before = known[name]
-            if now is not before and not np.array_equal(now, before):
+            if not _are_same(now, before):
                 raise SettingError(
                     f"{name} has changed since the model that is gone on with was made, from {before!r} to {now!r}; "
                     "set it back, or have a new model by fit with warm_start=False"
@@ -273,6 +275,19 @@ class Estimator(Explained, BaseEstimator):  # type: ignore[misc]
         """The network's outputs (N, K) for X."""
         check_is_fitted(self, "model_")
         return self.model_.logits(self._images(X))
+
+
+def _kept(value: Any) -> Any:
+    """A parameter as it is now: what is put into a list or a dict later changes it."""
+    return copy.copy(value) if isinstance(value, (list, dict)) else value
+
+
+def _are_same(now: Any, before: Any) -> bool:
+    with contextlib.suppress(ValueError):  # of arrays inside, which may be equal or not in each place
+        return now is before or bool(np.array_equal(now, before))
+    with contextlib.suppress(Exception):  # not all can be pickled
+        return pickle.dumps(now) == pickle.dumps(before)
+    return False
 
 
 def _is_size(value: Any) -> bool:

@@ -35,8 +35,8 @@ def possible() -> bool:
 
 
 def zeros(size: int, dtype: Any) -> np.ndarray:
-    """A vector (size,) of zeros, in memory that `place` knows. It is freed with the vector and its views, of small
-    ones with those that are in the same file.
+    """A vector (size,) of zeros, in memory that `place` knows. It is freed with the vector and its views, where Linux
+    gives back parts of a file; elsewhere that of small ones with those that are in the same file.
 
     Raises OSError where there is no such memory, or no file can be opened any more.
     """
@@ -44,8 +44,22 @@ def zeros(size: int, dtype: Any) -> np.ndarray:
     mapping, file, start = _room(size * dtype.itemsize)
     vector = np.frombuffer(mapping, dtype, size, start)
     _places[id(vector)] = weakref.ref(vector), file, start
-    weakref.finalize(vector, _places.pop, id(vector))
+    pages = _pages(size * dtype.itemsize)
+    weakref.finalize(vector, _forget, id(vector), mapping, start, pages, os.getpid()).atexit = False
     return vector
+
+
+def _forget(vector: int, mapping: mmap.mmap, start: int, pages: int, owner: int) -> None:
+    """Give the memory of a vector back, but not that of a process from which this one was forked."""
+    del _places[vector]
+    if pages <= _pages(SMALL) and os.getpid() == owner:
+        with contextlib.suppress(AttributeError, OSError):  # only Linux can
+            mapping.madvise(mmap.MADV_REMOVE, start, pages)
+
+
+def _pages(size: int) -> int:
+    """The bytes of whole pages that hold so many."""
+    return -(-max(1, size) // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def attach(file: int, size: int, dtype: Any, start: int = 0) -> np.ndarray:
@@ -90,7 +104,7 @@ def _room(size: int) -> tuple[mmap.mmap, int, int]:
         if _common.mapping is None or _common.used + size > TOGETHER:
             (_common.mapping, _common.file), _common.used = _mapped(TOGETHER), 0
         start = _common.used
-        _common.used += -(-max(1, size) // mmap.PAGESIZE) * mmap.PAGESIZE
+        _common.used += _pages(size)
         return _common.mapping, _common.file, start
 
 
@@ -101,7 +115,7 @@ def _mapped(size: int) -> tuple[mmap.mmap, int]:
     except BaseException:
         os.close(file)
         raise
-    weakref.finalize(mapping, os.close, file)
+    weakref.finalize(mapping, os.close, file).atexit = False  # what is called behind it may still take room
     return mapping, file
 
 
