@@ -47,7 +47,16 @@ def made(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("name", [*networks.NETWORKS, "normed"])
+LIKE_OTHERS = ("layered", "ten-sigmoid", "record-long", "resnet20", "mobile-small")  # in what they ask for
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ())
+        for name in (*networks.NETWORKS, "normed")
+    ],
+)
 def test_a_step_asks_for_nothing_that_was_not_compiled_ahead(name, fake_cuda, nothing_is_computed, made):
     step, _ = step_of(NORMED if name == "normed" else networks.build(name))
     before = len(made)

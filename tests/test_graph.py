@@ -62,7 +62,7 @@ def trained(network, optimizer, device, steps=10, size=6, loss=None, images=None
     return np.concatenate([fetch(each) for each in losses]), fetch(model.theta), step
 
 
-@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("graph", [pytest.param(False, marks=pytest.mark.slow), True], ids=["eager", "graph"])
 @pytest.mark.parametrize("name", ["single-filter", "two-conv", "layered", "avgpool-96", "binary-sigmoid", "fast"])
 def test_ten_steps_of_named_networks(name, graph, fake_cuda):
     entry = networks.entry(name)
