@@ -150,13 +150,9 @@ def test_a_value_that_was_meant(refused, options, says):  # noqa: F811
 # --- completion
 
 
-def completed(words):
-    """What the shell offers for the last of the words."""
-    environment = os.environ | {"_GPUCNN_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words)}
-    environment["COMP_CWORD"] = str(len(words) - 1)
-    run = [sys.executable, "-m", "gpucnn"]
-    done = subprocess.run(run, capture_output=True, text=True, env=environment, timeout=120)
-    return done.stdout.split()
+def asking(words):
+    """The environment in which the shell asks for what may stand for the last of the words."""
+    return {"_GPUCNN_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
 
 
 @pytest.mark.parametrize(
@@ -180,8 +176,16 @@ def completed(words):
         (("gpucnn", "train", "--set", "f"), ["filters=8,16"]),
     ],
 )
-def test_the_shell_completes(words, offered):
-    assert completed(words) == offered
+def test_the_shell_completes(gpucnn_, monkeypatch, words, offered):  # noqa: F811
+    for name, value in asking(words).items():
+        monkeypatch.setenv(name, value)
+    assert gpucnn_()[1].split() == offered
+
+
+def test_a_process_completes():
+    run, environment = [sys.executable, "-m", "gpucnn"], os.environ | asking(("gpucnn", "tr"))
+    done = subprocess.run(run, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.split() == ["train"]
 
 
 def test_completion_is_offered_and_installs_itself(gpucnn_, tmp_path):  # noqa: F811
