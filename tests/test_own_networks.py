@@ -506,6 +506,18 @@ def test_what_a_recipe_cannot_hold_is_refused_where_it_is_written(gpucnn_, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+TWO_EPOCHS = ("--data", "eight.npz", "--device", "cpu", "--threads", 1, "--augment", "none", "--epochs", 2)
+
+
+def repeated(gpucnn_):
+    """The model of the run in the folder `whole`, whose run.toml repeats it, and which is over."""
+    assert gpucnn_("train", "--config", "whole/run.toml", "--out", "again")[0] == 0
+    whole, again = (gpucnn.load(f"{name}/model.safetensors", layers="my_nets") for name in ("whole", "again"))
+    np.testing.assert_array_equal(whole.theta, again.theta)
+    assert gpucnn_("train", "--resume", "whole")[2].count("is finished") == 1
+    return whole
+
+
 def test_an_optimiser_and_a_loss_of_ones_own_go_by_their_names(gpucnn_, tmp_path):
     with (tmp_path / "my_nets.py").open("a") as file:
         file.write(
@@ -516,16 +528,12 @@ def test_an_optimiser_and_a_loss_of_ones_own_go_by_their_names(gpucnn_, tmp_path
             "def slow(): return SGD(momentum=0.5)\n"
             "twice = Twice()\n"
         )
-    words = ("--data", "eight.npz", "--device", "cpu", "--threads", 1, "--augment", "none", "--epochs", 2)
     how = ("--optimizer", "my_nets:Sign", "--loss", "my_nets:twice")
-    assert gpucnn_("train", "my_nets:tiny", *words, *how, "--out", "whole")[0] == 0
+    assert gpucnn_("train", "my_nets:tiny", *TWO_EPOCHS, *how, "--out", "whole")[0] == 0
     said = (tmp_path / "whole" / "run.toml").read_text()
     assert all(line in said for line in ('optimizer = "my_nets:Sign"', 'loss = "my_nets:twice"', "lr = 0.002"))
-    assert gpucnn_("train", "--config", "whole/run.toml", "--out", "again")[0] == 0
-    whole, again = (gpucnn.load(f"{name}/model.safetensors", layers="my_nets") for name in ("whole", "again"))
-    np.testing.assert_array_equal(whole.theta, again.theta)
+    whole = repeated(gpucnn_)
     assert type(whole.loss).__name__ == "Twice"
-    assert gpucnn_("train", "--resume", "whole")[2].count("is finished") == 1
     assert gpucnn_("train", "--resume", "whole", "--epochs", 3)[0] == 0
     assert gpucnn_("lr", "my_nets:tiny", "--data", "eight.npz", *how, "--out", "lr.png")[0] == 0
     model = Model(whole.network, loss="my_nets:Twice", device="cpu")
@@ -538,7 +546,7 @@ def test_an_optimiser_and_a_loss_of_ones_own_go_by_their_names(gpucnn_, tmp_path
         ("--loss", "my_nets:slow", "my_nets:slow: a loss was expected, and SGD("),
         ("--loss", "other:loss", "No module named 'other'"),
     ):
-        status, out, err = gpucnn_("train", "my_nets:tiny", *words, option, given, "--out", "no")
+        status, out, err = gpucnn_("train", "my_nets:tiny", *TWO_EPOCHS, option, given, "--out", "no")
         assert (status, out) == (1, "")
         assert says in err
     assert not (tmp_path / "no").exists()
@@ -552,18 +560,12 @@ def test_a_schedule_of_ones_own_goes_by_its_name(gpucnn_, tmp_path):
             "class Half:\n    def __call__(self, step, steps): return 0.5\n"
             "half, RATE = Half(), 0.1\n"
         )
-    words = ("--data", "eight.npz", "--device", "cpu", "--threads", 1, "--augment", "none", "--epochs", 2)
     for name, network, *more in (("whole", "my_nets:entry"), ("other", "my_nets:tiny", "--schedule", "my_nets:half")):
-        assert gpucnn_("train", network, *words, *more, "--out", name)[0] == 0
+        assert gpucnn_("train", network, *TWO_EPOCHS, *more, "--out", name)[0] == 0
     said = (tmp_path / "whole" / "run.toml").read_text()
     assert 'schedule = "warmup=0.1,my_nets:falling"' in said
-    assert gpucnn_("train", "--config", "whole/run.toml", "--out", "again")[0] == 0
-    whole, again, other = (
-        gpucnn.load(f"{name}/model.safetensors", layers="my_nets") for name in ("whole", "again", "other")
-    )
-    np.testing.assert_array_equal(whole.theta, again.theta)
+    whole, other = repeated(gpucnn_), gpucnn.load("other/model.safetensors", layers="my_nets")
     assert (whole.theta != other.theta).any()
-    assert gpucnn_("train", "--resume", "whole")[2].count("is finished") == 1
     given = schedule("my_nets:half@0.5,my_nets:falling@0.5")
     assert [given(step, 4) for step in range(4)] == [0.5, 0.5, 1.0, 0.5]
     for text, says in (
